@@ -1,0 +1,134 @@
+package transcode
+
+import "fmt"
+
+// The conversation between the queue and its workers. All messages are JSON.
+// A worker's name is the last token of every subject it publishes on, and the
+// server lets it publish on its own only, so a message needs no sender field.
+//
+//	work:     <StreamWork>, subjects pb.work.<lane>.<priority>.<kind>.<job>.<unit>
+//	hello:    pb.hello.<worker>     Hello, request; answered by HelloReply
+//	claim:    pb.claim.<worker>     Claim, request; answered by ClaimReply
+//	progress: pb.progress.<worker>  Progress, not answered
+//	done:     pb.done.<worker>      Done, request; answered by Verdict
+//	failed:   pb.failed.<worker>    Failed, request; answered by Verdict
+const (
+	StreamWork      = "PB_WORK"
+	SubjectWork     = "pb.work"
+	SubjectHello    = "pb.hello"
+	SubjectClaim    = "pb.claim"
+	SubjectProgress = "pb.progress"
+	SubjectDone     = "pb.done"
+	SubjectFailed   = "pb.failed"
+)
+
+// LaneAny is the lane of work that every worker may do. Work for one muxer id
+// alone goes through MuxLane.
+const LaneAny = "any"
+
+// MuxLane returns the lane of the worker with this muxer id.
+func MuxLane(id int) string { return fmt.Sprintf("m-%d", id) }
+
+// PriorityNormal is the only priority so far.
+const PriorityNormal = "no"
+
+// WorkFilter returns the subjects of a lane at a priority.
+func WorkFilter(lane, priority string) string {
+	return fmt.Sprintf("%s.%s.%s.>", SubjectWork, lane, priority)
+}
+
+// WorkConsumer returns the name of the durable consumer of a lane at a priority.
+func WorkConsumer(lane, priority string) string {
+	return fmt.Sprintf("work_%s_%s", lane, priority)
+}
+
+// WorkSubject returns the subject that announces a unit.
+func WorkSubject(lane, priority string, job int64, unit Unit) string {
+	return fmt.Sprintf("%s.%s.%s.%s.%d.%s", SubjectWork, lane, priority, unit.Kind, job, unit.ID)
+}
+
+// AttemptDir returns the directory, relative to the media share, that an
+// attempt alone writes to.
+func AttemptDir(job int64, unit string, attempt int) string {
+	return fmt.Sprintf("%s/%s.%d", JobDir(job), unit, attempt)
+}
+
+// JobDir returns the directory, relative to the media share, that holds a
+// job's unpublished files.
+func JobDir(job int64) string { return fmt.Sprintf("%s/%d", WorkDir, job) }
+
+// WorkDir is the directory of the media share that holds unpublished files.
+const WorkDir = ".work"
+
+// Hello says that a worker is up. It is repeated while it lives.
+type Hello struct {
+	Hostname string   `json:"hostname"`
+	Version  string   `json:"version"`
+	Arch     string   `json:"arch"` // GOARCH
+	FFmpeg   string   `json:"ffmpeg"`
+	CPUs     int      `json:"cpus"`
+	MuxID    int      `json:"mux_id"`
+	HWDecode bool     `json:"hw_decode"` // muxhwdec=1 on the kernel command line
+	Encoders []string `json:"encoders"`  // those that encoded a test picture
+	Decoders []string `json:"decoders"`  // hardware decoders that were found usable
+}
+
+// HelloReply tells a worker how often to repeat its Hello.
+type HelloReply struct {
+	EverySeconds int `json:"every_seconds"`
+}
+
+// Work is the body of a work message.
+type Work struct {
+	Job  int64  `json:"job"`
+	Unit string `json:"unit"`
+}
+
+// Claim asks to do a unit.
+type Claim struct {
+	Job  int64  `json:"job"`
+	Unit string `json:"unit"`
+}
+
+// ClaimReply grants an attempt, or says why not.
+type ClaimReply struct {
+	Refused string `json:"refused,omitempty"` // why not; "" grants
+	Gone    bool   `json:"gone,omitempty"`    // refused for good: acknowledge the work message
+	Attempt int    `json:"attempt"`           // number of the granted attempt, from 1
+	Unit    Unit   `json:"unit"`
+}
+
+// Progress keeps a claim alive and tells how far it is.
+type Progress struct {
+	Job     int64   `json:"job"`
+	Unit    string  `json:"unit"`
+	Attempt int     `json:"attempt"`
+	Frames  int     `json:"frames"`
+	FPS     float64 `json:"fps"`
+}
+
+// Done hands in a result.
+type Done struct {
+	Job     int64  `json:"job"`
+	Unit    string `json:"unit"`
+	Attempt int    `json:"attempt"`
+	Result  Result `json:"result"`
+}
+
+// Failed gives a claim back.
+type Failed struct {
+	Job     int64    `json:"job"`
+	Unit    string   `json:"unit"`
+	Attempt int      `json:"attempt"`
+	Reason  string   `json:"reason"`
+	Stderr  []string `json:"stderr,omitempty"` // ffmpeg's last 20 lines
+	// Final says that no other worker would fare better: the source is at fault.
+	Final bool `json:"final,omitempty"`
+}
+
+// Verdict answers Done and Failed. A result that is not accepted came from an
+// attempt that no longer counts; the worker removes its files and goes on.
+type Verdict struct {
+	Accepted bool   `json:"accepted"`
+	Reason   string `json:"reason,omitempty"`
+}

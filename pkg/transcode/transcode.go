@@ -1,0 +1,155 @@
+// Package transcode knows how one video becomes a ladder of renditions on many
+// boards: what a probe tells, which renditions follow from it, how the work is
+// cut into units on one frame grid, what a unit's result must prove, and the
+// playlists that join the results. It is pure: it reads and writes only what it
+// is given. pkg/transcode/queue hands units out, pkg/transcode/worker does them.
+package transcode
+
+import "time"
+
+// A Request is what a user asked for.
+type Request struct {
+	Source         string  `json:"source"`                    // path in the media share: relative, slash-separated
+	Name           string  `json:"name"`                      // the published directory's name
+	SegmentSeconds float64 `json:"segment_seconds,omitempty"` // 0 means 4
+	MuxID          int     `json:"mux_id,omitempty"`          // the worker that must do it; 0 means any
+}
+
+// A Rational is a positive fraction, such as the frame rate 30000/1001.
+type Rational struct {
+	Num int `json:"num"`
+	Den int `json:"den"`
+}
+
+// A Probe is what ffprobe tells of a source.
+type Probe struct {
+	Format      string       `json:"format"`           // ffprobe's format_name
+	Seconds     float64      `json:"seconds"`          // container duration
+	Start       float64      `json:"start"`            // container start time, seconds; the zero of the grid
+	SizeBytes   int64        `json:"size_bytes"`       //
+	BitrateBPS  int          `json:"bitrate_bps"`      // of the whole container; 0 if unknown
+	Video       *VideoStream `json:"video,omitempty"`  // nil if there is none
+	Audio       *AudioStream `json:"audio,omitempty"`  // nil if there is none
+	FFmpeg      string       `json:"ffmpeg,omitempty"` // version that probed
+	HWDecodable bool         `json:"hw_decodable,omitempty"`
+}
+
+// A VideoStream is the first video stream of a source.
+type VideoStream struct {
+	Codec         string   `json:"codec"`
+	Width         int      `json:"width"`  // as shown: after rotation
+	Height        int      `json:"height"` // as shown: after rotation
+	Rate          Rational `json:"rate"`   // average frames per second
+	PixelFormat   string   `json:"pixel_format"`
+	Interlaced    bool     `json:"interlaced,omitempty"`
+	BitrateBPS    int      `json:"bitrate_bps,omitempty"`     // 0 if unknown
+	Frames        int      `json:"frames,omitempty"`          // packets counted; 0 if not counted
+	MaxGapSeconds float64  `json:"max_gap_seconds,omitempty"` // longest time between two frames
+	MaxGOPSeconds float64  `json:"max_gop_seconds,omitempty"` // longest time between two key frames
+	EndSeconds    float64  `json:"end_seconds,omitempty"`     // end of the last frame, relative to Probe.Start
+}
+
+// An AudioStream is the first audio stream of a source.
+type AudioStream struct {
+	Codec      string  `json:"codec"`
+	Channels   int     `json:"channels"`
+	SampleRate int     `json:"sample_rate"`
+	BitrateBPS int     `json:"bitrate_bps,omitempty"` // 0 if unknown
+	EndSeconds float64 `json:"end_seconds,omitempty"` // relative to Probe.Start; 0 if unknown
+}
+
+// A Rendition is one video encoding of the ladder.
+type Rendition struct {
+	Name       string `json:"name"` // unique in its plan, safe as a directory name, e.g. 180p
+	Width      int    `json:"width"`
+	Height     int    `json:"height"`
+	BitrateBPS int    `json:"bitrate_bps"` // average asked of the encoder
+	MaxrateBPS int    `json:"maxrate_bps"`
+	BufferBits int    `json:"buffer_bits"`
+}
+
+// An AudioRendition is the one audio encoding of a plan.
+type AudioRendition struct {
+	BitrateBPS int     `json:"bitrate_bps"`
+	Channels   int     `json:"channels"`
+	Seconds    float64 `json:"seconds"` // expected length
+}
+
+// A Grid is the one sequence of frames that every unit of a job cuts from:
+// frame k is shown at k/Rate seconds after the source's start.
+type Grid struct {
+	Rate          Rational `json:"rate"`           // frames per second
+	SegmentFrames int      `json:"segment_frames"` // frames per segment, the last excepted
+	Frames        int      `json:"frames"`
+}
+
+// A Plan is a job cut into units.
+type Plan struct {
+	Grid       Grid            `json:"grid"`
+	Renditions []Rendition     `json:"renditions"`      // highest first
+	Audio      *AudioRendition `json:"audio,omitempty"` // nil: the source has none
+	Units      []Unit          `json:"units"`
+}
+
+// A Kind says what a unit is.
+type Kind string
+
+// The kinds of units.
+const (
+	KindProbe Kind = "probe"
+	KindVideo Kind = "video"
+	KindAudio Kind = "audio"
+)
+
+// A Unit is the piece of a job that one worker does in one go. Exactly the
+// field that belongs to its Kind is set; a probe has none.
+type Unit struct {
+	ID     string     `json:"id"` // unique in its job; letters, digits and dashes, so safe in a subject and a path
+	Kind   Kind       `json:"kind"`
+	Source string     `json:"source"` // path in the media share
+	Video  *VideoUnit `json:"video,omitempty"`
+	Audio  *AudioUnit `json:"audio,omitempty"`
+}
+
+// A VideoUnit encodes the frames [FirstFrame, EndFrame) of the grid into
+// segments that are numbered from FirstFrame/Grid.SegmentFrames.
+type VideoUnit struct {
+	Rendition    Rendition `json:"rendition"`
+	Grid         Grid      `json:"grid"`
+	FirstFrame   int       `json:"first_frame"` // a multiple of Grid.SegmentFrames
+	EndFrame     int       `json:"end_frame"`
+	SourceStart  float64   `json:"source_start"` // Probe.Start
+	SeekSeconds  float64   `json:"seek_seconds"` // where reading begins, relative to SourceStart; 0: at the beginning
+	SourceCodec  string    `json:"source_codec"`
+	Deinterlaced bool      `json:"deinterlaced,omitempty"` // bwdif before the grid
+}
+
+// An AudioUnit encodes the whole of the source's audio.
+type AudioUnit struct {
+	Rendition      AudioRendition `json:"rendition"`
+	SourceStart    float64        `json:"source_start"`    // Probe.Start
+	SegmentSeconds float64        `json:"segment_seconds"` // SegmentFrames of the grid, in seconds
+}
+
+// A Segment is one media file of a unit's result, as it was found on disk.
+type Segment struct {
+	Name      string  `json:"name"` // file name in the attempt's directory, e.g. 00003.ts
+	SizeBytes int64   `json:"size_bytes"`
+	SHA256    string  `json:"sha256"`    // hex
+	Frames    int     `json:"frames"`    // video frames, or AAC frames
+	FirstPTS  int64   `json:"first_pts"` // lowest, 90 kHz
+	LastPTS   int64   `json:"last_pts"`  // highest, 90 kHz
+	Key       bool    `json:"key"`       // its first video frame is a key frame
+	Seconds   float64 `json:"seconds"`
+}
+
+// A Result is what a worker has to show for a unit.
+type Result struct {
+	Probe    *Probe    `json:"probe,omitempty"`    // of a probe unit
+	Segments []Segment `json:"segments,omitempty"` // in order, of a video or audio unit
+	Encoder  string    `json:"encoder,omitempty"`  // e.g. libx264
+	// Codecs is the RFC 6381 name of what was encoded, e.g. avc1.4d400d.
+	Codecs string        `json:"codecs,omitempty"`
+	FPS    float64       `json:"fps,omitempty"`  // frames per second over the whole unit
+	Took   time.Duration `json:"took,omitempty"` // nanoseconds
+}
