@@ -1,0 +1,144 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"pibootd/pkg/pi"
+)
+
+// A Pi is a registered board and what it is to have. Its Args are shared with
+// the registry: read them, never change them in place.
+type Pi struct {
+	ID       int64      `json:"id"` // given by Add, never used twice
+	Serial   pi.Serial  `json:"serial"`
+	MAC      pi.MAC     `json:"mac"`
+	Name     string     `json:"name"` // its host name
+	IP       netip.Addr `json:"ip"`
+	Template string     `json:"template"` // what its root was cloned from
+	Version  int        `json:"version"`  // of the template, from 1
+	Arch     pi.Arch    `json:"arch"`
+	Settings Settings   `json:"settings"`
+	Added    time.Time  `json:"added"`
+}
+
+// Settings are a board's differences from the others.
+type Settings struct {
+	MuxID    int      `json:"mux_id,omitzero"`    // muxid= on its kernel command line; 0 gives none
+	HWDecode bool     `json:"hw_decode,omitzero"` // muxhwdec=1 on its kernel command line
+	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 takes the configuration's
+	Args     []string `json:"args,omitempty"`     // further kernel arguments, k or k=v
+}
+
+// Limits of what a board can be given.
+const (
+	maxName   = 63 // RFC 1123 §2.1, RFC 1035 §2.3.4
+	maxMuxID  = 65535
+	minGPUMem = 16
+	maxGPUMem = 512
+	// 32-bit kernels take 1024 bytes of command line and cut the rest off
+	// silently; half of it is left to what pibootd itself puts there.
+	maxArgsBytes = 512
+)
+
+// ownArgs are the kernel arguments that pibootd writes itself.
+var ownArgs = []string{"root", "nfsroot", "ip", "muxid", "muxhwdec", "init"}
+
+// validate reports everything that is wrong with p on its own.
+func (p Pi) validate() error {
+	return errors.Join(
+		p.checkIdentity(),
+		p.checkName(),
+		p.checkRoot(),
+		p.Settings.check(),
+	)
+}
+
+func (p Pi) checkIdentity() error {
+	var problems []error
+	if p.Serial == 0 {
+		problems = append(problems, errors.New("serial number is missing; want the last 8 hex digits of /proc/cpuinfo's Serial"))
+	}
+	// ParseMAC knows which addresses are those of one board.
+	if _, err := pi.ParseMAC(p.MAC.String()); err != nil {
+		problems = append(problems, err)
+	} else if p.Serial != 0 {
+		problems = append(problems, pi.CheckPair(p.MAC, p.Serial))
+	}
+	// A global unicast address is no group, loopback, link-local or broadcast.
+	if !p.IP.Is4() || !p.IP.IsGlobalUnicast() {
+		problems = append(problems, fmt.Errorf("ip %s is not an address for a board; want a unicast IPv4 address, e.g. 192.168.1.200", p.IP))
+	}
+	return errors.Join(problems...)
+}
+
+// checkName wants lower case only, as host names that differ in case alone
+// are one name.
+func (p Pi) checkName() error {
+	if !isLabel(p.Name) {
+		return fmt.Errorf("name %q is not a host name; want 1 to %d of a-z, 0-9 and -, neither first nor last a -", p.Name, maxName)
+	}
+	if serial, err := pi.ParseSerial(p.Name); err == nil && serial != p.Serial {
+		return fmt.Errorf("name %q reads as another board's serial number; want a name that is none", p.Name)
+	}
+	if mac, err := pi.ParseMAC(p.Name); err == nil && mac != p.MAC {
+		return fmt.Errorf("name %q reads as another board's Ethernet address; want a name that is none", p.Name)
+	}
+	return nil
+}
+
+func isLabel(s string) bool {
+	if s == "" || len(s) > maxName || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+func (p Pi) checkRoot() error {
+	var problems []error
+	if p.Template == "" || p.Version < 1 {
+		problems = append(problems, fmt.Errorf("template %q version %d does not exist; want a name and a version from 1", p.Template, p.Version))
+	}
+	known := []pi.Arch{pi.ARM64, pi.ARMv7, pi.ARMv6, pi.AMD64}
+	if !slices.Contains(known, p.Arch) {
+		problems = append(problems, fmt.Errorf("architecture %q has no worker; want one of %q", p.Arch, known))
+	}
+	return errors.Join(problems...)
+}
+
+func (s Settings) check() error {
+	var problems []error
+	if s.MuxID < 0 || s.MuxID > maxMuxID {
+		problems = append(problems, fmt.Errorf("muxer id %d; want 1 to %d, or 0 for none", s.MuxID, maxMuxID))
+	}
+	if s.GPUMem != 0 && (s.GPUMem < minGPUMem || s.GPUMem > maxGPUMem) {
+		problems = append(problems, fmt.Errorf("gpu_mem %d MB; want %d to %d, or 0 for the configuration's", s.GPUMem, minGPUMem, maxGPUMem))
+	}
+	for _, arg := range s.Args {
+		problems = append(problems, checkArg(arg))
+	}
+	if n := len(strings.Join(s.Args, " ")); n > maxArgsBytes {
+		problems = append(problems, fmt.Errorf("kernel arguments of %d bytes; want at most %d together", n, maxArgsBytes))
+	}
+	return errors.Join(problems...)
+}
+
+// checkArg reports whether arg can stand on the kernel command line as it is
+// and leaves alone what pibootd puts there.
+func checkArg(arg string) error {
+	plain := func(r rune) bool { return r > ' ' && r < 0x7f && r != '"' && r != '\'' }
+	key, _, _ := strings.Cut(arg, "=")
+	switch {
+	case key == "" || strings.ContainsFunc(arg, func(r rune) bool { return !plain(r) }):
+		return fmt.Errorf("kernel argument %q; want key or key=value, without white space and quotes", arg)
+	case key == "--": // all behind it would go to init instead of the kernel
+		return fmt.Errorf("kernel argument %q ends the kernel's arguments; leave it out", arg)
+	case slices.Contains(ownArgs, key):
+		return fmt.Errorf("kernel argument %q is pibootd's own; leave out %s", arg, strings.Join(ownArgs, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,284 @@
+// Package registry knows the boards: those registered, with what each is to
+// have, and those that were only heard of. Lookups are answered from memory;
+// changes are in the store when the call that makes them returns.
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/store"
+)
+
+// ErrUnknown is matched by the errors about a board that is not registered.
+var ErrUnknown = errors.New("no such board")
+
+// A Registry is the set of known boards. It is safe for concurrent use.
+type Registry struct {
+	store *store.Store
+	// changing is held through a change, its disk write included, so that
+	// changes come one after the other. Lookups never wait for it.
+	changing sync.Mutex
+
+	mu   sync.RWMutex // guards what follows; no I/O under it
+	pis  map[pi.Serial]entry
+	seen map[pi.MAC]sighting
+
+	written time.Time // when seen was last written; guarded by changing
+}
+
+type entry struct {
+	pi    Pi
+	token [sha256.Size]byte
+}
+
+// Open reads the boards that s holds.
+func Open(ctx context.Context, s *store.Store) (*Registry, error) {
+	r := &Registry{store: s, pis: map[pi.Serial]entry{}, seen: map[pi.MAC]sighting{}}
+	if err := r.loadPis(ctx); err != nil {
+		return nil, fmt.Errorf("registry: reading boards: %w", err)
+	}
+	if err := r.loadSeen(ctx); err != nil {
+		return nil, fmt.Errorf("registry: reading discovered boards: %w", err)
+	}
+	return r, nil
+}
+
+// Add registers p, whose ID it gives, and the worker token that p is to
+// present, of which only a hash is kept. A zero p.Added becomes now.
+func (r *Registry) Add(ctx context.Context, p Pi, token string) (Pi, error) {
+	if token == "" {
+		return Pi{}, errors.New("registry: a board needs a token for its worker")
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if err := r.Check(p); err != nil {
+		return Pi{}, err
+	}
+	if p.Added.IsZero() {
+		p.Added = time.Now()
+	}
+	p.Added = time.Unix(0, p.Added.UnixNano()) // what the store will give back
+	p.Settings.Args = slices.Clone(p.Settings.Args)
+	added := entry{pi: p, token: sha256.Sum256([]byte(token))}
+	id, err := r.insert(ctx, added)
+	if err != nil {
+		return Pi{}, fmt.Errorf("registry: adding %s: %w", p.Name, err)
+	}
+	added.pi.ID = id
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pis[p.Serial] = added
+	delete(r.seen, p.MAC)
+	return added.pi, nil
+}
+
+// Update changes a registered board by change, which gets a copy. Serial
+// number, ID, time of addition and token stay.
+func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi)) (Pi, error) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	old, err := r.entry(serial)
+	if err != nil {
+		return Pi{}, err
+	}
+	p := old.pi
+	p.Settings.Args = slices.Clone(p.Settings.Args)
+	change(&p)
+	p.Serial, p.ID, p.Added = old.pi.Serial, old.pi.ID, old.pi.Added
+	p.Settings.Args = slices.Clone(p.Settings.Args)
+	if err := errors.Join(p.validate(), r.conflicts(p)); err != nil {
+		return Pi{}, fmt.Errorf("registry: changing %s: %w", old.pi.Name, err)
+	}
+	if err := r.update(ctx, p); err != nil {
+		return Pi{}, fmt.Errorf("registry: changing %s: %w", old.pi.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pis[serial] = entry{pi: p, token: old.token}
+	return p, nil
+}
+
+// Remove forgets a board. The error matches ErrUnknown if it is not known.
+func (r *Registry) Remove(ctx context.Context, serial pi.Serial) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if _, err := r.entry(serial); err != nil {
+		return err
+	}
+	err := r.store.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM pis WHERE serial = ?", serial.String())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("registry: removing %s: %w", serial, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pis, serial)
+	return nil
+}
+
+// Check reports every reason why Add would refuse p, so that nothing has to
+// be prepared for a board that cannot be added.
+func (r *Registry) Check(p Pi) error {
+	err := errors.Join(p.validate(), r.known(p.Serial), r.conflicts(p))
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	return nil
+}
+
+func (r *Registry) known(serial pi.Serial) error {
+	if p, ok := r.BySerial(serial); ok {
+		return fmt.Errorf("serial %s is registered already, as %s; remove that one first", serial, p.Name)
+	}
+	return nil
+}
+
+// conflicts reports what p has in common with other boards and must not.
+func (r *Registry) conflicts(p Pi) error {
+	var problems []error
+	for _, other := range r.All() {
+		if other.Serial == p.Serial {
+			continue
+		}
+		if other.MAC == p.MAC {
+			problems = append(problems, fmt.Errorf("address %s belongs to %s (serial %s)", p.MAC, other.Name, other.Serial))
+		}
+		if other.Name == p.Name {
+			problems = append(problems, fmt.Errorf("name %s belongs to the board with serial %s; want another name", p.Name, other.Serial))
+		}
+		if other.IP == p.IP {
+			problems = append(problems, fmt.Errorf("ip %s belongs to %s (serial %s); want another address", p.IP, other.Name, other.Serial))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// CheckToken reports whether token is the one that the board was added with.
+// How long it takes tells nothing of the right token.
+func (r *Registry) CheckToken(serial pi.Serial, token string) bool {
+	got := sha256.Sum256([]byte(token))
+	e, err := r.entry(serial)
+	return subtle.ConstantTimeCompare(got[:], e.token[:]) == 1 && err == nil
+}
+
+func (r *Registry) entry(serial pi.Serial) (entry, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.pis[serial]
+	if !ok {
+		return entry{}, fmt.Errorf("registry: serial %s: %w", serial, ErrUnknown)
+	}
+	return e, nil
+}
+
+// BySerial returns the board with this serial number.
+func (r *Registry) BySerial(serial pi.Serial) (Pi, bool) {
+	e, err := r.entry(serial)
+	return e.pi, err == nil
+}
+
+// ByMAC returns the board with this Ethernet address.
+func (r *Registry) ByMAC(mac pi.MAC) (Pi, bool) {
+	return r.first(func(p Pi) bool { return p.MAC == mac })
+}
+
+// ByIP returns the board that has this address, which may be the IPv4 address
+// in IPv6 form that a socket reports.
+func (r *Registry) ByIP(ip netip.Addr) (Pi, bool) {
+	ip = ip.Unmap()
+	return r.first(func(p Pi) bool { return p.IP == ip })
+}
+
+// first returns the board that match wants. There are dozens of boards and
+// a handful of lookups a second: an index would cost more than it saves.
+func (r *Registry) first(match func(Pi) bool) (Pi, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, e := range r.pis {
+		if match(e.pi) {
+			return e.pi, true
+		}
+	}
+	return Pi{}, false
+}
+
+// Find returns the board that a person calls ref: its name, serial number or
+// Ethernet address. The error matches ErrUnknown and lists what there is.
+func (r *Registry) Find(ref string) (Pi, error) {
+	name := strings.ToLower(strings.TrimSpace(ref))
+	if p, ok := r.first(func(p Pi) bool { return p.Name == name }); ok {
+		return p, nil
+	}
+	if serial, err := pi.ParseSerial(name); err == nil {
+		if p, ok := r.BySerial(serial); ok {
+			return p, nil
+		}
+	}
+	if mac, err := pi.ParseMAC(name); err == nil {
+		if p, ok := r.ByMAC(mac); ok {
+			return p, nil
+		}
+	}
+	return Pi{}, fmt.Errorf("registry: %q: %w; want a name, serial number or Ethernet address of %s", ref, ErrUnknown, r.choices())
+}
+
+// choices names the registered boards for an error text.
+func (r *Registry) choices() string {
+	const most = 8
+	all := r.All()
+	if len(all) == 0 {
+		return "a registered board, of which there is none"
+	}
+	var names []string
+	for _, p := range all[:min(most, len(all))] {
+		names = append(names, fmt.Sprintf("%s (%s, %s)", p.Name, p.Serial, p.MAC))
+	}
+	if more := len(all) - most; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+// All returns the registered boards by name.
+func (r *Registry) All() []Pi {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := make([]Pi, 0, len(r.pis))
+	for _, e := range r.pis {
+		all = append(all, e.pi)
+	}
+	slices.SortFunc(all, func(a, b Pi) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// FreeAddress returns the lowest address from first to last that no board has
+// and of which taken, which may be nil, reports false. taken is asked in order
+// and may take its time, as a ping does.
+func (r *Registry) FreeAddress(first, last netip.Addr, taken func(netip.Addr) bool) (netip.Addr, error) {
+	used := map[netip.Addr]bool{}
+	for _, p := range r.All() {
+		used[p.IP] = true
+	}
+	tried := 0
+	for addr := first; addr.IsValid() && addr.Compare(last) <= 0; addr = addr.Next() {
+		tried++
+		if !used[addr] && (taken == nil || !taken(addr)) {
+			return addr, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("registry: all %d addresses of %s-%s are taken; widen addresses in the configuration's [dhcp], or remove a board", tried, first, last)
+}
