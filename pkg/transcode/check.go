@@ -1,0 +1,189 @@
+package transcode
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"unicode/utf8"
+)
+
+// Limits of what a result may claim.
+const (
+	maxSegmentBytes = 1 << 30
+	maxText         = 200 // bytes of a name: a codec, a format, a version
+	maxFrames       = maxSeconds * maxRate
+	maxBitrateBPS   = 1<<31 - 1
+)
+
+// audioTolerance is how far audio may be from the length it should have, in
+// seconds: the encoder adds up to two frames of its own.
+const audioTolerance = 0.050
+
+var avcCodecs = regexp.MustCompile(`^avc1\.[0-9a-f]{6}$`)
+
+// Check says what a result lacks to be what the unit asked for, nil if nothing.
+// It trusts u and nothing of r. That the files are there, and are what r says
+// of them, is for the caller to see.
+func Check(u Unit, r Result) error {
+	if err := checkResult(u, r); err != nil {
+		return fmt.Errorf("result of %s: %w", u.ID, err)
+	}
+	return nil
+}
+
+func checkResult(u Unit, r Result) error {
+	if !sane(r.FPS, 1e6) || r.Took < 0 || !shortText(r.Encoder) {
+		return fmt.Errorf("%v frames/s in %v by %.50q; want plausible numbers and a short name", r.FPS, r.Took, r.Encoder)
+	}
+	switch {
+	case u.Kind == KindProbe:
+		if r.Probe == nil {
+			return errors.New("no probe")
+		}
+		return checkProbe(*r.Probe)
+	case u.Kind == KindVideo && u.Video != nil:
+		return checkVideo(*u.Video, r)
+	case u.Kind == KindAudio && u.Audio != nil:
+		return checkAudio(*u.Audio, r)
+	}
+	return fmt.Errorf("unit of unknown kind %q", u.Kind)
+}
+
+// checkProbe looks for impossible values only: whether the source is fit for
+// transcoding is NewPlan's to say.
+func checkProbe(p Probe) error {
+	if !shortText(p.Format) || !shortText(p.FFmpeg) {
+		return errors.New("a name in the probe is too long")
+	}
+	if !sane(p.Seconds, maxStart) || !(math.Abs(p.Start) <= maxStart) || p.SizeBytes < 0 || !saneBitrate(p.BitrateBPS) {
+		return fmt.Errorf("length %v s from %v, %d bytes, %d b/s are out of range", p.Seconds, p.Start, p.SizeBytes, p.BitrateBPS)
+	}
+	if v := p.Video; v != nil {
+		ok := shortText(v.Codec) && shortText(v.PixelFormat) && within(v.Width, 1<<16) && within(v.Height, 1<<16) &&
+			v.Rate.Num >= 0 && v.Rate.Den >= 0 && saneBitrate(v.BitrateBPS) && within(v.Frames, maxFrames) &&
+			sane(v.MaxGapSeconds, maxStart) && sane(v.MaxGOPSeconds, maxStart) && sane(v.EndSeconds, maxStart)
+		if !ok {
+			return errors.New("a number of the video stream is out of range")
+		}
+	}
+	if a := p.Audio; a != nil {
+		ok := shortText(a.Codec) && within(a.Channels, 1024) && within(a.SampleRate, 1<<24) &&
+			saneBitrate(a.BitrateBPS) && sane(a.EndSeconds, maxStart)
+		if !ok {
+			return errors.New("a number of the audio stream is out of range")
+		}
+	}
+	return nil
+}
+
+func checkVideo(v VideoUnit, r Result) error {
+	if !avcCodecs.MatchString(r.Codecs) {
+		return fmt.Errorf("codec %.50q; want avc1.PPCCLL", r.Codecs)
+	}
+	first, end := v.Segments()
+	if len(r.Segments) != end-first {
+		return fmt.Errorf("%d segments; want %d", len(r.Segments), end-first)
+	}
+	for i, s := range r.Segments {
+		if err := checkFile(s, first+i); err != nil {
+			return err
+		}
+		if err := checkVideoSegment(v.Grid, first+i, s); err != nil {
+			return fmt.Errorf("%s: %w", SegmentName(first+i), err)
+		}
+	}
+	return nil
+}
+
+// checkFile looks at what every segment must have.
+func checkFile(s Segment, number int) error {
+	name := SegmentName(number)
+	if s.Name != name {
+		return fmt.Errorf("segment named %.50q; want %s", s.Name, name)
+	}
+	if s.SizeBytes <= 0 || s.SizeBytes > maxSegmentBytes {
+		return fmt.Errorf("%s: %d bytes; want 1 to %d", name, s.SizeBytes, maxSegmentBytes)
+	}
+	if sum, err := hex.DecodeString(s.SHA256); err != nil || len(sum) != 32 {
+		return fmt.Errorf("%s: %.80q is not a SHA-256; want 64 hex digits", name, s.SHA256)
+	}
+	return nil
+}
+
+func checkVideoSegment(g Grid, number int, s Segment) error {
+	first, end := g.Segment(number)
+	if s.Frames != end-first {
+		return fmt.Errorf("%d frames; want %d", s.Frames, end-first)
+	}
+	if !near(s.FirstPTS, g.PTS(first), 1) || !near(s.LastPTS, g.PTS(end-1), 1) {
+		return fmt.Errorf("frames from %d to %d (90 kHz); want %d to %d", s.FirstPTS, s.LastPTS, g.PTS(first), g.PTS(end-1))
+	}
+	if !s.Key {
+		return errors.New("it does not begin with a key frame")
+	}
+	if want := g.Seconds(end - first); !(math.Abs(s.Seconds-want) < 0.001) {
+		return fmt.Errorf("%v s; want %.3f", s.Seconds, want)
+	}
+	return nil
+}
+
+func checkAudio(a AudioUnit, r Result) error {
+	if r.Codecs != AudioCodecs {
+		return fmt.Errorf("codec %.50q; want %s", r.Codecs, AudioCodecs)
+	}
+	most := int(a.Rendition.Seconds/a.SegmentSeconds) + 2
+	if len(r.Segments) == 0 || len(r.Segments) > most {
+		return fmt.Errorf("%d segments; want 1 to %d", len(r.Segments), most)
+	}
+	next, frames := r.Segments[0].FirstPTS, 0
+	if seconds := float64(next-StartPTS) / ticksPerSecond; math.Abs(seconds) > audioTolerance {
+		return fmt.Errorf("audio begins %.3f s after the video's grid; want within %v", seconds, audioTolerance)
+	}
+	for i, s := range r.Segments {
+		if err := checkFile(s, i); err != nil {
+			return err
+		}
+		if err := checkAudioSegment(a, s, next); err != nil {
+			return fmt.Errorf("%s: %w", SegmentName(i), err)
+		}
+		next = s.LastPTS + audioFrameTicks
+		frames += s.Frames
+	}
+	if got := AudioSeconds(frames); math.Abs(got-a.Rendition.Seconds) > audioTolerance {
+		return fmt.Errorf("%.3f s of audio; want %.3f", got, a.Rendition.Seconds)
+	}
+	return nil
+}
+
+// checkAudioSegment checks one segment whose first frame is due at next.
+func checkAudioSegment(a AudioUnit, s Segment, next int64) error {
+	most := int((a.SegmentSeconds + audioTolerance) * AudioSampleRate / AudioFrameSamples)
+	if s.Frames < 1 || s.Frames > most+1 {
+		return fmt.Errorf("%d frames; want 1 to %d", s.Frames, most+1)
+	}
+	// A few ticks: the muxer rounds each time stamp that it writes.
+	last := s.FirstPTS + int64(s.Frames-1)*audioFrameTicks
+	if !near(s.FirstPTS, next, 4) || !near(s.LastPTS, last, 4) {
+		return fmt.Errorf("frames from %d to %d (90 kHz); want %d to %d", s.FirstPTS, s.LastPTS, next, last)
+	}
+	if want := AudioSeconds(s.Frames); !(math.Abs(s.Seconds-want) < 0.001) {
+		return fmt.Errorf("%v s; want %.3f", s.Seconds, want)
+	}
+	return nil
+}
+
+// sane tells whether f is a number from 0 to most, which NaN is not.
+func sane(f, most float64) bool { return f >= 0 && f <= most }
+
+func within(n, most int) bool { return n >= 0 && n <= most }
+
+func saneBitrate(bps int) bool { return within(bps, maxBitrateBPS) }
+
+func shortText(s string) bool { return len(s) <= maxText && utf8.ValidString(s) }
+
+// near tells whether a and b are at most this many ticks apart.
+func near(a, b, ticks int64) bool {
+	return a >= 0 && a <= 1<<33 && a-b <= ticks && b-a <= ticks
+}

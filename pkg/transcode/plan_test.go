@@ -1,0 +1,205 @@
+package transcode
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestNearestRate(t *testing.T) {
+	tests := []struct{ source, want Rational }{
+		{Rational{30, 1}, Rational{30, 1}},
+		{Rational{30000, 1001}, Rational{30000, 1001}},
+		{Rational{2997, 100}, Rational{30000, 1001}},
+		{Rational{23976, 1000}, Rational{24000, 1001}},
+		{Rational{24, 1}, Rational{24, 1}},
+		{Rational{25, 1}, Rational{25, 1}},
+		{Rational{50, 1}, Rational{50, 1}},
+		{Rational{19001, 317}, Rational{60000, 1001}},
+		{Rational{120, 1}, Rational{60, 1}},
+		{Rational{15, 1}, Rational{15, 1}},
+		{Rational{25, 2}, Rational{25, 2}},
+		{Rational{12, 1}, Rational{12, 1}},
+		{Rational{10, 1}, Rational{10, 1}},
+		{Rational{15, 2}, Rational{10, 1}},
+		{Rational{1, 3}, Rational{1, 1}},
+		{Rational{921, 24}, Rational{30, 1}},
+	}
+	for _, tt := range tests {
+		if got := nearestRate(tt.source); got != tt.want {
+			t.Errorf("nearestRate(%v) = %v; want %v", tt.source, got, tt.want)
+		}
+	}
+}
+
+func TestGridSegments(t *testing.T) {
+	tests := []struct{ frames, segments, lastFirst, lastEnd int }{
+		{1, 1, 0, 1},
+		{120, 1, 0, 120},
+		{149, 1, 0, 149}, // 29 frames are too few for a segment of their own
+		{150, 2, 120, 150},
+		{240, 2, 120, 240},
+		{269, 2, 120, 269},
+		{270, 3, 240, 270},
+	}
+	for _, tt := range tests {
+		g := Grid{Rate: Rational{30, 1}, SegmentFrames: 120, Frames: tt.frames}
+		n := g.Segments()
+		first, end := g.Segment(n - 1)
+		if n != tt.segments || first != tt.lastFirst || end != tt.lastEnd {
+			t.Errorf("%d frames: %d segments, the last [%d,%d); want %d, [%d,%d)", tt.frames, n, first, end, tt.segments, tt.lastFirst, tt.lastEnd)
+		}
+	}
+}
+
+func TestGridPTS(t *testing.T) {
+	g := Grid{Rate: Rational{24000, 1001}}
+	for frame, want := range map[int]int64{0: 900000, 1: 903754, 96: 1260360, 24000: 900000 + 1001*90000} {
+		if got := g.PTS(frame); got != want {
+			t.Errorf("PTS(%d) = %d; want %d", frame, got, want)
+		}
+	}
+}
+
+func TestNewPlan(t *testing.T) {
+	film := source(320, 180, Rational{24000, 1001}, 150)
+	film.Start, film.Video.MaxGOPSeconds, film.Video.MaxGapSeconds = 1.445, 10, 0.05
+	film.Video.Interlaced = true
+	mute := source(160, 90, Rational{30, 1}, 4.9)
+	mute.Audio = nil
+	stills := source(160, 90, Rational{30, 1}, 100)
+	stills.Video.MaxGapSeconds, stills.Audio.Channels = 40, 6
+	tests := []struct {
+		name    string
+		request Request
+		probe   Probe
+		want    string
+	}{
+		{"film", Request{Source: "in/film.ts"}, film, `24000/1001 96 3596 audio 2ch 96000 150
+v-180p-0000 0-1152 seek 0.000 start 1.445 deinterlaced
+v-180p-0001 1152-2400 seek 38.048 start 1.445 deinterlaced
+v-180p-0002 2400-3596 seek 90.100 start 1.445 deinterlaced
+v-90p-0000 0-1152 seek 0.000 start 1.445 deinterlaced
+v-90p-0001 1152-2400 seek 38.048 start 1.445 deinterlaced
+v-90p-0002 2400-3596 seek 90.100 start 1.445 deinterlaced
+audio 4.004 start 1.445
+`},
+		{"short and mute", Request{}, mute, "30/1 120 147 mute\nv-90p-0000 0-147 seek 0.000 start 0.000\n"},
+		{"long segments", Request{SegmentSeconds: 20}, mute, "30/1 600 147 mute\nv-90p-0000 0-147 seek 0.000 start 0.000\n"},
+		{"still pictures", Request{SegmentSeconds: 10}, stills, `30/1 300 3000 audio 2ch 96000 100
+v-90p-0000 0-1500 seek 0.000 start 0.000
+v-90p-0001 1500-3000 seek 9.000 start 0.000
+audio 10.000 start 0.000
+`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			plan, err := NewPlan(tt.request, tt.probe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := planText(t, tt.request, plan); got != tt.want {
+				t.Errorf("NewPlan =\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// planText writes a plan down in short, and checks what all units must have.
+func planText(t *testing.T, r Request, p Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v %d %d ", p.Grid.Rate, p.Grid.SegmentFrames, p.Grid.Frames)
+	if a := p.Audio; a != nil {
+		fmt.Fprintf(&b, "audio %dch %d %.0f\n", a.Channels, a.BitrateBPS, a.Seconds)
+	} else {
+		fmt.Fprintln(&b, "mute")
+	}
+	for _, u := range p.Units {
+		if u.Source != r.Source {
+			t.Errorf("unit %s reads %q; want %q", u.ID, u.Source, r.Source)
+		}
+		if a := u.Audio; a != nil {
+			fmt.Fprintf(&b, "%s %.3f start %.3f\n", u.ID, a.SegmentSeconds, a.SourceStart)
+			continue
+		}
+		v := u.Video
+		fmt.Fprintf(&b, "%s %d-%d seek %.3f start %.3f", u.ID, v.FirstFrame, v.EndFrame, v.SeekSeconds, v.SourceStart)
+		if v.Deinterlaced {
+			b.WriteString(" deinterlaced")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func TestNewPlanRefuses(t *testing.T) {
+	change := func(f func(*Probe)) Probe {
+		p := source(320, 180, Rational{30, 1}, 60)
+		f(&p)
+		return p
+	}
+	tests := []struct {
+		name    string
+		seconds float64
+		probe   Probe
+		want    string
+	}{
+		{"no video", 0, Probe{}, `planning "a.mp4": it has no video`},
+		{"no length", 0, change(func(p *Probe) { p.Seconds, p.Video.EndSeconds = 0, 0 }), `planning "a.mp4": its video is 0.0 s long; want more than 0 and at most 86400`},
+		{"endless", 0, change(func(p *Probe) { p.Video.EndSeconds = 1e5 }), `planning "a.mp4": its video is 100000.0 s long; want more than 0 and at most 86400`},
+		{"not a length", 0, change(func(p *Probe) { p.Seconds, p.Video.EndSeconds = math.NaN(), 0 }), `planning "a.mp4": its video is NaN s long; want more than 0 and at most 86400`},
+		{"silent audio", 0, change(func(p *Probe) { p.Seconds, p.Audio.EndSeconds = 0, 0 }), `planning "a.mp4": its audio is 0.0 s long; want more than 0 and at most 86400`},
+		{"huge", 0, change(func(p *Probe) { p.Video.Width = 1 << 20 }), `planning "a.mp4": its picture is 1048576x180; want 16 to 8192 on each side`},
+		{"flat", 0, change(func(p *Probe) { p.Video.Height = 1 }), `planning "a.mp4": its picture is 320x1; want 16 to 8192 on each side`},
+		{"no rate", 0, change(func(p *Probe) { p.Video.Rate = Rational{0, 0} }), `planning "a.mp4": its frame rate is 0/0; want more than 0 and at most 1000`},
+		{"lost in time", 0, change(func(p *Probe) { p.Start = -1e9 }), `planning "a.mp4": its first time stamp is -1e+09 s; want 1e+06 at most`},
+		{"short segments", 0.1, change(func(*Probe) {}), `planning "a.mp4": segments of 0.1 s were asked for; want 1 to 20`},
+		{"long segments", 60, change(func(*Probe) {}), `planning "a.mp4": segments of 60 s were asked for; want 1 to 20`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewPlan(Request{Source: "a.mp4", SegmentSeconds: tt.seconds}, tt.probe)
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("NewPlan = %v\n want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// Whatever can be planned covers every frame once, in units of bounded length.
+func FuzzNewPlan(f *testing.F) {
+	f.Add(60.0, 30, 1, 4.0, 1.0, 2.0)
+	f.Add(86400.0, 60000, 1001, 1.0, 0.0, 0.0)
+	f.Add(0.01, 24000, 1001, 20.0, 1e9, -5.0)
+	f.Fuzz(func(t *testing.T, seconds float64, num, den int, segment, gop, start float64) {
+		p := source(320, 180, Rational{num, den}, seconds)
+		p.Start, p.Video.MaxGOPSeconds = start, gop
+		plan, err := NewPlan(Request{SegmentSeconds: segment}, p)
+		if err != nil {
+			return
+		}
+		next := make(map[string]int)
+		for _, u := range plan.Units {
+			if u.Video == nil {
+				continue
+			}
+			v := u.Video
+			if v.FirstFrame != next[v.Rendition.Name] || v.EndFrame <= v.FirstFrame || v.FirstFrame%v.Grid.SegmentFrames != 0 {
+				t.Errorf("unit %s has frames [%d,%d) after %d", u.ID, v.FirstFrame, v.EndFrame, next[v.Rendition.Name])
+			}
+			if length := v.Grid.Seconds(v.EndFrame - v.FirstFrame); length > maxChunkSeconds+maxSegmentSeconds {
+				t.Errorf("unit %s lasts %v s", u.ID, length)
+			}
+			if at := v.Grid.Seconds(v.FirstFrame); v.SeekSeconds < 0 || v.FirstFrame > 0 && v.SeekSeconds > max(at-minPreroll, 0) {
+				t.Errorf("unit %s at %v s is read from %v s", u.ID, at, v.SeekSeconds)
+			}
+			next[v.Rendition.Name] = v.EndFrame
+		}
+		for _, r := range plan.Renditions {
+			if next[r.Name] != plan.Grid.Frames {
+				t.Errorf("units of %s end at frame %d; want %d", r.Name, next[r.Name], plan.Grid.Frames)
+			}
+		}
+	})
+}

@@ -1,0 +1,210 @@
+package transcode
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"path"
+)
+
+// MasterName and MediaName are the file names of a stream's playlists:
+//
+//	master.m3u8
+//	<rendition>/index.m3u8 and the rendition's segments
+//	audio/index.m3u8 and the audio's segments
+const (
+	MasterName = "master.m3u8"
+	MediaName  = "index.m3u8"
+)
+
+// playlistVersion is the lowest that allows what is written here: EXT-X-MEDIA
+// (RFC 8216 §7).
+const playlistVersion = 4
+
+// Dir returns the directory of a published stream that u's segments belong in;
+// "" for a probe, which has none.
+func (u Unit) Dir() string {
+	switch {
+	case u.Video != nil:
+		return u.Video.Rendition.Name
+	case u.Audio != nil:
+		return AudioName
+	}
+	return ""
+}
+
+// A track is one media playlist: a rendition or the audio.
+type track struct {
+	dir      string
+	codecs   string
+	segments []Segment
+}
+
+// Playlists joins the results of all units of a plan, keyed by the unit's ID,
+// and returns the text of every playlist, keyed by its path within the stream.
+// It returns an error if a result is missing, is not what Check accepts, or
+// does not fit the others.
+func Playlists(p Plan, results map[string]Result) (map[string][]byte, error) {
+	tracks, err := joinTracks(p, results)
+	if err != nil {
+		return nil, err
+	}
+	target := targetDuration(tracks)
+	files := map[string][]byte{MasterName: masterPlaylist(p, tracks, target)}
+	for dir, t := range tracks {
+		files[path.Join(dir, MediaName)] = mediaPlaylist(t.segments, target)
+	}
+	return files, nil
+}
+
+// joinTracks strings the units of every track together, keyed by directory.
+func joinTracks(p Plan, results map[string]Result) (map[string]*track, error) {
+	tracks := make(map[string]*track)
+	for _, u := range p.Units {
+		r, ok := results[u.ID]
+		if !ok {
+			return nil, fmt.Errorf("joining units: no result of %s", u.ID)
+		}
+		if err := Check(u, r); err != nil {
+			return nil, fmt.Errorf("joining units: %w", err)
+		}
+		t := tracks[u.Dir()]
+		if t == nil {
+			t = &track{dir: u.Dir(), codecs: r.Codecs}
+			tracks[t.dir] = t
+		}
+		// One playlist has one decoder configuration: a player told of avc1.4d400d
+		// need not take avc1.64001f (RFC 8216 §4.3.2.3).
+		if r.Codecs != t.codecs {
+			return nil, fmt.Errorf("joining units: %s is %s, the units before it %s; want one encoder for a rendition", u.ID, r.Codecs, t.codecs)
+		}
+		t.segments = append(t.segments, r.Segments...)
+	}
+	return tracks, checkTracks(p, tracks)
+}
+
+// checkTracks makes sure that no track has a gap.
+func checkTracks(p Plan, tracks map[string]*track) error {
+	for _, r := range p.Renditions {
+		t := tracks[r.Name]
+		if t == nil {
+			return fmt.Errorf("joining units: none of rendition %s", r.Name)
+		}
+		frames := 0
+		for i, s := range t.segments {
+			if s.Name != SegmentName(i) {
+				return fmt.Errorf("joining units: segment %d of %s is %s; want %s", i, r.Name, s.Name, SegmentName(i))
+			}
+			frames += s.Frames
+		}
+		if frames != p.Grid.Frames {
+			return fmt.Errorf("joining units: %d frames of %s; want %d", frames, r.Name, p.Grid.Frames)
+		}
+	}
+	if p.Audio != nil && tracks[AudioName] == nil {
+		return errors.New("joining units: no audio unit")
+	}
+	return nil
+}
+
+// targetDuration returns the one that all playlists of a stream share (RFC 8216
+// §6.2.4): no rounded duration exceeds it (§4.3.3.1).
+func targetDuration(tracks map[string]*track) int {
+	target := 1.0
+	for _, t := range tracks {
+		for _, s := range t.segments {
+			target = max(target, math.Round(s.Seconds))
+		}
+	}
+	return int(target)
+}
+
+// mediaPlaylist writes a playlist of segments that lie beside it.
+func mediaPlaylist(segments []Segment, target int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", playlistVersion)
+	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
+	b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n")
+	for _, s := range segments {
+		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", s.Seconds, s.Name)
+	}
+	b.WriteString("#EXT-X-ENDLIST\n")
+	return b.Bytes()
+}
+
+// masterPlaylist writes the playlist that names the variant streams.
+func masterPlaylist(p Plan, tracks map[string]*track, target int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", playlistVersion)
+	audio := tracks[AudioName]
+	if p.Audio != nil {
+		fmt.Fprintf(&b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=%q,DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"%d\",URI=%q\n",
+			AudioName, AudioName, p.Audio.Channels, path.Join(AudioName, MediaName))
+	}
+	for _, r := range p.Renditions {
+		variant := newVariant(p, r, target, tracks[r.Name], audio)
+		variant.write(&b)
+	}
+	return b.Bytes()
+}
+
+// A variant is one variant stream of the master playlist.
+type variant struct {
+	rendition     Rendition
+	rate          float64 // frames per second
+	peak, average int     // bits per second, audio included
+	codecs        string
+	group         string // of the audio; "" without
+}
+
+// newVariant joins a rendition's video with the audio, which may be nil.
+func newVariant(p Plan, r Rendition, target int, video, audio *track) variant {
+	v := variant{rendition: r, rate: p.Grid.Rate.Float(), codecs: video.codecs}
+	v.peak, v.average = bitrates(video.segments, target)
+	if audio != nil {
+		peak, average := bitrates(audio.segments, target)
+		v.peak, v.average = v.peak+peak, v.average+average
+		v.codecs += "," + audio.codecs
+		v.group = AudioName
+	}
+	return v
+}
+
+func (v variant) write(b *bytes.Buffer) {
+	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f",
+		v.peak, v.average, v.codecs, v.rendition.Width, v.rendition.Height, v.rate)
+	if v.group != "" {
+		fmt.Fprintf(b, ",AUDIO=%q", v.group)
+	}
+	fmt.Fprintf(b, "\n%s\n", path.Join(v.rendition.Name, MediaName))
+}
+
+// bitrates returns the peak and the average bitrate of segments as they are on
+// disk, in bits per second. RFC 8216 §4.1: the peak is the largest bitrate of
+// any contiguous set of segments that lasts between 0.5 and 1.5 times the
+// target duration.
+func bitrates(segments []Segment, target int) (peak, average int) {
+	var most, bits, seconds float64
+	for i, s := range segments {
+		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+s.Seconds
+		most = max(most, peakFrom(segments[i:], float64(target)))
+	}
+	all := math.Ceil(bits / seconds)
+	return int(max(math.Ceil(most), all)), int(all)
+}
+
+// peakFrom returns the peak bitrate of the sets that begin with segments[0].
+func peakFrom(segments []Segment, target float64) float64 {
+	var most, bits, seconds float64
+	for _, s := range segments {
+		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+s.Seconds
+		if seconds > 1.5*target {
+			break
+		}
+		if seconds >= 0.5*target {
+			most = max(most, bits/seconds)
+		}
+	}
+	return most
+}
