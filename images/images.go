@@ -1,0 +1,100 @@
+// Package images holds what pibootd puts into a Pi's root, embedded in the
+// binary: the worker for each architecture, the unit that starts it under
+// systemd, and the recipe of the minimal template. It imports nothing of the
+// project but pkg/pi and, like it, has rank 0.
+package images
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"pibootd/pkg/pi"
+)
+
+//go:embed all:worker
+var workers embed.FS
+
+//go:embed overlay minimal initramfs
+var recipes embed.FS
+
+// maxWorkerBytes is far above what a worker binary takes.
+const maxWorkerBytes = 256 << 20
+
+// Worker returns the worker binary for arch. A pibootd that was built by a
+// plain go build carries none; the error then says how to build one that does.
+func Worker(arch pi.Arch) ([]byte, error) {
+	name := fmt.Sprintf("worker/pibootd-worker-%s.gz", arch)
+	packed, err := workers.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("images: this pibootd carries no worker for %q; build it with: make build", arch)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("images: reading %s: %w", name, err)
+	}
+	worker, err := unpack(packed)
+	if err != nil {
+		return nil, fmt.Errorf("images: unpacking %s: %w; build again with: make build", name, err)
+	}
+	return worker, nil
+}
+
+func unpack(packed []byte) ([]byte, error) {
+	unzip, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	out, err := io.ReadAll(io.LimitReader(unzip, maxWorkerBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(out) > maxWorkerBytes {
+		return nil, fmt.Errorf("got more than %d bytes", maxWorkerBytes)
+	}
+	return out, nil
+}
+
+// Overlay returns what is laid over every systemd root; names are relative to
+// the root.
+func Overlay() fs.FS { return sub("overlay") }
+
+// Minimal returns the files of the minimal template's root, as they are named
+// in it, under "root", its boot directory's under "boot", and beside those the lists
+// applets, modules, packages and drop, which List reads.
+func Minimal() fs.FS { return sub("minimal") }
+
+// Initramfs returns the scripts of the initramfs that mounts a root over NFS,
+// as they are named in it. All of them are executable.
+func Initramfs() fs.FS { return sub("initramfs") }
+
+// sub returns an embedded directory.
+func sub(dir string) fs.FS {
+	tree, err := fs.Sub(recipes, dir)
+	if err != nil {
+		// Sub refuses only names that are not valid paths.
+		return embed.FS{}
+	}
+	return tree
+}
+
+// List returns the entries of one of Minimal's lists. An entry is a line's
+// text; empty lines and those that begin with # are left out.
+func List(name string) ([]string, error) {
+	text, err := fs.ReadFile(recipes, "minimal/"+name)
+	if err != nil {
+		return nil, fmt.Errorf("images: list %q: %w", name, err)
+	}
+	var entries []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") {
+			entries = append(entries, line)
+		}
+	}
+	return entries, nil
+}
