@@ -1,0 +1,224 @@
+// Package tftp serves boot files over TFTP: read requests only, octet mode only.
+// It implements RFC 1350 with the option extension (RFC 2347) for blksize
+// (RFC 2348), tsize and timeout (RFC 2349) and windowsize (RFC 7440).
+//
+// It is made for boot code: a request repeated because the answer was slow
+// does not start a second transfer, an option check that the client breaks off
+// is not an error, and no data packet is ever fragmented.
+package tftp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A Source answers read requests. It is all the server knows of the rest of pibootd.
+type Source interface {
+	// Open returns the file called name for client, and its size in bytes.
+	// name is slash-separated, relative, free of "..", backslashes and control
+	// characters: fs.ValidPath. The server closes the file. ctx ends with the
+	// transfer.
+	//
+	// An error matching fs.ErrNotExist is sent as ERROR 1 (RFC 1350,
+	// appendix); any other is logged and sent as ERROR 0 without its text.
+	Open(ctx context.Context, client netip.Addr, name string) (io.ReadCloser, int64, error)
+}
+
+// A Server answers read requests from Source. Set its fields before Serve.
+type Server struct {
+	Source       Source
+	Log          *slog.Logger  // nil discards
+	Retransmit   time.Duration // wait for an ACK before a window is sent again; 0 means 1 s
+	MaxTransfers int           // concurrent; 0 means 64
+
+	// OnDone is called after each transfer, if not nil, by the goroutine that
+	// made it, so several calls may run at once. It must not block.
+	OnDone func(Transfer)
+}
+
+// A Transfer says how the answer to one request went.
+type Transfer struct {
+	Client  netip.Addr
+	Port    uint16 // the client's
+	File    string // as the Source was asked; if Refused, as the client sent it
+	Bytes   int64  // acknowledged by the client
+	Took    time.Duration
+	Outcome Outcome
+	Err     error // nil if Sent
+}
+
+// An Outcome is how a transfer ended.
+type Outcome string
+
+// The outcomes. Missing and Aborted are everyday: boot code asks for files that
+// need not exist, and ends a transfer after the OACK to learn that one does.
+const (
+	Sent    Outcome = "sent"    // the client has acknowledged all of it
+	Missing Outcome = "missing" // the Source has no such file
+	Aborted Outcome = "aborted" // by the client's ERROR, its closed port, its next request, or the end of Serve
+	Failed  Outcome = "failed"  // the client fell silent, or the Source or the network gave an error
+	Refused Outcome = "refused" // not a request for a file that could exist: a write, a mode other than octet, a bad name
+)
+
+// Serve answers requests on conn until ctx ends, then aborts the running
+// transfers, waits for them and returns nil. It returns an error only if conn
+// itself fails or is unfit: a malformed request costs one log line, never the
+// server. Serve does not close conn.
+//
+// conn is a UDP socket bound to one IPv4 address: each transfer gets a socket
+// of its own on that address, because a client drops what comes from another.
+// Those are opened by the calling goroutine, so a Serve on a thread that is
+// locked to a network namespace serves that namespace.
+func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
+	local, ok := conn.LocalAddr().(*net.UDPAddr)
+	if !ok || local.IP.To4() == nil || local.IP.IsUnspecified() {
+		return fmt.Errorf("tftp: serving on %v; want a UDP socket bound to one IPv4 address, that of the boards' network", conn.LocalAddr())
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	l := &listener{server: s, local: local.IP, running: make(map[netip.AddrPort]*transfer)}
+	defer l.transfers.Wait()
+
+	buf := make([]byte, maxRequest+1)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("tftp: reading request: %w", err)
+		}
+		client, ok := clientAddr(from)
+		if !ok {
+			s.log().Debug("request from an address that cannot be answered", "addr", from)
+			continue
+		}
+		req, err := parseRequest(buf[:n])
+		if err != nil {
+			s.log().Debug("bad request", "addr", client, "err", err)
+			continue
+		}
+		l.accept(ctx, client, req)
+	}
+}
+
+// clientAddr returns from as the address of one host that can be answered.
+func clientAddr(from net.Addr) (netip.AddrPort, bool) {
+	udp, ok := from.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	addr, port := udp.AddrPort().Addr().Unmap(), udp.AddrPort().Port()
+	host := addr.Is4() && !addr.IsUnspecified() && !addr.IsMulticast() && addr != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return netip.AddrPortFrom(addr, port), host && port != 0
+}
+
+// A listener is the state of one Serve.
+type listener struct {
+	server    *Server
+	local     net.IP
+	transfers sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[netip.AddrPort]*transfer // the latest for each client's port
+	count   int                          // running transfers, those replaced in the map included
+}
+
+// accept starts the transfer that req asks for.
+func (l *listener) accept(ctx context.Context, client netip.AddrPort, req request) {
+	log := l.server.log().With("addr", client, "file", req.name)
+	if l.repeats(client, req) {
+		log.Debug("repeated request ignored")
+		return
+	}
+	if !l.reserve() {
+		// Drop rather than queue: clients repeat an unanswered RRQ, and a
+		// late answer to the first one would start a second transfer.
+		log.Warn("transfer limit reached")
+		return
+	}
+	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: l.local}, net.UDPAddrFromAddrPort(client))
+	if err != nil {
+		l.release(client, nil)
+		log.Warn("opening a socket for a transfer", "err", err)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	t := &transfer{server: l.server, client: client, req: req, cancel: cancel, started: time.Now()}
+	t.conn = conn
+	l.mu.Lock()
+	l.running[client] = t
+	l.mu.Unlock()
+	l.transfers.Go(func() {
+		err := t.run(ctx)
+		l.release(client, t) // first: the report may make the client ask again
+		t.report(err)
+	})
+}
+
+// repeats reports whether req is one that a running transfer already answers:
+// the Pi's boot code sends its RRQ every 2 s until it hears something, and data
+// from two ports confuses it (raspberrypi/firmware#1631). Any other request
+// from the same port ends that transfer, for the client has gone on: a Pi 3
+// begins with the same port numbers after every boot stage.
+func (l *listener) repeats(client netip.AddrPort, req request) bool {
+	l.mu.Lock()
+	t, ok := l.running[client]
+	l.mu.Unlock()
+	if !ok {
+		return false
+	}
+	if t.req.same(req) && t.starting() {
+		return true
+	}
+	t.cancel(errReplaced)
+	return false
+}
+
+// reserve counts a transfer in, unless there are too many.
+func (l *listener) reserve() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count >= l.server.maxTransfers() {
+		return false
+	}
+	l.count++
+	return true
+}
+
+// release undoes reserve and forgets t.
+func (l *listener) release(client netip.AddrPort, t *transfer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count--
+	if l.running[client] == t {
+		delete(l.running, client)
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+func (s *Server) maxTransfers() int {
+	if s.MaxTransfers == 0 {
+		return 64
+	}
+	return s.MaxTransfers
+}
+
+func (s *Server) retransmit() time.Duration {
+	if s.Retransmit == 0 {
+		return time.Second
+	}
+	return s.Retransmit
+}
