@@ -87,7 +87,7 @@ func (e Event) bounded() Event {
 		e.MAC = pi.MAC{} // a client may send a group's address as its own
 	}
 	for _, text := range []*string{&e.Board, &e.Name, (*string)(&e.Kind), &e.File, &e.Export, &e.Detail} {
-		*text = strings.ToValidUTF8((*text)[:min(len(*text), maxText)], "\ufffd")
+		*text = strings.ToValidUTF8((*text)[:min(len(*text), maxText)], "?")
 	}
 	return e
 }
