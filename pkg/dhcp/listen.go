@@ -1,0 +1,78 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// receiveBuffer holds the DISCOVERs of a few thousand boards that come up at
+// once after a power cut.
+const receiveBuffer = 4 << 20
+
+// Listen opens the socket that Serve answers on: all broadcasts and unicasts
+// to port on iface alone. The caller closes it. addr is the server's own
+// address; iface must have it.
+//
+// port is 67 but for tests. Clients are answered on port 68, or on port+1 if
+// port is not 67.
+//
+// It is an error if another DHCP server has the port, even one that is willing
+// to share it: of two servers on one socket, each would lose clients at random.
+func Listen(iface string, addr netip.Addr, port int) (*net.UDPConn, error) {
+	if err := checkAddr(iface, addr); err != nil {
+		return nil, err
+	}
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return bindToDevice(c, iface) }}
+	// The address is 0.0.0.0, for a socket bound to one address hears no broadcasts.
+	conn, err := config.ListenPacket(context.Background(), "udp4", fmt.Sprintf("0.0.0.0:%d", port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("dhcp: port %d of %s is taken by another DHCP server on this host: %w; find it with ss -lunp", port, iface, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dhcp: listening on %s: %w", iface, err)
+	}
+	return conn.(*net.UDPConn), nil
+}
+
+func checkAddr(iface string, addr netip.Addr) error {
+	link, err := net.InterfaceByName(iface)
+	if err != nil {
+		return fmt.Errorf("dhcp: interface %q: %w", iface, err)
+	}
+	has, err := link.Addrs()
+	if err != nil {
+		return fmt.Errorf("dhcp: addresses of %s: %w", iface, err)
+	}
+	found := slices.ContainsFunc(has, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == addr
+	})
+	if !found {
+		return fmt.Errorf("dhcp: interface %s has the addresses %v; want %v, the server's own", iface, has, addr)
+	}
+	return nil
+}
+
+// bindToDevice prepares a socket before it is bound, which is what makes its
+// port that of one interface.
+func bindToDevice(c syscall.RawConn, iface string) error {
+	var sockErr error
+	err := c.Control(func(fd uintptr) {
+		sockErr = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, iface)
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+			// Without CAP_NET_ADMIN: as much as the host allows.
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return sockErr
+}
