@@ -1,0 +1,312 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pibootd/pkg/store"
+	"pibootd/pkg/transcode"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// patience bounds every wait of a test that would otherwise never end.
+const patience = 60 * time.Second
+
+// A bench is a daemon's queue on directories that outlive it.
+type bench struct {
+	*Queue
+	t      *testing.T
+	dir    string
+	events chan UnitEvent
+	comes  chan WorkerEvent
+	stop   func()
+}
+
+// newDirs returns a directory with a media share that holds the source.
+func newDirs(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	source := filepath.Join(dir, "media", sourceName)
+	if err := os.MkdirAll(filepath.Dir(source), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(source, theFixture(t).source, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// goodToken is what a worker of this name is let in with.
+func goodToken(worker string) string { return "token of " + worker }
+
+func authenticate(worker, token string) bool {
+	return strings.HasPrefix(worker, "pi") && token == goodToken(worker)
+}
+
+// start runs a queue on dir; change may alter its options.
+func start(t *testing.T, dir string, change func(*Options)) *bench {
+	t.Helper()
+	b := &bench{t: t, dir: dir, events: make(chan UnitEvent, 1000), comes: make(chan WorkerEvent, 1000)}
+	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	broker, err := StartBroker(BrokerOptions{
+		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"), Authenticate: authenticate, Log: log,
+	})
+	if err != nil {
+		t.Fatal(errors.Join(err, s.Close()))
+	}
+	o := Options{
+		Store: s, MediaDir: filepath.Join(dir, "media"), Broker: broker, Log: log,
+		OnUnit: func(e UnitEvent) { b.events <- e }, OnWorker: func(e WorkerEvent) { b.comes <- e },
+	}
+	if change != nil {
+		change(&o)
+	}
+	if b.Queue, err = Open(t.Context(), o); err != nil {
+		broker.Close()
+		t.Fatal(errors.Join(err, s.Close()))
+	}
+	b.run(func() error { broker.Close(); return errors.Join(b.Close(), s.Close()) })
+	return b
+}
+
+// run runs the queue until stop is called, which is at the end of the test if
+// not earlier.
+func (b *bench) run(release func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	stopped := false
+	b.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := errors.Join(<-ended, release()); err != nil {
+			b.t.Error(err)
+		}
+	}
+	b.t.Cleanup(func() { b.stop() })
+}
+
+// restart stops the queue and runs another on the same directories.
+func (b *bench) restart(change func(*Options)) *bench {
+	b.stop()
+	return start(b.t, b.dir, change)
+}
+
+func (b *bench) submit(r transcode.Request) Job {
+	b.t.Helper()
+	job, _, err := b.Submit(b.t.Context(), r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return job
+}
+
+// waitEvent waits for an event of a unit.
+func (b *bench) waitEvent(event, unit string) UnitEvent {
+	b.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case e := <-b.events:
+			if e.Event == event && e.Unit == unit {
+				return e
+			}
+		case <-timeout:
+			b.t.Fatalf("unit %s was not %s", unit, event)
+		}
+	}
+}
+
+// waitEnd waits until a job has ended.
+func (b *bench) waitEnd(id int64) Job {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	var last Job
+	for job, err := range b.Watch(ctx, id) {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		last = job
+	}
+	if !last.State.Ended() {
+		b.t.Fatalf("job %d is still %s (%s)", id, last.State, last.Reason)
+	}
+	return last
+}
+
+func (b *bench) media(name string) string { return filepath.Join(b.dir, "media", name) }
+
+// A member imitates a worker.
+type member struct {
+	t     *testing.T
+	name  string
+	media string
+	conn  *nats.Conn
+	js    jetstream.JetStream
+}
+
+func connect(b *bench, name, token string) (*nats.Conn, error) {
+	return nats.Connect("nats://"+b.broker.Addr().String(), nats.UserInfo(name, token),
+		nats.CustomInboxPrefix("_INBOX."+name), nats.MaxReconnects(0), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+}
+
+// join connects a worker and says hello.
+func (b *bench) join(name string, hello transcode.Hello) *member {
+	b.t.Helper()
+	conn, err := connect(b, name, goodToken(name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	m := &member{t: b.t, name: name, media: filepath.Join(b.dir, "media"), conn: conn, js: js}
+	var reply transcode.HelloReply
+	m.ask(transcode.SubjectHello, hello, &reply)
+	if reply.EverySeconds < 1 {
+		b.t.Errorf("hello every %d s; want at least 1", reply.EverySeconds)
+	}
+	return m
+}
+
+// ask sends a request and fails the test without an answer.
+func (m *member) ask(subject string, request, reply any) {
+	m.t.Helper()
+	body, err := json.Marshal(request)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	answer, err := m.conn.Request(subject+"."+m.name, body, patience)
+	if err != nil {
+		m.t.Fatalf("%s of %s: %v", subject, m.name, err)
+	}
+	if err := json.Unmarshal(answer.Data, reply); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// fetch waits for a work message.
+func (m *member) fetch() (jetstream.Msg, transcode.Work) {
+	m.t.Helper()
+	return m.fetchLane(transcode.LaneAny)
+}
+
+func (m *member) fetchLane(lane string) (jetstream.Msg, transcode.Work) {
+	m.t.Helper()
+	consumer, err := m.js.Consumer(m.t.Context(), transcode.StreamWork, transcode.WorkConsumer(lane, transcode.PriorityNormal))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	msg, err := consumer.Next(jetstream.FetchMaxWait(patience))
+	if err != nil {
+		m.t.Fatalf("%s fetches: %v", m.name, err)
+	}
+	var work transcode.Work
+	if err := json.Unmarshal(msg.Data(), &work); err != nil {
+		m.t.Fatal(err)
+	}
+	return msg, work
+}
+
+func (m *member) claim(w transcode.Work) transcode.ClaimReply {
+	m.t.Helper()
+	var reply transcode.ClaimReply
+	m.ask(transcode.SubjectClaim, transcode.Claim(w), &reply)
+	return reply
+}
+
+// take fetches a unit and claims it.
+func (m *member) take() (jetstream.Msg, transcode.Work, transcode.ClaimReply) {
+	m.t.Helper()
+	msg, work := m.fetch()
+	grant := m.claim(work)
+	if grant.Refused != "" {
+		m.t.Fatalf("claim of %v by %s was refused: %s", work, m.name, grant.Refused)
+	}
+	return msg, work, grant
+}
+
+func (m *member) progress(w transcode.Work, attempt, frames int) {
+	m.t.Helper()
+	body, err := json.Marshal(transcode.Progress{Job: w.Job, Unit: w.Unit, Attempt: attempt, Frames: frames, FPS: 12.5})
+	if err == nil {
+		err = errors.Join(m.conn.Publish(transcode.SubjectProgress+"."+m.name, body), m.conn.Flush())
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// write puts the files of a unit where an attempt's files belong.
+func (m *member) write(w transcode.Work, attempt int) {
+	m.t.Helper()
+	dir := filepath.Join(m.media, transcode.AttemptDir(w.Job, w.Unit, attempt))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	for name, data := range theFixture(m.t).files[w.Unit] {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+}
+
+func (m *member) done(w transcode.Work, attempt int) transcode.Verdict {
+	m.t.Helper()
+	return m.hand(transcode.Done{Job: w.Job, Unit: w.Unit, Attempt: attempt, Result: theFixture(m.t).results[w.Unit]})
+}
+
+func (m *member) hand(d transcode.Done) transcode.Verdict {
+	m.t.Helper()
+	var verdict transcode.Verdict
+	m.ask(transcode.SubjectDone, d, &verdict)
+	return verdict
+}
+
+func (m *member) failed(f transcode.Failed) transcode.Verdict {
+	m.t.Helper()
+	var verdict transcode.Verdict
+	m.ask(transcode.SubjectFailed, f, &verdict)
+	return verdict
+}
+
+func (m *member) ack(msg jetstream.Msg) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	if err := msg.DoubleAck(ctx); err != nil {
+		m.t.Fatalf("%s acknowledges: %v", m.name, err)
+	}
+}
+
+// do does one unit from fetching to acknowledging.
+func (m *member) do() transcode.Work {
+	m.t.Helper()
+	msg, work, grant := m.take()
+	m.write(work, grant.Attempt)
+	if v := m.done(work, grant.Attempt); !v.Accepted {
+		m.t.Fatalf("%v of %s was not accepted: %s", work, m.name, v.Reason)
+	}
+	m.ack(msg)
+	return work
+}

@@ -1,0 +1,195 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Limits of the embedded server. What connects to it has a token, but a token
+// can be stolen from a board's root, so they hold for workers too.
+const (
+	// maxPayload holds the result of an audio unit, some 220 bytes a segment:
+	// 21 hours at 4 s. It is allocated only for who has been let in.
+	maxPayload = 4 << 20
+	maxConns   = 1024
+	maxSubs    = 64 // of one connection
+	// maxPending is what the server keeps for a client that does not read.
+	maxPending   = 16 << 20
+	authTimeout  = 5 * time.Second
+	pingInterval = 20 * time.Second
+	maxPings     = 2 // unanswered, then the connection is closed
+)
+
+// What the work stream may take of memory and of the state directory's disk.
+const (
+	maxStreamMemory = 32 << 20
+	maxStreamBytes  = 256 << 20
+)
+
+const startTimeout = 30 * time.Second
+
+// BrokerOptions say how to start a Broker.
+type BrokerOptions struct {
+	Addr     netip.AddrPort // port 0 takes a free one
+	StoreDir string         // on a local disk; created if need be; may be deleted between runs
+	// Authenticate is asked at every connect, from many goroutines.
+	Authenticate func(worker, token string) bool
+	Log          *slog.Logger // nil discards
+}
+
+// A Broker is the embedded NATS server: workers reach it over TCP, the daemon
+// itself without.
+type Broker struct {
+	server *server.Server
+	conn   *nats.Conn // the daemon's own
+}
+
+// StartBroker starts the server and returns when workers can connect.
+func StartBroker(o BrokerOptions) (*Broker, error) {
+	if o.Authenticate == nil {
+		return nil, errors.New("queue: BrokerOptions.Authenticate is nil; want a function that knows the workers")
+	}
+	if err := portFree(o.Addr); err != nil {
+		return nil, err
+	}
+	log := &serverLog{log: logger(o.Log), fatal: make(chan string, 1)}
+	s, err := startServer(o, log)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := nats.Connect("", nats.InProcessServer(s), nats.Name("pibootd"), nats.MaxReconnects(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.log.Warn("nats client", "err", err) }))
+	if err != nil {
+		stopServer(s)
+		return nil, fmt.Errorf("queue: connecting to the embedded NATS server: %w", err)
+	}
+	return &Broker{server: s, conn: conn}, nil
+}
+
+// portFree asks for the port before the server does, whose error is only text.
+func portFree(addr netip.AddrPort) error {
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return fmt.Errorf("queue: listening for workers on %s: %w; free the port or configure another for the queue", addr, err)
+	}
+	return l.Close()
+}
+
+func startServer(o BrokerOptions, log *serverLog) (*server.Server, error) {
+	s, err := server.NewServer(serverOptions(o))
+	if err != nil {
+		return nil, fmt.Errorf("queue: configuring the embedded NATS server: %w", err)
+	}
+	s.SetLoggerV2(log, false, false, false)
+	s.Start()
+	ready := make(chan bool, 1)
+	go func() { ready <- s.ReadyForConnections(startTimeout) }()
+	select {
+	case text := <-log.fatal:
+		stopServer(s)
+		<-ready
+		return nil, fmt.Errorf("queue: starting the embedded NATS server: %s", text)
+	case ok := <-ready:
+		if !ok {
+			stopServer(s)
+			return nil, fmt.Errorf("queue: the embedded NATS server is not ready after %v; look for its warnings", startTimeout)
+		}
+	}
+	return s, nil
+}
+
+func serverOptions(o BrokerOptions) *server.Options {
+	port := int(o.Addr.Port())
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return &server.Options{
+		ServerName:         "pibootd",
+		Host:               o.Addr.Addr().String(),
+		Port:               port,
+		NoSigs:             true,
+		MaxConn:            maxConns,
+		MaxSubs:            maxSubs,
+		MaxPayload:         maxPayload,
+		MaxPending:         maxPending,
+		AuthTimeout:        authTimeout.Seconds(),
+		PingInterval:       pingInterval,
+		MaxPingsOut:        maxPings,
+		JetStream:          true,
+		StoreDir:           o.StoreDir,
+		SyncAlways:         true,            // the default loses two minutes of acknowledged writes
+		JetStreamMaxMemory: maxStreamMemory, // 0 would mean three quarters of the machine's
+		JetStreamMaxStore:  maxStreamBytes,
+
+		DisableJetStreamBanner:     true,
+		CustomClientAuthentication: &gate{authenticate: o.Authenticate},
+	}
+}
+
+// Addr returns where workers connect to.
+func (b *Broker) Addr() netip.AddrPort {
+	return b.server.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// Disconnect closes every connection of a worker. It comes back only if
+// Authenticate lets it.
+func (b *Broker) Disconnect(worker string) error {
+	open, err := b.server.Connz(&server.ConnzOptions{Username: true, User: worker, Limit: maxConns})
+	if err != nil {
+		return fmt.Errorf("queue: looking for connections of %s: %w", worker, err)
+	}
+	for _, conn := range open.Conns {
+		// An error means that it is gone already.
+		_ = b.server.DisconnectClientByID(conn.Cid)
+	}
+	return nil
+}
+
+// Close disconnects everybody and stops the server. A Queue on it must have
+// stopped running.
+func (b *Broker) Close() {
+	b.conn.Close()
+	stopServer(b.server)
+}
+
+func stopServer(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// serverLog writes the NATS server's log to ours.
+type serverLog struct {
+	log   *slog.Logger
+	fatal chan string // what kept the server from starting
+}
+
+const fromServer = "nats server"
+
+func (l *serverLog) Noticef(format string, v ...any) {
+	l.log.Debug(fromServer, "text", text(format, v))
+}
+func (l *serverLog) Warnf(format string, v ...any)  { l.log.Warn(fromServer, "text", text(format, v)) }
+func (l *serverLog) Errorf(format string, v ...any) { l.log.Warn(fromServer, "text", text(format, v)) }
+func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fromServer, "text", text(format, v)) }
+func (l *serverLog) Tracef(format string, v ...any) { l.log.Debug(fromServer, "text", text(format, v)) }
+
+// Fatalf must not end the process: the server calls it for a taken port too,
+// and returns after it.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	select {
+	case l.fatal <- text(format, v):
+	default:
+	}
+}
+
+func text(format string, v []any) string {
+	return strings.TrimSpace(fmt.Sprintf(format, v...))
+}

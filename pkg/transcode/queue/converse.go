@@ -1,0 +1,179 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"pibootd/pkg/transcode"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+)
+
+// Limits of the conversation. A message that comes while too many wait is
+// dropped: whoever wants an answer asks again, and progress comes again anyway.
+const (
+	maxSmall        = 64 << 10 // bytes of any message but a result
+	maxSmallWaiting = 4096
+	maxDoneWaiting  = 64
+	// verifyAtOnce is how many results are hashed at a time.
+	verifyAtOnce = 4
+)
+
+// A topic is one kind of message from workers.
+type topic struct {
+	subject  string
+	maxBytes int
+	waiting  chan *nats.Msg
+	atOnce   int
+	// answer handles a message. A nil reply is not sent. An error means that
+	// nothing has happened and that the worker has to ask again.
+	answer func(ctx context.Context, worker string, body []byte) (reply any, err error)
+}
+
+// converse answers workers until ctx ends.
+func (q *Queue) converse(ctx context.Context) error {
+	small := func() chan *nats.Msg { return make(chan *nats.Msg, maxSmallWaiting) }
+	topics := []topic{
+		{transcode.SubjectHello, maxSmall, small(), 1, q.onHello},
+		{transcode.SubjectClaim, maxSmall, small(), 1, q.onClaim},
+		{transcode.SubjectProgress, maxSmall, small(), 1, q.onProgress},
+		{transcode.SubjectFailed, maxSmall, small(), 1, q.onFailed},
+		{transcode.SubjectDone, maxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
+	}
+	for _, t := range topics {
+		sub, err := q.broker.conn.ChanSubscribe(t.subject+".*", t.waiting)
+		if err != nil {
+			return fmt.Errorf("queue: subscribing to %s: %w", t.subject, err)
+		}
+		defer sub.Unsubscribe()
+	}
+	var g errgroup.Group
+	for _, t := range topics {
+		for range t.atOnce {
+			g.Go(func() error { q.serve(ctx, t); return nil })
+		}
+	}
+	return g.Wait()
+}
+
+// serve answers the messages of a topic until ctx ends.
+func (q *Queue) serve(ctx context.Context, t topic) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-t.waiting:
+			if err := q.answer(ctx, t, m); err != nil && ctx.Err() == nil {
+				q.log.Warn("message not answered", "subject", m.Subject, "err", err)
+			}
+		}
+	}
+}
+
+// answer answers one message. What is foreign in it must not end the daemon,
+// whatever we have overlooked.
+func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	worker := strings.TrimPrefix(m.Subject, t.subject+".")
+	// The server makes sure who publishes on a subject, but it would deliver
+	// work to it, and our own answer, if another worker named it as a reply
+	// subject. Neither has the inbox of this worker as its reply subject.
+	if t.subject != transcode.SubjectProgress && !strings.HasPrefix(m.Reply, inbox(worker)) {
+		return fmt.Errorf("reply subject %q; want one of %s>", m.Reply, inbox(worker))
+	}
+	if len(m.Data) > t.maxBytes {
+		return fmt.Errorf("%d bytes; want %d at most", len(m.Data), t.maxBytes)
+	}
+	q.workers.seen(worker, time.Now())
+	reply, err := t.answer(ctx, worker, m.Data)
+	if err != nil || reply == nil {
+		return err
+	}
+	body, err := json.Marshal(reply)
+	if err != nil {
+		return err
+	}
+	return m.Respond(body)
+}
+
+// decode reads a message.
+func decode[T any](body []byte) (T, error) {
+	var v T
+	if err := json.Unmarshal(body, &v); err != nil {
+		return v, fmt.Errorf("reading %T: %w", v, err)
+	}
+	return v, nil
+}
+
+func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, error) {
+	hello, err := decode[transcode.Hello](body)
+	if err != nil {
+		return nil, err
+	}
+	if hello.MuxID < 0 || hello.MuxID > maxMuxID {
+		return nil, fmt.Errorf("muxer id %d; want 0 to %d", hello.MuxID, maxMuxID)
+	}
+	if hello.MuxID > 0 {
+		// Before the answer: the worker fetches from it next.
+		if err := q.openLane(ctx, transcode.MuxLane(hello.MuxID)); err != nil {
+			return nil, err
+		}
+	}
+	if q.workers.hello(worker, hello, time.Now()) {
+		q.tellWorker(worker)
+	}
+	return transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1)}, nil
+}
+
+func (q *Queue) onClaim(ctx context.Context, worker string, body []byte) (any, error) {
+	c, err := decode[transcode.Claim](body)
+	if err != nil {
+		return nil, err
+	}
+	return unlessFailed(q.claim(ctx, worker, c))
+}
+
+func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, error) {
+	p, err := decode[transcode.Progress](body)
+	if err != nil {
+		return nil, err
+	}
+	if !q.claims.progress(worker, p, time.Now().Add(q.claimTTL)) {
+		return nil, nil // normal for a worker whose claim was taken back
+	}
+	q.watches.notify(p.Job)
+	return nil, nil
+}
+
+func (q *Queue) onDone(ctx context.Context, worker string, body []byte) (any, error) {
+	d, err := decode[transcode.Done](body)
+	if err != nil {
+		return nil, err
+	}
+	return unlessFailed(q.accept(ctx, worker, d))
+}
+
+func (q *Queue) onFailed(ctx context.Context, worker string, body []byte) (any, error) {
+	f, err := decode[transcode.Failed](body)
+	if err != nil {
+		return nil, err
+	}
+	return unlessFailed(q.giveBack(ctx, worker, f))
+}
+
+// unlessFailed makes no reply of one that an error came with.
+func unlessFailed[T any](reply T, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return reply, nil
+}

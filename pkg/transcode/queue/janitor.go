@@ -1,0 +1,87 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"pibootd/pkg/transcode"
+)
+
+// sweep removes from the media share what no job needs any more: attempts that
+// do not count, and the files of jobs that ended or are not known. It leaves
+// alone what it does not know the name of.
+func (q *Queue) sweep(ctx context.Context) error {
+	names, err := q.list(transcode.WorkDir)
+	if err != nil {
+		return fmt.Errorf("queue: sweeping the media share: %w", err)
+	}
+	for _, name := range names {
+		job, err := strconv.ParseInt(name, 10, 64)
+		if err != nil || strconv.FormatInt(job, 10) != name {
+			continue
+		}
+		if err := q.sweepJob(ctx, job); err != nil {
+			return fmt.Errorf("queue: sweeping job %d: %w", job, err)
+		}
+	}
+	return nil
+}
+
+func (q *Queue) sweepJob(ctx context.Context, id int64) error {
+	// Listed before the job is read: what a later claim brings is not in the
+	// list, and what is in the list was claimed before.
+	names, err := q.list(transcode.JobDir(id))
+	if err != nil {
+		return err
+	}
+	job, err := q.Job(ctx, id)
+	if err != nil && !errors.Is(err, ErrNoJob) {
+		return err
+	}
+	if err != nil || job.State.Ended() {
+		q.removeJob(id)
+		return nil
+	}
+	wanted := map[string]bool{publishName: true}
+	for _, u := range job.Units {
+		if u.State == running || u.State == done {
+			wanted[fmt.Sprintf("%s.%d", u.ID, u.Attempt)] = true
+		}
+	}
+	for _, name := range names {
+		if !wanted[name] {
+			q.remove(transcode.JobDir(id) + "/" + name)
+		}
+	}
+	return nil
+}
+
+// list returns the names in a directory of the share; none if it is not there.
+func (q *Queue) list(dir string) ([]string, error) {
+	d, err := q.media.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+func (q *Queue) removeAttempt(key unitKey, attempt int) {
+	q.remove(transcode.AttemptDir(key.job, key.unit, attempt))
+}
+
+func (q *Queue) removeJob(job int64) { q.remove(transcode.JobDir(job)) }
+
+// remove deletes a directory of unpublished files. A worker may still be
+// writing into it, so that it does not go: the next sweep has another try.
+func (q *Queue) remove(dir string) {
+	if err := q.media.RemoveAll(dir); err != nil {
+		q.log.Warn("unpublished files not removed", "file", dir, "err", err)
+	}
+}

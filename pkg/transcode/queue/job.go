@@ -1,0 +1,211 @@
+package queue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// A State is where a job is.
+type State string
+
+// The states of a job. The last three are final.
+const (
+	Queued     State = "queued"     // no worker has begun
+	Running    State = "running"    // units are claimed and done
+	Publishing State = "publishing" // every unit is done; the result is being put into place
+	Done       State = "done"
+	Failed     State = "failed"
+	Cancelled  State = "cancelled"
+)
+
+// Ended reports whether nothing more happens to a job in this state.
+func (s State) Ended() bool { return s == Done || s == Failed || s == Cancelled }
+
+// The states of a unit. The last two are those of units whose job failed or
+// was cancelled.
+const (
+	pending   = "pending"
+	running   = "running"
+	done      = "done"
+	failed    = "failed"
+	cancelled = "cancelled"
+)
+
+// ErrNoJob reports that there is no job with this number.
+var ErrNoJob = errors.New("no such job")
+
+// A Job is a request and how far it is.
+type Job struct {
+	ID      int64             `json:"id"`
+	State   State             `json:"state"`
+	Request transcode.Request `json:"request"`
+	Output  string            `json:"output,omitempty"` // master playlist's path in the media share, once chosen
+	Reason  string            `json:"reason,omitempty"` // why it failed, or why publishing has to wait
+	Stderr  []string          `json:"stderr,omitempty"` // ffmpeg's last lines, of a job that failed
+	Created time.Time         `json:"created"`
+	Started time.Time         `json:"started,omitzero"`
+	Ended   time.Time         `json:"ended,omitzero"`
+	// Frames of TotalFrames are encoded, over all renditions. Both are 0 until
+	// the source has been probed.
+	Frames      int           `json:"frames"`
+	TotalFrames int           `json:"total_frames"`
+	FPS         float64       `json:"fps"`           // of all workers on it together
+	ETA         time.Duration `json:"eta,omitempty"` // nanoseconds; 0: unknown
+	Units       []UnitState   `json:"units,omitempty"`
+}
+
+// A UnitState tells how far a unit is.
+type UnitState struct {
+	ID          string         `json:"id"`
+	Kind        transcode.Kind `json:"kind"`
+	State       string         `json:"state"`            // pending, running, done, failed or cancelled
+	Attempt     int            `json:"attempt"`          // the latest; 0: not claimed yet
+	Worker      string         `json:"worker,omitempty"` // of the latest attempt
+	Frames      int            `json:"frames"`           // encoded, of a video unit
+	TotalFrames int            `json:"total_frames"`
+	FPS         float64        `json:"fps"` // of a running unit
+}
+
+// maxJobs bounds a list of jobs.
+const maxJobs = 500
+
+const jobColumns = `id, state, request, output, reason, stderr, created, started, ended`
+
+// Job returns a job with its units. The error matches ErrNoJob if there is none.
+func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
+	job, err := scanJob(q.store.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ?`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Job{}, fmt.Errorf("queue: job %d: %w", id, ErrNoJob)
+	}
+	if err != nil {
+		return Job{}, fmt.Errorf("queue: reading job %d: %w", id, err)
+	}
+	if err := q.addUnits(ctx, &job); err != nil {
+		return Job{}, fmt.Errorf("queue: reading job %d: %w", id, err)
+	}
+	return job, nil
+}
+
+// Jobs returns the latest 500 jobs, newest first, without their units.
+func (q *Queue) Jobs(ctx context.Context) ([]Job, error) {
+	jobs, err := q.readJobs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("queue: reading jobs: %w", err)
+	}
+	for i := range jobs {
+		if err := q.addFrames(ctx, &jobs[i]); err != nil {
+			return nil, fmt.Errorf("queue: reading jobs: %w", err)
+		}
+	}
+	return jobs, nil
+}
+
+func (q *Queue) readJobs(ctx context.Context) ([]Job, error) {
+	rows, err := q.store.Query(ctx, `SELECT `+jobColumns+` FROM jobs ORDER BY id DESC LIMIT ?`, maxJobs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var jobs []Job
+	for rows.Next() {
+		job, err := scanJob(rows)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, job)
+	}
+	return jobs, rows.Err()
+}
+
+// scanJob reads jobColumns.
+func scanJob(row interface{ Scan(...any) error }) (Job, error) {
+	var job Job
+	var request column[transcode.Request]
+	var stderr column[[]string]
+	var output string
+	var created, started, ended int64
+	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended)
+	if err != nil {
+		return Job{}, err
+	}
+	if output != "" {
+		job.Output = output + "/" + transcode.MasterName
+	}
+	job.Request, job.Stderr = request.V, stderr.V
+	job.Created, job.Started, job.Ended = instant(created), instant(started), instant(ended)
+	return job, nil
+}
+
+// addUnits adds the units of a job and sums them up.
+func (q *Queue) addUnits(ctx context.Context, job *Job) error {
+	rows, err := q.store.Query(ctx, `
+		SELECT unit, kind, state, attempt, worker, frames FROM units WHERE job = ? ORDER BY seq`, job.ID)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	claims := q.claims.ofJob(job.ID)
+	for rows.Next() {
+		var u UnitState
+		if err := rows.Scan(&u.ID, &u.Kind, &u.State, &u.Attempt, &u.Worker, &u.TotalFrames); err != nil {
+			return err
+		}
+		if c, ok := claims[u.ID]; ok && u.State == running && c.attempt == u.Attempt {
+			u.Frames, u.FPS = c.frames, c.fps
+		}
+		if u.State == done {
+			u.Frames = u.TotalFrames
+		}
+		job.add(u.Frames, u.TotalFrames, u.FPS)
+		job.Units = append(job.Units, u)
+	}
+	job.estimate()
+	return rows.Err()
+}
+
+// addFrames sums up the units of a job without reading each.
+func (q *Queue) addFrames(ctx context.Context, job *Job) error {
+	var frames, total int
+	err := q.store.QueryRow(ctx, `
+		SELECT coalesce(sum(CASE state WHEN ? THEN frames ELSE 0 END), 0), coalesce(sum(frames), 0)
+		FROM units WHERE job = ?`, done, job.ID).Scan(&frames, &total)
+	if err != nil {
+		return err
+	}
+	job.add(frames, total, 0)
+	for _, c := range q.claims.ofJob(job.ID) {
+		job.add(c.frames, 0, c.fps)
+	}
+	job.estimate()
+	return nil
+}
+
+func (j *Job) add(frames, total int, fps float64) {
+	j.Frames += frames
+	j.TotalFrames += total
+	j.FPS += fps
+}
+
+// maxETA keeps the estimate of a job that has barely begun inside a Duration.
+const maxETA = 10 * 365 * 24 * time.Hour
+
+func (j *Job) estimate() {
+	if j.FPS <= 0 || j.State.Ended() {
+		return
+	}
+	seconds := float64(max(j.TotalFrames-j.Frames, 0)) / j.FPS
+	j.ETA = time.Duration(min(seconds*float64(time.Second), float64(maxETA))).Round(time.Second)
+}
+
+// instant reads a stored time; 0 is the zero time.
+func instant(unixNano int64) time.Time {
+	if unixNano == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, unixNano)
+}

@@ -1,0 +1,190 @@
+// Package queue turns a request for a video into units of work, hands them to
+// workers over NATS JetStream, accepts exactly one result for each, and
+// publishes the whole as HLS.
+//
+// The truth is in SQLite. JetStream only tells workers that there is something
+// to claim, and is filled again from the truth whenever it has lost something.
+// A claim is numbered (the attempt); the result of any attempt but the current
+// one is refused, so a worker that was thought dead can do no harm.
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"pibootd/pkg/store"
+	"pibootd/pkg/transcode"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	defaultClaimTTL   = 60 * time.Second
+	defaultHelloEvery = 15 * time.Second
+	// reconcileEvery is how long work can stay unannounced that the stream lost.
+	reconcileEvery = 30 * time.Second
+	// missedHellos makes a worker count as offline.
+	missedHellos = 3
+)
+
+// Options of a Queue. Functions are called without locks held, from several
+// goroutines, and must not block.
+type Options struct {
+	Store    *store.Store
+	MediaDir string // the media share
+	Broker   *Broker
+	Log      *slog.Logger // nil discards
+
+	OnWorker func(WorkerEvent) // nil: nobody is told
+	OnUnit   func(UnitEvent)   // nil: nobody is told
+
+	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
+	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
+}
+
+// A Queue holds the jobs. It is safe for concurrent use.
+type Queue struct {
+	store      *store.Store
+	media      *os.Root
+	js         jetstream.JetStream
+	stream     jetstream.Stream
+	broker     *Broker
+	log        *slog.Logger
+	onWorker   func(WorkerEvent)
+	onUnit     func(UnitEvent)
+	claimTTL   time.Duration
+	helloEvery time.Duration
+
+	workers *workers
+	claims  *claims
+	watches *watches
+
+	lanesMu sync.Mutex
+	lanes   map[string]bool // those that have a consumer
+
+	announce chan struct{} // there may be units that no message announces
+	publish  chan struct{} // there may be a job whose units are all done
+}
+
+// Open prepares the stream and clears away unpublished files that nothing needs
+// any more. Workers are not answered before Run. Close the Queue after Run.
+func Open(ctx context.Context, o Options) (*Queue, error) {
+	media, err := os.OpenRoot(o.MediaDir)
+	if err != nil {
+		return nil, fmt.Errorf("queue: opening the media share: %w", err)
+	}
+	q := &Queue{
+		store:      o.Store,
+		media:      media,
+		broker:     o.Broker,
+		log:        logger(o.Log),
+		onWorker:   o.OnWorker,
+		onUnit:     o.OnUnit,
+		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
+		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
+		workers:    newWorkers(),
+		claims:     newClaims(),
+		watches:    newWatches(),
+		lanes:      map[string]bool{},
+		announce:   make(chan struct{}, 1),
+		publish:    make(chan struct{}, 1),
+	}
+	// Swept before anything can be submitted: were the store new, files of an
+	// older one's first job would be in the way of ours.
+	if err := cmp.Or(q.openStream(ctx), q.sweep(ctx)); err != nil {
+		return nil, errors.Join(err, media.Close())
+	}
+	return q, nil
+}
+
+// Close releases the media share. Run must have returned.
+func (q *Queue) Close() error {
+	if err := q.media.Close(); err != nil {
+		return fmt.Errorf("queue: closing the media share: %w", err)
+	}
+	return nil
+}
+
+// Run answers workers, takes back claims that expired, announces units and
+// publishes finished jobs, until ctx ends; then it waits for what is under way
+// and returns nil. A claim that was running when the daemon ended gets a whole
+// ClaimTTL from now: its worker is likely still encoding.
+func (q *Queue) Run(ctx context.Context) error {
+	if err := q.adoptClaims(ctx, time.Now()); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	wake(q.announce)
+	wake(q.publish)
+	g.Go(func() error { return q.converse(ctx) })
+	g.Go(func() error { return q.watchClock(ctx) })
+	g.Go(func() error { return q.work(ctx, "announcing work", q.announce, q.reconcile) })
+	g.Go(func() error { return q.work(ctx, "publishing", q.publish, q.publishReady) })
+	g.Go(func() error { return q.work(ctx, "sweeping the media share", nil, q.sweep) })
+	return g.Wait()
+}
+
+// work does f when it is woken, and every now and then in case that an error
+// kept it from what it was woken for.
+func (q *Queue) work(ctx context.Context, what string, woken <-chan struct{}, f func(context.Context) error) error {
+	again := time.NewTicker(reconcileEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-woken:
+		case <-again.C:
+		}
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			q.log.Error("queue is stuck, trying again", "doing", what, "err", err)
+		}
+	}
+}
+
+// watchClock expires claims and workers.
+func (q *Queue) watchClock(ctx context.Context) error {
+	tick := time.NewTicker(max(min(q.claimTTL, q.helloEvery)/8, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			q.expireClaims(ctx, now)
+			for _, name := range q.workers.expire(now.Add(-missedHellos * q.helloEvery)) {
+				q.tellWorker(name)
+			}
+		}
+	}
+}
+
+// wake asks the receiver of c to look again; it will if it was asked already.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func logger(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l
+}
+
+// lane returns the lane in which a request's units are announced.
+func lane(r transcode.Request) string {
+	if r.MuxID == 0 {
+		return transcode.LaneAny
+	}
+	return transcode.MuxLane(r.MuxID)
+}

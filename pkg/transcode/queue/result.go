@@ -1,0 +1,182 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// Limits of what a job keeps of its failure, and of a plan.
+const (
+	maxReason      = 500 // bytes
+	maxStderrLines = 20
+	maxStderrLine  = 500 // bytes
+	maxUnits       = 20_000
+)
+
+// accept decides about a result. An error means that nothing was decided and
+// that the worker has to ask again.
+func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (transcode.Verdict, error) {
+	key := unitKey{d.Job, d.Unit}
+	q.claims.extend(worker, key, d.Attempt, time.Now().Add(q.claimTTL))
+	u, err := scanUnit(q.store.QueryRow(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, d.Job, d.Unit))
+	if err != nil && !errors.Is(err, errNoUnit) {
+		return transcode.Verdict{}, err
+	}
+	if verdict, decided := verdictOn(u, worker, d.Attempt); decided {
+		return verdict, nil
+	}
+	wrong := transcode.Check(u.spec, d.Result)
+	if wrong == nil {
+		wrong = q.verifyFiles(ctx, transcode.AttemptDir(d.Job, d.Unit, d.Attempt), d.Result.Segments)
+	}
+	if ctx.Err() != nil {
+		return transcode.Verdict{}, ctx.Err()
+	}
+	return q.decide(ctx, worker, d, wrong)
+}
+
+// verdictOn returns what there is to say without looking at a result: u is
+// already done by this very attempt, whose worker did not get our answer, or
+// the attempt does not count.
+func verdictOn(u unitRow, worker string, attempt int) (verdict transcode.Verdict, decided bool) {
+	current := u.attempt == attempt && u.worker == worker
+	switch {
+	case current && u.state == done:
+		return transcode.Verdict{Accepted: true}, true
+	case current && u.state == running:
+		return transcode.Verdict{}, false
+	case u.state == "":
+		return transcode.Verdict{Reason: "there is no such unit"}, true
+	}
+	return transcode.Verdict{
+		Reason: fmt.Sprintf("attempt %d does not count: the unit is %s, its latest attempt is %d of %q", attempt, u.state, u.attempt, u.worker),
+	}, true
+}
+
+// decide commits that a result is accepted, or that it is wrong.
+func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wrong error) (transcode.Verdict, error) {
+	key := unitKey{d.Job, d.Unit}
+	var verdict transcode.Verdict
+	err := q.write(ctx, func(s *step) error {
+		u, err := s.unit(ctx, key)
+		if err != nil {
+			return err
+		}
+		var decided bool
+		if verdict, decided = verdictOn(u, worker, d.Attempt); decided {
+			return nil
+		}
+		if wrong != nil {
+			verdict.Reason = clip(wrong.Error(), maxReason)
+			return s.release(ctx, u, ending{outcome: eventFailed, detail: verdict.Reason})
+		}
+		verdict.Accepted = true
+		return s.finish(ctx, u, d.Result)
+	})
+	if err == nil && verdict.Accepted {
+		q.claims.drop(key, d.Attempt)
+	}
+	return verdict, err
+}
+
+// finish stores the result of a unit and what follows from it: units after a
+// probe, publication after the last.
+func (s *step) finish(ctx context.Context, u unitRow, r transcode.Result) error {
+	err := s.exec(ctx, `UPDATE units SET state = ?, result = ? WHERE job = ? AND unit = ?`,
+		done, column[transcode.Result]{r}, u.key.job, u.key.unit)
+	if err != nil {
+		return err
+	}
+	if err := s.endAttempt(ctx, u, eventDone, ""); err != nil {
+		return err
+	}
+	if u.spec.Kind == transcode.KindProbe {
+		return s.plan(ctx, u, *r.Probe)
+	}
+	var left int
+	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
+	if err != nil || left > 0 {
+		return err
+	}
+	s.publish = true
+	return s.exec(ctx, `UPDATE jobs SET state = ? WHERE id = ?`, Publishing, u.key.job)
+}
+
+// plan cuts a probed job into units. A source that cannot be planned fails it.
+func (s *step) plan(ctx context.Context, probe unitRow, p transcode.Probe) error {
+	job := probe.key.job
+	plan, err := transcode.NewPlan(probe.request, p)
+	if err == nil && len(plan.Units) > maxUnits {
+		err = fmt.Errorf("planning %q: %d units; want %d at most", probe.request.Source, len(plan.Units), maxUnits)
+	}
+	if err != nil {
+		return s.endJob(ctx, job, Failed, err.Error(), nil)
+	}
+	for i, unit := range plan.Units {
+		if err := s.addUnit(ctx, job, i+1, unit); err != nil {
+			return err
+		}
+	}
+	plan.Units = nil
+	s.announce = true
+	return s.exec(ctx, `UPDATE jobs SET probe = ?, plan = ? WHERE id = ?`,
+		column[transcode.Probe]{p}, column[transcode.Plan]{plan}, job)
+}
+
+func (s *step) addUnit(ctx context.Context, job int64, seq int, unit transcode.Unit) error {
+	var frames int
+	if unit.Video != nil {
+		frames = unit.Video.EndFrame - unit.Video.FirstFrame
+	}
+	err := s.exec(ctx, `INSERT INTO units (job, unit, seq, kind, spec, frames, state) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		job, unit.ID, seq, unit.Kind, column[transcode.Unit]{unit}, frames, pending)
+	if err != nil {
+		return fmt.Errorf("adding unit %s: %w", unit.ID, err)
+	}
+	return nil
+}
+
+// giveBack takes a claim back that its worker failed to do.
+func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed) (transcode.Verdict, error) {
+	reason, stderr := clip(f.Reason, maxReason), clipLines(f.Stderr)
+	var verdict transcode.Verdict
+	err := q.write(ctx, func(s *step) error {
+		u, err := s.unit(ctx, unitKey{f.Job, f.Unit})
+		if err != nil && !errors.Is(err, errNoUnit) {
+			return err
+		}
+		var decided bool
+		if verdict, decided = verdictOn(u, worker, f.Attempt); decided {
+			// Nothing is accepted from an attempt that is done, either.
+			verdict = transcode.Verdict{Reason: verdict.Reason}
+			return nil
+		}
+		verdict.Accepted = true
+		return s.release(ctx, u, ending{outcome: eventFailed, detail: reason, stderr: stderr, final: f.Final})
+	})
+	return verdict, err
+}
+
+// clip cuts foreign text to at most n bytes of valid UTF-8.
+func clip(text string, n int) string {
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+func clipLines(lines []string) []string {
+	if len(lines) > maxStderrLines {
+		lines = lines[len(lines)-maxStderrLines:]
+	}
+	clipped := make([]string, len(lines))
+	for i, line := range lines {
+		clipped[i] = clip(line, maxStderrLine)
+	}
+	return clipped
+}

@@ -1,0 +1,142 @@
+package queue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"pibootd/pkg/transcode"
+)
+
+// Limits of a request.
+const (
+	maxSource         = 4096 // bytes
+	maxName           = 200  // bytes; a file name has 255, and a number may be added
+	minSegmentSeconds = 1
+	maxSegmentSeconds = 20
+	maxMuxID          = 1 << 20
+	maxUnfinished     = 10_000 // jobs
+)
+
+// Submit takes a request in. What it returns is on disk. If the same request
+// is not finished yet, its job is returned and existing is true.
+// Request.Name may be empty: then it follows from the source's.
+func (q *Queue) Submit(ctx context.Context, r transcode.Request) (job Job, existing bool, err error) {
+	if r, err = q.checkRequest(r); err != nil {
+		return Job{}, false, fmt.Errorf("queue: %w", err)
+	}
+	var id int64
+	err = q.write(ctx, func(s *step) error {
+		id, err = s.unfinished(ctx, r)
+		if existing = err == nil; existing || !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		id, err = s.addJob(ctx, r)
+		return err
+	})
+	if err != nil {
+		return Job{}, false, fmt.Errorf("queue: submitting %q: %w", r.Source, err)
+	}
+	job, err = q.Job(ctx, id)
+	return job, existing, err
+}
+
+// Cancel ends a job. Workers that are at it find out when they hand in. What
+// has ended or is being published stays as it is, which is an error.
+func (q *Queue) Cancel(ctx context.Context, id int64) error {
+	err := q.write(ctx, func(s *step) error {
+		var state State
+		err := s.tx.QueryRowContext(ctx, `SELECT state FROM jobs WHERE id = ?`, id).Scan(&state)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return ErrNoJob
+		case err != nil:
+			return err
+		case state != Queued && state != Running:
+			return fmt.Errorf("it is %s; only a queued or running job can be cancelled", state)
+		}
+		return s.endJob(ctx, id, Cancelled, "", nil)
+	})
+	if err != nil {
+		return fmt.Errorf("queue: cancelling job %d: %w", id, err)
+	}
+	return nil
+}
+
+// unfinished returns the job of this very request that has not ended.
+func (s *step) unfinished(ctx context.Context, r transcode.Request) (id int64, err error) {
+	err = s.tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE state IN (?, ?, ?) AND request = ? ORDER BY id LIMIT 1`,
+		Queued, Running, Publishing, column[transcode.Request]{r}).Scan(&id)
+	return id, err
+}
+
+// addJob stores a job with the one unit that is known so far.
+func (s *step) addJob(ctx context.Context, r transcode.Request) (id int64, err error) {
+	var unfinished int
+	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)`, Queued, Running, Publishing).Scan(&unfinished)
+	if err != nil {
+		return 0, err
+	}
+	if unfinished >= maxUnfinished {
+		return 0, fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished)
+	}
+	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, created) VALUES (?, ?, ?) RETURNING id`,
+		Queued, column[transcode.Request]{r}, s.now.UnixNano()).Scan(&id)
+	if err != nil {
+		return 0, err
+	}
+	s.announce = true
+	return id, s.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
+}
+
+// checkRequest returns r with its name filled in, or what is wrong with it in
+// words for the user.
+func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
+	if err := q.checkSource(r.Source); err != nil {
+		return r, err
+	}
+	if r.Name == "" {
+		base := path.Base(r.Source)
+		r.Name = strings.TrimSuffix(base, path.Ext(base))
+	}
+	if !validName(r.Name) {
+		return r, fmt.Errorf("name %q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
+	}
+	if s := r.SegmentSeconds; s != 0 && !(s >= minSegmentSeconds && s <= maxSegmentSeconds) {
+		return r, fmt.Errorf("segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
+	}
+	if r.MuxID < 0 || r.MuxID > maxMuxID {
+		return r, fmt.Errorf("muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
+	}
+	return r, nil
+}
+
+// checkSource makes sure that there is such a file in the media share.
+func (q *Queue) checkSource(source string) error {
+	if len(source) > maxSource || !fs.ValidPath(source) || source == "." {
+		return fmt.Errorf("source %q is not a path in the media share; want it relative to the share, without ..", clip(source, maxSource))
+	}
+	if source == transcode.WorkDir || strings.HasPrefix(source, transcode.WorkDir+"/") {
+		return fmt.Errorf("source %q is unpublished work; want a file outside %s", source, transcode.WorkDir)
+	}
+	// A symbolic link may lead elsewhere in the share, not out of it.
+	info, err := q.media.Stat(source)
+	if err != nil {
+		return fmt.Errorf("source %q in the media share: %w", source, err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("source %q is a %v; want a regular file", source, info.Mode().Type())
+	}
+	return nil
+}
+
+func validName(name string) bool {
+	return name != "" && len(name) <= maxName && utf8.ValidString(name) && !strings.HasPrefix(name, ".") &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
+}

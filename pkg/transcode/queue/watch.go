@@ -1,0 +1,93 @@
+package queue
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+)
+
+// watchEvery bounds how often one watcher is told of changes.
+const watchEvery = 250 * time.Millisecond
+
+// Watch yields the job at once and then whenever it has changed, at most four
+// times a second; the last one yielded has ended. It ends earlier with ctx, or
+// after yielding an error, which matches ErrNoJob if there is no such job.
+func (q *Queue) Watch(ctx context.Context, id int64) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		changed, stop := q.watches.add(id)
+		defer stop()
+		for {
+			job, err := q.Job(ctx, id)
+			if ctx.Err() != nil {
+				return
+			}
+			if !yield(job, err) || err != nil || job.State.Ended() {
+				return
+			}
+			if !pause(ctx, watchEvery) || !received(ctx, changed) {
+				return
+			}
+		}
+	}
+}
+
+// pause waits for d and reports whether ctx lasted.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// received waits for c and reports whether ctx lasted.
+func received(ctx context.Context, c <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-c:
+		return true
+	}
+}
+
+// watches wakes who waits for a change of a job.
+type watches struct {
+	mu    sync.Mutex
+	byJob map[int64]map[chan struct{}]bool
+}
+
+func newWatches() *watches { return &watches{byJob: map[int64]map[chan struct{}]bool{}} }
+
+// add returns a channel that receives after changes, and a function that ends that.
+func (ws *watches) add(job int64) (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.byJob[job] == nil {
+		ws.byJob[job] = map[chan struct{}]bool{}
+	}
+	ws.byJob[job][c] = true
+	return c, func() { ws.remove(job, c) }
+}
+
+func (ws *watches) remove(job int64, c chan struct{}) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	delete(ws.byJob[job], c)
+	if len(ws.byJob[job]) == 0 {
+		delete(ws.byJob, job)
+	}
+}
+
+// notify says that a job has changed.
+func (ws *watches) notify(job int64) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for c := range ws.byJob[job] {
+		wake(c)
+	}
+}

@@ -1,0 +1,130 @@
+package queue
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// maxWorkers bounds the names remembered.
+const maxWorkers = 1024
+
+// A Worker is what is known of a worker since the daemon started.
+type Worker struct {
+	Name     string          `json:"name"`
+	Hello    transcode.Hello `json:"hello"`
+	LastSeen time.Time       `json:"last_seen"`
+	Online   bool            `json:"online"`
+	Job      int64           `json:"job,omitempty"`  // of the unit that it has claimed; 0: none
+	Unit     string          `json:"unit,omitempty"` // "" if it has claimed none
+	Attempt  int             `json:"attempt,omitempty"`
+	Frames   int             `json:"frames,omitempty"`
+	FPS      float64         `json:"fps,omitempty"`
+}
+
+// A WorkerEvent tells that a worker came or went.
+type WorkerEvent struct {
+	Worker string
+	Online bool
+	Hello  transcode.Hello // its latest
+}
+
+// Workers returns every worker that has said hello, by name.
+func (q *Queue) Workers() []Worker {
+	list := q.workers.list()
+	claimed := q.claims.byWorker()
+	for i := range list {
+		c, ok := claimed[list[i].Name]
+		if !ok {
+			continue
+		}
+		w := &list[i]
+		w.Job, w.Unit, w.Attempt, w.Frames, w.FPS = c.key.job, c.key.unit, c.attempt, c.frames, c.fps
+	}
+	return list
+}
+
+// tellWorker passes on that a worker came or went.
+func (q *Queue) tellWorker(name string) {
+	w, ok := q.workers.get(name)
+	if !ok {
+		return
+	}
+	q.log.Info("worker", "pi", name, "online", w.Online)
+	if q.onWorker != nil {
+		q.onWorker(WorkerEvent{Worker: name, Online: w.Online, Hello: w.Hello})
+	}
+}
+
+// workers remembers who said hello.
+type workers struct {
+	mu     sync.Mutex
+	byName map[string]Worker
+}
+
+func newWorkers() *workers { return &workers{byName: map[string]Worker{}} }
+
+// hello notes a Hello and reports whether the worker was offline before. When
+// there are too many names, the one not heard of for longest makes room.
+func (ws *workers) hello(name string, hello transcode.Hello, now time.Time) (came bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w, known := ws.byName[name]
+	if !known && len(ws.byName) >= maxWorkers {
+		delete(ws.byName, ws.quietestLocked())
+	}
+	ws.byName[name] = Worker{Name: name, Hello: hello, LastSeen: now, Online: true}
+	return !w.Online
+}
+
+func (ws *workers) quietestLocked() string {
+	var quietest Worker
+	for _, w := range ws.byName {
+		if quietest.Name == "" || w.LastSeen.Before(quietest.LastSeen) {
+			quietest = w
+		}
+	}
+	return quietest.Name
+}
+
+// seen notes that a worker that said hello lives.
+func (ws *workers) seen(name string, now time.Time) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w, ok := ws.byName[name]; ok && w.Online {
+		w.LastSeen = now
+		ws.byName[name] = w
+	}
+}
+
+// expire makes those offline that were last seen before then, and names them.
+func (ws *workers) expire(then time.Time) []string {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	var gone []string
+	for name, w := range ws.byName {
+		if w.Online && w.LastSeen.Before(then) {
+			w.Online = false
+			ws.byName[name] = w
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+func (ws *workers) get(name string) (Worker, bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w, ok := ws.byName[name]
+	return w, ok
+}
+
+func (ws *workers) list() []Worker {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return slices.SortedFunc(maps.Values(ws.byName), func(a, b Worker) int { return strings.Compare(a.Name, b.Name) })
+}
