@@ -1,0 +1,107 @@
+// Package config reads, checks and documents pibootd's configuration file, a
+// TOML file in which every key is optional.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A Config is what pibootd is told. The keys of the file are documented by
+// Example; here stands what Go code needs to know of them.
+type Config struct {
+	Interface string // serve's --interface overrides it; "" if neither is given
+	StateDir  string // absolute
+	Socket    string // see SocketFile
+
+	DHCP struct {
+		Port      int
+		Addresses Range // zero: UpperQuarter of the interface's network
+		Lease     time.Duration
+		Router    netip.Addr // zero: boards are told of none
+		DNS       []netip.Addr
+		Domain    string // "": boards are told of none
+	}
+	TFTP struct {
+		Port int
+	}
+	NFS struct {
+		Port        int
+		PortmapPort int // 0: no portmapper
+	}
+	Queue struct {
+		Port int
+	}
+	HTTP struct {
+		Port int
+	}
+	Boot struct {
+		GPUMem int      // MB
+		Args   []string // kernel arguments, each k or k=v
+	}
+	Media struct {
+		Dir string // see MediaDir
+	}
+	Log struct {
+		Level slog.Level
+	}
+}
+
+// Default returns the configuration of an empty file.
+func Default() Config {
+	var c Config
+	c.StateDir = "/var/lib/pibootd"
+	c.DHCP.Port = 67
+	c.DHCP.Lease = 12 * time.Hour
+	c.TFTP.Port = 69
+	c.NFS.Port = 2049
+	c.NFS.PortmapPort = 111
+	c.Queue.Port = 4222
+	c.HTTP.Port = 8080
+	c.Boot.GPUMem = 192
+	c.Log.Level = slog.LevelInfo
+	return c
+}
+
+// SocketFile returns the path of the socket on which the daemon takes
+// commands.
+func (c Config) SocketFile() string {
+	if c.Socket != "" {
+		return c.Socket
+	}
+	return filepath.Join(c.StateDir, "pibootd.sock")
+}
+
+// MediaDir returns the directory of the media share.
+func (c Config) MediaDir() string {
+	if c.Media.Dir != "" {
+		return c.Media.Dir
+	}
+	return filepath.Join(c.StateDir, "media")
+}
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 18
+
+// Load reads file. The error lists all that is wrong with it, a line each, in
+// the order of the file; one about a missing file matches fs.ErrNotExist.
+func Load(file string) (Config, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("config: %w", err)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return Config{}, fmt.Errorf("config: %w", err)
+	}
+	if len(data) > maxFile {
+		return Config{}, fmt.Errorf("config: %s: more than %d bytes; want a configuration file", file, maxFile)
+	}
+	return parse(file, data)
+}

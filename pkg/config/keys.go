@@ -1,0 +1,77 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A key is what the file may hold: its place, its documentation for Example,
+// and the part of a Config that it sets.
+type key struct {
+	section, name string
+	doc           string // lines
+	value         value
+}
+
+func (k key) path() string { return join(k.section, k.name) }
+
+func join(section, name string) string {
+	if section == "" {
+		return name
+	}
+	return section + "." + name
+}
+
+// keys is the table of all keys, bound to c, in the order of Example.
+func keys(c *Config) []key {
+	return []key{
+		{"", "interface", "The network interface the Pis are plugged into, for example \"eth0\".\nserve --interface overrides it.", link{&c.Interface}},
+		{"", "state_dir", "Where templates, root file systems, the database and the queue are kept.\nThe roots need a file system with Linux owners and modes, so neither FAT nor\na network share; with btrfs or xfs a new root takes next to no space.", path{&c.StateDir, false}},
+		{"", "socket", "The socket on which the daemon takes commands; \"\" is pibootd.sock in state_dir.", path{&c.Socket, true}},
+
+		{"dhcp", "port", "UDP port of the DHCP server. Real boards ask port 67.", port(&c.DHCP.Port)},
+		{"dhcp", "addresses", "The addresses that boards get, first-last, for example\n\"192.168.1.200-192.168.1.230\"; \"\" is the upper quarter of the interface's\nnetwork. No other DHCP server may hand these out.", addresses{&c.DHCP.Addresses}},
+		{"dhcp", "lease", "How long a board may keep its address without asking again. It is always\ngiven the same one.", duration{&c.DHCP.Lease}},
+		{"dhcp", "router", "The gateway that boards are told of; \"\" tells none.", host{&c.DHCP.Router}},
+		{"dhcp", "dns", "The name servers that boards are told of.", hosts{&c.DHCP.DNS}},
+		{"dhcp", "domain", "The domain that boards are told to be in; \"\" tells none.", domain{&c.DHCP.Domain}},
+
+		{"tftp", "port", "UDP port of the TFTP server. Real boards ask port 69.", port(&c.TFTP.Port)},
+
+		{"nfs", "port", "TCP port of the NFS server, and TCP and UDP port of its MOUNT service.", port(&c.NFS.Port)},
+		{"nfs", "portmap_port", "TCP and UDP port of the portmapper, which some initramfs ask for the ports of\nNFS; 0 runs none. Those ask port 111.", number{&c.NFS.PortmapPort, 0, maxPort, fmt.Sprintf("a port, 1 to %d, or 0 for no portmapper", maxPort)}},
+
+		{"queue", "port", "TCP port on which the workers on the boards fetch work.", port(&c.Queue.Port)},
+
+		{"http", "port", "TCP port of the web interface, the API and the published videos.", port(&c.HTTP.Port)},
+
+		{"boot", "gpu_mem", "Megabytes of each board's memory that its GPU gets; hardware decoding needs\n128 or more. A board's own setting overrides it.", number{&c.Boot.GPUMem, 16, 512, "megabytes, 16 to 512"}},
+		{"boot", "args", "Further kernel arguments for all boards, for example [\"cma=128M\", \"quiet\"].", kernelArgs{&c.Boot.Args}},
+
+		{"media", "dir", "The directory with the videos, which the boards mount; published streams go\nto hls in it. \"\" is media in state_dir.", path{&c.Media.Dir, true}},
+
+		{"log", "level", "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", level{&c.Log.Level}},
+	}
+}
+
+// Example returns a file with all keys, each documented and set to its
+// default.
+func Example() string {
+	var b strings.Builder
+	b.WriteString("# The configuration of pibootd. Every key may be left out; the values here are\n# the defaults.\n")
+	c := Default()
+	section := ""
+	for _, k := range keys(&c) {
+		if k.section != section {
+			section = k.section
+			fmt.Fprintf(&b, "\n[%s]\n", section)
+		} else {
+			b.WriteByte('\n')
+		}
+		for line := range strings.Lines(k.doc + "\n") {
+			b.WriteString("# " + line)
+		}
+		fmt.Fprintf(&b, "%s = %s\n", k.name, k.value.toml())
+	}
+	return b.String()
+}

@@ -1,0 +1,297 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// A value reads one key's value into the Config it is bound to.
+type value interface {
+	// read takes the value from the file and reports whether it is what want
+	// says.
+	read(*unstable.Node) bool
+	want() string
+	toml() string // what it is bound to, as TOML
+}
+
+// text returns the string that n is.
+func text(n *unstable.Node) (string, bool) {
+	return string(n.Data), n.Kind == unstable.String
+}
+
+// texts returns the strings that n is a list of; nil if the list is empty.
+func texts(n *unstable.Node) ([]string, bool) {
+	if n.Kind != unstable.Array {
+		return nil, false
+	}
+	var list []string
+	for it := n.Children(); it.Next(); {
+		s, ok := text(it.Node())
+		if !ok {
+			return nil, false
+		}
+		list = append(list, s)
+	}
+	return list, true
+}
+
+func quoteList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = strconv.Quote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+const maxPort = 65535
+
+func port(to *int) number {
+	return number{to, 1, maxPort, fmt.Sprintf("a port, 1 to %d", maxPort)}
+}
+
+type number struct {
+	to       *int
+	min, max int
+	accepts  string
+}
+
+func (v number) read(n *unstable.Node) bool {
+	if n.Kind != unstable.Integer {
+		return false
+	}
+	got, err := strconv.ParseInt(string(n.Data), 0, 32) // TOML's prefixes and underscores are Go's
+	if err != nil || int(got) < v.min || int(got) > v.max {
+		return false
+	}
+	*v.to = int(got)
+	return true
+}
+
+func (v number) want() string { return v.accepts }
+func (v number) toml() string { return strconv.Itoa(*v.to) }
+
+type link struct{ to *string }
+
+// maxLinkName is Linux's IFNAMSIZ less the closing NUL.
+const maxLinkName = 15
+
+func (v link) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	if !ok || len(s) > maxLinkName || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }) {
+		return false
+	}
+	*v.to = s
+	return true
+}
+
+func (v link) want() string {
+	return fmt.Sprintf(`the name of a network interface, at most %d letters, e.g. "eth0"`, maxLinkName)
+}
+func (v link) toml() string { return strconv.Quote(*v.to) }
+
+type path struct {
+	to    *string
+	empty bool // "" has a meaning
+}
+
+func (v path) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	if !ok || strings.ContainsRune(s, 0) || !filepath.IsAbs(s) && (s != "" || !v.empty) {
+		return false
+	}
+	if s != "" {
+		s = filepath.Clean(s)
+	}
+	*v.to = s
+	return true
+}
+
+func (v path) want() string { return `an absolute path, e.g. "/srv/pibootd"` }
+func (v path) toml() string { return strconv.Quote(*v.to) }
+
+type addresses struct{ to *Range }
+
+func (v addresses) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	if !ok || s == "" {
+		*v.to = Range{}
+		return ok
+	}
+	got, err := parseRange(s)
+	*v.to = got
+	return err == nil
+}
+
+func (v addresses) want() string {
+	return `two IPv4 addresses, the lower one first, e.g. "192.168.1.200-192.168.1.230"`
+}
+func (v addresses) toml() string { return strconv.Quote(v.to.String()) }
+
+type duration struct{ to *time.Duration }
+
+// A board asks again after half the time; under two minutes that is a load
+// without a use.
+const (
+	minLease = 2 * time.Minute
+	maxLease = 365 * 24 * time.Hour
+)
+
+func (v duration) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	got, err := time.ParseDuration(s)
+	if !ok || err != nil || got < minLease || got > maxLease {
+		return false
+	}
+	*v.to = got
+	return true
+}
+
+func (v duration) want() string { return `a time from "2m" to "8760h", e.g. "12h"` }
+
+// toml leaves out the zero minutes and seconds that String writes.
+func (v duration) toml() string {
+	s := v.to.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return strconv.Quote(s)
+}
+
+type host struct{ to *netip.Addr }
+
+func (v host) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	if !ok || s == "" {
+		*v.to = netip.Addr{}
+		return ok
+	}
+	got, err := netip.ParseAddr(s)
+	*v.to = got
+	return err == nil && isHost(got)
+}
+
+func (v host) want() string { return `an IPv4 address, e.g. "192.168.1.1", or ""` }
+
+func (v host) toml() string {
+	if !v.to.IsValid() {
+		return `""`
+	}
+	return strconv.Quote(v.to.String())
+}
+
+type hosts struct{ to *[]netip.Addr }
+
+// maxHosts is how many addresses fit into one DHCP option (RFC 2132 §2).
+const maxHosts = 255 / 4
+
+func (v hosts) read(n *unstable.Node) bool {
+	list, ok := texts(n)
+	if !ok || len(list) > maxHosts {
+		return false
+	}
+	var got []netip.Addr
+	for _, s := range list {
+		addr, err := netip.ParseAddr(s)
+		if err != nil || !isHost(addr) {
+			return false
+		}
+		got = append(got, addr)
+	}
+	*v.to = got
+	return true
+}
+
+func (v hosts) want() string { return `a list of IPv4 addresses, e.g. ["192.168.1.1"]` }
+
+func (v hosts) toml() string {
+	var list []string
+	for _, addr := range *v.to {
+		list = append(list, addr.String())
+	}
+	return quoteList(list)
+}
+
+type domain struct{ to *string }
+
+// maxDomain and maxLabel are of RFC 1035 §2.3.4.
+const (
+	maxDomain = 253
+	maxLabel  = 63
+)
+
+func (v domain) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	if !ok || len(s) > maxDomain || s != "" && slices.ContainsFunc(strings.Split(s, "."), notLabel) {
+		return false
+	}
+	*v.to = s
+	return true
+}
+
+// notLabel reports whether s cannot be a part of a host name (RFC 1123 §2.1).
+func notLabel(s string) bool {
+	letters := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+	return s == "" || len(s) > maxLabel || s[0] == '-' || s[len(s)-1] == '-' || strings.Trim(s, letters) != ""
+}
+
+func (v domain) want() string { return `a domain name, e.g. "home.arpa", or ""` }
+func (v domain) toml() string { return strconv.Quote(*v.to) }
+
+type kernelArgs struct{ to *[]string }
+
+// ownArgs are the kernel arguments that pibootd writes itself.
+const ownArgs = "root, nfsroot, ip, muxid, muxhwdec, init"
+
+// maxArgsBytes bounds the arguments. 32-bit kernels take 1024 bytes of command
+// line; a board's own arguments and pibootd's need room too.
+const maxArgsBytes = 256
+
+func (v kernelArgs) read(n *unstable.Node) bool {
+	list, ok := texts(n)
+	if !ok || len(strings.Join(list, " ")) > maxArgsBytes || slices.ContainsFunc(list, badArg) {
+		return false
+	}
+	*v.to = list
+	return true
+}
+
+// badArg reports whether arg cannot stand on the kernel command line as it is,
+// or meddles with what pibootd puts there.
+func badArg(arg string) bool {
+	unusual := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\'' }
+	key, _, _ := strings.Cut(arg, "=")
+	// Behind -- stand the arguments of init.
+	return key == "" || key == "--" || strings.ContainsFunc(arg, unusual) || slices.Contains(strings.Split(ownArgs, ", "), key)
+}
+
+func (v kernelArgs) want() string {
+	return fmt.Sprintf(`a list of "key" or "key=value" without white space and quotes, at most %d bytes in all, no --, none of %s, which are pibootd's own`, maxArgsBytes, ownArgs)
+}
+func (v kernelArgs) toml() string { return quoteList(*v.to) }
+
+type level struct{ to *slog.Level }
+
+func (v level) read(n *unstable.Node) bool {
+	s, ok := text(n)
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if ok && s == strings.ToLower(l.String()) {
+			*v.to = l
+			return true
+		}
+	}
+	return false
+}
+
+func (v level) want() string { return `"debug", "info", "warn" or "error"` }
+func (v level) toml() string { return strconv.Quote(strings.ToLower(v.to.String())) }
