@@ -1,0 +1,75 @@
+// Command pibootd-worker runs on a board, or on any other machine that shall
+// transcode for the cluster. It is restarted by whoever started it: where
+// nothing can be done it says why and exits with 1.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"pibootd/pkg/transcode/worker"
+)
+
+// version is set by the linker: -ldflags "-X main.version=1.2.3".
+var version = "unknown"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("pibootd-worker", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", worker.ConfigPath, "configuration `file`")
+	debug := flags.Bool("debug", false, "log more")
+	showVersion := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "pibootd-worker: unexpected argument %q\n", flags.Arg(0))
+		return 2
+	}
+	if *showVersion {
+		fmt.Fprintln(stdout, "pibootd-worker", version)
+		return 0
+	}
+	if err := work(*path, *debug, stderr); err != nil {
+		fmt.Fprintf(stderr, "pibootd-worker: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// work works until SIGTERM or SIGINT; what is under way is given back then.
+func work(path string, debug bool, stderr io.Writer) error {
+	config, err := worker.LoadConfig(path)
+	if err != nil {
+		return err
+	}
+	boot, err := worker.ReadBoot("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	w := &worker.Worker{
+		Config:  config,
+		Boot:    boot,
+		Version: version,
+		Log:     slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+	}
+	return w.Run(ctx)
+}

@@ -1,0 +1,113 @@
+package worker
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"pibootd/pkg/transcode"
+)
+
+// indexName is the playlist that ffmpeg writes beside the segments. It is not
+// part of the result: the published ones are written from what was measured.
+const indexName = "ffmpeg.m3u8"
+
+// inputArgs are what every reading of a source begins with: progress on
+// standard output, and no protocol but files, so that a playlist sent as a
+// video makes nobody's network requests. decoder is one of ffmpeg's names, or
+// "" for its own choice; seek is 0 to read from the first packet on.
+func inputArgs(source, decoder string, seek float64) []string {
+	args := []string{
+		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning",
+		"-progress", "pipe:1", "-stats_period", "1",
+		"-copyts", "-protocol_whitelist", "file",
+	}
+	if decoder != "" {
+		args = append(args, "-c:v", decoder)
+	}
+	if seek > 0 {
+		args = append(args, "-ss", seconds(seek))
+	}
+	return append(args, "-i", "file:"+source)
+}
+
+// VideoArgs returns ffmpeg's arguments that encode u from the file source into
+// segments in its working directory. decoder is one of
+// ffmpeg's names, or "" for its own choice.
+//
+// Frames are numbered on the grid before they are cut, so that units of any
+// length meet without a frame lost or doubled; segments are cut at each forced
+// key frame, so that no rounding of lengths decides where.
+func VideoArgs(u transcode.VideoUnit, source, decoder string) []string {
+	r := u.Rendition
+	first, _ := u.Segments()
+	args := append(inputArgs(source, decoder, u.SeekSeconds),
+		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
+		"-vf", videoFilter(u),
+		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
+		"-c:v", videoEncoder, "-preset", "veryfast", "-profile:v", "main", "-bf", "3",
+		"-b:v", strconv.Itoa(r.BitrateBPS), "-maxrate", strconv.Itoa(r.MaxrateBPS), "-bufsize", strconv.Itoa(r.BufferBits),
+		"-g", "9999", "-sc_threshold", "0", "-x264-params", "open-gop=0",
+		"-force_key_frames", keyFrames(u),
+		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
+		"-f", "hls", "-hls_time", "0.1", "-hls_list_size", "0", "-hls_playlist_type", "vod",
+		"-hls_flags", "independent_segments", "-start_number", strconv.Itoa(first),
+	)
+	return append(args, segmentArgs()...)
+}
+
+// videoEncoder is the one encoder of every rendition: units of one playlist
+// must not come from different ones.
+const videoEncoder = "libx264"
+
+const startSeconds = transcode.StartPTS / 90000
+
+func videoFilter(u transcode.VideoUnit) string {
+	rate := u.Grid.Rate.String()
+	filter := fmt.Sprintf("setpts=PTS-(%s)/TB", seconds(u.SourceStart))
+	if u.Deinterlaced {
+		filter += ",bwdif=mode=send_frame"
+	}
+	filter += ",fps=" + rate + ":round=near"
+	if u.FirstFrame == 0 {
+		filter += ":start_time=0" // shows a late first frame from the start
+	}
+	if u.EndFrame == u.Grid.Frames {
+		// The container may say that the last frame is shown longer than the
+		// decoder does: up to a second of it is made up for.
+		filter += fmt.Sprintf(",tpad=stop=%.0f:stop_mode=clone", math.Ceil(u.Grid.Rate.Float()))
+	}
+	return filter + fmt.Sprintf(",trim=start_pts=%d:end_pts=%d,scale=%d:%d,setsar=1,format=yuv420p",
+		u.FirstFrame, u.EndFrame, u.Rendition.Width, u.Rendition.Height)
+}
+
+// keyFrames forces a key frame at the start of each segment, but not within
+// the last one, which may be longer than the others.
+func keyFrames(u transcode.VideoUnit) string {
+	_, end := u.Segments()
+	last, _ := u.Grid.Segment(end - 1)
+	return fmt.Sprintf("expr:not(mod(n,%d))*lte(n,%d)", u.Grid.SegmentFrames, last-u.FirstFrame)
+}
+
+// AudioArgs returns ffmpeg's arguments that encode u from the file source into
+// segments in its working directory.
+func AudioArgs(u transcode.AudioUnit, source string) []string {
+	args := append(inputArgs(source, "", 0),
+		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
+		"-af", fmt.Sprintf("asetpts=PTS-(%s)/TB,aresample=async=1:first_pts=0", seconds(u.SourceStart)),
+		"-c:a", "aac", "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
+		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(transcode.AudioSampleRate),
+		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
+		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
+	)
+	return append(args, segmentArgs()...)
+}
+
+func segmentArgs() []string {
+	return []string{
+		"-hls_segment_type", "mpegts", "-hls_segment_filename", "%05d.ts", indexName,
+	}
+}
+
+// seconds writes a time as ffmpeg's options and expressions take it.
+func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 6, 64) }

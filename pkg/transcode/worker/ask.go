@@ -1,0 +1,79 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+const (
+	answerWithin = 5 * time.Second
+	longestPause = 10 * time.Second
+)
+
+// question are the messages that are answered.
+type question interface {
+	transcode.Hello | transcode.Claim | transcode.Done | transcode.Failed
+}
+
+// ask puts a question to the queue again and again until it is answered, so
+// that a daemon that restarts meanwhile costs a pause and no more. It returns
+// an error only when ctx ends.
+func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q) (A, error) {
+	var answer A
+	body, err := json.Marshal(q)
+	if err != nil {
+		return answer, fmt.Errorf("asking %s: %w", subject, err)
+	}
+	for wait := s.retryAfter(); ; wait = longer(wait) {
+		err := s.askOnce(ctx, subject+"."+s.Config.Name, body, &answer)
+		if err == nil {
+			return answer, nil
+		}
+		s.log().Debug("queue does not answer", "subject", subject, "err", err)
+		if !pause(ctx, wait) {
+			return answer, fmt.Errorf("asking %s: %w", subject, ctx.Err())
+		}
+	}
+}
+
+func (s *session) askOnce(ctx context.Context, subject string, body []byte, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	msg, err := s.nc.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return err
+	}
+	if len(msg.Data) == 0 {
+		return fmt.Errorf("empty answer")
+	}
+	return json.Unmarshal(msg.Data, answer)
+}
+
+// tell sends a message that is not answered, and that nobody misses if lost.
+func (s *session) tell(subject string, p transcode.Progress) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return // an infinite rate; there is no other way
+	}
+	if err := s.nc.Publish(subject+"."+s.Config.Name, body); err != nil {
+		s.log().Debug("progress not told", "err", err)
+	}
+}
+
+// pause waits, and tells whether ctx still goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func longer(wait time.Duration) time.Duration { return min(2*wait, longestPause) }

@@ -1,0 +1,225 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"pibootd/pkg/transcode"
+)
+
+const (
+	// claimWithin ends before the stream offers the message to someone else.
+	claimWithin = 45 * time.Second
+	// partingWithin bounds what is still said after Run was told to end.
+	partingWithin = 3 * time.Second
+)
+
+// An attempt is one claim of a unit.
+type attempt struct {
+	*session
+	job    int64
+	number int
+	unit   transcode.Unit
+	msg    jetstream.Msg
+	pulse  *pulse
+}
+
+// take claims what a work message announces, and does it.
+func (s *session) take(ctx context.Context, msg jetstream.Msg) {
+	var work transcode.Work
+	if err := json.Unmarshal(msg.Data(), &work); err != nil {
+		s.log().Warn("work message not understood", "err", err)
+		s.settle(msg.Term())
+		return
+	}
+	claimCtx, cancel := context.WithTimeout(ctx, claimWithin)
+	defer cancel()
+	reply, err := ask[transcode.ClaimReply](claimCtx, s, transcode.SubjectClaim, transcode.Claim(work))
+	switch {
+	case err != nil:
+		s.log().Warn("claim not answered", "job", work.Job, "unit", work.Unit, "err", err)
+	case reply.Refused != "" && reply.Gone:
+		s.settle(msg.Ack())
+	case reply.Refused != "":
+		s.log().Debug("claim refused", "job", work.Job, "unit", work.Unit, "reason", reply.Refused)
+		s.settle(msg.NakWithDelay(s.refusalDelay()))
+	default:
+		a := &attempt{session: s, job: work.Job, number: reply.Attempt, unit: reply.Unit, msg: msg, pulse: newPulse(time.Now())}
+		a.run(ctx)
+	}
+}
+
+// settle reports an acknowledgement that could not be sent. The stream offers
+// the message again then, and the claim decides.
+func (s *session) settle(err error) {
+	if err != nil {
+		s.log().Debug("work message not acknowledged", "err", err)
+	}
+}
+
+// run does the unit, hands in what came of it and acknowledges the message.
+func (a *attempt) run(ctx context.Context) {
+	log := a.log().With("job", a.job, "unit", a.unit.ID, "attempt", a.number)
+	log.Info("unit begun")
+	beat, stop := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() { a.beat(beat) })
+	defer beating.Wait()
+	defer stop()
+
+	began := time.Now()
+	result, stderr, err := a.do(ctx)
+	if err == nil {
+		result.Took = time.Since(began)
+		result.FPS = float64(totalFrames(result)) / result.Took.Seconds()
+		err = transcode.Check(a.unit, result)
+	}
+	verdict, asked := a.report(ctx, result, stderr, err)
+	switch {
+	case err == nil && asked == nil && verdict.Accepted:
+		log.Info("unit done", "took", result.Took, "fps", result.FPS)
+	case err == nil && asked == nil:
+		log.Warn("result refused", "reason", verdict.Reason)
+		a.discard()
+	case err != nil:
+		log.Warn("unit failed", "err", err)
+	}
+	if asked == nil {
+		a.acknowledge(ctx)
+	}
+}
+
+// totalFrames counts what a result has of the unit's own kind.
+func totalFrames(r transcode.Result) int {
+	n := 0
+	for _, s := range r.Segments {
+		n += s.Frames
+	}
+	return n
+}
+
+// report hands in a result, or gives the claim back if err says why. The files
+// of a failed attempt are gone by then.
+func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []string, err error) (transcode.Verdict, error) {
+	if err == nil {
+		return ask[transcode.Verdict](ctx, a.session, transcode.SubjectDone,
+			transcode.Done{Job: a.job, Unit: a.unit.ID, Attempt: a.number, Result: result})
+	}
+	a.discard()
+	if ctx.Err() != nil {
+		err, stderr = errors.New("the worker was stopped"), nil
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
+		defer cancel()
+	}
+	return ask[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, transcode.Failed{
+		Job: a.job, Unit: a.unit.ID, Attempt: a.number,
+		Reason: err.Error(), Stderr: stderr, Final: errors.Is(err, errSource),
+	})
+}
+
+// acknowledge makes the stream forget the message. If that does not succeed it
+// is offered again, and the claim of it refused for good.
+func (a *attempt) acknowledge(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
+	defer cancel()
+	a.settle(a.msg.DoubleAck(ctx))
+}
+
+// beat tells the queue how far the attempt is, and the stream that it goes on,
+// until ctx ends or nothing has moved for so long that others should try.
+func (a *attempt) beat(ctx context.Context) {
+	tick := time.NewTicker(a.progressEvery())
+	defer tick.Stop()
+	kept := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if a.pulse.stalled(now, a.stall()) {
+				continue
+			}
+			frames, fps := a.pulse.read()
+			a.tell(transcode.SubjectProgress, transcode.Progress{
+				Job: a.job, Unit: a.unit.ID, Attempt: a.number, Frames: frames, FPS: fps,
+			})
+			if now.Sub(kept) >= a.keepEvery() {
+				kept = now
+				a.settle(a.msg.InProgress())
+			}
+		}
+	}
+}
+
+// do does the unit. The lines are ffmpeg's last.
+func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
+	if err := checkUnit(a.unit); err != nil {
+		return transcode.Result{}, nil, err
+	}
+	if err := a.ensureMedia(); err != nil {
+		return transcode.Result{}, nil, err
+	}
+	source := filepath.Join(a.mediaDir(), filepath.FromSlash(a.unit.Source))
+	if a.unit.Kind == transcode.KindProbe {
+		p, stderr, err := a.probe(ctx, source, a.pulse)
+		p.FFmpeg = a.hello.Load().FFmpeg
+		return transcode.Result{Probe: &p}, stderr, err
+	}
+	dir := a.dir()
+	if err := freshDir(dir); err != nil {
+		return transcode.Result{}, nil, err
+	}
+	stderr, err := a.encode(ctx, a.unit, source, dir, a.pulse)
+	if err != nil {
+		return transcode.Result{}, stderr, err
+	}
+	a.pulse.touch(time.Now())
+	result, err := proof(a.unit, dir, a.pulse)
+	return result, stderr, err
+}
+
+// checkUnit looks at what the rest relies on.
+func checkUnit(u transcode.Unit) error {
+	ok := u.Kind == transcode.KindProbe ||
+		u.Kind == transcode.KindAudio && u.Audio != nil && u.Audio.SegmentSeconds > 0 ||
+		u.Kind == transcode.KindVideo && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
+			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame
+	if !ok || !validUnitID.MatchString(u.ID) || !filepath.IsLocal(filepath.FromSlash(u.Source)) {
+		return fmt.Errorf("unit %.100q of kind %.20q on %.200q is not one this worker knows to do", u.ID, u.Kind, u.Source)
+	}
+	return nil
+}
+
+func (a *attempt) dir() string {
+	return filepath.Join(a.mediaDir(), filepath.FromSlash(transcode.AttemptDir(a.job, a.unit.ID, a.number)))
+}
+
+// discard removes the files of an attempt that does not count.
+func (a *attempt) discard() {
+	if a.unit.Kind == transcode.KindProbe || checkUnit(a.unit) != nil {
+		return
+	}
+	if err := os.RemoveAll(a.dir()); err != nil {
+		a.log().Warn("files of an attempt not removed", "file", a.dir(), "err", err)
+	}
+}
+
+// freshDir makes an empty directory.
+func freshDir(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("clearing the attempt's directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the attempt's directory: %w", err)
+	}
+	return nil
+}

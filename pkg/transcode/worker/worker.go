@@ -1,0 +1,253 @@
+// Package worker is what a board does for the cluster: it says hello, claims
+// units of work, lets ffmpeg do them in a directory of their own on the media
+// share, proves what came out and hands that in. It knows the queue only by the
+// messages of pkg/transcode, and goes on through every restart of it.
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"pibootd/pkg/transcode"
+)
+
+// A Worker does one unit at a time: ffmpeg uses all cores by itself. Set its
+// fields before Run.
+type Worker struct {
+	Config  Config
+	Boot    Boot
+	Version string       // told to the queue
+	Log     *slog.Logger // nil discards
+	FFmpeg  string       // the program; "" means ffmpeg, found by PATH
+	FFprobe string       // the program; "" means ffprobe, found by PATH
+
+	pace     pace
+	decoders []string // hardware decoders found usable; written before the first unit
+}
+
+// A pace is how patient a worker is. Zero fields mean the usual.
+type pace struct {
+	progress time.Duration // between two Progress messages
+	keep     time.Duration // between two signs of life to the work stream; a third of its AckWait at most
+	stall    time.Duration // after which a child without progress is killed
+	retry    time.Duration // before the first repetition of an unanswered question
+	fetch    time.Duration // that one request for work waits
+	refusal  time.Duration // before a refused unit is offered again
+}
+
+func (w *Worker) progressEvery() time.Duration { return cmp.Or(w.pace.progress, time.Second) }
+func (w *Worker) keepEvery() time.Duration     { return cmp.Or(w.pace.keep, 15*time.Second) }
+func (w *Worker) stall() time.Duration         { return cmp.Or(w.pace.stall, 5*time.Minute) }
+func (w *Worker) retryAfter() time.Duration    { return cmp.Or(w.pace.retry, 500*time.Millisecond) }
+func (w *Worker) fetchWait() time.Duration     { return cmp.Or(w.pace.fetch, 20*time.Second) }
+func (w *Worker) refusalDelay() time.Duration  { return cmp.Or(w.pace.refusal, 5*time.Second) }
+
+func (w *Worker) ffmpeg() string  { return cmp.Or(w.FFmpeg, "ffmpeg") }
+func (w *Worker) ffprobe() string { return cmp.Or(w.FFprobe, "ffprobe") }
+
+func (w *Worker) log() *slog.Logger {
+	if w.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return w.Log
+}
+
+// Run works until ctx ends, and then returns nil. What it was doing is given
+// back. It returns an error only where patience would not help: without ffmpeg
+// there is nothing it could do.
+func (w *Worker) Run(ctx context.Context) error {
+	s, err := w.connect(ctx)
+	if err != nil || s == nil {
+		return err
+	}
+	defer s.nc.Close()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.greet(ctx) })
+	g.Go(func() error {
+		if err := s.introduce(ctx); err != nil {
+			return err
+		}
+		return s.work(ctx)
+	})
+	return g.Wait()
+}
+
+// A session is a worker's conversation with its queue. It outlives the
+// connection: that is made again for ever.
+type session struct {
+	*Worker
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	hello atomic.Pointer[transcode.Hello]
+	known chan struct{} // hello has changed
+}
+
+// connect returns a session, or nil if ctx ended first. The server need not be
+// there yet, nor know this worker yet.
+func (w *Worker) connect(ctx context.Context) (*session, error) {
+	for wait := w.retryAfter(); ; wait = longer(wait) {
+		nc, err := nats.Connect(w.Config.QueueURL, w.natsOptions()...)
+		if err == nil {
+			return w.newSession(nc)
+		}
+		w.log().Warn("queue not reached", "addr", w.Config.QueueURL, "err", err)
+		if !pause(ctx, wait) {
+			return nil, nil
+		}
+	}
+}
+
+func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("speaking to the queue: %w", err)
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("finding our name: %w", err)
+	}
+	s := &session{Worker: w, nc: nc, js: js, known: make(chan struct{}, 1)}
+	s.hello.Store(&transcode.Hello{
+		Hostname: hostname,
+		Version:  w.Version,
+		Arch:     runtime.GOARCH,
+		CPUs:     runtime.NumCPU(),
+		MuxID:    w.Boot.MuxID,
+		HWDecode: w.Boot.HWDecode,
+	})
+	return s, nil
+}
+
+func (w *Worker) natsOptions() []nats.Option {
+	return []nats.Option{
+		nats.Name(w.Config.Name),
+		nats.UserInfo(w.Config.Name, w.Config.Token),
+		nats.CustomInboxPrefix("_INBOX." + w.Config.Name),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		// A board may be up before the daemon knows its token.
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(min(w.retryAfter(), time.Second)),
+		nats.PingInterval(20 * time.Second),
+		// Nothing is kept for later: what matters is asked again, and an old
+		// question that arrives late would only confuse.
+		nats.ReconnectBufSize(-1),
+		nats.ConnectHandler(func(*nats.Conn) { w.log().Info("queue reached", "addr", w.Config.QueueURL) }),
+		nats.ReconnectHandler(func(*nats.Conn) { w.log().Info("queue reached again", "addr", w.Config.QueueURL) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			w.log().Warn("queue lost", "addr", w.Config.QueueURL, "err", err)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			w.log().Warn("queue complains", "addr", w.Config.QueueURL, "err", err)
+		}),
+	}
+}
+
+// introduce finds out what this machine can do, and says so in every Hello
+// from then on.
+func (s *session) introduce(ctx context.Context) error {
+	found, err := s.capabilities(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	hello := *s.hello.Load()
+	hello.FFmpeg, hello.Encoders, hello.Decoders = found.version, found.encoders, found.decoders
+	s.decoders = found.decoders
+	s.hello.Store(&hello)
+	s.known <- struct{}{}
+	s.log().Info("worker ready", "ffmpeg", found.version, "encoders", found.encoders, "decoders", found.decoders)
+	return nil
+}
+
+// greet says hello as often as the queue wants to hear it.
+func (s *session) greet(ctx context.Context) error {
+	for {
+		reply, err := ask[transcode.HelloReply](ctx, s, transcode.SubjectHello, *s.hello.Load())
+		if err != nil {
+			return nil // ctx has ended
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.known:
+		case <-time.After(helloEvery(reply)):
+		}
+	}
+}
+
+// helloEvery bounds what the queue asked for.
+func helloEvery(r transcode.HelloReply) time.Duration {
+	return time.Duration(min(max(r.EverySeconds, 1), 300)) * time.Second
+}
+
+// work does unit after unit.
+func (s *session) work(ctx context.Context) error {
+	wait := s.retryAfter()
+	for ctx.Err() == nil {
+		msg, err := s.next(ctx)
+		if err != nil {
+			// Debug: what there is to say of a lost connection is said once, by
+			// its handler.
+			s.log().Debug("no work to be had", "err", err)
+			pause(ctx, wait)
+			wait = longer(wait)
+			continue
+		}
+		wait = s.retryAfter()
+		if msg != nil {
+			s.take(ctx, msg)
+		}
+	}
+	return nil
+}
+
+// next returns a work message of the first lane that has one, or nil.
+func (s *session) next(ctx context.Context) (jetstream.Msg, error) {
+	if s.Boot.MuxID != 0 {
+		msg, err := s.fetch(ctx, transcode.MuxLane(s.Boot.MuxID), s.fetchWait()/4)
+		// The queue makes a lane's consumer with the lane's first job.
+		if msg != nil || err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return msg, err
+		}
+		return s.fetch(ctx, transcode.LaneAny, s.fetchWait()/4)
+	}
+	return s.fetch(ctx, transcode.LaneAny, s.fetchWait())
+}
+
+// fetch waits for one message of a lane, and returns nil if none comes.
+func (s *session) fetch(ctx context.Context, lane string, wait time.Duration) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	consumer, err := s.js.Consumer(ctx, transcode.StreamWork, transcode.WorkConsumer(lane, transcode.PriorityNormal))
+	if err != nil {
+		return nil, fmt.Errorf("asking for work: %w", err)
+	}
+	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("asking for work: %w", err)
+	}
+	for msg := range batch.Messages() {
+		return msg, nil
+	}
+	if err := batch.Error(); err != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("waiting for work: %w", err)
+	}
+	return nil, nil
+}
