@@ -1,0 +1,205 @@
+package nfs
+
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// attrSize is the size of a post_op_attr with attributes in it.
+const attrSize = 4 + 84
+
+// File types of RFC 1813 §2.6 (ftype3).
+const (
+	typeReg  = 1
+	typeDir  = 2
+	typeBlk  = 3
+	typeChr  = 4
+	typeLnk  = 5
+	typeSock = 6
+	typeFIFO = 7
+)
+
+// fileTypes says which ftype3 stands for a mode's type bits.
+var fileTypes = map[uint16]uint32{
+	unix.S_IFREG:  typeReg,
+	unix.S_IFDIR:  typeDir,
+	unix.S_IFBLK:  typeBlk,
+	unix.S_IFCHR:  typeChr,
+	unix.S_IFLNK:  typeLnk,
+	unix.S_IFSOCK: typeSock,
+	unix.S_IFIFO:  typeFIFO,
+}
+
+// attr writes a fattr3. The file system id is the export's: the tree is one
+// file system to its clients, whatever it is made of here.
+func (e *encoder) attr(st *unix.Statx_t, export uint32) {
+	e.uint32(fileTypes[st.Mode&unix.S_IFMT])
+	e.uint32(uint32(st.Mode &^ unix.S_IFMT))
+	e.uint32(st.Nlink)
+	e.uint32(st.Uid)
+	e.uint32(st.Gid)
+	e.uint64(st.Size)
+	e.uint64(st.Blocks * 512)
+	e.uint32(st.Rdev_major)
+	e.uint32(st.Rdev_minor)
+	e.uint64(uint64(export))
+	e.uint64(st.Ino)
+	e.time(st.Atime)
+	e.time(st.Mtime)
+	e.time(st.Ctime)
+}
+
+// time writes a nfstime3, which reaches from 1970 to 2106.
+func (e *encoder) time(t unix.StatxTimestamp) {
+	e.uint32(uint32(max(0, min(t.Sec, math.MaxUint32))))
+	e.uint32(t.Nsec)
+}
+
+// postAttr writes o's attributes as they are now, as a post_op_attr.
+func (e *encoder) postAttr(o *object) {
+	if o == nil {
+		e.bool(false)
+		return
+	}
+	st, err := o.stat()
+	e.bool(err == nil)
+	if err == nil {
+		e.attr(&st, o.tree.export.ID)
+	}
+}
+
+// postHandle writes o's handle as a post_op_fh3.
+func (e *encoder) postHandle(o *object) {
+	e.bool(o != nil)
+	if o != nil {
+		e.opaque(o.wire)
+	}
+}
+
+// A wcc is what a call's result says about an object that it was to change, so
+// that a client knows whether its cache was good before (RFC 1813 §2.6,
+// wcc_data). The zero value says nothing.
+type wcc struct {
+	before, after *unix.Statx_t
+	export        uint32
+}
+
+func (e *encoder) wcc(w wcc) {
+	e.bool(w.before != nil)
+	if w.before != nil {
+		e.uint64(w.before.Size)
+		e.time(w.before.Mtime)
+		e.time(w.before.Ctime)
+	}
+	e.bool(w.after != nil)
+	if w.after != nil {
+		e.attr(w.after, w.export)
+	}
+}
+
+// change runs f, which changes the objects, while no other call changes them,
+// and returns what it did to each. Of an object that is nil nothing is said.
+func change(f func() error, objects ...*object) ([]wcc, error) {
+	unlock := objects[0].tree.lock(objects...)
+	defer unlock()
+	all := make([]wcc, len(objects))
+	for i, o := range objects {
+		all[i].export = o.tree.export.ID
+		all[i].before = o.statNow()
+	}
+	err := f()
+	for i, o := range objects {
+		all[i].after = o.statNow()
+	}
+	return all, err
+}
+
+func (o *object) statNow() *unix.Statx_t {
+	st, err := o.stat()
+	if err != nil {
+		return nil
+	}
+	return &st
+}
+
+// unchanged is the wcc of an object that a call did not come to change.
+func unchanged(o *object) wcc {
+	if o == nil {
+		return wcc{}
+	}
+	return wcc{after: o.statNow(), export: o.tree.export.ID}
+}
+
+// changeOne is change for one object, which may be nil if err is set: then f
+// is not run.
+func changeOne(o *object, err error, f func() error) (wcc, error) {
+	if err != nil {
+		return unchanged(o), err
+	}
+	all, err := change(f, o)
+	return all[0], err
+}
+
+// A sattr is what a call wants a file's attributes to be (sattr3). What is nil
+// stays as it is.
+type sattr struct {
+	mode, uid, gid *uint32
+	size           *uint64
+	atime, mtime   *unix.Timespec
+}
+
+func (d *decoder) sattr() sattr {
+	var s sattr
+	s.mode, s.uid, s.gid = d.optional(), d.optional(), d.optional()
+	if d.bool() {
+		size := d.uint64()
+		s.size = &size
+	}
+	s.atime, s.mtime = d.setTime(), d.setTime()
+	return s
+}
+
+func (d *decoder) optional() *uint32 {
+	if !d.bool() {
+		return nil
+	}
+	v := d.uint32()
+	return &v
+}
+
+// setTime reads a set_atime or set_mtime.
+func (d *decoder) setTime() *unix.Timespec {
+	const dontChange, toServerTime, toClientTime = 0, 1, 2
+	switch d.uint32() {
+	case dontChange:
+		return nil
+	case toServerTime:
+		return &unix.Timespec{Nsec: unix.UTIME_NOW}
+	case toClientTime:
+		sec, nsec := d.uint32(), d.uint32()
+		if nsec >= 1e9 {
+			d.bad = true
+		}
+		t := unix.NsecToTimespec(int64(sec)*1e9 + int64(nsec))
+		return &t
+	}
+	d.bad = true
+	return nil
+}
+
+// timeOrKeep is the time as utimensat takes it: UTIME_OMIT leaves it.
+func timeOrKeep(t *unix.Timespec) unix.Timespec {
+	if t == nil {
+		return unix.Timespec{Nsec: unix.UTIME_OMIT}
+	}
+	return *t
+}
+
+// modeOr is the mode that s asks for, d where it asks for none.
+func (s sattr) modeOr(d uint32) uint32 {
+	if s.mode == nil {
+		return d
+	}
+	return *s.mode & 0o7777
+}

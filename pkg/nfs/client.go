@@ -1,0 +1,124 @@
+package nfs
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+)
+
+const (
+	// maxClients is how many addresses are remembered; those that have no
+	// connection are forgotten first.
+	maxClients = 1024
+
+	// maxReplays is how many replies are kept for each of them.
+	maxReplays = 256
+
+	// replaySum is how much of a call's arguments tells it from another with
+	// the same xid.
+	replaySum = 512
+)
+
+// A client is an address with connections, or with calls that may be repeated.
+type client struct {
+	addr    netip.Addr
+	slots   chan struct{} // one held by each call, from its first byte to its reply's last
+	conns   int           // guarded by the service's mutex
+	replays replayCache
+}
+
+// enter counts a connection from addr. It returns nil if there are too many.
+func (v *service) enter(addr netip.Addr) *client {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.conns >= or(v.server.MaxConns, 512) {
+		return nil
+	}
+	cl := v.clients[addr]
+	if cl == nil {
+		v.forgetIdleLocked()
+		cl = &client{addr: addr, slots: make(chan struct{}, or(v.server.MaxClientCalls, 16))}
+		v.clients[addr] = cl
+	}
+	if cl.conns >= or(v.server.MaxClientConns, 16) {
+		return nil
+	}
+	cl.conns++
+	v.conns++
+	return cl
+}
+
+func (v *service) leave(cl *client) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	cl.conns--
+	v.conns--
+}
+
+// forgetIdleLocked makes room for one more client.
+func (v *service) forgetIdleLocked() {
+	for addr, cl := range v.clients {
+		if len(v.clients) < maxClients {
+			return
+		}
+		if cl.conns == 0 {
+			delete(v.clients, addr)
+		}
+	}
+}
+
+// A replayKey tells calls of one client apart. The xid alone does not: a
+// client that has started again may count from the same number.
+type replayKey struct {
+	xid, prog, proc uint32
+	size            int
+	sum             uint64
+}
+
+// A replayCache keeps the replies to calls that must not run twice, for the
+// client that repeats one because its connection broke before the reply came.
+// The zero value is empty.
+type replayCache struct {
+	mu    sync.Mutex
+	seed  maphash.Seed
+	known map[replayKey]*replay
+	order []replayKey // a ring once it is full
+	next  int
+}
+
+// A replay is one such call. out is set when done is closed.
+type replay struct {
+	done chan struct{}
+	out  []byte
+}
+
+// begin returns the call's entry, and whether this is the first time it comes:
+// then the caller runs it and calls finish.
+func (r *replayCache) begin(h header, args []byte) (entry *replay, first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known, r.seed = map[replayKey]*replay{}, maphash.MakeSeed()
+	}
+	key := replayKey{xid: h.xid, prog: h.prog, proc: h.proc, size: len(args)}
+	key.sum = maphash.Bytes(r.seed, args[:min(len(args), replaySum)])
+	if e := r.known[key]; e != nil {
+		return e, false
+	}
+	e := &replay{done: make(chan struct{})}
+	r.known[key] = e
+	if len(r.order) < maxReplays {
+		r.order = append(r.order, key)
+		return e, true
+	}
+	delete(r.known, r.order[r.next])
+	r.order[r.next] = key
+	r.next = (r.next + 1) % maxReplays
+	return e, true
+}
+
+// finish keeps out for those who repeat the call.
+func (e *replay) finish(out []byte) {
+	e.out = out
+	close(e.done)
+}

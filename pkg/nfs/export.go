@@ -1,0 +1,193 @@
+package nfs
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// A Squash says which callers of an export lose their user and group ids.
+type Squash int
+
+// The kinds of squashing.
+const (
+	NoSquash   Squash = iota // none: what a root file system needs
+	RootSquash               // user and group 0
+	AllSquash                // all
+)
+
+// An Export is a directory tree and who may mount it.
+type Export struct {
+	ID       uint32       // not 0; in every file handle: never used again for another tree
+	Path     string       // what clients mount, e.g. /roots/3333347a
+	Dir      string       // the tree on this machine; mounts below it are not part of it
+	Clients  []netip.Addr // who may mount it and use its handles
+	ReadOnly bool
+	Squash   Squash
+	AnonUID  uint32 // whom squashed callers become; 0 means 65534
+	AnonGID  uint32 // 0 means 65534
+}
+
+// maxExportPath is the longest path MOUNT carries (RFC 1813 §5.1.4, MNTPATHLEN).
+const maxExportPath = 1024
+
+func (e Export) check() error {
+	if e.ID == 0 {
+		return fmt.Errorf("nfs: export %q has no id; want a number above 0 that no other tree ever had", e.Path)
+	}
+	if !strings.HasPrefix(e.Path, "/") || path.Clean(e.Path) != e.Path || len(e.Path) > maxExportPath {
+		return fmt.Errorf("nfs: export path %q is not usable; want a clean absolute path, e.g. /roots/3333347a", e.Path)
+	}
+	if e.Squash < NoSquash || e.Squash > AllSquash {
+		return fmt.Errorf("nfs: export %q has squash %d; want NoSquash, RootSquash or AllSquash", e.Path, e.Squash)
+	}
+	return nil
+}
+
+// Export adds e, or puts it in the place of the export of the same path. That
+// disturbs no client: calls that run go on with what they began with, and with
+// the same ID and tree all handles stay good. Export returns an error, and
+// changes nothing, where e.Dir cannot be served; the text says what to do.
+//
+// The tree's file system cannot be unmounted until Unexport.
+func (s *Server) Export(e Export) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if err := e.check(); err != nil {
+		return err
+	}
+	e.Clients = slices.Clone(e.Clients)
+	for i, c := range e.Clients {
+		e.Clients[i] = c.Unmap()
+	}
+	t, err := openTree(s, e)
+	if err != nil {
+		return fmt.Errorf("nfs: exporting %s as %s: %w", e.Dir, e.Path, err)
+	}
+	old, err := s.exports.put(t)
+	if err != nil {
+		return errors.Join(err, t.close())
+	}
+	return old.retire()
+}
+
+// Unexport takes the export of that path away, waits for the calls that use
+// it and lets go of its tree. Its handles are then stale. It does nothing if
+// there is no such export.
+func (s *Server) Unexport(path string) {
+	t := s.exports.remove(path)
+	if t == nil {
+		return
+	}
+	s.mounts.forget(path)
+	if err := t.retire(); err != nil {
+		s.log().Error("closing an export", "export", path, "err", err)
+	}
+}
+
+// Exports returns the exports, ordered by path.
+func (s *Server) Exports() []Export {
+	var all []Export
+	for _, t := range s.exports.all() {
+		e := t.export
+		e.Clients = slices.Clone(e.Clients)
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Export) int { return strings.Compare(a.Path, b.Path) })
+	return all
+}
+
+// An exportTable holds the trees that are exported. The zero value is empty.
+type exportTable struct {
+	mu     sync.RWMutex
+	byID   map[uint32]*tree
+	byPath map[string]*tree
+}
+
+// put adds t and returns the tree whose place it takes, nil for none.
+func (x *exportTable) put(t *tree) (*tree, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.byID == nil {
+		x.byID, x.byPath = map[uint32]*tree{}, map[string]*tree{}
+	}
+	if other := x.byID[t.export.ID]; other != nil && other.export.Path != t.export.Path {
+		return nil, fmt.Errorf("nfs: export %s has the id %d of export %s; want an id of its own",
+			t.export.Path, t.export.ID, other.export.Path)
+	}
+	old := x.byPath[t.export.Path]
+	if old != nil {
+		delete(x.byID, old.export.ID)
+	}
+	x.byID[t.export.ID], x.byPath[t.export.Path] = t, t
+	return old, nil
+}
+
+// remove takes the tree of that path out and returns it, nil for none.
+func (x *exportTable) remove(path string) *tree {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	t := x.byPath[path]
+	if t != nil {
+		delete(x.byPath, path)
+		delete(x.byID, t.export.ID)
+	}
+	return t
+}
+
+// use returns the tree with that id for one call by client, which releases it.
+func (x *exportTable) use(id uint32, client netip.Addr) (*tree, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	t := x.byID[id]
+	if t == nil {
+		return nil, statusStale
+	}
+	if !t.allows(client) {
+		return nil, statusAcces
+	}
+	t.calls.Add(1)
+	return t, nil
+}
+
+// useRoot returns the wire handle of the root of the export of that path, as
+// client may have it.
+func (x *exportTable) useRoot(path string, client netip.Addr) ([]byte, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	t := x.byPath[path]
+	if t == nil {
+		return nil, statusNoEnt
+	}
+	if !t.allows(client) {
+		return nil, statusAcces
+	}
+	return t.handle, nil
+}
+
+func (x *exportTable) all() []*tree {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	all := make([]*tree, 0, len(x.byPath))
+	for _, t := range x.byPath {
+		all = append(all, t)
+	}
+	return all
+}
+
+// knows reports whether client may mount anything at all.
+func (x *exportTable) knows(client netip.Addr) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, t := range x.byID {
+		if t.allows(client) {
+			return true
+		}
+	}
+	return false
+}

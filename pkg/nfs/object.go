@@ -1,0 +1,184 @@
+package nfs
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxName   = 255
+	maxString = 4096 // of any name or path that is decoded at all
+)
+
+// An object is a file of an export, of any type, that a call works on. All
+// methods may be called on nil, which stands for a file that could not be
+// opened: it has no attributes.
+type object struct {
+	tree   *tree
+	caller identity
+	fd     int // O_PATH: good for everything but reading and writing
+	wire   []byte
+	fh     unix.FileHandle
+	attr   unix.Statx_t // when the call opened it
+}
+
+// open returns the object of a wire handle, which the caller closes. It is
+// where every call's right to its export is checked.
+func (c *call) open(wire []byte) (*object, error) {
+	id, fh, err := openHandle(c.server.Key, wire)
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.server.exports.use(id, c.client)
+	if err != nil {
+		return nil, err
+	}
+	o := &object{tree: t, caller: t.identity(c.caller, c.anonymous), wire: wire, fh: fh}
+	o.fd, err = unix.OpenByHandleAt(t.root, fh, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		t.calls.Done()
+		return nil, err
+	}
+	if o.attr, err = o.stat(); err != nil {
+		o.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// openToChange is open for a call that changes the object.
+func (c *call) openToChange(wire []byte) (*object, error) {
+	o, err := c.open(wire)
+	if err == nil && o.tree.export.ReadOnly {
+		err = statusROFS
+	}
+	return o, err
+}
+
+// newObject takes over fd, a file of the same tree as o.
+func (o *object) newObject(fd int) (*object, error) {
+	o.tree.calls.Add(1)
+	n := &object{tree: o.tree, caller: o.caller, fd: fd}
+	var err error
+	n.fh, _, err = unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
+	if err == nil {
+		n.wire, err = sealHandle(o.tree.server.Key, o.tree.export.ID, n.fh)
+	}
+	if err == nil {
+		n.attr, err = n.stat()
+	}
+	if err != nil {
+		n.close()
+		return nil, fmt.Errorf("making a file handle: %w", err)
+	}
+	return n, nil
+}
+
+func (o *object) close() {
+	if o == nil {
+		return
+	}
+	_ = unix.Close(o.fd) // O_PATH: nothing was written to it
+	o.tree.calls.Done()
+}
+
+// as runs f with the rights of the caller.
+func (o *object) as(f func() error) error { return o.caller.do(o.tree.server.self, f) }
+
+func (o *object) stat() (unix.Statx_t, error) {
+	var st unix.Statx_t
+	err := unix.Statx(o.fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_SYNC_AS_STAT, unix.STATX_BASIC_STATS, &st)
+	return st, err
+}
+
+func (o *object) is(fileType uint16) bool { return o.attr.Mode&unix.S_IFMT == fileType }
+
+// child opens the entry called name with the rights of the calling thread.
+func (o *object) child(name string) (*object, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Openat(o.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return o.newObject(fd)
+}
+
+// checkName refuses what is no name of one directory entry.
+func checkName(name string) error {
+	switch {
+	case len(name) > maxName:
+		return statusNameTooLong
+	case name == "" || strings.ContainsAny(name, "/\x00"):
+		return statusInval
+	}
+	return nil
+}
+
+// checkNewName also refuses the two entries that every directory has, with
+// the status that their being there calls for.
+func checkNewName(name string) error {
+	if name == "." || name == ".." {
+		return statusExist
+	}
+	return checkName(name)
+}
+
+// permit checks that the caller has the rights in mask (unix.R_OK and so on).
+// The owner of a file may always read and write it: its client has checked the
+// mode when the file was opened, and the mode may have changed since (RFC 1813
+// §4.4).
+func (o *object) permit(mask uint32) error {
+	if o.attr.Uid == o.caller.uid && o.is(unix.S_IFREG) {
+		return nil
+	}
+	return o.as(func() error { return o.access(mask) })
+}
+
+// access asks the kernel whether the calling thread has the rights in mask.
+func (o *object) access(mask uint32) error {
+	return unix.Faccessat2(o.fd, "", mask, unix.AT_EMPTY_PATH|unix.AT_EACCESS)
+}
+
+// openData opens a regular file for reading or writing, with the rights of the
+// process: the caller's are for permit to check.
+func (o *object) openData(flags int) (int, error) {
+	switch {
+	case o.is(unix.S_IFDIR):
+		return -1, statusIsDir
+	case !o.is(unix.S_IFREG): // opening a device or FIFO would reach outside the tree
+		return -1, statusInval
+	}
+	return o.reopen(flags)
+}
+
+func (o *object) reopen(flags int) (int, error) {
+	return unix.OpenByHandleAt(o.tree.root, o.fh, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
+}
+
+// sync brings what changed about o, or in it if it is a directory, to the
+// disk.
+func (o *object) sync() error {
+	err := o.syncFile()
+	if err != nil {
+		o.tree.server.newVerifier()
+		return fmt.Errorf("syncing: %w", err)
+	}
+	return nil
+}
+
+func (o *object) syncFile() error {
+	if !o.is(unix.S_IFDIR) && !o.is(unix.S_IFREG) {
+		// Links, devices and FIFOs cannot be opened, so not synced one by one.
+		return unix.Syncfs(o.tree.root)
+	}
+	fd, err := o.reopen(unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Fsync(fd)
+}

@@ -1,0 +1,185 @@
+package nfs
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// getattr is GETATTR (RFC 1813 §3.3.1).
+func (c *call) getattr() error {
+	wire := c.in.handle()
+	if c.in.bad {
+		return errGarbage
+	}
+	o, err := c.open(wire)
+	defer o.close()
+	if c.status(err) {
+		c.attr(&o.attr, o.tree.export.ID)
+	}
+	return nil
+}
+
+// setattr is SETATTR (§3.3.2).
+func (c *call) setattr() error {
+	wire, want := c.in.handle(), c.in.sattr()
+	var guard *unix.StatxTimestamp
+	if c.in.bool() {
+		guard = &unix.StatxTimestamp{Sec: int64(c.in.uint32()), Nsec: c.in.uint32()}
+	}
+	if c.in.bad {
+		return errGarbage
+	}
+	o, err := c.openToChange(wire)
+	defer o.close()
+	w, err := changeOne(o, err, func() error {
+		if guard != nil {
+			now, err := o.stat()
+			if err != nil {
+				return err
+			}
+			if now.Ctime.Sec != guard.Sec || now.Ctime.Nsec != guard.Nsec {
+				return statusNotSync
+			}
+		}
+		return o.set(want)
+	})
+	if err == nil {
+		err = o.sync()
+	}
+	c.status(err)
+	c.wcc(w)
+	return nil
+}
+
+// set gives o the attributes in s, with the rights of the caller. The order
+// matters: changing the owner takes setuid and setgid away.
+func (o *object) set(s sattr) error {
+	if s.size != nil {
+		if err := o.truncate(*s.size); err != nil {
+			return err
+		}
+	}
+	return o.as(func() error { return o.setMeta(s) })
+}
+
+// setMeta sets all but the size, with the rights of the calling thread.
+func (o *object) setMeta(s sattr) error {
+	if s.uid != nil || s.gid != nil {
+		if err := unix.Fchownat(o.fd, "", idOrKeep(s.uid), idOrKeep(s.gid), unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
+	}
+	if s.mode != nil && !o.is(unix.S_IFLNK) { // a link's mode means nothing
+		if err := unix.Chmod(o.procPath(), s.modeOr(0)); err != nil {
+			return err
+		}
+	}
+	if s.atime == nil && s.mtime == nil {
+		return nil
+	}
+	times := []unix.Timespec{timeOrKeep(s.atime), timeOrKeep(s.mtime)}
+	return unix.UtimesNanoAt(o.fd, "", times, unix.AT_EMPTY_PATH)
+}
+
+// idOrKeep is the id as chown takes it: -1 leaves it.
+func idOrKeep(id *uint32) int {
+	if id == nil {
+		return -1
+	}
+	return int(*id)
+}
+
+// procPath is a path that leads to o itself, whatever it is, for the calls
+// that take no file descriptor without opening it.
+func (o *object) procPath() string { return "/proc/self/fd/" + strconv.Itoa(o.fd) }
+
+func (o *object) truncate(size uint64) error {
+	if size > maxOffset {
+		return statusFBig
+	}
+	if err := o.permit(unix.W_OK); err != nil {
+		return err
+	}
+	fd, err := o.openData(unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return o.as(func() error { return unix.Ftruncate(fd, int64(size)) })
+}
+
+// Rights of ACCESS (RFC 1813 §3.3.4).
+const (
+	accessRead    = 0x01
+	accessLookup  = 0x02
+	accessModify  = 0x04
+	accessExtend  = 0x08
+	accessDelete  = 0x10
+	accessExecute = 0x20
+)
+
+// access is ACCESS.
+func (c *call) access() error {
+	wire, want := c.in.handle(), c.in.uint32()
+	if c.in.bad {
+		return errGarbage
+	}
+	o, err := c.open(wire)
+	defer o.close()
+	var granted uint32
+	if err == nil {
+		err = o.as(func() error { granted = o.granted(want); return nil })
+	}
+	ok := c.status(err)
+	c.postAttr(o)
+	if ok {
+		c.uint32(granted)
+	}
+	return nil
+}
+
+// granted is which of the rights in want the calling thread has.
+func (o *object) granted(want uint32) uint32 {
+	read, write, execute := uint32(accessRead), uint32(accessModify|accessExtend), uint32(accessExecute)
+	if o.is(unix.S_IFDIR) {
+		write |= accessDelete
+		execute = accessLookup
+	}
+	if o.tree.export.ReadOnly {
+		write = 0
+	}
+	var granted uint32
+	if want&read != 0 && o.access(unix.R_OK) == nil {
+		granted |= want & read
+	}
+	if want&write != 0 && o.access(unix.W_OK) == nil {
+		granted |= want & write
+	}
+	if want&execute != 0 && o.mayExecute() {
+		granted |= want & execute
+	}
+	return granted
+}
+
+// mayExecute reports whether the calling thread may run o, or search it. Where
+// this machine mounts the file system noexec, which does not concern clients,
+// the kernel always denies a file, and the mode alone decides.
+func (o *object) mayExecute() bool {
+	if o.access(unix.X_OK) == nil {
+		return true
+	}
+	if !o.tree.noExec || !o.is(unix.S_IFREG) {
+		return false
+	}
+	switch mode := o.attr.Mode; {
+	case o.caller.uid == 0:
+		return mode&0o111 != 0
+	case o.caller.uid == o.attr.Uid:
+		return mode&0o100 != 0
+	case o.caller.in(o.attr.Gid):
+		return mode&0o010 != 0
+	default:
+		return mode&0o001 != 0
+	}
+}

@@ -1,0 +1,247 @@
+package nfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// How a CREATE treats a file that is there (createmode3).
+const (
+	unchecked = 0
+	guarded   = 1
+	exclusive = 2
+)
+
+// newFile is what CREATE asks for.
+type newFile struct {
+	how      uint32
+	want     sattr
+	verifier [8]byte // if how is exclusive
+}
+
+func (d *decoder) newFile() newFile {
+	f := newFile{how: d.uint32()}
+	switch f.how {
+	case unchecked, guarded:
+		f.want = d.sattr()
+	case exclusive:
+		copy(f.verifier[:], d.take(len(f.verifier)))
+	default:
+		d.bad = true
+	}
+	return f
+}
+
+// create is CREATE (RFC 1813 §3.3.8).
+func (c *call) create() error {
+	wire, name := c.in.handle(), c.in.name()
+	f := c.in.newFile()
+	return c.make(wire, name, maker{
+		want: f.want,
+		make: func(dir *object) (*object, error) { return dir.create(name, f) },
+		taken: func(dir *object) (*object, error) {
+			if f.how == guarded {
+				return nil, statusExist
+			}
+			return dir.existing(name, f)
+		},
+	})
+}
+
+// mkdir is MKDIR (§3.3.9).
+func (c *call) mkdir() error {
+	wire, name, want := c.in.handle(), c.in.name(), c.in.sattr()
+	return c.make(wire, name, maker{want: want, make: func(dir *object) (*object, error) {
+		if err := unix.Mkdirat(dir.fd, name, want.modeOr(0o700)); err != nil {
+			return nil, err
+		}
+		return dir.child(name)
+	}})
+}
+
+// symlink is SYMLINK (§3.3.10).
+func (c *call) symlink() error {
+	wire, name, want, target := c.in.handle(), c.in.name(), c.in.sattr(), c.in.name()
+	return c.make(wire, name, maker{want: want, make: func(dir *object) (*object, error) {
+		if target == "" || strings.Contains(target, "\x00") {
+			return nil, statusInval
+		}
+		if err := unix.Symlinkat(target, dir.fd, name); err != nil {
+			return nil, err
+		}
+		return dir.child(name)
+	}})
+}
+
+// mknod is MKNOD (§3.3.11).
+func (c *call) mknod() error {
+	wire, name, kind := c.in.handle(), c.in.name(), c.in.uint32()
+	var want sattr
+	var device uint64
+	mode := uint32(0)
+	switch kind {
+	case typeChr, typeBlk:
+		want = c.in.sattr()
+		device = unix.Mkdev(c.in.uint32(), c.in.uint32())
+		mode = unix.S_IFCHR
+		if kind == typeBlk {
+			mode = unix.S_IFBLK
+		}
+	case typeSock:
+		want, mode = c.in.sattr(), unix.S_IFSOCK
+	case typeFIFO:
+		want, mode = c.in.sattr(), unix.S_IFIFO
+	}
+	return c.make(wire, name, maker{want: want, make: func(dir *object) (*object, error) {
+		if mode == 0 {
+			return nil, statusBadType
+		}
+		if err := unix.Mknodat(dir.fd, name, mode|want.modeOr(0o600), int(device)); err != nil {
+			return nil, err
+		}
+		return dir.child(name)
+	}})
+}
+
+// A maker makes an entry of a directory.
+type maker struct {
+	// make makes it, with the mode that want asks for, on a thread that has
+	// the caller's rights and no umask.
+	make func(dir *object) (*object, error)
+	want sattr // the rest of it is set afterwards
+
+	// taken returns what to use if there is such an entry already; nil: nothing.
+	// The calling thread has the rights of the process.
+	taken func(dir *object) (*object, error)
+}
+
+// make answers a call that makes the entry called name.
+func (c *call) make(wire []byte, name string, m maker) error {
+	if c.in.bad {
+		return errGarbage
+	}
+	dir, err := c.openToChange(wire)
+	defer dir.close()
+	if err == nil {
+		err = checkNewName(name)
+	}
+	var child *object
+	w, err := changeOne(dir, err, func() (err error) { child, err = m.run(dir); return err })
+	defer child.close()
+	if err == nil {
+		err = errors.Join(child.syncNew(), dir.sync())
+	}
+	if c.status(err) {
+		c.postHandle(child)
+		c.postAttr(child)
+	}
+	c.wcc(w)
+	return nil
+}
+
+func (m maker) run(dir *object) (child *object, err error) {
+	err = dir.caller.create(func() (err error) {
+		if child, err = m.make(dir); err != nil {
+			return err
+		}
+		return child.setMeta(dir.initial(m.want))
+	})
+	if errors.Is(err, unix.EEXIST) && m.taken != nil {
+		return m.taken(dir)
+	}
+	return child, err
+}
+
+// initial is what is left to set of a new file's attributes: its mode and size
+// are right, and only root chooses the owner, others are it.
+func (o *object) initial(want sattr) sattr {
+	want.mode, want.size = nil, nil
+	if o.caller.uid != 0 {
+		want.uid, want.gid = nil, nil
+	}
+	return want
+}
+
+// syncNew brings a new object's attributes to the disk. Of what cannot be
+// opened they go with the directory that it is in.
+func (o *object) syncNew() error {
+	if o.is(unix.S_IFREG) || o.is(unix.S_IFDIR) {
+		return o.sync()
+	}
+	return nil
+}
+
+// create makes a regular file, with the rights of the calling thread.
+func (o *object) create(name string, f newFile) (*object, error) {
+	flags := unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(o.fd, name, flags, f.want.modeOr(0o600))
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	if err := f.prepare(fd); err != nil {
+		return nil, err
+	}
+	return o.child(name)
+}
+
+// prepare sets the size of a new file, or remembers the verifier of the call
+// that made it where it survives a restart.
+func (f newFile) prepare(fd int) error {
+	switch {
+	case f.how == exclusive:
+		atime, mtime := f.stamps()
+		ts := []unix.Timespec{unix.NsecToTimespec(atime * 1e9), unix.NsecToTimespec(mtime * 1e9)}
+		return unix.UtimesNanoAt(fd, "", ts, unix.AT_EMPTY_PATH)
+	case f.want.size != nil && *f.want.size > maxOffset:
+		return statusFBig
+	case f.want.size != nil:
+		return unix.Ftruncate(fd, int64(*f.want.size))
+	}
+	return nil
+}
+
+// stamps are the seconds that stand for the verifier in the times of access
+// and modification, with a bit less than it so that every file system can
+// hold them.
+func (f newFile) stamps() (atime, mtime int64) {
+	const mask = 1<<31 - 1
+	return int64(binary.BigEndian.Uint32(f.verifier[:4]) & mask), int64(binary.BigEndian.Uint32(f.verifier[4:]) & mask)
+}
+
+// existing opens the file that a CREATE finds in its place.
+func (o *object) existing(name string, f newFile) (*object, error) {
+	child, err := o.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := child.reuse(f); err != nil {
+		child.close()
+		return nil, err
+	}
+	return child, nil
+}
+
+// reuse checks that a file that is there will do as the one to create, and
+// gives it the size that is asked for: of the attributes, only that is set.
+func (o *object) reuse(f newFile) error {
+	if f.how == exclusive {
+		atime, mtime := f.stamps()
+		if !o.is(unix.S_IFREG) || o.attr.Size != 0 || o.attr.Atime.Sec != atime || o.attr.Mtime.Sec != mtime {
+			return statusExist
+		}
+		return nil
+	}
+	switch {
+	case o.is(unix.S_IFDIR):
+		return statusIsDir
+	case !o.is(unix.S_IFREG):
+		return statusExist
+	case f.want.size == nil:
+		return nil
+	}
+	return o.truncate(*f.want.size)
+}

@@ -1,0 +1,213 @@
+package nfs
+
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxOffset is the highest position in a file.
+const maxOffset = math.MaxInt64
+
+// readHead is what stands before the data in READ's result: status,
+// attributes, count, end of file and the data's length.
+const readHead = 4 + attrSize + 3*4
+
+// read is READ (RFC 1813 §3.3.6). The data is read to where it stands in the
+// reply, and what stands before it is written afterwards.
+func (c *call) read() error {
+	wire, offset, count := c.in.handle(), c.in.uint64(), c.in.uint32()
+	if c.in.bad {
+		return errGarbage
+	}
+	o, err := c.open(wire)
+	defer o.close()
+	var n int
+	var st unix.Statx_t
+	head := len(c.buf)
+	if err == nil {
+		c.reply.b = append(c.reply.b[:0], c.buf...)
+		room := c.reply.grow(readHead + int(min(count, maxIO)))
+		n, err = o.read(room[readHead:], offset)
+	}
+	if err == nil {
+		st, err = o.stat()
+	}
+	if err != nil {
+		c.status(err)
+		c.postAttr(o)
+		return nil
+	}
+	c.buf = c.reply.b[:head]
+	c.status(nil)
+	c.bool(true)
+	c.attr(&st, o.tree.export.ID)
+	c.uint32(uint32(n))
+	c.bool(offset+uint64(n) >= st.Size)
+	c.uint32(uint32(n))
+	c.buf = c.buf[:len(c.buf)+n]
+	c.pad(n)
+	return nil
+}
+
+// read fills p from offset on, and returns less only at the end of the file.
+func (o *object) read(p []byte, offset uint64) (int, error) {
+	if err := o.permitRead(); err != nil {
+		return 0, err
+	}
+	fd, err := o.openData(unix.O_RDONLY)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if offset > maxOffset-uint64(len(p)) {
+		return 0, nil // no file reaches so far: the end
+	}
+	done := 0
+	for done < len(p) {
+		n, err := unix.Pread(fd, p[done:], int64(offset)+int64(done))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			break
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// permitRead is permit for READ, which those may do too who may execute the
+// file: a client cannot run what it cannot read.
+func (o *object) permitRead() error {
+	err := o.permit(unix.R_OK)
+	if err == nil || !o.is(unix.S_IFREG) {
+		return err
+	}
+	return o.as(func() error {
+		if o.mayExecute() {
+			return nil
+		}
+		return err
+	})
+}
+
+// How stable a WRITE is to be (stable_how).
+const (
+	unstable = 0
+	dataSync = 1
+	fileSync = 2
+)
+
+// write is WRITE (§3.3.7).
+func (c *call) write() error {
+	wire, offset, count, how := c.in.handle(), c.in.uint64(), c.in.uint32(), c.in.uint32()
+	data := c.in.opaque(maxIO)
+	if c.in.bad || how > fileSync || uint64(count) != uint64(len(data)) {
+		return errGarbage
+	}
+	o, err := c.openToChange(wire)
+	defer o.close()
+	verifier := c.server.verifier.Load() // before writing: see commit
+	n, w, err := o.write(err, data, offset, how)
+	ok := c.status(err)
+	c.wcc(w)
+	if ok {
+		c.uint32(uint32(n))
+		c.uint32(how)
+		c.uint64(verifier)
+	}
+	return nil
+}
+
+// write writes p at offset, unless err is set, and returns how much of it went
+// into the file and, unless how is unstable, onto the disk.
+func (o *object) write(err error, p []byte, offset uint64, how uint32) (int, wcc, error) {
+	if err == nil && offset > maxOffset-uint64(len(p)) {
+		err = statusFBig
+	}
+	if err == nil {
+		err = o.permit(unix.W_OK)
+	}
+	if err != nil {
+		return 0, unchanged(o), err
+	}
+	writers := &o.tree.writers
+	f, err := writers.use(o, how == unstable)
+	if err != nil {
+		return 0, unchanged(o), err
+	}
+	n := 0
+	w, err := changeOne(o, nil, func() error {
+		return o.as(func() (err error) { n, err = writeAt(f.fd, p, int64(offset)); return err })
+	})
+	if err == nil {
+		err = o.tree.server.stabilize(f, how)
+	}
+	writers.done(f, 0)
+	writers.trim(o.tree.server)
+	return n, w, err
+}
+
+// writeAt writes p to fd, and returns an error only if nothing could be
+// written.
+func writeAt(fd int, p []byte, offset int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := unix.Pwrite(fd, p[done:], offset+int64(done))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil && done == 0 {
+			return 0, err
+		}
+		if err != nil || n == 0 {
+			break // e.g. the disk is full: the client writes the rest and is told
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// commit is COMMIT (§3.3.21). The whole file is synced, whatever the range.
+func (c *call) commit() error {
+	wire := c.in.handle()
+	c.in.uint64() // offset
+	c.in.uint32() // count
+	if c.in.bad {
+		return errGarbage
+	}
+	o, err := c.open(wire)
+	defer o.close()
+	before := unchanged(o).after
+	if err == nil {
+		err = o.commit()
+	}
+	ok := c.status(err)
+	w := unchanged(o)
+	w.before = before
+	c.wcc(w)
+	if ok {
+		// After syncing. If it failed since for a call that was told before
+		// this one, the verifier is no longer that of the writes.
+		c.uint64(c.server.verifier.Load())
+	}
+	return nil
+}
+
+// commit brings everything written to o to the disk.
+func (o *object) commit() error {
+	f, writes := o.tree.writers.find(o)
+	if f == nil {
+		if !o.is(unix.S_IFREG) {
+			return statusInval
+		}
+		return o.sync()
+	}
+	err := o.tree.server.stabilize(f, fileSync)
+	o.tree.writers.done(f, writes)
+	return err
+}
