@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -54,7 +55,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 func TestEverythingSet(t *testing.T) {
 	got, err := Load(write(t, `
 interface = "br0"
-state_dir = "/srv/pi/"
+state_dir = '/srv/"pi\ü/'
 socket = "/run/pibootd.sock"
 tftp.port = 1069 # dotted
 http = { port = 80 }
@@ -86,7 +87,7 @@ level = "debug"
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Interface, want.StateDir, want.Socket = "br0", "/srv/pi", "/run/pibootd.sock"
+	want.Interface, want.StateDir, want.Socket = "br0", `/srv/"pi\ü`, "/run/pibootd.sock"
 	want.TFTP.Port, want.HTTP.Port, want.Queue.Port = 1069, 80, 4096
 	want.DHCP.Port, want.DHCP.Lease, want.DHCP.Domain = 1067, 90*time.Minute, "pi.home.arpa"
 	want.DHCP.Addresses = Range{addr("10.0.0.9"), addr("10.0.0.10")}
@@ -97,13 +98,26 @@ level = "debug"
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load =\n%+v; want\n%+v", got, want)
 	}
-	// What toml writes reads back as the same.
+	// What text writes reads back as the same.
 	var again strings.Builder
 	for _, k := range keys(&got) {
-		again.WriteString(k.path() + " = " + k.value.toml() + "\n")
+		again.WriteString(k.path() + " = " + k.value.text() + "\n")
 	}
 	if got, err := Load(write(t, again.String())); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("Load(%s) = %+v, %v; want the same again", again.String(), got, err)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	c := Default()
+	c.StateDir, c.DHCP.DNS = "/srv/a\"\x7f", []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
+	got, err := json.Marshal(c)
+	const want = `{"boot":{"args":[],"gpu_mem":192},` +
+		`"dhcp":{"addresses":"","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","port":67,"router":""},` +
+		`"http":{"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":""},` +
+		`"nfs":{"port":2049,"portmap_port":111},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
+	if err != nil || string(got) != want {
+		t.Errorf("JSON = %s, %v; want %s", got, err, want)
 	}
 }
 

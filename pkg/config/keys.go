@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -71,7 +72,27 @@ func Example() string {
 		for line := range strings.Lines(k.doc + "\n") {
 			b.WriteString("# " + line)
 		}
-		fmt.Fprintf(&b, "%s = %s\n", k.name, k.value.toml())
+		fmt.Fprintf(&b, "%s = %s\n", k.name, k.value.text())
 	}
 	return b.String()
+}
+
+// MarshalJSON returns the keys as they stand in the file, sections being
+// objects.
+func (c Config) MarshalJSON() ([]byte, error) {
+	sections := map[string]map[string]json.RawMessage{}
+	top := map[string]any{}
+	for _, k := range keys(&c) {
+		value := json.RawMessage(k.value.text())
+		if k.section == "" {
+			top[k.name] = value
+			continue
+		}
+		if sections[k.section] == nil {
+			sections[k.section] = map[string]json.RawMessage{}
+			top[k.section] = sections[k.section]
+		}
+		sections[k.section][k.name] = value
+	}
+	return json.Marshal(top)
 }

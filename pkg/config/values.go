@@ -19,22 +19,24 @@ type value interface {
 	// says.
 	read(*unstable.Node) bool
 	want() string
-	toml() string // what it is bound to, as TOML
+	// text returns what it is bound to as numbers, strings and lists of
+	// strings stand in TOML and in JSON.
+	text() string
 }
 
-// text returns the string that n is.
-func text(n *unstable.Node) (string, bool) {
+// stringOf returns the string that n is.
+func stringOf(n *unstable.Node) (string, bool) {
 	return string(n.Data), n.Kind == unstable.String
 }
 
-// texts returns the strings that n is a list of; nil if the list is empty.
-func texts(n *unstable.Node) ([]string, bool) {
+// stringsOf returns the strings that n is a list of; nil if the list is empty.
+func stringsOf(n *unstable.Node) ([]string, bool) {
 	if n.Kind != unstable.Array {
 		return nil, false
 	}
 	var list []string
 	for it := n.Children(); it.Next(); {
-		s, ok := text(it.Node())
+		s, ok := stringOf(it.Node())
 		if !ok {
 			return nil, false
 		}
@@ -43,10 +45,29 @@ func texts(n *unstable.Node) ([]string, bool) {
 	return list, true
 }
 
+// quote returns s as a string that TOML and JSON read alike.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
 func quoteList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
-		quoted[i] = strconv.Quote(s)
+		quoted[i] = quote(s)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
@@ -76,7 +97,7 @@ func (v number) read(n *unstable.Node) bool {
 }
 
 func (v number) want() string { return v.accepts }
-func (v number) toml() string { return strconv.Itoa(*v.to) }
+func (v number) text() string { return strconv.Itoa(*v.to) }
 
 type link struct{ to *string }
 
@@ -84,7 +105,7 @@ type link struct{ to *string }
 const maxLinkName = 15
 
 func (v link) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	if !ok || len(s) > maxLinkName || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '/' || r >= 0x7f }) {
 		return false
 	}
@@ -95,7 +116,7 @@ func (v link) read(n *unstable.Node) bool {
 func (v link) want() string {
 	return fmt.Sprintf(`the name of a network interface, at most %d letters, e.g. "eth0"`, maxLinkName)
 }
-func (v link) toml() string { return strconv.Quote(*v.to) }
+func (v link) text() string { return quote(*v.to) }
 
 type path struct {
 	to    *string
@@ -103,7 +124,7 @@ type path struct {
 }
 
 func (v path) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	if !ok || strings.ContainsRune(s, 0) || !filepath.IsAbs(s) && (s != "" || !v.empty) {
 		return false
 	}
@@ -115,12 +136,12 @@ func (v path) read(n *unstable.Node) bool {
 }
 
 func (v path) want() string { return `an absolute path, e.g. "/srv/pibootd"` }
-func (v path) toml() string { return strconv.Quote(*v.to) }
+func (v path) text() string { return quote(*v.to) }
 
 type addresses struct{ to *Range }
 
 func (v addresses) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	if !ok || s == "" {
 		*v.to = Range{}
 		return ok
@@ -133,7 +154,7 @@ func (v addresses) read(n *unstable.Node) bool {
 func (v addresses) want() string {
 	return `two IPv4 addresses, the lower one first, e.g. "192.168.1.200-192.168.1.230"`
 }
-func (v addresses) toml() string { return strconv.Quote(v.to.String()) }
+func (v addresses) text() string { return quote(v.to.String()) }
 
 type duration struct{ to *time.Duration }
 
@@ -145,7 +166,7 @@ const (
 )
 
 func (v duration) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	got, err := time.ParseDuration(s)
 	if !ok || err != nil || got < minLease || got > maxLease {
 		return false
@@ -156,8 +177,8 @@ func (v duration) read(n *unstable.Node) bool {
 
 func (v duration) want() string { return `a time from "2m" to "8760h", e.g. "12h"` }
 
-// toml leaves out the zero minutes and seconds that String writes.
-func (v duration) toml() string {
+// text leaves out the zero minutes and seconds that String writes.
+func (v duration) text() string {
 	s := v.to.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -165,13 +186,13 @@ func (v duration) toml() string {
 	if strings.HasSuffix(s, "h0m") {
 		s = strings.TrimSuffix(s, "0m")
 	}
-	return strconv.Quote(s)
+	return quote(s)
 }
 
 type host struct{ to *netip.Addr }
 
 func (v host) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	if !ok || s == "" {
 		*v.to = netip.Addr{}
 		return ok
@@ -183,11 +204,11 @@ func (v host) read(n *unstable.Node) bool {
 
 func (v host) want() string { return `an IPv4 address, e.g. "192.168.1.1", or ""` }
 
-func (v host) toml() string {
+func (v host) text() string {
 	if !v.to.IsValid() {
 		return `""`
 	}
-	return strconv.Quote(v.to.String())
+	return quote(v.to.String())
 }
 
 type hosts struct{ to *[]netip.Addr }
@@ -196,7 +217,7 @@ type hosts struct{ to *[]netip.Addr }
 const maxHosts = 255 / 4
 
 func (v hosts) read(n *unstable.Node) bool {
-	list, ok := texts(n)
+	list, ok := stringsOf(n)
 	if !ok || len(list) > maxHosts {
 		return false
 	}
@@ -214,7 +235,7 @@ func (v hosts) read(n *unstable.Node) bool {
 
 func (v hosts) want() string { return `a list of IPv4 addresses, e.g. ["192.168.1.1"]` }
 
-func (v hosts) toml() string {
+func (v hosts) text() string {
 	var list []string
 	for _, addr := range *v.to {
 		list = append(list, addr.String())
@@ -231,7 +252,7 @@ const (
 )
 
 func (v domain) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	if !ok || len(s) > maxDomain || s != "" && slices.ContainsFunc(strings.Split(s, "."), notLabel) {
 		return false
 	}
@@ -246,7 +267,7 @@ func notLabel(s string) bool {
 }
 
 func (v domain) want() string { return `a domain name, e.g. "home.arpa", or ""` }
-func (v domain) toml() string { return strconv.Quote(*v.to) }
+func (v domain) text() string { return quote(*v.to) }
 
 type kernelArgs struct{ to *[]string }
 
@@ -258,7 +279,7 @@ const ownArgs = "root, nfsroot, ip, muxid, muxhwdec, init"
 const maxArgsBytes = 256
 
 func (v kernelArgs) read(n *unstable.Node) bool {
-	list, ok := texts(n)
+	list, ok := stringsOf(n)
 	if !ok || len(strings.Join(list, " ")) > maxArgsBytes || slices.ContainsFunc(list, badArg) {
 		return false
 	}
@@ -278,12 +299,12 @@ func badArg(arg string) bool {
 func (v kernelArgs) want() string {
 	return fmt.Sprintf(`a list of "key" or "key=value" without white space and quotes, at most %d bytes in all, no --, none of %s, which are pibootd's own`, maxArgsBytes, ownArgs)
 }
-func (v kernelArgs) toml() string { return quoteList(*v.to) }
+func (v kernelArgs) text() string { return quoteList(*v.to) }
 
 type level struct{ to *slog.Level }
 
 func (v level) read(n *unstable.Node) bool {
-	s, ok := text(n)
+	s, ok := stringOf(n)
 	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		if ok && s == strings.ToLower(l.String()) {
 			*v.to = l
@@ -294,4 +315,4 @@ func (v level) read(n *unstable.Node) bool {
 }
 
 func (v level) want() string { return `"debug", "info", "warn" or "error"` }
-func (v level) toml() string { return strconv.Quote(strings.ToLower(v.to.String())) }
+func (v level) text() string { return quote(strings.ToLower(v.to.String())) }

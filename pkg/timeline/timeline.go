@@ -5,7 +5,9 @@ package timeline
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -105,24 +107,43 @@ func (l *Log) Events(ctx context.Context, board string, after int64, limit int) 
 		return nil, fmt.Errorf("timeline: reading: %w", err)
 	}
 	defer rows.Close()
-	var events []Event
+	events := []Event{}
 	for rows.Next() {
-		var id int64
-		var text []byte
-		if err := rows.Scan(&id, &text); err != nil {
-			return nil, fmt.Errorf("timeline: reading: %w", err)
+		e, err := scan(rows)
+		if err != nil {
+			return nil, err
 		}
-		var e Event
-		if err := json.Unmarshal(text, &e); err != nil {
-			return nil, fmt.Errorf("timeline: event %d: %w", id, err)
-		}
-		e.ID = id
 		events = append(events, e)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("timeline: reading: %w", err)
 	}
 	return events, nil
+}
+
+// Last returns the newest event of a board; ok is false if there is none.
+func (l *Log) Last(ctx context.Context, board string) (e Event, ok bool, err error) {
+	row := l.store.QueryRow(ctx, "SELECT id, event FROM events WHERE board = ? ORDER BY id DESC LIMIT 1", board)
+	e, err = scan(row)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Event{}, false, nil
+	}
+	return e, err == nil, err
+}
+
+// scan reads the columns id and event from a row.
+func scan(row interface{ Scan(...any) error }) (Event, error) {
+	var id int64
+	var text []byte
+	if err := row.Scan(&id, &text); err != nil {
+		return Event{}, fmt.Errorf("timeline: reading: %w", err)
+	}
+	var e Event
+	if err := json.Unmarshal(text, &e); err != nil {
+		return Event{}, fmt.Errorf("timeline: event %d: %w", id, err)
+	}
+	e.ID = id
+	return e, nil
 }
 
 // Follow yields the events of a board, or of all boards if board is "", that

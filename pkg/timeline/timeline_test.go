@@ -52,6 +52,44 @@ func TestEventsAreKeptInOrder(t *testing.T) {
 	}
 }
 
+func TestEachRecordersOrderIsKept(t *testing.T) {
+	l := open(t, openStore(t, filepath.Join(t.TempDir(), "pibootd.db")))
+	stop := run(t, l)
+	const boards, each = 8, 200
+	var recorders sync.WaitGroup
+	for board := range boards {
+		recorders.Go(func() {
+			for i := range each {
+				l.Record(numbered(i, board))
+			}
+		})
+	}
+	recorders.Wait()
+	stop()
+	for board := range boards {
+		got, err := l.Events(t.Context(), name(board), 0, 0)
+		if err != nil || len(got) != each {
+			t.Fatalf("board %d: %d events, %v; want %d", board, len(got), err, each)
+		}
+		for i, e := range got {
+			if e.Detail != fmt.Sprint(i) {
+				t.Fatalf("board %d: event %d is %s", board, i, e.Detail)
+			}
+		}
+	}
+}
+
+func TestLast(t *testing.T) {
+	l := open(t, openStore(t, filepath.Join(t.TempDir(), "pibootd.db")))
+	write(t, l, numbered(0, 0), numbered(1, 0), numbered(2, 1))
+	if e, ok, err := l.Last(t.Context(), name(0)); err != nil || !ok || e.Detail != "1" || e.ID == 0 {
+		t.Errorf("Last = %+v, %v, %v; want event 1", e, ok, err)
+	}
+	if e, ok, err := l.Last(t.Context(), name(2)); err != nil || ok {
+		t.Errorf("Last of a board without events = %+v, %v, %v; want none", e, ok, err)
+	}
+}
+
 func TestPageIsBounded(t *testing.T) {
 	l := open(t, openStore(t, filepath.Join(t.TempDir(), "pibootd.db")))
 	stop := run(t, l)
