@@ -1,0 +1,259 @@
+package boot
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/store"
+	"pibootd/pkg/tftp"
+	"pibootd/pkg/timeline"
+)
+
+var (
+	hlspi1 = registry.Pi{
+		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.0.0.11"),
+		Template: "minimal", Version: 1, Arch: pi.ARM64, Settings: registry.Settings{MuxID: 1, HWDecode: true},
+	}
+	hlspi2 = registry.Pi{
+		Serial: 0x10000002, MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}, Name: "hlspi2", IP: netip.MustParseAddr("10.0.0.12"),
+		Template: "minimal", Version: 1, Arch: pi.ARM64,
+	}
+	server = Server{Addr: netip.MustParseAddr("10.0.0.1"), NFSPort: 2049, PortmapPort: 111, GPUMem: 192}
+)
+
+func TestCommandLine(t *testing.T) {
+	const nfsroot = "root=/dev/nfs nfsroot=10.0.0.1:/roots/3333347a,vers=3,tcp,rsize=1048576,wsize=1048576"
+	odd := server
+	odd.NFSPort = 12049
+	with := server
+	with.Args = []string{"quiet"}
+	for name, test := range map[string]struct {
+		server Server
+		base   string
+		want   string
+	}{
+		"no cmdline.txt": {server, "", nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
+		"what is the SD card's goes": {
+			server, "console=serial0,115200 root=PARTUUID=abc-02 rootfstype=ext4 fsck.repair=yes rootwait init=/usr/lib/raspi-config/init_resize.sh muxid=9\n",
+			"console=serial0,115200 " + nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n",
+		},
+		"only the first line counts, an init of one's own stays": {
+			server, "init=/bin/sh\nroot=/dev/sda\n", "init=/bin/sh " + nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n",
+		},
+		"odd ports are named":   {odd, "", nfsroot + ",port=12049,mountport=12049 ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
+		"everybody's arguments": {with, "", nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1 quiet\n"},
+	} {
+		if got := test.server.CommandLine(test.base, hlspi1); got != test.want {
+			t.Errorf("%s:\n got %q\nwant %q", name, got, test.want)
+		}
+	}
+	if got := server.CommandLine("", hlspi2); strings.Contains(got, "mux") {
+		t.Errorf("a board without muxer settings gets %q; want no mux arguments", got)
+	}
+}
+
+func TestConfigTxt(t *testing.T) {
+	got := server.ConfigTxt("arm_64bit=1\n[pi4]\ngpu_mem=16", hlspi1)
+	want := "arm_64bit=1\n[pi4]\ngpu_mem=16\n\n[all]\n# by pibootd, for hlspi1:\ngpu_mem=192\n"
+	if got != want {
+		t.Errorf("ConfigTxt = %q; want %q", got, want)
+	}
+	board := hlspi1
+	board.Settings.GPUMem = 64
+	if got := server.ConfigTxt("", board); !strings.HasSuffix(got, "gpu_mem=64\n") {
+		t.Errorf("ConfigTxt = %q; want the board's own gpu_mem=64", got)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	p := newPolicy(t)
+	for _, test := range []struct {
+		client, name, want string // want "": there is no such file
+	}{
+		{"10.0.0.11", "bootcode.bin", "bootcode of hlspi1"},
+		{"10.0.0.11", "3333347a/start.elf", "start of hlspi1"},
+		{"10.0.0.11", "3333347A/start.elf", "start of hlspi1"},
+		{"10.0.0.11", "b8-27-eb-33-34-7a/start.elf", "start of hlspi1"},
+		{"10.0.0.11", "start.elf", "start of hlspi1"},
+		{"10.0.0.11", "3333347a/overlays/README", "overlays of hlspi1"},
+		{"10.0.0.11", "3333347a/nothing", ""},
+		{"10.0.0.11", "3333347a/overlays", ""},
+		{"10.0.0.11", "3333347a/fifo", ""},
+		{"10.0.0.11", "3333347a/out", ""},
+		{"10.0.0.11", "10000002/start.elf", ""},
+		{"10.0.0.12", "3333347a/start.elf", ""},
+		{"10.0.0.12", "10000002/start.elf", "start of hlspi2"},
+		{"10.0.0.99", "bootcode.bin", ""},
+		{"10.0.0.99", "3333347a/start.elf", ""},
+	} {
+		got, err := open(t, p, test.client, test.name)
+		switch {
+		case test.want == "" && err == nil:
+			t.Errorf("%s asking %s got %q; want nothing", test.client, test.name, got)
+		case test.want != "" && (err != nil || got != test.want):
+			t.Errorf("%s asking %s got %q, %v; want %q", test.client, test.name, got, err, test.want)
+		}
+	}
+	cmdline, err := open(t, p, "10.0.0.11", "3333347a/cmdline.txt")
+	if want := "console=tty1 root=/dev/nfs nfsroot=10.0.0.1:/roots/3333347a,"; err != nil || !strings.HasPrefix(cmdline, want) {
+		t.Errorf("cmdline.txt = %q, %v; want it to begin %q", cmdline, err, want)
+	}
+	config, err := open(t, p, "10.0.0.11", "config.txt")
+	if err != nil || !strings.HasPrefix(config, "kernel=kernel8.img\n") || !strings.Contains(config, "gpu_mem=192") {
+		t.Errorf("config.txt = %q, %v; want the root's own and gpu_mem=192", config, err)
+	}
+}
+
+// A board owns its root and can put anything there; a link at any place must
+// not lead out of it.
+func TestOpenStaysInTheRoot(t *testing.T) {
+	p := newPolicy(t)
+	bootDir := filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware")
+	secret := filepath.Join(t.TempDir(), "config.txt")
+	write(t, secret, "secret")
+	if err := os.RemoveAll(bootDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Dir(secret), bootDir); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"config.txt", "3333347a/config.txt", "3333347a/../config.txt"} {
+		if got, err := open(t, p, "10.0.0.11", name); strings.Contains(got, "secret") {
+			t.Errorf("%s through a linked boot directory = %q, %v; want no secret", name, got, err)
+		}
+	}
+}
+
+func TestHugeCommandLineIsRefused(t *testing.T) {
+	p := newPolicy(t)
+	write(t, filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware/cmdline.txt"), strings.Repeat("x", maxText+1))
+	if _, err := open(t, p, "10.0.0.11", "cmdline.txt"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a cmdline.txt of %d bytes: %v; want it refused", maxText+1, err)
+	}
+}
+
+func TestReserve(t *testing.T) {
+	p := newPolicy(t)
+	got, ok := p.Reserve(t.Context(), dhcp.Client{MAC: hlspi1.MAC})
+	if want := (dhcp.Reservation{Addr: hlspi1.IP, Hostname: "hlspi1"}); !ok || got != want {
+		t.Errorf("Reserve = %v, %v; want %v", got, ok, want)
+	}
+	if got, ok := p.Reserve(t.Context(), dhcp.Client{MAC: pi.MAC{2, 0, 0, 0, 0, 1}}); ok {
+		t.Errorf("Reserve of a stranger = %v; want silence", got)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	p := newPolicy(t)
+	stranger := pi.MAC{0xb8, 0x27, 0xeb, 1, 2, 3}
+	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: hlspi1.MAC, Netboot: true})
+	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: stranger, GUID: pi.EncodeGUID(pi.Pi3, stranger, 0xaa010203), Netboot: true})
+	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: pi.MAC{2, 0, 0, 0, 0, 9}}) // a laptop
+	p.Transferred(tftp.Transfer{Client: hlspi1.IP, File: "3333347a/start.elf", Bytes: 7, Outcome: tftp.Sent})
+	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "x", Outcome: tftp.Missing})
+
+	found := p.Registry.Discovered()
+	if len(found) != 1 || found[0].MAC != stranger || found[0].Serial != 0xaa010203 {
+		t.Errorf("Discovered = %+v; want %s with serial aa010203 alone", found, stranger)
+	}
+	var got []string
+	for event, err := range p.Timeline.Follow(t.Context(), "", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, event.Board+" "+string(event.Kind))
+		if event.Kind == timeline.File {
+			break
+		}
+	}
+	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("events = %s; want %s", strings.Join(got, ", "), want)
+	}
+}
+
+// dirs gives every board a directory below it.
+type dirs string
+
+func (d dirs) Path(serial pi.Serial) string { return filepath.Join(string(d), serial.String()) }
+
+func newPolicy(t *testing.T) *Policy {
+	t.Helper()
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "pibootd.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := registry.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := timeline.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Policy{Registry: known, Timeline: events, Roots: dirs(t.TempDir()), Server: server, Log: slog.New(slog.DiscardHandler)}
+	for _, board := range []registry.Pi{hlspi1, hlspi2} {
+		if _, err := known.Add(t.Context(), board, "token of "+board.Name); err != nil {
+			t.Fatal(err)
+		}
+		makeBootDir(t, filepath.Join(p.Roots.Path(board.Serial), "boot/firmware"), board.Name)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- events.Run(t.Context()) }()
+	t.Cleanup(func() {
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func makeBootDir(t *testing.T, dir, name string) {
+	t.Helper()
+	write(t, filepath.Join(dir, "bootcode.bin"), "bootcode of "+name)
+	write(t, filepath.Join(dir, "start.elf"), "start of "+name)
+	write(t, filepath.Join(dir, "overlays/README"), "overlays of "+name)
+	write(t, filepath.Join(dir, "config.txt"), "kernel=kernel8.img\n")
+	write(t, filepath.Join(dir, "cmdline.txt"), "console=tty1\n")
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/hostname", filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, p *Policy, client, name string) (string, error) {
+	t.Helper()
+	file, size, err := p.Open(t.Context(), netip.MustParseAddr(client), name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(file)
+	if err == nil && int64(len(text)) != size {
+		t.Errorf("%s has %d bytes; want the %d that were said", name, len(text), size)
+	}
+	return string(text), err
+}

@@ -1,0 +1,77 @@
+package boot
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"pibootd/pkg/registry"
+)
+
+// replaced are the kernel arguments that pibootd sets itself or that make no
+// sense on an NFS root, so that they are dropped from the root's own
+// cmdline.txt. All else in that file stays.
+var replaced = []string{"root", "rootfstype", "rootflags", "nfsroot", "ip", "ro", "rw", "fsck.repair", "muxid", "muxhwdec"}
+
+// CommandLine returns the kernel command line of a board: base, the root's own
+// cmdline.txt, with the NFS root and the worker's settings in place of what it
+// said of those. The result is one line, as the firmware wants it.
+func (s Server) CommandLine(base string, board registry.Pi) string {
+	args := slices.DeleteFunc(strings.Fields(firstLine(base)), func(arg string) bool {
+		key, value, _ := strings.Cut(arg, "=")
+		// Raspberry Pi OS images grow their SD card's partition by init=.
+		return slices.Contains(replaced, key) || key == "init" && strings.Contains(value, "resize")
+	})
+	args = append(args, "root=/dev/nfs", "nfsroot="+s.nfsroot(board), "ip=dhcp", "rw", "rootwait")
+	if board.Settings.MuxID != 0 {
+		args = append(args, fmt.Sprintf("muxid=%d", board.Settings.MuxID))
+	}
+	if board.Settings.HWDecode {
+		args = append(args, "muxhwdec=1")
+	}
+	args = append(args, s.Args...)
+	args = append(args, board.Settings.Args...)
+	return strings.Join(unique(args), " ") + "\n"
+}
+
+// nfsroot returns the value of nfsroot=. Ports are named only where they have
+// to be: klibc's nfsmount, which the initramfs of Debian and Raspberry Pi OS
+// uses, refuses mountport= and asks the portmapper instead.
+func (s Server) nfsroot(board registry.Pi) string {
+	options := "vers=3,tcp,rsize=1048576,wsize=1048576"
+	if s.NFSPort != nfsPort || s.PortmapPort != portmapPort {
+		options += fmt.Sprintf(",port=%d,mountport=%d", s.NFSPort, s.NFSPort)
+	}
+	return fmt.Sprintf("%s:%s,%s", s.Addr, RootExport(board.Serial), options)
+}
+
+// unique drops repeated arguments and keeps the last of each, because the
+// kernel lets the later one win.
+func unique(args []string) []string {
+	var kept []string
+	for i, arg := range args {
+		if !slices.Contains(args[i+1:], arg) {
+			kept = append(kept, arg)
+		}
+	}
+	return kept
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// ConfigTxt returns a board's config.txt: base, the root's own, and after it
+// what pibootd lays over it. The firmware lets later lines win, and [all] ends
+// whatever filter base ended in.
+func (s Server) ConfigTxt(base string, board registry.Pi) string {
+	gpuMem := board.Settings.GPUMem
+	if gpuMem == 0 {
+		gpuMem = s.GPUMem
+	}
+	if base != "" && !strings.HasSuffix(base, "\n") {
+		base += "\n"
+	}
+	return base + fmt.Sprintf("\n[all]\n# by pibootd, for %s:\ngpu_mem=%d\n", board.Name, gpuMem)
+}

@@ -1,0 +1,118 @@
+package boot
+
+import (
+	"context"
+	"net/netip"
+	"path"
+	"time"
+
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/tftp"
+	"pibootd/pkg/timeline"
+)
+
+// dhcpKinds are the events of DHCP messages; others are not shown.
+var dhcpKinds = map[dhcp.Kind]timeline.Kind{
+	dhcp.Discover: timeline.Discover,
+	dhcp.Offer:    timeline.Offer,
+	dhcp.Request:  timeline.Request,
+	dhcp.Ack:      timeline.Ack,
+	dhcp.Nak:      timeline.Nak,
+	dhcp.Decline:  timeline.Declined,
+}
+
+// DHCPMessage records what was said over DHCP. It is a dhcp.Server's
+// OnMessage.
+func (p *Policy) DHCPMessage(m dhcp.Message) {
+	kind, ok := dhcpKinds[m.Kind]
+	if !ok {
+		return
+	}
+	board, known := p.Registry.ByMAC(m.MAC)
+	if !known {
+		p.discovered(m)
+		return
+	}
+	e := event(board, kind)
+	e.MAC, e.Addr, e.Detail = m.MAC, m.Addr, m.Reason
+	p.Timeline.Record(e)
+}
+
+// discovered notes a board that asked for an address and is not registered.
+// Other machines of the network are none of our business.
+func (p *Policy) discovered(m dhcp.Message) {
+	if m.Kind != dhcp.Discover || !m.Netboot {
+		return
+	}
+	found := registry.Discovered{MAC: m.MAC, LastSeen: time.Now()}
+	e := timeline.Event{Board: m.MAC.String(), Kind: timeline.Unknown, MAC: m.MAC, Detail: "not registered, so not answered"}
+	serial, model, ok := pi.DecodeGUID(m.GUID)
+	found.Model = model
+	if ok {
+		found.Serial = serial
+		e.Detail = "serial " + serial.String() + " is not registered, so not answered"
+	}
+	if err := p.Registry.Discover(context.Background(), found); err != nil {
+		p.Log.Error("noting an unknown board", "component", "boot", "pi", m.MAC, "err", err)
+	}
+	p.Timeline.Record(e)
+}
+
+// tftpKinds are the events of TFTP transfers.
+var tftpKinds = map[tftp.Outcome]timeline.Kind{
+	tftp.Sent:    timeline.File,
+	tftp.Missing: timeline.FileMissing,
+	tftp.Aborted: timeline.FileAborted,
+	tftp.Failed:  timeline.FileFailed,
+	tftp.Refused: timeline.FileFailed,
+}
+
+// Transferred records a TFTP transfer of a registered board. It is a
+// tftp.Server's OnDone.
+func (p *Policy) Transferred(t tftp.Transfer) {
+	board, ok := p.Registry.ByIP(t.Client)
+	if !ok {
+		p.Log.Debug("file asked from an address that is no board's", "component", "tftp", "addr", t.Client, "file", t.File)
+		return
+	}
+	e := event(board, tftpKinds[t.Outcome])
+	e.Addr, e.File, e.Bytes, e.Took = t.Client, t.File, t.Bytes, t.Took
+	if t.Outcome == tftp.Failed || t.Outcome == tftp.Refused {
+		e.Detail = errorText(t.Err)
+	}
+	p.Timeline.Record(e)
+}
+
+// mountKinds are the events of the MOUNT protocol.
+var mountKinds = map[nfs.MountOp]timeline.Kind{
+	nfs.Mounted:   timeline.Mount,
+	nfs.Refused:   timeline.MountRefused,
+	nfs.Unmounted: timeline.Unmount,
+}
+
+// Mounted records that a board mounted an export, or could not. It is an
+// nfs.Server's OnMount.
+func (p *Policy) Mounted(m nfs.MountEvent) {
+	board, ok := p.Registry.ByIP(m.Client)
+	if !ok {
+		p.Log.Warn("mount refused to an address that is no board's", "component", "nfs", "addr", m.Client, "export", m.Export)
+		return
+	}
+	e := event(board, mountKinds[m.Op])
+	e.Addr, e.Export, e.Detail = m.Client, path.Clean(m.Export), m.Reason
+	p.Timeline.Record(e)
+}
+
+func event(board registry.Pi, kind timeline.Kind) timeline.Event {
+	return timeline.Event{At: time.Now(), Board: board.Serial.String(), Name: board.Name, Kind: kind, Addr: netip.Addr{}}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,63 @@
+// Package boot decides what a board gets while it boots: its address from
+// DHCP, its files from TFTP, its export from NFS. It turns what those servers
+// report into events on the board's timeline.
+package boot
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+)
+
+// A Policy answers the servers' questions from the registry. It implements
+// dhcp.Policy and tftp.Source and is safe for concurrent use. Set its fields
+// before the servers start.
+type Policy struct {
+	Registry *registry.Registry
+	Timeline *timeline.Log
+	Roots    Roots
+	Server   Server
+	Log      *slog.Logger
+}
+
+// Roots tells where boards' root file systems are.
+type Roots interface {
+	Path(pi.Serial) string
+}
+
+// A Server is what boards are told of this machine.
+type Server struct {
+	Addr        netip.Addr
+	NFSPort     int
+	PortmapPort int      // 0: there is no portmapper
+	GPUMem      int      // MB, for boards that have no setting of their own
+	Args        []string // kernel arguments of every board
+}
+
+// Standard ports: a client that is told no port asks the portmapper on 111,
+// which names the port of the server.
+const (
+	portmapPort = 111
+	nfsPort     = 2049
+)
+
+// Reserve implements dhcp.Policy: registered boards have a fixed address,
+// nobody else gets an answer.
+func (p *Policy) Reserve(_ context.Context, c dhcp.Client) (dhcp.Reservation, bool) {
+	board, ok := p.Registry.ByMAC(c.MAC)
+	if !ok {
+		return dhcp.Reservation{}, false
+	}
+	return dhcp.Reservation{Addr: board.IP, Hostname: board.Name}, true
+}
+
+// RootExport returns the path under which a board mounts its root.
+func RootExport(serial pi.Serial) string { return "/roots/" + serial.String() }
+
+// MediaExport is the path under which every board mounts the media share.
+const MediaExport = "/media"

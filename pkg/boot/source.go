@@ -1,0 +1,151 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/registry"
+)
+
+// maxText bounds the cmdline.txt and config.txt that a root may have.
+const maxText = 64 << 10
+
+// Open implements tftp.Source. A board sees its own root's boot directory,
+// with or without a directory named by its serial number or address before it,
+// and nothing else; an address that is no board's sees nothing.
+func (p *Policy) Open(_ context.Context, client netip.Addr, name string) (io.ReadCloser, int64, error) {
+	board, ok := p.Registry.ByIP(client)
+	if !ok {
+		return nil, 0, fmt.Errorf("boot: %s is no registered board's address: %w", client, fs.ErrNotExist)
+	}
+	bootDir, err := p.openBootDir(board)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer bootDir.Close()
+	name = withoutPrefix(name, board)
+	if name == "cmdline.txt" || name == "config.txt" {
+		return p.generate(bootDir, name, board)
+	}
+	return openRegular(bootDir, name)
+}
+
+// withoutPrefix strips the directory that boot code puts before the names of a
+// board's files: its serial number, or its address with TFTP_PREFIX=2. Another
+// board's stays, and is then not found.
+func withoutPrefix(name string, board registry.Pi) string {
+	first, rest, ok := strings.Cut(name, "/")
+	if ok && (strings.EqualFold(first, board.Serial.String()) || strings.EqualFold(first, board.MAC.Dashed())) {
+		return rest
+	}
+	return name
+}
+
+// bootDirs are where a root may keep its boot files, in the order of looking:
+// Raspberry Pi OS has moved them in 2023.
+var bootDirs = []string{"boot/firmware", "boot"}
+
+// openBootDir opens the board's boot directory. It cannot be left by a link
+// that the board made, neither by name nor by what the name leads to.
+func (p *Policy) openBootDir(board registry.Pi) (*os.Root, error) {
+	root, err := os.OpenRoot(p.Roots.Path(board.Serial))
+	if err != nil {
+		return nil, fmt.Errorf("boot: opening the root of %s: %w", board.Name, err)
+	}
+	defer root.Close()
+	for _, dir := range bootDirs {
+		if _, err := root.Stat(path.Join(dir, "config.txt")); err == nil {
+			return root.OpenRoot(dir)
+		}
+	}
+	for _, dir := range bootDirs {
+		if bootDir, err := root.OpenRoot(dir); err == nil {
+			return bootDir, nil
+		}
+	}
+	return nil, fmt.Errorf("boot: the root of %s has no boot directory (%s): %w", board.Name, strings.Join(bootDirs, ", "), fs.ErrNotExist)
+}
+
+func (p *Policy) generate(bootDir *os.Root, name string, board registry.Pi) (io.ReadCloser, int64, error) {
+	base, err := readText(bootDir, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	text := p.Server.ConfigTxt(base, board)
+	if name == "cmdline.txt" {
+		text = p.Server.CommandLine(base, board)
+	}
+	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
+}
+
+// readText reads a text file of the boot directory; one that does not exist is
+// empty.
+func readText(bootDir *os.Root, name string) (string, error) {
+	file, size, err := openRegular(bootDir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	if size > maxText {
+		return "", fmt.Errorf("boot: %s has %d bytes; want at most %d", name, size, maxText)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxText))
+	if err != nil {
+		return "", fmt.Errorf("boot: reading %s: %w", name, err)
+	}
+	return string(text), nil
+}
+
+// openRegular opens a regular file of dir. Boards can make any kind of file in
+// their roots; to open a device or a FIFO would be an act on this machine, so
+// the file is looked at through a descriptor that does not open it.
+func openRegular(dir *os.Root, name string) (io.ReadCloser, int64, error) {
+	found, err := dir.OpenFile(name, unix.O_PATH, 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("boot: %w", err)
+	}
+	defer found.Close()
+	info, err := found.Stat()
+	if err != nil {
+		return nil, 0, fmt.Errorf("boot: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("boot: %s is no regular file: %w", name, fs.ErrNotExist)
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
+	if err != nil {
+		return nil, 0, fmt.Errorf("boot: opening %s: %w", name, err)
+	}
+	return file, info.Size(), nil
+}
+
+// Preview returns the cmdline.txt and config.txt that the board would be
+// served now.
+func (p *Policy) Preview(board registry.Pi) (cmdline, config string, err error) {
+	bootDir, err := p.openBootDir(board)
+	if err != nil {
+		return "", "", err
+	}
+	defer bootDir.Close()
+	base, err := readText(bootDir, "cmdline.txt")
+	if err != nil {
+		return "", "", err
+	}
+	cmdline = p.Server.CommandLine(base, board)
+	if base, err = readText(bootDir, "config.txt"); err != nil {
+		return "", "", err
+	}
+	return cmdline, p.Server.ConfigTxt(base, board), nil
+}
