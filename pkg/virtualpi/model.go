@@ -1,0 +1,170 @@
+//go:build linux
+
+package virtualpi
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"pibootd/pkg/pi"
+)
+
+// A profile says how the boot code of one model behaves.
+type profile struct {
+	timing       Timing
+	fixedXID     bool   // the same transaction id on every board
+	params       []byte // option 55
+	requests     bool   // sends REQUEST and waits for ACK
+	trustsSource bool   // takes the OFFER's sender for the TFTP server where option 66 is missing
+	tftp         options
+
+	rom      []ask    // asked for without prefix and without options
+	starters []string // the first of them under <serial>/ decides for that prefix
+	firmware []ask    // up to the config.txt that names the rest
+	load     func(names) []ask
+
+	kernels     []string // where config.txt names none, in order of preference
+	kernels32   []string // the same with arm_64bit=0
+	dtb         string
+	upstreamDTB string // preferred with upstream_kernel=1
+	filter      string // of config.txt, without brackets
+	boardType   uint64 // of config.txt's [board-type=…]
+}
+
+func (b *Board) profile() (profile, error) {
+	var m profile
+	switch b.Model {
+	case pi.Pi3:
+		m = pi3()
+	case pi.Pi4:
+		m = pi4()
+	case pi.Pi5:
+		m = pi5()
+	default:
+		return profile{}, fmt.Errorf("virtualpi: model %q is not imitated; want %q, %q or %q", b.Model, pi.Pi3, pi.Pi4, pi.Pi5)
+	}
+	m.timing = b.Timing.or(m.timing)
+	return m, nil
+}
+
+func (t Timing) or(d Timing) Timing {
+	return Timing{
+		DHCPRetry:   cmp.Or(t.DHCPRetry, d.DHCPRetry),
+		DHCPTimeout: cmp.Or(t.DHCPTimeout, d.DHCPTimeout),
+		TFTPRetry:   cmp.Or(t.TFTPRetry, d.TFTPRetry),
+		FileTimeout: cmp.Or(t.FileTimeout, d.FileTimeout),
+	}
+}
+
+// An ask is a file that boot code asks for. The first of names that exists is
+// taken.
+type ask struct {
+	names  []string
+	how    manner
+	needed bool // the board stops where none of names exists
+}
+
+type manner int
+
+const (
+	once   manner = iota // transferred
+	probed               // asked for its size, then transferred
+	sized                // asked for its size only
+)
+
+func may(how manner, names ...string) ask  { return ask{names: names, how: how} }
+func must(how manner, names ...string) ask { return ask{names: names, how: how, needed: true} }
+
+// pi3 is a Pi 3B whose mask ROM loads bootcode.bin. The order is that of the
+// captures in raspi-netboot's README and raspberrypi/firmware#1605; where in it
+// the initramfs comes is assumed.
+func pi3() profile {
+	return profile{
+		timing:       Timing{DHCPRetry: 5 * time.Second, DHCPTimeout: 25 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
+		fixedXID:     true,
+		params:       []byte{43, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135, 66, 1, 3},
+		trustsSource: true,
+		tftp:         options{tsize: true},
+		rom:          []ask{must(once, "bootcode.bin"), may(once, "bootsig.bin")},
+		starters:     []string{"start.elf"},
+		firmware: []ask{
+			may(once, "autoboot.txt"), must(once, configFile), may(sized, "recovery.elf"), must(once, "start.elf"), may(once, "fixup.dat"),
+			may(sized, "recovery.elf"), must(probed, configFile), may(once, "dt-blob.bin"),
+			may(sized, "recovery.elf"), must(probed, configFile), may(once, "bootcfg.txt"),
+		},
+		load: func(n names) []ask {
+			asks := []ask{must(probed, n.dtbs...), may(probed, n.overlayMap), must(probed, configFile)}
+			for _, overlay := range n.overlays {
+				asks = append(asks, may(probed, overlay))
+			}
+			asks = append(asks, must(probed, n.cmdline), may(sized, "recovery8.img"), must(sized, n.kernel), may(once, "armstub8.bin"))
+			asks = append(asks, n.askInitramfs(probed)...)
+			return append(asks, must(probed, n.kernel))
+		},
+		kernels:     []string{"kernel8.img"},
+		kernels32:   []string{"kernel7.img"},
+		dtb:         "bcm2710-rpi-3-b.dtb",
+		upstreamDTB: "bcm2837-rpi-3-b.dtb",
+		filter:      "pi3",
+		boardType:   0x08,
+	}
+}
+
+// pi4 is a Pi 4B with its bootloader in EEPROM. The order is that of
+// raspberrypi/rpi-eeprom#74, #87 and #417, up to start4.elf; after it, assumed.
+func pi4() profile {
+	return profile{
+		timing:   Timing{DHCPRetry: 4 * time.Second, DHCPTimeout: 45 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
+		params:   []byte{1, 3, 43, 60, 66, 67, 128, 129, 130, 131, 132, 133, 134, 135},
+		requests: true,
+		tftp:     options{tsize: true, blksize: 1024},
+		starters: []string{"start4.elf", "start.elf"},
+		firmware: []ask{
+			must(once, configFile), may(once, "vl805.sig"), may(once, "pieeprom.sig"), may(sized, "recover4.elf"), may(sized, "recovery.elf"),
+			must(once, "start4.elf"), may(once, "fixup4.dat"), must(once, configFile),
+		},
+		load:        func(n names) []ask { return n.inOrder(may(once, "armstub8-gic.bin")) },
+		kernels:     []string{"kernel8.img"},
+		kernels32:   []string{"kernel7l.img"},
+		dtb:         "bcm2711-rpi-4-b.dtb",
+		upstreamDTB: "bcm2711-rpi-4-b.dtb",
+		filter:      "pi4",
+		boardType:   0x11,
+	}
+}
+
+// pi5 is a Pi 5. It has its firmware in the EEPROM and so loads no start file,
+// but looks for one to decide for the prefix. The order of its requests has not
+// been seen in full.
+func pi5() profile {
+	m := pi4()
+	m.tftp.blksize = 1468
+	m.firmware = []ask{must(once, configFile), may(once, "pieeprom.sig")}
+	m.load = func(n names) []ask { return n.inOrder() }
+	m.kernels = []string{"kernel_2712.img", "kernel8.img"}
+	m.kernels32 = nil // it runs 64-bit kernels whatever arm_64bit says
+	m.dtb, m.upstreamDTB = "bcm2712-rpi-5-b.dtb", "bcm2712-rpi-5-b.dtb"
+	m.filter, m.boardType = "pi5", 0x17
+	return m
+}
+
+// inOrder asks for what a Pi 4's or 5's firmware loads, last before the kernel.
+func (n names) inOrder(last ...ask) []ask {
+	asks := []ask{must(once, n.cmdline)}
+	asks = append(asks, n.askInitramfs(once)...)
+	asks = append(asks, must(once, n.dtbs...), may(once, n.overlayMap))
+	for _, overlay := range n.overlays {
+		asks = append(asks, may(once, overlay))
+	}
+	asks = append(asks, last...)
+	return append(asks, must(once, n.kernel))
+}
+
+func (n names) askInitramfs(how manner) []ask {
+	var asks []ask
+	for _, name := range n.initramfs {
+		asks = append(asks, ask{names: []string{name}, how: how, needed: !n.initramfsOptional})
+	}
+	return asks
+}
