@@ -1,0 +1,107 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+)
+
+// putFile writes a file of the root with exactly this mode, owned by root. What
+// had the name before is replaced, never written through: it may be a symbolic
+// link, or share its blocks with another name.
+func putFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	real, err := clear(root, name)
+	if err != nil {
+		return err
+	}
+	file, err := root.OpenFile(real, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Chmod(mode), file.Close())
+}
+
+// putLink makes a symbolic link of the root, replacing what had the name.
+func putLink(root *os.Root, name, target string) error {
+	real, err := clear(root, name)
+	if err != nil {
+		return err
+	}
+	return root.Symlink(target, real)
+}
+
+// clear makes way for an entry: it makes its directory, removes what has its
+// name and returns the name with the directory's symbolic links resolved.
+func clear(root *os.Root, name string) (string, error) {
+	dir, err := makeDir(root, path.Dir(name))
+	if err != nil {
+		return "", err
+	}
+	real := path.Join(dir, path.Base(name))
+	if err := root.Remove(real); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return real, nil
+}
+
+// makeDir makes a directory of the root and those above it, mode 0755, and
+// returns its name with symbolic links resolved as the Pi will resolve them.
+func makeDir(root *os.Root, name string) (string, error) {
+	real, err := resolve(root, name)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return real, err
+	}
+	if _, err := root.Lstat(name); err == nil {
+		return "", fmt.Errorf("%s is a symbolic link to nothing; want a directory", name)
+	}
+	parent, err := makeDir(root, path.Dir(name))
+	if err != nil {
+		return "", err
+	}
+	real = path.Join(parent, path.Base(name))
+	if err := root.Mkdir(real, 0o755); err != nil {
+		return "", err
+	}
+	return real, root.Chmod(real, 0o755)
+}
+
+// editFile changes the text of a small file of the root, keeping its owner and
+// mode. It reports whether there was anything to change; a file that does not
+// exist has nothing.
+func editFile(root *os.Root, name string, edit func(text string) string) (bool, error) {
+	text, err := readText(root, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	edited := edit(string(text))
+	if edited == string(text) {
+		return false, nil
+	}
+	real, err := resolve(root, name)
+	if err != nil {
+		return false, err
+	}
+	return true, rewrite(root, real, edited)
+}
+
+func rewrite(root *os.Root, name, text string) error {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if err := putFile(root, name, []byte(text), info.Mode().Perm()); err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return root.Lchown(name, int(owner.Uid), int(owner.Gid))
+}

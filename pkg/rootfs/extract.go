@@ -1,0 +1,229 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// An extractor unpacks tar archives into a tree. Nothing it does leaves the
+// tree: every directory is opened through an os.Root, and every entry is made
+// by its name in an open directory, never through a symbolic link.
+type extractor struct {
+	root *os.Root
+	keep func(name string) bool // nil keeps every member
+	tick func()                 // after each member; may be nil
+
+	parent     *os.File // the directory of the last member
+	parentName string
+	dirs       []pendingDir
+}
+
+// A pendingDir gets its owner, mode and time once everything is in it.
+type pendingDir struct {
+	name string
+	node node
+}
+
+// extract unpacks an archive. It does not close from.
+func (x *extractor) extract(ctx context.Context, from io.Reader) error {
+	defer x.closeParent()
+	archive := tar.NewReader(from)
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return x.finishDirs()
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("reading the archive: %w", err)
+		}
+		if err := x.member(header, archive); err != nil {
+			return err
+		}
+		if x.tick != nil {
+			x.tick()
+		}
+	}
+}
+
+func (x *extractor) member(header *tar.Header, content io.Reader) error {
+	name, err := memberName(header.Name)
+	if err != nil {
+		return err
+	}
+	if header.Typeflag == tar.TypeXGlobalHeader || x.keep != nil && !x.keep(name) {
+		return nil
+	}
+	if header.Typeflag == tar.TypeLink {
+		err = x.hardLink(name, header.Linkname)
+	} else {
+		err = x.entry(name, header, content)
+	}
+	if err != nil {
+		return fmt.Errorf("unpacking %q: %w", name, err)
+	}
+	return nil
+}
+
+// memberName makes a member's name relative to the tree. A name that climbs
+// is refused even where it would stay inside: no honest archive has one.
+func memberName(name string) (string, error) {
+	if slices.Contains(strings.Split(name, "/"), "..") || strings.Contains(name, "\x00") {
+		return "", fmt.Errorf("member %q leaves the archive; want names without \"..\"", name)
+	}
+	return path.Join(".", strings.TrimLeft(name, "/")), nil
+}
+
+func (x *extractor) entry(name string, header *tar.Header, content io.Reader) error {
+	n, err := nodeOfTar(header)
+	if err != nil {
+		return err
+	}
+	if n.kind() == unix.S_IFDIR {
+		return x.directory(name, n)
+	}
+	if name == "." {
+		return errors.New("the top of the archive is not a directory")
+	}
+	parent, base, err := x.open(name)
+	if err != nil {
+		return err
+	}
+	if err := n.make(parent, base); err != nil {
+		return err
+	}
+	if n.kind() == unix.S_IFREG {
+		return n.fill(parent, base, content)
+	}
+	return n.finish(parent, base)
+}
+
+func (x *extractor) directory(name string, n node) error {
+	if name != "." && !x.isDirectory(name) {
+		parent, base, err := x.open(name)
+		if err != nil {
+			return err
+		}
+		if err := n.make(parent, base); err != nil {
+			return err
+		}
+	}
+	x.dirs = append(x.dirs, pendingDir{name, n})
+	return nil
+}
+
+// isDirectory reports whether name is a directory of the tree, or a symbolic
+// link to one inside the tree.
+func (x *extractor) isDirectory(name string) bool {
+	info, err := x.root.Stat(name)
+	return err == nil && info.IsDir()
+}
+
+// hardLink links name to an earlier member.
+func (x *extractor) hardLink(name, to string) error {
+	to, err := memberName(to)
+	if err != nil {
+		return fmt.Errorf("hard link: %w", err)
+	}
+	from, err := x.root.Open(path.Dir(to))
+	if err != nil {
+		return fmt.Errorf("hard link to %q: %w", to, err)
+	}
+	defer from.Close()
+	parent, base, err := x.open(name)
+	if err != nil {
+		return err
+	}
+	return replaceLink(from, path.Base(to), parent, base)
+}
+
+// replaceLink makes a hard link, also where something else has its name.
+func replaceLink(from *os.File, fromName string, dir *os.File, name string) error {
+	link := func() error {
+		return unix.Linkat(int(from.Fd()), fromName, int(dir.Fd()), name, 0)
+	}
+	err := link()
+	if errors.Is(err, unix.EEXIST) {
+		if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+			return fmt.Errorf("replacing %q: %w", name, err)
+		}
+		err = link()
+	}
+	if err != nil {
+		return fmt.Errorf("hard link to %q: %w", fromName, err)
+	}
+	return nil
+}
+
+// open returns the directory of name, which it makes if the archive did not,
+// and name's last element. The directory stays the extractor's.
+func (x *extractor) open(name string) (*os.File, string, error) {
+	dir, base := path.Dir(name), path.Base(name)
+	if x.parent != nil && x.parentName == dir {
+		return x.parent, base, nil
+	}
+	opened, err := x.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := x.root.MkdirAll(dir, 0o755); err != nil {
+			return nil, "", err
+		}
+		opened, err = x.root.Open(dir)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	x.closeParent()
+	x.parent, x.parentName = opened, dir
+	return opened, base, nil
+}
+
+func (x *extractor) closeParent() {
+	if x.parent != nil {
+		x.parent.Close() // opened for reading: there is nothing to lose
+		x.parent = nil
+	}
+}
+
+// finishDirs goes from the last directory to the first: a directory's time
+// changes while its own directories are still being made.
+func (x *extractor) finishDirs() error {
+	for _, dir := range slices.Backward(x.dirs) {
+		if err := x.finishDir(dir); err != nil {
+			return fmt.Errorf("unpacking %q: %w", dir.name, err)
+		}
+	}
+	return nil
+}
+
+func (x *extractor) finishDir(dir pendingDir) error {
+	opened, err := x.root.Open(dir.name)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	return dir.node.finish(opened, ".")
+}
+
+// fill writes and finishes the regular file that make has just made.
+func (n node) fill(dir *os.File, name string, content io.Reader) error {
+	file, err := openEntry(dir, name, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(file, content); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	return errors.Join(n.finishFile(file), file.Close())
+}

@@ -1,0 +1,144 @@
+package rootfs
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"pibootd/images"
+	"pibootd/pkg/pi"
+)
+
+// An Identity is what makes a root one board's own. Machine id and ssh host
+// keys are made by Clone; nobody has to know them before.
+type Identity struct {
+	Hostname string
+	Worker   WorkerConfig
+}
+
+// A WorkerConfig is what the worker on a board needs to know, as it is written
+// to etc/pibootd/worker.json.
+type WorkerConfig struct {
+	Name        string     `json:"name"`  // the board's serial number
+	Token       string     `json:"token"` // what it logs in to the queue with
+	QueueURL    string     `json:"queue_url"`
+	Server      netip.Addr `json:"server"`       // that exports the media share
+	MediaExport string     `json:"media_export"` // its path there
+	NFSPort     int        `json:"nfs_port"`
+}
+
+// Where the worker and its configuration are in a root.
+const (
+	WorkerFile       = "usr/lib/pibootd/pibootd-worker"
+	WorkerConfigFile = "etc/pibootd/worker.json"
+)
+
+// hostname is a label of RFC 1123 §2.1.
+var hostname = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+
+func (id Identity) check() error {
+	if !hostname.MatchString(id.Hostname) {
+		return fmt.Errorf("%q cannot be a host name; want up to 63 letters, digits and -, e.g. pi-kitchen", id.Hostname)
+	}
+	return nil
+}
+
+// identify writes the identity and the worker into a clone and returns the
+// machine id.
+func (r *Roots) identify(tree string, arch pi.Arch, id Identity, keys []hostKey) (string, error) {
+	worker, err := images.Worker(arch)
+	if err != nil {
+		return "", err
+	}
+	machineID, err := newMachineID()
+	if err != nil {
+		return "", err
+	}
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	err = errors.Join(
+		putFile(root, "etc/hostname", []byte(id.Hostname+"\n"), 0o644),
+		putHosts(root, id.Hostname),
+		putFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
+		putHostKeys(root, keys),
+		putFile(root, WorkerFile, worker, 0o755),
+		putWorkerConfig(root, id.Worker),
+		r.enableWorker(root),
+	)
+	if err != nil {
+		return "", fmt.Errorf("writing the identity: %w", err)
+	}
+	return machineID, nil
+}
+
+// newMachineID makes a machine-id(5): a random UUID without dashes.
+func newMachineID() (string, error) {
+	var id [16]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return "", fmt.Errorf("making a machine id: %w", err)
+	}
+	id[6] = id[6]&0x0f | 0x40 // version 4 and variant 1, RFC 4122 §4.4
+	id[8] = id[8]&0x3f | 0x80
+	return hex.EncodeToString(id[:]), nil
+}
+
+// putHosts makes the host name resolve on the board itself, as Debian does it.
+func putHosts(root *os.Root, name string) error {
+	text, err := readText(root, "etc/hosts")
+	if errors.Is(err, fs.ErrNotExist) {
+		text = []byte("127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\n")
+	} else if err != nil {
+		return err
+	}
+	return putFile(root, "etc/hosts", []byte(hostsFor(string(text), name)), 0o644)
+}
+
+func hostsFor(hosts, name string) string {
+	const own = "127.0.1.1"
+	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(hosts, "\n"), "\n"), func(line string) bool {
+		fields := strings.Fields(line)
+		return len(fields) > 0 && fields[0] == own
+	})
+	return strings.Join(append(lines, own+"\t"+name), "\n") + "\n"
+}
+
+func putWorkerConfig(root *os.Root, config WorkerConfig) error {
+	text, err := json.MarshalIndent(config, "", "\t")
+	if err != nil {
+		return err
+	}
+	return putFile(root, WorkerConfigFile, append(text, '\n'), 0o600)
+}
+
+const (
+	systemUnits = "etc/systemd/system"
+	workerUnit  = "pibootd-worker.service"
+)
+
+// enableWorker has the worker started at boot. A minimal root's inittab starts
+// it already.
+func (r *Roots) enableWorker(root *os.Root) error {
+	if !usesSystemd(root) {
+		if inittab, err := readText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), WorkerFile) {
+			r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+WorkerFile)
+		}
+		return nil
+	}
+	if err := putTree(root, ".", images.Overlay(), "."); err != nil {
+		return err
+	}
+	wants := path.Join(systemUnits, "multi-user.target.wants", workerUnit)
+	return putLink(root, wants, "/"+path.Join(systemUnits, workerUnit))
+}

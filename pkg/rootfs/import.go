@@ -1,0 +1,165 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Import makes the next version of the template called name from source, a
+// directory or a tar archive (plain, gzip, xz or zstd) that holds a root file
+// system. It keeps owners, modes, times, links, device nodes and extended
+// attributes, and returns what it had to change. source stays as it is.
+func (t *Templates) Import(ctx context.Context, name, source string, p Progress) (Template, []Change, error) {
+	if err := errors.Join(checkName(name), needRoot("importing a template")); err != nil {
+		return Template{}, nil, err
+	}
+	s, err := newStage(t.Dir)
+	if err != nil {
+		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
+	}
+	made, changes, err := t.importTo(ctx, s, name, source, p)
+	if err = errors.Join(err, s.discard()); err != nil {
+		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
+	}
+	return made, changes, nil
+}
+
+func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, p Progress) (Template, []Change, error) {
+	tree := filepath.Join(s.tree(), treeDir)
+	if err := os.MkdirAll(tree, 0o755); err != nil {
+		return Template{}, nil, err
+	}
+	if err := t.load(ctx, source, tree, p); err != nil {
+		return Template{}, nil, err
+	}
+	if err := unwrap(s, tree); err != nil {
+		return Template{}, nil, err
+	}
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return Template{}, nil, err
+	}
+	defer root.Close()
+	made, err := inspect(root)
+	if err != nil {
+		return Template{}, nil, err
+	}
+	changes, err := adapt(root, made.BootDir)
+	if err != nil {
+		return Template{}, nil, err
+	}
+	made.Name = name
+	made, err = t.finish(ctx, s, made, p)
+	return made, changes, err
+}
+
+// finish measures what lies in the stage and publishes it.
+func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progress) (Template, error) {
+	var err error
+	made.Files, made.SizeBytes, err = measure(ctx, filepath.Join(s.tree(), treeDir))
+	if err != nil {
+		return Template{}, err
+	}
+	made.Created = time.Now().UTC().Truncate(time.Second)
+	p.report("write to disk", 0, 0)
+	return t.publish(s, made)
+}
+
+// load fills tree from source.
+func (t *Templates) load(ctx context.Context, source, tree string, p Progress) error {
+	info, err := os.Stat(source)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return t.loadDir(ctx, source, tree, p)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("it is a %v; want a directory or %s", info.Mode().Type(), formats)
+	}
+	return loadArchive(ctx, source, tree, p)
+}
+
+// loadDir copies a directory, without the templates themselves: the root of
+// the NAS may be imported, too.
+func (t *Templates) loadDir(ctx context.Context, source, tree string, p Progress) error {
+	var own unix.Stat_t
+	if err := unix.Stat(t.Dir, &own); err != nil {
+		return fmt.Errorf("%s: %w", t.Dir, err)
+	}
+	c := &treeCopy{skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
+	c.tick = func() { p.report("copy", c.bytes, 0) }
+	return c.copy(ctx, source, tree)
+}
+
+func loadArchive(ctx context.Context, source, tree string, p Progress) (err error) {
+	from, err := openArchive(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	x := &extractor{root: root, tick: func() { p.report("unpack", from.read.Load(), from.size) }}
+	if err := x.extract(ctx, from); err != nil {
+		return err
+	}
+	return from.drain()
+}
+
+// unwrap makes the only directory of tree the tree, if it holds the root:
+// archives are often made from outside.
+func unwrap(s *stage, tree string) error {
+	entries, err := os.ReadDir(tree)
+	if err != nil || len(entries) != 1 || !entries[0].IsDir() {
+		return err
+	}
+	inner := filepath.Join(tree, entries[0].Name())
+	root, err := os.OpenRoot(inner)
+	if err != nil {
+		return err
+	}
+	wrapped := isRoot(root)
+	if err := root.Close(); err != nil || !wrapped {
+		return err
+	}
+	outer := filepath.Join(s.dir, "outer")
+	if err := os.Rename(tree, outer); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(outer, entries[0].Name()), tree)
+}
+
+// measure counts the entries of a tree and the bytes that its files take on
+// disk, those with several names once.
+func measure(ctx context.Context, tree string) (files int, bytes int64, err error) {
+	seen := make(map[inode]bool)
+	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
+		if err = errors.Join(err, ctx.Err()); err != nil || path == tree {
+			return err
+		}
+		var stat unix.Stat_t
+		if err := unix.Lstat(path, &stat); err != nil {
+			return err
+		}
+		files++
+		if id := (inode{stat.Dev, stat.Ino}); !seen[id] {
+			bytes += stat.Blocks * 512
+			if stat.Nlink > 1 {
+				seen[id] = true
+			}
+		}
+		return nil
+	})
+	return files, bytes, err
+}

@@ -1,0 +1,253 @@
+package rootfs
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"pibootd/pkg/pi"
+)
+
+// errNotRoot reports that a directory is not a root file system.
+var errNotRoot = errors.New("not a root file system: it has neither sbin/init nor usr/lib/systemd")
+
+// inspect finds out what a root is: everything of a Template but its name,
+// version and size.
+func inspect(root *os.Root) (Template, error) {
+	if !isRoot(root) {
+		return Template{}, errNotRoot
+	}
+	release, err := readRelease(root)
+	if err != nil {
+		return Template{}, err
+	}
+	arch, err := readArch(root)
+	if err != nil {
+		return Template{}, err
+	}
+	if arch == pi.ARMv7 && release["ID"] == "raspbian" {
+		arch = pi.ARMv6 // Raspbian's armhf runs on every Pi, Debian's from the Pi 2 on
+	}
+	return Template{
+		Arch:    arch,
+		OS:      osName(release),
+		Kernels: kernels(root),
+		BootDir: bootDir(root),
+	}, nil
+}
+
+func isRoot(root *os.Root) bool {
+	for _, name := range []string{"sbin/init", "usr/sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd"} {
+		if exists(root, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// usesSystemd reports whether a root's init is systemd.
+func usesSystemd(root *os.Root) bool {
+	for _, name := range []string{"usr/lib/systemd/systemd", "lib/systemd/systemd"} {
+		if exists(root, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxLinks is how many symbolic links resolve follows, as in path_resolution(7).
+const maxLinks = 40
+
+// resolve follows symbolic links as a process would whose root is root: an
+// absolute one starts there. The result is relative and has no links left.
+func resolve(root *os.Root, name string) (string, error) {
+	rest := strings.Split(name, "/")
+	at := "."
+	for links := 0; len(rest) > 0; {
+		next := path.Join("/", at, rest[0])[1:] // ".." stops at the top
+		rest = rest[1:]
+		if next == "" {
+			at = "."
+			continue
+		}
+		info, err := root.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			at = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", fmt.Errorf("%q: more than %d symbolic links", name, maxLinks)
+		}
+		target, err := root.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		if path.IsAbs(target) {
+			at = "."
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return at, nil
+}
+
+// maxTextBytes bounds the small files of a foreign root that are read whole.
+const maxTextBytes = 1 << 20
+
+// readText reads a small file of the root, following symbolic links inside it.
+func readText(root *os.Root, name string) ([]byte, error) {
+	real, err := resolve(root, name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := root.Lstat(real)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxTextBytes {
+		return nil, fmt.Errorf("%s: got %v of %d bytes; want a file of at most %d", name, info.Mode().Type(), info.Size(), maxTextBytes)
+	}
+	return root.ReadFile(real)
+}
+
+// readRelease reads os-release(5). A root without it has no fields.
+func readRelease(root *os.Root) (map[string]string, error) {
+	text, err := readText(root, "etc/os-release")
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = readText(root, "usr/lib/os-release")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseRelease(text), nil
+}
+
+func parseRelease(text []byte) map[string]string {
+	fields := make(map[string]string)
+	for line := range strings.Lines(string(text)) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if ok && !strings.HasPrefix(key, "#") {
+			fields[key] = strings.ToValidUTF8(strings.Trim(value, `"'`), "?")
+		}
+	}
+	return fields
+}
+
+func osName(release map[string]string) string {
+	if name := release["PRETTY_NAME"]; name != "" {
+		return name
+	}
+	return "unknown"
+}
+
+// readArch tells a root's architecture by a program that every root has.
+func readArch(root *os.Root) (pi.Arch, error) {
+	for _, name := range []string{"bin/sh", "bin/busybox", "usr/bin/dash", "usr/bin/bash", "usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init"} {
+		real, err := resolve(root, name)
+		if err != nil {
+			continue
+		}
+		arch, err := programArch(root, real)
+		if err != nil {
+			return "", fmt.Errorf("architecture by %s: %w", name, err)
+		}
+		return arch, nil
+	}
+	return "", errors.New("cannot tell the architecture: the root has no bin/sh")
+}
+
+func programArch(root *os.Root, name string) (pi.Arch, error) {
+	file, err := root.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", errors.Join(err, errors.New("not a program"))
+	}
+	header := make([]byte, elfHeaderBytes)
+	if _, err := io.ReadFull(bufio.NewReader(file), header); err != nil {
+		return "", fmt.Errorf("reading its ELF header: %w", err)
+	}
+	return elfArch(header)
+}
+
+// Offsets and values of the ELF header (elf(5)). Its flags are where 32-bit
+// programs have them; no other's are looked at.
+const (
+	elfHeaderBytes = 52
+	elfMachineAt   = 18
+	elfFlagsAt     = 36
+	elfLittle      = 1
+
+	elfARM       = 40
+	elfX8664     = 62
+	elfAArch64   = 183
+	elfHardFloat = 0x400
+)
+
+func elfArch(header []byte) (pi.Arch, error) {
+	const dataAt = 5
+	if len(header) < elfHeaderBytes || !bytes.HasPrefix(header, []byte("\x7fELF")) || header[dataAt] != elfLittle {
+		return "", errors.New("not a little-endian ELF program")
+	}
+	switch machine := binary.LittleEndian.Uint16(header[elfMachineAt:]); machine {
+	case elfAArch64:
+		return pi.ARM64, nil
+	case elfX8664:
+		return pi.AMD64, nil
+	case elfARM:
+		if binary.LittleEndian.Uint32(header[elfFlagsAt:])&elfHardFloat == 0 {
+			return "", errors.New("it is for ARM without floating point (armel); want arm64 or armhf")
+		}
+		return pi.ARMv7, nil
+	default:
+		return "", fmt.Errorf("it is for ELF machine %d; want arm64 (%d), armhf (%d) or amd64 (%d)", machine, elfAArch64, elfARM, elfX8664)
+	}
+}
+
+// kernels returns the versions that the root has modules for.
+func kernels(root *os.Root) []string {
+	versions := []string{}
+	dir, err := resolve(root, "lib/modules")
+	if err != nil {
+		return versions
+	}
+	entries, err := fs.ReadDir(root.FS(), dir)
+	if err != nil {
+		return versions
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			versions = append(versions, entry.Name())
+		}
+	}
+	slices.Sort(versions)
+	return versions
+}
+
+// bootDir finds the directory that the firmware boots from: boot/firmware
+// since Debian 12 and on Ubuntu, boot before.
+func bootDir(root *os.Root) string {
+	for _, dir := range []string{"boot/firmware", "boot"} {
+		for _, pattern := range []string{"kernel*.img", "start*.elf", "config.txt"} {
+			if found, err := fs.Glob(root.FS(), path.Join(dir, pattern)); err == nil && len(found) > 0 {
+				return dir
+			}
+		}
+	}
+	return ""
+}

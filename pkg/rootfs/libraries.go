@@ -1,0 +1,110 @@
+package rootfs
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// A linker completes the shared libraries of a root that no maintainer script
+// ran in, and proves that its programs will find theirs. Libraries such as
+// libblas come in several variants below the library directory, of which
+// update-alternatives would have linked one into it.
+type linker struct {
+	root *os.Root
+	dir  string // usr/lib/aarch64-linux-gnu
+	seen map[string]bool
+}
+
+// linkLibraries completes the libraries of the named programs.
+func linkLibraries(root *os.Root, programs ...string) error {
+	dirs, err := fs.Glob(root.FS(), "usr/lib/*-linux-gnu*")
+	if err != nil || len(dirs) != 1 {
+		return errors.Join(err, fmt.Errorf("library directories are %q; want one", dirs))
+	}
+	l := &linker{root: root, dir: dirs[0], seen: make(map[string]bool)}
+	for _, program := range programs {
+		if err := l.complete(program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// complete makes everything that file needs findable, then what that needs.
+func (l *linker) complete(file string) error {
+	real, err := resolve(l.root, file)
+	if err != nil {
+		return err
+	}
+	if l.seen[real] {
+		return nil
+	}
+	l.seen[real] = true
+	needed, dirs, err := l.dynamic(real)
+	if err != nil {
+		return fmt.Errorf("%s: %w", real, err)
+	}
+	for _, name := range needed {
+		found, err := l.find(name, dirs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", real, err)
+		}
+		if err := l.complete(found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dynamic reads what a file needs and where besides the library directory it
+// looks for it.
+func (l *linker) dynamic(name string) (needed, dirs []string, err error) {
+	file, err := l.root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close()
+	program, err := elf.NewFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	needed, err = program.DynString(elf.DT_NEEDED)
+	if err != nil {
+		return nil, nil, err
+	}
+	paths, err := program.DynString(elf.DT_RUNPATH)
+	for _, list := range paths {
+		for dir := range strings.SplitSeq(list, ":") {
+			dirs = append(dirs, strings.TrimPrefix(strings.ReplaceAll(dir, "$ORIGIN", path.Dir(name)), "/"))
+		}
+	}
+	return needed, dirs, err
+}
+
+func (l *linker) find(name string, dirs []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return "", fmt.Errorf("needs the library %q; want a name without a directory", name)
+	}
+	for _, dir := range append(dirs, l.dir, "usr/lib") {
+		if file := path.Join(dir, name); exists(l.root, file) {
+			return file, nil
+		}
+	}
+	variants, err := fs.Glob(l.root.FS(), path.Join(l.dir, "*", name))
+	if err != nil || len(variants) == 0 {
+		return "", errors.Join(err, fmt.Errorf("needs the library %s, which no package brought", name))
+	}
+	file := path.Join(l.dir, name)
+	return file, putLink(l.root, file, strings.TrimPrefix(variants[0], l.dir+"/"))
+}
+
+// exists reports whether a name leads to a file, through links inside the root.
+func exists(root *os.Root, name string) bool {
+	_, err := resolve(root, name)
+	return err == nil
+}

@@ -1,0 +1,305 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"pibootd/images"
+	"pibootd/pkg/pi"
+)
+
+// BuildOptions says what a minimal template is made from. The zero value is
+// Debian 12 from its own servers.
+type BuildOptions struct {
+	Mirror   string // "" means deb.debian.org, with its security updates
+	Release  string // "" means bookworm
+	CacheDir string // keeps packages between builds; "" keeps none
+}
+
+const (
+	defaultMirror   = "http://deb.debian.org/debian"
+	securityMirror  = "http://deb.debian.org/debian-security"
+	defaultRelease  = "bookworm"
+	debianKeyring   = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	kernelPackage   = "linux-image-arm64"
+	firmwarePackage = "raspi-firmware"
+	firmwareDir     = "usr/lib/raspi-firmware"
+	minimalBootDir  = "boot/firmware"
+)
+
+// BuildMinimal makes the next version of the template called name: an arm64
+// root of busybox, ffmpeg and the worker's place, with a Debian kernel, an
+// initramfs that mounts the root over NFS, and the firmware of the Pi 3 and 4.
+// It takes them from Debian packages, whose scripts do not run, so nothing
+// needs to be emulated. The host needs apt-get, dpkg-deb and depmod, and
+// Debian's keyring. A proxy is taken from http_proxy in the environment.
+func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p Progress) (Template, error) {
+	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete(), needTools()); err != nil {
+		return Template{}, err
+	}
+	s, err := newStage(t.Dir)
+	if err != nil {
+		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
+	}
+	made, err := t.buildTo(ctx, s, name, o, p)
+	if err = errors.Join(err, s.discard()); err != nil {
+		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
+	}
+	return made, nil
+}
+
+func (o *BuildOptions) complete() error {
+	if o.Release == "" {
+		o.Release = defaultRelease
+	}
+	if !packageWord.MatchString(o.Release) || strings.ContainsAny(o.Mirror, " \t\n[]") {
+		return fmt.Errorf("rootfs: release %q of mirror %q; want e.g. bookworm of %s", o.Release, o.Mirror, defaultMirror)
+	}
+	return nil
+}
+
+// sources returns where packages come from, as sources.list has it.
+func (o *BuildOptions) sources() []string {
+	if o.Mirror != "" && o.Mirror != defaultMirror {
+		return []string{o.Mirror + " " + o.Release}
+	}
+	return []string{defaultMirror + " " + o.Release, securityMirror + " " + o.Release + "-security"}
+}
+
+func needTools() error {
+	for tool, from := range map[string]string{"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "depmod": "kmod"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("rootfs: building a template needs %s (Debian package %s); elsewhere, import one: %w", tool, from, err)
+		}
+	}
+	if _, err := os.Stat(debianKeyring); err != nil {
+		return fmt.Errorf("rootfs: building a template needs Debian's signing keys (package debian-archive-keyring): %w", err)
+	}
+	return nil
+}
+
+// A build is a minimal template in the making.
+type build struct {
+	options  BuildOptions
+	progress Progress
+	root     *os.Root // the template's tree
+	hardware *os.Root // kernel and firmware as their packages have them
+	debs     []debFile
+	kernel   string // version of its modules
+}
+
+func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildOptions, p Progress) (Template, error) {
+	b := &build{options: o, progress: p}
+	var err error
+	if b.root, err = mergedTree(filepath.Join(s.tree(), treeDir)); err != nil {
+		return Template{}, err
+	}
+	defer b.root.Close()
+	if b.hardware, err = mergedTree(filepath.Join(s.dir, "hardware")); err != nil {
+		return Template{}, err
+	}
+	defer b.hardware.Close()
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return b.fetch(ctx, filepath.Join(s.dir, "apt")) },
+		b.unpack, b.userland, b.modules, b.boot,
+	} {
+		if err := step(ctx); err != nil {
+			return Template{}, err
+		}
+	}
+	made, err := inspect(b.root)
+	if err != nil {
+		return Template{}, err
+	}
+	made.Name = name
+	return t.finish(ctx, s, made, p)
+}
+
+// mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into
+// /usr, which packages rely on.
+func mergedTree(dir string) (*os.Root, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"bin", "sbin", "lib"} {
+		err = errors.Join(err, root.MkdirAll(path.Join("usr", name), 0o755), root.Symlink(path.Join("usr", name), name))
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
+
+// fetch gets the packages. scratch is used where no cache is wanted.
+func (b *build) fetch(ctx context.Context, scratch string) error {
+	dir := scratch
+	if b.options.CacheDir != "" {
+		dir = filepath.Join(b.options.CacheDir, b.options.Release+"-"+string(pi.ARM64))
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return fmt.Errorf("the package cache is in use by another build: %w", err)
+	}
+	defer lock.Close()
+	a := &apt{dir: dir, sources: b.options.sources(), keyring: debianKeyring}
+	if b.debs, b.kernel, err = b.choose(ctx, a); err != nil {
+		return err
+	}
+	return a.download(ctx, b.debs, b.progress)
+}
+
+// choose updates the package lists and says what is to be downloaded.
+func (b *build) choose(ctx context.Context, a *apt) (debs []debFile, kernel string, err error) {
+	b.progress.report("package lists", 0, 0)
+	if err := errors.Join(a.prepare(), a.update(ctx)); err != nil {
+		return nil, "", err
+	}
+	names, err := images.List("packages")
+	if err != nil {
+		return nil, "", err
+	}
+	packages, err := a.closure(ctx, names)
+	if err != nil {
+		return nil, "", err
+	}
+	meta, err := a.show(ctx, []string{kernelPackage})
+	if err != nil || len(meta) != 1 {
+		return nil, "", errors.Join(err, fmt.Errorf("%s is in the package list %d times; want once", kernelPackage, len(meta)))
+	}
+	kernelImage, kernel, err := meta[0].kernel()
+	if err != nil {
+		return nil, "", err
+	}
+	debs, err = a.files(ctx, append(packages, kernelImage, firmwarePackage))
+	return debs, kernel, err
+}
+
+// userland makes a root of the packages' files.
+func (b *build) userland(context.Context) error {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "mnt", "media", "srv", "home", "var/log", "var/lib/pibootd"} {
+		if err := b.root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for dir, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, "var/tmp": 0o777 | fs.ModeSticky, "root": 0o700} {
+		if err := errors.Join(b.root.MkdirAll(dir, 0o755), b.root.Chmod(dir, mode)); err != nil {
+			return err
+		}
+	}
+	release := fmt.Sprintf("PRETTY_NAME=\"minimal Debian %[1]s\"\nNAME=\"Debian GNU/Linux\"\nID=debian\nVERSION_CODENAME=%[1]s\n", b.options.Release)
+	return errors.Join(
+		putFile(b.root, "usr/lib/os-release", []byte(release), 0o644),
+		putLink(b.root, "etc/os-release", "../usr/lib/os-release"),
+		putTree(b.root, ".", images.Minimal(), "root"),
+		b.root.Chmod("etc/init.d/rcS", 0o755),
+		b.applets(),
+		linkLibraries(b.root, "usr/bin/ffmpeg", "usr/bin/ffprobe"),
+	)
+}
+
+// applets links busybox's names, except where a package has the real program.
+func (b *build) applets() error {
+	busybox, err := resolve(b.root, "bin/busybox")
+	if err != nil || busybox != "usr/bin/busybox" {
+		return errors.Join(err, fmt.Errorf("busybox is %q; want usr/bin/busybox", busybox))
+	}
+	links, err := appletLinks()
+	for _, link := range links {
+		if err == nil && !exists(b.root, link.name) {
+			err = putLink(b.root, link.name, link.target)
+		}
+	}
+	return err
+}
+
+// putTree copies the files of an embedded directory into a directory of root.
+func putTree(root *os.Root, to string, tree fs.FS, dir string) error {
+	return fs.WalkDir(tree, dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		return putFile(root, path.Join(to, strings.TrimPrefix(name, dir)), content, 0o644)
+	})
+}
+
+// modules puts the modules that a board needs into the root.
+func (b *build) modules(ctx context.Context) error {
+	b.progress.report("kernel modules", 0, 0)
+	names, err := images.List("modules")
+	if err != nil {
+		return err
+	}
+	if err := depmod(ctx, b.hardware.Name(), b.kernel); err != nil {
+		return err
+	}
+	dir := path.Join("usr/lib/modules", b.kernel)
+	all, err := readModules(filepath.Join(b.hardware.Name(), dir))
+	if err != nil {
+		return err
+	}
+	if err := all.copyTo(filepath.Join(b.root.Name(), dir), names); err != nil {
+		return err
+	}
+	return depmod(ctx, b.root.Name(), b.kernel)
+}
+
+// boot fills the boot directory. Debian's arm64 kernel is not compressed, so
+// the firmware takes it as it is.
+func (b *build) boot(context.Context) error {
+	b.progress.report("boot files", 0, 0)
+	if err := b.root.MkdirAll(minimalBootDir, 0o755); err != nil {
+		return err
+	}
+	from := map[string]string{"kernel8.img": path.Join("boot", "vmlinuz-"+b.kernel)}
+	for _, pattern := range []string{
+		firmwareDir + "/*.bin", firmwareDir + "/start*.elf", firmwareDir + "/fixup*.dat",
+		path.Join("usr/lib", "linux-image-"+b.kernel, "broadcom/bcm2[78]*.dtb"),
+	} {
+		files, err := fs.Glob(b.hardware.FS(), pattern)
+		if err != nil || len(files) == 0 {
+			return errors.Join(err, fmt.Errorf("no package brought %s", pattern))
+		}
+		for _, file := range files {
+			from[path.Base(file)] = file
+		}
+	}
+	for name, file := range from {
+		content, err := b.hardware.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := putFile(b.root, path.Join(minimalBootDir, name), content, 0o644); err != nil {
+			return err
+		}
+	}
+	packed, err := buildInitramfs(b.root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		putFile(b.root, path.Join(minimalBootDir, "initrd.img"), packed, 0o644),
+		putTree(b.root, minimalBootDir, images.Minimal(), "boot"),
+	)
+}

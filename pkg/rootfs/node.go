@@ -1,0 +1,205 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A node is what an entry of a file system is besides its name and content.
+type node struct {
+	mode     uint32 // type and permissions, as st_mode has them
+	uid, gid int
+	device   uint64 // of a device node
+	target   string // of a symbolic link, verbatim
+	modified unix.Timespec
+	xattrs   map[string]string
+}
+
+func (n node) kind() uint32 { return n.mode & unix.S_IFMT }
+
+// paxXattr is where a tar archive keeps extended attributes.
+const paxXattr = "SCHILY.xattr."
+
+// tarKinds are the member types that become nodes. Hard links have none of
+// their own.
+var tarKinds = map[byte]uint32{
+	tar.TypeReg:       unix.S_IFREG,
+	tar.TypeGNUSparse: unix.S_IFREG,
+	tar.TypeDir:       unix.S_IFDIR,
+	tar.TypeSymlink:   unix.S_IFLNK,
+	tar.TypeChar:      unix.S_IFCHR,
+	tar.TypeBlock:     unix.S_IFBLK,
+	tar.TypeFifo:      unix.S_IFIFO,
+}
+
+// nodeOfTar reads a member's header.
+func nodeOfTar(header *tar.Header) (node, error) {
+	kind, ok := tarKinds[header.Typeflag]
+	if !ok {
+		return node{}, fmt.Errorf("member %q is of type %q; want a file, directory, link, device or fifo", header.Name, header.Typeflag)
+	}
+	modified, err := unix.TimeToTimespec(header.ModTime)
+	if err != nil {
+		return node{}, fmt.Errorf("member %q: time %v: %w", header.Name, header.ModTime, err)
+	}
+	n := node{
+		mode:     kind | uint32(header.Mode&0o7777),
+		uid:      header.Uid,
+		gid:      header.Gid,
+		device:   unix.Mkdev(uint32(header.Devmajor), uint32(header.Devminor)),
+		target:   header.Linkname,
+		modified: modified,
+	}
+	for record, value := range header.PAXRecords {
+		if name, ok := strings.CutPrefix(record, paxXattr); ok {
+			n.setXattr(name, value)
+		}
+	}
+	return n, nil
+}
+
+// nodeAt reads the entry name of the open directory dir.
+func nodeAt(dir *os.File, name string, stat *unix.Stat_t) (node, error) {
+	n := node{
+		mode:     stat.Mode,
+		uid:      int(stat.Uid),
+		gid:      int(stat.Gid),
+		device:   uint64(stat.Rdev),
+		modified: stat.Mtim,
+	}
+	path := entryPath(dir, name)
+	if n.kind() == unix.S_IFLNK {
+		target, err := os.Readlink(path)
+		if err != nil {
+			return node{}, err
+		}
+		n.target = target
+	}
+	return n, n.readXattrs(path)
+}
+
+// maxXattrBytes is the most that Linux lets a list or a value have.
+const maxXattrBytes = 64 << 10
+
+func (n *node) readXattrs(path string) error {
+	size, err := unix.Llistxattr(path, nil)
+	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {
+		return nil
+	}
+	list := make([]byte, maxXattrBytes)
+	size, err = unix.Llistxattr(path, list)
+	if err != nil {
+		return fmt.Errorf("listing extended attributes: %w", err)
+	}
+	value := make([]byte, maxXattrBytes)
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:size]), "\x00"), "\x00") {
+		length, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return fmt.Errorf("reading extended attribute %q: %w", name, err)
+		}
+		n.setXattr(name, string(value[:length]))
+	}
+	return nil
+}
+
+// setXattr notes an attribute that belongs to the file. SELinux labels belong
+// to the policy of the machine that the file was on.
+func (n *node) setXattr(name, value string) {
+	if name == "" || name == "security.selinux" {
+		return
+	}
+	if n.xattrs == nil {
+		n.xattrs = make(map[string]string)
+	}
+	n.xattrs[name] = value
+}
+
+// make makes the entry, except its owner and the like, which finish sets. A
+// directory that is there already is fine; anything else is replaced.
+func (n node) make(dir *os.File, name string) error {
+	err := n.tryMake(dir, name)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if n.kind() == unix.S_IFDIR {
+		var stat unix.Stat_t
+		// A symbolic link to a directory of the same tree stands for it, as in
+		// /lib -> usr/lib.
+		if err := unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return nil
+		}
+	}
+	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+		return fmt.Errorf("replacing %q: %w", name, err)
+	}
+	return n.tryMake(dir, name)
+}
+
+func (n node) tryMake(dir *os.File, name string) error {
+	at := int(dir.Fd())
+	switch n.kind() {
+	case unix.S_IFDIR:
+		return unix.Mkdirat(at, name, 0o700)
+	case unix.S_IFLNK:
+		return unix.Symlinkat(n.target, at, name)
+	default:
+		return unix.Mknodat(at, name, n.mode&unix.S_IFMT|0o600, int(n.device))
+	}
+}
+
+// finish sets owner, permissions, extended attributes and time. The order
+// matters: a new owner clears set-user-ID bits and file capabilities.
+func (n node) finish(dir *os.File, name string) error {
+	at := int(dir.Fd())
+	if err := unix.Fchownat(at, name, n.uid, n.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("owner %d:%d: %w", n.uid, n.gid, err)
+	}
+	if n.kind() != unix.S_IFLNK {
+		if err := unix.Fchmodat(at, name, n.mode&0o7777, 0); err != nil {
+			return fmt.Errorf("mode %o: %w", n.mode&0o7777, err)
+		}
+	}
+	path := entryPath(dir, name)
+	for attr, value := range n.xattrs {
+		if err := unix.Lsetxattr(path, attr, []byte(value), 0); err != nil {
+			return fmt.Errorf("extended attribute %q: %w", attr, err)
+		}
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, n.modified}
+	if err := unix.UtimesNanoAt(at, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("time: %w", err)
+	}
+	return nil
+}
+
+// finishFile is finish for a regular file that is open.
+func (n node) finishFile(file *os.File) error {
+	if err := file.Chown(n.uid, n.gid); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(int(file.Fd()), n.mode&0o7777); err != nil {
+		return fmt.Errorf("mode %o: %w", n.mode&0o7777, err)
+	}
+	for attr, value := range n.xattrs {
+		if err := unix.Fsetxattr(int(file.Fd()), attr, []byte(value), 0); err != nil {
+			return fmt.Errorf("extended attribute %q: %w", attr, err)
+		}
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, n.modified}
+	path := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, 0); err != nil {
+		return fmt.Errorf("time: %w", err)
+	}
+	return nil
+}
+
+// entryPath names an entry of an open directory for calls that take only a
+// path; the kernel goes straight to the directory, whatever its own path is.
+func entryPath(dir *os.File, name string) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+}

@@ -1,0 +1,258 @@
+// Package rootfs keeps the root file systems that Pis boot from: templates,
+// which are imported or built once and never change, and roots, one for each
+// board, cloned from a template and given an identity of their own.
+//
+// Everything here is made beside its place and renamed into it, so a process
+// that is killed leaves either the state before or the state after. Making and
+// removing trees needs root: they hold other people's files and device nodes.
+package rootfs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pibootd/pkg/pi"
+)
+
+// A Progress is told how far a long operation is: the step it is in and, where
+// they can be counted, how many units of it are done; total 0 means that the
+// end is unknown. It is called from one goroutine at a time and must not block.
+type Progress func(step string, done, total int64)
+
+func (p Progress) report(step string, done, total int64) {
+	if p != nil {
+		p(step, done, total)
+	}
+}
+
+// Templates are the templates below Dir, as <name>/<version>/: the tree in
+// root/ and its Template in template.json. The methods are safe for concurrent
+// use, also by several processes.
+type Templates struct {
+	Dir string       // <state>/templates; made, mode 0700, when first written to
+	Log *slog.Logger // nil discards
+}
+
+// A Template is one version of a template. It never changes.
+type Template struct {
+	Name      string    `json:"name"`
+	Version   int       `json:"version"` // from 1
+	Arch      pi.Arch   `json:"arch"`
+	OS        string    `json:"os"`       // PRETTY_NAME of its os-release
+	Kernels   []string  `json:"kernels"`  // versions under lib/modules
+	BootDir   string    `json:"boot_dir"` // relative to the root; "" if it has no boot files and cannot be netbooted
+	SizeBytes int64     `json:"size_bytes"`
+	Files     int       `json:"files"`
+	Created   time.Time `json:"created"`
+
+	tree string // where its files are; set by Templates only
+}
+
+// String returns t as Find takes it.
+func (t Template) String() string { return fmt.Sprintf("%s@%d", t.Name, t.Version) }
+
+// ErrNoTemplate reports that there is no template of a name or version.
+var ErrNoTemplate = errors.New("no such template")
+
+const (
+	treeDir      = "root"
+	templateFile = "template.json"
+)
+
+// templateName keeps names usable as directory names, on command lines and
+// with "@" and a version after them.
+var templateName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+func checkName(name string) error {
+	if !templateName.MatchString(name) {
+		return fmt.Errorf("rootfs: %q cannot name a template; want up to 63 of a-z 0-9 . _ -, the first a letter or digit", name)
+	}
+	return nil
+}
+
+// List returns every version of every template, by name, then version.
+func (t *Templates) List() ([]Template, error) {
+	files, err := filepath.Glob(filepath.Join(globQuote(t.Dir), "[a-z0-9]*", "[0-9]*", templateFile))
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: listing templates: %w", err)
+	}
+	var list []Template
+	for _, file := range files {
+		one, err := readTemplate(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("rootfs: reading %s: %w", file, err)
+		}
+		list = append(list, one)
+	}
+	slices.SortFunc(list, func(a, b Template) int {
+		if by := strings.Compare(a.Name, b.Name); by != 0 {
+			return by
+		}
+		return a.Version - b.Version
+	})
+	return list, nil
+}
+
+// globQuote makes a path match itself only.
+func globQuote(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+func readTemplate(file string) (Template, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Template{}, err
+	}
+	var t Template
+	if err := json.Unmarshal(text, &t); err != nil {
+		return Template{}, err
+	}
+	t.tree = filepath.Join(filepath.Dir(file), treeDir)
+	return t, nil
+}
+
+// Find returns the template that ref names: "minimal" is its newest version,
+// "minimal@2" that one. An error matches ErrNoTemplate if there is none.
+func (t *Templates) Find(ref string) (Template, error) {
+	name, version, versioned := strings.Cut(ref, "@")
+	want := 0
+	if versioned {
+		number, err := strconv.Atoi(version)
+		if err != nil || number < 1 {
+			return Template{}, fmt.Errorf("rootfs: template %q: version %q is not a number from 1", ref, version)
+		}
+		want = number
+	}
+	all, err := t.List()
+	if err != nil {
+		return Template{}, err
+	}
+	for _, have := range slices.Backward(all) {
+		if have.Name == name && (want == 0 || have.Version == want) {
+			return have, nil
+		}
+	}
+	return Template{}, fmt.Errorf("rootfs: template %q: %w; there are: %s", ref, ErrNoTemplate, names(all))
+}
+
+func names(all []Template) string {
+	if len(all) == 0 {
+		return "none; make one with: pibootd template build minimal"
+	}
+	var refs []string
+	for _, have := range all {
+		refs = append(refs, have.String())
+	}
+	return strings.Join(refs, ", ")
+}
+
+// Root returns the directory of a template's files.
+func (t *Templates) Root(of Template) string {
+	return filepath.Join(t.Dir, of.Name, strconv.Itoa(of.Version), treeDir)
+}
+
+// Remove deletes a version of a template. Roots cloned from it do not need it.
+func (t *Templates) Remove(of Template) error {
+	if err := checkName(of.Name); err != nil {
+		return err
+	}
+	dir := filepath.Join(t.Dir, of.Name, strconv.Itoa(of.Version))
+	if err := removeByStage(t.Dir, dir); err != nil {
+		return fmt.Errorf("rootfs: removing template %s: %w", of, err)
+	}
+	// The empty directory keeps the number from being given again: boards
+	// remember which version they were cloned from.
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("rootfs: removing template %s: %w", of, err)
+	}
+	return nil
+}
+
+// Sweep deletes what an interrupted import, build or removal left behind. What
+// another process is making at the moment stays.
+func (t *Templates) Sweep() error {
+	if err := sweepStaging(t.Dir); err != nil {
+		return fmt.Errorf("rootfs: sweeping templates: %w", err)
+	}
+	return nil
+}
+
+// publish makes what lies in the stage, described by t, the next version of
+// its name.
+func (t *Templates) publish(s *stage, made Template) (Template, error) {
+	dir := filepath.Join(t.Dir, made.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return Template{}, err
+	}
+	for {
+		version, err := nextVersion(dir)
+		if err != nil {
+			return Template{}, err
+		}
+		made.Version = version
+		if err := writeTemplate(filepath.Join(s.tree(), templateFile), made); err != nil {
+			return Template{}, err
+		}
+		target := filepath.Join(dir, strconv.Itoa(version))
+		err = s.publish(target)
+		if errors.Is(err, fs.ErrExist) {
+			continue // another process was faster
+		}
+		if err != nil {
+			return Template{}, err
+		}
+		made.tree = filepath.Join(target, treeDir)
+		t.log().Info("template made", "template", made.String(), "bytes", made.SizeBytes)
+		return made, syncDir(t.Dir)
+	}
+}
+
+func nextVersion(dir string) (int, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	newest := 0
+	for _, entry := range entries {
+		if version, err := strconv.Atoi(entry.Name()); err == nil {
+			newest = max(newest, version)
+		}
+	}
+	return newest + 1, nil
+}
+
+func writeTemplate(file string, made Template) error {
+	text, err := json.MarshalIndent(made, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o600)
+}
+
+func (t *Templates) log() *slog.Logger {
+	if t.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return t.Log
+}
+
+// needRoot refuses what only root can do, before anything is half done.
+func needRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("rootfs: %s needs root, to keep owners and device nodes; run it with sudo", what)
+	}
+	return nil
+}
