@@ -174,11 +174,13 @@ func TestStrangersPushOutNoBoard(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	l := open(t, openStore(t, filepath.Join(t.TempDir(), "pibootd.db")))
-	stop := run(t, l)
 	const early, late = maxPage + 50, 300
+	var stored []Event
 	for i := range early {
-		l.Record(numbered(i, 0))
+		stored = append(stored, numbered(i, 0))
 	}
+	write(t, l, stored...)
+	stop := run(t, l)
 	var followers sync.WaitGroup
 	caughtUp := make(chan struct{})
 	var once sync.Once
