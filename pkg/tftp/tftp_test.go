@@ -37,9 +37,8 @@ func (f sourceFunc) Open(ctx context.Context, _ netip.Addr, name string) (io.Rea
 	return f(ctx, name)
 }
 
-// serve runs s on a loopback port until the test ends. done carries what
-// OnDone was given.
-func serve(t *testing.T, s *Server) (addr *net.UDPAddr, done <-chan Transfer) {
+// serve runs s on a loopback port until the test ends.
+func serve(t *testing.T, s *Server) (addr *net.UDPAddr, done reports) {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -58,6 +57,21 @@ func serve(t *testing.T, s *Server) (addr *net.UDPAddr, done <-chan Transfer) {
 		conn.Close()
 	})
 	return conn.LocalAddr().(*net.UDPAddr), transfers
+}
+
+// reports are what OnDone was given.
+type reports <-chan Transfer
+
+// next returns the next report, for which it waits long enough for any load.
+func (r reports) next(t *testing.T) Transfer {
+	t.Helper()
+	select {
+	case tr := <-r:
+		return tr
+	case <-time.After(20 * time.Second):
+		t.Fatal("the server reported no further transfer")
+		return Transfer{}
+	}
 }
 
 // pattern returns n bytes of which no two blocks are alike.
@@ -81,7 +95,7 @@ func TestPinClientReads(t *testing.T) {
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("reading %s with blksize %d = %d bytes, %v; want the file", name, block, len(got), err)
 			}
-			if tr := <-done; tr.Outcome != Sent || tr.Bytes != int64(len(want)) || tr.File != name || tr.Err != nil {
+			if tr := done.next(t); tr.Outcome != Sent || tr.Bytes != int64(len(want)) || tr.File != name || tr.Err != nil {
 				t.Errorf("OnDone(%+v) for %s", tr, name)
 			}
 		}
@@ -139,7 +153,7 @@ func TestErrorsSayNothingOfTheServer(t *testing.T) {
 			t.Errorf("reading %s = %q; want %q", test.name, got, test.reply)
 		}
 		c.ack(1)
-		if tr := <-done; tr.Outcome != test.outcome || (tr.Err == nil) != (test.outcome == Sent) {
+		if tr := done.next(t); tr.Outcome != test.outcome || (tr.Err == nil) != (test.outcome == Sent) {
 			t.Errorf("OnDone(%+v) for %s; want outcome %s", tr, test.name, test.outcome)
 		}
 	}
@@ -189,11 +203,11 @@ func TestHostilePackets(t *testing.T) {
 				t.Errorf("reply = %q; want %q", got, test.reply)
 			}
 			c.ack(1)
-			<-done
+			done.next(t)
 			if got, err := pinRead(addr, "good", 0); err != nil || string(got) != "good" {
 				t.Errorf("the next client gets %q, %v; want the file", got, err)
 			}
-			<-done
+			done.next(t)
 		})
 	}
 }
@@ -216,13 +230,13 @@ func TestTransferLimit(t *testing.T) {
 		t.Errorf("the first client gets %q; want the file", got)
 	}
 	slow.ack(1)
-	<-done
+	done.next(t)
 	other.request("other")
 	if got := other.receive(); got != "DATA 1 x" {
 		t.Errorf("the second client gets %q; want the file", got)
 	}
 	other.ack(1)
-	if tr := <-done; tr.File != "other" {
+	if tr := done.next(t); tr.File != "other" {
 		t.Errorf("OnDone(%+v); want other: what is above the limit is dropped", tr)
 	}
 }
