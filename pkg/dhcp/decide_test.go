@@ -254,6 +254,14 @@ func TestInformGetsNoLease(t *testing.T) {
 	}
 }
 
+// TestRelayBroadcastsRefusals: the flag is how a relay is told (RFC 2131 §4.3.2).
+func TestRelayBroadcastsRefusals(t *testing.T) {
+	e, err := exchangeOf(t, testServer(), message(known, dhcpv4.MessageTypeRequest, has("10.0.0.99"), via("10.0.7.1")).ToBytes())
+	if err != nil || e.reply.MessageType() != dhcpv4.MessageTypeNak || !e.reply.IsBroadcast() {
+		t.Errorf("answer = %v, %v; want a NAK with the broadcast flag", e.reply, err)
+	}
+}
+
 func TestLeaseTime(t *testing.T) {
 	s := testServer()
 	s.LeaseTime = time.Hour

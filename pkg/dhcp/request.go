@@ -62,8 +62,8 @@ func parse(p []byte) (*request, error) {
 // hardwareAddr returns the address of the client's Ethernet card. The parser
 // lets up to 16 bytes through, and other link layers.
 func hardwareAddr(packet *dhcpv4.DHCPv4) (pi.MAC, error) {
-	if packet.HWType != iana.HWTypeEthernet || len(packet.ClientHWAddr) != len(pi.MAC{}) {
-		return pi.MAC{}, fmt.Errorf("hardware address of type %d and %d bytes; want Ethernet's %d", packet.HWType, len(packet.ClientHWAddr), len(pi.MAC{}))
+	if packet.HWType != iana.HWTypeEthernet {
+		return pi.MAC{}, fmt.Errorf("hardware address of type %d; want %d, Ethernet", packet.HWType, iana.HWTypeEthernet)
 	}
 	return pi.ParseMAC(packet.ClientHWAddr.String())
 }
