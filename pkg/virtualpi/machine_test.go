@@ -3,13 +3,22 @@
 package virtualpi
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/netlab"
 	"pibootd/pkg/pi"
 )
 
@@ -33,7 +42,8 @@ func testKernel(message string, psci uint32) []byte {
 		0x52800000 | psci&0xffff<<5, // movz w0, #low
 		0x72a00000 | psci>>16<<5,    // movk w0, #high, lsl 16
 		0xd4000002,                  // hvc #0
-		0x14000000,                  // b .
+		0xd503207f,                  // wfi
+		0x17ffffff,                  // b wfi
 	}
 	if psci == hang {
 		finish = finish[3:]
@@ -126,4 +136,109 @@ func TestMachineIsSwitchedOff(t *testing.T) {
 			wantNoPort(t, lan, "tap")
 		})
 	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	lan := newLAN(t)
+	good := &Boot{Kernel: testKernel("", hang)}
+	tests := []struct {
+		name    string
+		boot    *Boot
+		socket  Socket
+		prepare func(t *testing.T)
+		want    string
+	}{
+		{name: "no QEMU", boot: good, socket: lan, prepare: func(t *testing.T) { t.Setenv("PATH", t.TempDir()) }, want: "install the package qemu-system-arm"},
+		{name: "32-bit kernel", boot: &Boot{Kernel: make([]byte, 4096)}, socket: lan, want: "32-bit kernels are not imitated"},
+		{name: "no bridge", boot: good, socket: Socket{Namespace: lan.Namespace, Bridge: "lo"}, want: `"lo" is not a bridge`},
+		{name: "a running board", boot: good, socket: lan, prepare: func(t *testing.T) {
+			m, err := testBoard(pi.Pi3).Start(t.Context(), good, lan, MachineOptions{MemoryMB: 64, CPUs: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = m.Off() })
+		}, want: "does the board run already?"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.prepare != nil {
+				tt.prepare(t)
+			}
+			m, err := testBoard(pi.Pi3).Start(t.Context(), tt.boot, tt.socket, MachineOptions{MemoryMB: 64, CPUs: 1})
+			if err == nil {
+				t.Fatalf("Start = a machine that ended with %v; want an error", m.Off())
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error = %v; want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// starterEnv makes this test binary the process that
+// TestMachineDiesWithItsStarter kills.
+const starterEnv = "PIBOOTD_TEST_STARTER"
+
+func TestMachineDiesWithItsStarter(t *testing.T) {
+	if os.Getenv(starterEnv) != "" {
+		startForever(t)
+		return
+	}
+	lan := newLAN(t)
+	starter := exec.Command(os.Args[0], "-test.run=^TestMachineDiesWithItsStarter$")
+	starter.Env = append(os.Environ(), starterEnv+"=1")
+	stdout, err := starter.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lan.Namespace.Do(starter.Start); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewReader(stdout)
+	line, _ := said.ReadString('\n')
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatalf("the starter said %q; want QEMU's process id", line)
+	}
+	machine, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(machine)
+	if err := starter.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = starter.Wait() // it was killed
+	const limitMS = 10_000
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(machine), Events: unix.POLLIN}}, limitMS); n != 1 {
+		t.Errorf("QEMU outlived its starter (%v)", err)
+		_ = unix.PidfdSendSignal(machine, unix.SIGKILL, nil, 0)
+		return
+	}
+	wantNoPort(t, lan, "tap")
+}
+
+// startForever starts a machine in the namespace that this process is in, and
+// says QEMU's process id.
+func startForever(t *testing.T) {
+	here, err := netlab.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	boot := &Boot{Kernel: testKernel("", hang)}
+	m, err := testBoard(pi.Pi3).Start(t.Context(), boot, Socket{Namespace: here, Bridge: lanBridge}, MachineOptions{MemoryMB: 64, CPUs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		if children, _ := os.ReadFile(list); len(children) > 0 {
+			fmt.Println(string(children))
+		}
+	}
+	t.Fatal(m.Wait())
 }

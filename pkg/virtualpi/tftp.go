@@ -64,20 +64,8 @@ type tftpClient struct {
 // refuses matches fs.ErrNotExist, whatever the code: boot code makes no
 // difference.
 func (c *tftpClient) get(ctx context.Context, name string, o options, max int64) ([]byte, error) {
-	client, err := c.client(o)
-	if err != nil {
-		return nil, err
-	}
 	deadline := time.Now().Add(c.limit)
-	var transfer io.WriterTo
-	err = c.namespace.Do(func() (err error) {
-		transfer, err = client.Receive(name, octet)
-		return err
-	})
-	// The library has no type for the server's ERROR, only this text.
-	if err != nil && strings.HasPrefix(err.Error(), "code: ") {
-		return nil, fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
-	}
+	transfer, err := c.receive(name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +86,7 @@ func (c *tftpClient) get(ctx context.Context, name string, o options, max int64)
 		return data.Write(block)
 	}))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("after %d bytes: %w", data.Len(), err)
 	}
 	// The server may leave tsize out for an empty file.
 	if o.tsize && data.Len() > 0 && (!told || size != int64(data.Len())) {
@@ -106,6 +94,29 @@ func (c *tftpClient) get(ctx context.Context, name string, o options, max int64)
 	}
 	return data.Bytes(), nil
 }
+
+// receive asks for a file. What it returns must be read: that closes its socket.
+func (c *tftpClient) receive(name string, o options) (transfer io.WriterTo, err error) {
+	client, err := c.client(o)
+	if err != nil {
+		return nil, err
+	}
+	err = c.namespace.Do(func() error {
+		transfer, err = client.Receive(name, octet)
+		return err
+	})
+	switch {
+	case err == nil:
+		return transfer, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, c.noAnswer()
+	case strings.HasPrefix(err.Error(), "code: "): // the library's only sign of an ERROR from the server
+		return nil, fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
+	}
+	return nil, err
+}
+
+func (c *tftpClient) noAnswer() error { return fmt.Errorf("no answer within %v", c.limit) }
 
 func (c *tftpClient) client(o options) (*tftp.Client, error) {
 	client, err := tftp.NewClient(net.JoinHostPort(c.server.String(), strconv.Itoa(tftpPort)))
@@ -116,7 +127,7 @@ func (c *tftpClient) client(o options) (*tftp.Client, error) {
 		return nil, err
 	}
 	client.SetTimeout(c.retry)
-	client.SetRetries(int(c.limit/c.retry) - 1)
+	client.SetRetries(int(max(c.limit/c.retry, 1)) - 1)
 	client.SetBackoff(func(int) time.Duration { return 0 })
 	client.RequestTSize(o.tsize)
 	if o.blksize > 0 {
@@ -165,7 +176,7 @@ func (c *tftpClient) probe(ctx context.Context, name string, o options) (size in
 		}
 		return size, err
 	}
-	return 0, fmt.Errorf("no answer within %v", c.limit)
+	return 0, c.noAnswer()
 }
 
 // answer waits for a packet from the server, whatever its port.

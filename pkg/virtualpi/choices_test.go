@@ -1,0 +1,88 @@
+//go:build netns
+
+package virtualpi
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pibootd/pkg/pi"
+)
+
+// TestPowerOnLooksWhatThereIs is about what config.txt leaves to the firmware
+// to find out on the server.
+func TestPowerOnLooksWhatThereIs(t *testing.T) {
+	tests := []struct {
+		name    string
+		model   pi.Model
+		config  string
+		add     []string // files with their name for content
+		kernel  string   // content
+		cmdline string
+		ramfs   string
+		asked   string // a step that tells
+	}{
+		{name: "a prefix with all that is needed", model: pi.Pi4, config: "os_prefix=new/\ndtoverlay=x\n",
+			add:    []string{"new/kernel8.img", "new/bcm2711-rpi-4-b.dtb", "new/cmdline.txt"},
+			kernel: "new/kernel8.img", cmdline: "new/cmdline.txt", asked: "missing 3333347a/overlays/x.dtbo"},
+		{name: "a prefix with overlays of its own", model: pi.Pi4, config: "os_prefix=new/\ndtoverlay=x\n",
+			add:    []string{"new/kernel8.img", "new/bcm2711-rpi-4-b.dtb", "new/cmdline.txt", "new/overlays/README"},
+			kernel: "new/kernel8.img", cmdline: "new/cmdline.txt", asked: "missing 3333347a/new/overlays/x.dtbo"},
+		{name: "a prefix without device tree", model: pi.Pi4, config: "os_prefix=new/\n", add: []string{"new/kernel8.img", "new/cmdline.txt"},
+			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/new/bcm2711-rpi-4-b.dtb"},
+		{name: "the initramfs of the kernel", model: pi.Pi4, config: "auto_initramfs=1\n", add: []string{"initramfs8"},
+			kernel: "kernel8.img", cmdline: "cmdline.txt", ramfs: "initramfs8", asked: "file 3333347a/initramfs8"},
+		{name: "no initramfs for the kernel", model: pi.Pi4, config: "auto_initramfs=1\n",
+			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/initramfs8"},
+		{name: "two initramfs", model: pi.Pi4, config: "initramfs a,b followkernel\n", add: []string{"a", "b"},
+			kernel: "kernel8.img", cmdline: "cmdline.txt", ramfs: "ab", asked: "file 3333347a/b"},
+		{name: "upstream names", model: pi.Pi3, config: "upstream_kernel=1\n", add: []string{"bcm2837-rpi-3-b.dtb"},
+			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "file 3333347a/bcm2837-rpi-3-b.dtb"},
+		{name: "a Pi 5's kernel", model: pi.Pi5, add: []string{"kernel_2712.img"}, kernel: "kernel_2712.img", cmdline: "cmdline.txt", asked: "file 3333347a/kernel_2712.img"},
+		{name: "a Pi 5 with a Pi 4's kernel", model: pi.Pi5, kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/kernel_2712.img"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string]string{"bootcode.bin": "rom stage", serialDir + "config.txt": tt.config}
+			for _, name := range append(tt.add, "start.elf", "start4.elf", "kernel8.img", "cmdline.txt", "bcm2710-rpi-3-b.dtb", "bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb") {
+				files[serialDir+name] = name
+			}
+			lan := newLAN(t)
+			startDnsmasq(t, lan, bootFiles(t, maps.Clone(files)), pxeService)
+			boot, steps, err := powerOn(t, testBoard(tt.model), lan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(boot.Kernel) != tt.kernel || boot.Cmdline != tt.cmdline || string(boot.Initramfs) != tt.ramfs {
+				t.Errorf("Kernel, Cmdline, Initramfs = %q, %q, %q; want %q, %q, %q", boot.Kernel, boot.Cmdline, boot.Initramfs, tt.kernel, tt.cmdline, tt.ramfs)
+			}
+			if !slices.Contains(steps, tt.asked) {
+				t.Errorf("steps =\n%s\nwant %q among them", strings.Join(steps, "\n"), tt.asked)
+			}
+		})
+	}
+}
+
+func TestPowerOnWithoutTFTP(t *testing.T) {
+	for _, model := range []pi.Model{pi.Pi3, pi.Pi4} { // one begins by a transfer, the other by a probe
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			lan := newLAN(t)
+			startDnsmasq(t, lan, "", pxeService)
+			b := testBoard(model)
+			b.Timing = Timing{TFTPRetry: 50 * time.Millisecond, FileTimeout: 200 * time.Millisecond}
+			_, err := b.PowerOn(t.Context(), lan)
+			if err == nil || !strings.Contains(err.Error(), "10.77.0.1: no answer within 200ms") {
+				t.Errorf("error = %v; want that 10.77.0.1 does not answer", err)
+			}
+			if errors.Is(err, ErrNoOffer) {
+				t.Errorf("error = %v; want one of TFTP", err)
+			}
+		})
+	}
+}
