@@ -94,13 +94,20 @@ func keyFrames(u transcode.VideoUnit) string {
 func AudioArgs(u transcode.AudioUnit, source string) []string {
 	args := append(inputArgs(source, "", 0),
 		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
-		"-af", fmt.Sprintf("asetpts=PTS-(%s)/TB,aresample=async=1:first_pts=0", seconds(u.SourceStart)),
+		"-af", audioFilter(u),
 		"-c:a", "aac", "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
 		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(transcode.AudioSampleRate),
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
 		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 	)
 	return append(args, segmentArgs()...)
+}
+
+// audioFilter puts audio on the video's clock and gives it its planned length:
+// decoders add or take up to a few frames at the end.
+func audioFilter(u transcode.AudioUnit) string {
+	return fmt.Sprintf("asetpts=PTS-(%s)/TB,aresample=async=1:first_pts=0,apad=pad_dur=0.5,atrim=end=%s",
+		seconds(u.SourceStart), seconds(u.Rendition.Seconds))
 }
 
 func segmentArgs() []string {

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,7 +18,7 @@ const hwDecoder = "h264_v4l2m2m"
 // ffmpeg's own once: what it cannot do is known too badly to be foreseen.
 func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
 	if decoder := w.decoderFor(u); decoder != "" {
-		stderr, err := w.transcode(ctx, VideoArgs(*u.Video, source, decoder), dir, p)
+		stderr, err := w.transcode(ctx, VideoArgs(*u.Video, source, decoder), dir, p, nil)
 		if err == nil || ctx.Err() != nil {
 			return stderr, err
 		}
@@ -29,9 +29,9 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 		}
 	}
 	if u.Audio != nil {
-		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p)
+		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
 	}
-	return w.transcode(ctx, VideoArgs(*u.Video, source, ""), dir, p)
+	return w.transcode(ctx, VideoArgs(*u.Video, source, ""), dir, p, nil)
 }
 
 // decoderFor returns the hardware decoder for u; "" is none.
@@ -47,18 +47,19 @@ func (w *Worker) decoderFor(u transcode.Unit) string {
 	return ""
 }
 
-func (w *Worker) transcode(ctx context.Context, args []string, dir string, p *pulse) ([]string, error) {
+// transcode runs ffmpeg in dir. done tells how many frames there are where
+// ffmpeg itself does not count them; it may be nil.
+func (w *Worker) transcode(ctx context.Context, args []string, dir string, p *pulse, done func() int) ([]string, error) {
 	ffmpeg := child{
 		name: w.ffmpeg(), args: args, dir: dir, pulse: p, stall: w.stall(),
-		stdout: func(r io.Reader) error { return readProgress(r, p) },
+		stdout: func(r io.Reader) error { return readProgress(r, p, done) },
 	}
 	return ffmpeg.run(ctx)
 }
 
 // readProgress reads ffmpeg's -progress, whose lines are key=value and whose
-// blocks end with the key progress. Of audio, which has no frames there, the
-// time tells how many are done.
-func readProgress(r io.Reader, p *pulse) error {
+// blocks end with the key progress.
+func readProgress(r io.Reader, p *pulse, done func() int) error {
 	var frames int
 	var fps float64
 	lines := bufio.NewScanner(r)
@@ -70,25 +71,24 @@ func readProgress(r io.Reader, p *pulse) error {
 			frames = whole(value)
 		case "fps":
 			fps = number(value)
-		case "out_time_us":
-			if frames == 0 {
-				frames = audioFrames(value)
-			}
 		case "progress":
+			if done != nil {
+				frames = done()
+			}
 			p.advance(frames, fps, time.Now())
-			frames = 0
 		}
 	}
 	return lines.Err()
 }
 
-// audioFrames returns how many audio frames end by this time on the output,
-// which begins at StartPTS.
-func audioFrames(microseconds string) int {
-	us, err := strconv.ParseInt(microseconds, 10, 64)
-	if err != nil {
-		return 0
+// audioProgress returns a count of the frames in the segments begun so far:
+// ffmpeg tells neither frames nor time of audio that goes into segments.
+func audioProgress(u transcode.AudioUnit, dir string) func() int {
+	begun := 0
+	return func() int {
+		for exists(filepath.Join(dir, transcode.SegmentName(begun))) {
+			begun++
+		}
+		return int(float64(begun) * u.SegmentSeconds * transcode.AudioSampleRate / transcode.AudioFrameSamples)
 	}
-	done := float64(us)/1e6 - startSeconds
-	return int(max(done, 0) * transcode.AudioSampleRate / transcode.AudioFrameSamples)
 }

@@ -1,0 +1,255 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Eyevinn/hls-m3u8/m3u8"
+
+	"pibootd/pkg/transcode"
+)
+
+// ffmpegRun runs ffmpeg or ffprobe for a test and returns what it prints.
+func ffmpegRun(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// makeSource makes a file with ffmpeg, whose arguments stand between -y and
+// the file's name.
+func makeSource(t *testing.T, name, args string) string {
+	t.Helper()
+	dir := t.TempDir()
+	ffmpegRun(t, dir, "ffmpeg", append(append([]string{"-v", "error", "-y"}, strings.Fields(args)...), name)...)
+	return filepath.Join(dir, name)
+}
+
+// A job is a source on its way through the worker's own code.
+type job struct {
+	*testing.T
+	w       *Worker
+	source  string
+	probe   transcode.Probe
+	plan    transcode.Plan
+	results map[string]transcode.Result
+	dir     string // of the finished stream
+}
+
+// transcodeAll does what a queue and its workers do, without either. Chunks
+// are cut every so many segments, unless that is 0.
+func transcodeAll(t *testing.T, source string, r transcode.Request, chunk int) *job {
+	t.Helper()
+	j := &job{T: t, w: &Worker{Log: testLog(t)}, source: source, results: map[string]transcode.Result{}, dir: t.TempDir()}
+	probe, stderr, err := j.w.probe(t.Context(), source, newPulse(time.Now()))
+	if err != nil {
+		t.Fatalf("probe = %v, %q", err, stderr)
+	}
+	j.probe = probe
+	if err := transcode.Check(transcode.Unit{Kind: transcode.KindProbe}, transcode.Result{Probe: &probe}); err != nil {
+		t.Error(err)
+	}
+	if j.plan, err = transcode.NewPlan(r, probe); err != nil {
+		t.Fatal(err)
+	}
+	if chunk > 0 {
+		j.plan.Units = recut(j.plan, probe, chunk)
+	}
+	for _, u := range j.plan.Units {
+		j.encode(t.Context(), u)
+	}
+	j.publish()
+	return j
+}
+
+// recut cuts the plan's video into shorter units than NewPlan does.
+func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit {
+	var units []transcode.Unit
+	for _, u := range p.Units {
+		if u.Video == nil {
+			units = append(units, u)
+			continue
+		}
+		segments := p.Grid.Segments()
+		for i := 0; i < segments; i += chunk {
+			v := *u.Video
+			v.FirstFrame, _ = p.Grid.Segment(i)
+			_, v.EndFrame = p.Grid.Segment(min(i+chunk, segments) - 1)
+			preroll := max(1, probe.Video.MaxGOPSeconds, probe.Video.MaxGapSeconds+1)
+			v.SeekSeconds = max(p.Grid.Seconds(v.FirstFrame)-preroll, 0)
+			units = append(units, transcode.Unit{ID: fmt.Sprintf("%s-%d", u.ID, i), Kind: u.Kind, Source: u.Source, Video: &v})
+		}
+	}
+	return units
+}
+
+// encode does one unit and moves its segments to where they are published.
+func (j *job) encode(ctx context.Context, u transcode.Unit) {
+	j.Helper()
+	dir, p := filepath.Join(j.TempDir(), "attempt"), newPulse(time.Now())
+	if err := freshDir(dir); err != nil {
+		j.Fatal(err)
+	}
+	stderr, err := j.w.encode(ctx, u, j.source, dir, p)
+	if err != nil {
+		j.Fatalf("%s: %v, %q", u.ID, err, stderr)
+	}
+	result, err := proof(u, dir, p)
+	if err == nil {
+		err = transcode.Check(u, result)
+	}
+	if err != nil {
+		j.Fatalf("%s: %v, %q", u.ID, err, stderr)
+	}
+	if frames, _ := p.read(); u.Video != nil && frames != u.Video.EndFrame-u.Video.FirstFrame || frames == 0 {
+		j.Errorf("%s: progress ended at %d frames", u.ID, frames)
+	}
+	j.results[u.ID] = result
+	for _, s := range result.Segments {
+		to := filepath.Join(j.dir, u.Dir(), s.Name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			j.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, s.Name), to); err != nil {
+			j.Fatal(err)
+		}
+	}
+}
+
+func (j *job) publish() {
+	j.Helper()
+	playlists, err := transcode.Playlists(j.plan, j.results)
+	if err != nil {
+		j.Fatal(err)
+	}
+	for name, text := range playlists {
+		if _, _, err := m3u8.Decode(*bytes.NewBuffer(text), true); err != nil {
+			j.Errorf("%s: %v\n%s", name, err, text)
+		}
+		if err := os.WriteFile(filepath.Join(j.dir, name), text, 0o644); err != nil {
+			j.Fatal(err)
+		}
+	}
+}
+
+// frames returns the times, in seconds, of the frames that a player sees in a
+// media playlist, in order of their PTS.
+func (j *job) frames(playlist string) []float64 {
+	j.Helper()
+	out := ffmpegRun(j.T, j.dir, "ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0", playlist)
+	var times []float64
+	for line := range strings.Lines(out) {
+		line = strings.Trim(line, ",\n")
+		if line == "" {
+			continue // side data
+		}
+		at, err := strconv.ParseFloat(line, 64)
+		if err != nil {
+			j.Fatalf("%s: %q: %v", playlist, line, err)
+		}
+		times = append(times, at)
+	}
+	return times
+}
+
+// verify plays every rendition and checks that frames lie on the grid.
+func (j *job) verify() {
+	j.Helper()
+	for _, r := range j.plan.Renditions {
+		times := j.frames(filepath.Join(r.Name, transcode.MediaName))
+		if len(times) != j.plan.Grid.Frames {
+			j.Errorf("%s: %d frames decoded; want %d", r.Name, len(times), j.plan.Grid.Frames)
+			continue
+		}
+		for i, at := range times {
+			if want := 10 + j.plan.Grid.Seconds(i); at < want-0.001 || at > want+0.001 {
+				j.Errorf("%s: frame %d at %v; want %v", r.Name, i, at, want)
+				break
+			}
+		}
+	}
+	out := ffmpegRun(j.T, j.dir, "ffprobe", "-v", "error", "-count_packets", "-show_entries", "stream=index,codec_type,nb_read_packets", "-of", "csv=p=0", transcode.MasterName)
+	// Every variant is named twice: in its program, and by itself.
+	want := fmt.Sprintf(",video,%d\n", j.plan.Grid.Frames)
+	if n := strings.Count(out, want); n != 2*len(j.plan.Renditions) {
+		j.Errorf("the master playlist's streams are %q; want %d times %q", out, 2*len(j.plan.Renditions), want)
+	}
+	if has := strings.Contains(out, ",audio,"); has != (j.plan.Audio != nil) {
+		j.Errorf("the master playlist's streams are %q; want audio: %v", out, j.plan.Audio != nil)
+	}
+}
+
+const (
+	video = "-f lavfi -i testsrc2=s=192x128:r=30:d=5 "
+	sound = "-f lavfi -i sine=440:d=5 "
+	x264  = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p "
+	// openGOP has B-frames, and key frames that lie on no boundary of ours.
+	two     = "192x128 96x64"
+	openGOP = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -bf 3 -g 50 -x264-params open-gop=1:b-adapt=0 "
+)
+
+func TestTranscodeRotated(t *testing.T) {
+	t.Parallel()
+	flat := makeSource(t, "flat.mp4", "-f lavfi -i testsrc2=s=192x128:r=25:d=2 "+x264)
+	source := makeSource(t, "turned.mp4", "-i "+flat+" -c copy -metadata:s:v:0 rotate=90")
+	j := transcodeAll(t, source, transcode.Request{}, 0)
+	if r := j.plan.Renditions[0]; r.Width != 128 || r.Height != 192 {
+		t.Errorf("the first rendition is %dx%d; want 128x192", r.Width, r.Height)
+	}
+	j.verify()
+}
+
+func TestTranscode(t *testing.T) {
+	tests := []struct {
+		name, file, args string
+		frames           int // 0: whatever was planned
+		within           int
+		sizes            string
+	}{
+		{"B-frames", "a.mp4", video + sound + openGOP + "-c:a aac", 150, 0, two},
+		{"variable rate", "a.mkv", video + sound + "-vf select='gt(random(0),0.35)' -fps_mode vfr " + openGOP + "-c:a aac", 0, 0, two},
+		{"late start", "a.ts", video + sound + openGOP + "-c:a aac", 150, 1, two},
+		{"film rate", "a.mp4", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=5 " + openGOP, 120, 1, two},
+		{"no audio", "a.mp4", video + x264, 150, 0, two},
+		{"audio longer", "a.mp4", video + "-f lavfi -i sine=440:d=7 " + x264 + "-c:a aac", 150, 0, two},
+		{"mono", "a.mkv", video + sound + x264 + "-c:a libopus -ac 1", 150, 0, two},
+		{"late video", "a.mkv", "-itsoffset 0.5 " + video + sound + x264 + "-c:a aac", 165, 1, two},
+		{"portrait", "a.mp4", "-f lavfi -i testsrc2=s=128x192:r=25:d=5 " + x264, 125, 0, "128x192 64x96"},
+		{"tiny", "a.avi", "-f lavfi -i testsrc2=s=32x24:r=15:d=0.2 -c:v mpeg4", 3, 0, "32x24"},
+		{"wide pixels", "a.mp4", "-f lavfi -i testsrc2=s=96x128:r=25:d=2 -vf setsar=2 " + x264, 50, 0, two},
+		{"tail", "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=30:d=3.1 " + x264, 93, 0, "64x64"},
+		{"10 bit", "a.mkv", "-f lavfi -i testsrc2=s=64x64:r=30:d=1 -pix_fmt yuv444p10le -c:v ffv1", 30, 0, "64x64"},
+		{"interlaced", "a.ts", "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -flags +ildct+ilme -c:v mpeg2video", 100, 1, "160x120"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			source := makeSource(t, tt.file, tt.args)
+			j := transcodeAll(t, source, transcode.Request{SegmentSeconds: 1}, 3)
+			if n := j.plan.Grid.Frames; tt.frames > 0 && (n < tt.frames-tt.within || n > tt.frames+tt.within) {
+				t.Errorf("%d frames planned; want %d", n, tt.frames)
+			}
+			var sizes []string
+			for _, r := range j.plan.Renditions {
+				sizes = append(sizes, fmt.Sprintf("%dx%d", r.Width, r.Height))
+			}
+			if got := strings.Join(sizes, " "); got != tt.sizes {
+				t.Errorf("renditions %s; want %s", got, tt.sizes)
+			}
+			j.verify()
+		})
+	}
+}
