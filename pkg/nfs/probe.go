@@ -1,0 +1,165 @@
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pibootd/pkg/netlab"
+)
+
+const (
+	// probeTimeout is how long a probe takes at most.
+	probeTimeout = 20 * time.Second
+
+	portmapPort = 111
+	nfsPort     = 2049
+)
+
+// A ProbeFile is what a probe does besides mounting.
+type ProbeFile struct {
+	Name  string // is found and read, as seen from the root; "" lists the root itself
+	Write bool   // also write, read back and remove a file in the root
+}
+
+// A ProbeReport says what a probe found.
+type ProbeReport struct {
+	File    string // where ProbeFile.Name led after symbolic links
+	Read    int    // bytes of it that were read
+	Written int    // bytes that were written, read back and removed
+	Took    time.Duration
+}
+
+// Probe proves that client can use an export as a board does: it mounts it
+// from client's address and looks up, reads and writes what want says. The
+// address is the board's own, in a network that exists only for the probe and
+// in which this server answers as serverAddr, so the real checks are made
+// without touching the real network. The error says in words what client
+// cannot do. No trace is left in the export, and OnMount is not called.
+//
+// It needs root, and takes 20 s at most, or as long as ctx allows.
+func (s *Server) Probe(ctx context.Context, client, serverAddr netip.Addr, export string, want ProbeFile) (ProbeReport, error) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	lab, err := newProbeNetwork(client.Unmap(), serverAddr.Unmap())
+	if err != nil {
+		return ProbeReport{}, fmt.Errorf("nfs: probing %s for %s: %w", export, client, err)
+	}
+	defer lab.close()
+	report, err := lab.run(ctx, s, export, want)
+	report.Took = time.Since(start)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w (%w)", err, ctx.Err())
+	}
+	return report, err
+}
+
+// A probeNetwork is two hosts joined by a cable: the server and the board.
+type probeNetwork struct {
+	client, serverAddr netip.Addr
+	server, board      *netlab.Namespace
+	listeners          Listeners
+}
+
+func newProbeNetwork(client, serverAddr netip.Addr) (*probeNetwork, error) {
+	bits, err := sharedBits(client, serverAddr)
+	if err != nil {
+		return nil, err
+	}
+	n := &probeNetwork{client: client, serverAddr: serverAddr}
+	if n.server, err = netlab.New(); err != nil {
+		return nil, err
+	}
+	if n.board, err = netlab.New(); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	err = netlab.Connect(
+		netlab.End{Namespace: n.server, Name: "eth0", Addr: netip.PrefixFrom(serverAddr, bits)},
+		netlab.End{Namespace: n.board, Name: "eth0", Addr: netip.PrefixFrom(client, bits)})
+	if err == nil {
+		err = n.server.Do(n.listen)
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+// sharedBits is the length of a prefix in which both addresses can be hosts.
+func sharedBits(a, b netip.Addr) (int, error) {
+	if !a.Is4() || !b.Is4() || a == b {
+		return 0, fmt.Errorf("the addresses are %s and %s; want two different IPv4 addresses", a, b)
+	}
+	for bits := 31; bits > 0; bits-- {
+		p := netip.PrefixFrom(a, bits).Masked()
+		if p.Contains(b) && (bits == 31 || isHost(p, a) && isHost(p, b)) {
+			return bits, nil
+		}
+	}
+	return 0, fmt.Errorf("no network holds both %s and %s", a, b)
+}
+
+// isHost reports whether a is neither the first address of p, which stands for
+// the network, nor the last, which is broadcast.
+func isHost(p netip.Prefix, a netip.Addr) bool {
+	return a != p.Addr() && p.Contains(a.Next())
+}
+
+// listen opens the server's sockets. The portmapper is there because
+// vmware/go-nfs-client asks it for every port.
+func (n *probeNetwork) listen() error {
+	var err error
+	n.listeners.Portmap, err = net.Listen("tcp4", netip.AddrPortFrom(n.serverAddr, portmapPort).String())
+	if err != nil {
+		return err
+	}
+	n.listeners.NFS, err = net.Listen("tcp4", netip.AddrPortFrom(n.serverAddr, nfsPort).String())
+	return err
+}
+
+// close takes the network down. Interfaces and addresses go with it.
+func (n *probeNetwork) close() error {
+	n.listeners.close()
+	var errs []error
+	for _, ns := range []*netlab.Namespace{n.server, n.board} {
+		if ns != nil {
+			errs = append(errs, ns.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// run serves s in n while the board tries the export.
+func (n *probeNetwork) run(ctx context.Context, s *Server, export string, want ProbeFile) (ProbeReport, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- s.serve(ctx, n.listeners, true) }()
+
+	b := newBoard(n, s, export)
+	// The library knows no context. When ctx ends the server hangs up, and
+	// then each of its calls fails.
+	err := n.board.Do(func() error { return b.try(want) })
+	cancel()
+	err = errors.Join(err, <-served)
+	return b.report, errors.Join(err, s.sweep(export, b.trace))
+}
+
+// sweep removes what a board that broke off may have left in an export.
+func (s *Server) sweep(export, trace string) error {
+	for _, e := range s.Exports() {
+		if e.Path != export || trace == "" {
+			continue
+		}
+		if err := os.Remove(filepath.Join(e.Dir, trace)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("nfs: tidying up after a probe: %w; remove it by hand", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package nfs
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"path"
+	"strings"
+
+	nfsclient "github.com/vmware/go-nfs-client/nfs"
+	"github.com/vmware/go-nfs-client/nfs/rpc"
+	"github.com/vmware/go-nfs-client/nfs/xdr"
+)
+
+const (
+	// probeSize is how much a board reads and writes.
+	probeSize = 16 << 10
+
+	// maxLinks is how many symbolic links a board follows on one path, as Linux.
+	maxLinks = 40
+)
+
+// A board does in a probe what a real one does to its root.
+type board struct {
+	server *Server
+	addr   netip.Addr
+	host   string // the server's address
+	export string
+	auth   rpc.Auth
+	trace  string // the file that it writes
+	report ProbeReport
+}
+
+func newBoard(n *probeNetwork, s *Server, export string) *board {
+	return &board{
+		server: s,
+		addr:   n.client,
+		host:   n.serverAddr.String(),
+		export: export,
+		auth:   rpc.NewAuthUnix("pibootd-probe", 0, 0).Auth(),
+	}
+}
+
+// try mounts the export and does what want says. The library panics on some
+// replies; that is an error like any other here.
+func (b *board) try(want ProbeFile) (err error) {
+	defer recovered(&err)
+	m, err := nfsclient.DialMount(b.host)
+	if err != nil {
+		return fmt.Errorf("%s cannot reach the NFS server for %s: %w", b.addr, b.export, err)
+	}
+	defer m.Close()
+	m.SetTimeout(probeTimeout)
+	target, err := m.Mount(b.export, b.auth)
+	if err != nil {
+		return fmt.Errorf("%s may not mount %s: %w", b.addr, b.export, b.reason(err))
+	}
+	defer target.Close()
+	target.SetTimeout(probeTimeout)
+	if err := b.read(target, want.Name); err != nil {
+		return fmt.Errorf("%s has mounted %s but cannot read %q: %w", b.addr, b.export, want.Name, err)
+	}
+	if want.Write {
+		if err := b.write(target); err != nil {
+			return fmt.Errorf("%s has mounted %s but cannot write to it: %w", b.addr, b.export, err)
+		}
+	}
+	if err := m.Unmount(); err != nil {
+		return fmt.Errorf("%s cannot unmount %s: %w", b.addr, b.export, err)
+	}
+	return nil
+}
+
+// reason is why the server refused to mount, in words if it knows.
+func (b *board) reason(err error) error {
+	if _, refusal := b.server.exports.useRoot(b.export, b.addr); refusal != nil {
+		return errors.New(mountRefusal(refusal))
+	}
+	return err
+}
+
+// read finds and reads the file called name, or lists the root.
+func (b *board) read(target *nfsclient.Target, name string) error {
+	if name == "" {
+		return b.list(target)
+	}
+	where, attr, err := b.resolve(target, name)
+	if err != nil {
+		return err
+	}
+	b.report.File = where
+	if attr.Type != nfsclient.NF3Reg {
+		return fmt.Errorf("%s is of file type %d; want a regular file", where, attr.Type)
+	}
+	f, err := target.Open(where)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, probeSize)
+	n, err := f.Read(buf)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	b.report.Read = n
+	return nil
+}
+
+// resolve follows name to what is no symbolic link. Links are relative to the
+// export, which is the board's root.
+func (b *board) resolve(target *nfsclient.Target, name string) (string, *nfsclient.Fattr, error) {
+	var at []string
+	var attr *nfsclient.Fattr
+	links := 0
+	for todo := strings.Split(name, "/"); len(todo) > 0; {
+		part := todo[0]
+		todo = todo[1:]
+		if part == "" || part == "." {
+			continue
+		}
+		if part == ".." {
+			at = at[:max(0, len(at)-1)]
+			continue
+		}
+		where := path.Join(path.Join(at...), part)
+		info, _, err := target.Lookup(where)
+		if err != nil {
+			return "", nil, fmt.Errorf("looking up %s: %w", where, err)
+		}
+		attr, _ = info.(*nfsclient.Fattr)
+		if attr.Type != nfsclient.NF3Lnk {
+			at = append(at, part)
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", nil, fmt.Errorf("more than %d symbolic links at %s", maxLinks, where)
+		}
+		dest, err := readLink(target, where)
+		if err != nil {
+			return "", nil, err
+		}
+		if strings.HasPrefix(dest, "/") {
+			at = nil
+		}
+		todo = append(strings.Split(dest, "/"), todo...)
+	}
+	if attr == nil {
+		return "", nil, fmt.Errorf("%q leads to no file", name)
+	}
+	return path.Join(at...), attr, nil
+}
+
+func readLink(target *nfsclient.Target, where string) (string, error) {
+	f, err := target.Open(where)
+	if err != nil {
+		return "", fmt.Errorf("opening the link %s: %w", where, err)
+	}
+	dest, err := f.Readlink()
+	if err != nil {
+		return "", fmt.Errorf("reading the link %s: %w", where, err)
+	}
+	return dest, nil
+}
+
+// list makes one READDIR call for the root. The library's own listing reads
+// all of it, some twenty entries at a time, which takes long for a big share.
+func (b *board) list(target *nfsclient.Target) error {
+	_, root, err := target.Lookup(".")
+	if err != nil {
+		return err
+	}
+	type readdirArgs struct {
+		rpc.Header
+		Dir              []byte
+		Cookie, Verifier uint64
+		Count            uint32
+	}
+	const procReaddir = 16
+	res, err := target.Call(&readdirArgs{
+		Header: rpc.Header{
+			Rpcvers: rpcVersion, Prog: nfsclient.Nfs3Prog, Vers: nfsclient.Nfs3Vers, Proc: procReaddir,
+			Cred: b.auth, Verf: rpc.AuthNull,
+		},
+		Dir:   root,
+		Count: probeSize,
+	})
+	if err != nil {
+		return err
+	}
+	stat, err := xdr.ReadUint32(res)
+	if err != nil {
+		return err
+	}
+	b.report.File = "."
+	return nfsclient.NFS3Error(stat)
+}
+
+// write makes a file of random bytes in the root, reads it back and removes
+// it.
+func (b *board) write(target *nfsclient.Target) error {
+	data := make([]byte, probeSize)
+	_, _ = rand.Read(data) // never fails
+	b.trace = ".pibootd-probe-" + hex.EncodeToString(data[:8])
+	if err := put(target, b.trace, data); err != nil {
+		return err
+	}
+	got, err := get(target, b.trace)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, data) {
+		return fmt.Errorf("%s holds other bytes than were written to it", b.trace)
+	}
+	if err := target.Remove(b.trace); err != nil {
+		return fmt.Errorf("removing %s: %w", b.trace, err)
+	}
+	b.report.Written = len(data)
+	return nil
+}
+
+func put(target *nfsclient.Target, name string, data []byte) error {
+	f, err := target.OpenFile(name, 0o600)
+	if err != nil {
+		return fmt.Errorf("making %s: %w", name, err)
+	}
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("committing %s: %w", name, err)
+	}
+	return nil
+}
+
+func get(target *nfsclient.Target, name string) ([]byte, error) {
+	f, err := target.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", name, err)
+	}
+	buf := make([]byte, 2*probeSize)
+	n, err := f.Read(buf)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return buf[:n], nil
+}

@@ -1,0 +1,118 @@
+//go:build netns
+
+package nfs
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var (
+	nasAddr   = netip.MustParseAddr("192.168.1.1")
+	boardAddr = netip.MustParseAddr("192.168.1.10")
+)
+
+// makeRoot makes what a probe looks for in a root: an init behind the links
+// that a Debian has.
+func makeRoot(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "usr/lib/systemd"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "usr/sbin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "usr/lib/systemd/systemd"), []byte("init"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"sbin":          "usr/sbin",
+		"lib":           "usr/lib",
+		"usr/sbin/init": "/lib/systemd/systemd",
+		"loop":          "loop",
+		"out":           "../../../../etc/hostname",
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestProbe(t *testing.T) {
+	dir := makeRoot(t)
+	var events []MountEvent
+	s := &Server{Key: testKey(), OnMount: func(e MountEvent) { events = append(events, e) }}
+	t.Cleanup(func() { s.Unexport("/roots/1"); s.Unexport("/media"); s.Unexport("/other") })
+	mustExport(t, s, Export{ID: 1, Path: "/roots/1", Dir: dir, Clients: []netip.Addr{boardAddr}})
+	mustExport(t, s, Export{ID: 2, Path: "/media", Dir: dir, Clients: []netip.Addr{boardAddr}, ReadOnly: true})
+	mustExport(t, s, Export{ID: 3, Path: "/other", Dir: dir, Clients: []netip.Addr{nasAddr}})
+	tests := []struct {
+		name, export string
+		want         ProbeFile
+		report       ProbeReport
+		err          string
+	}{
+		{"root", "/roots/1", ProbeFile{"sbin/init", true}, ProbeReport{File: "usr/lib/systemd/systemd", Read: 4, Written: probeSize}, ""},
+		{"media", "/media", ProbeFile{}, ProbeReport{File: "."}, ""},
+		{"not ours", "/other", ProbeFile{}, ProbeReport{},
+			"192.168.1.10 may not mount /other: the address is not one of the export's clients"},
+		{"no export", "/roots/2", ProbeFile{}, ProbeReport{}, "192.168.1.10 may not mount /roots/2: no such export"},
+		{"no init", "/roots/1", ProbeFile{Name: "sbin/nothing"}, ProbeReport{},
+			`192.168.1.10 has mounted /roots/1 but cannot read "sbin/nothing": looking up usr/sbin/nothing: file does not exist`},
+		{"read-only", "/media", ProbeFile{"sbin/init", true}, ProbeReport{File: "usr/lib/systemd/systemd", Read: 4},
+			"192.168.1.10 has mounted /media but cannot write to it: making .pibootd-probe-"},
+		{"loop", "/media", ProbeFile{Name: "loop"}, ProbeReport{}, "more than 40 symbolic links at loop"},
+		{"out", "/media", ProbeFile{Name: "out"}, ProbeReport{}, "looking up etc: file does not exist"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			report, err := s.Probe(context.Background(), boardAddr, nasAddr, tt.export, tt.want)
+			report.Took = 0
+			if report != tt.report {
+				t.Errorf("Probe = %+v; want %+v", report, tt.report)
+			}
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+				t.Errorf("Probe = %v; want %q", err, tt.err)
+			}
+			left, err := filepath.Glob(filepath.Join(dir, ".pibootd-probe-*"))
+			if err != nil || len(left) != 0 {
+				t.Errorf("the probe left %v, %v", left, err)
+			}
+		})
+	}
+	if len(events) != 0 {
+		t.Errorf("probes were told as mounts: %v", events)
+	}
+}
+
+func TestProbeSweepsWhatABrokenBoardLeft(t *testing.T) {
+	dir := makeRoot(t)
+	s := &Server{Key: testKey()}
+	t.Cleanup(func() { s.Unexport("/roots/1") })
+	mustExport(t, s, Export{ID: 1, Path: "/roots/1", Dir: dir, Clients: []netip.Addr{boardAddr}})
+	trace := filepath.Join(dir, ".pibootd-probe-1")
+	if err := os.WriteFile(trace, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sweep("/roots/1", ".pibootd-probe-1"); err != nil {
+		t.Error(err)
+	}
+	gone(t, trace)
+}
+
+func TestProbeEndsWithItsContext(t *testing.T) {
+	s := &Server{Key: testKey()}
+	t.Cleanup(func() { s.Unexport("/roots/1") })
+	mustExport(t, s, Export{ID: 1, Path: "/roots/1", Dir: makeRoot(t), Clients: []netip.Addr{boardAddr}})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Probe(ctx, boardAddr, nasAddr, "/roots/1", ProbeFile{Name: "sbin/init"}); err == nil {
+		t.Error("Probe = nil; want an error")
+	}
+}
