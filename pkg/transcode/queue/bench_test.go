@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ const patience = 60 * time.Second
 // A bench is a daemon's queue on directories that outlive it.
 type bench struct {
 	*Queue
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	events chan UnitEvent
 	comes  chan WorkerEvent
@@ -33,7 +34,7 @@ type bench struct {
 }
 
 // newDirs returns a directory with a media share that holds the source.
-func newDirs(t *testing.T) string {
+func newDirs(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	source := filepath.Join(dir, "media", sourceName)
@@ -54,7 +55,26 @@ func authenticate(worker, token string) bool {
 }
 
 // start runs a queue on dir; change may alter its options.
-func start(t *testing.T, dir string, change func(*Options)) *bench {
+func start(t testing.TB, dir string, change func(*Options)) *bench {
+	t.Helper()
+	b := open(t, dir, change)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	release := b.stop
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		release()
+	})
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// open opens a queue on dir that nobody runs.
+func open(t testing.TB, dir string, change func(*Options)) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: dir, events: make(chan UnitEvent, 1000), comes: make(chan WorkerEvent, 1000)}
 	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
@@ -79,28 +99,14 @@ func start(t *testing.T, dir string, change func(*Options)) *bench {
 		broker.Close()
 		t.Fatal(errors.Join(err, s.Close()))
 	}
-	b.run(func() error { broker.Close(); return errors.Join(b.Close(), s.Close()) })
+	b.stop = sync.OnceFunc(func() {
+		defer broker.Close()
+		if err := errors.Join(b.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { b.stop() })
 	return b
-}
-
-// run runs the queue until stop is called, which is at the end of the test if
-// not earlier.
-func (b *bench) run(release func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	stopped := false
-	b.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := errors.Join(<-ended, release()); err != nil {
-			b.t.Error(err)
-		}
-	}
-	b.t.Cleanup(func() { b.stop() })
 }
 
 // restart stops the queue and runs another on the same directories.
@@ -156,7 +162,7 @@ func (b *bench) media(name string) string { return filepath.Join(b.dir, "media",
 
 // A member imitates a worker.
 type member struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	media string
 	conn  *nats.Conn
@@ -260,13 +266,18 @@ func (m *member) progress(w transcode.Work, attempt, frames int) {
 // write puts the files of a unit where an attempt's files belong.
 func (m *member) write(w transcode.Work, attempt int) {
 	m.t.Helper()
-	dir := filepath.Join(m.media, transcode.AttemptDir(w.Job, w.Unit, attempt))
+	writeAttempt(m.t, m.media, w, attempt)
+}
+
+func writeAttempt(t testing.TB, media string, w transcode.Work, attempt int) {
+	t.Helper()
+	dir := filepath.Join(media, transcode.AttemptDir(w.Job, w.Unit, attempt))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	for name, data := range theFixture(m.t).files[w.Unit] {
+	for name, data := range theFixture(t).files[w.Unit] {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			m.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 }

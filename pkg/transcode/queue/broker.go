@@ -90,18 +90,16 @@ func startServer(o BrokerOptions, log *serverLog) (*server.Server, error) {
 	}
 	s.SetLoggerV2(log, false, false, false)
 	s.Start()
-	ready := make(chan bool, 1)
-	go func() { ready <- s.ReadyForConnections(startTimeout) }()
+	// Start comes back when it listens, or has said why not.
 	select {
 	case text := <-log.fatal:
 		stopServer(s)
-		<-ready
 		return nil, fmt.Errorf("queue: starting the embedded NATS server: %s", text)
-	case ok := <-ready:
-		if !ok {
-			stopServer(s)
-			return nil, fmt.Errorf("queue: the embedded NATS server is not ready after %v; look for its warnings", startTimeout)
-		}
+	default:
+	}
+	if !s.ReadyForConnections(startTimeout) {
+		stopServer(s)
+		return nil, fmt.Errorf("queue: the embedded NATS server is not ready after %v; look for its warnings", startTimeout)
 	}
 	return s, nil
 }

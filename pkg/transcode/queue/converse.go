@@ -35,25 +35,38 @@ type topic struct {
 	answer func(ctx context.Context, worker string, body []byte) (reply any, err error)
 }
 
-// converse answers workers until ctx ends.
-func (q *Queue) converse(ctx context.Context) error {
+// listen subscribes to what workers say. What comes before Run waits for it.
+func (q *Queue) listen() error {
 	small := func() chan *nats.Msg { return make(chan *nats.Msg, maxSmallWaiting) }
-	topics := []topic{
+	q.topics = []topic{
 		{transcode.SubjectHello, maxSmall, small(), 1, q.onHello},
 		{transcode.SubjectClaim, maxSmall, small(), 1, q.onClaim},
 		{transcode.SubjectProgress, maxSmall, small(), 1, q.onProgress},
 		{transcode.SubjectFailed, maxSmall, small(), 1, q.onFailed},
 		{transcode.SubjectDone, maxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
 	}
-	for _, t := range topics {
+	for _, t := range q.topics {
 		sub, err := q.broker.conn.ChanSubscribe(t.subject+".*", t.waiting)
 		if err != nil {
 			return fmt.Errorf("queue: subscribing to %s: %w", t.subject, err)
 		}
-		defer sub.Unsubscribe()
+		q.subs = append(q.subs, sub)
 	}
+	return nil
+}
+
+// hangUp ends the subscriptions. It fails only where the connection is gone,
+// and with it the subscriptions.
+func (q *Queue) hangUp() {
+	for _, sub := range q.subs {
+		_ = sub.Unsubscribe()
+	}
+}
+
+// converse answers workers until ctx ends.
+func (q *Queue) converse(ctx context.Context) error {
 	var g errgroup.Group
-	for _, t := range topics {
+	for _, t := range q.topics {
 		for range t.atOnce {
 			g.Go(func() error { q.serve(ctx, t); return nil })
 		}
@@ -83,10 +96,14 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	worker := strings.TrimPrefix(m.Subject, t.subject+".")
 	// The server makes sure who publishes on a subject, but it would deliver
 	// work to it, and our own answer, if another worker named it as a reply
-	// subject. Neither has the inbox of this worker as its reply subject.
+	// subject. The former keeps the subject of the work, the latter has no
+	// reply subject, and neither has an inbox of this worker.
+	worker, ok := strings.CutPrefix(m.Subject, t.subject+".")
+	if !ok {
+		return fmt.Errorf("delivered on a subject of %s", t.subject)
+	}
 	if t.subject != transcode.SubjectProgress && !strings.HasPrefix(m.Reply, inbox(worker)) {
 		return fmt.Errorf("reply subject %q; want one of %s>", m.Reply, inbox(worker))
 	}

@@ -63,7 +63,9 @@ func (q *Queue) openLane(ctx context.Context, lane string) error {
 		Durable:       transcode.WorkConsumer(lane, transcode.PriorityNormal),
 		FilterSubject: transcode.WorkFilter(lane, transcode.PriorityNormal),
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       q.claimTTL,
+		// Longer than a claim lasts: one that expires is announced anew at once,
+		// and whoever is delivered a message again can claim what it says.
+		AckWait:       2 * q.claimTTL,
 		MaxDeliver:    -1, // attempts are counted in SQLite
 		MaxAckPending: -1,
 		MaxWaiting:    maxWaiting,

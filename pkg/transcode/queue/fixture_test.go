@@ -41,7 +41,7 @@ var loadFixture = sync.OnceValues(func() (*fixture, error) {
 	return makeFixture(dir)
 })
 
-func theFixture(t *testing.T) *fixture {
+func theFixture(t testing.TB) *fixture {
 	t.Helper()
 	f, err := loadFixture()
 	if err != nil {

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -315,5 +314,5 @@ func (q *Queue) reveal(ctx context.Context, st *stream) error {
 	if err := q.media.Rename(st.work(), st.output); err != nil {
 		return err
 	}
-	return cmp.Or(ctx.Err(), syncPath(q.media, publicDir), syncPath(q.media, transcode.JobDir(st.job)), syncPath(q.media, "."))
+	return errors.Join(ctx.Err(), syncPath(q.media, publicDir), syncPath(q.media, transcode.JobDir(st.job)), syncPath(q.media, "."))
 }

@@ -21,6 +21,7 @@ import (
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )
@@ -66,6 +67,9 @@ type Queue struct {
 	claims  *claims
 	watches *watches
 
+	topics []topic
+	subs   []*nats.Subscription
+
 	lanesMu sync.Mutex
 	lanes   map[string]bool // those that have a consumer
 
@@ -74,7 +78,8 @@ type Queue struct {
 }
 
 // Open prepares the stream and clears away unpublished files that nothing needs
-// any more. Workers are not answered before Run. Close the Queue after Run.
+// any more. Workers are heard from now on and answered by Run. Close the
+// Queue after Run.
 func Open(ctx context.Context, o Options) (*Queue, error) {
 	media, err := os.OpenRoot(o.MediaDir)
 	if err != nil {
@@ -96,16 +101,28 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		announce:   make(chan struct{}, 1),
 		publish:    make(chan struct{}, 1),
 	}
-	// Swept before anything can be submitted: were the store new, files of an
-	// older one's first job would be in the way of ours.
-	if err := cmp.Or(q.openStream(ctx), q.sweep(ctx)); err != nil {
-		return nil, errors.Join(err, media.Close())
+	if err := q.prepare(ctx); err != nil {
+		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil
 }
 
-// Close releases the media share. Run must have returned.
+func (q *Queue) prepare(ctx context.Context) error {
+	if err := q.openStream(ctx); err != nil {
+		return err
+	}
+	// Before anything can be submitted: were the store new, files of an older
+	// one's first job would be in the way of ours.
+	if err := q.sweep(ctx); err != nil {
+		return err
+	}
+	return q.listen()
+}
+
+// Close stops listening to workers and releases the media share. Run must have
+// returned, and the Broker must still be open.
 func (q *Queue) Close() error {
+	q.hangUp()
 	if err := q.media.Close(); err != nil {
 		return fmt.Errorf("queue: closing the media share: %w", err)
 	}

@@ -1,0 +1,176 @@
+package queue
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+
+	"github.com/nats-io/nats.go"
+)
+
+func TestOnlyKnownWorkersConnect(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	for _, c := range []struct{ name, token string }{
+		{"pi1", "guess"},
+		{"pi1", ""},
+		{"", ""},
+		{"stranger", goodToken("stranger")},
+		{"pi*", goodToken("pi*")},
+		{"pi.>", goodToken("pi.>")},
+		{"pi1.pi2", goodToken("pi1.pi2")},
+		{"pi" + strings.Repeat("x", maxWorkerName), goodToken("pi" + strings.Repeat("x", maxWorkerName))},
+	} {
+		conn, err := nats.Connect("nats://"+b.broker.Addr().String(), nats.UserInfo(c.name, c.token))
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("connecting as %q with %q: %v; want %v", c.name, c.token, err, nats.ErrAuthorization)
+		}
+	}
+}
+
+func TestWorkerSpeaksForItselfOnly(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	b.submit(fixtureRequest)
+	m := b.join("pi1", transcode.Hello{})
+	for _, subject := range []string{
+		"pb.claim.pi2", "pb.done.pi2", "pb.claim", "pb.work.any.no.probe.1.probe", "_INBOX.pi2.x",
+		"$JS.API.STREAM.DELETE.PB_WORK", "$JS.API.STREAM.PURGE.PB_WORK", "$JS.API.STREAM.CREATE.mine", "$JS.API.STREAM.MSG.GET.PB_WORK",
+		"$JS.API.CONSUMER.CREATE.PB_WORK.mine", "$JS.API.CONSUMER.DURABLE.CREATE.PB_WORK.mine",
+		"$JS.API.CONSUMER.DELETE.PB_WORK.work_any_no", "$JS.API.CONSUMER.MSG.NEXT.OTHER.x", "$SYS.REQ.SERVER.PING",
+	} {
+		if err := m.violates(func() error { return m.conn.Publish(subject, []byte("{}")) }); err != nil {
+			t.Errorf("publishing on %s: %v", subject, err)
+		}
+	}
+	for _, subject := range []string{"pb.>", ">", "_INBOX.>", "_INBOX.pi2.>", "$JS.>", "$SYS.>"} {
+		subscribe := func() error { _, err := m.conn.SubscribeSync(subject); return err }
+		if err := m.violates(subscribe); err != nil {
+			t.Errorf("subscribing to %s: %v", subject, err)
+		}
+	}
+	m.do() // it is still welcome
+}
+
+// violates does something and returns an error unless the server forbids it.
+func (m *member) violates(f func() error) error {
+	forbidden := make(chan error, 1)
+	m.conn.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { forbidden <- err })
+	if err := errors.Join(f(), m.conn.Flush()); err != nil {
+		return err
+	}
+	select {
+	case err := <-forbidden:
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			return nil
+		}
+		return err
+	case <-time.After(5 * time.Second):
+		return errors.New("the server has let it through")
+	}
+}
+
+// A worker can name any subject for the answer to what it asks. It must not be
+// able to make the queue, or the stream, speak in another worker's place.
+func TestReplySubjectIsNotForged(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	b.submit(fixtureRequest)
+	evil, good := b.join("pi1", transcode.Hello{}), b.join("pi2", transcode.Hello{})
+	next := "$JS.API.CONSUMER.MSG.NEXT.PB_WORK." + transcode.WorkConsumer(transcode.LaneAny, transcode.PriorityNormal)
+	if err := evil.conn.PublishRequest(next, "pb.claim.pi2", []byte(`{"batch":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	claim, err := json.Marshal(transcode.Claim{Job: 1, Unit: "probe"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := evil.conn.PublishRequest("pb.claim.pi1", "pb.claim.pi2", claim); err != nil {
+		t.Fatal(err)
+	}
+	if err := evil.conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	// Claims are answered in order, so those are behind us when this is answered.
+	if reply := good.claim(transcode.Work{Job: 1, Unit: "none"}); !reply.Gone {
+		t.Errorf("claim of a unit that does not exist: %+v; want it gone", reply)
+	}
+	if got := b.claims.byWorker(); len(got) != 0 {
+		t.Errorf("claims: %+v; want none", got)
+	}
+}
+
+func TestDisconnect(t *testing.T) {
+	t.Parallel()
+	var removed atomic.Bool
+	broker, err := StartBroker(BrokerOptions{
+		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: t.TempDir(),
+		Authenticate: func(worker, token string) bool { return !removed.Load() && authenticate(worker, token) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	b := &bench{Queue: &Queue{broker: broker}}
+	gone := make(chan struct{})
+	first, err := connect(b, "pi1", goodToken("pi1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.SetClosedHandler(func(*nats.Conn) { close(gone) })
+	second, err := connect(b, "pi2", goodToken("pi2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	removed.Store(true)
+	if err := broker.Disconnect("pi1"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-gone:
+	case <-time.After(patience):
+		t.Fatal("pi1 is still connected")
+	}
+	if _, err := connect(b, "pi1", goodToken("pi1")); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("connecting again: %v; want %v", err, nats.ErrAuthorization)
+	}
+	if err := second.Flush(); err != nil {
+		t.Errorf("pi2: %v; want it still connected", err)
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = StartBroker(BrokerOptions{
+		Addr: l.Addr().(*net.TCPAddr).AddrPort(), StoreDir: t.TempDir(), Authenticate: authenticate,
+	})
+	if err == nil || !strings.Contains(err.Error(), "address already in use; free the port") {
+		t.Errorf("StartBroker = %v; want that the port is taken", err)
+	}
+}
+
+func TestUnusableStoreDir(t *testing.T) {
+	t.Parallel()
+	_, err := StartBroker(BrokerOptions{
+		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: "/dev/null/js", Authenticate: authenticate,
+	})
+	if err == nil || !strings.Contains(err.Error(), "starting the embedded NATS server") {
+		t.Errorf("StartBroker = %v; want that it cannot start", err)
+	}
+}
