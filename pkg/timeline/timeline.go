@@ -20,7 +20,7 @@ import (
 
 // Limits on what waits, and on what one transaction or query carries.
 const (
-	queueLen = 4096 // events; about a minute of thirty boards booting at once
+	queueLen = 4096 // events; about a megabyte while the disk does not keep up
 	maxBatch = 512
 	maxPage  = 1000
 )

@@ -27,7 +27,7 @@ CREATE TABLE discovered (
 CREATE TABLE events (
     id    INTEGER PRIMARY KEY AUTOINCREMENT,
     at    INTEGER NOT NULL,
-    board TEXT NOT NULL, -- serial, or the address of one whose serial is unknown
-    event TEXT NOT NULL  -- JSON
+    board TEXT NOT NULL, -- serial, or MAC of one that is not registered
+    event TEXT NOT NULL  -- JSON, without the id
 ) STRICT;
 CREATE INDEX events_board ON events (board, id);
