@@ -138,10 +138,11 @@ func (s *Server) handle(ctx context.Context, packet []byte, send func(*dhcpv4.DH
 	in := Message{Kind: req.kind, MAC: req.client.MAC, GUID: req.client.GUID, Addr: req.asked, Netboot: req.client.Netboot}
 	if reply == nil {
 		in.Reason = reason
-		s.report(in)
-		return nil
 	}
 	s.report(in)
+	if reply == nil {
+		return nil
+	}
 	if err := send(reply); err != nil {
 		s.log().Warn("answer not sent", "pi", in.MAC, "err", err)
 		return nil

@@ -5,6 +5,7 @@ package dhcp
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -138,7 +139,7 @@ func TestUdhcpcAsksForAnotherAddress(t *testing.T) {
 func TestUdhcpcOfAStranger(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t, strange)
-	if lease, err := udhcpc(t, l, "-t", "1"); err == nil {
+	if lease, err := udhcpc(t, l); err == nil {
 		t.Errorf("a board that is not registered gets %v; want silence", lease)
 	}
 	if m := l.next(t); m.Kind != Discover || m.MAC != strange || m.Reason == "" {
@@ -216,11 +217,20 @@ func TestOfferComesFromTheServersAddress(t *testing.T) {
 	ok(t, l.board.Do(func() (err error) { conn, err = config.ListenPacket(t.Context(), "udp4", "0.0.0.0:68"); return err }))
 	defer conn.Close()
 	discover := message(known, dhcpv4.MessageTypeDiscover, bootCode)
-	_, err := conn.WriteTo(discover.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: serverPort})
-	ok(t, err)
-	ok(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
-	_, from, err := conn.ReadFrom(make([]byte, maxPacket))
-	ok(t, err)
+	var from net.Addr
+	// Asked again as boot code does: a fresh link loses its first packets.
+	for range 20 {
+		_, err := conn.WriteTo(discover.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: serverPort})
+		ok(t, err)
+		ok(t, conn.SetReadDeadline(time.Now().Add(time.Second)))
+		if _, from, err = conn.ReadFrom(make([]byte, maxPacket)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			ok(t, err)
+			break
+		}
+	}
+	if from == nil {
+		t.Fatal("no answer to the DISCOVERs")
+	}
 	if from.String() != "10.0.0.1:67" {
 		t.Errorf("OFFER comes from %v; want 10.0.0.1:67, not the interface's other address", from)
 	}

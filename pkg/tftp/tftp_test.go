@@ -316,25 +316,37 @@ func (c *client) ack(block uint16) {
 // packet returns the next packet, for which it waits long enough for any load.
 func (c *client) packet() []byte {
 	c.t.Helper()
-	if err := c.conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	p, ok := c.packetWithin(20 * time.Second)
+	if !ok {
+		c.t.Fatal("no packet from the server")
+	}
+	return p
+}
+
+func (c *client) packetWithin(wait time.Duration) (p []byte, ok bool) {
+	c.t.Helper()
+	if err := c.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		c.t.Fatal(err)
 	}
 	buf := make([]byte, 1<<16)
 	n, from, err := c.conn.ReadFromUDP(buf)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.t.Fatal("no packet from the server")
+		return nil, false
 	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	c.peer = from
-	return buf[:n]
+	return buf[:n], true
 }
 
 // receive returns the next packet in words.
 func (c *client) receive() string {
 	c.t.Helper()
-	p := c.packet()
+	return describe(c.packet())
+}
+
+func describe(p []byte) string {
 	switch number := binary.BigEndian.Uint16(p[2:]); binary.BigEndian.Uint16(p) {
 	case opData:
 		return fmt.Sprintf("DATA %d %s", number, p[headerLen:])
