@@ -22,14 +22,11 @@ type TSInfo struct {
 	SampleRate int    // of audio; 0 for video
 }
 
-const (
-	tsPacketBytes = 188
-	// maxPESBytes bounds one access unit, and so the memory that a segment costs.
-	maxPESBytes = 64 << 20
-)
+const tsPacketBytes = 188
 
 // InspectTS reads a segment of one elementary stream to its end. It counts
-// frames, it does not decode them.
+// frames, it does not decode them. Memory grows with the longest access unit:
+// bound r if it may be anything.
 func InspectTS(r io.Reader) (TSInfo, error) {
 	ctx := context.Background() // the demuxer's calls are bounded by r alone
 	demuxer := astits.NewDemuxer(ctx, r, astits.DemuxerOptPacketSize(tsPacketBytes))

@@ -1,0 +1,176 @@
+package transcode
+
+import (
+	"bytes"
+	"flag"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/Eyevinn/hls-m3u8/m3u8"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// goodResults returns the results of all units of p.
+func goodResults(p Plan) map[string]Result {
+	results := make(map[string]Result)
+	for _, u := range p.Units {
+		size := int64(100_000)
+		if u.Audio != nil {
+			size = 50_000
+		}
+		results[u.ID] = goodResult(u, size)
+	}
+	return results
+}
+
+func TestPlaylists(t *testing.T) {
+	p := testPlan(t)
+	results := goodResults(p)
+	results["v-180p-0001"].Segments[3].SizeBytes = 200_000
+	got, err := Playlists(p, results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"180p/index.m3u8", "90p/index.m3u8", "audio/index.m3u8", "master.m3u8"}
+	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
+		t.Errorf("Playlists = %v; want %v", names, want)
+	}
+	for name, text := range got {
+		golden(t, strings.ReplaceAll(name, "/", "-"), text)
+	}
+}
+
+// golden compares text to a file of testdata.
+func golden(t *testing.T, name string, text []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(testFile(t, name)), string(text)); diff != "" {
+		t.Errorf("%s is not as in %s (-want +got; -update writes it):\n%s", name, path, diff)
+	}
+}
+
+// What an independent parser reads must be what was meant.
+func TestPlaylistsParse(t *testing.T) {
+	p := testPlan(t)
+	texts, err := Playlists(p, goodResults(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	master := parsePlaylist[*m3u8.MasterPlaylist](t, texts[MasterName])
+	if len(master.Variants) != 2 {
+		t.Fatalf("%d variant streams; want 2", len(master.Variants))
+	}
+	for i, v := range master.Variants {
+		r := p.Renditions[i]
+		if v.URI != r.Name+"/index.m3u8" || v.Codecs != "avc1.4d400d,mp4a.40.2" || v.Audio != "audio" || v.FrameRate != 23.976 ||
+			v.Bandwidth < v.AverageBandwidth || len(v.Alternatives) != 1 {
+			t.Errorf("variant stream %d is %+v", i, v.VariantParams)
+		}
+		media := parsePlaylist[*m3u8.MediaPlaylist](t, texts[v.URI])
+		var seconds float64
+		for _, s := range media.GetAllSegments() {
+			seconds += s.Duration
+			if math.Round(s.Duration) > float64(media.TargetDuration) {
+				t.Errorf("%s lasts %v s, more than the target of %d", s.URI, s.Duration, media.TargetDuration)
+			}
+		}
+		if want := p.Grid.Seconds(p.Grid.Frames); math.Abs(seconds-want) > 0.001 || !media.Closed || media.MediaType != m3u8.VOD {
+			t.Errorf("%s: %v s, closed %v, type %v; want %v s, closed, VOD", v.URI, seconds, media.Closed, media.MediaType, want)
+		}
+	}
+}
+
+func parsePlaylist[P m3u8.Playlist](t *testing.T, text []byte) P {
+	t.Helper()
+	parsed, _, err := m3u8.Decode(*bytes.NewBuffer(text), true)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	p, ok := parsed.(P)
+	if !ok {
+		t.Fatalf("it is a %T\n%s", parsed, text)
+	}
+	return p
+}
+
+func TestPlaylistsWithoutAudio(t *testing.T) {
+	probe := source(160, 90, Rational{30, 1}, 9.5)
+	probe.Audio = nil
+	p, err := NewPlan(Request{SegmentSeconds: 2}, probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Playlists(p, goodResults(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "mute-master.m3u8", got[MasterName])
+	golden(t, "mute-90p-index.m3u8", got["90p/index.m3u8"])
+}
+
+func TestPlaylistsRefuse(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*Plan, map[string]Result)
+		want  string
+	}{
+		{"missing unit", func(_ *Plan, r map[string]Result) { delete(r, "v-90p-0001") }, "joining units: no result of v-90p-0001"},
+		{"bad unit", func(_ *Plan, r map[string]Result) { r["v-90p-0001"].Segments[0].Key = false }, "joining units: result of v-90p-0001: 00008.ts: it does not begin with a key frame"},
+		{"two encoders", func(_ *Plan, r map[string]Result) {
+			other := r["v-90p-0001"]
+			other.Codecs = "avc1.640028"
+			r["v-90p-0001"] = other
+		}, "joining units: v-90p-0001 is avc1.640028, the units before it avc1.4d400d; want one encoder for a rendition"},
+		{"forgotten unit", func(p *Plan, _ map[string]Result) { p.Units = p.Units[1:] }, "joining units: segment 0 of 180p is 00008.ts; want 00000.ts"},
+		{"forgotten end", func(p *Plan, _ map[string]Result) { p.Units = slices.Delete(p.Units, 1, 2) }, "joining units: 768 frames of 180p; want 1558"},
+		{"forgotten rendition", func(p *Plan, _ map[string]Result) { p.Units = p.Units[2:] }, "joining units: none of rendition 180p"},
+		{"forgotten audio", func(p *Plan, _ map[string]Result) { p.Units = p.Units[:4] }, "joining units: no audio unit"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := testPlan(t)
+			results := goodResults(p)
+			tt.spoil(&p, results)
+			if _, err := Playlists(p, results); err == nil || err.Error() != tt.want {
+				t.Errorf("Playlists = %v\n want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestBitrates(t *testing.T) {
+	segments := func(pairs ...float64) []Segment {
+		var s []Segment
+		for i := 0; i < len(pairs); i += 2 {
+			s = append(s, Segment{Seconds: pairs[i], SizeBytes: int64(pairs[i+1])})
+		}
+		return s
+	}
+	tests := []struct {
+		name          string
+		segments      []Segment
+		peak, average int
+	}{
+		{"even", segments(4, 1000, 4, 1000), 2000, 2000},
+		{"one high", segments(4, 1000, 4, 3000, 4, 1000), 6000, 3334},
+		{"short tail counts with its neighbour", segments(4, 1000, 1, 1000), 3200, 3200},
+		{"only a tail", segments(0.5, 100), 1600, 1600},
+	}
+	for _, tt := range tests {
+		if peak, average := bitrates(tt.segments, 4); peak != tt.peak || average != tt.average {
+			t.Errorf("%s: bitrates = %d, %d; want %d, %d", tt.name, peak, average, tt.peak, tt.average)
+		}
+	}
+}
