@@ -13,7 +13,7 @@ import (
 // had the name before is replaced, never written through: it may be a symbolic
 // link, or share its blocks with another name.
 func putFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
-	real, err := clear(root, name)
+	real, err := makeWay(root, name)
 	if err != nil {
 		return err
 	}
@@ -27,16 +27,16 @@ func putFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
 
 // putLink makes a symbolic link of the root, replacing what had the name.
 func putLink(root *os.Root, name, target string) error {
-	real, err := clear(root, name)
+	real, err := makeWay(root, name)
 	if err != nil {
 		return err
 	}
 	return root.Symlink(target, real)
 }
 
-// clear makes way for an entry: it makes its directory, removes what has its
+// makeWay prepares an entry: it makes its directory, removes what has its
 // name and returns the name with the directory's symbolic links resolved.
-func clear(root *os.Root, name string) (string, error) {
+func makeWay(root *os.Root, name string) (string, error) {
 	dir, err := makeDir(root, path.Dir(name))
 	if err != nil {
 		return "", err

@@ -15,7 +15,6 @@ import (
 	"strings"
 
 	"pibootd/images"
-	"pibootd/pkg/pi"
 )
 
 // An Identity is what makes a root one board's own. Machine id and ssh host
@@ -52,13 +51,9 @@ func (id Identity) check() error {
 	return nil
 }
 
-// identify writes the identity and the worker into a clone and returns the
+// identify writes the identity and the worker into the clone and returns the
 // machine id.
-func (r *Roots) identify(tree string, arch pi.Arch, id Identity, keys []hostKey) (string, error) {
-	worker, err := images.Worker(arch)
-	if err != nil {
-		return "", err
-	}
+func (c *clone) identify(tree string, keys []hostKey) (string, error) {
 	machineID, err := newMachineID()
 	if err != nil {
 		return "", err
@@ -68,19 +63,15 @@ func (r *Roots) identify(tree string, arch pi.Arch, id Identity, keys []hostKey)
 		return "", err
 	}
 	defer root.Close()
-	err = errors.Join(
-		putFile(root, "etc/hostname", []byte(id.Hostname+"\n"), 0o644),
-		putHosts(root, id.Hostname),
+	return machineID, errors.Join(
+		putFile(root, "etc/hostname", []byte(c.id.Hostname+"\n"), 0o644),
+		putHosts(root, c.id.Hostname),
 		putFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
 		putHostKeys(root, keys),
-		putFile(root, WorkerFile, worker, 0o755),
-		putWorkerConfig(root, id.Worker),
-		r.enableWorker(root),
+		putFile(root, WorkerFile, c.worker, 0o755),
+		putWorkerConfig(root, c.id.Worker),
+		c.roots.enableWorker(root),
 	)
-	if err != nil {
-		return "", fmt.Errorf("writing the identity: %w", err)
-	}
-	return machineID, nil
 }
 
 // newMachineID makes a machine-id(5): a random UUID without dashes.

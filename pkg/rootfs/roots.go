@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"pibootd/images"
 	"pibootd/pkg/pi"
 )
 
@@ -21,92 +19,17 @@ import (
 type Roots struct {
 	Dir string       // <state>/roots; made, mode 0700, when first written to
 	Log *slog.Logger // nil discards
+
+	// worker stands for images.Worker in tests: a test binary embeds none.
+	worker func(pi.Arch) ([]byte, error)
 }
 
 // keptDir holds the roots that were taken out of use but not deleted.
 const keptDir = ".kept"
 
-// How a clone was made.
-const (
-	HowReflink = "reflink" // every file shares its blocks with the template's
-	HowCopy    = "copy"
-)
-
-// A Report says what a clone took.
-type Report struct {
-	How       string        `json:"how"` // HowReflink or HowCopy
-	Files     int           `json:"files"`
-	Bytes     int64         `json:"bytes"` // held by the files, shared or not
-	Took      time.Duration `json:"took"`
-	MachineID string        `json:"machine_id"`
-}
-
 // Path returns where the root of a board is, whether or not there is one.
 func (r *Roots) Path(serial pi.Serial) string {
 	return filepath.Join(r.Dir, serial.String())
-}
-
-// Clone makes the root of a board: a copy of src with an identity of its own
-// and the worker installed. When it returns nil the root is on disk. src must
-// come from Templates. A board that has a root already is refused with an error
-// that matches fs.ErrExist.
-func (r *Roots) Clone(ctx context.Context, src Template, serial pi.Serial, id Identity, p Progress) (Report, error) {
-	report, err := r.clone(ctx, src, serial, id, p)
-	if err != nil {
-		return Report{}, fmt.Errorf("rootfs: cloning %s for %s: %w", src, serial, err)
-	}
-	r.log().Info("root cloned", "serial", serial, "template", src.String(), "how", report.How, "took", report.Took)
-	return report, nil
-}
-
-func (r *Roots) clone(ctx context.Context, src Template, serial pi.Serial, id Identity, p Progress) (Report, error) {
-	if err := errors.Join(needRoot("cloning a root"), id.check()); err != nil {
-		return Report{}, err
-	}
-	if src.tree == "" {
-		return Report{}, errors.New("the template does not say where it is; want one from Templates.Find")
-	}
-	if _, err := os.Lstat(r.Path(serial)); err == nil {
-		return Report{}, fmt.Errorf("%s: %w; remove the board or keep its root first", r.Path(serial), fs.ErrExist)
-	}
-	s, err := newStage(r.Dir)
-	if err != nil {
-		return Report{}, err
-	}
-	report, err := r.cloneTo(ctx, s, src, serial, id, p)
-	return report, errors.Join(err, s.discard())
-}
-
-func (r *Roots) cloneTo(ctx context.Context, s *stage, src Template, serial pi.Serial, id Identity, p Progress) (Report, error) {
-	began := time.Now()
-	if err := os.Mkdir(s.tree(), 0o755); err != nil {
-		return Report{}, err
-	}
-	// The keys take as long as a reflink clone, so they are made beside it.
-	var keys []hostKey
-	making, keyCtx := errgroup.WithContext(ctx)
-	making.Go(func() (err error) { keys, err = makeHostKeys(keyCtx, id.Hostname); return err })
-
-	c := &treeCopy{}
-	c.tick = func() { p.report("copy", c.bytes, max(c.bytes, src.SizeBytes)) }
-	copied := c.copy(ctx, src.tree, s.tree())
-	if err := errors.Join(copied, making.Wait()); err != nil {
-		return Report{}, err
-	}
-	p.report("identity", 0, 0)
-	machineID, err := r.identify(s.tree(), src.Arch, id, keys)
-	if err != nil {
-		return Report{}, err
-	}
-	p.report("write to disk", 0, 0)
-	if err := s.publish(r.Path(serial)); err != nil {
-		return Report{}, err
-	}
-	report := Report{How: HowCopy, Files: c.files, Bytes: c.bytes, Took: time.Since(began), MachineID: machineID}
-	if !c.noReflink.Load() {
-		report.How = HowReflink
-	}
-	return report, nil
 }
 
 // Remove deletes the root of a board; a board without one is fine.
@@ -173,6 +96,13 @@ func (r *Roots) sweepRoot(name string, known func(pi.Serial) bool) error {
 		r.log().Warn("root of an unknown board put aside", "serial", serial, "file", kept)
 	}
 	return err
+}
+
+func (r *Roots) workerFor(arch pi.Arch) ([]byte, error) {
+	if r.worker != nil {
+		return r.worker(arch)
+	}
+	return images.Worker(arch)
 }
 
 func (r *Roots) log() *slog.Logger {

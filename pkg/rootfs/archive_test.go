@@ -1,0 +1,124 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// packers compress a tar archive in each way that an import takes.
+func packers() map[string]func(io.Writer) (io.WriteCloser, error) {
+	return map[string]func(io.Writer) (io.WriteCloser, error){
+		"tar.gz":  func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
+		"tar.xz":  func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) },
+		"tar.zst": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
+	}
+}
+
+func pack(t *testing.T, packer func(io.Writer) (io.WriteCloser, error), content []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := packer(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write(content)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func writeTemp(t *testing.T, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "source")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func oneFileTar(t *testing.T) []byte {
+	return makeTar(t, func(b tarBuilder) {
+		b.add(member(tar.TypeReg, "file", "", strings.Repeat("content that packs ", 5000)))
+	})
+}
+
+func TestLoadArchive(t *testing.T) {
+	plain := oneFileTar(t)
+	sources := map[string][]byte{"tar": plain}
+	for name, packer := range packers() {
+		sources[name] = pack(t, packer, plain)
+	}
+	for name, source := range sources {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			var done, total int64
+			progress := func(_ string, d, n int64) { done, total = d, n }
+			if err := loadArchive(t.Context(), writeTemp(t, source), dir, progress); err != nil {
+				t.Fatal(err)
+			}
+			if got := readFile(t, dir, "file"); !strings.HasPrefix(got, "content that packs") {
+				t.Errorf("file = %.20q", got)
+			}
+			if total != int64(len(source)) || done == 0 || done > total {
+				t.Errorf("progress = %d of %d; want up to %d", done, total, len(source))
+			}
+		})
+	}
+}
+
+func TestLoadArchiveRefusesDamage(t *testing.T) {
+	for name, packer := range packers() {
+		whole := pack(t, packer, oneFileTar(t))
+		flipped := bytes.Clone(whole)
+		flipped[len(flipped)/2] ^= 0x55
+		for damage, source := range map[string][]byte{
+			"cut":     whole[:len(whole)/2],
+			"no end":  whole[:len(whole)-1],
+			"flipped": flipped,
+		} {
+			t.Run(name+" "+damage, func(t *testing.T) {
+				if err := loadArchive(t.Context(), writeTemp(t, source), t.TempDir(), nil); err == nil {
+					t.Error("loadArchive = nil; want an error")
+				}
+			})
+		}
+	}
+}
+
+func TestOpenArchiveRefuses(t *testing.T) {
+	image := make([]byte, 1024)
+	copy(image[bootAt:], bootMagic)
+	for want, content := range map[string][]byte{
+		"disk image":     image,
+		"unknown format": []byte("PK\x03\x04zip"),
+		"tar.zst":        {},
+	} {
+		_, err := openArchive(t.Context(), writeTemp(t, content))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("openArchive(%.10q) = %v; want an error with %q", content, err, want)
+		}
+	}
+	if _, err := openArchive(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("openArchive of no file = %v; want ErrNotExist", err)
+	}
+}
+
+func TestLoadArchiveStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := loadArchive(ctx, writeTemp(t, oneFileTar(t)), t.TempDir(), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("loadArchive = %v; want canceled", err)
+	}
+}

@@ -1,0 +1,100 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestCopyTree(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	treeSpec{
+		"a/file": strings.Repeat("data", 1000), "a/empty": "", "a/link": "-> file", "out": "-> /etc/passwd",
+		"dangling": "-> nowhere", "with\nnewline \xff": "x", "a/b/c/d/e": "deep", "ro/file": "x",
+	}.make(t, from)
+	sparse := makeSparse(t, filepath.Join(from, "sparse"))
+	for _, err := range []error{
+		os.Link(filepath.Join(from, "a/file"), filepath.Join(from, "a/b/hard")),
+		os.Chmod(filepath.Join(from, "a/empty"), 0o4755|os.ModeSetuid),
+		os.Chmod(filepath.Join(from, "ro"), 0o555),
+		os.Chtimes(filepath.Join(from, "a/b"), time.Unix(1, 5), time.Unix(1, 5)),
+		unix.Mkfifo(filepath.Join(from, "pipe"), 0o640),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ticks := 0
+	c := &treeCopy{tick: func() { ticks++ }}
+	if err := c.copy(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(snapshot(t, from), snapshot(t, to)); diff != "" {
+		t.Errorf("copy differs (-source +copy):\n%s", diff)
+	}
+	if ticks != c.files || c.files != len(snapshot(t, from))-1 {
+		t.Errorf("copied %d entries and said so %d times; want %d", c.files, ticks, len(snapshot(t, from))-1)
+	}
+	var stat unix.Stat_t
+	if err := unix.Lstat(filepath.Join(to, "sparse"), &stat); err != nil || stat.Blocks*512 >= sparse {
+		t.Errorf("copy of a file with holes takes %d bytes, %v; want less than %d", stat.Blocks*512, err, sparse)
+	}
+}
+
+// makeSparse makes a file with data between two holes and returns its size.
+func makeSparse(t *testing.T, path string) int64 {
+	t.Helper()
+	const size, at = 8 << 20, 4 << 20
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt([]byte("data"), at)
+	if err := errors.Join(err, file.Truncate(size), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
+func TestCopyTreeSkips(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	treeSpec{"keep/file": "x", "state/templates/1/file": "x"}.make(t, from)
+	var own unix.Stat_t
+	if err := unix.Stat(filepath.Join(from, "state"), &own); err != nil {
+		t.Fatal(err)
+	}
+	c := &treeCopy{skip: func(stat *unix.Stat_t) bool { return stat.Ino == own.Ino }}
+	if err := c.copy(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(to, "state")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("skipped directory: %v; want it left out", err)
+	}
+}
+
+func TestCopyTreeStops(t *testing.T) {
+	from := t.TempDir()
+	smallRoot().make(t, from)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &treeCopy{tick: cancel}
+	if err := c.copy(ctx, from, t.TempDir()); !errors.Is(err, context.Canceled) {
+		t.Errorf("copy = %v; want canceled", err)
+	}
+}
+
+func TestCopyTreeReportsWorkerErrors(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	treeSpec{"file": "x"}.make(t, from)
+	// An entry that is there already cannot be made again.
+	treeSpec{"file": "y"}.make(t, to)
+	if err := new(treeCopy).copy(t.Context(), from, to); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), `"file"`) {
+		t.Errorf("copy = %v; want an error naming \"file\" that exists", err)
+	}
+}

@@ -1,0 +1,179 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// member is a tar member owned by whoever runs the test.
+func member(kind byte, name, target, content string) (tar.Header, string) {
+	return tar.Header{
+		Typeflag: kind, Name: name, Linkname: target, Mode: 0o750, Size: int64(len(content)),
+		Uid: os.Getuid(), Gid: os.Getgid(), ModTime: time.Unix(1700000000, 0),
+	}, content
+}
+
+type tarBuilder struct {
+	t *testing.T
+	w *tar.Writer
+}
+
+func (b tarBuilder) add(header tar.Header, content string) {
+	b.t.Helper()
+	if err := b.w.WriteHeader(&header); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.w.Write([]byte(content)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func makeTar(t *testing.T, build func(tarBuilder)) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	build(tarBuilder{t, w})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func extractTo(t *testing.T, dir string, archive []byte) error {
+	t.Helper()
+	x := &extractor{root: openRoot(t, dir)}
+	return x.extract(t.Context(), bytes.NewReader(archive))
+}
+
+func TestExtract(t *testing.T) {
+	archive := makeTar(t, func(b tarBuilder) {
+		b.add(member(tar.TypeDir, "./", "", ""))
+		b.add(member(tar.TypeDir, "./usr/bin/", "", ""))
+		b.add(member(tar.TypeSymlink, "./bin", "usr/bin", ""))
+		b.add(member(tar.TypeReg, "./bin/sh", "", "through a link inside"))
+		b.add(member(tar.TypeReg, "/absolute", "", "made relative"))
+		b.add(member(tar.TypeLink, "./hard", "/absolute", ""))
+		b.add(member(tar.TypeSymlink, "etc/passwd", "/etc/passwd", ""))
+		b.add(member(tar.TypeReg, "twice", "", "first"))
+		b.add(member(tar.TypeReg, "twice", "", "second"))
+		b.add(member(tar.TypeFifo, "pipe", "", ""))
+		header, content := member(tar.TypeReg, "setuid", "", "x")
+		header.Mode, header.PAXRecords = 0o4711, map[string]string{paxXattr + "user.pibootd": "value"}
+		b.add(header, content)
+	})
+	dir := t.TempDir()
+	if err := extractTo(t, dir, archive); err != nil {
+		t.Fatal(err)
+	}
+	got := snapshot(t, dir)
+	for name, want := range map[string]string{
+		"usr/bin/sh": "through a link inside", "absolute": "made relative", "hard": "made relative",
+		"etc/passwd": "/etc/passwd", "twice": "second", "bin": "usr/bin",
+	} {
+		if got[name].Content != want {
+			t.Errorf("%s = %q; want %q", name, got[name].Content, want)
+		}
+	}
+	if got["hard"].Nlink != 2 {
+		t.Errorf("hard has %d names; want 2", got["hard"].Nlink)
+	}
+	if mode := got["setuid"].Mode & 0o7777; mode != 0o4711 {
+		t.Errorf("setuid has mode %o; want 4711", mode)
+	}
+	if got["setuid"].Xattrs["user.pibootd"] != "value" {
+		t.Errorf("setuid has attributes %v; want user.pibootd", got["setuid"].Xattrs)
+	}
+	for _, name := range []string{"usr/bin", "twice", "bin"} {
+		if got[name].Modified.Sec != 1700000000 {
+			t.Errorf("%s has time %d; want the archive's", name, got[name].Modified.Sec)
+		}
+	}
+}
+
+func TestExtractRefuses(t *testing.T) {
+	for name, build := range map[string]func(tarBuilder){
+		"climbing name":      func(b tarBuilder) { b.add(member(tar.TypeReg, "../out", "", "x")) },
+		"climbing inside":    func(b tarBuilder) { b.add(member(tar.TypeReg, "a/../../out", "", "x")) },
+		"climbing hard link": func(b tarBuilder) { b.add(member(tar.TypeLink, "in", "../out", "")) },
+		"hard link to nothing": func(b tarBuilder) {
+			b.add(member(tar.TypeLink, "in", "missing", ""))
+		},
+		"through an absolute link": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "etc", filepath.Dir(os.TempDir()), ""))
+			b.add(member(tar.TypeReg, "etc/out", "", "x"))
+		},
+		"through a climbing link": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "up", "..", ""))
+			b.add(member(tar.TypeReg, "up/out", "", "x"))
+		},
+		"hard link through a link": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "up", "..", ""))
+			b.add(member(tar.TypeLink, "in", "up/secret", ""))
+		},
+		"directory through a link": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "up", "..", ""))
+			b.add(member(tar.TypeDir, "up/out", "", ""))
+		},
+		"file as the top": func(b tarBuilder) { b.add(member(tar.TypeReg, "./.", "", "x")) },
+		"unknown type":    func(b tarBuilder) { b.add(member('Z', "odd", "", "")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			outside := t.TempDir()
+			treeSpec{"secret": "s", "tree/": "dir"}.make(t, outside)
+			before := snapshot(t, outside)
+			if err := extractTo(t, filepath.Join(outside, "tree"), makeTar(t, build)); err == nil {
+				t.Error("extract = nil; want an error")
+			}
+			for name, state := range snapshot(t, outside) {
+				if _, ok := before[name]; !ok && !strings.HasPrefix(name, "tree/") {
+					t.Errorf("made %s outside of the tree: %+v", name, state)
+				}
+			}
+		})
+	}
+}
+
+// A link that the archive replaces must not be written through.
+func TestExtractReplacesLinks(t *testing.T) {
+	outside := t.TempDir()
+	treeSpec{"victim": "safe", "tree/": "dir"}.make(t, outside)
+	archive := makeTar(t, func(b tarBuilder) {
+		b.add(member(tar.TypeSymlink, "file", "../victim", ""))
+		b.add(member(tar.TypeReg, "file", "", "overwritten"))
+	})
+	if err := extractTo(t, filepath.Join(outside, "tree"), archive); err != nil {
+		t.Fatal(err)
+	}
+	if got := readFile(t, outside, "victim"); got != "safe" {
+		t.Errorf("file outside = %q; want safe", got)
+	}
+}
+
+func FuzzExtract(f *testing.F) {
+	t := &testing.T{}
+	f.Add(makeTar(t, func(b tarBuilder) {
+		b.add(member(tar.TypeDir, "dir/", "", ""))
+		b.add(member(tar.TypeSymlink, "dir/up", "../..", ""))
+		b.add(member(tar.TypeReg, "dir/up/file", "", "x"))
+		b.add(member(tar.TypeLink, "hard", "dir", ""))
+	}))
+	f.Fuzz(func(t *testing.T, archive []byte) {
+		outside := t.TempDir()
+		if err := os.Mkdir(filepath.Join(outside, "tree"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		x := &extractor{root: openRoot(t, filepath.Join(outside, "tree"))}
+		if err := x.extract(t.Context(), bytes.NewReader(archive)); err != nil {
+			t.Log(err) // any error is fine, leaving the tree is not
+		}
+		entries, err := os.ReadDir(outside)
+		if err != nil || len(entries) != 1 {
+			t.Errorf("beside the tree: %v, %v; want nothing", entries, err)
+		}
+	})
+}

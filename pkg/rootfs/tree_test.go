@@ -1,0 +1,153 @@
+package rootfs
+
+import (
+	"encoding/binary"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// arm64Program is as much of a program as tells its architecture.
+func arm64Program() []byte {
+	header := make([]byte, 64)
+	copy(header, "\x7fELF\x02\x01\x01")
+	binary.LittleEndian.PutUint16(header[elfMachineAt:], elfAArch64)
+	return header
+}
+
+// A treeSpec is a tree to make: names to file content, "dir", or "-> target".
+type treeSpec map[string]string
+
+// smallRoot is a Debian root with everything that an import alters.
+func smallRoot() treeSpec {
+	return treeSpec{
+		"usr/bin/dash":                   string(arm64Program()),
+		"usr/bin/sh":                     "-> dash",
+		"bin":                            "-> usr/bin",
+		"lib":                            "-> usr/lib",
+		"sbin":                           "-> usr/sbin",
+		"usr/sbin/init":                  "-> /lib/systemd/systemd",
+		"usr/lib/systemd/systemd":        string(arm64Program()),
+		"usr/lib/os-release":             "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n",
+		"usr/lib/modules/6.1.0-9-arm64/": "dir",
+		"etc/os-release":                 "-> ../usr/lib/os-release",
+		"etc/hostname":                   "raspberrypi\n",
+		"etc/hosts":                      "127.0.0.1\tlocalhost\n127.0.1.1\traspberrypi\n",
+		"etc/machine-id":                 "0123456789abcdef0123456789abcdef\n",
+		"etc/fstab":                      "proc /proc proc defaults 0 0\nPARTUUID=1-01 /boot/firmware vfat defaults 0 2\nPARTUUID=1-02 / ext4 defaults 0 1\n",
+		"etc/ssh/ssh_host_rsa_key":       "template's key\n",
+		"etc/ssh/ssh_host_rsa_key.pub":   "template's key\n",
+		"boot/firmware/config.txt":       "arm_64bit=1\n",
+		"boot/firmware/cmdline.txt":      "console=tty1 root=PARTUUID=1-02 rootfstype=ext4 fsck.repair=yes rootwait quiet init=/usr/lib/raspi-config/init_resize.sh\n",
+		"var/lib/systemd/random-seed":    "seed",
+
+		"etc/systemd/system/multi-user.target.wants/dphys-swapfile.service": "-> /lib/systemd/system/dphys-swapfile.service",
+		"etc/systemd/system/multi-user.target.wants/ssh.service":            "-> /lib/systemd/system/ssh.service",
+		"etc/rc3.d/S01resize2fs_once":                                       "-> ../init.d/resize2fs_once",
+	}
+}
+
+func (spec treeSpec) make(t *testing.T, dir string) {
+	t.Helper()
+	for name, content := range spec {
+		if err := makeEntry(filepath.Join(dir, name), content); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func makeEntry(path, content string) error {
+	if content == "dir" {
+		return os.MkdirAll(path, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if target, ok := strings.CutPrefix(content, "-> "); ok {
+		return os.Symlink(target, path)
+	}
+	return os.WriteFile(path, []byte(content), 0o644)
+}
+
+// An entryState is all that is compared of an entry of two trees.
+type entryState struct {
+	Mode     uint32
+	Uid, Gid uint32
+	Device   uint64
+	Modified unix.Timespec
+	Nlink    uint64
+	Content  string // of a file or a symbolic link
+	Xattrs   map[string]string
+}
+
+// snapshot reads a tree. Directories' link counts depend on the file system.
+func snapshot(t *testing.T, dir string) map[string]entryState {
+	t.Helper()
+	tree := make(map[string]entryState)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		tree[name], err = stateOf(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func stateOf(path string) (entryState, error) {
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return entryState{}, err
+	}
+	var n node
+	if err := n.readXattrs(path); err != nil {
+		return entryState{}, err
+	}
+	state := entryState{
+		Mode: stat.Mode, Uid: stat.Uid, Gid: stat.Gid, Device: uint64(stat.Rdev),
+		Modified: stat.Mtim, Nlink: uint64(stat.Nlink), Xattrs: n.xattrs,
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		state.Nlink = 0
+	case unix.S_IFREG:
+		content, err := os.ReadFile(path)
+		state.Content = string(content)
+		return state, err
+	case unix.S_IFLNK:
+		target, err := os.Readlink(path)
+		state.Content = target
+		return state, err
+	}
+	return state, nil
+}
+
+func openRoot(t *testing.T, dir string) *os.Root {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
+func readFile(t *testing.T, elem ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(elem...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
