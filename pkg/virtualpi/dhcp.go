@@ -24,9 +24,6 @@ const vendorClass = "PXEClient:Arch:00000:UNDI:002001"
 // maxReplies bounds what is kept of the answers of one power-on.
 const maxReplies = 64
 
-// pi3XID is the transaction id of every Pi 3.
-var pi3XID = dhcpv4.TransactionID{0x26, 0xf3, 0x03, 0x39}
-
 // A lease is what a board takes from DHCP.
 type lease struct {
 	addr                 netip.Prefix
@@ -45,8 +42,8 @@ type dhcpClient struct {
 
 // askDHCP gets an address and a TFTP server as the model's boot code does.
 func (b *Board) askDHCP(ctx context.Context, m profile, c *cable) (got lease, err error) {
-	d := &dhcpClient{board: b, model: m, xid: pi3XID, until: time.Now().Add(m.timing.DHCPTimeout)}
-	if !m.fixedXID {
+	d := &dhcpClient{board: b, model: m, xid: m.xid, until: time.Now().Add(m.timing.DHCPTimeout)}
+	if d.xid == (dhcpv4.TransactionID{}) {
 		if d.xid, err = dhcpv4.GenerateTransactionID(); err != nil {
 			return lease{}, err
 		}

@@ -7,16 +7,18 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
 	"pibootd/pkg/pi"
 )
 
 // A profile says how the boot code of one model behaves.
 type profile struct {
 	timing       Timing
-	fixedXID     bool   // the same transaction id on every board
-	params       []byte // option 55
-	requests     bool   // sends REQUEST and waits for ACK
-	trustsSource bool   // takes the OFFER's sender for the TFTP server where option 66 is missing
+	xid          dhcpv4.TransactionID // zero: a new one at every power-on
+	params       []byte               // option 55
+	requests     bool                 // sends REQUEST and waits for ACK
+	trustsSource bool                 // takes the OFFER's sender for the TFTP server where option 66 is missing
 	tftp         options
 
 	rom      []ask    // asked for without prefix and without options
@@ -82,7 +84,7 @@ func must(how manner, names ...string) ask { return ask{names: names, how: how, 
 func pi3() profile {
 	return profile{
 		timing:       Timing{DHCPRetry: 5 * time.Second, DHCPTimeout: 25 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
-		fixedXID:     true,
+		xid:          dhcpv4.TransactionID{0x26, 0xf3, 0x03, 0x39}, // on every board
 		params:       []byte{43, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135, 66, 1, 3},
 		trustsSource: true,
 		tftp:         options{tsize: true},

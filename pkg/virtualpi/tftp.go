@@ -111,10 +111,13 @@ func (c *tftpClient) receive(name string, o options) (transfer io.WriterTo, err 
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, c.noAnswer()
 	case strings.HasPrefix(err.Error(), "code: "): // the library's only sign of an ERROR from the server
-		return nil, fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
+		return nil, refused(strings.TrimRight(err.Error(), "\x00"))
 	}
 	return nil, err
 }
+
+// refused is the error for the server's ERROR, text being its code and message.
+func refused(text string) error { return fmt.Errorf("%w; the server says %q", fs.ErrNotExist, text) }
 
 func (c *tftpClient) noAnswer() error { return fmt.Errorf("no answer within %v", c.limit) }
 
@@ -225,7 +228,7 @@ func parseSize(packet []byte) (int64, error) {
 			return 0, fmt.Errorf("TFTP ERROR of %d bytes; want a code", len(packet))
 		}
 		text, _, _ := bytes.Cut(rest[codeLen:], []byte{0})
-		return 0, fmt.Errorf("%w (code: %d, message: %q)", fs.ErrNotExist, binary.BigEndian.Uint16(rest), text)
+		return 0, refused(fmt.Sprintf("code: %d, message: %s", binary.BigEndian.Uint16(rest), text))
 	default:
 		return 0, fmt.Errorf("TFTP answer with opcode %d; want OACK, DATA or ERROR", op)
 	}

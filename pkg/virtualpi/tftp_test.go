@@ -28,7 +28,7 @@ func TestParseSize(t *testing.T) {
 		{name: "empty file", packet: "\x00\x06tsize\x000\x00", want: 0},
 		{name: "other options only", packet: "\x00\x06blksize\x001024\x00", wantIs: errNoSize},
 		{name: "no options at all", packet: "\x00\x03\x00\x01data", wantIs: errNoSize},
-		{name: "no such file", packet: "\x00\x05\x00\x01file not found\x00", wantIs: fs.ErrNotExist, wantErr: `code: 1, message: "file not found"`},
+		{name: "no such file", packet: "\x00\x05\x00\x01file not found\x00", wantIs: fs.ErrNotExist, wantErr: `"code: 1, message: file not found"`},
 		{name: "no access", packet: "\x00\x05\x00\x02", wantIs: fs.ErrNotExist},
 		{name: "not a number", packet: "\x00\x06tsize\x00many\x00", wantErr: `tsize is "many"`},
 		{name: "negative", packet: "\x00\x06tsize\x00-1\x00", wantErr: `tsize is "-1"`},

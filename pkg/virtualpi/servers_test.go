@@ -1,0 +1,127 @@
+//go:build netns
+
+package virtualpi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/tftp"
+)
+
+// bootServers are pibootd's DHCP and TFTP servers with one board to serve.
+type bootServers struct {
+	mac   pi.MAC
+	files map[string]string
+
+	mu   sync.Mutex
+	seen []string // DHCP messages and transfers
+}
+
+func (b *bootServers) Reserve(_ context.Context, c dhcp.Client) (dhcp.Reservation, bool) {
+	return dhcp.Reservation{Addr: netip.MustParseAddr("10.77.0.50"), Hostname: "hlspi1"}, c.MAC == b.mac
+}
+
+func (b *bootServers) Open(_ context.Context, _ netip.Addr, name string) (io.ReadCloser, int64, error) {
+	content, ok := b.files[name]
+	if !ok {
+		return nil, 0, fs.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader([]byte(content))), int64(len(content)), nil
+}
+
+func (b *bootServers) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seen = append(b.seen, fmt.Sprintf(format, args...))
+}
+
+// startServers serves b on lan until the test ends.
+func startServers(t *testing.T, lan Socket, b *bootServers) {
+	t.Helper()
+	own := netip.MustParsePrefix("10.77.0.1/24")
+	ds := &dhcp.Server{Policy: b, Interface: lan.Bridge, Addr: own, OnMessage: func(m dhcp.Message) { b.note("%s %s", m.Kind, m.MAC) }}
+	ts := &tftp.Server{Source: b, OnDone: func(tr tftp.Transfer) { b.note("%s %s", tr.Outcome, tr.File) }}
+	var dhcpConn, tftpConn net.PacketConn
+	err := lan.Namespace.Do(func() (err error) {
+		if dhcpConn, err = dhcp.Listen(lan.Bridge, own.Addr(), 67); err != nil {
+			return err
+		}
+		tftpConn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(own.Addr(), tftpPort)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var servers sync.WaitGroup
+	for _, serve := range []func() error{
+		func() error { return ds.Serve(ctx, dhcpConn) },
+		func() error { return ts.Serve(ctx, tftpConn) },
+	} {
+		servers.Go(func() {
+			if err := lan.Namespace.Do(serve); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		servers.Wait()
+		_ = dhcpConn.Close()
+		_ = tftpConn.Close()
+	})
+}
+
+func TestPowerOnAtPibootdsServers(t *testing.T) {
+	for _, model := range []pi.Model{pi.Pi3, pi.Pi4} {
+		t.Run(string(model), func(t *testing.T) {
+			t.Parallel()
+			lan, board := newLAN(t), testBoard(model)
+			servers := &bootServers{mac: board.MAC, files: boardFiles(model)}
+			startServers(t, lan, servers)
+			boot, _, err := powerOn(t, board, lan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kernel := map[pi.Model]string{pi.Pi3: "kernel8.img", pi.Pi4: "kernel-for-4.img"}[model]
+			boot.Router = boot.Server // none is told
+			checkBoot(t, boot, servers.files, kernel)
+			for _, want := range []string{"discover b8:27:eb:33:34:7a", "aborted 3333347a/start", "sent 3333347a/config.txt", "missing 3333347a/recovery.elf"} {
+				servers.wantSeen(t, want)
+			}
+		})
+	}
+}
+
+func TestPowerOnOfABoardThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	lan := newLAN(t)
+	servers := &bootServers{mac: pi.MAC{2}}
+	startServers(t, lan, servers)
+	if _, _, err := powerOn(t, testBoard(pi.Pi3), lan); !errors.Is(err, ErrNoOffer) {
+		t.Errorf("error = %v; want ErrNoOffer", err)
+	}
+	servers.wantSeen(t, "discover b8:27:eb:33:34:7a")
+}
+
+func (b *bootServers) wantSeen(t *testing.T, want string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.ContainsFunc(b.seen, func(s string) bool { return strings.HasPrefix(s, want) }) {
+		t.Errorf("servers saw\n%s\nwant %q among it", strings.Join(b.seen, "\n"), want)
+	}
+}
