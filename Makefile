@@ -1,0 +1,90 @@
+# `make help` lists the targets. Every target that needs a tool installs it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+PATH     := $(PATH):/usr/local/go/bin
+export PATH
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+WORKERS     := arm64 armv7 armv6 amd64
+RELEASES    := amd64 arm64 armv7
+TAGS        := netns,e2e
+
+# goarch NAME turns the name of a binary into Go's settings for it.
+goarch = GOOS=linux GOARCH=$(if $(filter armv%,$(1)),arm GOARM=$(patsubst armv%,%,$(1)),$(1))
+
+.PHONY: help
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+.PHONY: build
+build: workers ## build bin/pibootd for this machine, workers embedded
+	$(GO_BUILD) -o bin/ ./cmd/pibootd
+
+.PHONY: release
+release: workers ## build bin/pibootd-linux-{amd64,arm64,armv7}
+	$(foreach arch,$(RELEASES),$(call goarch,$(arch)) $(GO_BUILD) -o bin/pibootd-linux-$(arch) ./cmd/pibootd;)
+
+.PHONY: workers
+workers: $(WORKERS:%=images/worker/pibootd-worker-%.gz) ## build the workers that pibootd puts into roots
+
+# go build knows best whether anything changed; an unchanged worker keeps its
+# time, so that pibootd is not linked anew.
+images/worker/pibootd-worker-%.gz: FORCE
+	@mkdir -p bin/worker
+	@$(call goarch,$*) $(GO_BUILD) -o bin/worker/pibootd-worker-$* ./cmd/pibootd-worker
+	@gzip -9nc bin/worker/pibootd-worker-$* > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: install
+install: build ## install pibootd to /usr/local/bin and its systemd unit
+	install -D -m 0755 bin/pibootd $(DESTDIR)/usr/local/bin/pibootd
+	install -D -m 0644 docs/pibootd.service $(DESTDIR)/etc/systemd/system/pibootd.service
+
+.PHONY: demo
+demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_VIDEO=file takes yours)
+	scripts/install-tools demo
+	$(MAKE) --no-print-directory build
+	scripts/demo
+
+.PHONY: test
+test: ## everything that CI runs (root, Debian)
+	scripts/install-tools test
+	$(MAKE) --no-print-directory check unit build netns e2e
+
+.PHONY: check
+check: ## formatting, vet, staticcheck, go.mod
+	@test -z "$$(gofmt -l cmd pkg images | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
+	go vet ./...
+	go vet -tags $(TAGS) ./...
+	go run $(STATICCHECK) -tags $(TAGS) ./...
+	go mod tidy -diff
+	for arch in $(RELEASES); do env $$(case $$arch in armv*) echo GOARCH=arm GOARM=$${arch#armv};; *) echo GOARCH=$$arch;; esac) CGO_ENABLED=0 go vet ./cmd/...; done
+
+.PHONY: unit
+unit: ## tests that need nothing but Go and ffmpeg
+	go test -race -shuffle=on ./...
+
+.PHONY: netns
+netns: ## tests with real peers in network namespaces (root)
+	go test -shuffle=on -tags netns ./...
+
+.PHONY: e2e
+e2e: build ## the whole way, with QEMU (root)
+	go test -shuffle=on -tags e2e -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 20s) each
+	scripts/fuzz $(or $(FUZZTIME),20s)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin images/worker/*.gz

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// flagsFirst moves the flags of a command line before its arguments, because
+// the flag parser stops at the first argument and would take what follows for
+// more of them. After "--" everything is an argument.
+func flagsFirst(app *cli.App, args []string) []string {
+	if len(args) == 0 || slices.Contains(args, "--generate-bash-completion") {
+		return args
+	}
+	out := args[:1:1]
+	commands, known := app.Commands, app.Flags
+	rest := args[1:]
+	for len(rest) > 0 {
+		command := find(commands, rest[0])
+		if command == nil {
+			break
+		}
+		out = append(out, rest[0])
+		commands, known, rest = command.Subcommands, command.Flags, rest[1:]
+	}
+	flags, arguments := split(known, rest)
+	out = append(out, flags...)
+	if len(arguments) > 0 {
+		out = append(append(out, "--"), arguments...)
+	}
+	return out
+}
+
+func find(commands []*cli.Command, name string) *cli.Command {
+	for _, command := range commands {
+		if command.HasName(name) {
+			return command
+		}
+	}
+	return nil
+}
+
+// split parts flags, each with its value, from arguments.
+func split(known []cli.Flag, args []string) (flags, arguments []string) {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		switch {
+		case arg == "--":
+			return flags, append(arguments, args[i+1:]...)
+		case !strings.HasPrefix(arg, "-") || arg == "-":
+			arguments = append(arguments, arg)
+		default:
+			flags = append(flags, arg)
+			if takesValue(known, arg) && i+1 < len(args) {
+				i++
+				flags = append(flags, args[i])
+			}
+		}
+	}
+	return flags, arguments
+}
+
+// takesValue reports whether the word after flag belongs to it.
+func takesValue(known []cli.Flag, flag string) bool {
+	name := strings.TrimLeft(flag, "-")
+	if strings.Contains(name, "=") {
+		return false
+	}
+	for _, candidate := range known {
+		if !slices.Contains(candidate.Names(), name) {
+			continue
+		}
+		_, isBool := candidate.(*cli.BoolFlag)
+		return !isBool
+	}
+	return false
+}

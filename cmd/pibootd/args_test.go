@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFlagsFirst(t *testing.T) {
+	for in, want := range map[string]string{
+		"pibootd":                                           "pibootd",
+		"pibootd version --json":                            "pibootd version --json",
+		"pibootd show-pi hlspi1 --json":                     "pibootd show-pi --json -- hlspi1",
+		"pibootd show-pi --state-dir /x hlspi1 --json":      "pibootd show-pi --state-dir /x --json -- hlspi1",
+		"pibootd transcode a.mp4 --name b --wait":           "pibootd transcode --name b --wait -- a.mp4",
+		"pibootd transcode a.mp4 --name=b --wait":           "pibootd transcode --name=b --wait -- a.mp4",
+		"pibootd transcode --wait -- --name":                "pibootd transcode --wait -- --name",
+		"pibootd jobs cancel 3 --json":                      "pibootd jobs cancel --json -- 3",
+		"pibootd remove-pi hlspi1 -y --keep-root":           "pibootd remove-pi -y --keep-root -- hlspi1",
+		"pibootd no-such-command x --y":                     "pibootd --y -- no-such-command x",
+		"pibootd transcode --name":                          "pibootd transcode --name",
+		"pibootd show-pi hlspi1 --generate-bash-completion": "pibootd show-pi hlspi1 --generate-bash-completion",
+	} {
+		got := flagsFirst(newApp(streams{}), strings.Fields(in))
+		if diff := cmp.Diff(strings.Fields(want), got); diff != "" {
+			t.Errorf("flagsFirst(%s) (-want +got):\n%s", in, diff)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	nowhere := "--state-dir=" + t.TempDir()
+	for _, test := range []struct {
+		args string
+		code int
+		err  string // begins standard error
+	}{
+		{"version", exitDone, ""},
+		{"config example", exitDone, ""},
+		{"completion bash", exitDone, ""},
+		{"no-such-command", exitUsage, `pibootd: no command "no-such-command"` + "\nhint: pibootd --help\n"},
+		{"template frobnicate", exitUsage, `pibootd: no command "frobnicate"`},
+		{"version --frobnicate", exitUsage, "pibootd: flag provided but not defined: -frobnicate\nhint: pibootd version --help\n"},
+		{"version too much", exitUsage, `pibootd: got 2 arguments ["too" "much"]; want no arguments` + "\nhint: "},
+		{"serve", exitUsage, "pibootd: no interface given\nhint: "},
+		{"add-pi --mac nonsense --serial 3333347a", exitUsage, `pibootd: --mac: pi: "nonsense" is not an Ethernet address; want six hex bytes`},
+		{"add-pi --mac b8:27:eb:33:34:7a --serial xyz", exitUsage, `pibootd: --serial: pi: "xyz" is not a serial number`},
+		{"add-pi --mac b8:27:eb:33:34:7a --serial 3333347a --ip 999", exitUsage, `pibootd: --ip: got "999"; want an IPv4 address`},
+		{"jobs show x", exitUsage, `pibootd: got job "x"; want its number`},
+		{"completion fish", exitUsage, `pibootd: no completion for "fish"; want bash or zsh`},
+		{"list-pis " + nowhere, exitFailed, "pibootd: pibootd does not answer at "},
+		{"config check /no/such/file", exitFailed, "pibootd: "},
+	} {
+		var out, errs bytes.Buffer
+		code := run(append([]string{"pibootd"}, strings.Fields(test.args)...), streams{in: strings.NewReader(""), out: &out, err: &errs})
+		if code != test.code || !strings.HasPrefix(errs.String(), test.err) || test.err == "" && errs.Len() > 0 {
+			t.Errorf("pibootd %s: exit %d, %q; want %d, %q", test.args, code, errs.String(), test.code, test.err)
+		}
+		if test.err == "" && out.Len() == 0 {
+			t.Errorf("pibootd %s printed nothing", test.args)
+		}
+	}
+}
+
+func TestServeRefusesInOneLine(t *testing.T) {
+	for args, want := range map[string]string{
+		"serve --interface nosuch0 --state-dir " + t.TempDir(): `pibootd: interface "nosuch0": `,
+		"serve --interface lo --config /no/such/file":          "pibootd: ",
+	} {
+		var errs bytes.Buffer
+		code := run(append([]string{"pibootd"}, strings.Fields(args)...), streams{err: &errs})
+		if code != exitFailed || !strings.HasPrefix(errs.String(), want) || strings.Count(errs.String(), "\n") > 2 {
+			t.Errorf("pibootd %s: exit %d, %q; want %d and %q in a line and a hint", args, code, errs.String(), exitFailed, want)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/tftp"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+// serve runs the daemon until ctx ends.
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+	if err := needRoot("serve binds ports below 1024 and keeps the owners of boards' files"); err != nil {
+		return err
+	}
+	network, err := interfaceAddr(cfg.Interface)
+	if err != nil {
+		return err
+	}
+	state, err := openState(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.close()) }()
+	socks, err := listen(ctx, cfg, network.Addr())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, socks.close()) }()
+	d := newDaemon(cfg, network, state, log)
+	if err := d.startQueue(ctx); err != nil {
+		return err
+	}
+	defer d.broker.Close()
+	if err := d.fleet.Start(); err != nil {
+		return err
+	}
+	log.Info("serving", "interface", cfg.Interface, "addr", network, "state", cfg.StateDir, "pis", len(state.registry.All()), "version", buildVersion())
+	err = d.run(ctx, socks)
+	log.Info("stopped")
+	return err
+}
+
+// A daemon is the servers and how they are joined.
+type daemon struct {
+	cfg    config.Config
+	state  *stateDir
+	log    *slog.Logger
+	policy *boot.Policy
+	dhcp   *dhcp.Server
+	tftp   *tftp.Server
+	nfs    *nfs.Server
+	broker *queue.Broker
+	queue  *queue.Queue
+	fleet  *fleet.Fleet
+	web    *web.Server
+}
+
+func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) *daemon {
+	d := &daemon{cfg: cfg, state: state, log: log}
+	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log}
+	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log}
+	d.policy = &boot.Policy{
+		Registry: state.registry, Timeline: state.timeline, Roots: roots, Log: log,
+		Server: boot.Server{Addr: network.Addr(), NFSPort: cfg.NFS.Port, PortmapPort: cfg.NFS.PortmapPort, GPUMem: cfg.Boot.GPUMem, Args: cfg.Boot.Args},
+	}
+	d.dhcp = &dhcp.Server{
+		Policy: d.policy, Log: log, Interface: cfg.Interface, Addr: network,
+		Router: cfg.DHCP.Router, DNS: cfg.DHCP.DNS, Domain: cfg.DHCP.Domain, LeaseTime: cfg.DHCP.Lease,
+		OnMessage: d.policy.DHCPMessage,
+	}
+	d.tftp = &tftp.Server{Source: d.policy, Log: log, OnDone: d.policy.Transferred}
+	d.nfs = &nfs.Server{Key: state.nfsKey, Log: log, OnMount: d.policy.Mounted}
+	addresses := cfg.DHCP.Addresses
+	if !addresses.First.IsValid() {
+		addresses = config.UpperQuarter(network)
+	}
+	d.fleet = fleet.New(fleet.Fleet{
+		Registry: state.registry, Templates: templates, Roots: roots, NFS: d.nfs, Timeline: state.timeline, Policy: d.policy, Log: log,
+		Network: network, Addresses: addresses, MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port,
+		Disconnect: func(worker string) { d.broker.Disconnect(worker) },
+	})
+	d.web = &web.Server{
+		Fleet: d.fleet, Timeline: state.timeline, Log: log,
+		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
+	}
+	return d
+}
+
+// startQueue starts the broker, the last socket to be bound, and the queue on
+// it.
+func (d *daemon) startQueue(ctx context.Context) error {
+	var err error
+	addr := netip.AddrPortFrom(d.policy.Server.Addr, uint16(d.cfg.Queue.Port))
+	d.broker, err = queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, Log: d.log})
+	if err != nil {
+		return portError("queue", d.cfg.Queue.Port, err)
+	}
+	d.queue, err = queue.Open(ctx, queue.Options{
+		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,
+		OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent,
+	})
+	if err != nil {
+		d.broker.Close()
+		return err
+	}
+	d.web.Queue = d.queue
+	return nil
+}
+
+// authenticate tells whether a worker is the board that it says it is.
+func (d *daemon) authenticate(worker, token string) bool {
+	serial, err := pi.ParseSerial(worker)
+	return err == nil && d.state.registry.CheckToken(serial, token)
+}
+
+// run has every server serve until ctx ends or one of them fails, which ends
+// the others too. The timeline is last, so that it misses nothing.
+func (d *daemon) run(ctx context.Context, socks *sockets) error {
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	recorded := make(chan error, 1)
+	go func() { recorded <- d.state.timeline.Run(recording) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.nfs.Serve(ctx, socks.nfs) })
+	g.Go(func() error { return d.tftp.Serve(ctx, socks.tftp) })
+	g.Go(func() error { return d.dhcp.Serve(ctx, socks.dhcp) })
+	g.Go(func() error { return d.queue.Run(ctx) })
+	g.Go(func() error { return d.web.Serve(ctx, socks.http, socks.control) })
+	err := g.Wait()
+	stopRecording()
+	return errors.Join(err, <-recorded)
+}

@@ -1,0 +1,314 @@
+//go:build e2e
+
+package main
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/Eyevinn/hls-m3u8/m3u8"
+
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/virtualpi"
+)
+
+// From an empty machine to a video transcoded by a netbooted Pi, with the
+// daemon killed while the Pi encodes.
+func TestFromNothingToAStream(t *testing.T) {
+	l := newLab(t)
+	l.serve(t)
+	l.buildTemplate(t)
+	addTwoPis(t, l)
+	strangerGetsNothing(t, l)
+
+	began := time.Now()
+	console := filepath.Join(t.TempDir(), "console")
+	board := l.start(t, "rehearse", "hlspi1", "--qemu", "--console", console)
+	board.waitFor(t, "worker online")
+	livesOnItsExport(t, l, console)
+
+	const seconds, frames = 10, 300
+	video := filepath.Join(t.TempDir(), "a video.mp4")
+	makeVideo(t, video, strconv.Itoa(seconds))
+	job := transcodeThroughAKill(t, l, video)
+	streamIsRight(t, filepath.Join(l.state, "media", job.Output), frames, seconds)
+	unitsWereDoneOnce(t, job)
+
+	stagesInOrder(t, l, began)
+	if err := board.end(t, syscall.SIGINT); err != nil {
+		t.Errorf("the rehearsal ends with %v; want nil", err)
+	}
+	if err := l.daemon.end(t, syscall.SIGTERM); err != nil {
+		t.Errorf("the daemon ends with %v; want nil", err)
+	}
+	// What a command is told when there is no daemon.
+	_, errs, err := l.try(t, "list-pis")
+	if err == nil || !strings.Contains(errs, "does not answer") || !strings.Contains(errs, "hint: ") {
+		t.Errorf("list-pis without a daemon: %v, %q; want it to fail with a hint", err, errs)
+	}
+}
+
+func addTwoPis(t *testing.T, l *lab) {
+	t.Helper()
+	first := []string{"add-pi", "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--name", "hlspi1", "--muxid", "1", "--muxhwdec"}
+	one := decode[fleet.Added](t, l, first...)
+	two := decode[fleet.Added](t, l, "add-pi", "--mac", "dc:a6:32:00:00:02", "--serial", "10000002", "--name", "hlspi2")
+	if len(one.Proof) == 0 || one.Export != "/roots/3333347a" || one.Pi.IP == two.Pi.IP {
+		t.Errorf("added %+v and %+v; want a proof, /roots/3333347a and two addresses", one, two)
+	}
+	if again := decode[fleet.Added](t, l, first...); !again.Existed || again.Pi.IP != one.Pi.IP {
+		t.Errorf("adding hlspi1 again: %+v; want it to exist already", again)
+	}
+	if _, errs, err := l.try(t, append(first, "--ip", "10.77.0.99")...); err == nil || !strings.Contains(errs, "registered already") {
+		t.Errorf("adding hlspi1 with another address: %v, %q; want it refused", err, errs)
+	}
+	differInIdentity(t, l)
+}
+
+// differInIdentity checks that two boards share nothing that tells one from
+// another, with each other or with their template.
+func differInIdentity(t *testing.T, l *lab) {
+	t.Helper()
+	read := func(root, file string) string {
+		text, err := os.ReadFile(filepath.Join(l.state, root, file))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text))
+	}
+	const one, two, template = "roots/3333347a", "roots/10000002", "templates/minimal/1/root"
+	if a, b := read(one, "etc/hostname"), read(two, "etc/hostname"); a != "hlspi1" || b != "hlspi2" {
+		t.Errorf("host names are %q and %q; want hlspi1 and hlspi2", a, b)
+	}
+	for _, file := range []string{"etc/machine-id", "etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_ecdsa_key", "etc/pibootd/worker.json"} {
+		a, b := read(one, file), read(two, file)
+		if a == "" || b == "" || a == b || a == read(template, file) {
+			t.Errorf("%s is empty, or the same on two boards or in the template:\n%s\n%s", file, a, b)
+		}
+	}
+	for _, secret := range []string{"etc/ssh/ssh_host_ed25519_key", "etc/pibootd/worker.json"} {
+		if info, err := os.Stat(filepath.Join(l.state, one, secret)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v, %v; want 0600", secret, info.Mode(), err)
+		}
+	}
+}
+
+// strangerGetsNothing powers on a board that is not registered.
+func strangerGetsNothing(t *testing.T, l *lab) {
+	t.Helper()
+	stranger := virtualpi.Board{
+		Model: pi.Pi4, MAC: pi.MAC{0xdc, 0xa6, 0x32, 9, 9, 9}, Serial: 0xfeedbeef,
+		Timing: virtualpi.Timing{DHCPRetry: 100 * time.Millisecond, DHCPTimeout: time.Second},
+	}
+	if _, err := stranger.PowerOn(t.Context(), virtualpi.Socket{Namespace: l.net, Bridge: "br0"}); !errors.Is(err, virtualpi.ErrNoOffer) {
+		t.Errorf("PowerOn of an unregistered board = %v; want %v", err, virtualpi.ErrNoOffer)
+	}
+	found := decode[[]registry.Discovered](t, l, "list-pis", "--discovered")
+	if len(found) != 1 || found[0].MAC != stranger.MAC || found[0].Serial != stranger.Serial || found[0].Model != pi.Pi4 {
+		t.Errorf("discovered boards: %+v; want that one", found)
+	}
+}
+
+// livesOnItsExport checks that what the guest sees as its root is the export.
+func livesOnItsExport(t *testing.T, l *lab, console string) {
+	t.Helper()
+	text, err := os.ReadFile(console)
+	if err != nil || !strings.Contains(string(text), "mounting 10.77.0.1:/roots/3333347a") {
+		t.Errorf("console: %v; want the initramfs to mount /roots/3333347a:\n%s", err, text)
+	}
+	board, err := l.client.Pi(t.Context(), "hlspi1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if board.Worker == nil || board.Worker.Hello.Hostname != "hlspi1" || board.Worker.Hello.MuxID != 1 || !board.Worker.Hello.HWDecode {
+		t.Errorf("the worker says %+v; want host hlspi1, muxer 1, hardware decoding", board.Worker)
+	}
+}
+
+// transcodeThroughAKill has the board transcode a video, kills the daemon when
+// the board encodes, and starts it again.
+func transcodeThroughAKill(t *testing.T, l *lab, video string) queue.Job {
+	t.Helper()
+	waiting := l.start(t, "transcode", video, "--wait")
+	id := encoding(t, l)
+	if err := l.daemon.end(t, syscall.SIGKILL); err == nil {
+		t.Error("the daemon was killed and says it ended well")
+	}
+	l.serve(t)
+	<-waiting.ended
+	if waiting.err != nil {
+		t.Fatalf("transcode --wait: %v\n%s", waiting.err, waiting.text())
+	}
+	job, err := l.client.Job(t.Context(), id)
+	if err != nil || job.State != queue.Done {
+		t.Fatalf("job %d is %s (%s), %v; want it done", id, job.State, job.Reason, err)
+	}
+	if !strings.Contains(waiting.text(), job.Output) {
+		t.Errorf("transcode --wait printed %q; want the path of %s", waiting.text(), job.Output)
+	}
+	return job
+}
+
+// encoding returns the number of the job when its first frames are encoded.
+func encoding(t *testing.T, l *lab) int64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
+	defer cancel()
+	for event, err := range l.client.Follow(ctx, "hlspi1", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Kind == timeline.Claimed {
+			break
+		}
+	}
+	jobs, err := l.client.Jobs(ctx)
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("jobs: %+v, %v; want one", jobs, err)
+	}
+	for job, err := range l.client.WatchJob(ctx, jobs[0].ID) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job.Frames > 0 && job.Frames < job.TotalFrames {
+			return job.ID
+		}
+	}
+	t.Fatal("the job ended before it was seen to encode")
+	return 0
+}
+
+// unitsWereDoneOnce checks that the kill cost a pause and no work.
+func unitsWereDoneOnce(t *testing.T, job queue.Job) {
+	t.Helper()
+	for _, unit := range job.Units {
+		if unit.Attempt != 1 || unit.State != "done" {
+			t.Errorf("unit %s is %s at attempt %d; want done at the first", unit.ID, unit.State, unit.Attempt)
+		}
+	}
+}
+
+// streamIsRight checks a published stream as a player would see it.
+func streamIsRight(t *testing.T, master string, frames int, seconds float64) {
+	t.Helper()
+	variants, audio := readMaster(t, master)
+	if len(variants) < 2 {
+		t.Errorf("%s has %d variants; want a ladder", master, len(variants))
+	}
+	var boundaries []string
+	for _, variant := range variants {
+		got := ffprobe(t, variant, "-count_packets", "-select_streams", "v", "-show_entries", "stream=nb_read_packets")
+		if n, err := strconv.Atoi(got[0]); err != nil || n < frames-1 || n > frames+1 {
+			t.Errorf("%s has %v frames; want %d within one", variant, got, frames)
+		}
+		starts := strings.Join(segmentStarts(t, variant), " ")
+		boundaries = append(boundaries, starts)
+	}
+	if len(slices.Compact(boundaries)) != 1 {
+		t.Errorf("segments of the renditions begin at different times: %q", boundaries)
+	}
+	got := ffprobe(t, audio, "-show_entries", "format=duration")
+	length, err := strconv.ParseFloat(got[0], 64)
+	if err != nil || math.Abs(length-seconds) > 0.05 {
+		t.Errorf("%s lasts %v s, %v; want %v within 0.05", audio, got, err, seconds)
+	}
+	if codec := ffprobe(t, audio, "-show_entries", "stream=codec_name"); codec[0] != "aac" {
+		t.Errorf("%s is %v; want aac", audio, codec)
+	}
+}
+
+// readMaster returns the media playlists of a master playlist: one per
+// rendition, and the audio's.
+func readMaster(t *testing.T, file string) (variants []string, audio string) {
+	t.Helper()
+	playlist, kind := readPlaylist(t, file)
+	if kind != m3u8.MASTER {
+		t.Fatalf("%s is no master playlist", file)
+	}
+	for _, variant := range playlist.(*m3u8.MasterPlaylist).Variants {
+		variants = append(variants, filepath.Join(filepath.Dir(file), variant.URI))
+		for _, alternative := range variant.Alternatives {
+			audio = filepath.Join(filepath.Dir(file), alternative.URI)
+		}
+	}
+	return variants, audio
+}
+
+// segmentStarts returns when the segments of a media playlist begin, and
+// checks that each begins with a key frame.
+func segmentStarts(t *testing.T, file string) []string {
+	t.Helper()
+	playlist, kind := readPlaylist(t, file)
+	if kind != m3u8.MEDIA {
+		t.Fatalf("%s is no media playlist", file)
+	}
+	var starts []string
+	for _, segment := range playlist.(*m3u8.MediaPlaylist).GetAllSegments() {
+		first := ffprobe(t, filepath.Join(filepath.Dir(file), segment.URI), "-select_streams", "v", "-show_entries", "packet=pts,flags", "-read_intervals", "%+#1")
+		pts, flags, _ := strings.Cut(first[0], ",")
+		if !strings.HasPrefix(flags, "K") {
+			t.Errorf("%s of %s begins with a packet of flags %q; want a key frame", segment.URI, file, flags)
+		}
+		starts = append(starts, pts)
+	}
+	if len(starts) < 2 {
+		t.Errorf("%s has %d segments; want some", file, len(starts))
+	}
+	return starts
+}
+
+func readPlaylist(t *testing.T, file string) (m3u8.Playlist, m3u8.ListType) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	playlist, kind, err := m3u8.DecodeFrom(f, true)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return playlist, kind
+}
+
+// stagesInOrder checks that the timeline tells the whole way, in order.
+func stagesInOrder(t *testing.T, l *lab, began time.Time) {
+	t.Helper()
+	var told []string
+	for event, err := range l.client.Events(t.Context(), "hlspi1") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.At.Before(began) {
+			continue
+		}
+		told = append(told, strings.TrimSpace(string(event.Kind)+" "+event.File+event.Export))
+	}
+	rest := told
+	for _, stage := range []string{
+		"discover", "offer", "file bootcode.bin", "file 3333347a/start.elf", "file 3333347a/config.txt", "file 3333347a/cmdline.txt", "file 3333347a/kernel8.img",
+		"ack", "mount /roots/3333347a", "mount /media", "worker_online", "claimed", "unit_done",
+	} {
+		at := slices.Index(rest, stage)
+		if at < 0 {
+			t.Fatalf("the timeline has no %q in its place:\n%s", stage, strings.Join(told, "\n"))
+		}
+		rest = rest[at+1:]
+	}
+	if units := strings.Count(strings.Join(told, "\n"), string(timeline.UnitDone)); units < 4 {
+		t.Errorf("%d units were done; want the probe, two renditions and the audio", units)
+	}
+}

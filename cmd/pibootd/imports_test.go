@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// rank orders our packages: each may import only packages of a lower rank.
+// docs/architecture.md says why each stands where it does.
+var rank = map[string]int{
+	"images":               1, // speaks of pi.Arch
+	"pkg/pi":               0,
+	"pkg/store":            0,
+	"pkg/netlab":           1, // speaks of pi.MAC
+	"pkg/config":           1,
+	"pkg/timeline":         2,
+	"pkg/dhcp":             2,
+	"pkg/tftp":             2,
+	"pkg/nfs":              2,
+	"pkg/rootfs":           2,
+	"pkg/registry":         2,
+	"pkg/transcode":        2,
+	"pkg/boot":             3,
+	"pkg/transcode/queue":  3,
+	"pkg/transcode/worker": 3,
+	"pkg/virtualpi":        3,
+	"pkg/fleet":            4,
+	"pkg/web":              5,
+	"cmd/pibootd":          6,
+	"cmd/pibootd-worker":   6,
+}
+
+func TestImportsPointDown(t *testing.T) {
+	const format = `{{.Module.Path}}/ {{.ImportPath}}{{range .Imports}} {{.}}{{end}}`
+	out, err := exec.Command("go", "list", "-tags", "netns,e2e", "-f", format, "../../...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		from := strings.TrimPrefix(fields[1], fields[0])
+		r, ok := rank[from]
+		if !ok || !strings.Contains(string(listed), "`"+from+"`") {
+			t.Errorf("%s has no rank, or no line in docs/architecture.md: add it in both places", from)
+		}
+		for _, imported := range fields[2:] {
+			if to, ours := strings.CutPrefix(imported, fields[0]); ours && rank[to] >= r {
+				t.Errorf("%s must not import %s", from, to)
+			}
+		}
+	}
+}
+
+// Workers are what the boards run: small, and with nothing of the daemon in
+// them.
+func TestWorkerIsSmall(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "../pibootd-worker").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, heavy := range []string{"github.com/nats-io/nats-server", "modernc.org/sqlite", "pibootd/pkg/store"} {
+		if strings.Contains(string(out), heavy) {
+			t.Errorf("pibootd-worker depends on %s; want a client only", heavy)
+		}
+	}
+}

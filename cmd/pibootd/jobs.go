@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/transcode/queue"
+)
+
+func jobsCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:   "jobs",
+		Usage:  "list, show and cancel transcode jobs",
+		Action: unknownCommand,
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list all jobs", Flags: daemonFlags(), Action: func(c *cli.Context) error { return listJobs(c, std) }},
+			{Name: "show", Usage: "show one job and its units", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return showJob(c, std) }},
+			{Name: "cancel", Usage: "cancel a job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return cancelJob(c, std) }},
+		},
+	}
+}
+
+func listJobs(c *cli.Context, std streams) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	jobs, err := client(c).Jobs(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, jobs)
+	}
+	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT"}}
+	for _, job := range jobs {
+		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), string(job.State), percent(job), since(job.Created), shorten(job.Request.Source, 30), shorten(job.Output, 34)})
+	}
+	return printTable(std.out, rows)
+}
+
+func percent(job queue.Job) string {
+	if job.TotalFrames == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d %%", job.Frames*100/job.TotalFrames)
+}
+
+// shorten keeps the end of a long path, which tells more than its beginning.
+func shorten(text string, width int) string {
+	runes := []rune(text)
+	if len(runes) <= width {
+		return text
+	}
+	return "…" + string(runes[len(runes)-width+1:])
+}
+
+func showJob(c *cli.Context, std streams) error {
+	id, err := jobArgument(c)
+	if err != nil {
+		return err
+	}
+	job, err := client(c).Job(c.Context, id)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, job)
+	}
+	return printJob(std.out, job)
+}
+
+func printJob(w io.Writer, job queue.Job) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "job %d  %s\n  video   %s\n", job.ID, job.State, job.Request.Source)
+	if job.Output != "" {
+		fmt.Fprintf(&out, "  output  %s\n", job.Output)
+	}
+	if job.Reason != "" {
+		fmt.Fprintf(&out, "  reason  %s\n", job.Reason)
+	}
+	for _, line := range job.Stderr {
+		fmt.Fprintf(&out, "          %s\n", line)
+	}
+	if !job.Ended.IsZero() {
+		fmt.Fprintf(&out, "  took    %s\n", job.Ended.Sub(job.Created).Round(time.Second))
+	}
+	if _, err := io.WriteString(w, out.String()); err != nil {
+		return err
+	}
+	rows := [][]string{{"  UNIT", "STATE", "ATTEMPT", "WORKER", "FRAMES"}}
+	for _, unit := range job.Units {
+		rows = append(rows, []string{"  " + unit.ID, string(unit.State), strconv.Itoa(unit.Attempt), unit.Worker, fmt.Sprintf("%d/%d", unit.Frames, unit.TotalFrames)})
+	}
+	return printTable(w, rows)
+}
+
+func cancelJob(c *cli.Context, std streams) error {
+	id, err := jobArgument(c)
+	if err != nil {
+		return err
+	}
+	job, err := client(c).CancelJob(c.Context, id)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, job)
+	}
+	_, err = fmt.Fprintf(std.out, "job %d is %s\n", job.ID, job.State)
+	return err
+}
+
+func jobArgument(c *cli.Context) (int64, error) {
+	args, err := arguments(c, "JOB")
+	if err != nil {
+		return 0, err
+	}
+	id, err := strconv.ParseInt(args[0], 10, 64)
+	if err != nil || id < 1 {
+		return 0, usageError{fmt.Errorf("got job %q; want its number, as pibootd jobs list shows it", args[0])}
+	}
+	return id, nil
+}
+
+// waitForJob shows a job's progress until it has ended and returns it. A
+// daemon that goes away is waited for: jobs survive it.
+func waitForJob(c *cli.Context, std streams, id int64) (queue.Job, error) {
+	m := meter{w: std.err, terminal: std.terminal}
+	defer m.clear()
+	var last queue.Job
+	for {
+		for job, err := range client(c).WatchJob(c.Context, id) {
+			if err != nil {
+				if c.Context.Err() == nil && isNotRunning(err) {
+					break
+				}
+				return last, err
+			}
+			last = job
+			if !c.Bool("json") {
+				m.update("transcoding", int64(job.Frames), int64(job.TotalFrames), jobText(job))
+			}
+			if job.State.Ended() {
+				return job, nil
+			}
+		}
+		if err := pause(c, reconnectEvery); err != nil {
+			return last, fmt.Errorf("not waiting any longer for job %d, which goes on: %w", id, err)
+		}
+	}
+}
+
+// reconnectEvery is how often a daemon that went away is looked for.
+const reconnectEvery = time.Second
+
+func pause(c *cli.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.Context.Done():
+		return errors.New("interrupted")
+	}
+}
+
+func jobText(job queue.Job) string {
+	if job.TotalFrames == 0 {
+		return string(job.State)
+	}
+	return fmt.Sprintf("frame %d of %d  %.1f fps", job.Frames, job.TotalFrames, job.FPS)
+}

@@ -1,0 +1,255 @@
+//go:build e2e
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"pibootd/pkg/netlab"
+	"pibootd/pkg/web"
+)
+
+// A lab is a network of its own with a daemon, as `make build` made it, on a
+// bridge.
+type lab struct {
+	net    *netlab.Namespace
+	binary string
+	state  string
+	daemon *process
+	client *web.Client
+}
+
+// labTimeout ends what a test waits for. It is far beyond what anything takes
+// and there only so that a fault is reported and not waited for.
+const labTimeout = 5 * time.Minute
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	binary, err := filepath.Abs("../../bin/pibootd")
+	if err == nil {
+		_, err = os.Stat(binary)
+	}
+	if err != nil {
+		t.Fatalf("no pibootd to test, run make build first: %v", err)
+	}
+	network, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := network.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := network.Bridge("br0", netip.MustParsePrefix("10.77.0.1/24")); err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{net: network, binary: binary, state: t.TempDir()}
+	l.client = web.NewClient(filepath.Join(l.state, "pibootd.sock"))
+	return l
+}
+
+// serve starts the daemon and returns when it serves.
+func (l *lab) serve(t *testing.T) {
+	t.Helper()
+	l.daemon = l.start(t, "serve", "--interface", "br0", "--state-dir", l.state)
+	l.daemon.waitFor(t, "msg=serving")
+}
+
+// start starts a command in the lab's network. It is killed when the test
+// ends, if it has not ended by then.
+func (l *lab) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	return l.startProgram(t, l.binary, args...)
+}
+
+func (l *lab) startProgram(t *testing.T, program string, args ...string) *process {
+	t.Helper()
+	p := &process{name: strings.Join(args, " "), ended: make(chan struct{}), lines: make(chan struct{})}
+	p.cmd = exec.Command(program, args...)
+	p.cmd.Env = append(os.Environ(), "PIBOOTD_STATE_DIR="+l.state)
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := l.net.Do(p.cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		p.signal(t, syscall.SIGKILL)
+		<-p.ended
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", p.name, p.text())
+		}
+	})
+	return p
+}
+
+// pibootd runs a command in the lab's network and returns what it printed. The
+// test fails if the command does.
+func (l *lab) pibootd(t *testing.T, args ...string) string {
+	t.Helper()
+	out, errs, err := l.try(t, args...)
+	if err != nil {
+		t.Fatalf("pibootd %s: %v\n%s%s", strings.Join(args, " "), err, out, errs)
+	}
+	return out
+}
+
+func (l *lab) try(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, l.binary, args...)
+	cmd.Env = append(os.Environ(), "PIBOOTD_STATE_DIR="+l.state)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := l.net.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	return out.String(), errs.String(), err
+}
+
+// decode runs a command with --json and reads what it printed.
+func decode[T any](t *testing.T, l *lab, args ...string) T {
+	t.Helper()
+	var value T
+	if err := json.Unmarshal([]byte(l.pibootd(t, append(args, "--json")...)), &value); err != nil {
+		t.Fatalf("pibootd %s --json: %v", strings.Join(args, " "), err)
+	}
+	return value
+}
+
+// buildTemplate builds the minimal template. Packages are kept between tests
+// where PIBOOTD_APT_CACHE says.
+func (l *lab) buildTemplate(t *testing.T) {
+	t.Helper()
+	cache := os.Getenv("PIBOOTD_APT_CACHE")
+	if cache == "" {
+		cache = t.TempDir()
+	}
+	// Not in the lab's network, which has no way to Debian's packages.
+	out, err := exec.CommandContext(t.Context(), l.binary, "template", "build", "minimal", "--state-dir", l.state, "--cache", cache).CombinedOutput()
+	if err != nil {
+		t.Fatalf("template build: %v\n%s", err, out)
+	}
+}
+
+// A process is a program that runs beside the test.
+type process struct {
+	name  string
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // once ended
+
+	mu    sync.Mutex
+	out   bytes.Buffer
+	lines chan struct{} // closed and replaced with every write
+}
+
+// Write takes the process's output.
+func (p *process) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.lines)
+	p.lines = make(chan struct{})
+	return p.out.Write(text)
+}
+
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
+// waitFor returns when the process has printed a line with text in it.
+func (p *process) waitFor(t *testing.T, text string) {
+	t.Helper()
+	late := time.After(labTimeout)
+	for {
+		p.mu.Lock()
+		have, more := p.out.String(), p.lines
+		p.mu.Unlock()
+		if containsLine(have, text) {
+			return
+		}
+		select {
+		case <-more:
+		case <-p.ended:
+			if !containsLine(p.text(), text) {
+				t.Fatalf("%s ended (%v) without %q:\n%s", p.name, p.err, text, p.text())
+			}
+		case <-late:
+			t.Fatalf("%s never printed %q:\n%s", p.name, text, p.text())
+		}
+	}
+}
+
+func containsLine(out, text string) bool {
+	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+		if strings.Contains(lines.Text(), text) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *process) signal(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+}
+
+// end sends a signal and waits for the end, which it returns.
+func (p *process) end(t *testing.T, signal syscall.Signal) error {
+	t.Helper()
+	p.signal(t, signal)
+	select {
+	case <-p.ended:
+	case <-time.After(labTimeout):
+		t.Fatalf("%s does not end by %s", p.name, signal)
+	}
+	return p.err
+}
+
+// makeVideo makes a moving picture with sound and returns its path.
+func makeVideo(t *testing.T, file, seconds string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-nostdin", "-y",
+		"-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration="+seconds,
+		"-f", "lavfi", "-i", "sine=frequency=440:duration="+seconds,
+		"-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "96k", file)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("making a video: %v\n%s", err, out)
+	}
+}
+
+// ffprobe returns the values that ffprobe shows for entries, a line each.
+func ffprobe(t *testing.T, file string, args ...string) []string {
+	t.Helper()
+	args = append([]string{"-v", "error", "-of", "csv=p=0"}, append(args, file)...)
+	var errs strings.Builder
+	cmd := exec.CommandContext(t.Context(), "ffprobe", args...)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("ffprobe %s: %v\n%s", file, err, errs.String())
+	}
+	return strings.Fields(string(out))
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+
+	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/nfs"
+)
+
+// sockets are all that the daemon listens on, but for the queue's, which its
+// broker opens itself. All are bound before anything is answered: a port that
+// is taken stops the start, not half of it.
+type sockets struct {
+	dhcp    net.PacketConn
+	tftp    *net.UDPConn
+	nfs     nfs.Listeners
+	http    net.Listener
+	control net.Listener
+	open    []io.Closer
+}
+
+// interfaceAddr returns the IPv4 address of the interface with its mask.
+func interfaceAddr(name string) (netip.Prefix, error) {
+	iface, err := net.InterfaceByName(name)
+	if err != nil {
+		return netip.Prefix{}, hintedError{fmt.Errorf("interface %q: %w", name, errors.Unwrap(err)), "ip -br addr lists the interfaces"}
+	}
+	addrs, err := iface.Addrs()
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("interface %q: %w", name, err)
+	}
+	for _, addr := range addrs {
+		prefix, err := netip.ParsePrefix(addr.String())
+		if err == nil && prefix.Addr().Is4() {
+			return prefix, nil
+		}
+	}
+	return netip.Prefix{}, hintedError{fmt.Errorf("interface %q has no IPv4 address", name), "give it a fixed one, e.g. ip addr add 192.168.77.1/24 dev " + name}
+}
+
+// listen binds every socket of the daemon to addr.
+func listen(ctx context.Context, cfg config.Config, addr netip.Addr) (*sockets, error) {
+	s := &sockets{}
+	b := binder{ctx: ctx, addr: addr, sockets: s}
+	conn, err := dhcp.Listen(cfg.Interface, addr, cfg.DHCP.Port)
+	if err != nil {
+		b.err = portError("dhcp", cfg.DHCP.Port, err)
+	} else {
+		s.dhcp = conn
+		s.open = append(s.open, conn)
+	}
+	s.tftp = b.udp("tftp", cfg.TFTP.Port)
+	s.nfs.NFS = b.tcp("nfs", cfg.NFS.Port)
+	s.nfs.MountUDP = b.packet("nfs", cfg.NFS.Port)
+	if cfg.NFS.PortmapPort != 0 {
+		s.nfs.Portmap = b.tcp("portmap", cfg.NFS.PortmapPort)
+		s.nfs.PortmapUDP = b.packet("portmap", cfg.NFS.PortmapPort)
+	}
+	s.http = b.tcp("http", cfg.HTTP.Port)
+	s.control = b.unix(cfg.SocketFile())
+	if b.err != nil {
+		return nil, errors.Join(b.err, s.close())
+	}
+	return s, nil
+}
+
+// close closes whatever is still open.
+func (s *sockets) close() error {
+	var errs []error
+	for _, c := range s.open {
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A binder binds sockets until the first that cannot be bound.
+type binder struct {
+	ctx     context.Context
+	addr    netip.Addr
+	sockets *sockets
+	err     error
+}
+
+func (b *binder) tcp(service string, port int) net.Listener {
+	if b.err != nil {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(b.ctx, "tcp4", netip.AddrPortFrom(b.addr, uint16(port)).String())
+	if err != nil {
+		b.err = portError(service, port, err)
+		return nil
+	}
+	b.sockets.open = append(b.sockets.open, l)
+	return l
+}
+
+func (b *binder) udp(service string, port int) *net.UDPConn {
+	if b.err != nil {
+		return nil
+	}
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.addr, uint16(port))))
+	if err != nil {
+		b.err = portError(service, port, err)
+		return nil
+	}
+	b.sockets.open = append(b.sockets.open, conn)
+	return conn
+}
+
+// packet is udp, with a nil interface where nothing was bound.
+func (b *binder) packet(service string, port int) net.PacketConn {
+	if conn := b.udp(service, port); conn != nil {
+		return conn
+	}
+	return nil
+}
+
+// unix binds the control socket. The file that a killed daemon left is
+// removed; that none runs any more is known from the state directory's lock,
+// but a socket elsewhere may be another one's, so it is asked first.
+func (b *binder) unix(path string) net.Listener {
+	if b.err != nil {
+		return nil
+	}
+	if conn, err := new(net.Dialer).DialContext(b.ctx, "unix", path); err == nil {
+		_ = conn.Close()
+		b.err = fmt.Errorf("control socket %s is another daemon's", path)
+		return nil
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			b.err = fmt.Errorf("control socket: removing an old one: %w", err)
+			return nil
+		}
+	}
+	l, err := new(net.ListenConfig).Listen(b.ctx, "unix", path)
+	if err == nil {
+		b.sockets.open = append(b.sockets.open, l)
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		b.err = fmt.Errorf("control socket: %w", err)
+		return nil
+	}
+	return l
+}
+
+// portError says in one line which service cannot have its port, and what to
+// do.
+func portError(service string, port int, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return hintedError{
+			fmt.Errorf("%s: port %d is taken by another program", service, port),
+			"ss -lnptu 'sport = :" + strconv.Itoa(port) + "' names it; stop it, or set another port in the configuration",
+		}
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return hintedError{fmt.Errorf("%s: port %d needs more privileges: %w", service, port, err), "run it as root"}
+	default:
+		return fmt.Errorf("%s: port %d: %w", service, port, err)
+	}
+}

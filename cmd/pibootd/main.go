@@ -1,0 +1,183 @@
+// Command pibootd boots Raspberry Pis over the network and has them transcode
+// video. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"pibootd/pkg/web"
+)
+
+// version is set by the linker: make build.
+var version string
+
+func main() {
+	std := streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	os.Exit(run(os.Args, std))
+}
+
+// streams is where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+	terminal bool // err is one: progress is drawn over itself
+}
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// run is the whole program but for the exit.
+func run(args []string, std streams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	app := newApp(std)
+	return report(std.err, app.RunContext(ctx, flagsFirst(app, args)))
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+// hintedError carries what the user can do about it.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e hintedError) Unwrap() error { return e.error }
+
+// report prints err as one line, and a hint where there is one, and returns
+// the exit code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(w, "pibootd: %v\n", err)
+	var hinted hintedError
+	if errors.As(err, &hinted) {
+		fmt.Fprintf(w, "hint: %s\n", hinted.hint)
+	} else if errors.Is(err, web.ErrNotRunning) {
+		fmt.Fprintln(w, "hint: is `pibootd serve` running, and with the same --state-dir or --socket?")
+	}
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newApp(std streams) *cli.App {
+	app := &cli.App{
+		Name:                 "pibootd",
+		Usage:                "boots Raspberry Pis over the network and has them transcode video",
+		Version:              buildVersion(),
+		Reader:               std.in,
+		Writer:               std.out,
+		ErrWriter:            std.err,
+		EnableBashCompletion: true,
+		HideHelpCommand:      true,
+		HideVersion:          true,
+		ExitErrHandler:       func(*cli.Context, error) {}, // report prints and run exits
+		Action:               unknownCommand,
+		Commands: []*cli.Command{
+			serveCommand(std), templateCommand(std),
+			addPiCommand(std), listPisCommand(std), showPiCommand(std), removePiCommand(std), watchCommand(std),
+			transcodeCommand(std), jobsCommand(std), rehearseCommand(std),
+			configCommand(std), versionCommand(std), completionCommand(std),
+		},
+	}
+	setUsageErrors(app)
+	return app
+}
+
+// setUsageErrors has every command report wrong flags as wrong usage, without
+// pages of help around the one line that matters.
+func setUsageErrors(app *cli.App) {
+	wrong := func(c *cli.Context, err error, _ bool) error {
+		return usageError{hintedError{err, helpHint(c)}}
+	}
+	app.OnUsageError = wrong
+	var set func([]*cli.Command)
+	set = func(commands []*cli.Command) {
+		for _, command := range commands {
+			command.OnUsageError = wrong
+			command.HideHelpCommand = true
+			set(command.Subcommands)
+		}
+	}
+	set(app.Commands)
+}
+
+// unknownCommand is what a command with subcommands does when none of them was
+// named: help if nothing was, an error otherwise.
+func unknownCommand(c *cli.Context) error {
+	if !c.Args().Present() {
+		if err := cli.ShowSubcommandHelp(c); err != nil {
+			return err
+		}
+		return usageError{errors.New("no command given")}
+	}
+	return usageError{hintedError{fmt.Errorf("no command %q", c.Args().First()), helpHint(c)}}
+}
+
+func helpHint(c *cli.Context) string { return c.Command.HelpName + " --help" }
+
+// arguments returns the positional arguments if there are as many as names.
+func arguments(c *cli.Context, names ...string) ([]string, error) {
+	if got := c.Args().Len(); got != len(names) {
+		want := "no arguments"
+		if len(names) > 0 {
+			want = fmt.Sprint(names)
+		}
+		return nil, usageError{hintedError{fmt.Errorf("got %d arguments %q; want %s", got, c.Args().Slice(), want), helpHint(c)}}
+	}
+	return c.Args().Slice(), nil
+}
+
+func versionCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "version",
+		Usage: "print the version",
+		Flags: []cli.Flag{jsonFlag()},
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c); err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(std.out, map[string]string{"version": buildVersion()})
+			}
+			_, err := fmt.Fprintln(std.out, "pibootd", buildVersion())
+			return err
+		},
+	}
+}
+
+// buildVersion returns what the linker was told, or else what Go noted of the
+// checkout.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			return setting.Value
+		}
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/web"
+)
+
+func addPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "add-pi",
+		Usage: "register a Pi: clone its root, export it to that Pi, prove the export",
+		Flags: daemonFlags(
+			&cli.StringFlag{Name: "mac", Usage: "Ethernet `ADDRESS` of the board, e.g. b8:27:eb:33:34:7a"},
+			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number, its last 8 hex digits, e.g. 3333347a"},
+			&cli.StringFlag{Name: "name", Usage: "host `NAME` (default: pi-SERIAL)"},
+			&cli.StringFlag{Name: "ip", Usage: "fixed `ADDRESS` (default: a free one, which stays the board's)"},
+			&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
+			&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid="},
+			&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
+			&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
+			&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
+		),
+		Action: func(c *cli.Context) error { return addPi(c, std) },
+	}
+}
+
+func addPi(c *cli.Context, std streams) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	request, err := addRequest(c)
+	if err != nil {
+		return usageError{hintedError{err, helpHint(c)}}
+	}
+	m := meter{w: std.err, terminal: std.terminal}
+	progress := m.bytes()
+	if c.Bool("json") {
+		progress = func(string, int64, int64) {}
+	}
+	added, err := client(c).AddPi(c.Context, request, progress)
+	m.clear()
+	if added.Pi.ID == 0 {
+		return err
+	}
+	if c.Bool("json") {
+		return errors.Join(printJSON(std.out, added), err)
+	}
+	return errors.Join(printAdded(std.out, added), err)
+}
+
+func addRequest(c *cli.Context) (fleet.Request, error) {
+	r := fleet.Request{
+		Name:     c.String("name"),
+		Template: c.String("template"),
+		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg")},
+	}
+	var err error
+	if r.MAC, err = pi.ParseMAC(c.String("mac")); err != nil {
+		return r, fmt.Errorf("--mac: %w", err)
+	}
+	if r.Serial, err = pi.ParseSerial(c.String("serial")); err != nil {
+		return r, fmt.Errorf("--serial: %w", err)
+	}
+	if text := c.String("ip"); text != "" {
+		if r.IP, err = netip.ParseAddr(text); err != nil || !r.IP.Is4() {
+			return r, fmt.Errorf("--ip: got %q; want an IPv4 address", text)
+		}
+	}
+	return r, nil
+}
+
+func printAdded(w io.Writer, added fleet.Added) error {
+	p := added.Pi
+	var out strings.Builder
+	if added.Existed {
+		fmt.Fprintf(&out, "%s is registered already, as asked: nothing changed\n", p.Name)
+	} else {
+		fmt.Fprintf(&out, "%s added\n", p.Name)
+	}
+	fmt.Fprintf(&out, "  board    serial %s, address %s\n", p.Serial, p.MAC)
+	fmt.Fprintf(&out, "  network  %s\n", p.IP)
+	if added.Clone != "" {
+		fmt.Fprintf(&out, "  root     %s@%d cloned by %s: %d files, %s\n", p.Template, p.Version, added.Clone, added.Files, byteText(added.Bytes))
+	}
+	fmt.Fprintf(&out, "  export   %s, to %s only\n", added.Export, p.IP)
+	for _, proof := range added.Proof {
+		fmt.Fprintf(&out, "  proved   %s\n", proof)
+	}
+	if !added.Existed {
+		fmt.Fprintf(&out, "switch the Pi on and see it boot: pibootd watch %s\n", p.Name)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func listPisCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "list-pis",
+		Usage: "list the registered Pis",
+		Flags: daemonFlags(&cli.BoolFlag{Name: "discovered", Usage: "those instead that asked for an address and are not registered"}),
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c); err != nil {
+				return err
+			}
+			if c.Bool("discovered") {
+				return listDiscovered(c, std)
+			}
+			return listPis(c, std)
+		},
+	}
+}
+
+func listPis(c *cli.Context, std streams) error {
+	boards, err := client(c).Pis(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, boards)
+	}
+	rows := [][]string{{"NAME", "SERIAL", "ADDRESS", "IP", "TEMPLATE", "STATE"}}
+	for _, b := range boards {
+		rows = append(rows, []string{b.Name, b.Serial.String(), b.MAC.String(), b.IP.String(), fmt.Sprintf("%s@%d", b.Template, b.Version), state(b)})
+	}
+	return printTable(std.out, rows)
+}
+
+// state says in a few words what a board is doing.
+func state(b web.Pi) string {
+	switch {
+	case b.Online:
+		return "worker online"
+	case b.Last == nil:
+		return "never seen"
+	default:
+		return fmt.Sprintf("%s %s", b.Last.Kind, since(b.Last.At))
+	}
+}
+
+func listDiscovered(c *cli.Context, std streams) error {
+	found, err := client(c).Discovered(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, found)
+	}
+	rows := [][]string{{"ADDRESS", "SERIAL", "MODEL", "FIRST SEEN", "LAST SEEN"}}
+	for _, d := range found {
+		serial, model := "unknown", string(d.Model)
+		if d.Serial != 0 {
+			serial = d.Serial.String()
+		}
+		if model == "" {
+			model = "unknown"
+		}
+		rows = append(rows, []string{d.MAC.String(), serial, model, since(d.FirstSeen), since(d.LastSeen)})
+	}
+	return printTable(std.out, rows)
+}
+
+func showPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "show-pi",
+		Usage:     "show a Pi: its settings, its state and the boot files it would be served",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags:     daemonFlags(),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "PI")
+			if err != nil {
+				return err
+			}
+			board, err := client(c).Pi(c.Context, args[0])
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(std.out, board)
+			}
+			return printPi(std.out, board)
+		},
+	}
+}
+
+func printPi(w io.Writer, b web.Pi) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s\n", b.Name)
+	fmt.Fprintf(&out, "  board     serial %s, address %s, %s\n", b.Serial, b.MAC, b.Arch)
+	fmt.Fprintf(&out, "  network   %s\n", b.IP)
+	fmt.Fprintf(&out, "  template  %s@%d, added %s\n", b.Template, b.Version, since(b.Added))
+	fmt.Fprintf(&out, "  state     %s\n", state(b))
+	if b.Worker != nil {
+		h := b.Worker.Hello
+		fmt.Fprintf(&out, "  worker    %s, ffmpeg %s, %d CPUs, encoders %s\n", h.Version, h.FFmpeg, h.CPUs, strings.Join(h.Encoders, " "))
+	}
+	if b.Boot != nil {
+		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ") + "\n"
+}
+
+func removePiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "remove-pi",
+		Usage:     "take a Pi away and delete its root",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags: daemonFlags(
+			&cli.BoolFlag{Name: "keep-root", Usage: "set the root aside instead of deleting it"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
+		),
+		Action: func(c *cli.Context) error { return removePi(c, std) },
+	}
+}
+
+func removePi(c *cli.Context, std streams) error {
+	args, err := arguments(c, "PI")
+	if err != nil {
+		return err
+	}
+	board, err := client(c).Pi(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	if !c.Bool("yes") {
+		question := fmt.Sprintf("remove %s (serial %s) and delete its root?", board.Name, board.Serial)
+		if c.Bool("keep-root") {
+			question = fmt.Sprintf("remove %s (serial %s)?", board.Name, board.Serial)
+		}
+		if err := confirm(std, question); err != nil {
+			return err
+		}
+	}
+	removed, err := client(c).RemovePi(c.Context, board.Serial.String(), c.Bool("keep-root"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, removed)
+	}
+	if removed.Kept != "" {
+		_, err = fmt.Fprintf(std.out, "%s removed; its root is kept in %s\n", board.Name, removed.Kept)
+		return err
+	}
+	_, err = fmt.Fprintf(std.out, "%s removed\n", board.Name)
+	return err
+}
+
+// confirm asks the user and returns an error unless the answer is yes.
+func confirm(std streams, question string) error {
+	fmt.Fprintf(std.err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(std.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return hintedError{errors.New("not confirmed: nothing changed"), "answer y, or give --yes"}
+}

@@ -1,0 +1,171 @@
+//go:build e2e
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pibootd/pkg/transcode/worker"
+)
+
+// What the README tells a user to type works, in the order in which it stands
+// there. What the user has and a test has not is put in its place: a mounted
+// image by the minimal root, a video by a test picture, the Pi by a worker on
+// this machine.
+func TestReadme(t *testing.T) {
+	l := newLab(t)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, line := range commands(string(readme)) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(strings.TrimPrefix(line, "sudo "))
+		seen++
+		switch {
+		case words[0] == "make":
+			readmeMake(t, words[1])
+		case words[0] == "pibootd":
+			readmePibootd(t, l, words[1:])
+		default:
+			t.Errorf("README: nobody knows how to test %q", line)
+		}
+	}
+	if seen < 10 {
+		t.Errorf("README: %d commands found; want at least ten", seen)
+	}
+	for _, inline := range []string{"pibootd config example", "program_usb_boot_mode=1", "source <(pibootd completion bash)"} {
+		if !strings.Contains(string(readme), inline) {
+			t.Errorf("README does not say %q any more, which is tested here", inline)
+		}
+	}
+	example := filepath.Join(t.TempDir(), "pibootd.toml")
+	if err := os.WriteFile(example, []byte(l.pibootd(t, "config", "example")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.pibootd(t, "config", "check", example)
+	completes(t, l)
+}
+
+// commands returns the lines of the shell blocks of a Markdown text.
+func commands(text string) []string {
+	var out []string
+	inside := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "```"):
+			inside = line == "```sh"
+		case inside && line != "":
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// readmeMake checks a make target of the README. Three of them are what runs
+// this test, or run beside it.
+func readmeMake(t *testing.T, target string) {
+	t.Helper()
+	switch target {
+	case "test", "demo", "build":
+		if out, err := exec.Command("make", "-C", "../..", "--dry-run", target).CombinedOutput(); err != nil {
+			t.Errorf("make %s: %v\n%s", target, err, out)
+		}
+	case "install":
+		dir := t.TempDir()
+		if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir).CombinedOutput(); err != nil {
+			t.Errorf("make install: %v\n%s", err, out)
+		}
+		if out, err := exec.Command(filepath.Join(dir, "usr/local/bin/pibootd"), "version").CombinedOutput(); err != nil {
+			t.Errorf("the installed pibootd: %v\n%s", err, out)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "etc/systemd/system/pibootd.service")); err != nil {
+			t.Error(err)
+		}
+	default:
+		t.Errorf("README: nobody knows how to test make %s", target)
+	}
+}
+
+func readmePibootd(t *testing.T, l *lab, args []string) {
+	t.Helper()
+	switch {
+	case args[0] == "serve":
+		l.daemon = l.start(t, append(args, "--state-dir", l.state)...)
+		l.daemon.waitFor(t, "msg=serving")
+	case args[0] == "template" && args[1] == "build":
+		// Built already: it is what stands in for the mounted image.
+		if args[2] != "minimal" {
+			t.Errorf("README builds %q; want minimal", args[2])
+		}
+	case args[0] == "template" && args[1] == "import":
+		l.buildTemplate(t)
+		args[3] = filepath.Join(l.state, "templates/minimal/1/root")
+		l.pibootd(t, args...)
+	case args[0] == "watch":
+		watching := l.start(t, args...)
+		watching.waitFor(t, "added")
+		if err := watching.end(t, syscall.SIGINT); err != nil {
+			t.Errorf("watch ends with %v; want nil", err)
+		}
+	case args[0] == "transcode":
+		startWorker(t, l, "3333347a")
+		args[1] = filepath.Join(t.TempDir(), args[1])
+		makeVideo(t, args[1], "3")
+		playlist := strings.TrimSpace(l.pibootd(t, args...))
+		streamIsRight(t, playlist, 90, 3)
+	default:
+		l.pibootd(t, args...)
+	}
+}
+
+// startWorker runs this machine's worker with a board's credentials.
+func startWorker(t *testing.T, l *lab, serial string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.state, "roots", serial, "etc/pibootd/worker.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config worker.Config
+	if err := json.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	config.MediaDir = filepath.Join(l.state, "media")
+	if text, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "worker.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary, err := filepath.Abs("../../bin/worker/pibootd-worker-amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.startProgram(t, binary, "--config", file)
+}
+
+// completes checks that a shell completes commands and flags.
+func completes(t *testing.T, l *lab) {
+	t.Helper()
+	script := `source <(` + l.binary + ` completion bash)
+COMP_WORDS=(` + l.binary + ` $1); COMP_CWORD=$2; _pibootd; printf '%s\n' "${COMPREPLY[@]}"`
+	for _, test := range []struct{ words, at, want string }{
+		{"add", "1", "add-pi"},
+		{"template im", "2", "import"},
+		{"add-pi --se", "2", "--serial"},
+	} {
+		out, err := exec.Command("bash", "-c", script, "bash", test.words, test.at).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("completing %q: %s, %v; want %s", test.words, out, err, test.want)
+		}
+	}
+}

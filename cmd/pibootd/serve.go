@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/config"
+)
+
+func serveCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the daemon: DHCP, TFTP, NFS, the transcode queue and the HTTP API",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "interface", Aliases: []string{"i"}, Usage: "network `INTERFACE` that the Pis are on"},
+			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` (see pibootd config example)"},
+			&cli.StringFlag{Name: "state-dir", Usage: "`DIR` with all that pibootd keeps (default: the configuration's)", EnvVars: []string{envStateDir}},
+			&cli.StringFlag{Name: "socket", Usage: "control `SOCKET` (default: the configuration's)", EnvVars: []string{envSocket}},
+		},
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c); err != nil {
+				return err
+			}
+			cfg, err := serveConfig(c)
+			if err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: cfg.Log.Level}))
+			return serve(c.Context, cfg, log)
+		},
+	}
+}
+
+// serveConfig reads the configuration file, if there is one, and lets the
+// flags override it.
+func serveConfig(c *cli.Context) (config.Config, error) {
+	cfg := config.Default()
+	if file := c.String("config"); file != "" {
+		var err error
+		if cfg, err = config.Load(file); err != nil {
+			return config.Config{}, err
+		}
+	}
+	for flag, setting := range map[string]*string{"interface": &cfg.Interface, "state-dir": &cfg.StateDir, "socket": &cfg.Socket} {
+		if value := c.String(flag); value != "" {
+			*setting = value
+		}
+	}
+	if cfg.Interface == "" {
+		return config.Config{}, usageError{hintedError{fmt.Errorf("no interface given"), "pibootd serve --interface eth0 (ip -br addr lists the names)"}}
+	}
+	absolute, err := filepath.Abs(cfg.StateDir)
+	if err != nil {
+		return config.Config{}, fmt.Errorf("state directory: %w", err)
+	}
+	cfg.StateDir = absolute
+	return cfg, nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"pibootd/pkg/config"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/store"
+	"pibootd/pkg/timeline"
+)
+
+// stateDir is what the daemon finds in its state directory.
+type stateDir struct {
+	lock     *os.File
+	store    *store.Store
+	registry *registry.Registry
+	timeline *timeline.Log
+	nfsKey   []byte
+}
+
+// openState makes the state directory if need be and opens what is in it.
+func openState(ctx context.Context, cfg config.Config) (s *stateDir, err error) {
+	s = &stateDir{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := makeDirs(cfg); err != nil {
+		return nil, err
+	}
+	if s.lock, err = lockState(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	if s.nfsKey, err = loadKey(filepath.Join(cfg.StateDir, "keys", "nfs")); err != nil {
+		return nil, err
+	}
+	if s.store, err = store.Open(ctx, filepath.Join(cfg.StateDir, "pibootd.db")); err != nil {
+		return nil, err
+	}
+	if s.registry, err = registry.Open(ctx, s.store); err != nil {
+		return nil, err
+	}
+	s.timeline, err = timeline.Open(ctx, s.store)
+	return s, err
+}
+
+func (s *stateDir) close() error {
+	var errs []error
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func makeDirs(cfg config.Config) error {
+	for dir, mode := range map[string]fs.FileMode{"": 0o700, "keys": 0o700, "nats": 0o700, "templates": 0o700, "roots": 0o700} {
+		if err := os.MkdirAll(filepath.Join(cfg.StateDir, dir), mode); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+	}
+	if err := os.MkdirAll(cfg.MediaDir(), 0o755); err != nil {
+		return fmt.Errorf("media share: %w", err)
+	}
+	return nil
+}
+
+// lockState keeps a second daemon off the state directory. The lock goes with
+// the process, however it ends.
+func lockState(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(hintedError{fmt.Errorf("state directory %s is in use by another pibootd", dir), "stop it, or give --state-dir another directory"}, file.Close())
+	}
+	return file, nil
+}
+
+// nfsKeySize is what nfs.Server wants, in bytes.
+const nfsKeySize = 32
+
+// loadKey reads the key that file handles are signed with, or makes one. A
+// new key would make every running board's handles invalid, so one that cannot
+// be read is an error.
+func loadKey(file string) ([]byte, error) {
+	key, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeKey(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nfs key: %w", err)
+	}
+	if len(key) != nfsKeySize {
+		return nil, fmt.Errorf("nfs key %s has %d bytes; want %d: restore it from a backup (boards that run now need the old one), or remove it", file, len(key), nfsKeySize)
+	}
+	return key, nil
+}
+
+func makeKey(file string) ([]byte, error) {
+	key := make([]byte, nfsKeySize)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("nfs key: %w", err)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(file), ".nfs.*") // made with mode 0600
+	if err != nil {
+		return nil, fmt.Errorf("nfs key: %w", err)
+	}
+	_, err = temp.Write(key)
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), file)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(file))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nfs key: %w", err)
+	}
+	return key, nil
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/rootfs"
+)
+
+func templateCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:   "template",
+		Usage:  "make and list the root file systems that boards are cloned from",
+		Action: unknownCommand,
+		Subcommands: []*cli.Command{
+			{
+				Name: "build", Usage: "build a template from Debian packages", ArgsUsage: "minimal",
+				Flags: []cli.Flag{
+					jsonFlag(), stateDirFlag(),
+					&cli.StringFlag{Name: "name", Usage: "`NAME` of the template (default: the recipe's)"},
+					&cli.StringFlag{Name: "release", Usage: "Debian `RELEASE` (default: bookworm)"},
+					&cli.StringFlag{Name: "mirror", Usage: "`URL` of a Debian mirror (default: deb.debian.org)"},
+					&cli.StringFlag{Name: "cache", Usage: "`DIR` for downloaded packages (default: cache in the state directory)"},
+				},
+				Action: func(c *cli.Context) error { return buildTemplate(c, std) },
+			},
+			{
+				Name: "import", Usage: "import an existing root file system", ArgsUsage: "NAME DIR|TARBALL",
+				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Action: func(c *cli.Context) error { return importTemplate(c, std) },
+			},
+			{
+				Name: "list", Usage: "list the templates",
+				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Action: func(c *cli.Context) error { return listTemplates(c, std) },
+			},
+		},
+	}
+}
+
+// templates opens the state directory's templates. They are files alone, so
+// these commands work whether or not the daemon runs.
+func templates(c *cli.Context, std streams) *rootfs.Templates {
+	return &rootfs.Templates{
+		Dir: filepath.Join(c.String("state-dir"), "templates"),
+		Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+func buildTemplate(c *cli.Context, std streams) error {
+	args, err := arguments(c, "RECIPE")
+	if err != nil {
+		return err
+	}
+	if args[0] != "minimal" {
+		return usageError{fmt.Errorf("no recipe %q; want minimal", args[0])}
+	}
+	if err := needRoot("template build keeps owners and device nodes"); err != nil {
+		return err
+	}
+	name := c.String("name")
+	if name == "" {
+		name = args[0]
+	}
+	cache := c.String("cache")
+	if cache == "" {
+		cache = filepath.Join(c.String("state-dir"), "cache")
+	}
+	m := meter{w: std.err, terminal: std.terminal}
+	built, err := templates(c, std).BuildMinimal(c.Context, name, rootfs.BuildOptions{Mirror: c.String("mirror"), Release: c.String("release"), CacheDir: cache}, templateProgress(c, &m))
+	m.clear()
+	if err != nil {
+		return err
+	}
+	return printTemplate(c, std, built, nil)
+}
+
+func templateProgress(c *cli.Context, m *meter) rootfs.Progress {
+	if c.Bool("json") {
+		return nil
+	}
+	return m.bytes()
+}
+
+func importTemplate(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME", "SOURCE")
+	if err != nil {
+		return err
+	}
+	if err := needRoot("template import keeps owners and device nodes"); err != nil {
+		return err
+	}
+	m := meter{w: std.err, terminal: std.terminal}
+	imported, changes, err := templates(c, std).Import(c.Context, args[0], args[1], templateProgress(c, &m))
+	m.clear()
+	if err != nil {
+		return err
+	}
+	return printTemplate(c, std, imported, changes)
+}
+
+// needRoot refuses early what would fail half-way.
+func needRoot(why string) error {
+	if os.Geteuid() != 0 {
+		return hintedError{fmt.Errorf("not root: %s", why), "run it with sudo"}
+	}
+	return nil
+}
+
+func printTemplate(c *cli.Context, std streams, t rootfs.Template, changes []rootfs.Change) error {
+	if c.Bool("json") {
+		return printJSON(std.out, struct {
+			rootfs.Template
+			Changes []rootfs.Change `json:"changes,omitempty"`
+		}{t, changes})
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s@%d  %s, %s, kernel %s, %d files, %s\n", t.Name, t.Version, t.OS, t.Arch, kernels(t), t.Files, byteText(t.SizeBytes))
+	for _, change := range changes {
+		fmt.Fprintf(&out, "  %s: %s\n", change.File, change.What)
+	}
+	_, err := io.WriteString(std.out, out.String())
+	return err
+}
+
+func kernels(t rootfs.Template) string {
+	if len(t.Kernels) == 0 {
+		return "none"
+	}
+	return strings.Join(t.Kernels, " ")
+}
+
+func listTemplates(c *cli.Context, std streams) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	all, err := templates(c, std).List()
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, all)
+	}
+	rows := [][]string{{"TEMPLATE", "SYSTEM", "ARCH", "KERNEL", "FILES", "SIZE", "MADE"}}
+	for _, t := range all {
+		rows = append(rows, []string{t.Name + "@" + strconv.Itoa(t.Version), shorten(t.OS, 30), string(t.Arch), shorten(kernels(t), 20), strconv.Itoa(t.Files), byteText(t.SizeBytes), since(t.Created)})
+	}
+	return printTable(std.out, rows)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/timeline"
+)
+
+func watchCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "watch",
+		Usage:     "show what the Pis do while they boot and work, as it happens",
+		ArgsUsage: "[PI]",
+		Flags: daemonFlags(
+			&cli.BoolFlag{Name: "all", Usage: fmt.Sprintf("show the whole history first, not the last %d events", recent)},
+			&cli.BoolFlag{Name: "no-follow", Usage: "end after the history"},
+		),
+		Action: func(c *cli.Context) error { return watch(c, std) },
+	}
+}
+
+// recent is how many old events are shown before the live ones.
+const recent = 20
+
+func watch(c *cli.Context, std streams) error {
+	if c.Args().Len() > 1 {
+		_, err := arguments(c, "[PI]")
+		return err
+	}
+	board := c.Args().First()
+	past, err := history(c, board)
+	if err != nil {
+		return err
+	}
+	last := int64(0)
+	if len(past) > 0 {
+		last = past[len(past)-1].ID
+	}
+	if !c.Bool("all") && len(past) > recent {
+		past = past[len(past)-recent:]
+	}
+	for _, event := range past {
+		if err := printEvent(c, std, event); err != nil {
+			return err
+		}
+	}
+	if c.Bool("no-follow") {
+		return nil
+	}
+	return follow(c, std, board, last)
+}
+
+func history(c *cli.Context, board string) ([]timeline.Event, error) {
+	var past []timeline.Event
+	for event, err := range client(c).Events(c.Context, board) {
+		if err != nil {
+			return nil, err
+		}
+		past = append(past, event)
+	}
+	return past, nil
+}
+
+func follow(c *cli.Context, std streams, board string, after int64) error {
+	for event, err := range client(c).Follow(c.Context, board, after) {
+		if c.Context.Err() != nil {
+			return nil // the user has seen enough
+		}
+		if err == nil {
+			err = printEvent(c, std, event)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c.Context.Err() != nil {
+		return nil
+	}
+	return errDaemonGone
+}
+
+func printEvent(c *cli.Context, std streams, event timeline.Event) error {
+	if c.Bool("json") {
+		return printJSONLine(std.out, event)
+	}
+	_, err := fmt.Fprintln(std.out, event)
+	return err
+}

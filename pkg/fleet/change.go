@@ -1,0 +1,136 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
+)
+
+// existing answers a request for a board that is registered: nothing is done
+// if it is as asked, and nothing is changed if it is not.
+func (f *Fleet) existing(ctx context.Context, board registry.Pi, r Request) (Added, error) {
+	if differs := differences(board, r); len(differs) > 0 {
+		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; remove it first (pibootd remove-pi %s) to register it otherwise",
+			board.Serial, strings.Join(differs, ", "), board.Name)
+	}
+	added := Added{Pi: board, Existed: true, Export: boot.RootExport(board.Serial)}
+	proof, err := f.open(ctx, board)
+	added.Proof = proof
+	return added, err
+}
+
+// differences lists in what board is not as r asks. What r leaves open is no
+// difference.
+func differences(board registry.Pi, r Request) []string {
+	var out []string
+	if r.MAC != board.MAC {
+		out = append(out, fmt.Sprintf("address %s, not %s", board.MAC, r.MAC))
+	}
+	if r.Name != "" && r.Name != board.Name {
+		out = append(out, fmt.Sprintf("name %s, not %s", board.Name, r.Name))
+	}
+	if r.IP.IsValid() && r.IP != board.IP {
+		out = append(out, fmt.Sprintf("IP %s, not %s", board.IP, r.IP))
+	}
+	if name, _, _ := strings.Cut(r.Template, "@"); name != "" && name != board.Template {
+		out = append(out, fmt.Sprintf("template %s, not %s", board.Template, name))
+	}
+	if !sameSettings(board.Settings, r.Settings) {
+		out = append(out, fmt.Sprintf("settings %+v, not %+v", board.Settings, r.Settings))
+	}
+	return out
+}
+
+func sameSettings(a, b registry.Settings) bool {
+	if len(a.Args) == 0 && len(b.Args) == 0 {
+		a.Args, b.Args = nil, nil // empty or absent is the same
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// open exports a board's root and the media share to it and proves both as
+// that board would use them.
+func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
+	if err := f.NFS.Export(f.rootExport(board)); err != nil {
+		return nil, err
+	}
+	if err := f.exportMedia(); err != nil {
+		return nil, err
+	}
+	var proof []string
+	for export, want := range map[string]nfs.ProbeFile{
+		boot.RootExport(board.Serial): {Name: "sbin/init", Write: true},
+		boot.MediaExport:              {Name: transcode.WorkDir},
+	} {
+		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export, want)
+		if err != nil {
+			return proof, err
+		}
+		proof = append(proof, proofText(board, export, report))
+	}
+	slices.Sort(proof)
+	return proof, nil
+}
+
+// proofText says what a probe has shown.
+func proofText(board registry.Pi, export string, report nfs.ProbeReport) string {
+	text := fmt.Sprintf("%s mounted by %s", export, board.IP)
+	if report.Read > 0 {
+		text += fmt.Sprintf(", %s read", report.File)
+	}
+	if report.Written > 0 {
+		text += ", a file written, read back and removed"
+	}
+	return text
+}
+
+// Remove takes a board away: it is no longer answered, its export is closed
+// and its root deleted, or set aside with keepRoot, in which case the place is
+// returned.
+func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board registry.Pi, kept string, err error) {
+	if err := f.lock(ctx); err != nil {
+		return registry.Pi{}, "", err
+	}
+	defer f.unlock()
+	if board, err = f.Registry.Find(ref); err != nil {
+		return registry.Pi{}, "", err
+	}
+	if keepRoot {
+		// Before the registration goes: a root without a board is swept.
+		if kept, err = f.Roots.Keep(board.Serial); err != nil {
+			return registry.Pi{}, "", err
+		}
+	}
+	if err := f.Registry.Remove(ctx, board.Serial); err != nil {
+		return registry.Pi{}, "", err
+	}
+	f.NFS.Unexport(boot.RootExport(board.Serial))
+	f.Disconnect(board.Serial.String())
+	f.record(board, timeline.Removed, "")
+	err = f.exportMedia()
+	if !keepRoot {
+		err = errors.Join(err, f.Roots.Remove(board.Serial))
+	}
+	return board, kept, err
+}
+
+// BootFiles are the files that pibootd makes for a board.
+type BootFiles struct {
+	CommandLine string `json:"cmdline_txt"`
+	Config      string `json:"config_txt"`
+}
+
+// BootFiles returns what the board would be served now.
+func (f *Fleet) BootFiles(board registry.Pi) (BootFiles, error) {
+	cmdline, config, err := f.Policy.Preview(board)
+	return BootFiles{CommandLine: cmdline, Config: config}, err
+}

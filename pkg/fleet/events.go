@@ -1,0 +1,51 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+)
+
+// WorkerEvent puts a worker's coming and going on its board's timeline. It is
+// the queue's OnWorker.
+func (f *Fleet) WorkerEvent(e queue.WorkerEvent) {
+	kind, detail := timeline.WorkerOffline, ""
+	if e.Online {
+		kind = timeline.WorkerOnline
+		detail = fmt.Sprintf("ffmpeg %s, encoders %s", e.Hello.FFmpeg, strings.Join(e.Hello.Encoders, " "))
+	}
+	f.recordWorker(e.Worker, kind, detail)
+}
+
+// unitKinds are the events of units.
+var unitKinds = map[string]timeline.Kind{
+	"claimed": timeline.Claimed,
+	"done":    timeline.UnitDone,
+}
+
+// UnitEvent puts what became of a unit on its worker's timeline. It is the
+// queue's OnUnit.
+func (f *Fleet) UnitEvent(e queue.UnitEvent) {
+	kind, ok := unitKinds[e.Event]
+	detail := fmt.Sprintf("job %d unit %s attempt %d", e.Job, e.Unit, e.Attempt)
+	if !ok {
+		kind = timeline.UnitFailed
+		detail = strings.TrimRight(fmt.Sprintf("%s %s: %s", detail, strings.ReplaceAll(e.Event, "_", " "), e.Detail), ": ")
+	}
+	f.recordWorker(e.Worker, kind, detail)
+}
+
+// recordWorker records an event of the board that a worker runs on.
+func (f *Fleet) recordWorker(worker string, kind timeline.Kind, detail string) {
+	event := timeline.Event{At: time.Now(), Board: worker, Kind: kind, Detail: detail}
+	if serial, err := pi.ParseSerial(worker); err == nil {
+		if board, ok := f.Registry.BySerial(serial); ok {
+			event.Name = board.Name
+		}
+	}
+	f.Timeline.Record(event)
+}

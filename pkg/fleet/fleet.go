@@ -1,0 +1,273 @@
+// Package fleet adds boards to an installation and takes them away: the order
+// in which a root is cloned, a board registered, its export opened and proved.
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/config"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
+)
+
+// A Fleet is the boards of one installation. Set its fields before use; its
+// methods are safe for concurrent use.
+type Fleet struct {
+	Registry  *registry.Registry
+	Templates *rootfs.Templates
+	Roots     *rootfs.Roots
+	NFS       *nfs.Server
+	Timeline  *timeline.Log
+	Policy    *boot.Policy
+	Log       *slog.Logger
+
+	Network   netip.Prefix // this machine's address and its network's mask
+	Addresses config.Range // of boards without a fixed address
+	MediaDir  string
+	QueuePort int
+	// Disconnect ends the queue connection of a board that was removed.
+	Disconnect func(worker string)
+
+	// changing is held while a board is added or removed, so that two
+	// commands cannot choose the same address or name.
+	changing chan struct{}
+}
+
+// New returns f, ready to use.
+func New(f Fleet) *Fleet {
+	f.changing = make(chan struct{}, 1)
+	return &f
+}
+
+// lock waits for its turn to change the fleet.
+func (f *Fleet) lock(ctx context.Context) error {
+	select {
+	case f.changing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("fleet: waiting for another change to end: %w", ctx.Err())
+	}
+}
+
+func (f *Fleet) unlock() { <-f.changing }
+
+// Start brings the machine in line with the registry after a start: what an
+// interrupted change left is removed, and the exports of all boards and of the
+// media share are opened. A board whose export cannot be opened is reported
+// and does not keep the others from booting.
+func (f *Fleet) Start() error {
+	known := func(serial pi.Serial) bool {
+		_, ok := f.Registry.BySerial(serial)
+		return ok
+	}
+	if err := f.Roots.Sweep(known); err != nil {
+		return err
+	}
+	for _, board := range f.Registry.All() {
+		if err := f.NFS.Export(f.rootExport(board)); err != nil {
+			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
+		}
+	}
+	return f.exportMedia()
+}
+
+func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
+	return nfs.Export{
+		ID:      uint32(board.ID),
+		Path:    boot.RootExport(board.Serial),
+		Dir:     f.Roots.Path(board.Serial),
+		Clients: []netip.Addr{board.IP},
+		Squash:  nfs.NoSquash,
+	}
+}
+
+// mediaExportID is the media share's; boards' ids count from 1.
+const mediaExportID = math.MaxUint32
+
+// nobody is who boards are in a media share that root owns: as root they could
+// leave programs there that run as root on this machine.
+const nobody = 65534
+
+// exportMedia opens the media share to all registered boards. They come to it
+// as its owner, or as nobody where that is root, and need to write in the
+// directory of unpublished work alone.
+func (f *Fleet) exportMedia() error {
+	export := nfs.Export{ID: mediaExportID, Path: boot.MediaExport, Dir: f.MediaDir, Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody}
+	info, err := os.Stat(f.MediaDir)
+	if err != nil {
+		return fmt.Errorf("fleet: the media share: %w", err)
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
+		export.AnonUID, export.AnonGID = owner.Uid, owner.Gid
+	}
+	work := filepath.Join(f.MediaDir, transcode.WorkDir)
+	if err := os.Mkdir(work, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("fleet: the media share: %w", err)
+	}
+	if err := os.Lchown(work, int(export.AnonUID), int(export.AnonGID)); err != nil {
+		return fmt.Errorf("fleet: the media share: %w", err)
+	}
+	for _, board := range f.Registry.All() {
+		export.Clients = append(export.Clients, board.IP)
+	}
+	return f.NFS.Export(export)
+}
+
+// A Request is what a user says of a board to be added.
+type Request struct {
+	MAC      pi.MAC            `json:"mac"`
+	Serial   pi.Serial         `json:"serial"`
+	Name     string            `json:"name,omitempty"`     // "" means pi-<serial>
+	IP       netip.Addr        `json:"ip,omitzero"`        // zero: one is taken from Addresses
+	Template string            `json:"template,omitempty"` // "" means the only one there is
+	Settings registry.Settings `json:"settings"`
+}
+
+// Added tells what was done for a board.
+type Added struct {
+	Pi      registry.Pi `json:"pi"`
+	Existed bool        `json:"existed"` // it was there already, as asked; nothing was done
+	Clone   string      `json:"clone,omitempty"`
+	Files   int         `json:"files,omitempty"`
+	Bytes   int64       `json:"bytes,omitempty"`
+	Export  string      `json:"export"`
+	Proof   []string    `json:"proof,omitempty"` // what the board's own mount was seen to do
+}
+
+// Add registers a board: its root is cloned, then the registration is
+// committed, then the export opened and proved from the board's address.
+// Interrupted before the commit nothing remains of it; afterwards the board is
+// there whole. A board that is registered just so already is left as it is.
+func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (Added, error) {
+	if err := f.lock(ctx); err != nil {
+		return Added{}, err
+	}
+	defer f.unlock()
+	if board, ok := f.Registry.BySerial(r.Serial); ok {
+		return f.existing(ctx, board, r)
+	}
+	template, err := f.template(r.Template)
+	if err != nil {
+		return Added{}, err
+	}
+	board, err := f.plan(r, template)
+	if err != nil {
+		return Added{}, err
+	}
+	added, err := f.create(ctx, board, template, progress)
+	if err != nil {
+		return Added{}, err
+	}
+	if added.Proof, err = f.open(ctx, added.Pi); err != nil {
+		return added, fmt.Errorf("%s is registered and its root is cloned, but its export does not work: %w", added.Pi.Name, err)
+	}
+	return added, nil
+}
+
+// template finds the template that a board is to be cloned from.
+func (f *Fleet) template(ref string) (rootfs.Template, error) {
+	if ref != "" {
+		return f.Templates.Find(ref)
+	}
+	all, err := f.Templates.List()
+	if err != nil {
+		return rootfs.Template{}, err
+	}
+	newest := map[string]rootfs.Template{}
+	for _, t := range all {
+		if t.Version > newest[t.Name].Version {
+			newest[t.Name] = t
+		}
+	}
+	if len(newest) != 1 {
+		return rootfs.Template{}, fmt.Errorf("fleet: there are %d templates; want --template NAME to say which one to clone, or one template (make it by `pibootd template build minimal`)", len(newest))
+	}
+	for _, t := range newest {
+		return t, nil
+	}
+	return rootfs.Template{}, errors.New("fleet: no template")
+}
+
+// plan turns a request into a board that can be registered.
+func (f *Fleet) plan(r Request, template rootfs.Template) (registry.Pi, error) {
+	board := registry.Pi{
+		Serial: r.Serial, MAC: r.MAC, Name: r.Name, IP: r.IP, Settings: r.Settings,
+		Template: template.Name, Version: template.Version, Arch: template.Arch, Added: time.Now(),
+	}
+	if board.Name == "" {
+		board.Name = "pi-" + r.Serial.String()
+	}
+	if !board.IP.IsValid() {
+		own := func(a netip.Addr) bool { return a == f.Network.Addr() }
+		ip, err := f.Registry.FreeAddress(f.Addresses.First, f.Addresses.Last, own)
+		if err != nil {
+			return registry.Pi{}, err
+		}
+		board.IP = ip
+	}
+	if !f.Network.Contains(board.IP) || board.IP == f.Network.Addr() {
+		return registry.Pi{}, fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", board.IP, f.Network.Masked(), f.Network.Addr())
+	}
+	return board, f.Registry.Check(board)
+}
+
+// create clones the board's root and commits its registration.
+func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.Template, progress rootfs.Progress) (Added, error) {
+	token, err := newToken()
+	if err != nil {
+		return Added{}, err
+	}
+	report, err := f.Roots.Clone(ctx, template, board.Serial, f.identity(board, token), progress)
+	if err != nil {
+		return Added{}, err
+	}
+	registered, err := f.Registry.Add(ctx, board, token)
+	if err != nil {
+		return Added{}, errors.Join(err, f.Roots.Remove(board.Serial))
+	}
+	f.record(registered, timeline.Added, fmt.Sprintf("from %s@%d by %s", template.Name, template.Version, report.How))
+	return Added{Pi: registered, Clone: report.How, Files: report.Files, Bytes: report.Bytes, Export: boot.RootExport(board.Serial)}, nil
+}
+
+func (f *Fleet) identity(board registry.Pi, token string) rootfs.Identity {
+	return rootfs.Identity{
+		Hostname: board.Name,
+		Worker: rootfs.WorkerConfig{
+			Name:        board.Serial.String(),
+			Token:       token,
+			QueueURL:    "nats://" + netip.AddrPortFrom(f.Network.Addr(), uint16(f.QueuePort)).String(),
+			Server:      f.Network.Addr(),
+			MediaExport: boot.MediaExport,
+			NFSPort:     f.Policy.Server.NFSPort,
+		},
+	}
+}
+
+func newToken() (string, error) {
+	var raw [32]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", fmt.Errorf("fleet: making a token: %w", err)
+	}
+	return hex.EncodeToString(raw[:]), nil
+}
+
+func (f *Fleet) record(board registry.Pi, kind timeline.Kind, detail string) {
+	f.Timeline.Record(timeline.Event{At: time.Now(), Board: board.Serial.String(), Name: board.Name, Kind: kind, Addr: board.IP, MAC: board.MAC, Detail: detail})
+}

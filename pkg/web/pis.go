@@ -1,0 +1,209 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+)
+
+// A Pi is a board with what is known of it right now.
+type Pi struct {
+	registry.Pi
+	Online bool             `json:"online"`           // its worker is
+	Worker *queue.Worker    `json:"worker,omitempty"` // nil: it never said hello
+	Last   *timeline.Event  `json:"last,omitempty"`   // newest event
+	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // what it would be served; of one board only
+}
+
+func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
+	boards := []Pi{}
+	for _, board := range s.Fleet.Registry.All() {
+		pi, err := s.describe(r, board)
+		if err != nil {
+			s.refuse(w, http.StatusInternalServerError, err)
+			return
+		}
+		boards = append(boards, pi)
+	}
+	s.reply(w, boards)
+}
+
+func (s *Server) describe(r *http.Request, board registry.Pi) (Pi, error) {
+	out := Pi{Pi: board}
+	for _, worker := range s.Queue.Workers() {
+		if worker.Name == board.Serial.String() {
+			out.Worker, out.Online = &worker, worker.Online
+		}
+	}
+	last, ok, err := s.Timeline.Last(r.Context(), board.Serial.String())
+	if ok {
+		out.Last = &last
+	}
+	return out, err
+}
+
+func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
+	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	pi, err := s.describe(r, board)
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	files, err := s.Fleet.BootFiles(board)
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	pi.Boot = &files
+	s.reply(w, pi)
+}
+
+func (s *Server) listDiscovered(w http.ResponseWriter, _ *http.Request) {
+	s.reply(w, s.Fleet.Registry.Discovered())
+}
+
+// An AddStep is a line of the answer to adding a board: its progress, and last
+// what was done or why not. Where Added and Error are both set, the board is
+// there and something about it does not work.
+type AddStep struct {
+	Step  string       `json:"step,omitempty"`
+	Done  int64        `json:"done,omitempty"`
+	Total int64        `json:"total,omitempty"` // 0: unknown
+	Added *fleet.Added `json:"added,omitempty"`
+	Error string       `json:"error,omitempty"`
+}
+
+func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
+	var request fleet.Request
+	if err := decode(w, r, &request); err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	out := newStream(w)
+	progress := func(step string, done, total int64) {
+		// A reader that went away ends the request's context, and so the work.
+		_ = out.send(AddStep{Step: step, Done: done, Total: total})
+	}
+	added, err := s.Fleet.Add(r.Context(), request, progress)
+	last := AddStep{}
+	if added.Pi.ID != 0 {
+		last.Added = &added
+	}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	if err := out.send(last); err != nil {
+		s.Log.Debug("reply not sent", "component", "web", "err", err)
+	}
+}
+
+// Removed tells what became of a board that was removed.
+type Removed struct {
+	Pi   registry.Pi `json:"pi"`
+	Kept string      `json:"kept,omitempty"` // where its root was set aside
+}
+
+func (s *Server) removePi(w http.ResponseWriter, r *http.Request) {
+	keep, err := boolean(r, "keep_root")
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	board, kept, err := s.Fleet.Remove(r.Context(), r.PathValue("ref"), keep)
+	if err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
+	s.reply(w, Removed{Pi: board, Kept: kept})
+}
+
+// boolean reads a query parameter; absent is false.
+func boolean(r *http.Request, name string) (bool, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return false, nil
+	}
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, errors.New(name + ": got " + strconv.Quote(text) + "; want true or false")
+	}
+	return value, nil
+}
+
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	board, err := s.boardOf(r.URL.Query().Get("board"))
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	follow, err := boolean(r, "follow")
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	after, err := integer(r, "after")
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	if follow {
+		s.followEvents(w, r, board, after)
+		return
+	}
+	events, err := s.Timeline.Events(r.Context(), board, after, maxEvents)
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	s.reply(w, events)
+}
+
+// maxEvents is how many events one answer holds; "after" asks for the rest.
+const maxEvents = 1000
+
+// boardOf turns a board's name, serial or address into the key of its events.
+// "" stays: it means all boards.
+func (s *Server) boardOf(ref string) (string, error) {
+	if ref == "" {
+		return "", nil
+	}
+	board, err := s.Fleet.Registry.Find(ref)
+	if err != nil {
+		return "", err
+	}
+	return board.Serial.String(), nil
+}
+
+func integer(r *http.Request, name string) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, errors.New(name + ": got " + strconv.Quote(text) + "; want a whole number")
+	}
+	return value, nil
+}
+
+func (s *Server) followEvents(w http.ResponseWriter, r *http.Request, board string, after int64) {
+	out := newStream(w)
+	for event, err := range s.Timeline.Follow(r.Context(), board, after) {
+		if err == nil {
+			err = out.send(event)
+		}
+		if err != nil {
+			s.Log.Debug("following ended", "component", "web", "err", err)
+			return
+		}
+	}
+}

@@ -1,0 +1,168 @@
+// Package web is pibootd's HTTP interface: a JSON API for the command line and
+// for scripts, and the media share for players.
+//
+// There are two doors. The control socket, which only its owner can open,
+// takes everything. The TCP port takes what changes nothing: it is open to the
+// network, and whoever is on it may look and play, no more.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+)
+
+// A Server answers HTTP requests. Set its fields before Serve.
+type Server struct {
+	Fleet    *fleet.Fleet
+	Queue    *queue.Queue
+	Timeline *timeline.Log
+	Info     Info
+	Log      *slog.Logger
+}
+
+// Info is what a client has to know of the running daemon.
+type Info struct {
+	Version   string `json:"version"`
+	PID       int    `json:"pid"`
+	Interface string `json:"interface"`
+	Network   string `json:"network"` // this machine's address and mask, e.g. 10.0.0.1/24
+	StateDir  string `json:"state_dir"`
+	MediaDir  string `json:"media_dir"`
+	HTTPPort  int    `json:"http_port"`
+}
+
+// Limits on what a client may cost.
+const (
+	maxBody       = 1 << 20
+	headerTimeout = 10 * time.Second
+	closeTimeout  = 3 * time.Second
+)
+
+// Serve answers requests on the public listener and on the control socket
+// until ctx ends. It closes both listeners.
+func (s *Server) Serve(ctx context.Context, public, control net.Listener) error {
+	servers := []*http.Server{s.newServer(ctx, s.publicHandler()), s.newServer(ctx, s.controlHandler())}
+	failed := make(chan error, len(servers))
+	for i, listener := range []net.Listener{public, control} {
+		go func() { failed <- servers[i].Serve(listener) }()
+	}
+	var err error
+	waiting := len(servers)
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		waiting--
+	}
+	for _, server := range servers {
+		err = errors.Join(err, shutdown(server))
+	}
+	for range waiting {
+		if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) newServer(ctx context.Context, handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		// Streams end with the daemon, not with the client's patience.
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+}
+
+func shutdown(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+// publicHandler serves what changes nothing.
+func (s *Server) publicHandler() http.Handler {
+	mux := http.NewServeMux()
+	s.handleReads(mux)
+	mux.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
+	return mux
+}
+
+// controlHandler serves everything.
+func (s *Server) controlHandler() http.Handler {
+	mux := http.NewServeMux()
+	s.handleReads(mux)
+	mux.HandleFunc("POST /api/v1/pis", s.addPi)
+	mux.HandleFunc("DELETE /api/v1/pis/{ref}", s.removePi)
+	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)
+	mux.HandleFunc("DELETE /api/v1/jobs/{id}", s.cancelJob)
+	return mux
+}
+
+func (s *Server) handleReads(mux *http.ServeMux) {
+	mux.HandleFunc("GET /api/v1/info", s.info)
+	mux.HandleFunc("GET /api/v1/pis", s.listPis)
+	mux.HandleFunc("GET /api/v1/pis/{ref}", s.showPi)
+	mux.HandleFunc("GET /api/v1/discovered", s.listDiscovered)
+	mux.HandleFunc("GET /api/v1/events", s.events)
+	mux.HandleFunc("GET /api/v1/jobs", s.listJobs)
+	mux.HandleFunc("GET /api/v1/jobs/{id}", s.showJob)
+	mux.HandleFunc("GET /api/v1/jobs/{id}/watch", s.watchJob)
+}
+
+func (s *Server) info(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Info) }
+
+// reply sends v as JSON.
+func (s *Server) reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.Log.Debug("reply not sent", "component", "web", "err", err)
+	}
+}
+
+// A Problem is the body of every answer that is not a success.
+type Problem struct {
+	Error string `json:"error"`
+	Field string `json:"field,omitempty"` // the one that is wrong
+}
+
+// refuse sends an error.
+func (s *Server) refuse(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(Problem{Error: err.Error()}); err != nil {
+		s.Log.Debug("reply not sent", "component", "web", "err", err)
+	}
+}
+
+// decode reads a JSON body into v. Unknown fields are refused: a misspelt one
+// would be a setting that silently does nothing.
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	body.DisallowUnknownFields()
+	if err := body.Decode(v); err != nil {
+		return fmt.Errorf("reading the request: %w", err)
+	}
+	if _, err := body.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("reading the request: want one JSON value")
+	}
+	return nil
+}
