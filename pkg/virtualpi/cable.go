@@ -60,9 +60,10 @@ func plugIn(s Socket, mac pi.MAC) (*cable, error) {
 	return c, nil
 }
 
-// waitUp waits until the interfaces of n called names pass packets: the kernel
-// lets a second go by before it starts the queue of a bridge whose first port
-// this is.
+// waitUp waits until the interfaces of n called names pass packets. For a bridge
+// whose first port this is, that can take a second: the kernel gathers changes
+// of links (net/core/link_watch.c), and a first DISCOVER or its OFFER would be
+// lost until then.
 func waitUp(n *netlab.Namespace, names ...string) error {
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	err := n.Do(func() error {

@@ -64,13 +64,13 @@ func (b *Board) askDHCP(ctx context.Context, m profile, c *cable) (got lease, er
 	if got, err = newLease(m, from, with); err != nil || !m.requests {
 		return got, err
 	}
-	return got, d.request(ctx, from, got)
+	return got, d.request(ctx, got)
 }
 
 // discover sends DISCOVER until there is an OFFER of an address, from, and one
 // with what a Pi wants to know for booting, with. Most often they are one.
 func (d *dhcpClient) discover(ctx context.Context) (from, with offer, err error) {
-	msg, err := d.message(dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(vendorClass)))
+	msg, err := d.discoverMessage()
 	if err != nil {
 		return offer{}, offer{}, err
 	}
@@ -98,12 +98,9 @@ func (d *dhcpClient) gaveUp(offers []offer) error {
 	return fmt.Errorf("%d DISCOVERs in %v: %w", d.sent, d.model.timing.DHCPTimeout, whyNone(offers))
 }
 
-// request confirms the address of an offer. The board leaves out option 60 here
-// (raspberrypi/rpi-eeprom#82).
-func (d *dhcpClient) request(ctx context.Context, o offer, want lease) error {
-	msg, err := d.message(dhcpv4.MessageTypeRequest,
-		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(o.msg.YourIPAddr)),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(want.server.AsSlice())))
+// request confirms the address of an offer.
+func (d *dhcpClient) request(ctx context.Context, want lease) error {
+	msg, err := d.requestMessage(want)
 	if err != nil {
 		return err
 	}
@@ -124,6 +121,17 @@ func (d *dhcpClient) request(ctx context.Context, o offer, want lease) error {
 		return fmt.Errorf("%s offered %s but did not answer REQUEST within %v", want.server, want.addr.Addr(), d.model.timing.DHCPTimeout)
 	}
 	return err
+}
+
+func (d *dhcpClient) discoverMessage() (*dhcpv4.DHCPv4, error) {
+	return d.message(dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(vendorClass)))
+}
+
+// requestMessage has no option 60 (raspberrypi/rpi-eeprom#82).
+func (d *dhcpClient) requestMessage(want lease) (*dhcpv4.DHCPv4, error) {
+	return d.message(dhcpv4.MessageTypeRequest,
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(want.addr.Addr().AsSlice())),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(want.server.AsSlice())))
 }
 
 func (d *dhcpClient) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, error) {

@@ -15,7 +15,7 @@ import (
 const (
 	// maxBoot bounds all files of a boot together.
 	maxBoot = 768 << 20
-	// maxConfig bounds config.txt, which the firmware keeps in memory.
+	// maxConfig bounds config.txt; a long one has a few kilobytes.
 	maxConfig = 64 << 10
 	// maxCmdline is an arm64 kernel's COMMAND_LINE_SIZE less its NUL.
 	maxCmdline = 2047

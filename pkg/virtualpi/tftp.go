@@ -26,8 +26,8 @@ const (
 	tftpPort = 69
 	octet    = "octet"
 
-	// maxFile bounds a single file; the largest that a Pi loads, an initramfs
-	// with every module, has some 100 MB.
+	// maxFile bounds a single file; the largest are kernels and initramfs of some
+	// 30 MB.
 	maxFile = 256 << 20
 
 	// The opcodes of RFC 1350 §5 and RFC 2347 that a probe sends or receives.
