@@ -47,20 +47,32 @@ func (i identity) do(own identity, f func() error) error {
 // mode is the client's affair. A umask belongs to the process unless a thread
 // is cut off from it, which cannot be undone, so the thread ends with f.
 func (i identity) create(f func() error) error {
+	return onThread(func() (err error) {
+		defer recovered(&err)
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("leaving the umask of the process: %w", err)
+		}
+		unix.Umask(0)
+		if err := i.assume(); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// onThread runs f on a thread of its own, which ends with it.
+func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked
-		done <- func() (err error) {
-			defer recovered(&err)
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return fmt.Errorf("leaving the umask of the process: %w", err)
-			}
-			unix.Umask(0)
-			if err := i.assume(); err != nil {
-				return err
-			}
-			return f()
-		}()
+		runtime.LockOSThread() // and never unlocked: then the thread ends
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot end. It would stay for ever as f left it,
+			// and that is what /proc would show of the process.
+			done <- onThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f()
 	}()
 	return <-done
 }

@@ -6,27 +6,556 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-func TestSmoke(t *testing.T) {
+// A bench is one export and a root client of it.
+type bench struct {
+	*testing.T
+	dir  string
+	s    *testServer
+	c    *rawClient
+	root []byte
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// want reports a status other than the wanted one.
+func (b *bench) want(what string, got, want status) {
+	b.Helper()
+	if got != want {
+		b.Errorf("%s = %v; want %v", what, got, want)
+	}
+}
+
+// call is nfs for those who want the status only.
+func (b *bench) call(c *rawClient, proc uint32, all ...any) status {
+	b.Helper()
+	s, _ := c.nfs(proc, all...)
+	return s
+}
+
+// fileSystems runs f on the file system of the temporary directory and on
+// tmpfs.
+func fileSystems(t *testing.T, f func(b *bench)) {
+	t.Helper()
+	for name, dir := range map[string]func(*testing.T) string{
+		"disk":  func(t *testing.T) string { return t.TempDir() },
+		"tmpfs": tmpfs,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &bench{T: t, dir: dir(t)}
+			b.s, b.c, b.root = serveDir(t, b.dir)
+			f(b)
+		})
+	}
+}
+
+// tmpfs returns a new directory with a tmpfs on it.
+func tmpfs(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
-	_, c, root := serveDir(t, dir)
-	f := c.create(root, "hello", 0o644)
-	if s := c.write(f, 0, fileSync, []byte("hello world")); s != statusOK {
-		t.Fatal(s)
+	mountTmpfs(t, dir)
+	return dir
+}
+
+func mountTmpfs(t *testing.T, dir string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Fatal(err)
 	}
-	if s, data, eof := c.read(f, 0, 100); s != statusOK || string(data) != "hello world" || !eof {
-		t.Errorf("READ = %v %q %v", s, data, eof)
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOperations(t *testing.T) {
+	for name, f := range map[string]func(*bench){
+		"create modes":        createModes,
+		"create existing":     createExisting,
+		"create exclusive":    createExclusive,
+		"directories":         directories,
+		"symbolic links":      symbolicLinks,
+		"special files":       specialFiles,
+		"attributes":          attributes,
+		"times":               times,
+		"guard":               guard,
+		"rename":              renames,
+		"hard links":          hardLinks,
+		"unlink open":         unlinkOpen,
+		"names":               names,
+		"large offsets":       largeOffsets,
+		"file system":         fileSystem,
+		"commit":              commits,
+		"weak cache":          weakCache,
+		"read across the end": readAcrossTheEnd,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fileSystems(t, f)
+		})
 	}
-	if b, err := os.ReadFile(filepath.Join(dir, "hello")); err != nil || !bytes.Equal(b, []byte("hello world")) {
-		t.Error(b, err)
+}
+
+// createModes: the umask of this process is not the client's.
+func createModes(b *bench) {
+	for name, mode := range map[string]uint32{"plain": 0o666, "setuid": 0o4755, "setgid": 0o2711, "none": 0} {
+		f := b.c.create(b.root, name, mode)
+		if a := b.c.getattr(f); a.typ != typeReg || a.mode != mode || a.nlink != 1 || a.fsid != 1 {
+			b.Errorf("%s: attributes %+v; want mode %o", name, a, mode)
+		}
+		if st := onDisk(b.T, b.path(name)); st.Mode != unix.S_IFREG|mode || st.Uid != 0 {
+			b.Errorf("%s: mode on disk %o; want %o", name, st.Mode, mode)
+		}
 	}
-	a := c.getattr(f)
-	if a.mode != 0o644 || a.typ != typeReg || a.size != 11 {
-		t.Errorf("%+v", a)
+	b.want("MKDIR", b.call(b.c, 9, b.root, "sticky", sattr{mode: ptr(uint32(0o1777))}), statusOK)
+	if st := onDisk(b.T, b.path("sticky")); st.Mode != unix.S_IFDIR|0o1777 {
+		b.Errorf("mode of the directory is %o; want 1777", st.Mode)
 	}
-	_ = unix.S_IFDIR
+	s, d := b.c.nfs(8, b.root, "sized", unchecked, sattr{size: ptr(uint64(5000)), uid: ptr(uint32(7)), gid: ptr(uint32(8))})
+	b.want("CREATE with size and owner", s, statusOK)
+	d.bool()
+	if a := b.c.getattr(d.handle()); a.size != 5000 || a.uid != 7 || a.gid != 8 || a.mode != 0o600 {
+		b.Errorf("attributes %+v; want size 5000, owner 7:8, mode 600", a)
+	}
+}
+
+func createExisting(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	b.want("WRITE", b.c.write(f, 0, fileSync, []byte("content")), statusOK)
+	b.want("GUARDED", b.call(b.c, 8, b.root, "f", guarded, sattr{}), statusExist)
+	s, d := b.c.nfs(8, b.root, "f", unchecked, sattr{mode: ptr(uint32(0o777))})
+	if b.want("UNCHECKED", s, statusOK); !d.bool() || !bytes.Equal(d.handle(), f) {
+		b.Error("UNCHECKED gave another handle")
+	}
+	if a := b.c.getattr(f); a.size != 7 || a.mode != 0o644 {
+		b.Errorf("UNCHECKED made it %+v; want size 7, mode 644 as before", a)
+	}
+	b.want("UNCHECKED, size 0", b.call(b.c, 8, b.root, "f", unchecked, sattr{size: ptr(uint64(0))}), statusOK)
+	if st := onDisk(b.T, b.path("f")); st.Size != 0 {
+		b.Errorf("size on disk is %d; want 0", st.Size)
+	}
+	b.call(b.c, 9, b.root, "d", sattr{})
+	b.want("UNCHECKED on a directory", b.call(b.c, 8, b.root, "d", unchecked, sattr{}), statusIsDir)
+	if err := os.Symlink("/etc/passwd", b.path("l")); err != nil {
+		b.Fatal(err)
+	}
+	b.want("UNCHECKED on a link", b.call(b.c, 8, b.root, "l", unchecked, sattr{size: ptr(uint64(0))}), statusExist)
+	u := b.c.user(1000, 1000)
+	b.want("truncating another's file by CREATE", b.call(u, 8, b.root, "f", unchecked, sattr{size: ptr(uint64(9))}), statusAcces)
+}
+
+func createExclusive(b *bench) {
+	const first, second = uint64(0xfedcba9876543210), uint64(1)
+	s, d := b.c.nfs(8, b.root, "x", exclusive, first)
+	b.want("first", s, statusOK)
+	d.bool()
+	wire := bytes.Clone(d.handle())
+	b.c.xid += 50 // not a repetition that the server remembers
+	s, d = b.c.nfs(8, b.root, "x", exclusive, first)
+	if b.want("again", s, statusOK); !d.bool() || !bytes.Equal(d.handle(), wire) {
+		b.Error("again: another handle")
+	}
+	b.want("other verifier", b.call(b.c, 8, b.root, "x", exclusive, second), statusExist)
+	b.s.stop()
+	s2, c2, root2 := serveDir(b.T, b.dir)
+	defer s2.stop()
+	b.want("after a restart", b.call(c2, 8, root2, "x", exclusive, first), statusOK)
+	b.want("other, after a restart", b.call(c2, 8, root2, "x", exclusive, second), statusExist)
+}
+
+func directories(b *bench) {
+	b.want("MKDIR", b.call(b.c, 9, b.root, "d", sattr{mode: ptr(uint32(0o755))}), statusOK)
+	b.want("MKDIR again", b.call(b.c, 9, b.root, "d", sattr{}), statusExist)
+	d, a := b.c.lookup(b.root, "d")
+	if a.typ != typeDir || a.nlink != 2 {
+		b.Errorf("attributes %+v; want a directory with 2 links", a)
+	}
+	f := b.c.create(d, "f", 0o644)
+	b.want("RMDIR not empty", b.call(b.c, 13, b.root, "d"), statusNotEmpty)
+	b.want("REMOVE a directory", b.call(b.c, 12, b.root, "d"), statusIsDir)
+	b.want("RMDIR a file", b.call(b.c, 13, d, "f"), statusNotDir)
+	b.want("LOOKUP in a file", b.call(b.c, 3, f, "x"), statusNotDir)
+	b.want("CREATE in a file", b.call(b.c, 8, f, "x", guarded, sattr{}), statusNotDir)
+	b.want("READ a directory", b.call(b.c, 6, d, uint64(0), 10), statusIsDir)
+	b.want("WRITE a directory", b.call(b.c, 7, d, uint64(0), 1, fileSync, "x"), statusIsDir)
+	b.want("READDIR a file", b.call(b.c, 16, f, uint64(0), uint64(0), 1000), statusNotDir)
+	b.want("READLINK a file", b.call(b.c, 5, f), statusInval)
+	b.want("REMOVE", b.call(b.c, 12, d, "f"), statusOK)
+	b.want("REMOVE again", b.call(b.c, 12, d, "f"), statusNoEnt)
+	b.want("RMDIR", b.call(b.c, 13, b.root, "d"), statusOK)
+	gone(b.T, b.path("d"))
+	b.want("LOOKUP in what is gone", b.call(b.c, 3, d, "x"), statusStale)
+}
+
+// symbolicLinks are the client's to follow.
+func symbolicLinks(b *bench) {
+	for name, target := range map[string]string{"abs": "/etc", "rel": "../../../../../etc/passwd", "dangling": "nowhere"} {
+		b.want("SYMLINK", b.call(b.c, 10, b.root, name, sattr{}, target), statusOK)
+		if got, err := os.Readlink(b.path(name)); err != nil || got != target {
+			b.Errorf("link on disk is %q, %v; want %q", got, err, target)
+		}
+		l, a := b.c.lookup(b.root, name)
+		if a.typ != typeLnk || a.size != uint64(len(target)) {
+			b.Errorf("attributes %+v; want a link of %d bytes", a, len(target))
+		}
+		s, d := b.c.nfs(5, l)
+		if b.want("READLINK", s, statusOK); d.postAttr() == nil || string(d.opaque(maxString)) != target {
+			b.Errorf("READLINK result is wrong; want %q", target)
+		}
+		b.want("READ a link", b.call(b.c, 6, l, uint64(0), 100), statusInval)
+		b.want("WRITE a link", b.call(b.c, 7, l, uint64(0), 1, fileSync, "x"), statusInval)
+		b.want("truncate a link", b.call(b.c, 2, l, sattr{size: ptr(uint64(0))}, false), statusInval)
+		b.want("LOOKUP in a link", b.call(b.c, 3, l, "hostname"), statusNotDir)
+		b.want("CREATE in a link", b.call(b.c, 8, l, "pwned", guarded, sattr{}), statusNotDir)
+		b.want("READDIR of a link", b.call(b.c, 16, l, uint64(0), uint64(0), 1000), statusNotDir)
+		b.want("chown of a link", b.call(b.c, 2, l, sattr{uid: ptr(uint32(5)), mtime: &unix.Timespec{Sec: 9}}, false), statusOK)
+		if st := onDisk(b.T, b.path(name)); st.Uid != 5 || st.Mtim.Sec != 9 {
+			b.Errorf("link belongs to %d, mtime %d; want 5, 9", st.Uid, st.Mtim.Sec)
+		}
+	}
+	b.want("SYMLINK exists", b.call(b.c, 10, b.root, "abs", sattr{}, "x"), statusExist)
+	b.want("SYMLINK to nothing", b.call(b.c, 10, b.root, "empty", sattr{}, ""), statusInval)
+}
+
+func specialFiles(b *bench) {
+	mode := sattr{mode: ptr(uint32(0o620))}
+	for _, tt := range []struct {
+		name string
+		args []any
+		mode uint32
+		rdev uint64
+	}{
+		{"chr", []any{typeChr, mode, 4, 64}, unix.S_IFCHR | 0o620, unix.Mkdev(4, 64)},
+		{"blk", []any{typeBlk, mode, 259, 70000}, unix.S_IFBLK | 0o620, unix.Mkdev(259, 70000)},
+		{"fifo", []any{typeFIFO, mode}, unix.S_IFIFO | 0o620, 0},
+		{"sock", []any{typeSock, mode}, unix.S_IFSOCK | 0o620, 0},
+	} {
+		b.want("MKNOD "+tt.name, b.call(b.c, 11, append([]any{b.root, tt.name}, tt.args...)...), statusOK)
+		if st := onDisk(b.T, b.path(tt.name)); st.Mode != tt.mode || st.Rdev != tt.rdev {
+			b.Errorf("%s: mode %o, device %#x; want %o, %#x", tt.name, st.Mode, st.Rdev, tt.mode, tt.rdev)
+		}
+		n, a := b.c.lookup(b.root, tt.name)
+		if unix.Mkdev(a.major, a.minor) != tt.rdev {
+			b.Errorf("%s: device is %d:%d", tt.name, a.major, a.minor)
+		}
+		b.want("READ "+tt.name, b.call(b.c, 6, n, uint64(0), 10), statusInval)
+		b.want("WRITE "+tt.name, b.call(b.c, 7, n, uint64(0), 1, fileSync, "x"), statusInval)
+		b.want("COMMIT "+tt.name, b.call(b.c, 21, n, uint64(0), 0), statusInval)
+		b.want("chmod "+tt.name, b.call(b.c, 2, n, sattr{mode: ptr(uint32(0o600))}, false), statusOK)
+		if st := onDisk(b.T, b.path(tt.name)); st.Mode&0o777 != 0o600 {
+			b.Errorf("%s: mode %o; want 600", tt.name, st.Mode)
+		}
+	}
+	b.want("MKNOD of a file", b.call(b.c, 11, b.root, "reg", typeReg), statusBadType)
+	gone(b.T, b.path("reg"))
+	if err := os.Chmod(b.dir, 0o777); err != nil {
+		b.Fatal(err)
+	}
+	u := b.c.user(1000, 1000)
+	b.want("MKNOD of a device by a user", b.call(u, 11, b.root, "mine", typeChr, mode, 1, 3), statusPerm)
+	b.want("MKNOD of a FIFO by a user", b.call(u, 11, b.root, "pipe", typeFIFO, mode), statusOK)
+}
+
+func attributes(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	b.want("chown", b.call(b.c, 2, f, sattr{uid: ptr(uint32(1000)), gid: ptr(uint32(100))}, false), statusOK)
+	b.want("chmod", b.call(b.c, 2, f, sattr{mode: ptr(uint32(0o6711))}, false), statusOK)
+	b.want("truncate", b.call(b.c, 2, f, sattr{size: ptr(uint64(12345))}, false), statusOK)
+	a := b.c.getattr(f)
+	if a.uid != 1000 || a.gid != 100 || a.size != 12345 || a.mode != 0o6711 {
+		b.Errorf("attributes %+v; want 1000:100, size 12345, mode 6711", a)
+	}
+	b.want("chown and chmod in one", b.call(b.c, 2, f, sattr{uid: ptr(uint32(5)), mode: ptr(uint32(0o4755))}, false), statusOK)
+	if st := onDisk(b.T, b.path("f")); st.Mode&0o7777 != 0o4755 || st.Uid != 5 || st.Ino != a.fileID || uint64(st.Blocks)*512 != a.used {
+		b.Errorf("on disk %+v; want mode 4755, owner 5, inode %d", st, a.fileID)
+	}
+	b.want("truncate a directory", b.call(b.c, 2, b.root, sattr{size: ptr(uint64(0))}, false), statusIsDir)
+	b.want("truncate too far", b.call(b.c, 2, f, sattr{size: ptr(uint64(1 << 63))}, false), statusFBig)
+}
+
+func times(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	at, mt := unix.Timespec{Sec: 1000000007, Nsec: 123456789}, unix.Timespec{Sec: 4000000000, Nsec: 999999999}
+	b.want("SETATTR", b.call(b.c, 2, f, sattr{atime: &at, mtime: &mt}, false), statusOK)
+	a := b.c.getattr(f)
+	if a.atime != [2]uint32{1000000007, 123456789} || a.mtime != [2]uint32{4000000000, 999999999} {
+		b.Errorf("times are %v, %v; want the ones that were set", a.atime, a.mtime)
+	}
+	b.want("SETATTR of one", b.call(b.c, 2, f, sattr{mtime: &unix.Timespec{Sec: 5}}, false), statusOK)
+	now := b.c.getattr(f)
+	if now.atime != a.atime || now.mtime != [2]uint32{5, 0} || now.ctime[0] < a.ctime[0] || now.ctime[0] < 1000000007 {
+		b.Errorf("times are %v, %v, %v; want only mtime set to 5", now.atime, now.mtime, now.ctime)
+	}
+	u := b.c.user(1000, 1000)
+	b.want("times of another's file", b.call(u, 2, f, sattr{mtime: &mt}, false), statusPerm)
+	b.want("touching another's file", b.call(u, 2, f, sattr{mtime: &unix.Timespec{Nsec: unix.UTIME_NOW}, atime: &unix.Timespec{Nsec: unix.UTIME_NOW}}, false), statusAcces)
+	if err := os.Chmod(b.path("f"), 0o666); err != nil {
+		b.Fatal(err)
+	}
+	b.want("touching a file that all may write", b.call(u, 2, f, sattr{mtime: &unix.Timespec{Nsec: unix.UTIME_NOW}, atime: &unix.Timespec{Nsec: unix.UTIME_NOW}}, false), statusOK)
+}
+
+func guard(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	a := b.c.getattr(f)
+	b.want("wrong guard", b.call(b.c, 2, f, sattr{mode: ptr(uint32(0o600))}, true, int(a.ctime[0]), int(a.ctime[1]+1)), statusNotSync)
+	b.want("right guard", b.call(b.c, 2, f, sattr{mode: ptr(uint32(0o600))}, true, int(a.ctime[0]), int(a.ctime[1])), statusOK)
+	if st := onDisk(b.T, b.path("f")); st.Mode&0o777 != 0o600 {
+		b.Errorf("mode %o; want 600", st.Mode)
+	}
+}
+
+func renames(b *bench) {
+	b.call(b.c, 9, b.root, "d", sattr{mode: ptr(uint32(0o755))})
+	d, _ := b.c.lookup(b.root, "d")
+	d = bytes.Clone(d)
+	f, old := b.c.create(b.root, "f", 0o644), b.c.create(d, "g", 0o644)
+	b.want("WRITE", b.c.write(f, 0, fileSync, []byte("new")), statusOK)
+	s, res := b.c.nfs(14, b.root, "f", d, "g")
+	b.want("RENAME over a file", s, statusOK)
+	for range 2 {
+		if before, after := res.wcc(); !before || after == nil {
+			b.Error("RENAME says nothing of a directory before and after")
+		}
+	}
+	if got, err := os.ReadFile(b.path("d/g")); err != nil || string(got) != "new" {
+		b.Errorf("the target holds %q, %v; want the new file", got, err)
+	}
+	if _, data, _ := b.c.read(f, 0, 10); string(data) != "new" {
+		b.Errorf("after RENAME the handle reads %q; want %q", data, "new")
+	}
+	b.want("GETATTR of the replaced file", b.call(b.c, 1, old), statusStale)
+	b.want("RENAME of a directory", b.call(b.c, 14, b.root, "d", b.root, "e"), statusOK)
+	b.want("LOOKUP in it by its old handle", b.call(b.c, 3, d, "g"), statusOK)
+	b.call(b.c, 9, b.root, "full", sattr{mode: ptr(uint32(0o755))})
+	full, _ := b.c.lookup(b.root, "full")
+	full = bytes.Clone(full)
+	b.c.create(full, "x", 0o644)
+	b.want("RENAME over a full directory", b.call(b.c, 14, b.root, "e", b.root, "full"), statusNotEmpty)
+	b.want("RENAME into itself", b.call(b.c, 14, b.root, "full", full, "sub"), statusInval)
+	b.want("RENAME a file over a directory", b.call(b.c, 14, full, "x", b.root, "e"), statusIsDir)
+	b.want("RENAME of nothing", b.call(b.c, 14, b.root, "nothing", b.root, "y"), statusNoEnt)
+	for _, name := range []string{".", ".."} {
+		b.want("RENAME of "+name, b.call(b.c, 14, d, name, b.root, "y"), statusInval)
+		b.want("RENAME to "+name, b.call(b.c, 14, b.root, "e", full, name), statusInval)
+	}
+}
+
+func hardLinks(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	b.want("LINK", b.call(b.c, 15, f, b.root, "g"), statusOK)
+	if a := b.c.getattr(f); a.nlink != 2 {
+		b.Errorf("link count is %d; want 2", a.nlink)
+	}
+	if x, y := onDisk(b.T, b.path("f")), onDisk(b.T, b.path("g")); x.Ino != y.Ino {
+		b.Errorf("inodes %d and %d; want the same", x.Ino, y.Ino)
+	}
+	b.want("LINK exists", b.call(b.c, 15, f, b.root, "g"), statusExist)
+	b.want("LINK of a directory", b.call(b.c, 15, b.root, b.root, "r"), statusPerm)
+	b.call(b.c, 10, b.root, "l", sattr{}, "/etc/passwd")
+	l, _ := b.c.lookup(b.root, "l")
+	b.want("LINK of a link", b.call(b.c, 15, l, b.root, "m"), statusOK)
+	if got, err := os.Readlink(b.path("m")); err != nil || got != "/etc/passwd" {
+		b.Errorf("link of a link is %q, %v", got, err)
+	}
+	b.want("REMOVE of one name", b.call(b.c, 12, b.root, "f"), statusOK)
+	b.want("GETATTR by the handle", b.call(b.c, 1, f), statusOK)
+}
+
+// unlinkOpen: the server holds no file open for a client, except one that has
+// written and not committed.
+func unlinkOpen(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	b.want("WRITE", b.c.write(f, 0, fileSync, []byte("x")), statusOK)
+	b.want("REMOVE", b.call(b.c, 12, b.root, "f"), statusOK)
+	gone(b.T, b.path("f"))
+	b.want("GETATTR", b.call(b.c, 1, f), statusStale)
+	again := b.c.create(b.root, "f", 0o644)
+	if bytes.Equal(again, f) {
+		b.Error("the new file has the handle of the old one")
+	}
+	b.want("GETATTR of the old one", b.call(b.c, 1, f), statusStale)
+}
+
+// names: no name leads anywhere but to an entry of its directory.
+func names(b *bench) {
+	long := strings.Repeat("n", maxName+1)
+	f := b.c.create(b.root, "f", 0o644)
+	for name, want := range map[string]status{
+		"../x": statusInval, "../../../../etc/hostname": statusInval, "a/b": statusInval, "/": statusInval,
+		"/etc/hostname": statusInval, "": statusInval, "f\x00g": statusInval, long: statusNameTooLong,
+	} {
+		b.want("LOOKUP "+name, b.call(b.c, 3, b.root, name), want)
+		b.want("CREATE "+name, b.call(b.c, 8, b.root, name, guarded, sattr{}), want)
+		b.want("MKDIR "+name, b.call(b.c, 9, b.root, name, sattr{}), want)
+		b.want("SYMLINK "+name, b.call(b.c, 10, b.root, name, sattr{}, "x"), want)
+		b.want("MKNOD "+name, b.call(b.c, 11, b.root, name, typeFIFO, sattr{}), want)
+		b.want("REMOVE "+name, b.call(b.c, 12, b.root, name), want)
+		b.want("RMDIR "+name, b.call(b.c, 13, b.root, name), want)
+		b.want("RENAME from "+name, b.call(b.c, 14, b.root, name, b.root, "y"), want)
+		b.want("RENAME to "+name, b.call(b.c, 14, b.root, "f", b.root, name), want)
+		b.want("LINK "+name, b.call(b.c, 15, f, b.root, name), want)
+	}
+	for _, name := range []string{".", ".."} {
+		b.want("CREATE "+name, b.call(b.c, 8, b.root, name, unchecked, sattr{}), statusExist)
+		b.want("MKDIR "+name, b.call(b.c, 9, b.root, name, sattr{}), statusExist)
+		b.want("REMOVE "+name, b.call(b.c, 12, b.root, name), statusIsDir)
+		l, _ := b.c.lookup(b.root, name)
+		if !bytes.Equal(l, b.root) {
+			b.Errorf("LOOKUP %q of the root is not the root", name)
+		}
+	}
+	b.want("RMDIR .", b.call(b.c, 13, b.root, "."), statusInval)
+	b.want("RMDIR ..", b.call(b.c, 13, b.root, ".."), statusExist)
+	b.want("LOOKUP of nothing", b.call(b.c, 3, b.root, "nothing"), statusNoEnt)
+	odd := "a \\ü\n\xff*"
+	b.c.create(b.root, odd, 0o644)
+	onDisk(b.T, b.path(odd))
+}
+
+func largeOffsets(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	const far = 5 << 30
+	b.want("WRITE", b.c.write(f, far, fileSync, []byte("far")), statusOK)
+	if _, data, eof := b.c.read(f, far-1, 100); string(data) != "\x00far" || !eof {
+		b.Errorf("READ = %q, %v; want a zero, far, the end", data, eof)
+	}
+	for _, offset := range []uint64{1 << 63, ^uint64(0), 1<<63 - 2} {
+		b.want("WRITE beyond", b.call(b.c, 7, f, offset, 3, fileSync, "xyz"), statusFBig)
+		if s, data, eof := b.c.read(f, offset, 100); s != statusOK || len(data) != 0 || !eof {
+			b.Errorf("READ beyond = %v, %q, %v; want OK, nothing, the end", s, data, eof)
+		}
+	}
+}
+
+func readAcrossTheEnd(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	content := bytes.Repeat([]byte("0123456789abcdef"), maxIO/16)
+	b.want("WRITE", b.c.write(f, 0, unstable, content), statusOK)
+	for _, tt := range []struct {
+		offset uint64
+		count  int
+		n      int
+		eof    bool
+	}{
+		{0, 10, 10, false}, {0, 0, 0, false}, {3, 5, 5, false}, {0, maxIO, maxIO, true}, {0, 1 << 31, maxIO, true},
+		{maxIO - 3, 3, 3, true}, {maxIO - 3, 2, 2, false}, {maxIO - 3, 100000, 3, true}, {maxIO, 10, 0, true}, {maxIO + 1, 10, 0, true},
+	} {
+		s, data, eof := b.c.read(f, tt.offset, tt.count)
+		if s != statusOK || len(data) != tt.n || eof != tt.eof {
+			b.Errorf("READ %d at %d = %v, %d bytes, %v; want %d, %v", tt.count, tt.offset, s, len(data), eof, tt.n, tt.eof)
+		}
+		if len(data) > 0 && !bytes.Equal(data, content[tt.offset:][:len(data)]) {
+			b.Errorf("READ %d at %d: other bytes than were written", tt.count, tt.offset)
+		}
+	}
+}
+
+func fileSystem(b *bench) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(b.dir, &fs); err != nil {
+		b.Fatal(err)
+	}
+	s, d := b.c.nfs(18, b.root)
+	if b.want("FSSTAT", s, statusOK); d.postAttr() == nil || d.uint64() != fs.Blocks*uint64(fs.Bsize) {
+		b.Error("FSSTAT does not say how big the file system is")
+	}
+	s, d = b.c.nfs(19, b.root)
+	b.want("FSINFO", s, statusOK)
+	d.postAttr()
+	if rtmax, wtmax := d.uint32(), d.take(8+4); rtmax != 1<<20 || !bytes.Equal(wtmax[8:], []byte{0, 0x10, 0, 0}) {
+		b.Errorf("FSINFO: largest READ %d, then %x; want 1 MiB", rtmax, wtmax)
+	}
+	d.take(3 * 4)
+	if maxFile := d.uint64(); maxFile < 1<<40 {
+		b.Errorf("FSINFO: largest file %d", maxFile)
+	}
+	if d.take(12); d.bad || len(d.buf) != 0 {
+		b.Error("FSINFO result is malformed")
+	}
+	s, d = b.c.nfs(20, b.root)
+	b.want("PATHCONF", s, statusOK)
+	d.postAttr()
+	if links, name := d.uint32(), d.uint32(); links < 1000 || name != 255 {
+		b.Errorf("PATHCONF: %d links, names of %d; want many, 255", links, name)
+	}
+	s, d = b.c.nfs(4, b.root, 0x3f)
+	if b.want("ACCESS", s, statusOK); d.postAttr() == nil || d.uint32() != 0x1f {
+		b.Error("ACCESS of the root by root is not 0x1f")
+	}
+}
+
+// weakCache: what a client is told of a directory before and after a change
+// is what it was.
+func weakCache(b *bench) {
+	before := b.c.getattr(b.root)
+	s, d := b.c.nfs(9, b.root, "d", sattr{})
+	if b.want("MKDIR", s, statusOK); !d.bool() {
+		b.Fatal("MKDIR gave no handle")
+	}
+	d.handle()
+	d.postAttr()
+	if !d.bool() {
+		b.Fatal("MKDIR says nothing of the directory before")
+	}
+	size, mtime := d.uint64(), [2]uint32{d.uint32(), d.uint32()}
+	ctime := [2]uint32{d.uint32(), d.uint32()}
+	if size != before.size || mtime != before.mtime || ctime != before.ctime {
+		b.Errorf("before: %d %v %v; want %+v", size, mtime, ctime, before)
+	}
+	if after := d.postAttr(); after == nil || after.nlink != before.nlink+1 || *after != b.c.getattr(b.root) {
+		b.Errorf("after: %+v; want what GETATTR says now", after)
+	}
+	s, d = b.c.nfs(9, b.root, "d", sattr{})
+	b.want("MKDIR again", s, statusExist)
+	if _, after := d.wcc(); after == nil || d.bad || len(d.buf) != 0 {
+		b.Error("a refused MKDIR does not end with the directory's attributes")
+	}
+}
+
+// commits: the write verifier is the same until the server starts again.
+func commits(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	written := func(c *rawClient, how int) uint64 {
+		s, d := c.nfs(7, f, uint64(0), 4, how, "data")
+		b.want("WRITE", s, statusOK)
+		d.wcc()
+		d.take(8)
+		return d.uint64()
+	}
+	committed := func(c *rawClient) uint64 {
+		s, d := c.nfs(21, f, uint64(0), 0)
+		b.want("COMMIT", s, statusOK)
+		d.wcc()
+		return d.uint64()
+	}
+	open := func() int { return len(b.s.exports.byPath["/roots/1"].writers.order) }
+	first := written(b.c, unstable)
+	if n := open(); n != 1 {
+		b.Errorf("%d files are open for COMMIT; want 1", n)
+	}
+	if v := committed(b.c); v != first {
+		b.Errorf("COMMIT has verifier %x; want %x", v, first)
+	}
+	if n := open(); n != 0 {
+		b.Errorf("after COMMIT %d files are open; want none", n)
+	}
+	for _, how := range []int{dataSync, fileSync} {
+		if written(b.c, how); open() != 0 {
+			b.Errorf("after a stable WRITE a file is open")
+		}
+	}
+	committed(b.c) // of a file with nothing to commit
+	b.s.stop()
+	s2, c2, _ := serveDir(b.T, b.dir)
+	defer s2.stop()
+	if v := committed(c2); v == first {
+		b.Error("the verifier is the same after a restart")
+	}
 }
