@@ -49,6 +49,20 @@ func TestInspectTSWithoutKey(t *testing.T) {
 	}
 }
 
+// What is missing from a segment must show in its count: Check refuses it then.
+func TestInspectTSWithLoss(t *testing.T) {
+	video := packetsOf(testFile(t, "video.ts"), 0, 0x1000, 0x100)
+	for lost := 2 * tsPacketBytes; lost < len(video); lost += tsPacketBytes {
+		if len(packetsOf(video[lost:lost+tsPacketBytes], 0x100)) == 0 {
+			continue // the tables come twice
+		}
+		rest := slices.Concat(video[:lost], video[lost+tsPacketBytes:])
+		if got, err := InspectTS(bytes.NewReader(rest)); err == nil && got.Frames >= 6 {
+			t.Errorf("without the packet at %d: InspectTS = %+v; want fewer than 6 frames", lost, got)
+		}
+	}
+}
+
 func TestInspectTSRefuses(t *testing.T) {
 	video, audio := testFile(t, "video.ts"), testFile(t, "audio.ts")
 	broken := bytes.Clone(audio)
@@ -63,6 +77,7 @@ func TestInspectTSRefuses(t *testing.T) {
 		{"no program map", packetsOf(video, 0x100), "no frames in it"},
 		{"no sync word", broken, "want an ADTS sync word"},
 		{"video, then audio", slices.Concat(video, audio), "the program map changes"},
+		{"two streams", testFile(t, "both.ts"), "2 elementary streams; want one"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,11 +89,11 @@ func TestInspectTSRefuses(t *testing.T) {
 	}
 }
 
-// packetsOf returns the TS packets of one PID.
-func packetsOf(ts []byte, pid int) []byte {
+// packetsOf returns the TS packets of some PIDs.
+func packetsOf(ts []byte, pids ...int) []byte {
 	var packets []byte
 	for p := range slices.Chunk(ts, tsPacketBytes) {
-		if int(p[1]&0x1f)<<8|int(p[2]) == pid {
+		if slices.Contains(pids, int(p[1]&0x1f)<<8|int(p[2])) {
 			packets = append(packets, p...)
 		}
 	}
