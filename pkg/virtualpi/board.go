@@ -17,8 +17,8 @@
 // loading files (they are fetched, not run); start_x, start_file, gpu_mem's
 // choice of start_cd.elf and include lines of config.txt; 32-bit kernels;
 // self-updates and NOOBS recovery. QEMU's machine is its own "virt" with a
-// Cortex-A53 and virtio devices, not a Pi: the board's device tree and overlays
-// are fetched and checked to be there, then virt's own is used, and the
+// Cortex-A53 and virtio devices, not a Pi: the board's device tree, which has to
+// be there, and overlays are fetched, but virt's own tree is used; and the
 // parameters that real firmware adds to the command line are missing.
 package virtualpi
 
