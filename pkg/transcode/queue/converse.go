@@ -52,6 +52,10 @@ func (q *Queue) listen() error {
 		}
 		q.subs = append(q.subs, sub)
 	}
+	// Until the server has them, whoever asks is told that nobody is there.
+	if err := q.broker.conn.Flush(); err != nil {
+		return fmt.Errorf("queue: subscribing: %w", err)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"pibootd/pkg/transcode"
@@ -15,11 +16,17 @@ import (
 // A countdown is a context that ends after it was looked at so many times.
 type countdown struct {
 	context.Context
-	left int
+	left atomic.Int64
+}
+
+func newCountdown(ctx context.Context, looks int) *countdown {
+	c := &countdown{Context: ctx}
+	c.left.Store(int64(looks))
+	return c
 }
 
 func (c *countdown) Err() error {
-	if c.left--; c.left < 0 {
+	if c.left.Add(-1) < 0 {
 		return context.Canceled
 	}
 	return c.Context.Err()
@@ -66,7 +73,7 @@ func TestPublishingResumes(t *testing.T) {
 	stopped := 0
 	for whole := false; !whole; stopped++ {
 		job := b.encoded()
-		err := b.publishJob(&countdown{t.Context(), stopped}, job.ID)
+		err := b.publishJob(newCountdown(t.Context(), stopped), job.ID)
 		if whole = err == nil; !whole {
 			b.checkUnpublished(job.ID, stopped)
 			err = b.publishJob(t.Context(), job.ID)
@@ -150,7 +157,7 @@ func TestPublishingReplacesNothing(t *testing.T) {
 	write("hls/clip-2", "a file")
 	job := b.encoded()
 	// Something takes the name after it was chosen.
-	if err := b.publishJob(&countdown{t.Context(), 3}, job.ID); err == nil {
+	if err := b.publishJob(newCountdown(t.Context(), 3), job.ID); err == nil {
 		t.Fatal("publishing did not stop")
 	}
 	if got, err := b.Job(t.Context(), job.ID); err != nil || got.Output != "hls/clip-3/master.m3u8" {

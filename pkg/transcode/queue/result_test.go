@@ -98,7 +98,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(uint(topic), body)
 	}
-	b := open(f, newDirs(f), nil)
+	b := open(f, newDirs(f), func(o *Options) { o.OnUnit, o.OnWorker = nil, nil })
 	f.Fuzz(func(t *testing.T, n uint, body []byte) {
 		b.claimedAnew(t)
 		topic := b.topics[n%uint(len(b.topics))]

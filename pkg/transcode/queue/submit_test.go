@@ -1,0 +1,123 @@
+package queue
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"pibootd/pkg/transcode"
+)
+
+func TestSubmitRefuses(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	if err := os.MkdirAll(b.media(".work/1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"out.mp4": "../../etc/passwd", "absolute.mp4": "/etc/passwd", "loop.mp4": "loop.mp4",
+	} {
+		if err := os.Symlink(target, b.media(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		r    transcode.Request
+		want string
+	}{
+		{transcode.Request{}, `source "" is not a path in the media share`},
+		{transcode.Request{Source: "."}, "is not a path"},
+		{transcode.Request{Source: "/etc/passwd"}, "is not a path"},
+		{transcode.Request{Source: "../x"}, "is not a path"},
+		{transcode.Request{Source: "films//test clip.mp4"}, "is not a path"},
+		{transcode.Request{Source: "films/\xff.mp4"}, "is not a path"},
+		{transcode.Request{Source: strings.Repeat("x/", maxSource) + "x"}, "is not a path"},
+		{transcode.Request{Source: "nothing.mp4"}, "no such file"},
+		{transcode.Request{Source: "films"}, `source "films" is a d`},
+		{transcode.Request{Source: ".work/1"}, "unpublished work"},
+		{transcode.Request{Source: "out.mp4"}, "path escapes"},
+		{transcode.Request{Source: "absolute.mp4"}, "path escapes"},
+		{transcode.Request{Source: "loop.mp4"}, "too many levels of symbolic links"},
+		{transcode.Request{Source: sourceName, Name: "a/b"}, "cannot name a directory"},
+		{transcode.Request{Source: sourceName, Name: ".."}, "cannot name a directory"},
+		{transcode.Request{Source: sourceName, Name: "a\nb"}, "cannot name a directory"},
+		{transcode.Request{Source: sourceName, Name: strings.Repeat("x", maxName+1)}, "cannot name a directory"},
+		{transcode.Request{Source: sourceName, SegmentSeconds: 0.5}, "segments of 0.5 s; want 1 to 20"},
+		{transcode.Request{Source: sourceName, SegmentSeconds: math.NaN()}, "segments of NaN s"},
+		{transcode.Request{Source: sourceName, MuxID: -1}, "muxer id -1"},
+	} {
+		if _, _, err := b.Submit(t.Context(), c.r); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Submit(%.100q, %+v) = %v; want %s", c.r.Source, c.r, err, c.want)
+		}
+	}
+	if jobs, err := b.Jobs(t.Context()); err != nil || len(jobs) != 0 {
+		t.Errorf("jobs: %v, %v; want none", jobs, err)
+	}
+}
+
+func TestSubmitTwice(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	first, existing, err := b.Submit(t.Context(), transcode.Request{Source: sourceName})
+	if err != nil || existing || first.Request.Name != "test clip" {
+		t.Fatalf("Submit = %+v, %v, %v; want a new job named test clip", first, existing, err)
+	}
+	again, existing, err := b.Submit(t.Context(), transcode.Request{Source: sourceName, Name: "test clip"})
+	if err != nil || !existing || again.ID != first.ID {
+		t.Errorf("Submit again = %+v, %v, %v; want job %d", again, existing, err, first.ID)
+	}
+	other, existing, err := b.Submit(t.Context(), fixtureRequest)
+	if err != nil || existing || other.ID == first.ID {
+		t.Errorf("Submit of another request = %+v, %v, %v; want a new job", other, existing, err)
+	}
+	jobs, err := b.Jobs(t.Context())
+	if err != nil || len(jobs) != 2 || jobs[0].ID != other.ID {
+		t.Errorf("Jobs = %+v, %v; want both, the newest first", jobs, err)
+	}
+}
+
+func TestNoSuchJob(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	if _, err := b.Job(t.Context(), 7); !errors.Is(err, ErrNoJob) {
+		t.Errorf("Job = %v; want %v", err, ErrNoJob)
+	}
+	if err := b.Cancel(t.Context(), 7); !errors.Is(err, ErrNoJob) {
+		t.Errorf("Cancel = %v; want %v", err, ErrNoJob)
+	}
+	yielded := 0
+	for _, err := range b.Watch(t.Context(), 7) {
+		if yielded++; !errors.Is(err, ErrNoJob) {
+			t.Errorf("Watch = %v; want %v", err, ErrNoJob)
+		}
+	}
+	if yielded != 1 {
+		t.Errorf("Watch yielded %d times; want once", yielded)
+	}
+}
+
+func TestJobAsJSON(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	body, err := json.Marshal(b.submit(fixtureRequest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(body, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"id", "state", "request", "created", "frames", "total_frames", "fps", "units"} {
+		if _, ok := got[key]; !ok {
+			t.Errorf("%s has no %q", body, key)
+		}
+	}
+	for _, key := range []string{"started", "ended", "eta", "output", "reason", "stderr"} {
+		if _, ok := got[key]; ok {
+			t.Errorf("%s has %q before there is any", body, key)
+		}
+	}
+}
