@@ -1,5 +1,3 @@
-//go:build netns
-
 package nfs
 
 import (
