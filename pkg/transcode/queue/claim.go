@@ -20,11 +20,17 @@ func (q *Queue) claim(ctx context.Context, worker string, c transcode.Claim) (tr
 	var reply transcode.ClaimReply
 	var granted claim
 	err := q.write(ctx, func(s *step) error {
-		if err := s.giveUp(ctx, worker); err != nil {
-			return err
-		}
 		u, err := s.unit(ctx, key)
 		if err != nil && !errors.Is(err, errNoUnit) {
+			return err
+		}
+		if u.state == running && u.worker == worker && q.claims.unheard(key, u.attempt) {
+			// Our answer was lost and it asks again: nothing has begun yet. The
+			// deadline stays, so that this cannot go on for ever.
+			reply = transcode.ClaimReply{Attempt: u.attempt, Unit: u.spec}
+			return nil
+		}
+		if u, err = s.giveUp(ctx, worker, u); err != nil {
 			return err
 		}
 		if reply = refusal(u, hello.Hello.MuxID); reply.Refused != "" {
@@ -56,18 +62,22 @@ func refusal(u unitRow, muxID int) transcode.ClaimReply {
 	return transcode.ClaimReply{}
 }
 
-// giveUp releases whatever this worker runs.
-func (s *step) giveUp(ctx context.Context, worker string) error {
+// giveUp releases whatever this worker runs, and returns u as it is then.
+func (s *step) giveUp(ctx context.Context, worker string, u unitRow) (unitRow, error) {
 	rows, err := s.units(ctx, `WHERE u.state = ? AND u.worker = ?`, running, worker)
-	if err != nil {
-		return err
+	if err != nil || len(rows) == 0 {
+		return u, err
 	}
-	for _, u := range rows {
-		if err := s.release(ctx, u, ending{outcome: eventGivenUp, detail: "its worker has claimed again"}); err != nil {
-			return err
+	for _, lost := range rows {
+		if err := s.release(ctx, lost, ending{outcome: eventGivenUp, detail: "its worker has claimed again"}); err != nil {
+			return u, err
 		}
 	}
-	return nil
+	u, err = s.unit(ctx, u.key)
+	if errors.Is(err, errNoUnit) {
+		err = nil
+	}
+	return u, err
 }
 
 // grant makes a pending unit a running attempt.

@@ -154,6 +154,29 @@ func TestClaimGivesUpTheOneBefore(t *testing.T) {
 	}
 }
 
+func TestRepeatedClaim(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	m := b.join("pi1", transcode.Hello{})
+	m.do()
+	_, work, _ := m.take()
+	// Its answer may have been lost.
+	if again := m.claim(work); again.Attempt != 1 || again.Unit.ID != work.Unit {
+		t.Errorf("repeated claim: %+v; want attempt 1 again", again)
+	}
+	m.progress(work, 1, 7)
+	for got, err := range b.Watch(t.Context(), job.ID) {
+		if err != nil || got.Frames == 7 {
+			break
+		}
+	}
+	// It had begun, so it must have lost that.
+	if again := m.claim(work); again.Attempt != 2 {
+		t.Errorf("claim after progress: %+v; want attempt 2", again)
+	}
+}
+
 func TestPoisonFailsTheJob(t *testing.T) {
 	t.Parallel()
 	b := start(t, newDirs(t), nil)

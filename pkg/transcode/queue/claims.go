@@ -22,6 +22,7 @@ type claim struct {
 	attempt  int
 	total    int // video frames to encode
 	deadline time.Time
+	heard    bool // its worker has told of progress
 	frames   int
 	fps      float64
 }
@@ -61,11 +62,19 @@ func (cs *claims) progress(worker string, p transcode.Progress, deadline time.Ti
 	if !ok || c.worker != worker || c.attempt != p.Attempt {
 		return false
 	}
-	c.deadline = deadline
+	c.deadline, c.heard = deadline, true
 	c.frames = min(max(p.Frames, 0), c.total)
 	c.fps = min(max(p.FPS, 0), maxFPS)
 	cs.byKey[key] = c
 	return true
+}
+
+// unheard reports whether nothing was heard of an attempt since it was granted.
+func (cs *claims) unheard(key unitKey, attempt int) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c, ok := cs.byKey[key]
+	return ok && c.attempt == attempt && !c.heard
 }
 
 // maxFPS bounds what a worker can claim to do.
