@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	source := makeSource(t, "a.mkv", video+sound+"-vf select='not(between(t,1,2.5))' -fps_mode vfr "+openGOP+"-c:a aac")
+	p, stderr, err := (&Worker{}).probe(t.Context(), source, newPulse(time.Now()))
+	if err != nil {
+		t.Fatalf("%v, %q", err, stderr)
+	}
+	v := p.Video
+	if p.Format != "matroska,webm" || v == nil || p.Audio == nil || v.Codec != "h264" || v.PixelFormat != "yuv420p" || !p.HWDecodable {
+		t.Fatalf("probe = %+v, video %+v, audio %+v", p, v, p.Audio)
+	}
+	// Frames 30 to 75 are left out.
+	if v.Frames != 104 || math.Abs(v.MaxGapSeconds-47./30) > 0.01 || math.Abs(v.EndSeconds-5) > 0.05 {
+		t.Errorf("%d frames, gap %v s, end %v s; want 104, 1.567, 5", v.Frames, v.MaxGapSeconds, v.EndSeconds)
+	}
+	if v.MaxGOPSeconds < 50./30 || v.MaxGOPSeconds > 2*50./30+1.6 {
+		t.Errorf("the longest GOP lasts %v s; want 50 frames and what is left out", v.MaxGOPSeconds)
+	}
+	if a := p.Audio; a.Codec != "aac" || a.Channels != 1 || a.SampleRate != 44100 || math.Abs(a.EndSeconds-5) > 0.05 {
+		t.Errorf("audio %+v; want 5 s of mono AAC at 44100 Hz", a)
+	}
+}
+
+// A cover picture is no video, and an album with one is not to be transcoded.
+func TestProbeCoverArt(t *testing.T) {
+	t.Parallel()
+	picture := makeSource(t, "cover.png", "-f lavfi -i testsrc2=s=64x64 -frames:v 1")
+	album := makeSource(t, "a.m4a", sound+"-i "+picture+" -map 0 -map 1 -c:v png -disposition:v attached_pic -c:a aac")
+	if _, _, err := (&Worker{}).probe(t.Context(), album, newPulse(time.Now())); !errors.Is(err, errSource) || !strings.Contains(err.Error(), "it has no video") {
+		t.Errorf("probe = %v; want that it has no video", err)
+	}
+}
+
+// spoiled copies what makeSource made, cut to a part of its length.
+func spoiled(t *testing.T, part float64, name, args string) string {
+	t.Helper()
+	source := makeSource(t, name, args)
+	info, err := os.Stat(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(source, int64(float64(info.Size())*part)); err != nil {
+		t.Fatal(err)
+	}
+	return source
+}
+
+func written(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestProbeRefuses(t *testing.T) {
+	t.Parallel()
+	long := "-f lavfi -i testsrc2=s=64x64:r=10:d=30 " + x264
+	segment := makeSource(t, "00000.ts", "-f lavfi -i testsrc2=s=64x64:d=1 "+x264)
+	playlist := "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n" + segment + "\n#EXT-X-ENDLIST\n"
+	tests := []struct {
+		name, source, want string
+	}{
+		{"index missing", spoiled(t, 0.5, "a.mp4", long), "not a video that ffmpeg can read"},
+		{"index at the front", spoiled(t, 0.5, "a.mp4", long+"-movflags +faststart"), "it is truncated"},
+		{"cut matroska", spoiled(t, 0.5, "a.mkv", long), "it is truncated"},
+		{"text", written(t, "a.mp4", strings.Repeat("this is not a video\n", 1000)), "not a video that ffmpeg can read"},
+		{"empty", written(t, "a.mp4", ""), "it is empty"},
+		{"directory", t.TempDir(), "want a regular file"},
+		{"sound only", makeSource(t, "a.mp4", sound+"-c:a aac"), "it has no video"},
+		{"playlist", written(t, "a.m3u8", playlist), "it is a playlist (hls); want the video itself"},
+		{"too small", makeSource(t, "a.avi", "-f lavfi -i testsrc2=s=8x8:d=1 -c:v rawvideo"), "its picture is 8x8"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, stderr, err := (&Worker{}).probe(t.Context(), tt.source, newPulse(time.Now()))
+			if !errors.Is(err, errSource) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("probe = %v, %q; want a bad source, %s", err, stderr, tt.want)
+			}
+		})
+	}
+}
+
+// A file that is not there may be there for another worker, or soon.
+func TestProbeMissing(t *testing.T) {
+	_, _, err := (&Worker{}).probe(t.Context(), filepath.Join(t.TempDir(), "a.mp4"), newPulse(time.Now()))
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSource) {
+		t.Errorf("probe = %v; want that it does not exist, which is not its own fault", err)
+	}
+}
+
+func TestShownSize(t *testing.T) {
+	turned := func(degrees float64) *stream {
+		s := &stream{Width: 720, Height: 576, SampleAspectRatio: "16:15"}
+		s.SideData = append(s.SideData, struct {
+			Rotation float64 `json:"rotation"`
+		}{degrees})
+		return s
+	}
+	tests := []struct {
+		stream        *stream
+		width, height int
+	}{
+		{turned(0), 768, 576},
+		{turned(-90), 576, 768},
+		{turned(180), 768, 576},
+		{turned(270), 576, 768},
+		{&stream{Width: 320, Height: 180, SampleAspectRatio: "0:1"}, 320, 180},
+		{&stream{Width: 320, Height: 180}, 320, 180},
+	}
+	for _, tt := range tests {
+		if w, h := tt.stream.shownSize(); w != tt.width || h != tt.height {
+			t.Errorf("%+v is shown as %dx%d; want %dx%d", tt.stream, w, h, tt.width, tt.height)
+		}
+	}
+}
+
+func TestTrackRate(t *testing.T) {
+	rate := func(said transcode.Rational, frames int, every float64) transcode.Rational {
+		tr := &track{count: frames, shown: moment{at: float64(frames-1) * every}}
+		return tr.rate(said)
+	}
+	tests := []struct {
+		name      string
+		got, want transcode.Rational
+	}{
+		{"as said", rate(transcode.Rational{Num: 30000, Den: 1001}, 100, 1001./30000), transcode.Rational{Num: 30000, Den: 1001}},
+		{"fields", rate(transcode.Rational{Num: 50, Den: 1}, 100, 1./25), transcode.Rational{Num: 25000, Den: 1000}},
+		{"not said", rate(transcode.Rational{}, 100, 1./25), transcode.Rational{Num: 25000, Den: 1000}},
+		{"one frame", rate(transcode.Rational{Num: 25, Den: 1}, 1, 1), transcode.Rational{Num: 25, Den: 1}},
+	}
+	for _, tt := range tests {
+		if tt.got != tt.want {
+			t.Errorf("%s: rate = %v; want %v", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+// Whatever ffprobe may say, what the queue is told passes its own check.
+func FuzzReport(f *testing.F) {
+	f.Add([]byte(`{"packets":[{"stream_index":0,"pts_time":"0.0","duration_time":"0.04","flags":"K_"},{"stream_index":0,"pts_time":"0.04","flags":"__"}],
+		"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":320,"height":180,"avg_frame_rate":"25/1"}],
+		"format":{"format_name":"mov","start_time":"0.0","duration":"0.08","size":"1000","bit_rate":"100000"}}`))
+	f.Add([]byte(`{"packets":[{"stream_index":0,"dts_time":"-5","flags":"_D"}],"streams":[{"codec_type":"audio","channels":-1}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := readReport(strings.NewReader(string(text)), func(int) {})
+		if err != nil {
+			return
+		}
+		p, err := r.probe()
+		if err != nil {
+			return
+		}
+		if err := transcode.Check(transcode.Unit{Kind: transcode.KindProbe}, transcode.Result{Probe: &p}); err != nil {
+			t.Errorf("%v: %+v, video %+v, audio %+v", err, p, p.Video, p.Audio)
+		}
+	})
+}
