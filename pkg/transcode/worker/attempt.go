@@ -47,7 +47,7 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 	case err != nil:
 		s.log().Warn("claim not answered", "job", work.Job, "unit", work.Unit, "err", err)
 	case reply.Refused != "" && reply.Gone:
-		s.settle(msg.Ack())
+		s.acknowledge(ctx, msg)
 	case reply.Refused != "":
 		s.log().Debug("claim refused", "job", work.Job, "unit", work.Unit, "reason", reply.Refused)
 		s.settle(msg.NakWithDelay(s.refusalDelay()))
@@ -93,7 +93,7 @@ func (a *attempt) run(ctx context.Context) {
 		log.Warn("unit failed", "err", err)
 	}
 	if asked == nil {
-		a.acknowledge(ctx)
+		a.acknowledge(ctx, a.msg)
 	}
 }
 
@@ -126,12 +126,12 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 	})
 }
 
-// acknowledge makes the stream forget the message. If that does not succeed it
+// acknowledge makes the stream forget a message. If that does not succeed it
 // is offered again, and the claim of it refused for good.
-func (a *attempt) acknowledge(ctx context.Context) {
+func (s *session) acknowledge(ctx context.Context, msg jetstream.Msg) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
 	defer cancel()
-	a.settle(a.msg.DoubleAck(ctx))
+	s.settle(msg.DoubleAck(ctx))
 }
 
 // beat tells the queue how far the attempt is, and the stream that it goes on,
