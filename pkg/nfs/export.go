@@ -3,6 +3,7 @@ package nfs
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -104,9 +105,10 @@ func (s *Server) Exports() []Export {
 
 // An exportTable holds the trees that are exported. The zero value is empty.
 type exportTable struct {
-	mu     sync.RWMutex
-	byID   map[uint32]*tree
-	byPath map[string]*tree
+	mu      sync.RWMutex
+	byID    map[uint32]*tree
+	byPath  map[string]*tree
+	clients map[netip.Addr]struct{} // of any export
 }
 
 // put adds t and returns the tree whose place it takes, nil for none.
@@ -125,6 +127,7 @@ func (x *exportTable) put(t *tree) (*tree, error) {
 		delete(x.byID, old.export.ID)
 	}
 	x.byID[t.export.ID], x.byPath[t.export.Path] = t, t
+	x.collectLocked()
 	return old, nil
 }
 
@@ -136,8 +139,17 @@ func (x *exportTable) remove(path string) *tree {
 	if t != nil {
 		delete(x.byPath, path)
 		delete(x.byID, t.export.ID)
+		x.collectLocked()
 	}
 	return t
+}
+
+// collectLocked makes the set of clients anew.
+func (x *exportTable) collectLocked() {
+	x.clients = map[netip.Addr]struct{}{}
+	for _, t := range x.byID {
+		maps.Copy(x.clients, t.clients)
+	}
 }
 
 // use returns the tree with that id for one call by client, which releases it.
@@ -184,10 +196,6 @@ func (x *exportTable) all() []*tree {
 func (x *exportTable) knows(client netip.Addr) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	for _, t := range x.byID {
-		if t.allows(client) {
-			return true
-		}
-	}
-	return false
+	_, ok := x.clients[client]
+	return ok
 }
