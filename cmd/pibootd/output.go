@@ -138,16 +138,5 @@ func (m *meter) clear() {
 	}
 }
 
-// bytes returns a callback that shows steps counted in bytes.
-func (m *meter) bytes() func(step string, done, total int64) {
-	return func(step string, done, total int64) {
-		text := ""
-		if done > 0 {
-			text = byteText(done)
-		}
-		if total > 0 {
-			text += " of " + byteText(total)
-		}
-		m.update(step, done, total, text)
-	}
-}
+// progress shows a step of which done of total units are done.
+func (m *meter) progress(step string, done, total int64) { m.update(step, done, total, "") }

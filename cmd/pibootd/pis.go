@@ -44,7 +44,7 @@ func addPi(c *cli.Context, std streams) error {
 		return usageError{hintedError{err, helpHint(c)}}
 	}
 	m := meter{w: std.err, terminal: std.terminal}
-	progress := m.bytes()
+	progress := m.progress
 	if c.Bool("json") {
 		progress = func(string, int64, int64) {}
 	}

@@ -87,7 +87,7 @@ func templateProgress(c *cli.Context, m *meter) rootfs.Progress {
 	if c.Bool("json") {
 		return nil
 	}
-	return m.bytes()
+	return m.progress
 }
 
 func importTemplate(c *cli.Context, std streams) error {

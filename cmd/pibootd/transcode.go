@@ -148,7 +148,7 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 	}
 	m := meter{w: std.err, terminal: std.terminal}
 	defer m.clear()
-	if err := copyFile(ctx, video, target, func(done int64) { m.bytes()("copying", done, size) }); err != nil {
+	if err := copyFile(ctx, video, target, func(done int64) { m.progress("copying", done, size) }); err != nil {
 		return "", err
 	}
 	return inbox + "/" + name, nil

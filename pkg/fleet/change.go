@@ -12,7 +12,6 @@ import (
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
-	"pibootd/pkg/transcode"
 )
 
 // existing answers a request for a board that is registered: nothing is done
@@ -69,7 +68,7 @@ func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	var proof []string
 	for export, want := range map[string]nfs.ProbeFile{
 		boot.RootExport(board.Serial): {Name: "sbin/init", Write: true},
-		boot.MediaExport:              {Name: transcode.WorkDir},
+		boot.MediaExport:              {},
 	} {
 		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export, want)
 		if err != nil {
