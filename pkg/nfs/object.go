@@ -12,9 +12,9 @@ const (
 	maxString = 4096 // of any name or path that is decoded at all
 )
 
-// An object is a file of an export, of any type, that a call works on. All
-// methods may be called on nil, which stands for a file that could not be
-// opened: it has no attributes.
+// An object is a file of an export, of any type, that a call works on. A nil
+// one stands for a file that could not be opened: it may be closed, and has no
+// attributes to send.
 type object struct {
 	tree   *tree
 	caller identity

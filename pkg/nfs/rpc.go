@@ -30,9 +30,6 @@ const (
 	maxAuthBody    = 400
 	maxMachineName = 255
 	maxGroups      = 16
-
-	// replyHead is the size of an accepted reply's header, record mark included.
-	replyHead = 4 + 6*4
 )
 
 // A header is the start of a call (RFC 5531 §9, call_body).

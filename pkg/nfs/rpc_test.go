@@ -188,7 +188,7 @@ func TestConnectionLimits(t *testing.T) {
 func TestManyCallsAtOnce(t *testing.T) {
 	s := serve(t, &Server{Key: testKey(), MaxClientCalls: 3, MaxCalls: 2})
 	c := dial(t, s.addr)
-	const calls = 200
+	const calls, replyHead = 200, 4 + 6*4 // record mark and accepted header
 	var out []byte
 	for range calls {
 		c.xid++

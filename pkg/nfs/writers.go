@@ -127,10 +127,10 @@ func (ws *writers) closeAll(s *Server) {
 	}
 }
 
-// stabilize brings what was written to w to the disk, as how demands. If that
-// fails the kernel may have dropped pages of other writes too, so all clients
-// have to send theirs again. It tells that once for each time a file is open:
-// who asks next must not get an answer before the verifier is a new one.
+// stabilize brings what was written to w to the disk unless how is unstable.
+// If that fails the kernel may have dropped pages of other writes too, so all
+// clients have to send theirs again. It tells that only once to each open
+// file: who syncs w next must not get to know before the verifier is a new one.
 func (s *Server) stabilize(w *writer, how uint32) error {
 	if how == unstable {
 		return nil
