@@ -73,14 +73,16 @@ func moduleName(file string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-// pick returns the files of the named modules and of all they depend on.
+// pick returns the files of the named modules and of all they depend on. A
+// name with "?" before it may be missing.
 func (m *moduleTree) pick(names []string) ([]string, error) {
 	var files []string
-	for _, name := range names {
+	for _, entry := range names {
+		name, optional := strings.CutPrefix(entry, "?")
 		key := moduleName(name)
 		file, ok := m.file[key]
 		if !ok {
-			if m.builtin[key] {
+			if optional || m.builtin[key] {
 				continue
 			}
 			return nil, fmt.Errorf("kernel %s has no module %q", filepath.Base(m.dir), name)

@@ -139,7 +139,7 @@ func TestModules(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := t.TempDir()
-	if err := tree.copyTo(to, []string{"nfs", "lockd", "virtio_rng", "clk_raspberrypi"}); err != nil {
+	if err := tree.copyTo(to, []string{"nfs", "lockd", "virtio_rng", "clk_raspberrypi", "?nonsense"}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{

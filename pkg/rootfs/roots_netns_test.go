@@ -142,7 +142,12 @@ func checkNothingLeft(t *testing.T, templates *Templates) {
 	if got := refs(t, templates); got != nil {
 		t.Errorf("List = %v; want nothing", got)
 	}
-	if left, err := os.ReadDir(filepath.Join(templates.Dir, stagingDir)); err != nil || len(left) != 0 {
+	checkStaging(t, templates.Dir)
+}
+
+func checkStaging(t *testing.T, dir string) {
+	t.Helper()
+	if left, err := os.ReadDir(filepath.Join(dir, stagingDir)); err != nil || len(left) != 0 {
 		t.Errorf("staging directory has %v, %v; want nothing", left, err)
 	}
 }
@@ -322,6 +327,7 @@ func TestInterrupted(t *testing.T) {
 		if _, lost := os.Stat(roots.Path(1)); (err == nil) != (lost == nil) {
 			t.Errorf("Clone = %v, and its root: %v", err, lost)
 		}
+		checkStaging(t, roots.Dir)
 		cancel()
 	}
 }
