@@ -107,18 +107,21 @@ func totalFrames(r transcode.Result) int {
 }
 
 // report hands in a result, or gives the claim back if err says why. The files
-// of a failed attempt are gone by then.
+// of a failed attempt are gone by then. Where ctx has ended, little time is left.
 func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []string, err error) (transcode.Verdict, error) {
+	stopped := ctx.Err() != nil
+	if stopped {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
+		defer cancel()
+	}
 	if err == nil {
 		return ask[transcode.Verdict](ctx, a.session, transcode.SubjectDone,
 			transcode.Done{Job: a.job, Unit: a.unit.ID, Attempt: a.number, Result: result})
 	}
 	a.discard()
-	if ctx.Err() != nil {
+	if stopped {
 		err, stderr = errors.New("the worker was stopped"), nil
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
-		defer cancel()
 	}
 	return ask[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, transcode.Failed{
 		Job: a.job, Unit: a.unit.ID, Attempt: a.number,

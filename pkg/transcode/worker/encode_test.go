@@ -212,6 +212,45 @@ func TestTranscodeRotated(t *testing.T) {
 	j.verify()
 }
 
+// A little may be missing at the end.
+func TestTranscodeCutShort(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"a.mkv", "a.ts"} {
+		source := spoiled(t, 0.93, file, video+sound+openGOP+"-c:a aac")
+		transcodeAll(t, source, transcode.Request{SegmentSeconds: 1}, 3).verify()
+	}
+}
+
+// Where the decoder gives less than the packets promised, the last frame is
+// shown on, for up to a second; more is an error.
+func TestTranscodeLastFrames(t *testing.T) {
+	t.Parallel()
+	source := makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=10:d=3 "+x264)
+	for missing, want := range map[float64]bool{0.5: true, 1.5: false} {
+		w := &Worker{}
+		probe, _, err := w.probe(t.Context(), source, newPulse(time.Now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		probe.Video.EndSeconds += missing
+		plan, err := transcode.NewPlan(transcode.Request{SegmentSeconds: 1}, probe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, dir, p := plan.Units[0], t.TempDir(), newPulse(time.Now())
+		if stderr, err := w.encode(t.Context(), u, source, dir, p); err != nil {
+			t.Fatalf("%v, %q", err, stderr)
+		}
+		result, err := proof(u, dir, p)
+		if err == nil {
+			err = transcode.Check(u, result)
+		}
+		if (err == nil) != want {
+			t.Errorf("%v s missing: %v; want it accepted: %v", missing, err, want)
+		}
+	}
+}
+
 func TestTranscode(t *testing.T) {
 	tests := []struct {
 		name, file, args string

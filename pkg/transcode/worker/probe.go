@@ -47,8 +47,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		},
 	}
 	stderr, err := ffprobe.run(ctx)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() {
+	if refused(err, stderr) {
 		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, lastOf(stderr))
 	}
 	if err := errors.Join(err, parseErr); err != nil {
@@ -56,6 +55,15 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	}
 	result, err := report.probe()
 	return result, stderr, err
+}
+
+// refused tells whether ffprobe failed for the source's sake: it exits with 1
+// then. Another code, a signal or a share that cannot be read is this worker's
+// own trouble.
+func refused(err error, stderr []string) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == 1 &&
+		!strings.Contains(lastOf(stderr), "Input/output error") && !strings.Contains(lastOf(stderr), "Stale file handle")
 }
 
 // readable makes sure that what ffprobe may complain of is the source itself
