@@ -69,7 +69,7 @@ func (s *step) giveUp(ctx context.Context, worker string, u unitRow) (unitRow, e
 		return u, err
 	}
 	for _, lost := range rows {
-		if err := s.release(ctx, lost, ending{outcome: eventGivenUp, detail: "its worker has claimed again"}); err != nil {
+		if err := s.release(ctx, lost, ending{outcome: EventGivenUp, detail: "its worker has claimed again"}); err != nil {
 			return u, err
 		}
 	}
@@ -84,7 +84,7 @@ func (s *step) giveUp(ctx context.Context, worker string, u unitRow) (unitRow, e
 func (s *step) grant(ctx context.Context, c claim) error {
 	s.changed = append(s.changed, c.key.job)
 	s.events = append(s.events, UnitEvent{
-		Event: eventClaimed, Worker: c.worker, Job: c.key.job, Unit: c.key.unit, Attempt: c.attempt,
+		Event: EventClaimed, Worker: c.worker, Job: c.key.job, Unit: c.key.unit, Attempt: c.attempt,
 	})
 	now := s.now.UnixNano()
 	return errors.Join(
@@ -108,7 +108,7 @@ func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 			if u.state != running || u.attempt != c.attempt {
 				return nil // it ended meanwhile
 			}
-			return s.release(ctx, u, ending{outcome: eventExpired, detail: fmt.Sprintf("no progress for %v", q.claimTTL)})
+			return s.release(ctx, u, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.claimTTL)})
 		})
 		if err == nil {
 			q.claims.drop(c.key, c.attempt)

@@ -9,8 +9,9 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// soon makes claims expire soon enough to wait for it.
-func soon(o *Options) { o.ClaimTTL = 500 * time.Millisecond }
+// soon makes claims expire soon enough to wait for, and not before a loaded
+// machine has done what a test does meanwhile.
+func soon(o *Options) { o.ClaimTTL = 2 * time.Second }
 
 func TestWorkersShareUnits(t *testing.T) {
 	t.Parallel()
@@ -74,7 +75,7 @@ func TestSilentWorkerLosesItsClaim(t *testing.T) {
 	lost, other := b.join("pi1", transcode.Hello{}), b.join("pi2", transcode.Hello{})
 	oldMsg, work, grant := lost.take()
 	lost.write(work, grant.Attempt)
-	if e := b.waitEvent(eventExpired, "probe"); e.Worker != "pi1" || e.Attempt != 1 {
+	if e := b.waitEvent(EventExpired, "probe"); e.Worker != "pi1" || e.Attempt != 1 {
 		t.Errorf("expired: %+v; want attempt 1 of pi1", e)
 	}
 	newMsg, again := other.fetch()
@@ -139,7 +140,7 @@ func TestClaimGivesUpTheOneBefore(t *testing.T) {
 	m.do()
 	_, first, grant := m.take()
 	_, second, _ := m.take()
-	if e := b.waitEvent(eventGivenUp, first.Unit); e.Attempt != 1 {
+	if e := b.waitEvent(EventGivenUp, first.Unit); e.Attempt != 1 {
 		t.Errorf("given up: %+v; want attempt 1", e)
 	}
 	if v := m.done(first, grant.Attempt); v.Accepted {
@@ -217,7 +218,7 @@ func TestFinalFailureEndsTheJob(t *testing.T) {
 	if got := b.waitEnd(job.ID); got.State != Failed || got.Reason != "the source is truncated" {
 		t.Errorf("job = %+v; want it failed", got)
 	}
-	b.waitEvent(eventCancelled, second.Unit)
+	b.waitEvent(EventCancelled, second.Unit)
 	two.write(second, grantTwo.Attempt)
 	if v := two.done(second, grantTwo.Attempt); v.Accepted {
 		t.Error("a result of a failed job was accepted")

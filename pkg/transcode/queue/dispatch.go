@@ -165,7 +165,8 @@ func (q *Queue) withdraw(ctx context.Context, job int64, unit string) {
 		unit = "*"
 	}
 	subject := strings.Join([]string{transcode.SubjectWork, "*", "*", "*", fmt.Sprint(job), unit}, ".")
-	if err := q.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+	err := q.stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	if err != nil && ctx.Err() == nil {
 		// It is not lost: the stream delivers it again in time, or the claim
 		// of whoever holds it is refused.
 		q.log.Warn("work message not withdrawn", "job", job, "unit", unit, "err", err)

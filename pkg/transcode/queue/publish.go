@@ -27,7 +27,8 @@ const (
 // again does not help.
 var errUnpublishable = errors.New("the results do not make a stream")
 
-// publishReady publishes every job whose units are all done.
+// publishReady publishes every job whose units are all done. The error tells of
+// those that have to wait.
 func (q *Queue) publishReady(ctx context.Context) error {
 	ids, err := q.jobsIn(ctx, Publishing)
 	if err != nil {
@@ -36,7 +37,7 @@ func (q *Queue) publishReady(ctx context.Context) error {
 	var errs []error
 	for _, id := range ids {
 		if err := q.publishJob(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("job %d: %w", id, err), q.notPublished(ctx, id, err))
+			errs = append(errs, q.notPublished(ctx, id, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -59,19 +60,21 @@ func (q *Queue) jobsIn(ctx context.Context, state State) ([]int64, error) {
 	return ids, rows.Err()
 }
 
-// notPublished fails a job that cannot be published, or says why it has to wait.
+// notPublished fails a job that cannot be published. If it only has to wait,
+// that is noted and the error returned.
 func (q *Queue) notPublished(ctx context.Context, id int64, cause error) error {
 	if ctx.Err() != nil {
-		return nil
+		return ctx.Err()
 	}
 	reason := clip("publishing: "+cause.Error(), maxReason)
-	return q.write(ctx, func(s *step) error {
-		if errors.Is(cause, errUnpublishable) {
-			return s.endJob(ctx, id, Failed, reason, nil)
-		}
+	if errors.Is(cause, errUnpublishable) {
+		return q.write(ctx, func(s *step) error { return s.endJob(ctx, id, Failed, reason, nil) })
+	}
+	err := q.write(ctx, func(s *step) error {
 		s.changed = append(s.changed, id)
 		return s.exec(ctx, `UPDATE jobs SET reason = ? WHERE id = ?`, reason, id)
 	})
+	return errors.Join(fmt.Errorf("job %d: %w", id, cause), err)
 }
 
 // publishJob makes a job's stream appear, whole and at once. It can be stopped

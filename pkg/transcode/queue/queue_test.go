@@ -31,9 +31,8 @@ func TestVideoIsPublished(t *testing.T) {
 		t.Errorf("job = %+v; want done at hls/clip with %d frames", job, frames)
 	}
 	checkPublished(t, b, "hls/clip")
-	if _, err := os.Stat(b.media(transcode.JobDir(job.ID))); !os.IsNotExist(err) {
-		t.Errorf("unpublished files: %v; want none", err)
-	}
+	b.stop()
+	b.checkSwept(job.ID)
 }
 
 // checkPublished makes sure that a whole stream is there and can be played.

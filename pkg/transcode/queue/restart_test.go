@@ -148,7 +148,9 @@ func TestKilledDaemon(t *testing.T) {
 			t.Errorf("%s: attempt %d; want the first to have been good enough", u.ID, u.Attempt)
 		}
 	}
-	b.checkDone(job.ID, "hls/clip")
+	b.stop()
+	b.checkFiles("hls/clip")
+	b.checkSwept(job.ID)
 }
 
 // next takes the next unit that is not gone.
@@ -188,7 +190,9 @@ func TestStreamIsRebuilt(t *testing.T) {
 	m.do()
 	m.do()
 	b.waitEnd(job.ID)
-	b.checkDone(job.ID, "hls/clip")
+	b.stop()
+	b.checkFiles("hls/clip")
+	b.checkSwept(job.ID)
 }
 
 // The worker of a claim did not survive the daemon's restart.
@@ -198,7 +202,7 @@ func TestClaimOfLostWorkerExpiresAfterRestart(t *testing.T) {
 	b.submit(fixtureRequest)
 	b.join("pi1", transcode.Hello{}).take()
 	b = b.restart(soon)
-	b.waitEvent(eventExpired, "probe")
+	b.waitEvent(EventExpired, "probe")
 	if _, _, grant := b.join("pi2", transcode.Hello{}).take(); grant.Attempt != 2 {
 		t.Errorf("claim: %+v; want attempt 2", grant)
 	}

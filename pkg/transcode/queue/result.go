@@ -73,7 +73,7 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 		}
 		if wrong != nil {
 			verdict.Reason = clip(wrong.Error(), maxReason)
-			return s.release(ctx, u, ending{outcome: eventFailed, detail: verdict.Reason})
+			return s.release(ctx, u, ending{outcome: EventFailed, detail: verdict.Reason})
 		}
 		verdict.Accepted = true
 		return s.finish(ctx, u, d.Result)
@@ -92,7 +92,7 @@ func (s *step) finish(ctx context.Context, u unitRow, r transcode.Result) error 
 	if err != nil {
 		return err
 	}
-	if err := s.endAttempt(ctx, u, eventDone, ""); err != nil {
+	if err := s.endAttempt(ctx, u, EventDone, ""); err != nil {
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
@@ -157,7 +157,7 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 			return nil
 		}
 		verdict.Accepted = true
-		return s.release(ctx, u, ending{outcome: eventFailed, detail: reason, stderr: stderr, final: f.Final})
+		return s.release(ctx, u, ending{outcome: EventFailed, detail: reason, stderr: stderr, final: f.Final})
 	})
 	return verdict, err
 }

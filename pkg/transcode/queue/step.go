@@ -23,14 +23,21 @@ type step struct {
 	events   []UnitEvent
 	released []claim // attempts that no longer run
 	changed  []int64 // jobs that watchers want to see
-	ended    []int64 // jobs that ended
-	announce bool    // there are new pending units
-	publish  bool    // there is a job to be published
+	ended    []endedJob
+	announce bool // there are new pending units
+	publish  bool // there is a job to be published
+}
+
+// An endedJob is a job that has come to its final state.
+type endedJob struct {
+	id     int64
+	state  State
+	reason string
 }
 
 // A UnitEvent tells what happened to a unit.
 type UnitEvent struct {
-	Event   string // claimed, done, failed, expired, given_up or cancelled
+	Event   string // EventClaimed or how the attempt ended
 	Worker  string
 	Job     int64
 	Unit    string
@@ -38,14 +45,14 @@ type UnitEvent struct {
 	Detail  string // why, of a failed one
 }
 
-// The names of unit events. All but the first are how an attempt ends.
+// What happens to units. All but the first are how an attempt ends.
 const (
-	eventClaimed   = "claimed"
-	eventDone      = "done"
-	eventFailed    = "failed"
-	eventExpired   = "expired"
-	eventGivenUp   = "given_up"
-	eventCancelled = "cancelled"
+	EventClaimed   = "claimed"
+	EventDone      = "done"      // its result was accepted
+	EventFailed    = "failed"    // its worker said so, or its result was wrong
+	EventExpired   = "expired"   // its worker was silent for too long
+	EventGivenUp   = "given_up"  // its worker has claimed again
+	EventCancelled = "cancelled" // its job has ended
 )
 
 // write does f in a transaction and then what f left to follow. When f returns
@@ -69,6 +76,15 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 	for _, c := range s.released {
 		q.claims.drop(c.key, c.attempt)
 	}
+	for _, c := range s.released {
+		q.withdraw(ctx, c.key.job, c.key.unit)
+		q.removeAttempt(c.key, c.attempt)
+	}
+	for _, job := range s.ended {
+		q.log.Info("job ended", "job", job.id, "state", job.state, "reason", job.reason)
+		q.withdraw(ctx, job.id, "")
+		q.removeJob(job.id)
+	}
 	for _, e := range s.events {
 		q.log.Info("unit", "event", e.Event, "pi", e.Worker, "job", e.Job, "unit", e.Unit, "attempt", e.Attempt, "detail", e.Detail)
 		if q.onUnit != nil {
@@ -77,14 +93,6 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 	}
 	for _, job := range s.changed {
 		q.watches.notify(job)
-	}
-	for _, c := range s.released {
-		q.withdraw(ctx, c.key.job, c.key.unit)
-		q.removeAttempt(c.key, c.attempt)
-	}
-	for _, job := range s.ended {
-		q.withdraw(ctx, job, "")
-		q.removeJob(job)
 	}
 	if s.announce || len(s.released) > 0 {
 		wake(q.announce)
@@ -193,7 +201,7 @@ func (s *step) endJob(ctx context.Context, job int64, state State, reason string
 	}
 	for _, u := range rows {
 		s.released = append(s.released, claim{key: u.key, attempt: u.attempt})
-		if err := s.endAttempt(ctx, u, eventCancelled, "its job is "+string(state)); err != nil {
+		if err := s.endAttempt(ctx, u, EventCancelled, "its job is "+string(state)); err != nil {
 			return err
 		}
 	}
@@ -202,9 +210,10 @@ func (s *step) endJob(ctx context.Context, job int64, state State, reason string
 		return err
 	}
 	s.changed = append(s.changed, job)
-	s.ended = append(s.ended, job)
-	return s.exec(ctx, `UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ? WHERE id = ?`,
-		state, reason, column[[]string]{stderr}, s.now.UnixNano(), job)
+	s.ended = append(s.ended, endedJob{job, state, reason})
+	return s.exec(ctx, `
+		UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ?, output = CASE ? WHEN ? THEN output ELSE '' END
+		WHERE id = ?`, state, reason, column[[]string]{stderr}, s.now.UnixNano(), state, Done, job)
 }
 
 // units reads the units that a condition on u and j selects.
