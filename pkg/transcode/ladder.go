@@ -96,7 +96,8 @@ func neededBitrate(pixels int, rate float64) float64 {
 		}
 	}
 	scale := math.Pow(float64(pixels)/float64(nearest.pixels), bitrateSlope)
-	// Frames that follow faster resemble each other more: half the doubled rate.
+	// Frames that follow faster resemble each other more: twice the frames need
+	// 1.4 times the bits.
 	return float64(nearest.bitrateBPS) * scale * math.Sqrt(max(rate, 1)/30)
 }
 

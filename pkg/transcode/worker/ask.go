@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,7 +49,7 @@ func (s *session) askOnce(ctx context.Context, subject string, body []byte, answ
 		return err
 	}
 	if len(msg.Data) == 0 {
-		return fmt.Errorf("empty answer")
+		return errors.New("the answer is empty")
 	}
 	return json.Unmarshal(msg.Data, answer)
 }
