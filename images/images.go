@@ -17,7 +17,10 @@ import (
 	"pibootd/pkg/pi"
 )
 
-//go:embed all:worker
+// The pattern stands for README and *.gz: one that named *.gz alone would match
+// nothing in a fresh clone, and *.gz.new is what make is still writing.
+//
+//go:embed worker/*[Ez]
 var workers embed.FS
 
 //go:embed overlay minimal initramfs
