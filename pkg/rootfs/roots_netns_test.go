@@ -235,8 +235,8 @@ func checkClones(t *testing.T, roots *Roots, src Template) Report {
 		if one.Mode == 0 || !shared[name] && one.Content == two.Content {
 			t.Errorf("%s: clones have %q and %q; want both, and different", name, one.Content, two.Content)
 		}
-		if one.Uid != 0 || one.Gid != 0 {
-			t.Errorf("%s belongs to %d:%d; want root", name, one.Uid, one.Gid)
+		if one.UID != 0 || one.GID != 0 {
+			t.Errorf("%s belongs to %d:%d; want root", name, one.UID, one.GID)
 		}
 	}
 	return report

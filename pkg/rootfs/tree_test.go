@@ -76,7 +76,7 @@ func makeEntry(path, content string) error {
 // An entryState is all that is compared of an entry of two trees.
 type entryState struct {
 	Mode     uint32
-	Uid, Gid uint32
+	UID, GID uint32
 	Device   uint64
 	Modified unix.Timespec
 	Nlink    uint64
@@ -115,7 +115,7 @@ func stateOf(path string) (entryState, error) {
 		return entryState{}, err
 	}
 	state := entryState{
-		Mode: stat.Mode, Uid: stat.Uid, Gid: stat.Gid, Device: uint64(stat.Rdev),
+		Mode: stat.Mode, UID: stat.Uid, GID: stat.Gid, Device: uint64(stat.Rdev),
 		Modified: stat.Mtim, Nlink: uint64(stat.Nlink), Xattrs: n.xattrs,
 	}
 	switch stat.Mode & unix.S_IFMT {
