@@ -46,6 +46,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer d.broker.Close()
+	defer func() { err = errors.Join(err, d.queue.Close()) }()
 	if err := d.fleet.Start(); err != nil {
 		return err
 	}
@@ -72,6 +73,7 @@ type daemon struct {
 
 func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) *daemon {
 	d := &daemon{cfg: cfg, state: state, log: log}
+	state.timeline.Logger = log
 	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log}
 	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log}
 	d.policy = &boot.Policy{
@@ -92,7 +94,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: d.nfs, Timeline: state.timeline, Policy: d.policy, Log: log,
 		Network: network, Addresses: addresses, MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port,
-		Disconnect: func(worker string) { d.broker.Disconnect(worker) },
+		Disconnect: func(worker string) error { return d.broker.Disconnect(worker) },
 	})
 	d.web = &web.Server{
 		Fleet: d.fleet, Timeline: state.timeline, Log: log,

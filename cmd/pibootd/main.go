@@ -51,6 +51,8 @@ func run(args []string, std streams) int {
 // usageError is a command line that cannot be understood.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 // hintedError carries what the user can do about it.
 type hintedError struct {
 	error

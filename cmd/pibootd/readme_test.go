@@ -112,7 +112,7 @@ func readmePibootd(t *testing.T, l *lab, args []string) {
 		l.pibootd(t, args...)
 	case args[0] == "watch":
 		watching := l.start(t, args...)
-		watching.waitFor(t, "added")
+		watching.waitFor(t, "kernel8.img")
 		if err := watching.end(t, syscall.SIGINT); err != nil {
 			t.Errorf("watch ends with %v; want nil", err)
 		}

@@ -153,7 +153,8 @@ func runMachine(c *cli.Context, std streams, board *virtualpi.Board, served *vir
 	}
 	defer closeConsole()
 	started := time.Now()
-	machine, err := board.Start(c.Context, served, socket, virtualpi.MachineOptions{Console: console, MemoryMB: c.Int("memory"), CPUs: c.Int("cpus")})
+	// Ended by Off alone: the user's interrupt is a wish, not a fault.
+	machine, err := board.Start(context.WithoutCancel(c.Context), served, socket, virtualpi.MachineOptions{Console: console, MemoryMB: c.Int("memory"), CPUs: c.Int("cpus")})
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,8 @@ func proofText(board registry.Pi, export string, report nfs.ProbeReport) string 
 
 // Remove takes a board away: it is no longer answered, its export is closed
 // and its root deleted, or set aside with keepRoot, in which case the place is
-// returned.
+// returned. Interrupted, it is either not removed or its root is set aside by
+// the next Start.
 func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board registry.Pi, kept string, err error) {
 	if err := f.lock(ctx); err != nil {
 		return registry.Pi{}, "", err
@@ -103,23 +104,17 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	if board, err = f.Registry.Find(ref); err != nil {
 		return registry.Pi{}, "", err
 	}
-	if keepRoot {
-		// Before the registration goes: a root without a board is swept.
-		if kept, err = f.Roots.Keep(board.Serial); err != nil {
-			return registry.Pi{}, "", err
-		}
-	}
 	if err := f.Registry.Remove(ctx, board.Serial); err != nil {
 		return registry.Pi{}, "", err
 	}
 	f.NFS.Unexport(boot.RootExport(board.Serial))
-	f.Disconnect(board.Serial.String())
 	f.record(board, timeline.Removed, "")
-	err = f.exportMedia()
-	if !keepRoot {
-		err = errors.Join(err, f.Roots.Remove(board.Serial))
+	err = errors.Join(f.exportMedia(), f.Disconnect(board.Serial.String()))
+	if keepRoot {
+		kept, keepErr := f.Roots.Keep(board.Serial)
+		return board, kept, errors.Join(err, keepErr)
 	}
-	return board, kept, err
+	return board, "", errors.Join(err, f.Roots.Remove(board.Serial))
 }
 
 // BootFiles are the files that pibootd makes for a board.

@@ -16,15 +16,15 @@ func (f *Fleet) WorkerEvent(e queue.WorkerEvent) {
 	kind, detail := timeline.WorkerOffline, ""
 	if e.Online {
 		kind = timeline.WorkerOnline
-		detail = fmt.Sprintf("ffmpeg %s, encoders %s", e.Hello.FFmpeg, strings.Join(e.Hello.Encoders, " "))
+		detail = fmt.Sprintf("worker %s, %d CPUs", e.Hello.Version, e.Hello.CPUs)
 	}
 	f.recordWorker(e.Worker, kind, detail)
 }
 
 // unitKinds are the events of units.
 var unitKinds = map[string]timeline.Kind{
-	"claimed": timeline.Claimed,
-	"done":    timeline.UnitDone,
+	queue.EventClaimed: timeline.Claimed,
+	queue.EventDone:    timeline.UnitDone,
 }
 
 // UnitEvent puts what became of a unit on its worker's timeline. It is the

@@ -43,7 +43,7 @@ type Fleet struct {
 	MediaDir  string
 	QueuePort int
 	// Disconnect ends the queue connection of a board that was removed.
-	Disconnect func(worker string)
+	Disconnect func(worker string) error
 
 	// changing is held while a board is added or removed, so that two
 	// commands cannot choose the same address or name.
@@ -77,7 +77,7 @@ func (f *Fleet) Start() error {
 		_, ok := f.Registry.BySerial(serial)
 		return ok
 	}
-	if err := f.Roots.Sweep(known); err != nil {
+	if err := errors.Join(f.Templates.Sweep(), f.Roots.Sweep(known)); err != nil {
 		return err
 	}
 	for _, board := range f.Registry.All() {
@@ -153,8 +153,8 @@ type Added struct {
 
 // Add registers a board: its root is cloned, then the registration is
 // committed, then the export opened and proved from the board's address.
-// Interrupted before the commit nothing remains of it; afterwards the board is
-// there whole. A board that is registered just so already is left as it is.
+// Interrupted before the commit there is no such board; afterwards it is there
+// whole. A board that is registered just so already is left as it is.
 func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (Added, error) {
 	if err := f.lock(ctx); err != nil {
 		return Added{}, err

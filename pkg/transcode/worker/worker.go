@@ -218,28 +218,30 @@ func (s *session) work(ctx context.Context) error {
 	return nil
 }
 
-// next returns a work message of the first lane that has one, or nil.
+// next returns a work message, or nil if none comes. A worker with a muxer id
+// looks into its own lane first, and while there is nothing to do looks again
+// every few seconds: it can wait at one lane only, and most work is anybody's.
 func (s *session) next(ctx context.Context) (jetstream.Msg, error) {
-	if s.Boot.MuxID != 0 {
-		msg, err := s.fetch(ctx, transcode.MuxLane(s.Boot.MuxID), s.fetchWait()/4)
-		// The queue makes a lane's consumer with the lane's first job.
-		if msg != nil || err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return msg, err
-		}
-		return s.fetch(ctx, transcode.LaneAny, s.fetchWait()/4)
+	if s.Boot.MuxID == 0 {
+		return s.fetch(ctx, transcode.LaneAny, s.fetchWait())
 	}
-	return s.fetch(ctx, transcode.LaneAny, s.fetchWait())
+	msg, err := s.fetch(ctx, transcode.MuxLane(s.Boot.MuxID), 0)
+	// The queue makes a lane's consumer with the lane's first job or worker.
+	if msg != nil || err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return msg, err
+	}
+	return s.fetch(ctx, transcode.LaneAny, s.fetchWait()/10)
 }
 
-// fetch waits for one message of a lane, and returns nil if none comes.
+// fetch returns a message of a lane, or nil if none comes within wait.
 func (s *session) fetch(ctx context.Context, lane string, wait time.Duration) (jetstream.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(ctx, wait+fetchTimeout)
 	defer cancel()
 	consumer, err := s.js.Consumer(ctx, transcode.StreamWork, transcode.WorkConsumer(lane, transcode.PriorityNormal))
 	if err != nil {
 		return nil, fmt.Errorf("asking for work: %w", err)
 	}
-	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
+	batch, err := fetchOne(consumer, wait)
 	if err != nil {
 		return nil, fmt.Errorf("asking for work: %w", err)
 	}
@@ -250,4 +252,16 @@ func (s *session) fetch(ctx context.Context, lane string, wait time.Duration) (j
 		return nil, fmt.Errorf("waiting for work: %w", err)
 	}
 	return nil, nil
+}
+
+// fetchTimeout is how long the queue may take to answer.
+const fetchTimeout = 5 * time.Second
+
+// fetchOne asks for one message that comes within wait; 0 asks for one that is
+// there.
+func fetchOne(consumer jetstream.Consumer, wait time.Duration) (jetstream.MessageBatch, error) {
+	if wait == 0 {
+		return consumer.FetchNoWait(1)
+	}
+	return consumer.Fetch(1, jetstream.FetchMaxWait(wait))
 }

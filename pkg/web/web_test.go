@@ -1,0 +1,267 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/store"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+// The public door shows and does not change.
+func TestPublicDoorChangesNothing(t *testing.T) {
+	d := start(t)
+	for _, test := range []struct {
+		method, path string
+		public       int
+	}{
+		{"GET", "/api/v1/info", 200},
+		{"GET", "/api/v1/pis", 200},
+		{"GET", "/api/v1/pis/hlspi1", 200},
+		{"GET", "/api/v1/pis/3333347a", 200},
+		{"GET", "/api/v1/pis/nobody", 404},
+		{"GET", "/api/v1/discovered", 200},
+		{"GET", "/api/v1/events", 200},
+		{"GET", "/api/v1/events?board=hlspi1&after=0", 200},
+		{"GET", "/api/v1/events?after=x", 400},
+		{"GET", "/api/v1/events?follow=maybe", 400},
+		{"GET", "/api/v1/events?board=nobody", 404},
+		{"GET", "/api/v1/jobs", 200},
+		{"GET", "/api/v1/jobs/7", 404},
+		{"GET", "/api/v1/jobs/x", 400},
+		{"POST", "/api/v1/pis", 405},
+		{"DELETE", "/api/v1/pis/hlspi1", 405},
+		{"POST", "/api/v1/jobs", 405},
+		{"DELETE", "/api/v1/jobs/1", 405},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+d.public+test.path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != test.public {
+			t.Errorf("%s %s: %s, %v; want %d", test.method, test.path, response.Status, err, test.public)
+		}
+		var problem Problem
+		if test.public >= 400 && test.public != 405 && (json.Unmarshal(body, &problem) != nil || problem.Error == "") {
+			t.Errorf("%s %s: %q; want a problem in words", test.method, test.path, body)
+		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	d := start(t)
+	ctx := t.Context()
+	info, err := d.client.Info(ctx)
+	if err != nil || info.Version != "test" {
+		t.Errorf("Info = %+v, %v", info, err)
+	}
+	boards, err := d.client.Pis(ctx)
+	if err != nil || len(boards) != 1 || boards[0].Name != "hlspi1" || boards[0].Online || boards[0].Last == nil {
+		t.Errorf("Pis = %+v, %v; want hlspi1, offline, with its last event", boards, err)
+	}
+	board, err := d.client.Pi(ctx, "hlspi1")
+	if err != nil || board.Boot == nil || !strings.Contains(board.Boot.CommandLine, "muxid=1") {
+		t.Errorf("Pi = %+v, %v; want its command line with muxid=1", board, err)
+	}
+	if _, err := d.client.AddPi(ctx, fleet.Request{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}, Serial: 2}, nil); err == nil || !strings.Contains(err.Error(), "template") {
+		t.Errorf("AddPi without a template = %v; want an error that speaks of templates", err)
+	}
+	if _, err := d.client.Submit(ctx, transcode.Request{Source: "nothing.mp4"}); err == nil || !strings.Contains(err.Error(), "nothing.mp4") {
+		t.Errorf("Submit of nothing = %v; want an error that names it", err)
+	}
+	for event, err := range d.client.Follow(ctx, "hlspi1", 0) {
+		if err != nil || event.Kind != timeline.Discover {
+			t.Errorf("Follow = %v, %v; want the board's DISCOVER", event, err)
+		}
+		break
+	}
+	if _, err := NewClient(filepath.Join(t.TempDir(), "none")).Info(ctx); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("Info without a daemon = %v; want %v", err, ErrNotRunning)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	d := start(t)
+	ctx := t.Context()
+	write(t, filepath.Join(d.media, "a.mp4"), "a video")
+	first, err := d.client.Submit(ctx, transcode.Request{Source: "a.mp4"})
+	if err != nil || first.Existed {
+		t.Fatalf("Submit = %+v, %v", first, err)
+	}
+	if again, err := d.client.Submit(ctx, transcode.Request{Source: "a.mp4"}); err != nil || !again.Existed || again.Job.ID != first.Job.ID {
+		t.Errorf("Submit again = %+v, %v; want the same job", again, err)
+	}
+	if jobs, err := d.client.Jobs(ctx); err != nil || len(jobs) != 1 {
+		t.Errorf("Jobs = %+v, %v; want one", jobs, err)
+	}
+	if job, err := d.client.CancelJob(ctx, first.Job.ID); err != nil || job.State != queue.Cancelled {
+		t.Errorf("CancelJob = %+v, %v; want it cancelled", job, err)
+	}
+	for job, err := range d.client.WatchJob(ctx, first.Job.ID) {
+		if err != nil || job.State != queue.Cancelled {
+			t.Errorf("WatchJob = %+v, %v; want it cancelled", job, err)
+		}
+	}
+	if _, err := d.client.Job(ctx, 99); err == nil || !strings.Contains(err.Error(), "99") {
+		t.Errorf("Job 99 = %v; want an error that names it", err)
+	}
+}
+
+func TestUnknownFieldsAreRefused(t *testing.T) {
+	d := start(t)
+	_, err := send[Submitted](t.Context(), d.client, http.MethodPost, "/api/v1/jobs", map[string]string{"sauce": "a.mp4"})
+	if err == nil || !strings.Contains(err.Error(), `"sauce"`) {
+		t.Errorf("a misspelt field: %v; want it named", err)
+	}
+}
+
+func TestMedia(t *testing.T) {
+	d := start(t)
+	write(t, filepath.Join(d.media, "hls/a/master.m3u8"), "#EXTM3U\n")
+	write(t, filepath.Join(d.media, ".work/1/secret.ts"), "unpublished")
+	write(t, filepath.Join(d.media, "hls/.hidden/x.ts"), "hidden")
+	if err := os.Symlink("/etc/hostname", filepath.Join(d.media, "out.ts")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(d.media, "fifo.ts"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		"hls/a/master.m3u8": 200, "hls/a/": 404, "hls/a": 404, "": 404, ".work/1/secret.ts": 404,
+		"hls/.hidden/x.ts": 404, "out.ts": 404, "fifo.ts": 404, "hls/..%2f.work/1/secret.ts": 404, "%2e%2e/pibootd.db": 404,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.public+"/media/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("GET /media/%s: %s; want %d", path, response.Status, want)
+		}
+		if want == 200 && response.Header.Get("Content-Type") != "application/vnd.apple.mpegurl" {
+			t.Errorf("GET /media/%s is of type %q; want a playlist's", path, response.Header.Get("Content-Type"))
+		}
+	}
+}
+
+// daemon is a server with one board and what it takes to reach it.
+type daemon struct {
+	public string // address of the public door
+	client *Client
+	media  string
+}
+
+func start(t *testing.T) daemon {
+	t.Helper()
+	dir := t.TempDir()
+	d := daemon{media: filepath.Join(dir, "media"), client: NewClient(filepath.Join(dir, "sock"))}
+	write(t, filepath.Join(d.media, ".keep"), "")
+	ctx, stop := context.WithCancel(context.Background())
+	server, closeAll := newServer(t, ctx, dir, d.media)
+	public, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, err := net.Listen("unix", filepath.Join(dir, "sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.public = public.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, public, control) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-served, closeAll()); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// newServer returns a server on real parts that run until ctx ends.
+func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Server, closeAll func() error) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := slog.New(slog.DiscardHandler)
+	s, err := store.Open(ctx, filepath.Join(dir, "pibootd.db"))
+	must(err)
+	known, err := registry.Open(ctx, s)
+	must(err)
+	events, err := timeline.Open(ctx, s)
+	must(err)
+	board, err := known.Add(ctx, registry.Pi{
+		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.9.0.192"),
+		Template: "minimal", Version: 1, Arch: pi.ARM64, Settings: registry.Settings{MuxID: 1},
+	}, "token")
+	must(err)
+	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: func(string, string) bool { return false }})
+	must(err)
+	jobs, err := queue.Open(ctx, queue.Options{Store: s, MediaDir: media, Broker: broker})
+	must(err)
+	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}
+	write(t, filepath.Join(roots.Path(board.Serial), "boot/firmware/config.txt"), "")
+	server = &Server{
+		Fleet: fleet.New(fleet.Fleet{
+			Registry: known, Timeline: events, Log: log, Roots: roots, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
+			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
+		}),
+		Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
+	}
+	ran := make(chan error, 2)
+	go func() { ran <- events.Run(ctx) }()
+	go func() { ran <- jobs.Run(ctx) }()
+	events.Record(timeline.Event{Board: board.Serial.String(), Name: board.Name, Kind: timeline.Discover})
+	for event := range events.Follow(ctx, "", 0) {
+		if event.Kind == timeline.Discover {
+			break // it is written
+		}
+	}
+	return server, func() error {
+		err := errors.Join(<-ran, <-ran, jobs.Close())
+		broker.Close()
+		return errors.Join(err, s.Close())
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
