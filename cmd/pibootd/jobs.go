@@ -144,7 +144,7 @@ func waitForJob(c *cli.Context, std streams, id int64) (queue.Job, error) {
 			}
 			last = job
 			if !c.Bool("json") {
-				m.update("transcoding", int64(job.Frames), int64(job.TotalFrames), jobText(job))
+				showProgress(&m, job)
 			}
 			if job.State.Ended() {
 				return job, nil
@@ -170,9 +170,20 @@ func pause(c *cli.Context, d time.Duration) error {
 	}
 }
 
-func jobText(job queue.Job) string {
-	if job.TotalFrames == 0 {
-		return string(job.State)
+// showProgress shows what is being done for a job right now.
+func showProgress(m *meter, job queue.Job) {
+	var running []string
+	for _, unit := range job.Units {
+		if unit.State == "running" {
+			running = append(running, unit.ID)
+		}
 	}
-	return fmt.Sprintf("frame %d of %d  %.1f fps", job.Frames, job.TotalFrames, job.FPS)
+	step, note := string(job.State), meterNote{left: job.ETA}
+	if len(running) > 0 {
+		step = "transcoding " + strings.Join(running, ", ")
+	}
+	if job.FPS > 0 {
+		note.text = fmt.Sprintf("%.0f fps", job.FPS)
+	}
+	m.update(step, int64(job.Frames), int64(job.TotalFrames), note)
 }

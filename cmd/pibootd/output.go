@@ -71,6 +71,7 @@ type meter struct {
 	step  string
 	since time.Time // the step's beginning
 	shown time.Time
+	whole bool // the step was shown to be done
 	drawn bool // the cursor stands in a line of ours
 }
 
@@ -79,37 +80,45 @@ const (
 	lineEvery = 5 * time.Second
 )
 
-// update shows that done of total units of step are done, in words of text;
-// total 0 means unknown.
-func (m *meter) update(step string, done, total int64, text string) {
+// progress shows a step of which done of total units are done; total 0 means
+// that the end is unknown.
+func (m *meter) progress(step string, done, total int64) {
 	now := time.Now()
-	begins := step != m.step
-	if begins {
-		m.step, m.since = step, now
+	if step != m.step {
+		m.since = now
 	}
+	m.update(step, done, total, meterNote{left: remaining(now.Sub(m.since), done, total)})
+}
+
+// A meterNote is what else is known of a step.
+type meterNote struct {
+	text string
+	left time.Duration // 0: unknown
+}
+
+// update is progress told by somebody who knows more.
+func (m *meter) update(step string, done, total int64, note meterNote) {
+	now := time.Now()
+	begins, whole := step != m.step, total > 0 && done >= total
 	every := lineEvery
 	if m.terminal {
 		every = drawEvery
 	}
-	if !begins && now.Sub(m.shown) < every && (total == 0 || done < total) {
+	if !begins && whole == m.whole && now.Sub(m.shown) < every {
 		return
 	}
-	m.shown = now
-	m.draw(m.line(now, done, total, text))
-}
-
-func (m *meter) line(now time.Time, done, total int64, text string) string {
-	line := m.step
-	if text != "" {
-		line += "  " + text
+	m.step, m.whole, m.shown = step, whole, now
+	line := step
+	if note.text != "" {
+		line += "  " + note.text
 	}
 	if total > 0 {
 		line += fmt.Sprintf("  %d %%", done*100/total)
 	}
-	if left := remaining(now.Sub(m.since), done, total); left > time.Second {
-		line += "  ETA " + left.Round(time.Second).String()
+	if note.left >= time.Second {
+		line += "  ETA " + note.left.Round(time.Second).String()
 	}
-	return line
+	m.draw(line)
 }
 
 // remaining returns how long the rest takes if it goes on as so far; 0 where
@@ -137,6 +146,3 @@ func (m *meter) clear() {
 		m.drawn = false
 	}
 }
-
-// progress shows a step of which done of total units are done.
-func (m *meter) progress(step string, done, total int64) { m.update(step, done, total, "") }

@@ -97,6 +97,3 @@ func (e *encoder) pad(n int) {
 		e.buf = append(e.buf, 0)
 	}
 }
-
-// opaqueSize is how many bytes a counted byte string of n bytes takes.
-func opaqueSize(n int) int { return 4 + (n+3)&^3 }

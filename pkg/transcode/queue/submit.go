@@ -120,7 +120,7 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 // checkSource makes sure that there is such a file in the media share.
 func (q *Queue) checkSource(source string) error {
 	if len(source) > maxSource || !fs.ValidPath(source) || source == "." {
-		return fmt.Errorf("source %q is not a path in the media share; want it relative to the share, without ..", clip(source, maxSource))
+		return fmt.Errorf("source %q is not a path in the media share; want it relative to the share and inside it", clip(source, maxSource))
 	}
 	if source == transcode.WorkDir || strings.HasPrefix(source, transcode.WorkDir+"/") {
 		return fmt.Errorf("source %q is unpublished work; want a file outside %s", source, transcode.WorkDir)
