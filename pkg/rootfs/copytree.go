@@ -183,7 +183,7 @@ func onDisk(dir *os.File) bool {
 	if err := unix.Fstatfs(int(dir.Fd()), &stat); err != nil {
 		return false
 	}
-	switch stat.Type {
+	switch uint32(stat.Type) { // of 32 or 64 bits, by architecture; magic numbers have 32
 	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.MSDOS_SUPER_MAGIC:
 		return true
 	}
