@@ -9,11 +9,15 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 PATH     := $(PATH):/usr/local/go/bin
 export PATH
+# Debian packages that templates are built from, kept between tests.
+export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
 TAGS        := netns,e2e
+# tagged TAG lists the packages that have tests with that build tag.
+tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 # goarch NAME turns the name of a binary into Go's settings for it.
 goarch = GOOS=linux GOARCH=$(if $(filter armv%,$(1)),arm GOARM=$(patsubst armv%,%,$(1)),$(1))
@@ -75,11 +79,11 @@ unit: ## tests that need nothing but Go and ffmpeg
 
 .PHONY: netns
 netns: ## tests with real peers in network namespaces (root)
-	go test -shuffle=on -tags netns ./...
+	go test -shuffle=on -tags netns $(call tagged,netns)
 
 .PHONY: e2e
 e2e: build ## the whole way, with QEMU (root)
-	go test -shuffle=on -tags e2e -timeout 20m ./...
+	go test -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

@@ -119,9 +119,9 @@ func readmePibootd(t *testing.T, l *lab, args []string) {
 	case args[0] == "transcode":
 		startWorker(t, l, "3333347a")
 		args[1] = filepath.Join(t.TempDir(), args[1])
-		makeVideo(t, args[1], "3")
+		makeVideo(t, args[1], "6")
 		playlist := strings.TrimSpace(l.pibootd(t, args...))
-		streamIsRight(t, playlist, 90, 3)
+		streamIsRight(t, playlist, 180, 6)
 	default:
 		l.pibootd(t, args...)
 	}

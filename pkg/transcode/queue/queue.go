@@ -135,6 +135,9 @@ func (q *Queue) Close() error {
 // ClaimTTL from now: its worker is likely still encoding.
 func (q *Queue) Run(ctx context.Context) error {
 	if err := q.adoptClaims(ctx, time.Now()); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
