@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // stranger is an address of this machine that no export names by default.
@@ -248,31 +246,6 @@ func TestExportRefuses(t *testing.T) {
 	if all := s.Exports(); len(all) != 0 {
 		t.Errorf("Exports = %v; want none", all)
 	}
-}
-
-// overlay mounts an overlay, on a tmpfs of its own, and returns where.
-func overlay(t *testing.T, options string) string {
-	t.Helper()
-	base := tmpfs(t)
-	for _, d := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.Mkdir(filepath.Join(base, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(base, "lower/f"), []byte("lower"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	merged := filepath.Join(base, "merged")
-	data := fmt.Sprintf("lowerdir=%s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work%s", base, options)
-	if err := unix.Mount("overlay", merged, "overlay", 0, data); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(merged, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return merged
 }
 
 func TestOverlay(t *testing.T) {

@@ -6,11 +6,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestPowerCut: what was answered is there after a power cut. The export is on
@@ -19,7 +16,7 @@ import (
 func TestPowerCut(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "image")
 	run(t, "mkfs.ext4", "-q", "-F", "-J", "size=4", image, "12M")
-	b := &bench{T: t, dir: loopMount(t, image)}
+	b := &bench{T: t, dir: loopMount(t, image, patient)}
 	b.s, b.c, b.root = serveDir(t, b.dir)
 	var f []byte
 	exists := func(name string) func(string) error {
@@ -72,6 +69,9 @@ func TestPowerCut(t *testing.T) {
 	check("RMDIR", b.call(b.c, 13, b.root, "d"), gone("d"))
 }
 
+// patient makes it long until ext4 brings anything to the disk by itself.
+const patient = "commit=900"
+
 func holds(name, content string) func(string) error {
 	return func(dir string) error {
 		got, err := os.ReadFile(filepath.Join(dir, name))
@@ -94,25 +94,4 @@ func afterPowerCut(t *testing.T, image string) string {
 		t.Fatal(err)
 	}
 	return loopMount(t, cut)
-}
-
-// loopMount mounts a disk image. It is long until the kernel brings anything
-// to the disk by itself.
-func loopMount(t *testing.T, image string) string {
-	t.Helper()
-	dir := t.TempDir()
-	run(t, "mount", "-o", "loop,commit=900", image, dir)
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-func run(t *testing.T, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", name, err, out)
-	}
 }
