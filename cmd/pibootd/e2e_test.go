@@ -30,6 +30,7 @@ import (
 func TestFromNothingToAStream(t *testing.T) {
 	l := newLab(t)
 	l.serve(t)
+	secondDaemonIsRefused(t, l)
 	l.buildTemplate(t)
 	addTwoPis(t, l)
 	strangerGetsNothing(t, l)
@@ -58,6 +59,15 @@ func TestFromNothingToAStream(t *testing.T) {
 	_, errs, err := l.try(t, "list-pis")
 	if err == nil || !strings.Contains(errs, "does not answer") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("list-pis without a daemon: %v, %q; want it to fail with a hint", err, errs)
+	}
+}
+
+// secondDaemonIsRefused checks that two daemons do not share a state directory.
+func secondDaemonIsRefused(t *testing.T, l *lab) {
+	t.Helper()
+	_, errs, err := l.try(t, "serve", "--interface", "br0")
+	if err == nil || !strings.Contains(errs, "in use by another pibootd") || strings.Contains(errs, "panic") {
+		t.Errorf("a second daemon: %v, %q; want it refused in words", err, errs)
 	}
 }
 

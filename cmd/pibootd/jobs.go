@@ -41,7 +41,7 @@ func listJobs(c *cli.Context, std streams) error {
 	for _, job := range jobs {
 		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), string(job.State), percent(job), since(job.Created), shorten(job.Request.Source, 30), shorten(job.Output, 34)})
 	}
-	return printTable(std.out, rows)
+	return printList(std.out, rows, "no jobs; pibootd transcode --help says how to hand a video in")
 }
 
 func percent(job queue.Job) string {

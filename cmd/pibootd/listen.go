@@ -160,6 +160,11 @@ func (b *binder) unix(path string) net.Listener {
 // do.
 func portError(service string, port int, err error) error {
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && service == "portmap":
+		return hintedError{
+			fmt.Errorf("portmap: port %d is taken by another program, rpcbind most likely", port),
+			"stop rpcbind, or do without: nfs.portmap_port = 0 in the configuration (klibc's initramfs then finds no ports)",
+		}
 	case errors.Is(err, syscall.EADDRINUSE):
 		return hintedError{
 			fmt.Errorf("%s: port %d is taken by another program", service, port),

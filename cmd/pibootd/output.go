@@ -19,6 +19,16 @@ func printJSON(w io.Writer, v any) error {
 // printJSONLine prints v as one line of a stream for scripts.
 func printJSONLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
+// printList is printTable, with empty in place of a heading that has nothing
+// below it.
+func printList(w io.Writer, rows [][]string, empty string) error {
+	if len(rows) == 1 {
+		_, err := fmt.Fprintln(w, empty)
+		return err
+	}
+	return printTable(w, rows)
+}
+
 // printTable prints rows in aligned columns; the first row is the heading.
 func printTable(w io.Writer, rows [][]string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -133,7 +133,7 @@ func listPis(c *cli.Context, std streams) error {
 	for _, b := range boards {
 		rows = append(rows, []string{b.Name, b.Serial.String(), b.MAC.String(), b.IP.String(), fmt.Sprintf("%s@%d", b.Template, b.Version), state(b)})
 	}
-	return printTable(std.out, rows)
+	return printList(std.out, rows, "no Pi is registered; pibootd add-pi --help says how")
 }
 
 // state says in a few words what a board is doing.
@@ -167,7 +167,7 @@ func listDiscovered(c *cli.Context, std streams) error {
 		}
 		rows = append(rows, []string{d.MAC.String(), serial, model, since(d.FirstSeen), since(d.LastSeen)})
 	}
-	return printTable(std.out, rows)
+	return printList(std.out, rows, "no other board has asked for an address")
 }
 
 func showPiCommand(std streams) *cli.Command {

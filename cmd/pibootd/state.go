@@ -26,30 +26,32 @@ type stateDir struct {
 }
 
 // openState makes the state directory if need be and opens what is in it.
-func openState(ctx context.Context, cfg config.Config) (s *stateDir, err error) {
-	s = &stateDir{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
+func openState(ctx context.Context, cfg config.Config) (*stateDir, error) {
+	s := &stateDir{}
+	if err := s.open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *stateDir) open(ctx context.Context, cfg config.Config) (err error) {
 	if err := makeDirs(cfg); err != nil {
-		return nil, err
+		return err
 	}
 	if s.lock, err = lockState(cfg.StateDir); err != nil {
-		return nil, err
+		return err
 	}
 	if s.nfsKey, err = loadKey(filepath.Join(cfg.StateDir, "keys", "nfs")); err != nil {
-		return nil, err
+		return err
 	}
 	if s.store, err = store.Open(ctx, filepath.Join(cfg.StateDir, "pibootd.db")); err != nil {
-		return nil, err
+		return err
 	}
 	if s.registry, err = registry.Open(ctx, s.store); err != nil {
-		return nil, err
+		return err
 	}
 	s.timeline, err = timeline.Open(ctx, s.store)
-	return s, err
+	return err
 }
 
 func (s *stateDir) close() error {

@@ -156,5 +156,5 @@ func listTemplates(c *cli.Context, std streams) error {
 	for _, t := range all {
 		rows = append(rows, []string{t.Name + "@" + strconv.Itoa(t.Version), shorten(t.OS, 30), string(t.Arch), shorten(kernels(t), 20), strconv.Itoa(t.Files), byteText(t.SizeBytes), since(t.Created)})
 	}
-	return printTable(std.out, rows)
+	return printList(std.out, rows, "no template; pibootd template build minimal makes one")
 }

@@ -196,13 +196,13 @@ func (f *Fleet) template(ref string) (rootfs.Template, error) {
 			newest[t.Name] = t
 		}
 	}
-	if len(newest) != 1 {
-		return rootfs.Template{}, fmt.Errorf("fleet: there are %d templates; want --template NAME to say which one to clone, or one template (make it by `pibootd template build minimal`)", len(newest))
+	if len(newest) > 1 {
+		return rootfs.Template{}, fmt.Errorf("fleet: there are %d templates; want --template NAME to say which one to clone (pibootd template list names them)", len(newest))
 	}
 	for _, t := range newest {
 		return t, nil
 	}
-	return rootfs.Template{}, errors.New("fleet: no template")
+	return rootfs.Template{}, errors.New("fleet: there is no template to clone; make one (pibootd template build minimal) or import one (pibootd template import)")
 }
 
 // plan turns a request into a board that can be registered.
