@@ -15,7 +15,7 @@ export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
-TAGS        := netns,e2e
+TAGS        := netns,e2e,bench
 # tagged TAG lists the packages that have tests with that build tag.
 tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
@@ -88,6 +88,11 @@ e2e: build ## the whole way, with QEMU (root)
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	scripts/fuzz $(or $(FUZZTIME),20s)
+
+.PHONY: bench-nfs
+bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each (root, Debian; default 5)
+	scripts/install-tools bench
+	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^TestSpeed$$' -count=1 -v ./pkg/nfs
 
 .PHONY: clean
 clean: ## remove what was built
