@@ -4,27 +4,36 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"time"
 )
+
+// replyHead is what a reply has before its results: the record mark and the
+// header of an accepted call.
+const replyHead = 4 + 6*4
 
 // A call is one request that is being answered.
 type call struct {
 	server    *Server
 	service   *service
 	client    netip.Addr
+	port      uint16 // of the client
 	caller    identity
 	anonymous bool
 	in        decoder
 	encoder   // the results
 	reply     *buffer
+
+	tree *tree   // the export of the first handle that was good; nil: none
+	end  outcome // how it ended
 }
 
 // answer runs the call in rec and returns the reply with its record mark; nil
 // means silence. The reply may be in buf.
-func (v *service) answer(rec []byte, cl *client, programs []program, buf *buffer) []byte {
+func (v *service) answer(rec []byte, from peer, programs []program, buf *buffer) []byte {
 	d := decoder{buf: rec}
 	h, err := parseHeader(&d)
 	if err == errNotCall {
-		v.server.log().Debug("bad request", "addr", cl.addr, "err", err)
+		v.server.log().Debug("bad request", "addr", from.addr, "err", err)
 		return nil
 	}
 	if err != nil {
@@ -34,11 +43,14 @@ func (v *service) answer(rec []byte, cl *client, programs []program, buf *buffer
 	if no != nil {
 		return marked(no)
 	}
-	c := &call{server: v.server, service: v, client: cl.addr, caller: h.caller, anonymous: h.anonymous, in: d, reply: buf}
+	c := &call{
+		server: v.server, service: v, client: from.addr, port: from.port,
+		caller: h.caller, anonymous: h.anonymous, in: d, reply: buf,
+	}
 	if !p.once {
 		return marked(c.run(h.xid, p))
 	}
-	e, first := cl.replays.begin(h, d.buf)
+	e, first := from.replays.begin(h, d.buf)
 	if !first {
 		<-e.done
 		return e.out
@@ -48,8 +60,22 @@ func (v *service) answer(rec []byte, cl *client, programs []program, buf *buffer
 	return out
 }
 
-// run runs p and returns its reply.
+// run runs p, counts it and returns its reply.
 func (c *call) run(xid uint32, p procedure) []byte {
+	start, in := time.Now(), len(c.in.buf)
+	out := c.perform(xid, p)
+	counters := c.server.counters
+	if c.tree != nil {
+		counters = c.tree.counters
+	}
+	if n := counters[p.name]; n != nil {
+		n.count(c.end, in, len(out)-replyHead, time.Since(start))
+	}
+	return out
+}
+
+// perform runs p and returns its reply.
+func (c *call) perform(xid uint32, p procedure) []byte {
 	accepted(&c.encoder, xid, acceptSuccess)
 	c.server.running <- struct{}{}
 	err := c.protect(p)
@@ -59,10 +85,21 @@ func (c *call) run(xid uint32, p procedure) []byte {
 		return c.buf
 	case err == errGarbage:
 		c.server.log().Debug("bad request", "addr", c.client, "call", p.name, "err", err)
+		c.end = outcomeGarbage
 		return refused(xid, acceptGarbageArgs)
 	}
 	c.server.log().Error("call broke off", "addr", c.client, "call", p.name, "err", err)
+	c.end = outcomeBroke
 	return refused(xid, acceptSystemErr)
+}
+
+// use returns the tree with that id for this call, which releases it.
+func (c *call) use(id uint32) (*tree, error) {
+	t, err := c.server.exports.use(id, c.client, c.port)
+	if err == nil && c.tree == nil {
+		c.tree = t
+	}
+	return t, err
 }
 
 // protect runs p. A panic in it costs that call, not the daemon.
@@ -81,6 +118,7 @@ func recovered(err *error) {
 // status writes the status that stands for err and reports whether it is OK.
 func (c *call) status(err error) bool {
 	s := statusOf(err)
+	c.end = outcomeOf(s)
 	c.uint32(uint32(s))
 	if s == statusIO || s == statusServerFault {
 		c.server.log().Warn("file system refused a call", "addr", c.client, "err", err)

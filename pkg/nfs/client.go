@@ -27,6 +27,12 @@ type client struct {
 	replays replayCache
 }
 
+// A peer is where a call comes from.
+type peer struct {
+	*client
+	port uint16
+}
+
 // enter counts a connection from addr. It returns nil if there are too many.
 func (v *service) enter(addr netip.Addr) *client {
 	v.mu.Lock()

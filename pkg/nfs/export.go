@@ -28,10 +28,24 @@ type Export struct {
 	Dir      string       // the tree on this machine; mounts below it are not part of it
 	Clients  []netip.Addr // who may mount it and use its handles
 	ReadOnly bool
-	Squash   Squash
-	AnonUID  uint32 // whom squashed callers become; 0 means 65534
-	AnonGID  uint32 // 0 means 65534
+
+	// PrivilegedPort refuses calls from port 1024 and up, which on the client
+	// every user may send from.
+	PrivilegedPort bool
+
+	Squash  Squash
+	AnonUID uint32 // whom squashed callers become; 0 means 65534
+	AnonGID uint32 // 0 means 65534
 }
+
+// firstUserPort is the first that needs no privilege.
+const firstUserPort = 1024
+
+// Why a client may not use an export.
+var (
+	errAddress = fmt.Errorf("the address is not one of the export's clients: %w", statusAcces)
+	errPort    = fmt.Errorf("the call comes from an unprivileged port, not from one below %d: %w", firstUserPort, statusAcces)
+)
 
 // maxExportPath is the longest path MOUNT carries (RFC 1813 §5.1.4, MNTPATHLEN).
 const maxExportPath = 1024
@@ -125,6 +139,7 @@ func (x *exportTable) put(t *tree) (*tree, error) {
 	old := x.byPath[t.export.Path]
 	if old != nil {
 		delete(x.byID, old.export.ID)
+		t.counters = old.counters
 	}
 	x.byID[t.export.ID], x.byPath[t.export.Path] = t, t
 	x.collectLocked()
@@ -152,32 +167,33 @@ func (x *exportTable) collectLocked() {
 	}
 }
 
-// use returns the tree with that id for one call by client, which releases it.
-func (x *exportTable) use(id uint32, client netip.Addr) (*tree, error) {
+// use returns the tree with that id for one call from that address and
+// port, which releases it.
+func (x *exportTable) use(id uint32, client netip.Addr, port uint16) (*tree, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	t := x.byID[id]
 	if t == nil {
 		return nil, statusStale
 	}
-	if !t.allows(client) {
-		return nil, statusAcces
+	if err := t.admit(client, port); err != nil {
+		return nil, err
 	}
 	t.calls.Add(1)
 	return t, nil
 }
 
 // useRoot returns the wire handle of the root of the export of that path, as
-// client may have it.
-func (x *exportTable) useRoot(path string, client netip.Addr) ([]byte, error) {
+// a call from that address and port may have it.
+func (x *exportTable) useRoot(path string, client netip.Addr, port uint16) ([]byte, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	t := x.byPath[path]
 	if t == nil {
 		return nil, statusNoEnt
 	}
-	if !t.allows(client) {
-		return nil, statusAcces
+	if err := t.admit(client, port); err != nil {
+		return nil, err
 	}
 	return t.handle, nil
 }

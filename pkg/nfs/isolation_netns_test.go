@@ -28,6 +28,22 @@ func dialFrom(t *testing.T, from netip.Addr, addr string) *rawClient {
 	return &rawClient{t: t, conn: conn, xid: 5000}
 }
 
+// dialLow dials from a privileged port: any that is free.
+func dialLow(t *testing.T, addr string) *rawClient {
+	t.Helper()
+	var err error
+	for port := 1023; port > 600; port-- {
+		var conn net.Conn
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: loopback.AsSlice(), Port: port}}
+		if conn, err = d.Dial("tcp", addr); err == nil {
+			t.Cleanup(func() { conn.Close() })
+			return &rawClient{t: t, conn: conn, xid: 9000}
+		}
+	}
+	t.Fatal(err)
+	return nil
+}
+
 func TestHandlesSurviveARestart(t *testing.T) {
 	fileSystems(t, func(b *bench) {
 		f := b.c.create(b.root, "f", 0o644)

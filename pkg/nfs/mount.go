@@ -41,9 +41,8 @@ func (c *call) mnt() error {
 	if c.in.bad {
 		return errGarbage
 	}
-	wire, err := c.server.exports.useRoot(name, c.client)
-	c.uint32(uint32(statusOf(err)))
-	if err != nil {
+	wire, err := c.server.exports.useRoot(name, c.client, c.port)
+	if !c.status(err) {
 		c.tell(MountEvent{Client: c.client, Export: name, Op: Refused, Reason: mountRefusal(err)})
 		return nil
 	}
@@ -58,8 +57,11 @@ func (c *call) mnt() error {
 }
 
 func mountRefusal(err error) string {
-	if errors.Is(err, statusNoEnt) {
+	switch {
+	case errors.Is(err, statusNoEnt):
 		return "no such export"
+	case errors.Is(err, errPort):
+		return "the call comes from a port that every user may use; the export wants one below 1024"
 	}
 	return "the address is not one of the export's clients"
 }

@@ -55,6 +55,7 @@ type Server struct {
 	verifier atomic.Uint64
 	exports  exportTable
 	mounts   mountTable
+	counters counters // of calls that reach no export
 }
 
 // A MountOp is what a board did with an export.
@@ -86,6 +87,7 @@ func (s *Server) ready() error {
 		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }
 		s.self, s.startErr = ownIdentity()
 		s.newVerifier()
+		s.counters = newCounters(nfsProgram(), mountProgram(), portmapProgram())
 	})
 	return s.startErr
 }

@@ -31,7 +31,7 @@ func (c *call) open(wire []byte) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.server.exports.use(id, c.client)
+	t, err := c.use(id)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func (b *board) try(want ProbeFile) (err error) {
 
 // reason is why the server refused to mount, in words if it knows.
 func (b *board) reason(err error) error {
-	if _, refusal := b.server.exports.useRoot(b.export, b.addr); refusal != nil {
+	if _, refusal := b.server.exports.useRoot(b.export, b.addr, 0); refusal != nil {
 		return errors.New(mountRefusal(refusal))
 	}
 	return err

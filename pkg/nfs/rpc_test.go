@@ -33,7 +33,7 @@ func answerTo(t testing.TB, call []byte, programs ...program) []byte {
 	if programs == nil {
 		programs = []program{nfsProgram(), mountProgram(), portmapProgram()}
 	}
-	out := v.answer(call, &client{addr: loopback}, programs, &buffer{s: s})
+	out := v.answer(call, peer{client: &client{addr: loopback}}, programs, &buffer{s: s})
 	if out == nil {
 		return nil
 	}
@@ -100,7 +100,7 @@ func TestPanic(t *testing.T) {
 	broken := program{number: 1, version: 1, procedures: []procedure{{name: "BROKEN", once: true, run: func(*call) error { panic("x") }}}}
 	cl := &client{addr: loopback}
 	for range 3 {
-		got := v.answer(words(9, 0, 2, 1, 1, 0, 0, 0, 0, 0), cl, []program{broken}, &buffer{s: s})
+		got := v.answer(words(9, 0, 2, 1, 1, 0, 0, 0, 0, 0), peer{client: cl}, []program{broken}, &buffer{s: s})
 		if want := words(9, 1, 0, 0, 0, acceptSystemErr); !bytes.Equal(got[4:], want) {
 			t.Errorf("reply = %x; want %x", got[4:], want)
 		}

@@ -125,7 +125,8 @@ func pause(ctx context.Context, d time.Duration) {
 // its calls.
 func (v *service) connection(ctx context.Context, nc net.Conn, programs []program) {
 	defer nc.Close()
-	addr := remoteAddr(nc)
+	remote := remoteAddr(nc)
+	addr := remote.Addr()
 	log := v.server.log().With("addr", addr)
 	cl := v.enter(addr)
 	if cl == nil {
@@ -134,25 +135,26 @@ func (v *service) connection(ctx context.Context, nc net.Conn, programs []progra
 	}
 	defer v.leave(cl)
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	c := &conn{service: v, client: cl, nc: nc, programs: programs}
+	c := &conn{service: v, client: cl, port: remote.Port(), nc: nc, programs: programs}
 	defer c.calls.Wait()
 	if err := c.read(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		log.Debug("connection ended", "err", err)
 	}
 }
 
-func remoteAddr(nc net.Conn) netip.Addr {
+func remoteAddr(nc net.Conn) netip.AddrPort {
 	a, err := netip.ParseAddrPort(nc.RemoteAddr().String())
 	if err != nil {
-		return netip.Addr{} // not an IP connection: it may mount nothing
+		return netip.AddrPort{} // not an IP connection: it may mount nothing
 	}
-	return a.Addr().Unmap()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // A conn is one client's connection.
 type conn struct {
 	service  *service
 	client   *client
+	port     uint16
 	nc       net.Conn
 	programs []program
 	calls    sync.WaitGroup
@@ -210,7 +212,7 @@ func (c *conn) receive(r io.Reader, limit int, rec *buffer) error {
 func (c *conn) answer(rec *buffer) {
 	reply := &buffer{s: c.service.server}
 	defer reply.free()
-	out := c.service.answer(rec.b, c.client, c.programs, reply)
+	out := c.service.answer(rec.b, peer{c.client, c.port}, c.programs, reply)
 	rec.free()
 	if out == nil {
 		return
@@ -249,7 +251,7 @@ func (v *service) datagrams(ctx context.Context, pc net.PacketConn, programs []p
 		if err != nil {
 			continue
 		}
-		out := v.answer(in[:n], &client{addr: ap.Addr().Unmap()}, programs, &buffer{s: v.server})
+		out := v.answer(in[:n], peer{&client{addr: ap.Addr().Unmap()}, ap.Port()}, programs, &buffer{s: v.server})
 		if out == nil {
 			continue
 		}

@@ -40,7 +40,47 @@ const (
 	statusJukebox     status = 10008
 )
 
-func (s status) Error() string { return fmt.Sprintf("NFS status %d", uint32(s)) }
+// statusNames are the names of RFC 1813, without NFS3ERR_.
+var statusNames = map[status]string{
+	statusPerm:        "PERM",
+	statusNoEnt:       "NOENT",
+	statusIO:          "IO",
+	statusNXIO:        "NXIO",
+	statusAcces:       "ACCES",
+	statusExist:       "EXIST",
+	statusXDev:        "XDEV",
+	statusNoDev:       "NODEV",
+	statusNotDir:      "NOTDIR",
+	statusIsDir:       "ISDIR",
+	statusInval:       "INVAL",
+	statusFBig:        "FBIG",
+	statusNoSpc:       "NOSPC",
+	statusROFS:        "ROFS",
+	statusMLink:       "MLINK",
+	statusNameTooLong: "NAMETOOLONG",
+	statusNotEmpty:    "NOTEMPTY",
+	statusDQuot:       "DQUOT",
+	statusStale:       "STALE",
+	statusBadHandle:   "BADHANDLE",
+	statusNotSync:     "NOT_SYNC",
+	statusNotSupp:     "NOTSUPP",
+	statusTooSmall:    "TOOSMALL",
+	statusServerFault: "SERVERFAULT",
+	statusBadType:     "BADTYPE",
+	statusJukebox:     "JUKEBOX",
+}
+
+func (s status) String() string {
+	if s == statusOK {
+		return "NFS3_OK"
+	}
+	if name, ok := statusNames[s]; ok {
+		return "NFS3ERR_" + name
+	}
+	return fmt.Sprintf("NFS status %d", uint32(s))
+}
+
+func (s status) Error() string { return s.String() }
 
 // errnoStatus says which status stands for a system call's error.
 var errnoStatus = map[unix.Errno]status{

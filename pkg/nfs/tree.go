@@ -13,9 +13,10 @@ import (
 
 // A tree is an export that is being served.
 type tree struct {
-	server  *Server
-	export  Export
-	clients map[netip.Addr]struct{}
+	server   *Server
+	export   Export
+	clients  map[netip.Addr]struct{}
+	counters counters
 
 	// mount is a mount of the tree alone, which exists only in this process.
 	// In it there is nothing above the root and nothing mounted inside, so the
@@ -32,7 +33,10 @@ type tree struct {
 
 // openTree opens e's directory and makes sure that it can be served.
 func openTree(s *Server, e Export) (*tree, error) {
-	t := &tree{server: s, export: e, mount: -1, root: -1, clients: map[netip.Addr]struct{}{}}
+	t := &tree{
+		server: s, export: e, mount: -1, root: -1,
+		clients: map[netip.Addr]struct{}{}, counters: newCounters(nfsProgram()),
+	}
 	for _, c := range e.Clients {
 		t.clients[c] = struct{}{}
 	}
@@ -115,9 +119,15 @@ func (t *tree) close() error {
 	return errors.Join(errs...)
 }
 
-func (t *tree) allows(client netip.Addr) bool {
-	_, ok := t.clients[client]
-	return ok
+// admit returns why calls from that address and port may not use t.
+func (t *tree) admit(client netip.Addr, port uint16) error {
+	if _, ok := t.clients[client]; !ok {
+		return errAddress
+	}
+	if t.export.PrivilegedPort && port >= firstUserPort {
+		return errPort
+	}
+	return nil
 }
 
 // identity is whom a caller acts as in this tree.
