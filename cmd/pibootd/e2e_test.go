@@ -39,7 +39,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	console := filepath.Join(t.TempDir(), "console")
 	board := l.start(t, "rehearse", "hlspi1", "--qemu", "--console", console)
 	board.waitFor(t, "worker online")
-	livesOnItsExport(t, l, console)
+	livesOnItsExport(t, l, console, began)
 
 	const seconds, frames = 10, 300
 	video := filepath.Join(t.TempDir(), "a video.mp4")
@@ -133,11 +133,16 @@ func strangerGetsNothing(t *testing.T, l *lab) {
 }
 
 // livesOnItsExport checks that what the guest sees as its root is the export.
-func livesOnItsExport(t *testing.T, l *lab, console string) {
+func livesOnItsExport(t *testing.T, l *lab, console string, began time.Time) {
 	t.Helper()
 	text, err := os.ReadFile(console)
 	if err != nil || !strings.Contains(string(text), "mounting 10.77.0.1:/roots/3333347a") {
 		t.Errorf("console: %v; want the initramfs to mount /roots/3333347a:\n%s", err, text)
+	}
+	// Its init touches this file to get the time.
+	clock, err := os.Stat(filepath.Join(l.state, "roots/3333347a/var/lib/pibootd/clock"))
+	if err != nil || clock.ModTime().Before(began) {
+		t.Errorf("the board's clock file: %v, %v; want it written since %v", clock, err, began)
 	}
 	board, err := l.client.Pi(t.Context(), "hlspi1")
 	if err != nil {

@@ -26,7 +26,7 @@ func rehearseCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "qemu", Usage: "start qemu-system-aarch64 on the files that were served, and keep it running"},
 			&cli.BoolFlag{Name: "until-online", Usage: "with --qemu: switch the board off once its worker is online"},
 			&cli.StringFlag{Name: "console", Usage: "with --qemu: `FILE` for the board's serial console (default: standard output)"},
-			&cli.StringFlag{Name: "model", Usage: "`MODEL` to imitate, 3 or 4 (default: 3 for b8:27:eb addresses, else 4)"},
+			&cli.StringFlag{Name: "model", Usage: "`MODEL` to imitate, 3, 4 or 5 (default: 3 for b8:27:eb addresses, else 4)"},
 			&cli.StringFlag{Name: "mac", Usage: "`ADDRESS` of a board that is not registered"},
 			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` of a board that is not registered"},
 			&cli.IntFlag{Name: "memory", Usage: "`MB` of the virtual board", Value: 768},
@@ -120,8 +120,10 @@ func model(name string, mac pi.MAC) (pi.Model, error) {
 		return pi.Pi3, nil
 	case name == "4", name == "":
 		return pi.Pi4, nil
+	case name == "5":
+		return pi.Pi5, nil
 	}
-	return "", usageError{fmt.Errorf("--model: got %q; want 3 or 4", name)}
+	return "", usageError{fmt.Errorf("--model: got %q; want 3, 4 or 5", name)}
 }
 
 // plugIn finds the bridge that the daemon serves on: a virtual board needs a

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -51,6 +52,9 @@ func transcodeVideo(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if err := warnIdle(c, std); err != nil {
+		return err
+	}
 	if !c.Bool("wait") {
 		return printSubmitted(c, std, submitted)
 	}
@@ -67,6 +71,19 @@ func transcodeVideo(c *cli.Context, std streams) error {
 		err = hintedError{fmt.Errorf("job %d %s: %s", job.ID, job.State, job.Reason), fmt.Sprintf("pibootd jobs show %d", job.ID)}
 	}
 	return err
+}
+
+// warnIdle says so where nobody is there to do the work.
+func warnIdle(c *cli.Context, std streams) error {
+	boards, err := client(c).Pis(c.Context)
+	if err != nil {
+		return err
+	}
+	online := func(b web.Pi) bool { return b.Online }
+	if !slices.ContainsFunc(boards, online) {
+		fmt.Fprintln(std.err, "no Pi is online yet: the video waits for one")
+	}
+	return nil
 }
 
 func printSubmitted(c *cli.Context, std streams, s web.Submitted) error {

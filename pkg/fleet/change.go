@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -43,17 +42,24 @@ func differences(board registry.Pi, r Request) []string {
 	if name, _, _ := strings.Cut(r.Template, "@"); name != "" && name != board.Template {
 		out = append(out, fmt.Sprintf("template %s, not %s", board.Template, name))
 	}
-	if !sameSettings(board.Settings, r.Settings) {
-		out = append(out, fmt.Sprintf("settings %+v, not %+v", board.Settings, r.Settings))
-	}
-	return out
+	return append(out, settingsDiffer(board.Settings, r.Settings)...)
 }
 
-func sameSettings(a, b registry.Settings) bool {
-	if len(a.Args) == 0 && len(b.Args) == 0 {
-		a.Args, b.Args = nil, nil // empty or absent is the same
+func settingsDiffer(is, asked registry.Settings) []string {
+	var out []string
+	if is.MuxID != asked.MuxID {
+		out = append(out, fmt.Sprintf("muxid %d, not %d", is.MuxID, asked.MuxID))
 	}
-	return reflect.DeepEqual(a, b)
+	if is.HWDecode != asked.HWDecode {
+		out = append(out, fmt.Sprintf("muxhwdec %t, not %t", is.HWDecode, asked.HWDecode))
+	}
+	if is.GPUMem != asked.GPUMem {
+		out = append(out, fmt.Sprintf("gpu-mem %d, not %d", is.GPUMem, asked.GPUMem))
+	}
+	if !slices.Equal(is.Args, asked.Args) {
+		out = append(out, fmt.Sprintf("kernel arguments %q, not %q", is.Args, asked.Args))
+	}
+	return out
 }
 
 // open exports a board's root and the media share to it and proves both as

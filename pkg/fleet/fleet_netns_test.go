@@ -70,10 +70,12 @@ func TestAddAgain(t *testing.T) {
 		t.Errorf("Add without a name = %+v; want the same board", got)
 	}
 	for want, change := range map[string]func(*Request){
-		"name hlspi1, not other":               func(r *Request) { r.Name = "other" },
-		"IP 10.9.0.192, not 10.9.0.7":          func(r *Request) { r.IP = netip.MustParseAddr("10.9.0.7") },
-		"template tiny, not big":               func(r *Request) { r.Template = "big@3" },
-		"settings {MuxID:1 HWDecode:true GPUM": func(r *Request) { r.Settings.MuxID = 2 },
+		"name hlspi1, not other":             func(r *Request) { r.Name = "other" },
+		"IP 10.9.0.192, not 10.9.0.7":        func(r *Request) { r.IP = netip.MustParseAddr("10.9.0.7") },
+		"template tiny, not big":             func(r *Request) { r.Template = "big@3" },
+		"muxid 1, not 2":                     func(r *Request) { r.Settings.MuxID = 2 },
+		"muxhwdec true, not false":           func(r *Request) { r.Settings.HWDecode = false },
+		`kernel arguments [], not ["quiet"]`: func(r *Request) { r.Settings.Args = []string{"quiet"} },
 	} {
 		other := request
 		change(&other)
