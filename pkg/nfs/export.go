@@ -93,16 +93,17 @@ func (s *Server) Export(e Export) error {
 
 // Unexport takes the export of that path away, waits for the calls that use
 // it and lets go of its tree. Its handles are then stale. It does nothing if
-// there is no such export.
-func (s *Server) Unexport(path string) {
+// there is no such export. Also after an error nobody can use it any more.
+func (s *Server) Unexport(path string) error {
 	t := s.exports.remove(path)
 	if t == nil {
-		return
+		return nil
 	}
 	s.mounts.forget(path)
 	if err := t.retire(); err != nil {
-		s.log().Error("closing an export", "export", path, "err", err)
+		return fmt.Errorf("nfs: closing the export %s: %w", path, err)
 	}
+	return nil
 }
 
 // Exports returns the exports, ordered by path.

@@ -30,9 +30,10 @@ type ProbeFile struct {
 
 // A ProbeReport says what a probe found.
 type ProbeReport struct {
-	File    string // where ProbeFile.Name led after symbolic links
-	Read    int    // bytes of it that were read
-	Written int    // bytes that were written, read back and removed
+	From    netip.Addr // that it was mounted from: the client's, or of Kernel.Probe this machine's
+	File    string     // where ProbeFile.Name led after symbolic links
+	Read    int        // bytes of it that were read
+	Written int        // bytes that were written, read back and removed
 	Took    time.Duration
 }
 
@@ -142,7 +143,7 @@ func (n *probeNetwork) run(ctx context.Context, s *Server, export string, want P
 	served := make(chan error, 1)
 	go func() { served <- s.serve(ctx, n.listeners, true) }()
 
-	b := newBoard(n, s, export)
+	b := newBoard(n.client, n.serverAddr, export, func(err error) error { return s.reason(err, export, n.client) })
 	// The library knows no context. When ctx ends the server hangs up, and
 	// then each of its calls fails.
 	err := n.board.Do(func() error { return b.try(want) })
@@ -151,15 +152,30 @@ func (n *probeNetwork) run(ctx context.Context, s *Server, export string, want P
 	return b.report, errors.Join(err, s.sweep(export, b.trace))
 }
 
+// reason is why client may not mount an export, or err if it may.
+func (s *Server) reason(err error, export string, client netip.Addr) error {
+	if _, refusal := s.exports.useRoot(export, client, 0); refusal != nil {
+		return errors.New(mountRefusal(refusal))
+	}
+	return err
+}
+
 // sweep removes what a board that broke off may have left in an export.
 func (s *Server) sweep(export, trace string) error {
 	for _, e := range s.Exports() {
-		if e.Path != export || trace == "" {
-			continue
+		if e.Path == export {
+			return sweepDir(e.Dir, trace)
 		}
-		if err := os.Remove(filepath.Join(e.Dir, trace)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("nfs: tidying up after a probe: %w; remove it by hand", err)
-		}
+	}
+	return nil
+}
+
+func sweepDir(dir, trace string) error {
+	if trace == "" {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(dir, trace)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("nfs: tidying up after a probe: %w; remove it by hand", err)
 	}
 	return nil
 }

@@ -26,22 +26,23 @@ const (
 
 // A board does in a probe what a real one does to its root.
 type board struct {
-	server *Server
-	addr   netip.Addr
-	host   string // the server's address
-	export string
-	auth   rpc.Auth
-	trace  string // the file that it writes
-	report ProbeReport
+	addr    netip.Addr
+	host    string // the server's address
+	export  string
+	refused func(error) error // tells in words why the server refused to mount, if it knows
+	auth    rpc.Auth
+	trace   string // the file that it writes
+	report  ProbeReport
 }
 
-func newBoard(n *probeNetwork, s *Server, export string) *board {
+func newBoard(client, serverAddr netip.Addr, export string, refused func(error) error) *board {
 	return &board{
-		server: s,
-		addr:   n.client,
-		host:   n.serverAddr.String(),
-		export: export,
-		auth:   rpc.NewAuthUnix("pibootd-probe", 0, 0).Auth(),
+		addr:    client,
+		host:    serverAddr.String(),
+		export:  export,
+		refused: refused,
+		auth:    rpc.NewAuthUnix("pibootd-probe", 0, 0).Auth(),
+		report:  ProbeReport{From: client},
 	}
 }
 
@@ -57,7 +58,7 @@ func (b *board) try(want ProbeFile) (err error) {
 	m.SetTimeout(probeTimeout)
 	target, err := m.Mount(b.export, b.auth)
 	if err != nil {
-		return fmt.Errorf("%s may not mount %s: %w", b.addr, b.export, b.reason(err))
+		return fmt.Errorf("%s may not mount %s: %w", b.addr, b.export, b.refused(err))
 	}
 	defer target.Close()
 	target.SetTimeout(probeTimeout)
@@ -73,14 +74,6 @@ func (b *board) try(want ProbeFile) (err error) {
 		return fmt.Errorf("%s cannot unmount %s: %w", b.addr, b.export, err)
 	}
 	return nil
-}
-
-// reason is why the server refused to mount, in words if it knows.
-func (b *board) reason(err error) error {
-	if _, refusal := b.server.exports.useRoot(b.export, b.addr, 0); refusal != nil {
-		return errors.New(mountRefusal(refusal))
-	}
-	return err
 }
 
 // read finds and reads the file called name, or lists the root.
