@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -49,24 +50,26 @@ func emptyDir(t *testing.T, in string) string {
 	return dir
 }
 
-// diskImage makes a file system in a sparse file by mkfs and mounts it.
+// diskImage makes a file system by mkfs and mounts it.
 func diskImage(t *testing.T, size string, mkfs ...string) string {
+	t.Helper()
+	return loopMount(t, newImage(t, size, mkfs...), "")
+}
+
+// newImage makes a file system in a sparse file by mkfs.
+func newImage(t *testing.T, size string, mkfs ...string) string {
 	t.Helper()
 	image := filepath.Join(t.TempDir(), "image")
 	run(t, "truncate", "-s", size, image)
 	run(t, mkfs[0], append(mkfs[1:], image)...)
-	return loopMount(t, image)
+	return image
 }
 
 // loopMount mounts a disk image.
-func loopMount(t *testing.T, image string, options ...string) string {
+func loopMount(t *testing.T, image, options string) string {
 	t.Helper()
-	all := "loop"
-	for _, o := range options {
-		all += "," + o
-	}
 	dir := t.TempDir()
-	run(t, "mount", "-o", all, image, dir)
+	run(t, "mount", "-o", strings.TrimSuffix("loop,"+options, ","), image, dir)
 	unmountAfter(t, dir)
 	return dir
 }

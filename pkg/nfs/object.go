@@ -172,8 +172,7 @@ func (o *object) sync() error {
 
 func (o *object) syncFile() error {
 	if !o.is(unix.S_IFDIR) && !o.is(unix.S_IFREG) {
-		// Links, devices and FIFOs cannot be opened, so not synced one by one.
-		return unix.Syncfs(o.tree.root)
+		return o.tree.settler.settle(o.tree.root)
 	}
 	fd, err := o.reopen(unix.O_RDONLY)
 	if err != nil {

@@ -165,13 +165,13 @@ func (o *object) initial(want sattr) sattr {
 	return want
 }
 
-// syncNew brings a new object's attributes to the disk. Of what cannot be
-// opened they go with the directory that it is in.
+// syncNew brings a new object to the disk, but for its entry in a directory
+// that is synced too.
 func (o *object) syncNew() error {
 	if o.is(unix.S_IFREG) || o.is(unix.S_IFDIR) {
 		return o.sync()
 	}
-	return nil
+	return o.tree.settler.settleNew(o.tree.root)
 }
 
 // create makes a regular file, with the rights of the calling thread.

@@ -28,6 +28,7 @@ type tree struct {
 
 	calls   sync.WaitGroup // those using the tree
 	writers writers
+	settler settler
 	locks   [64]sync.Mutex // by inode: held while a call changes it
 }
 
@@ -110,7 +111,7 @@ func (t *tree) retire() error {
 
 func (t *tree) close() error {
 	t.writers.closeAll(t.server)
-	var errs []error
+	errs := []error{t.settler.close()}
 	for _, fd := range []int{t.root, t.mount} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))
