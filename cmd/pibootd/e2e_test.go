@@ -49,6 +49,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	unitsWereDoneOnce(t, job)
 
 	stagesInOrder(t, l, began)
+	countsCalls(t, l)
 	if err := board.end(t, syscall.SIGINT); err != nil {
 		t.Errorf("the rehearsal ends with %v; want nil", err)
 	}
@@ -297,6 +298,13 @@ func readPlaylist(t *testing.T, file string) (m3u8.Playlist, m3u8.ListType) {
 		t.Fatalf("%s: %v", file, err)
 	}
 	return playlist, kind
+}
+
+// countsCalls checks that a scraper sees what the board did.
+func countsCalls(t *testing.T, l *lab) {
+	t.Helper()
+	scrape := l.startProgram(t, "curl", "-sS", "http://10.77.0.1:8080/metrics")
+	scrape.waitFor(t, `pibootd_nfs_call_seconds_count{export="/roots/3333347a",procedure="READ"}`)
 }
 
 // stagesInOrder checks that the timeline tells the whole way, in order.

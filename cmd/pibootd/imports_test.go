@@ -70,3 +70,19 @@ func TestWorkerIsSmall(t *testing.T) {
 		}
 	}
 }
+
+func TestDependenciesAreExplained(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}}{{end}}", "all").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained, err := os.ReadFile("../../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if !strings.Contains(string(explained), "| "+path+" |") {
+			t.Errorf("docs/dependencies.md has no line for %s", path)
+		}
+	}
+}

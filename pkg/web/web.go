@@ -118,6 +118,7 @@ func (s *Server) controlHandler() http.Handler {
 }
 
 func (s *Server) handleReads(mux *http.ServeMux) {
+	mux.Handle("GET /metrics", metricsHandler(s.Fleet.NFS, s.Timeline))
 	mux.HandleFunc("GET /api/v1/info", s.info)
 	mux.HandleFunc("GET /api/v1/pis", s.listPis)
 	mux.HandleFunc("GET /api/v1/pis/{ref}", s.showPi)

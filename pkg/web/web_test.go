@@ -17,6 +17,7 @@ import (
 
 	"pibootd/pkg/boot"
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -33,6 +34,7 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		method, path string
 		public       int
 	}{
+		{"GET", "/metrics", 200},
 		{"GET", "/api/v1/info", 200},
 		{"GET", "/api/v1/pis", 200},
 		{"GET", "/api/v1/pis/hlspi1", 200},
@@ -235,7 +237,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	write(t, filepath.Join(roots.Path(board.Serial), "boot/firmware/config.txt"), "")
 	server = &Server{
 		Fleet: fleet.New(fleet.Fleet{
-			Registry: known, Timeline: events, Log: log, Roots: roots, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
+			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
 		Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},

@@ -1,0 +1,62 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/timeline"
+)
+
+// metricsHandler serves what the daemon counts to Prometheus: its NFS calls by
+// export and procedure, lost timeline events, and the process itself.
+func metricsHandler(server *nfs.Server, events *timeline.Log) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		nfsCollector{server},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "pibootd_timeline_events_dropped_total", Help: "Events that were lost because the disk did not keep up.",
+		}, func() float64 { return float64(events.Dropped()) }),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// An nfsCollector turns the NFS server's own counters into metrics when they
+// are asked for, so that counting costs the server nothing more.
+type nfsCollector struct{ server *nfs.Server }
+
+var (
+	nfsLabels  = []string{"export", "procedure"}
+	nfsSeconds = prometheus.NewDesc("pibootd_nfs_call_seconds", "Time from a call's receipt to its result.", nfsLabels, nil)
+	nfsErrors  = prometheus.NewDesc("pibootd_nfs_errors_total", "Calls that were answered by an error.", append(nfsLabels, "error"), nil)
+	nfsIn      = prometheus.NewDesc("pibootd_nfs_received_bytes_total", "Bytes of arguments.", nfsLabels, nil)
+	nfsOut     = prometheus.NewDesc("pibootd_nfs_sent_bytes_total", "Bytes of results.", nfsLabels, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c nfsCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{nfsSeconds, nfsErrors, nfsIn, nfsOut} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c nfsCollector) Collect(out chan<- prometheus.Metric) {
+	for _, p := range c.server.Stats() {
+		buckets := map[float64]uint64{}
+		for _, b := range p.Latency {
+			buckets[b.AtMost.Seconds()] = b.Calls
+		}
+		out <- prometheus.MustNewConstHistogram(nfsSeconds, p.Calls, p.Took.Seconds(), buckets, p.Export, p.Procedure)
+		out <- prometheus.MustNewConstMetric(nfsIn, prometheus.CounterValue, float64(p.BytesIn), p.Export, p.Procedure)
+		out <- prometheus.MustNewConstMetric(nfsOut, prometheus.CounterValue, float64(p.BytesOut), p.Export, p.Procedure)
+		for why, n := range p.Failed {
+			out <- prometheus.MustNewConstMetric(nfsErrors, prometheus.CounterValue, float64(n), p.Export, p.Procedure, why)
+		}
+	}
+}
