@@ -26,6 +26,7 @@ var rank = map[string]int{
 	"pkg/transcode/queue":  3,
 	"pkg/transcode/worker": 3,
 	"pkg/virtualpi":        3,
+	"pkg/nfs/linuxclient":  3, // tests alone
 	"pkg/fleet":            4,
 	"pkg/web":              5,
 	"cmd/pibootd":          6,
