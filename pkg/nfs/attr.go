@@ -69,6 +69,16 @@ func (e *encoder) postAttr(o *object) {
 	}
 }
 
+// openAttr writes o's attributes as they were when the call opened it, as a
+// post_op_attr: that is what there is to say of an object that the call does
+// not change.
+func (e *encoder) openAttr(o *object) {
+	e.bool(o != nil)
+	if o != nil {
+		e.attr(&o.attr, o.tree.export.ID)
+	}
+}
+
 // postHandle writes o's handle as a post_op_fh3.
 func (e *encoder) postHandle(o *object) {
 	e.bool(o != nil)

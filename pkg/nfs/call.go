@@ -76,12 +76,14 @@ func (c *call) run(xid uint32, p procedure) []byte {
 
 // perform runs p and returns its reply.
 func (c *call) perform(xid uint32, p procedure) []byte {
+	c.buf = c.reply.b[:0]
 	accepted(&c.encoder, xid, acceptSuccess)
 	c.server.running <- struct{}{}
 	err := c.protect(p)
 	<-c.server.running
 	switch {
 	case err == nil:
+		c.keep()
 		return c.buf
 	case err == errGarbage:
 		c.server.log().Debug("bad request", "addr", c.client, "call", p.name, "err", err)
@@ -91,6 +93,13 @@ func (c *call) perform(xid uint32, p procedure) []byte {
 	c.server.log().Error("call broke off", "addr", c.client, "call", p.name, "err", err)
 	c.end = outcomeBroke
 	return refused(xid, acceptSystemErr)
+}
+
+// keep makes the reply buffer hold what the results have grown into.
+func (c *call) keep() {
+	if c.reply.pooled == nil {
+		c.reply.b = c.buf
+	}
 }
 
 // use returns the tree with that id for this call, which releases it.

@@ -4,7 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"math"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +28,7 @@ const (
 )
 
 // sealHandle makes the wire form of a kernel file handle in an export.
-func sealHandle(key []byte, export uint32, fh unix.FileHandle) ([]byte, error) {
+func sealHandle(key *handleKey, export uint32, fh unix.FileHandle) ([]byte, error) {
 	if fh.Size() > maxFileHandle || fh.Type() < 0 || fh.Type() > math.MaxUint16 {
 		return nil, statusServerFault // Export has tried one and refused
 	}
@@ -34,22 +36,43 @@ func sealHandle(key []byte, export uint32, fh unix.FileHandle) ([]byte, error) {
 	b = binary.BigEndian.AppendUint32(b, export)
 	b = binary.BigEndian.AppendUint16(b, uint16(fh.Type()))
 	b = append(b, fh.Bytes()...)
-	return append(b, handleSum(key, b)...), nil
+	return key.appendSum(b, b), nil
 }
 
 // openHandle reads a wire handle. Any that this key has not sealed is
 // statusBadHandle.
-func openHandle(key, wire []byte) (export uint32, fh unix.FileHandle, err error) {
+func openHandle(key *handleKey, wire []byte) (export uint32, fh unix.FileHandle, err error) {
 	n := len(wire) - handleMAC
-	if n <= handleFile || len(wire) > maxHandle || !hmac.Equal(wire[n:], handleSum(key, wire[:n])) {
+	if n <= handleFile || len(wire) > maxHandle {
+		return 0, unix.FileHandle{}, statusBadHandle
+	}
+	var sum [handleMAC]byte
+	if !hmac.Equal(wire[n:], key.appendSum(sum[:0], wire[:n])) {
 		return 0, unix.FileHandle{}, statusBadHandle
 	}
 	typ := binary.BigEndian.Uint16(wire[handleType:])
 	return binary.BigEndian.Uint32(wire), unix.NewFileHandle(int32(typ), wire[handleFile:n]), nil
 }
 
-func handleSum(key, b []byte) []byte {
-	mac := hmac.New(sha256.New, key)
+// A handleKey makes MACs with a key. It is safe for concurrent use.
+type handleKey struct {
+	macs sync.Pool // of *macState, ready with the key: that is half of the work
+}
+
+type macState struct {
+	hash.Hash
+	sum [sha256.Size]byte
+}
+
+func newHandleKey(key []byte) *handleKey {
+	return &handleKey{macs: sync.Pool{New: func() any { return &macState{Hash: hmac.New(sha256.New, key)} }}}
+}
+
+// appendSum appends the MAC of b to out.
+func (k *handleKey) appendSum(out, b []byte) []byte {
+	mac := k.macs.Get().(*macState)
+	defer k.macs.Put(mac)
+	mac.Reset()
 	mac.Write(b)
-	return mac.Sum(nil)[:handleMAC]
+	return append(out, mac.Sum(mac.sum[:0])[:handleMAC]...)
 }

@@ -22,8 +22,8 @@ type identity struct {
 
 // do runs f with i's rights on the calling thread. The thread is given back
 // to other goroutines only after it has got own's rights back; where that is
-// impossible, or f panics, it ends with the calling goroutine, which must
-// therefore be one that serves a single call.
+// impossible, or f panics, the goroutine has to end, and the thread ends with
+// it: see errThreadLost.
 //
 // The Go runtime starts new threads from a clean one while a goroutine is
 // locked to its thread, so nothing inherits what is set here.
@@ -33,11 +33,11 @@ func (i identity) do(own identity, f func() error) error {
 	}
 	runtime.LockOSThread()
 	if err := i.assume(); err != nil {
-		return err
+		return errors.Join(errThreadLost, err)
 	}
 	err := f()
 	if back := own.assume(); back != nil {
-		return errors.Join(err, back)
+		return errors.Join(errThreadLost, err, back)
 	}
 	runtime.UnlockOSThread()
 	return err

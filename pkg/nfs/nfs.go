@@ -53,6 +53,7 @@ type Server struct {
 	running  chan struct{}
 	buffers  sync.Pool // of *[]byte, each of bigBuffer bytes
 	verifier atomic.Uint64
+	handles  *handleKey
 	exports  exportTable
 	mounts   mountTable
 	counters counters // of calls that reach no export
@@ -87,6 +88,7 @@ func (s *Server) ready() error {
 		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }
 		s.self, s.startErr = ownIdentity()
 		s.newVerifier()
+		s.handles = newHandleKey(s.Key)
 		s.counters = newCounters(nfsProgram(), mountProgram(), portmapProgram())
 	})
 	return s.startErr

@@ -1,6 +1,7 @@
 package nfs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,12 +23,13 @@ type object struct {
 	wire   []byte
 	fh     unix.FileHandle
 	attr   unix.Statx_t // when the call opened it
+	reply  *buffer      // of the call
 }
 
 // open returns the object of a wire handle, which the caller closes. It is
 // where every call's right to its export is checked.
 func (c *call) open(wire []byte) (*object, error) {
-	id, fh, err := openHandle(c.server.Key, wire)
+	id, fh, err := openHandle(c.server.handles, wire)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +37,7 @@ func (c *call) open(wire []byte) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &object{tree: t, caller: t.identity(c.caller, c.anonymous), wire: wire, fh: fh}
+	o := &object{tree: t, caller: t.identity(c.caller, c.anonymous), wire: wire, fh: fh, reply: c.reply}
 	o.fd, err = unix.OpenByHandleAt(t.root, fh, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		t.calls.Done()
@@ -60,11 +62,11 @@ func (c *call) openToChange(wire []byte) (*object, error) {
 // newObject takes over fd, a file of the same tree as o.
 func (o *object) newObject(fd int) (*object, error) {
 	o.tree.calls.Add(1)
-	n := &object{tree: o.tree, caller: o.caller, fd: fd}
+	n := &object{tree: o.tree, caller: o.caller, fd: fd, reply: o.reply}
 	var err error
 	n.fh, _, err = unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
 	if err == nil {
-		n.wire, err = sealHandle(o.tree.server.Key, o.tree.export.ID, n.fh)
+		n.wire, err = sealHandle(o.tree.server.handles, o.tree.export.ID, n.fh)
 	}
 	if err == nil {
 		n.attr, err = n.stat()
@@ -85,7 +87,15 @@ func (o *object) close() {
 }
 
 // as runs f with the rights of the caller.
-func (o *object) as(f func() error) error { return o.caller.do(o.tree.server.self, f) }
+func (o *object) as(f func() error) error {
+	if o.caller.equal(o.tree.server.self) {
+		return f()
+	}
+	o.reply.lost = true // should f panic
+	err := o.caller.do(o.tree.server.self, f)
+	o.reply.lost = errors.Is(err, errThreadLost)
+	return err
+}
 
 func (o *object) stat() (unix.Statx_t, error) {
 	var st unix.Statx_t

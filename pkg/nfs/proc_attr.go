@@ -132,7 +132,7 @@ func (c *call) access() error {
 		err = o.as(func() error { granted = o.granted(want); return nil })
 	}
 	ok := c.status(err)
-	c.postAttr(o)
+	c.openAttr(o)
 	if ok {
 		c.uint32(granted)
 	}
@@ -150,11 +150,12 @@ func (o *object) granted(want uint32) uint32 {
 		write = 0
 	}
 	var granted uint32
-	if want&read != 0 && o.access(unix.R_OK) == nil {
-		granted |= want & read
-	}
-	if want&write != 0 && o.access(unix.W_OK) == nil {
-		granted |= want & write
+	if o.access(unix.R_OK|unix.W_OK) == nil { // both at once, as is usual
+		granted = want & (read | write)
+	} else if want&read != 0 && o.access(unix.R_OK) == nil {
+		granted = want & read
+	} else if want&write != 0 && o.access(unix.W_OK) == nil {
+		granted = want & write
 	}
 	if want&execute != 0 && o.mayExecute() {
 		granted |= want & execute
@@ -166,6 +167,9 @@ func (o *object) granted(want uint32) uint32 {
 // this machine mounts the file system noexec, which does not concern clients,
 // the kernel always denies a file, and the mode alone decides.
 func (o *object) mayExecute() bool {
+	if o.is(unix.S_IFREG) && o.attr.Mode&0o111 == 0 {
+		return false // for root too, and an ACL cannot give more than the mode
+	}
 	if o.access(unix.X_OK) == nil {
 		return true
 	}

@@ -18,9 +18,9 @@ func (c *call) lookup() error {
 	defer child.close()
 	if c.status(err) {
 		c.opaque(child.wire)
-		c.postAttr(child)
+		c.openAttr(child)
 	}
-	c.postAttr(dir)
+	c.openAttr(dir)
 	return nil
 }
 

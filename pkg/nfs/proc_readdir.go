@@ -55,7 +55,7 @@ func (c *call) readdirplus() error {
 			d.fileID = child.attr.Ino
 		}
 		e.dirent(d)
-		e.postAttr(child)
+		e.openAttr(child)
 		e.postHandle(child)
 	})
 }

@@ -59,6 +59,10 @@ type buffer struct {
 	s      *Server
 	b      []byte
 	pooled *[]byte // what b is cut from; nil: not from the pool
+
+	// lost is set in the reply to a call that left its thread with the rights
+	// of the caller: the goroutine that ran it has to end.
+	lost bool
 }
 
 // grow makes b longer by n bytes and returns these. Their content is undefined.
@@ -77,6 +81,16 @@ func (b *buffer) fresh(n int) []byte {
 	}
 	b.pooled = b.s.buffers.Get().(*[]byte)
 	return *b.pooled
+}
+
+// reset makes b empty, keeping memory that is not worth pooling.
+func (b *buffer) reset() {
+	small := b.b[:0]
+	if b.pooled != nil || cap(small) > smallBuffer {
+		small = nil
+	}
+	b.free()
+	b.b, b.lost = small, false
 }
 
 // free gives the memory back. Nothing may refer to it any more.

@@ -145,6 +145,17 @@ type procedure struct {
 	run func(*call) error
 	// once marks a procedure that must not run again when its call is repeated.
 	once bool
+	// quick marks a procedure that changes nothing and seldom waits for a disk.
+	quick bool
+}
+
+func isQuick(programs []program, number, proc uint32) bool {
+	for _, p := range programs {
+		if p.number == number {
+			return proc < uint32(len(p.procedures)) && p.procedures[proc].quick
+		}
+	}
+	return false
 }
 
 // find returns the procedure that h calls, or the reply that says why not.

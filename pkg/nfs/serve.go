@@ -1,7 +1,6 @@
 package nfs
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -135,9 +134,8 @@ func (v *service) connection(ctx context.Context, nc net.Conn, programs []progra
 	}
 	defer v.leave(cl)
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	c := &conn{service: v, client: cl, port: remote.Port(), nc: nc, programs: programs}
-	defer c.calls.Wait()
-	if err := c.read(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+	c := v.newConn(nc, cl, remote.Port(), programs)
+	if err := c.serve(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		log.Debug("connection ended", "err", err)
 	}
 }
@@ -148,86 +146,6 @@ func remoteAddr(nc net.Conn) netip.AddrPort {
 		return netip.AddrPort{} // not an IP connection: it may mount nothing
 	}
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
-// A conn is one client's connection.
-type conn struct {
-	service  *service
-	client   *client
-	port     uint16
-	nc       net.Conn
-	programs []program
-	calls    sync.WaitGroup
-	writing  sync.Mutex
-}
-
-// read starts a call for each record that arrives. While the client has as
-// many running as it may, its further calls wait in the socket.
-func (c *conn) read(ctx context.Context) error {
-	r := bufio.NewReaderSize(c.nc, smallBuffer)
-	for {
-		limit, err := c.await(r)
-		if err != nil {
-			return err
-		}
-		select {
-		case c.client.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		rec := &buffer{s: c.service.server}
-		if err := c.receive(r, limit, rec); err != nil {
-			rec.free()
-			<-c.client.slots
-			return err
-		}
-		c.calls.Go(func() {
-			defer func() { <-c.client.slots }()
-			c.answer(rec)
-		})
-	}
-}
-
-// await waits for a call to begin and returns how long it may be.
-func (c *conn) await(r *bufio.Reader) (limit int, err error) {
-	limit, deadline := maxRecord, time.Time{}
-	if !c.service.server.exports.knows(c.client.addr) {
-		limit, deadline = maxStranger, time.Now().Add(strangerTimeout)
-	}
-	if err := c.nc.SetReadDeadline(deadline); err != nil {
-		return 0, err
-	}
-	_, err = r.Peek(1)
-	return limit, err
-}
-
-func (c *conn) receive(r io.Reader, limit int, rec *buffer) error {
-	if err := c.nc.SetReadDeadline(time.Now().Add(recordTimeout)); err != nil {
-		return err
-	}
-	return readRecord(r, limit, rec)
-}
-
-// answer runs the call in rec and sends the reply.
-func (c *conn) answer(rec *buffer) {
-	reply := &buffer{s: c.service.server}
-	defer reply.free()
-	out := c.service.answer(rec.b, peer{c.client, c.port}, c.programs, reply)
-	rec.free()
-	if out == nil {
-		return
-	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	err := c.nc.SetWriteDeadline(time.Now().Add(recordTimeout))
-	if err == nil {
-		_, err = c.nc.Write(out)
-	}
-	if err != nil {
-		// What was sent of the reply cannot be taken back, so nothing that
-		// follows could be read: the client has to connect again.
-		_ = c.nc.Close()
-	}
 }
 
 // datagrams answers the calls on pc, one at a time, until ctx ends. Only

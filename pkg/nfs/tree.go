@@ -76,7 +76,7 @@ func (t *tree) openHandles() error {
 	t.noExec = fs.Flags&unix.ST_NOEXEC != 0
 	fh, _, err := unix.NameToHandleAt(t.root, "", unix.AT_EMPTY_PATH)
 	if err == nil {
-		t.handle, err = sealHandle(t.server.Key, t.export.ID, fh)
+		t.handle, err = sealHandle(t.server.handles, t.export.ID, fh)
 	}
 	if err != nil {
 		return noHandles(uint32(fs.Type), err)
