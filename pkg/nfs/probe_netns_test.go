@@ -74,6 +74,7 @@ func TestProbe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			report, err := s.Probe(context.Background(), boardAddr, nasAddr, tt.export, tt.want)
 			report.Took = 0
+			tt.report.From = boardAddr
 			if report != tt.report {
 				t.Errorf("Probe = %+v; want %+v", report, tt.report)
 			}
