@@ -38,6 +38,8 @@ func TestCommandLine(t *testing.T) {
 	odd.NFSPort = 12049
 	with := server
 	with.Args = []string{"quiet"}
+	kernel := server
+	kernel.NFSPort, kernel.RootPath = 0, func(serial pi.Serial) string { return "/srv/roots/" + serial.String() }
 	for name, test := range map[string]struct {
 		server Server
 		base   string
@@ -52,6 +54,7 @@ func TestCommandLine(t *testing.T) {
 			server, "init=/bin/sh\nroot=/dev/sda\n", "init=/bin/sh " + nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n",
 		},
 		"odd ports are named":   {odd, "", nfsroot + ",port=12049,mountport=12049 ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
+		"nfsd has its own path": {kernel, "", strings.Replace(nfsroot, ":/roots", ":/srv/roots", 1) + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
 		"everybody's arguments": {with, "", nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1 quiet\n"},
 	} {
 		if got := test.server.CommandLine(test.base, hlspi1); got != test.want {

@@ -39,10 +39,14 @@ func (s Server) CommandLine(base string, board registry.Pi) string {
 // uses, refuses mountport= and asks the portmapper instead.
 func (s Server) nfsroot(board registry.Pi) string {
 	options := "vers=3,tcp,rsize=1048576,wsize=1048576"
-	if s.NFSPort != nfsPort || s.PortmapPort != portmapPort {
+	if s.NFSPort != 0 && (s.NFSPort != nfsPort || s.PortmapPort != portmapPort) {
 		options += fmt.Sprintf(",port=%d,mountport=%d", s.NFSPort, s.NFSPort)
 	}
-	return fmt.Sprintf("%s:%s,%s", s.Addr, RootExport(board.Serial), options)
+	path := RootExport
+	if s.RootPath != nil {
+		path = s.RootPath
+	}
+	return fmt.Sprintf("%s:%s,%s", s.Addr, path(board.Serial), options)
 }
 
 // unique drops repeated arguments and keeps the last of each, because the

@@ -33,10 +33,14 @@ type Roots interface {
 // A Server is what boards are told of this machine.
 type Server struct {
 	Addr        netip.Addr
-	NFSPort     int
+	NFSPort     int      // 0: the portmapper on port 111 names it
 	PortmapPort int      // 0: there is no portmapper
 	GPUMem      int      // MB, for boards that have no setting of their own
 	Args        []string // kernel arguments of every board
+
+	// RootPath returns the path under which a board mounts its root; nil means
+	// RootExport.
+	RootPath func(pi.Serial) string
 }
 
 // Standard ports: a client that is told no port asks the portmapper on 111,
@@ -56,8 +60,9 @@ func (p *Policy) Reserve(_ context.Context, c dhcp.Client) (dhcp.Reservation, bo
 	return dhcp.Reservation{Addr: board.IP, Hostname: board.Name}, true
 }
 
-// RootExport returns the path under which a board mounts its root.
+// RootExport returns the path under which a board mounts its root where the NFS
+// server can export a directory under any path.
 func RootExport(serial pi.Serial) string { return "/roots/" + serial.String() }
 
-// MediaExport is the path under which every board mounts the media share.
+// MediaExport is the same for the media share, which every board mounts.
 const MediaExport = "/media"

@@ -26,7 +26,7 @@ type Config struct {
 	QueueURL    string     `json:"queue_url"` // e.g. nats://10.0.0.1:4222
 	Server      netip.Addr `json:"server"`    // of the media share
 	MediaExport string     `json:"media_export"`
-	NFSPort     int        `json:"nfs_port"` // of NFS and MOUNT alike
+	NFSPort     int        `json:"nfs_port"` // of NFS and MOUNT alike; 0: the server's portmapper names them
 	// MediaDir is a directory that is the media share already, where nothing
 	// has to be mounted. Server, MediaExport and NFSPort are unused then.
 	MediaDir string `json:"media_dir,omitempty"`
@@ -90,7 +90,7 @@ func (c Config) check() error {
 	}
 	want(c.Server.IsValid(), "server: missing; want the address of the media share, e.g. 10.0.0.1")
 	want(strings.HasPrefix(c.MediaExport, "/"), "media_export: %q; want an absolute path, e.g. /media", c.MediaExport)
-	want(c.NFSPort > 0 && c.NFSPort < 1<<16, "nfs_port: %d; want 1 to 65535", c.NFSPort)
+	want(c.NFSPort >= 0 && c.NFSPort < 1<<16, "nfs_port: %d; want 1 to 65535, or 0 to ask the portmapper", c.NFSPort)
 	return errors.Join(problems...)
 }
 

@@ -23,6 +23,11 @@ func TestLoadConfig(t *testing.T) {
 	if got := got.mountOptions(); got != options {
 		t.Errorf("mountOptions = %s; want %s", got, options)
 	}
+	got.NFSPort = 0
+	const noPorts = "addr=10.0.0.1,vers=3,proto=tcp,mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
+	if got := got.mountOptions(); got != noPorts {
+		t.Errorf("mountOptions without a port = %s; want %s", got, noPorts)
+	}
 }
 
 func TestLoadConfigReadableByOthers(t *testing.T) {
@@ -40,9 +45,9 @@ func TestParseConfigRefuses(t *testing.T) {
 token: empty; want the one that pibootd gave this worker
 queue_url: ""; want e.g. nats://10.0.0.1:4222
 server: missing; want the address of the media share, e.g. 10.0.0.1
-media_export: ""; want an absolute path, e.g. /media
-nfs_port: 0; want 1 to 65535`},
+media_export: ""; want an absolute path, e.g. /media`},
 		{"name of two tokens", strings.Replace(goodConfig, "10000000abcd0001", "a.b", 1), `name: "a.b"; want 1 to 64 letters, digits, dashes and underscores`},
+		{"port", strings.Replace(goodConfig, "2049", "65536", 1), "nfs_port: 65536; want 1 to 65535, or 0 to ask the portmapper"},
 		{"relative directory", `{"name":"a","token":"b","queue_url":"nats://c","media_dir":"media"}`, `media_dir: "media"; want an absolute path`},
 	}
 	for _, tt := range tests {

@@ -55,7 +55,7 @@ func (c Config) mount(dir string) error {
 	}
 	source := c.Server.String() + ":" + c.MediaExport
 	if err := unix.Mount(source, dir, "nfs", unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, c.mountOptions()); err != nil {
-		return fmt.Errorf("mounting the media share %s, port %d: %w", source, c.NFSPort, err)
+		return fmt.Errorf("mounting the media share %s by %s: %w", source, c.mountOptions(), err)
 	}
 	return nil
 }
@@ -78,7 +78,10 @@ func mounted(dir string) (bool, error) {
 // mountOptions are for the kernel's own NFS client, without mount.nfs. hard:
 // a server that restarts costs a pause, never a half-written segment.
 func (c Config) mountOptions() string {
-	port := strconv.Itoa(c.NFSPort)
-	return "addr=" + c.Server.String() + ",vers=3,proto=tcp,port=" + port +
-		",mountport=" + port + ",mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
+	ports := ""
+	if c.NFSPort != 0 {
+		port := strconv.Itoa(c.NFSPort)
+		ports = ",port=" + port + ",mountport=" + port
+	}
+	return "addr=" + c.Server.String() + ",vers=3,proto=tcp" + ports + ",mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
 }
