@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"pibootd/pkg/boot"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
@@ -20,7 +19,7 @@ func (f *Fleet) existing(ctx context.Context, board registry.Pi, r Request) (Add
 		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; remove it first (pibootd remove-pi %s) to register it otherwise",
 			board.Serial, strings.Join(differs, ", "), board.Name)
 	}
-	added := Added{Pi: board, Existed: true, Export: boot.RootExport(board.Serial)}
+	added := Added{Pi: board, Existed: true, Export: f.RootPath(board.Serial)}
 	proof, err := f.open(ctx, board)
 	added.Proof = proof
 	return added, err
@@ -73,8 +72,8 @@ func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	}
 	var proof []string
 	for export, want := range map[string]nfs.ProbeFile{
-		boot.RootExport(board.Serial): {Name: "sbin/init", Write: true},
-		boot.MediaExport:              {},
+		f.RootPath(board.Serial): {Name: "sbin/init", Write: true},
+		f.mediaPath():            {},
 	} {
 		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export, want)
 		if err != nil {
@@ -88,12 +87,15 @@ func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 
 // proofText says what a probe has shown.
 func proofText(board registry.Pi, export string, report nfs.ProbeReport) string {
-	text := fmt.Sprintf("%s mounted by %s", export, board.IP)
+	text := fmt.Sprintf("%s mounted by %s", export, report.From)
 	if report.Read > 0 {
 		text += fmt.Sprintf(", %s read", report.File)
 	}
 	if report.Written > 0 {
 		text += ", a file written, read back and removed"
+	}
+	if report.From != board.IP {
+		text += fmt.Sprintf("; open to %s by nfsd's list, a mount from there was not tried", board.IP)
 	}
 	return text
 }
@@ -113,9 +115,9 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	if err := f.Registry.Remove(ctx, board.Serial); err != nil {
 		return registry.Pi{}, "", err
 	}
-	f.NFS.Unexport(boot.RootExport(board.Serial))
+	err = f.NFS.Unexport(f.RootPath(board.Serial))
 	f.record(board, timeline.Removed, "")
-	err = errors.Join(f.exportMedia(), f.Disconnect(board.Serial.String()))
+	err = errors.Join(err, f.exportMedia(), f.Disconnect(board.Serial.String()))
 	if keepRoot {
 		kept, keepErr := f.Roots.Keep(board.Serial)
 		return board, kept, errors.Join(err, keepErr)

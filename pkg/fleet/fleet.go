@@ -33,7 +33,7 @@ type Fleet struct {
 	Registry  *registry.Registry
 	Templates *rootfs.Templates
 	Roots     *rootfs.Roots
-	NFS       *nfs.Server
+	NFS       Exporter
 	Timeline  *timeline.Log
 	Policy    *boot.Policy
 	Log       *slog.Logger
@@ -48,6 +48,22 @@ type Fleet struct {
 	// changing is held while a board is added or removed, so that two
 	// commands cannot choose the same address or name.
 	changing chan struct{}
+}
+
+// An Exporter opens directories to boards over NFS: pibootd's own server or
+// this machine's nfsd.
+type Exporter interface {
+	// MountPath returns what a client has to mount for dir: path, if the server
+	// exports directories under any path.
+	MountPath(path, dir string) string
+	// Export opens e, or changes the export of e's path into e.
+	Export(e nfs.Export) error
+	// Unexport closes the export of that path, if there is one.
+	Unexport(path string) error
+	// Exports returns what is open, by this process or a former one.
+	Exports() []nfs.Export
+	// Probe tries what client can do with an export.
+	Probe(ctx context.Context, client, server netip.Addr, path string, want nfs.ProbeFile) (nfs.ProbeReport, error)
 }
 
 // New returns f, ready to use.
@@ -84,14 +100,42 @@ func (f *Fleet) Start() error {
 		if err := f.NFS.Export(f.rootExport(board)); err != nil {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
 		}
+		// The media share's path changes with the NFS driver.
+		if err := f.Roots.SetMedia(board.Serial, f.mediaPath(), f.Policy.Server.NFSPort); err != nil {
+			f.Log.Error("worker not told of the media share", "component", "fleet", "pi", board.Name, "err", err)
+		}
 	}
-	return f.exportMedia()
+	return errors.Join(f.exportMedia(), f.closeStrangers())
 }
+
+// closeStrangers closes what an interrupted Remove, or a media share that was
+// elsewhere, left open.
+func (f *Fleet) closeStrangers() error {
+	known := map[string]bool{f.mediaPath(): true}
+	for _, board := range f.Registry.All() {
+		known[f.RootPath(board.Serial)] = true
+	}
+	var errs []error
+	for _, e := range f.NFS.Exports() {
+		if !known[e.Path] {
+			errs = append(errs, f.NFS.Unexport(e.Path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// RootPath returns the path under which a board mounts its root. It is the
+// Policy's Server.RootPath.
+func (f *Fleet) RootPath(serial pi.Serial) string {
+	return f.NFS.MountPath(boot.RootExport(serial), f.Roots.Path(serial))
+}
+
+func (f *Fleet) mediaPath() string { return f.NFS.MountPath(boot.MediaExport, f.MediaDir) }
 
 func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 	return nfs.Export{
 		ID:      uint32(board.ID),
-		Path:    boot.RootExport(board.Serial),
+		Path:    f.RootPath(board.Serial),
 		Dir:     f.Roots.Path(board.Serial),
 		Clients: []netip.Addr{board.IP},
 		Squash:  nfs.NoSquash,
@@ -109,7 +153,7 @@ const nobody = 65534
 // as its owner, or as nobody where that is root, and need to write in the
 // directory of unpublished work alone.
 func (f *Fleet) exportMedia() error {
-	export := nfs.Export{ID: mediaExportID, Path: boot.MediaExport, Dir: f.MediaDir, Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody}
+	export := nfs.Export{ID: mediaExportID, Path: f.mediaPath(), Dir: f.MediaDir, Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody}
 	info, err := os.Stat(f.MediaDir)
 	if err != nil {
 		return fmt.Errorf("fleet: the media share: %w", err)
@@ -243,7 +287,7 @@ func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.T
 		return Added{}, errors.Join(err, f.Roots.Remove(board.Serial))
 	}
 	f.record(registered, timeline.Added, fmt.Sprintf("from %s@%d by %s", template.Name, template.Version, report.How))
-	return Added{Pi: registered, Clone: report.How, Files: report.Files, Bytes: report.Bytes, Export: boot.RootExport(board.Serial)}, nil
+	return Added{Pi: registered, Clone: report.How, Files: report.Files, Bytes: report.Bytes, Export: f.RootPath(board.Serial)}, nil
 }
 
 func (f *Fleet) identity(board registry.Pi, token string) rootfs.Identity {
@@ -254,7 +298,7 @@ func (f *Fleet) identity(board registry.Pi, token string) rootfs.Identity {
 			Token:       token,
 			QueueURL:    "nats://" + netip.AddrPortFrom(f.Network.Addr(), uint16(f.QueuePort)).String(),
 			Server:      f.Network.Addr(),
-			MediaExport: boot.MediaExport,
+			MediaExport: f.mediaPath(),
 			NFSPort:     f.Policy.Server.NFSPort,
 		},
 	}
