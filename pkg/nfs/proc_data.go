@@ -60,9 +60,7 @@ func (o *object) read(p []byte, offset uint64) (int, error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	if offset > maxOffset-uint64(len(p)) {
-		return 0, nil // no file reaches so far: the end
-	}
+	p = p[:min(uint64(len(p)), maxOffset-min(offset, maxOffset))] // no file reaches further
 	done := 0
 	for done < len(p) {
 		n, err := unix.Pread(fd, p[done:], int64(offset)+int64(done))
