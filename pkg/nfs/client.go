@@ -37,7 +37,11 @@ type peer struct {
 func (v *service) enter(addr netip.Addr) *client {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.conns >= or(v.server.MaxConns, 512) {
+	limit := or(v.server.MaxConns, 512)
+	if !v.server.exports.knows(addr) {
+		limit = max(1, limit/2) // strangers leave room for those who may mount something
+	}
+	if v.conns >= limit {
 		return nil
 	}
 	cl := v.clients[addr]

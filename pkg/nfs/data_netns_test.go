@@ -130,6 +130,22 @@ func aboutFileSystem(b *bench) {
 	}
 }
 
+// largestFile: FSINFO names the size that a file can have, and no byte more.
+func largestFile(b *bench) {
+	_, d := b.c.nfs(19, b.root)
+	d.postAttr()
+	d.take(7 * 4)
+	size := d.uint64()
+	f := b.c.create(b.root, "f", 0o644)
+	b.want("the largest size", b.call(b.c, 2, f, sattr{size: ptr(size)}, false), statusOK)
+	b.want("a byte more", b.call(b.c, 2, f, sattr{size: ptr(size + 1)}, false), statusFBig)
+	b.want("WRITE of its last byte", b.call(b.c, 7, f, size-1, 1, unstable, "x"), statusOK)
+	b.want("WRITE beyond", b.call(b.c, 7, f, size, 1, unstable, "x"), statusFBig)
+	if _, data, eof := b.c.read(f, size-1, 10); string(data) != "x" || !eof {
+		b.Errorf("READ of the last byte = %q, %v; want x, the end", data, eof)
+	}
+}
+
 // weakCache: what a client is told of a directory before and after a change
 // is what it was.
 func weakCache(b *bench) {

@@ -45,6 +45,11 @@ func TestOwnership(t *testing.T) {
 		b.want("LINK of a secret file", b.call(u, 15, secret, b.root, "link"), statusPerm)
 		b.want("chmod 0444", b.call(u, 2, mine, sattr{mode: ptr(uint32(0o444))}, false), statusOK)
 		b.want("WRITE to an open file that is 0444 now", b.call(u, 7, mine, uint64(0), 1, fileSync, "y"), statusOK)
+		b.want("truncating it", b.call(u, 2, mine, sattr{size: ptr(uint64(0))}, false), statusOK)
+		frozen := u.create(b.root, "frozen", 0o444)
+		b.want("WRITE to an own new file of mode 0444", b.call(u, 7, frozen, uint64(0), 1, fileSync, "y"), statusOK)
+		b.want("WRITE to another's file of mode 0444", b.call(v, 7, frozen, uint64(0), 1, fileSync, "y"), statusAcces)
+		b.want("RENAME of another's file in a sticky directory", b.call(v, 14, b.root, "frozen", b.root, "taken"), statusPerm)
 
 		b.want("MKDIR", b.call(b.c, 9, b.root, "closed", sattr{mode: ptr(uint32(0o700))}), statusOK)
 		closed, _ := b.c.lookup(b.root, "closed")
@@ -96,6 +101,24 @@ func TestSetIDs(t *testing.T) {
 		shared, _ := b.c.lookup(b.root, "shared")
 		shared = bytes.Clone(shared)
 		b.want("setgid directory", b.call(b.c, 2, shared, sattr{mode: ptr(uint32(0o2777)), gid: ptr(uint32(9))}, false), statusOK)
+		b.want("MKDIR in it", b.call(u, 9, shared, "sub", sattr{mode: ptr(uint32(0o755))}), statusOK)
+		if st := onDisk(b.T, b.path("shared/sub")); st.Mode&0o7777 != 0o2755 || st.Gid != 9 {
+			b.Errorf("a directory in a setgid directory has mode %o, group %d; want 2755, 9", st.Mode&0o7777, st.Gid)
+		}
+		u.create(shared, "foreign", 0o2755)
+		if m := mode("shared/foreign"); m != 0o755 {
+			b.Errorf("a user has made a file of a foreign group with mode %o; want 755", m)
+		}
+		chowned := b.c.create(b.root, "chowned", 0o6755)
+		b.want("chown", b.call(b.c, 2, chowned, sattr{uid: ptr(uint32(1))}, false), statusOK)
+		if m := mode("chowned"); m != 0o755 {
+			b.Errorf("after chown the mode is %o; want 755", m)
+		}
+		cut := b.c.create(b.root, "cut", 0o6777)
+		b.want("truncating by a user", b.call(u, 2, cut, sattr{size: ptr(uint64(0))}, false), statusOK)
+		if m := mode("cut"); m != 0o777 {
+			b.Errorf("after truncating by a user the mode is %o; want 777", m)
+		}
 		in := u.create(shared, "in", 0o644)
 		if a := u.getattr(in); a.uid != 1000 || a.gid != 9 {
 			b.Errorf("a file in a setgid directory belongs to %d:%d; want 1000:9", a.uid, a.gid)

@@ -63,6 +63,39 @@ func TestHandlesSurviveARestart(t *testing.T) {
 	})
 }
 
+// TestHandlesSurviveARemount: the kernel then knows nothing any more of the
+// file system, as after a reboot.
+func TestHandlesSurviveARemount(t *testing.T) {
+	for name, image := range map[string]func(*testing.T) string{
+		"ext4":  func(t *testing.T) string { return newImage(t, "64M", "mkfs.ext4", "-q", "-F") },
+		"xfs":   func(t *testing.T) string { return newImage(t, "320M", "mkfs.xfs", "-q") },
+		"btrfs": func(t *testing.T) string { return newImage(t, "160M", "mkfs.btrfs", "-q") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image := image(t)
+			var root, f, dead []byte
+			t.Run("before", func(t *testing.T) {
+				b := newBench(t, loopMount(t, image, ""))
+				root, f, dead = b.root, b.c.create(b.root, "f", 0o644), b.c.create(b.root, "dead", 0o644)
+				b.want("RENAME", b.call(b.c, 14, b.root, "f", b.root, "g"), statusOK)
+				b.want("REMOVE", b.call(b.c, 12, b.root, "dead"), statusOK)
+			})
+			t.Run("after", func(t *testing.T) {
+				b := newBench(t, loopMount(t, image, ""))
+				if !bytes.Equal(b.root, root) {
+					b.Error("the root has another handle")
+				}
+				b.want("WRITE", b.c.write(f, 0, fileSync, []byte("found")), statusOK)
+				if got, err := os.ReadFile(b.path("g")); err != nil || string(got) != "found" {
+					b.Errorf("the file holds %q, %v; want what was written by its handle", got, err)
+				}
+				b.want("GETATTR of what was removed", b.call(b.c, 1, dead), statusStale)
+			})
+		})
+	}
+}
+
 func TestForgedHandles(t *testing.T) {
 	b := &bench{T: t, dir: t.TempDir()}
 	b.s, b.c, b.root = serveDir(t, b.dir)
@@ -248,6 +281,7 @@ func TestExportRefuses(t *testing.T) {
 		{"nothing there", Export{ID: 1, Path: "/x", Dir: filepath.Join(dir, "nothing")}, "no such file"},
 		{"a file", Export{ID: 1, Path: "/x", Dir: file}, "want a directory"},
 		{"proc", Export{ID: 1, Path: "/x", Dir: "/proc"}, "put the tree on ext4, xfs, btrfs, tmpfs or overlayfs"},
+		{"FUSE", Export{ID: 1, Path: "/x", Dir: fuse(t)}, "(type 0x65735546) has no file handles that last"},
 		{"overlay", Export{ID: 1, Path: "/x", Dir: merged}, "mount it with index=on,nfs_export=on"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

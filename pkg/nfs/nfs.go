@@ -42,7 +42,7 @@ type Server struct {
 	Log     *slog.Logger     // nil discards
 	OnMount func(MountEvent) // nil: nobody is told; must not block
 
-	MaxConns       int // at once; 0 means 512
+	MaxConns       int // at once, half of them for anybody; 0 means 512
 	MaxClientConns int // at once from one address; 0 means 16
 	MaxClientCalls int // running at once for one address; 0 means 16
 	MaxCalls       int // running at once in all, each on a thread of its own; 0 means 64

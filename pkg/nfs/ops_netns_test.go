@@ -60,6 +60,8 @@ func TestOperations(t *testing.T) {
 		"rename":              renames,
 		"hard links":          hardLinks,
 		"unlink open":         unlinkOpen,
+		"silly rename":        sillyRename,
+		"largest file":        largestFile,
 		"names":               names,
 		"large offsets":       largeOffsets,
 		"file system":         aboutFileSystem,
@@ -309,6 +311,26 @@ func unlinkOpen(b *bench) {
 		b.Error("the new file has the handle of the old one")
 	}
 	b.want("GETATTR of the old one", b.call(b.c, 1, f), statusStale)
+}
+
+// sillyRename is what a client does to a file that it has open and is to
+// remove or replace: by its handle the file is there until it is removed.
+func sillyRename(b *bench) {
+	f := b.c.create(b.root, "f", 0o644)
+	b.want("WRITE", b.c.write(f, 0, unstable, []byte("open")), statusOK)
+	b.want("RENAME", b.call(b.c, 14, b.root, "f", b.root, ".nfs01"), statusOK)
+	g := b.c.create(b.root, "g", 0o644)
+	b.want("RENAME into its place", b.call(b.c, 14, b.root, "g", b.root, "f"), statusOK)
+	b.want("WRITE", b.c.write(f, 4, unstable, []byte(" still")), statusOK)
+	b.want("COMMIT", b.call(b.c, 21, f, uint64(0), 0), statusOK)
+	if _, data, _ := b.c.read(f, 0, 100); string(data) != "open still" {
+		b.Errorf("READ = %q; want what was written before and after", data)
+	}
+	b.want("REMOVE", b.call(b.c, 12, b.root, ".nfs01"), statusOK)
+	b.want("GETATTR", b.call(b.c, 1, f), statusStale)
+	if now, _ := b.c.lookup(b.root, "f"); !bytes.Equal(now, g) {
+		b.Error("the name leads to another file than was put there")
+	}
 }
 
 // names: no name leads anywhere but to an entry of its directory.

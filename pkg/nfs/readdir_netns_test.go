@@ -111,26 +111,28 @@ func TestReaddirWhileItChanges(t *testing.T) {
 
 // TestReaddirResumes: a cookie is good after a restart.
 func TestReaddirResumes(t *testing.T) {
-	b := &bench{T: t, dir: t.TempDir()}
-	b.s, b.c, b.root = serveDir(t, b.dir)
-	for i := range 100 {
-		b.c.create(b.root, fmt.Sprintf("f%d", i), 0o644)
-	}
-	restarted := false
-	seen := b.entries(16, b.root, 1500, func(int) {
-		if restarted {
-			return
+	fileSystems(t, func(b *bench) {
+		for i := range 100 {
+			if err := os.WriteFile(b.path(fmt.Sprintf("f%d", i)), nil, 0o644); err != nil {
+				b.Fatal(err)
+			}
 		}
-		restarted = true
-		b.s.stop()
-		var root []byte
-		if b.s, b.c, root = serveDir(t, b.dir); !bytes.Equal(root, b.root) {
-			t.Error("the root has another handle")
+		restarted := false
+		seen := b.entries(16, b.root, 1500, func(int) {
+			if restarted {
+				return
+			}
+			restarted = true
+			b.s.stop()
+			var root []byte
+			if b.s, b.c, root = serveDir(b.T, b.dir); !bytes.Equal(root, b.root) {
+				b.Error("the root has another handle")
+			}
+		})
+		if len(seen) != 102 {
+			b.Errorf("%d entries; want 102", len(seen))
 		}
 	})
-	if len(seen) != 102 {
-		t.Errorf("%d entries; want 102", len(seen))
-	}
 }
 
 // TestReaddirHidesTheParent: ".." of the root is the root.

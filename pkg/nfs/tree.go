@@ -73,6 +73,9 @@ func (t *tree) openHandles() error {
 	if err := unix.Fstatfs(t.root, &fs); err != nil {
 		return fmt.Errorf("asking for its file system: %w", err)
 	}
+	if !lastingHandles[uint32(fs.Type)] {
+		return noHandles(uint32(fs.Type), errHandlesEnd)
+	}
 	t.noExec = fs.Flags&unix.ST_NOEXEC != 0
 	fh, _, err := unix.NameToHandleAt(t.root, "", unix.AT_EMPTY_PATH)
 	if err == nil {
@@ -90,6 +93,22 @@ func (t *tree) openHandles() error {
 	}
 	return unix.Close(fd)
 }
+
+// lastingHandles are the file systems whose handles find their file for as
+// long as it exists. Others have none, or have some that end with a mount or
+// when the kernel forgets the file: FUSE, FAT and the network file systems.
+var lastingHandles = map[uint32]bool{
+	unix.EXT4_SUPER_MAGIC:      true, // and ext2 and ext3
+	unix.XFS_SUPER_MAGIC:       true,
+	unix.BTRFS_SUPER_MAGIC:     true,
+	unix.TMPFS_MAGIC:           true,
+	unix.OVERLAYFS_SUPER_MAGIC: true, // with nfs_export=on
+	unix.F2FS_SUPER_MAGIC:      true,
+	0x2fc12fc1:                 true, // ZFS
+	0xca451a4e:                 true, // bcachefs
+}
+
+var errHandlesEnd = errors.New("a handle may end before its file does")
 
 // noHandles says what to do about a file system without lasting handles.
 func noHandles(fsType uint32, err error) error {
