@@ -36,12 +36,18 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, state.close()) }()
+	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), log); err != nil {
+		return err
+	}
 	socks, err := listen(ctx, cfg, network.Addr())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, socks.close()) }()
-	d := newDaemon(cfg, network, state, log)
+	d, err := newDaemon(cfg, network, state, log)
+	if err != nil {
+		return err
+	}
 	if err := d.startQueue(ctx); err != nil {
 		return err
 	}
@@ -64,18 +70,22 @@ type daemon struct {
 	policy *boot.Policy
 	dhcp   *dhcp.Server
 	tftp   *tftp.Server
-	nfs    *nfs.Server
+	nfs    *nfs.Server // nil: nfsd serves
 	broker *queue.Broker
 	queue  *queue.Queue
 	fleet  *fleet.Fleet
 	web    *web.Server
 }
 
-func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) *daemon {
+func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) (*daemon, error) {
 	d := &daemon{cfg: cfg, state: state, log: log}
 	state.timeline.Logger = log
 	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log}
 	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log}
+	exporter, server, err := openExporter(cfg, state.nfsKey, log)
+	if err != nil {
+		return nil, err
+	}
 	d.policy = &boot.Policy{
 		Registry: state.registry, Timeline: state.timeline, Roots: roots, Log: log,
 		Server: boot.Server{Addr: network.Addr(), NFSPort: cfg.NFS.Port, PortmapPort: cfg.NFS.PortmapPort, GPUMem: cfg.Boot.GPUMem, Args: cfg.Boot.Args},
@@ -86,21 +96,26 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 		OnMessage: d.policy.DHCPMessage,
 	}
 	d.tftp = &tftp.Server{Source: d.policy, Log: log, OnDone: d.policy.Transferred}
-	d.nfs = &nfs.Server{Key: state.nfsKey, Log: log, OnMount: d.policy.Mounted}
+	if d.nfs = server; server != nil {
+		server.OnMount = d.policy.Mounted
+	} else {
+		d.policy.Server.NFSPort = 0 // nfsd's own, which the portmapper knows
+	}
 	addresses := cfg.DHCP.Addresses
 	if !addresses.First.IsValid() {
 		addresses = config.UpperQuarter(network)
 	}
 	d.fleet = fleet.New(fleet.Fleet{
-		Registry: state.registry, Templates: templates, Roots: roots, NFS: d.nfs, Timeline: state.timeline, Policy: d.policy, Log: log,
+		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
 		Network: network, Addresses: addresses, MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port,
 		Disconnect: func(worker string) error { return d.broker.Disconnect(worker) },
 	})
+	d.policy.Server.RootPath = d.fleet.RootPath
 	d.web = &web.Server{
-		Fleet: d.fleet, Timeline: state.timeline, Log: log,
+		Fleet: d.fleet, NFS: d.nfs, Timeline: state.timeline, Log: log,
 		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
 	}
-	return d
+	return d, nil
 }
 
 // startQueue starts the broker, the last socket to be bound, and the queue on
@@ -137,7 +152,9 @@ func (d *daemon) run(ctx context.Context, socks *sockets) error {
 	recorded := make(chan error, 1)
 	go func() { recorded <- d.state.timeline.Run(recording) }()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.nfs.Serve(ctx, socks.nfs) })
+	if d.nfs != nil {
+		g.Go(func() error { return d.nfs.Serve(ctx, socks.nfs) })
+	}
 	g.Go(func() error { return d.tftp.Serve(ctx, socks.tftp) })
 	g.Go(func() error { return d.dhcp.Serve(ctx, socks.dhcp) })
 	g.Go(func() error { return d.queue.Run(ctx) })

@@ -59,11 +59,8 @@ func listen(ctx context.Context, cfg config.Config, addr netip.Addr) (*sockets, 
 		s.open = append(s.open, conn)
 	}
 	s.tftp = b.udp("tftp", cfg.TFTP.Port)
-	s.nfs.NFS = b.tcp("nfs", cfg.NFS.Port)
-	s.nfs.MountUDP = b.packet("nfs", cfg.NFS.Port)
-	if cfg.NFS.PortmapPort != 0 {
-		s.nfs.Portmap = b.tcp("portmap", cfg.NFS.PortmapPort)
-		s.nfs.PortmapUDP = b.packet("portmap", cfg.NFS.PortmapPort)
+	if cfg.NFS.Driver != config.Kernel {
+		s.nfs = b.nfs(cfg)
 	}
 	s.http = b.tcp("http", cfg.HTTP.Port)
 	s.control = b.unix(cfg.SocketFile())
@@ -90,6 +87,15 @@ type binder struct {
 	addr    netip.Addr
 	sockets *sockets
 	err     error
+}
+
+func (b *binder) nfs(cfg config.Config) nfs.Listeners {
+	l := nfs.Listeners{NFS: b.tcp("nfs", cfg.NFS.Port), MountUDP: b.packet("nfs", cfg.NFS.Port)}
+	if cfg.NFS.PortmapPort != 0 {
+		l.Portmap = b.tcp("portmap", cfg.NFS.PortmapPort)
+		l.PortmapUDP = b.packet("portmap", cfg.NFS.PortmapPort)
+	}
+	return l
 }
 
 func (b *binder) tcp(service string, port int) net.Listener {

@@ -32,6 +32,7 @@ type Config struct {
 		Port int
 	}
 	NFS struct {
+		Driver      Driver
 		Port        int
 		PortmapPort int // 0: no portmapper
 	}
@@ -53,6 +54,16 @@ type Config struct {
 	}
 }
 
+// A Driver says who serves NFS.
+type Driver string
+
+// The drivers.
+const (
+	Auto     Driver = "auto"     // Kernel where nfsd serves NFSv3, else Embedded
+	Embedded Driver = "embedded" // pibootd itself
+	Kernel   Driver = "kernel"   // this machine's nfsd
+)
+
 // Default returns the configuration of an empty file.
 func Default() Config {
 	var c Config
@@ -60,6 +71,7 @@ func Default() Config {
 	c.DHCP.Port = 67
 	c.DHCP.Lease = 12 * time.Hour
 	c.TFTP.Port = 69
+	c.NFS.Driver = Auto
 	c.NFS.Port = 2049
 	c.NFS.PortmapPort = 111
 	c.Queue.Port = 4222

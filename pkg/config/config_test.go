@@ -71,6 +71,7 @@ dns = [
 ]
 domain = "pi.home.arpa"
 [nfs]
+driver = "kernel"
 port = 20_049
 portmap_port = 0
 [queue]
@@ -92,6 +93,7 @@ level = "debug"
 	want.DHCP.Port, want.DHCP.Lease, want.DHCP.Domain = 1067, 90*time.Minute, "pi.home.arpa"
 	want.DHCP.Addresses = Range{addr("10.0.0.9"), addr("10.0.0.10")}
 	want.DHCP.Router, want.DHCP.DNS = addr("10.0.0.1"), []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
+	want.NFS.Driver = Kernel
 	want.NFS.Port, want.NFS.PortmapPort = 20049, 0
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
 	want.Media.Dir, want.Log.Level = "/srv/video", slog.LevelDebug
@@ -115,7 +117,7 @@ func TestJSON(t *testing.T) {
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","port":67,"router":""},` +
 		`"http":{"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":""},` +
-		`"nfs":{"port":2049,"portmap_port":111},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
+		`"nfs":{"driver":"auto","port":2049,"portmap_port":111},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
 	}
@@ -160,6 +162,9 @@ func TestProblems(t *testing.T) {
 		"queue.port = 4222222222222": "FILE:1: queue.port: 4222222222222; " + aPort,
 		"nfs.port = true":            "FILE:1: nfs.port: true; " + aPort,
 		"nfs.portmap_port = -1":      "FILE:1: nfs.portmap_port: -1; want a port, 1 to 65535, or 0 for no portmapper",
+
+		`nfs.driver = "nfsd"`: `FILE:1: nfs.driver: "nfsd"; want "auto", "embedded" or "kernel"`,
+		"nfs.driver = 1":      `FILE:1: nfs.driver: 1; want "auto", "embedded" or "kernel"`,
 
 		`dhcp.addresses = "10.0.0.9-10.0.0.1"`:                `FILE:1: dhcp.addresses: "10.0.0.9-10.0.0.1"; ` + aRange,
 		`dhcp.addresses = "10.0.0.9"`:                         `FILE:1: dhcp.addresses: "10.0.0.9"; ` + aRange,

@@ -316,3 +316,17 @@ func (v level) read(n *unstable.Node) bool {
 
 func (v level) want() string { return `"debug", "info", "warn" or "error"` }
 func (v level) text() string { return quote(strings.ToLower(v.to.String())) }
+
+type driver struct{ to *Driver }
+
+func (v driver) read(n *unstable.Node) bool {
+	s, ok := stringOf(n)
+	if !ok || !slices.Contains([]Driver{Auto, Embedded, Kernel}, Driver(s)) {
+		return false
+	}
+	*v.to = Driver(s)
+	return true
+}
+
+func (v driver) want() string { return `"auto", "embedded" or "kernel"` }
+func (v driver) text() string { return quote(string(*v.to)) }

@@ -96,6 +96,10 @@ func (f *Fleet) Start() error {
 	if err := errors.Join(f.Templates.Sweep(), f.Roots.Sweep(known)); err != nil {
 		return err
 	}
+	// First, because ids and places of those that follow may have been theirs.
+	if err := f.closeStrangers(); err != nil {
+		return err
+	}
 	for _, board := range f.Registry.All() {
 		if err := f.NFS.Export(f.rootExport(board)); err != nil {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
@@ -105,7 +109,7 @@ func (f *Fleet) Start() error {
 			f.Log.Error("worker not told of the media share", "component", "fleet", "pi", board.Name, "err", err)
 		}
 	}
-	return errors.Join(f.exportMedia(), f.closeStrangers())
+	return f.exportMedia()
 }
 
 // closeStrangers closes what an interrupted Remove, or a media share that was

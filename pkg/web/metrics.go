@@ -18,11 +18,13 @@ func metricsHandler(server *nfs.Server, events *timeline.Log) http.Handler {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		nfsCollector{server},
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "pibootd_timeline_events_dropped_total", Help: "Events that were lost because the disk did not keep up.",
 		}, func() float64 { return float64(events.Dropped()) }),
 	)
+	if server != nil {
+		registry.MustRegister(nfsCollector{server})
+	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode/queue"
 )
@@ -25,6 +26,7 @@ import (
 // A Server answers HTTP requests. Set its fields before Serve.
 type Server struct {
 	Fleet    *fleet.Fleet
+	NFS      *nfs.Server // what it counts is in /metrics; nil: another server serves NFS
 	Queue    *queue.Queue
 	Timeline *timeline.Log
 	Info     Info
@@ -118,7 +120,7 @@ func (s *Server) controlHandler() http.Handler {
 }
 
 func (s *Server) handleReads(mux *http.ServeMux) {
-	mux.Handle("GET /metrics", metricsHandler(s.Fleet.NFS, s.Timeline))
+	mux.Handle("GET /metrics", metricsHandler(s.NFS, s.Timeline))
 	mux.HandleFunc("GET /api/v1/info", s.info)
 	mux.HandleFunc("GET /api/v1/pis", s.listPis)
 	mux.HandleFunc("GET /api/v1/pis/{ref}", s.showPi)

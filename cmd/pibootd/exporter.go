@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"pibootd/pkg/config"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
+)
+
+// chooseDriver returns who is to serve NFS: Embedded or Kernel.
+func chooseDriver(ctx context.Context, cfg config.Config, addr netip.Addr, log *slog.Logger) (config.Driver, error) {
+	if cfg.NFS.Driver == config.Embedded {
+		return config.Embedded, nil
+	}
+	missing := nfs.KernelServes(ctx, addr)
+	if missing == nil {
+		log.Info("nfsd serves the exports", "component", "nfs", "addr", addr, "driver", config.Kernel)
+		return config.Kernel, nil
+	}
+	if cfg.NFS.Driver == config.Kernel {
+		return "", hintedError{fmt.Errorf("nfs.driver is %q: %w", config.Kernel, missing), `install and start nfs-kernel-server with NFSv3, or set nfs.driver = "embedded"`}
+	}
+	log.Info("pibootd serves the exports", "component", "nfs", "addr", addr, "driver", config.Embedded, "why", missing)
+	return config.Embedded, nil
+}
+
+// openExporter returns the driver that cfg names, and pibootd's own server if
+// it is that.
+func openExporter(cfg config.Config, key []byte, log *slog.Logger) (fleet.Exporter, *nfs.Server, error) {
+	kernel, err := nfs.OpenKernel(nfs.KernelExportsDir, log)
+	if cfg.NFS.Driver == config.Kernel {
+		return kernel, nil, err
+	}
+	if err == nil {
+		err = withdraw(cfg, kernel)
+	}
+	if err != nil {
+		log.Warn("exports of a former start are still nfsd's", "component", "nfs", "err", err)
+	}
+	server := &nfs.Server{Key: key, Log: log}
+	return server, server, nil
+}
+
+// withdraw takes from nfsd what it served for this state directory when it was
+// the driver.
+func withdraw(cfg config.Config, kernel *nfs.Kernel) error {
+	for _, e := range kernel.Exports() {
+		if e.Dir != cfg.MediaDir() && !strings.HasPrefix(e.Dir, filepath.Join(cfg.StateDir, "roots")+"/") {
+			continue
+		}
+		if err := kernel.Unexport(e.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

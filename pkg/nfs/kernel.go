@@ -1,0 +1,252 @@
+package nfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// KernelExportsDir is where nfsd's exports(5) are that belong to no one file.
+const KernelExportsDir = "/etc/exports.d"
+
+// exportfsTimeout bounds a run of exportfs, which may ask name servers for the
+// hosts of others' exports.
+const exportfsTimeout = 30 * time.Second
+
+// A Kernel has this machine's own NFS server, nfsd, serve exports. It knows
+// and changes only those in its own file, and they stay when pibootd stops.
+//
+// Exports are made and taken away one by one (exportfs -i, exportfs -u).
+// exportfs -r would do it at once, but also take away what was exported by
+// hand or by a cluster manager and stands in no file. Its own file is what
+// nfsd's start reads.
+//
+// All that is exported is in the file, also while a change is interrupted, so
+// that the next OpenKernel knows of it.
+type Kernel struct {
+	dir string
+	log *slog.Logger
+
+	changing sync.Mutex        // held over a change of the file and nfsd's table
+	exports  map[string]Export // by path
+}
+
+// OpenKernel returns a Kernel that keeps its file in dir and begins with the
+// exports that it finds there. log may be nil.
+func OpenKernel(dir string, log *slog.Logger) (*Kernel, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	k := &Kernel{dir: dir, log: log, exports: map[string]Export{}}
+	if err := k.load(); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// MountPath returns dir: nfsd exports a directory under its own path. To have
+// it under another one would take a bind mount in this machine's root.
+func (k *Kernel) MountPath(_, dir string) string { return dir }
+
+// MountPath returns path: this server exports a directory under any path.
+func (s *Server) MountPath(path, _ string) string { return path }
+
+// Export adds e, or puts it in the place of the export of the same path, which
+// is e.Dir. Other clients notice nothing. It returns an error, and changes
+// nothing, where nfsd cannot serve e; the text has exportfs's own words.
+func (k *Kernel) Export(e Export) error {
+	e.Clients = slices.Clone(e.Clients)
+	for i, c := range e.Clients {
+		e.Clients[i] = c.Unmap()
+	}
+	if err := errors.Join(e.check(), checkKernel(e)); err != nil {
+		return err
+	}
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	return k.exportLocked(e)
+}
+
+func (k *Kernel) exportLocked(e Export) error {
+	old, replaces := k.exports[e.Path]
+	for _, other := range k.exports {
+		if other.ID == e.ID && other.Path != e.Path {
+			return fmt.Errorf("nfs: export %s has the id %d of export %s; want an id of its own", e.Path, e.ID, other.Path)
+		}
+	}
+	gone := slices.DeleteFunc(slices.Clone(old.Clients), func(c netip.Addr) bool { return slices.Contains(e.Clients, c) })
+	both := e
+	both.Clients = slices.Concat(e.Clients, gone)
+	if err := k.putLocked(both); err != nil {
+		return err
+	}
+	if err := k.grant(e); err != nil {
+		return errors.Join(err, k.restoreLocked(e, old, replaces))
+	}
+	if err := k.revoke(e.Dir, gone); err != nil {
+		return err
+	}
+	return k.putLocked(e)
+}
+
+// restoreLocked undoes an export that nfsd does not take.
+func (k *Kernel) restoreLocked(e, old Export, replaces bool) error {
+	added := slices.DeleteFunc(slices.Clone(e.Clients), func(c netip.Addr) bool { return slices.Contains(old.Clients, c) })
+	err := k.revoke(e.Dir, added)
+	if !replaces {
+		return errors.Join(err, k.dropLocked(e.Path))
+	}
+	return errors.Join(err, k.grant(old), k.putLocked(old))
+}
+
+// Unexport takes the export of that path away; its handles are then stale. It
+// does nothing if there is no such export. After an error it is still listed.
+func (k *Kernel) Unexport(path string) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	e, ok := k.exports[path]
+	if !ok {
+		return nil
+	}
+	if err := k.revoke(e.Dir, e.Clients); err != nil {
+		return err
+	}
+	return k.dropLocked(path)
+}
+
+// Exports returns the exports, ordered by path: those of Export, and those
+// that OpenKernel found. It waits for a change to end.
+func (k *Kernel) Exports() []Export {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	var all []Export
+	for _, path := range slices.Sorted(maps.Keys(k.exports)) {
+		e := k.exports[path]
+		e.Clients = slices.Clone(e.Clients)
+		all = append(all, e)
+	}
+	return all
+}
+
+// Close takes every export away, and with the last of them the file. It is
+// for a machine whose nfsd is to serve pibootd's exports no longer.
+func (k *Kernel) Close() error {
+	var errs []error
+	for _, e := range k.Exports() {
+		errs = append(errs, k.Unexport(e.Path))
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) putLocked(e Export) error {
+	next := maps.Clone(k.exports)
+	next[e.Path] = e
+	return k.saveLocked(next)
+}
+
+func (k *Kernel) dropLocked(path string) error {
+	next := maps.Clone(k.exports)
+	delete(next, path)
+	return k.saveLocked(next)
+}
+
+// grant lets e's clients use e, as e says.
+func (k *Kernel) grant(e Export) error {
+	if len(e.Clients) == 0 {
+		return nil // to exportfs no client would mean every client
+	}
+	args := []string{"-i", "-o", kernelOptions(e)}
+	for _, c := range e.Clients {
+		args = append(args, c.String()+":"+e.Dir)
+	}
+	out, err := k.exportfs(args...)
+	if err != nil {
+		return fmt.Errorf("nfs: exporting %s by nfsd: %w", e.Dir, err)
+	}
+	if out != "" {
+		k.log.Warn("exportfs has something to say", "component", "nfs", "export", e.Dir, "err", out)
+	}
+	return nil
+}
+
+// notExported is what exportfs says of what it is to take away and has not.
+const notExported = "Could not find"
+
+// revoke keeps clients from dir. That they had no access is no error.
+func (k *Kernel) revoke(dir string, clients []netip.Addr) error {
+	var errs []error
+	for _, c := range clients {
+		if out, err := k.exportfs("-u", c.String()+":"+dir); err != nil && !strings.Contains(out, notExported) {
+			errs = append(errs, fmt.Errorf("nfs: taking the export %s from %s: %w", dir, c, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// exportfs runs exportfs(8) and returns what it said. Its error has the same
+// words.
+func (k *Kernel) exportfs(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), exportfsTimeout)
+	defer cancel()
+	name := "exportfs"
+	if _, err := exec.LookPath(name); err != nil {
+		name = "/usr/sbin/exportfs" // where Debian has it, which is not in every PATH
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
+	out := strings.TrimSpace(said.String())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", errors.New("no exportfs on this machine; want the package nfs-kernel-server, or nfs.driver = \"embedded\"")
+	case ctx.Err() != nil:
+		return out, fmt.Errorf("exportfs took more than %v: %s", exportfsTimeout, out)
+	case err != nil:
+		return out, fmt.Errorf("%w: %s", err, out)
+	}
+	return out, nil
+}
+
+// checkKernel says why nfsd cannot serve e, as far as is known before trying.
+func checkKernel(e Export) error {
+	if e.Path != e.Dir {
+		return fmt.Errorf("nfs: export %s is of %s; nfsd wants a directory to be exported under its own path", e.Path, e.Dir)
+	}
+	if kernelFSID(e.ID) == 0 {
+		return fmt.Errorf("nfs: export %s has the id %d; want another, nfsd's number for it would be 0", e.Path, e.ID)
+	}
+	if strings.Trim(e.Dir, plainPath) != "" {
+		return fmt.Errorf("nfs: nfsd cannot export %q to boards; want a path of only a-z, A-Z, 0-9 and /._+-, by another state_dir or media.dir", e.Dir)
+	}
+	for _, c := range e.Clients {
+		if !c.Is4() {
+			return fmt.Errorf("nfs: export %s has the client %s; want IPv4 addresses", e.Path, c)
+		}
+	}
+	real, err := filepath.EvalSymlinks(e.Dir)
+	if err != nil {
+		return fmt.Errorf("nfs: exporting by nfsd: %w", err)
+	}
+	if real != e.Dir {
+		return fmt.Errorf("nfs: %s is %s by a symbolic link; nfsd wants the real path, in state_dir or media.dir", e.Dir, real)
+	}
+	return nil
+}
+
+// plainPath are the letters that mean themselves in exports(5) and on a
+// kernel's command line.
+const plainPath = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-"

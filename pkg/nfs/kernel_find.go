@@ -1,0 +1,83 @@
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	nfsclient "github.com/vmware/go-nfs-client/nfs"
+	"github.com/vmware/go-nfs-client/nfs/rpc"
+)
+
+// nfsdThreads tells how many threads nfsd has: none if it is stopped. Where
+// it never ran there is no such file.
+const nfsdThreads = "/proc/fs/nfsd/threads"
+
+// findTimeout is how long a portmapper on this machine may take.
+const findTimeout = 5 * time.Second
+
+// KernelServes returns nil if nfsd runs on this machine and serves NFSv3 at
+// addr, and else an error that says what is missing. That nfsd has threads is
+// not enough: it may serve NFSv4 only, or another network namespace.
+func KernelServes(ctx context.Context, addr netip.Addr) error {
+	return kernelServes(ctx, addr, nfsdThreads)
+}
+
+func kernelServes(ctx context.Context, addr netip.Addr, threadsFile string) error {
+	text, err := os.ReadFile(threadsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("nfs: nfsd does not run on this machine")
+	}
+	if err != nil {
+		return fmt.Errorf("nfs: looking for nfsd: %w", err)
+	}
+	if threads := strings.TrimSpace(string(text)); threads == "0" {
+		return errors.New("nfs: nfsd is stopped: it has 0 threads")
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	return within(ctx, func() error { return registered(addr) })
+}
+
+// registered asks the portmapper at addr for NFSv3 and its MOUNT protocol, as
+// boards will.
+func registered(addr netip.Addr) (err error) {
+	defer recovered(&err)
+	p, err := rpc.DialPortmapper("tcp", addr.String())
+	if err != nil {
+		return fmt.Errorf("nfs: nfsd runs, but the portmapper that boards ask does not answer: %w", err)
+	}
+	defer p.Close()
+	p.SetTimeout(findTimeout)
+	for _, service := range []struct {
+		name    string
+		program uint32
+	}{{"NFSv3", nfsclient.Nfs3Prog}, {"the MOUNT protocol of NFSv3", nfsclient.MountProg}} {
+		port, err := p.Getport(rpc.Mapping{Prog: service.program, Vers: nfsclient.Nfs3Vers, Prot: rpc.IPProtoTCP})
+		if err != nil {
+			return fmt.Errorf("nfs: asking the portmapper at %s for %s: %w", addr, service.name, err)
+		}
+		if port == 0 {
+			return fmt.Errorf("nfs: nfsd runs, but the portmapper at %s knows no %s over TCP", addr, service.name)
+		}
+	}
+	return nil
+}
+
+// within runs f until ctx ends. The library behind f knows no context: f then
+// goes on until its own timeouts, and nobody hears of it.
+func within(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
