@@ -48,7 +48,8 @@ func (v *service) answer(rec []byte, from peer, programs []program, buf *buffer)
 		caller: h.caller, anonymous: h.anonymous, in: d, reply: buf,
 	}
 	if !p.once {
-		return marked(c.run(h.xid, p))
+		out := c.run(h.xid, p)
+		return markedWith(out, buf.follows())
 	}
 	e, first := from.replays.begin(h, d.buf)
 	if !first {
@@ -69,7 +70,7 @@ func (c *call) run(xid uint32, p procedure) []byte {
 		counters = c.tree.counters
 	}
 	if n := counters[p.name]; n != nil {
-		n.count(c.end, in, len(out)-replyHead, time.Since(start))
+		n.count(c.end, in, len(out)-replyHead+c.reply.follows(), time.Since(start))
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -40,17 +41,23 @@ type conn struct {
 
 	// Of the reading goroutine alone:
 	in      *bufio.Reader
-	timed   bool   // the socket has a read deadline
-	pending []byte // replies to be sent
-	quick   buffer // of the reply to a quick call
-	aside   int    // how many of the next quick calls do not run here
+	timed   bool            // the socket has a read deadline
+	pending []byte          // replies to be sent
+	raw     syscall.RawConn // nil if there is none
+	quick   buffer          // of the reply to a quick call
+	aside   int             // how many of the next quick calls do not run here
 }
 
 func (v *service) newConn(nc net.Conn, cl *client, port uint16, programs []program) *conn {
-	return &conn{
+	c := &conn{
 		service: v, client: cl, port: port, nc: nc, programs: programs,
 		in: bufio.NewReaderSize(nc, smallBuffer), quick: buffer{s: v.server},
 	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		c.raw, _ = tcp.SyscallConn() // fails only once it is closed
+	}
+	c.quick.splices = c.raw != nil
+	return c
 }
 
 // serve answers calls until either side closes the connection, and waits for
@@ -203,11 +210,11 @@ func (c *conn) runHere(rec []byte) error {
 	if time.Since(start) > slowCall {
 		c.aside = slowCalls
 	}
-	if len(c.pending)+len(out) > maxPending {
+	if c.quick.file != nil || len(c.pending)+len(out) > maxPending {
 		c.flush()
 	}
-	if len(out) > maxPending {
-		c.send(out)
+	if c.quick.file != nil || len(out) > maxPending {
+		c.send(out, c.quick.file)
 	} else {
 		c.pending = append(c.pending, out...)
 	}
@@ -222,28 +229,34 @@ func (c *conn) runHere(rec []byte) error {
 
 // runAside runs a call on a goroutine of its own and sends the reply.
 func (c *conn) runAside(rec *buffer) {
-	reply := &buffer{s: c.service.server}
+	reply := &buffer{s: c.service.server, splices: c.raw != nil}
 	defer reply.free()
 	out := c.service.answer(rec.b, peer{c.client, c.port}, c.programs, reply)
 	rec.free()
 	if out != nil {
-		c.send(out)
+		c.send(out, reply.file)
 	}
 }
 
 // flush sends the replies that wait.
 func (c *conn) flush() {
 	if len(c.pending) > 0 {
-		c.send(c.pending)
+		c.send(c.pending, nil)
 		c.pending = c.pending[:0]
 	}
 }
 
-func (c *conn) send(out []byte) {
+// send sends out and then what is in file, if any, with its padding.
+func (c *conn) send(out []byte, file *pipe) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	err := c.nc.SetWriteDeadline(time.Now().Add(recordTimeout))
-	if err == nil {
+	if err == nil && file != nil {
+		pad := make([]byte, -file.n&3)
+		if err = sendFile(c.raw, out, file); err == nil && len(pad) > 0 {
+			_, err = c.nc.Write(pad)
+		}
+	} else if err == nil {
 		_, err = c.nc.Write(out)
 	}
 	if err != nil {

@@ -51,7 +51,8 @@ type Server struct {
 	startErr error
 	self     identity
 	running  chan struct{}
-	buffers  sync.Pool // of *[]byte, each of bigBuffer bytes
+	buffers  sync.Pool  // of *[]byte, each of bigBuffer bytes
+	pipes    chan *pipe // empty ones
 	verifier atomic.Uint64
 	handles  *handleKey
 	exports  exportTable
@@ -85,6 +86,7 @@ func (s *Server) ready() error {
 			return
 		}
 		s.running = make(chan struct{}, or(s.MaxCalls, 64))
+		s.pipes = make(chan *pipe, maxPipes)
 		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }
 		s.self, s.startErr = ownIdentity()
 		s.newVerifier()

@@ -13,8 +13,9 @@ const maxOffset = math.MaxInt64
 // attributes, count, end of file and the data's length.
 const readHead = 4 + attrSize + 3*4
 
-// read is READ (RFC 1813 §3.3.6). The data is read to where it stands in the
-// reply, and what stands before it is written afterwards.
+// read is READ (RFC 1813 §3.3.6). The data stays in the page cache, in a pipe,
+// or is read to where it stands in the reply; what stands before it is written
+// afterwards.
 func (c *call) read() error {
 	wire, offset, count := c.in.handle(), c.in.uint64(), c.in.uint32()
 	if c.in.bad {
@@ -22,36 +23,41 @@ func (c *call) read() error {
 	}
 	o, err := c.open(wire)
 	defer o.close()
+	head, want := len(c.buf), int(min(count, maxIO))
 	var n int
 	var st unix.Statx_t
-	head := len(c.buf)
 	if err == nil {
-		c.reply.b = append(c.reply.b[:0], c.buf...)
-		room := c.reply.grow(readHead + int(min(count, maxIO)))
-		n, err = o.read(room[readHead:], offset)
+		n, err = c.readFile(o, offset, want)
 	}
 	if err == nil {
 		st, err = o.stat()
 	}
 	if err != nil {
+		c.dropFile()
 		c.status(err)
 		c.postAttr(o)
 		return nil
 	}
-	c.buf = c.reply.b[:head]
+	if c.reply.file == nil {
+		c.buf = c.reply.b[:head]
+	}
 	c.status(nil)
 	c.bool(true)
 	c.attr(&st, o.tree.export.ID)
 	c.uint32(uint32(n))
-	c.bool(offset+uint64(n) >= st.Size)
+	c.bool(n < want || offset+uint64(n) >= st.Size)
 	c.uint32(uint32(n))
-	c.buf = c.buf[:len(c.buf)+n]
-	c.pad(n)
+	if c.reply.file == nil {
+		c.buf = c.buf[:len(c.buf)+n]
+		c.pad(n)
+	}
 	return nil
 }
 
-// read fills p from offset on, and returns less only at the end of the file.
-func (o *object) read(p []byte, offset uint64) (int, error) {
+// readFile reads count bytes of o from offset on, or less at the end of the
+// file. They are in a pipe if the reply has got one, else in the reply's
+// buffer, readHead bytes after what the call has written so far.
+func (c *call) readFile(o *object, offset uint64, count int) (int, error) {
 	if err := o.permitRead(); err != nil {
 		return 0, err
 	}
@@ -60,10 +66,48 @@ func (o *object) read(p []byte, offset uint64) (int, error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	p = p[:min(uint64(len(p)), maxOffset-min(offset, maxOffset))] // no file reaches further
+	count = int(min(uint64(count), maxOffset-min(offset, maxOffset))) // no file reaches further
+	if c.reply.splices && count >= minSplice && o.attr.Size >= minSplice && offset <= o.attr.Size-minSplice {
+		if err := c.splice(fd, int64(offset), count); err == nil {
+			return c.reply.file.n, nil
+		}
+	}
+	c.reply.b = append(c.reply.b[:0], c.buf...)
+	room := c.reply.grow(readHead + count)
+	return readAt(fd, room[readHead:], int64(offset))
+}
+
+// splice puts count bytes of the file fd into a pipe for the reply. If it
+// cannot, there is none.
+func (c *call) splice(fd int, offset int64, count int) error {
+	p, err := c.server.newPipe()
+	if err != nil {
+		return err
+	}
+	if err = errSmallPipe; p.holds(offset, count) {
+		err = p.fill(fd, offset, count)
+	}
+	if err != nil {
+		c.server.freePipe(p)
+		return err
+	}
+	c.reply.file = p
+	return nil
+}
+
+// dropFile takes back what splice did.
+func (c *call) dropFile() {
+	if c.reply.file != nil {
+		c.server.freePipe(c.reply.file)
+		c.reply.file = nil
+	}
+}
+
+// readAt fills p from offset on, and returns less only at the end of the file.
+func readAt(fd int, p []byte, offset int64) (int, error) {
 	done := 0
 	for done < len(p) {
-		n, err := unix.Pread(fd, p[done:], int64(offset)+int64(done))
+		n, err := unix.Pread(fd, p[done:], offset+int64(done))
 		if err == unix.EINTR {
 			continue
 		}

@@ -48,8 +48,11 @@ func readRecord(r io.Reader, limit int, buf *buffer) error {
 }
 
 // marked fills in the record mark of a reply, which is one fragment.
-func marked(out []byte) []byte {
-	binary.BigEndian.PutUint32(out, uint32(len(out)-4)|lastFragment)
+func marked(out []byte) []byte { return markedWith(out, 0) }
+
+// markedWith is marked for a reply of which more bytes follow out.
+func markedWith(out []byte, more int) []byte {
+	binary.BigEndian.PutUint32(out, uint32(len(out)-4+more)|lastFragment)
 	return out
 }
 
@@ -63,6 +66,11 @@ type buffer struct {
 	// lost is set in the reply to a call that left its thread with the rights
 	// of the caller: the goroutine that ran it has to end.
 	lost bool
+
+	// splices says that the reply goes to where a pipe can be emptied into;
+	// then file may be set to one that holds what follows b, up to the padding.
+	splices bool
+	file    *pipe
 }
 
 // grow makes b longer by n bytes and returns these. Their content is undefined.
@@ -83,6 +91,14 @@ func (b *buffer) fresh(n int) []byte {
 	return *b.pooled
 }
 
+// follows is how many bytes of a reply come after b, with their padding.
+func (b *buffer) follows() int {
+	if b.file == nil {
+		return 0
+	}
+	return (b.file.n + 3) &^ 3
+}
+
 // reset makes b empty, keeping memory that is not worth pooling.
 func (b *buffer) reset() {
 	small := b.b[:0]
@@ -98,5 +114,8 @@ func (b *buffer) free() {
 	if b.pooled != nil {
 		b.s.buffers.Put(b.pooled)
 	}
-	b.b, b.pooled = nil, nil
+	if b.file != nil {
+		b.s.freePipe(b.file)
+	}
+	b.b, b.pooled, b.file = nil, nil, nil
 }

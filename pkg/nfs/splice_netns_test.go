@@ -1,0 +1,79 @@
+//go:build netns
+
+package nfs
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestReadSpliced reads through pipes what was written, of any size and from
+// any offset, with calls before and after on the same connection.
+func TestReadSpliced(t *testing.T) {
+	dir := t.TempDir()
+	want := make([]byte, 2*maxIO+minSplice+3)
+	rng := rand.NewChaCha8([32]byte{1})
+	_, _ = rng.Read(want)
+	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, c, root := serveDir(t, dir)
+	f, _ := c.lookup(root, "f")
+	f = bytes.Clone(f)
+	for _, offset := range []int{0, 1, pageSize - 1, minSplice, maxIO - 7, 2 * maxIO, len(want) - minSplice, len(want) - 5, len(want)} {
+		for _, count := range []int{minSplice - 1, minSplice, minSplice + 1, 128<<10 + 2, maxIO - pageSize, maxIO} {
+			end := min(offset+count, len(want))
+			st, got, eof := c.read(f, uint64(offset), count)
+			if st != statusOK || !bytes.Equal(got, want[offset:end]) || eof != (end == len(want)) {
+				t.Errorf("READ of %d at %d = %v, %d bytes, eof %v; want bytes %d to %d", count, offset, st, len(got), eof, offset, end)
+			}
+			if a := c.getattr(f); a.size != uint64(len(want)) {
+				t.Errorf("size %d after READ of %d at %d", a.size, count, offset)
+			}
+		}
+	}
+	if len(s.pipes) == 0 {
+		t.Error("no pipe was used")
+	}
+}
+
+// TestReadSplicedInABatch: a large reply keeps its place among small ones.
+func TestReadSplicedInABatch(t *testing.T) {
+	dir := t.TempDir()
+	want := bytes.Repeat([]byte("abcdefg"), 20000)
+	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, c, root := serveDir(t, dir)
+	f, _ := c.lookup(root, "f")
+	f = bytes.Clone(f)
+	var batch []byte
+	const rounds = 20
+	first := c.xid + 1
+	for range rounds {
+		for _, m := range [][]byte{args(f), args(f, uint64(7), 70000)} {
+			c.xid++
+			batch = append(batch, c.message(100003, 3, uint32(1+5*min(len(m)-len(args(f)), 1)), m)...)
+		}
+	}
+	last := c.xid
+	c.xid = first
+	d := c.roundTrip(batch)
+	for xid := first; ; {
+		if d.take(5 * 4); xid%2 == first%2 {
+			if s, a := status(d.uint32()), d.fattr(); s != statusOK || a.size != uint64(len(want)) || d.bad {
+				t.Fatalf("GETATTR = %v, size %d", s, a.size)
+			}
+		} else if s, a := status(d.uint32()), d.postAttr(); s != statusOK || a == nil || d.uint32() != 70000 || d.bool() || !bytes.Equal(d.opaque(maxIO), want[7:70007]) {
+			t.Fatalf("READ = %v, or other bytes than were written", s)
+		}
+		if xid++; xid > last {
+			return
+		}
+		c.xid = xid
+		d = c.roundTrip(nil)
+	}
+}
