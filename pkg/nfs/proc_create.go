@@ -183,7 +183,7 @@ func (o *object) create(name string, f newFile) (*object, error) {
 	}
 	defer unix.Close(fd)
 	if err := f.prepare(fd); err != nil {
-		return nil, err
+		return nil, errors.Join(err, unix.Unlinkat(o.fd, name, 0)) // a refused CREATE leaves nothing
 	}
 	return o.child(name)
 }

@@ -123,7 +123,7 @@ func (l *listing) read(dir *object, cookie int64) error {
 	}
 	defer unix.Close(fd)
 	if _, err := unix.Seek(fd, cookie, unix.SEEK_SET); err != nil {
-		return err
+		return statusBadCookie
 	}
 	buf := make([]byte, smallBuffer)
 	for {

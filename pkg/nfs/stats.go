@@ -106,9 +106,7 @@ func (c *counter) count(end outcome, in, out int, took time.Duration) {
 }
 
 func (c *counter) stats() ProcedureStats {
-	p := ProcedureStats{
-		Calls: c.calls.Load(), BytesIn: c.in.Load(), BytesOut: c.out.Load(), Took: time.Duration(c.took.Load()),
-	}
+	p := ProcedureStats{BytesIn: c.in.Load(), BytesOut: c.out.Load(), Took: time.Duration(c.took.Load())}
 	for i := range c.failed {
 		if n := c.failed[i].Load(); n > 0 {
 			if p.Failed == nil {
@@ -122,6 +120,7 @@ func (c *counter) stats() ProcedureStats {
 		sum += c.latency[i].Load()
 		p.Latency = append(p.Latency, LatencyBucket{AtMost: d, Calls: sum})
 	}
+	p.Calls = c.calls.Load() // last, for it counts first: never less than its parts
 	return p
 }
 

@@ -33,6 +33,7 @@ const (
 	statusStale       status = 70
 	statusBadHandle   status = 10001
 	statusNotSync     status = 10002
+	statusBadCookie   status = 10003
 	statusNotSupp     status = 10004
 	statusTooSmall    status = 10005
 	statusServerFault status = 10006
@@ -63,6 +64,7 @@ var statusNames = map[status]string{
 	statusStale:       "STALE",
 	statusBadHandle:   "BADHANDLE",
 	statusNotSync:     "NOT_SYNC",
+	statusBadCookie:   "BAD_COOKIE",
 	statusNotSupp:     "NOTSUPP",
 	statusTooSmall:    "TOOSMALL",
 	statusServerFault: "SERVERFAULT",

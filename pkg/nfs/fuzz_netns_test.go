@@ -1,0 +1,131 @@
+//go:build netns
+
+package nfs
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// FuzzProcedures: whatever the arguments of a call are, a real export answers
+// with a status of RFC 1813, nothing outside of the export changes, and no file
+// stays open. The first byte says which procedure, the second which handle
+// comes first, the third which user calls; the rest are the arguments.
+func FuzzProcedures(f *testing.F) {
+	for proc := range byte(22) {
+		f.Add(append([]byte{proc, 0, 0}, args("name", 0, 0, 0, 0, 0, 0, 0)...))
+		f.Add(append([]byte{proc, 1, 1}, args(uint64(0), 4, 0, "data")...))
+		f.Add(append([]byte{proc, 2, 0}, args(uint64(0), uint64(0), 4096, 4096)...))
+		f.Add(append([]byte{proc, 3, 1}, args("../../outside", guarded, sattr{mode: ptr(uint32(0o777))})...))
+	}
+	f.Add(append([]byte{2, 1, 0}, args(sattr{mode: ptr(uint32(0)), uid: ptr(uint32(1)), size: ptr(uint64(5))}, false)...))
+	f.Add(append([]byte{10, 0, 0}, args("link", sattr{}, "/etc")...))
+	f.Add(append([]byte{11, 0, 0}, args("node", typeChr, sattr{}, 1, 3)...))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) < 3 {
+			return
+		}
+		dir := t.TempDir()
+		p := newFuzzed(t, dir)
+		before := openFiles(t)
+		end := p.call(t, in)
+		if after := openFiles(t); after > before+1 { // one may wait for its COMMIT
+			t.Errorf("%d files are open after the call, %d before", after, before)
+		}
+		if end == statusIO || end == statusServerFault {
+			t.Errorf("the call got %v", end)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+			t.Errorf("beside the export there is %v, %v; want one file", left, err)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "outside")); err != nil || string(got) != "untouched" {
+			t.Errorf("the file beside the export holds %q, %v", got, err)
+		}
+	})
+}
+
+// A fuzzed is an export with some files, and handles of them.
+type fuzzed struct {
+	s       *Server
+	handles [][]byte
+}
+
+func newFuzzed(t *testing.T, dir string) fuzzed {
+	t.Helper()
+	tree := filepath.Join(dir, "export")
+	for _, d := range []string{"export", "export/dir"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, content := range map[string]string{"outside": "untouched", "export/name": "content"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../outside", filepath.Join(tree, "link")); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Key: testKey()}
+	mustExport(t, s, Export{ID: 1, Path: "/x", Dir: tree, Clients: []netip.Addr{loopback}})
+	t.Cleanup(func() { s.Unexport("/x") })
+	p := fuzzed{s: s, handles: [][]byte{s.exports.byPath["/x"].handle}}
+	for _, name := range []string{"name", "dir", "link"} {
+		reply := p.answer(t, 3, 0, args(p.handles[0], name))
+		d := decoder{buf: reply}
+		d.take(6 * 4)
+		if d.uint32() != uint32(statusOK) {
+			t.Fatalf("LOOKUP %s: reply %x", name, reply)
+		}
+		p.handles = append(p.handles, bytes.Clone(d.handle()))
+	}
+	return p
+}
+
+// call makes the call that in stands for and returns its status.
+func (p fuzzed) call(t *testing.T, in []byte) status {
+	t.Helper()
+	handle := p.handles[int(in[1])%len(p.handles)]
+	proc := uint32(in[0]) % 22
+	reply := p.answer(t, proc, uint32(in[2]%2)*1000, append(args(handle), in[3:]...))
+	d := decoder{buf: reply}
+	d.take(5 * 4)
+	end := d.uint32()
+	if proc == 0 || end == acceptGarbageArgs {
+		return statusOK
+	}
+	if end != acceptSuccess {
+		t.Fatalf("procedure %d has accept status %d", proc, end)
+	}
+	s := status(d.uint32())
+	if _, known := statusNames[s]; d.bad || s != statusOK && !known {
+		t.Fatalf("procedure %d has status %v", proc, s)
+	}
+	return s
+}
+
+// answer is the reply to a call by that user, without its record mark.
+func (p fuzzed) answer(t *testing.T, proc, uid uint32, args []byte) []byte {
+	t.Helper()
+	c := rawClient{xid: 9, cred: identity{uid: uid, gid: uid}}
+	v := &service{server: p.s}
+	message := c.message(100003, 3, proc, args)[4:]
+	out := v.answer(message, peer{client: &client{addr: loopback}}, []program{nfsProgram()}, &buffer{s: p.s})
+	if len(out) < 4+6*4 || len(out) > bigBuffer+maxDirReply {
+		t.Fatalf("procedure %d has a reply of %d bytes", proc, len(out))
+	}
+	return out[4:]
+}
+
+// openFiles counts what this process has open.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
