@@ -56,7 +56,7 @@ install: build ## install pibootd to /usr/local/bin and its systemd unit
 .PHONY: demo
 demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_VIDEO=file takes yours)
 	scripts/install-tools demo
-	$(MAKE) --no-print-directory build
+	$(MAKE) --no-print-directory build WORKERS=arm64 # the one that the demo's Pi runs
 	scripts/demo
 
 .PHONY: test
