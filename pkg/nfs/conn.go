@@ -77,53 +77,48 @@ func (c *conn) serve(ctx context.Context) error {
 // running as it may, its further calls wait in the socket.
 func (c *conn) read(ctx context.Context) error {
 	for {
-		call, err := c.next(ctx)
-		if err != nil {
-			return err
-		}
-		if call == nil {
-			continue
-		}
-		err = c.runHere(call)
-		_, _ = c.in.Discard(4 + len(call)) // all of it is there
-		if err != nil {
+		if err := c.next(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// next waits for a call. It returns one that is quick, still in the read
-// buffer; any other it starts, and returns nil. A call that is returned holds
-// a slot.
-func (c *conn) next(ctx context.Context) ([]byte, error) {
+// next waits for a call, and runs it or starts it.
+func (c *conn) next(ctx context.Context) error {
 	call := c.buffered()
 	if call == nil {
 		c.flush() // this may have to wait
 	}
 	limit, err := c.await(call != nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if call == nil {
 		call = c.buffered()
 	}
 	if !c.takeSlot(ctx) {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if len(call) <= limit && c.isQuick(call) {
-		return call, nil
+		err := c.runHere(call) // where it is, in the read buffer
+		_, _ = c.in.Discard(4 + len(call))
+		return err
 	}
 	rec := &buffer{s: c.service.server}
 	if err := c.receive(limit, rec, call != nil); err != nil {
 		rec.free()
 		<-c.client.slots
-		return nil, err
+		return err
+	}
+	if call == nil && c.isQuick(rec.b) {
+		defer rec.free()
+		return c.runHere(rec.b)
 	}
 	c.calls.Go(func() {
 		defer func() { <-c.client.slots }()
 		c.runAside(rec)
 	})
-	return nil, nil
+	return nil
 }
 
 // buffered is the next record, without its mark, if it is of one fragment and
@@ -144,10 +139,7 @@ func (c *conn) buffered() []byte {
 
 // isQuick reports whether a call should run here.
 func (c *conn) isQuick(rec []byte) bool {
-	d := decoder{buf: rec}
-	d.take(3 * 4) // xid, message type, RPC version
-	prog, _, proc := d.uint32(), d.uint32(), d.uint32()
-	if d.bad || !isQuick(c.programs, prog, proc) {
+	if !isQuick(c.programs, rec) {
 		return false
 	}
 	if c.aside > 0 {

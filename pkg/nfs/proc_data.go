@@ -144,6 +144,15 @@ const (
 	fileSync = 2
 )
 
+// unstableWrite tells the WRITE that goes to memory from those that wait for
+// the disk.
+func unstableWrite(args decoder) bool {
+	args.handle()
+	args.uint64() // offset
+	args.uint32() // count
+	return args.uint32() == unstable && !args.bad
+}
+
 // write is WRITE (§3.3.7).
 func (c *call) write() error {
 	wire, offset, count, how := c.in.handle(), c.in.uint64(), c.in.uint32(), c.in.uint32()

@@ -3,14 +3,14 @@ package nfs
 // nfsProgram is NFS version 3 (RFC 1813 §3.3), in order of procedure number.
 func nfsProgram() program {
 	return program{number: 100003, version: 3, procedures: []procedure{
-		{name: "NULL", run: (*call).null, quick: true},
-		{name: "GETATTR", run: (*call).getattr, quick: true},
+		{name: "NULL", run: (*call).null, quick: always},
+		{name: "GETATTR", run: (*call).getattr, quick: always},
 		{name: "SETATTR", run: (*call).setattr, once: true},
-		{name: "LOOKUP", run: (*call).lookup, quick: true},
-		{name: "ACCESS", run: (*call).access, quick: true},
-		{name: "READLINK", run: (*call).readlink, quick: true},
-		{name: "READ", run: (*call).read, quick: true},
-		{name: "WRITE", run: (*call).write, once: true},
+		{name: "LOOKUP", run: (*call).lookup, quick: always},
+		{name: "ACCESS", run: (*call).access, quick: always},
+		{name: "READLINK", run: (*call).readlink, quick: always},
+		{name: "READ", run: (*call).read, quick: always},
+		{name: "WRITE", run: (*call).write, once: true, quick: unstableWrite},
 		{name: "CREATE", run: (*call).create, once: true},
 		{name: "MKDIR", run: (*call).mkdir, once: true},
 		{name: "SYMLINK", run: (*call).symlink, once: true},
@@ -19,11 +19,11 @@ func nfsProgram() program {
 		{name: "RMDIR", run: (*call).rmdir, once: true},
 		{name: "RENAME", run: (*call).rename, once: true},
 		{name: "LINK", run: (*call).link, once: true},
-		{name: "READDIR", run: (*call).readdir, quick: true},
-		{name: "READDIRPLUS", run: (*call).readdirplus, quick: true},
-		{name: "FSSTAT", run: (*call).fsstat, quick: true},
-		{name: "FSINFO", run: (*call).fsinfo, quick: true},
-		{name: "PATHCONF", run: (*call).pathconf, quick: true},
+		{name: "READDIR", run: (*call).readdir, quick: always},
+		{name: "READDIRPLUS", run: (*call).readdirplus, quick: always},
+		{name: "FSSTAT", run: (*call).fsstat, quick: always},
+		{name: "FSINFO", run: (*call).fsinfo, quick: always},
+		{name: "PATHCONF", run: (*call).pathconf, quick: always},
 		{name: "COMMIT", run: (*call).commit},
 	}}
 }

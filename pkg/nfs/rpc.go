@@ -145,14 +145,27 @@ type procedure struct {
 	run func(*call) error
 	// once marks a procedure that must not run again when its call is repeated.
 	once bool
-	// quick marks a procedure that changes nothing and seldom waits for a disk.
-	quick bool
+	// quick reports whether a call with these arguments seldom waits for a
+	// disk; nil: it may well.
+	quick func(args decoder) bool
 }
 
-func isQuick(programs []program, number, proc uint32) bool {
+func always(decoder) bool { return true }
+
+// isQuick reports whether the call in rec is quick. One that cannot be read
+// is not.
+func isQuick(programs []program, rec []byte) bool {
+	d := decoder{buf: rec}
+	d.take(3 * 4) // xid, message type, RPC version
+	number, _, proc := d.uint32(), d.uint32(), d.uint32()
+	for range 2 { // credentials and verifier
+		d.uint32()
+		d.opaque(maxAuthBody)
+	}
 	for _, p := range programs {
-		if p.number == number {
-			return proc < uint32(len(p.procedures)) && p.procedures[proc].quick
+		if p.number == number && proc < uint32(len(p.procedures)) && !d.bad {
+			quick := p.procedures[proc].quick
+			return quick != nil && quick(d)
 		}
 	}
 	return false
