@@ -24,7 +24,7 @@ func allFileSystems() []fileSystem {
 		{"ext4", func(t *testing.T) string { return diskImage(t, "64M", "mkfs.ext4", "-q", "-F") }},
 		{"xfs", func(t *testing.T) string { return diskImage(t, "320M", "mkfs.xfs", "-q") }},
 		{"btrfs", func(t *testing.T) string { return diskImage(t, "160M", "mkfs.btrfs", "-q") }},
-		{"tmpfs", tmpfs},
+		{"tmpfs", func(t *testing.T) string { return tmpfs(t) }},
 		{"overlay", func(t *testing.T) string { return overlay(t, ",index=on,nfs_export=on") }},
 	}
 }
@@ -74,7 +74,7 @@ func loopMount(t *testing.T, image, options string) string {
 	return dir
 }
 
-func unmountAfter(t *testing.T, dir string) {
+func unmountAfter(t testing.TB, dir string) {
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Errorf("unmounting %s: %v", dir, err)
@@ -83,14 +83,14 @@ func unmountAfter(t *testing.T, dir string) {
 }
 
 // tmpfs returns a new directory with a tmpfs on it.
-func tmpfs(t *testing.T) string {
+func tmpfs(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	mountTmpfs(t, dir)
 	return dir
 }
 
-func mountTmpfs(t *testing.T, dir string) {
+func mountTmpfs(t testing.TB, dir string) {
 	t.Helper()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
 		t.Fatal(err)

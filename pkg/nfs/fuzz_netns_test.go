@@ -4,6 +4,7 @@ package nfs
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,12 +25,13 @@ func FuzzProcedures(f *testing.F) {
 	f.Add(append([]byte{2, 1, 0}, args(sattr{mode: ptr(uint32(0)), uid: ptr(uint32(1)), size: ptr(uint64(5))}, false)...))
 	f.Add(append([]byte{10, 0, 0}, args("link", sattr{}, "/etc")...))
 	f.Add(append([]byte{11, 0, 0}, args("node", typeChr, sattr{}, 1, 3)...))
+	mnt := tmpfs(f)
+	s := newFuzzedServer(f, mnt)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) < 3 {
 			return
 		}
-		dir := t.TempDir()
-		p := newFuzzed(t, dir)
+		p := newFuzzed(t, s, emptyDir(t, filepath.Join(mnt, "export")))
 		before := openFiles(t)
 		end := p.call(t, in)
 		if after := openFiles(t); after > before+1 { // one may wait for its COMMIT
@@ -38,51 +40,69 @@ func FuzzProcedures(f *testing.F) {
 		if end == statusIO || end == statusServerFault {
 			t.Errorf("the call got %v", end)
 		}
-		if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		if left, err := os.ReadDir(mnt); err != nil || len(left) != 2 {
 			t.Errorf("beside the export there is %v, %v; want one file", left, err)
 		}
-		if got, err := os.ReadFile(filepath.Join(dir, "outside")); err != nil || string(got) != "untouched" {
+		if got, err := os.ReadFile(filepath.Join(mnt, "outside")); err != nil || string(got) != "untouched" {
 			t.Errorf("the file beside the export holds %q, %v", got, err)
 		}
 	})
 }
 
-// A fuzzed is an export with some files, and handles of them.
+// newFuzzedServer exports dir/export, beside which there is a file.
+func newFuzzedServer(f *testing.F, dir string) *Server {
+	f.Helper()
+	tree := filepath.Join(dir, "export")
+	err := errors.Join(os.Mkdir(tree, 0o755), os.WriteFile(filepath.Join(dir, "outside"), []byte("untouched"), 0o666))
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := &Server{Key: testKey()}
+	if err := s.Export(Export{ID: 1, Path: "/x", Dir: tree, Clients: []netip.Addr{loopback}}); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { s.Unexport("/x") })
+	return s
+}
+
+// A fuzzed is a directory of an export with some files, and their handles.
 type fuzzed struct {
 	s       *Server
 	handles [][]byte
 }
 
-func newFuzzed(t *testing.T, dir string) fuzzed {
+// newFuzzed makes them in dir, which is in the export's root.
+func newFuzzed(t *testing.T, s *Server, dir string) fuzzed {
 	t.Helper()
-	tree := filepath.Join(dir, "export")
-	for _, d := range []string{"export", "export/dir"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, content := range map[string]string{"outside": "untouched", "export/name": "content"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink("../outside", filepath.Join(tree, "link")); err != nil {
+	err := errors.Join(
+		os.Mkdir(filepath.Join(dir, "dir"), 0o755),
+		os.WriteFile(filepath.Join(dir, "name"), []byte("content"), 0o644),
+		os.Symlink("../../outside", filepath.Join(dir, "link")))
+	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Key: testKey()}
-	mustExport(t, s, Export{ID: 1, Path: "/x", Dir: tree, Clients: []netip.Addr{loopback}})
-	t.Cleanup(func() { s.Unexport("/x") })
-	p := fuzzed{s: s, handles: [][]byte{s.exports.byPath["/x"].handle}}
-	for _, name := range []string{"name", "dir", "link"} {
-		reply := p.answer(t, 3, 0, args(p.handles[0], name))
-		d := decoder{buf: reply}
-		d.take(6 * 4)
-		if d.uint32() != uint32(statusOK) {
-			t.Fatalf("LOOKUP %s: reply %x", name, reply)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
-		p.handles = append(p.handles, bytes.Clone(d.handle()))
+	})
+	p := fuzzed{s: s}
+	p.handles = [][]byte{p.lookup(t, s.exports.byPath["/x"].handle, filepath.Base(dir))}
+	for _, name := range []string{"name", "dir", "link"} {
+		p.handles = append(p.handles, p.lookup(t, p.handles[0], name))
 	}
 	return p
+}
+
+func (p fuzzed) lookup(t *testing.T, dir []byte, name string) []byte {
+	t.Helper()
+	reply := p.answer(t, 3, 0, args(dir, name))
+	d := decoder{buf: reply}
+	d.take(6 * 4)
+	if d.uint32() != uint32(statusOK) {
+		t.Fatalf("LOOKUP %s: reply %x", name, reply)
+	}
+	return bytes.Clone(d.handle())
 }
 
 // call makes the call that in stands for and returns its status.
