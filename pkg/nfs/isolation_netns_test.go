@@ -159,6 +159,39 @@ func TestOnlyClientsOfAnExport(t *testing.T) {
 	}
 }
 
+// TestMountOverUDP: an initramfs that mounts over UDP gets the same handle,
+// and is as well remembered.
+func TestMountOverUDP(t *testing.T) {
+	var l Listeners
+	var err error
+	if l.NFS, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	if l.MountUDP, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	s := serveOn(t, &Server{Key: testKey()}, l)
+	mustExport(t, s.Server, Export{ID: 1, Path: "/roots/1", Dir: t.TempDir(), Clients: []netip.Addr{loopback}})
+	root := dial(t, s.addr).mustMount("/roots/1")
+	head := []uint32{9, 1, 0, 0, 0, 0}
+	call := func(proc uint32) []byte {
+		return append(words(9, 0, 2, 100005, 3, proc, 0, 0, 0, 0), args("/roots/1")...)
+	}
+	want := append(words(head...), args(0, root, 1, flavorSys)...)
+	if got := datagram(t, l.MountUDP.LocalAddr(), call(1), false); !bytes.Equal(got, want) {
+		t.Errorf("MNT = %x; want %x", got, want)
+	}
+	want = append(words(head...), args(true, "127.0.0.1", "/roots/1", false)...)
+	if got := datagram(t, l.MountUDP.LocalAddr(), call(2), false); !bytes.Equal(got, want) {
+		t.Errorf("DUMP = %x; want %x", got, want)
+	}
+	datagram(t, l.MountUDP.LocalAddr(), call(3), false)
+	want = append(words(head...), args(false)...)
+	if got := datagram(t, l.MountUDP.LocalAddr(), call(2), false); !bytes.Equal(got, want) {
+		t.Errorf("DUMP after UMNT = %x; want %x", got, want)
+	}
+}
+
 func TestExportsChangeLive(t *testing.T) {
 	b := &bench{T: t, dir: t.TempDir()}
 	b.s, b.c, b.root = serveDir(t, b.dir)

@@ -264,6 +264,11 @@ func TestDatagrams(t *testing.T) {
 		return words(9, 0, 2, 100000, 2, 3, 0, 0, 0, 0, prog, vers, proto, 0)
 	}
 	mnt := append(words(9, 0, 2, 100005, 3, 1, 0, 0, 0, 0), args("/x")...)
+	dump := []uint32{
+		1, 100003, 3, 6, nfsPort, 1, 100005, 3, 6, nfsPort, 1, 100005, 3, 17, udpPort,
+		1, 100000, 2, 6, uint32(l.Portmap.Addr().(*net.TCPAddr).Port),
+		1, 100000, 2, 17, uint32(l.PortmapUDP.LocalAddr().(*net.UDPAddr).Port), 0,
+	}
 	for _, tt := range []struct {
 		name string
 		to   net.Addr
@@ -276,7 +281,10 @@ func TestDatagrams(t *testing.T) {
 		{"MOUNT", l.PortmapUDP.LocalAddr(), getport(100005, 3, 17), []uint32{0, udpPort}},
 		{"MOUNT over TCP", l.PortmapUDP.LocalAddr(), getport(100005, 3, 6), []uint32{0, nfsPort}},
 		{"MOUNT 1", l.PortmapUDP.LocalAddr(), getport(100005, 1, 17), []uint32{0, 0}},
+		{"DUMP", l.PortmapUDP.LocalAddr(), words(9, 0, 2, 100000, 2, 4, 0, 0, 0, 0), append([]uint32{0}, dump...)},
 		{"MNT", l.MountUDP.LocalAddr(), mnt, []uint32{0, 2}},
+		{"MNT 1", l.MountUDP.LocalAddr(), words(9, 0, 2, 100005, 1, 1, 0, 0, 0, 0), []uint32{2, 3, 3}},
+		{"MNT of a path that ends early", l.MountUDP.LocalAddr(), words(9, 0, 2, 100005, 3, 1, 0, 0, 0, 0, 9), []uint32{4}},
 		{"NFS is not served over UDP", l.MountUDP.LocalAddr(), words(9, 0, 2, 100003, 3, 0, 0, 0, 0, 0), []uint32{1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -289,6 +297,9 @@ func TestDatagrams(t *testing.T) {
 	c := dial(t, l.Portmap.Addr().String())
 	if stat, d := c.rpc(100000, 2, 3, words(100003, 3, 6, 0)); stat != acceptSuccess || d.uint32() != nfsPort {
 		t.Errorf("GETPORT over TCP = %d; want 0 and the port", stat)
+	}
+	if stat, d := c.rpc(100000, 2, 4, nil); stat != acceptSuccess || !bytes.Equal(d.buf, words(dump...)) {
+		t.Errorf("DUMP over TCP = %d, %x; want %x", stat, d.buf, words(dump...))
 	}
 	if stat, _ := c.rpc(100003, 3, 0, nil); stat != acceptProgUnavail {
 		t.Errorf("NFS on the portmapper's port = %d; want PROG_UNAVAIL", stat)
