@@ -299,7 +299,7 @@ func hardLinks(b *bench) {
 }
 
 // unlinkOpen: the server holds no file open for a client, except one that has
-// written and not committed.
+// written and not committed, and that only while it has a name.
 func unlinkOpen(b *bench) {
 	f := b.c.create(b.root, "f", 0o644)
 	b.want("WRITE", b.c.write(f, 0, fileSync, []byte("x")), statusOK)
@@ -311,6 +311,15 @@ func unlinkOpen(b *bench) {
 		b.Error("the new file has the handle of the old one")
 	}
 	b.want("GETATTR of the old one", b.call(b.c, 1, f), statusStale)
+	b.want("WRITE", b.c.write(again, 0, unstable, []byte("x")), statusOK)
+	b.want("REMOVE", b.call(b.c, 12, b.root, "f"), statusOK)
+	b.want("GETATTR of a file with uncommitted data", b.call(b.c, 1, again), statusStale)
+	b.want("COMMIT of it", b.call(b.c, 21, again, uint64(0), 0), statusStale)
+	replaced := b.c.create(b.root, "g", 0o644)
+	b.c.create(b.root, "h", 0o644)
+	b.want("WRITE", b.c.write(replaced, 0, unstable, []byte("x")), statusOK)
+	b.want("RENAME over it", b.call(b.c, 14, b.root, "h", b.root, "g"), statusOK)
+	b.want("GETATTR of what was replaced", b.call(b.c, 1, replaced), statusStale)
 }
 
 // sillyRename is what a client does to a file that it has open and is to

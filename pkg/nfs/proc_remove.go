@@ -42,6 +42,7 @@ func (c *call) unlink(wire []byte, name string, flags int, wrong error) error {
 		return dir.as(func() error { return unix.Unlinkat(dir.fd, name, flags) })
 	})
 	if err == nil {
+		dir.tree.writers.dropDeleted()
 		err = dir.sync()
 	}
 	c.status(err)
@@ -73,6 +74,7 @@ func (c *call) rename() error {
 		}, from, to)
 	}
 	if err == nil {
+		to.tree.writers.dropDeleted()
 		err = errors.Join(from.sync(), to.sync())
 	}
 	c.status(err)

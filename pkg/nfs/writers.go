@@ -116,6 +116,26 @@ func (ws *writers) excess() *writer {
 	return nil // all are being used: that is bounded by MaxCalls
 }
 
+// dropDeleted closes the files that have no name any more: their COMMIT need
+// not come, and until it does they take up the disk.
+func (ws *writers) dropDeleted() {
+	ws.mu.Lock()
+	var deleted []*writer
+	for _, w := range ws.order {
+		var st unix.Stat_t
+		if w.users == 0 && unix.Fstat(w.fd, &st) == nil && st.Nlink == 0 {
+			deleted = append(deleted, w)
+		}
+	}
+	for _, w := range deleted {
+		ws.removeLocked(w)
+	}
+	ws.mu.Unlock()
+	for _, w := range deleted {
+		_ = unix.Close(w.fd) // nobody can read what was written to it
+	}
+}
+
 // closeAll commits and closes all files. Nobody may use any.
 func (ws *writers) closeAll(s *Server) {
 	ws.mu.Lock()
