@@ -1,0 +1,218 @@
+//go:build e2e
+
+// Package linuxclient has a Linux kernel use the NFS server as boards do: what
+// a Debian root goes through in its life is done on an export while the server
+// is killed again and again, and has to leave what it leaves on a local disk.
+package linuxclient
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pibootd/pkg/netlab"
+)
+
+// The roles that this test's program has besides running the tests.
+const (
+	serveRole = "NFS_SERVE" // the directory to serve: see server_test.go
+	workRole  = "ROOTWORK"  // a part of the work: see work_test.go
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(serveRole) != "":
+		os.Exit(exitCode(serve(os.Getenv(serveRole))))
+	case os.Getenv(workRole) != "":
+		os.Exit(exitCode(rootWork(os.Getenv(workRole), os.Args[1:])))
+	}
+	os.Exit(m.Run())
+}
+
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Println(err)
+	return 1
+}
+
+const (
+	// guestTimeout is far beyond what the guest takes.
+	guestTimeout = 10 * time.Minute
+
+	// The server is killed after a random time in between.
+	minLife = 4 * time.Second
+	maxLife = 25 * time.Second
+
+	// wantKills is how many kills prove anything.
+	wantKills = 5
+)
+
+// TestLinuxClient: a Linux client's work on an export, through kills of the
+// server, leaves the tree that it leaves on a local disk, and every command
+// has the same result.
+func TestLinuxClient(t *testing.T) {
+	network := newNetwork(t)
+	share := makeShare(t)
+	dir := fastDisk(t)
+	for _, d := range []string{"root", "report", "local", "local-report"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(share, filepath.Join(dir, "share")); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{"local", "root"} {
+		run(t, "tar", "-xpf", filepath.Join(share, "root.tar"), "-C", filepath.Join(dir, root))
+	}
+	machine := makeMachine(t)
+
+	start := time.Now()
+	began := start
+	workLocally(t, machine.busybox, filepath.Join(dir, "local"), share, filepath.Join(dir, "local-report"))
+	t.Logf("the work took %v on a local disk", time.Since(began).Round(time.Second))
+	began = time.Now()
+	kills := workOverNFS(t, network, machine, dir)
+	t.Logf("the work took %v over NFS, with %d kills of the server", time.Since(began).Round(time.Second), kills)
+	if kills < wantKills {
+		t.Errorf("the server was killed %d times; want at least %d", kills, wantKills)
+	}
+	sameReports(t, filepath.Join(dir, "local-report"), filepath.Join(dir, "report"))
+	sameTrees(t, filepath.Join(dir, "local"), filepath.Join(dir, "root"), filepath.Join(dir, "report", "seen"), start.UnixNano())
+}
+
+// fastDisk mounts an ext4 file system whose disk is memory. Nearly every reply
+// waits for the disk, and this test is not about waiting.
+func fastDisk(t *testing.T) string {
+	t.Helper()
+	mount := func(args ...string) {
+		t.Helper()
+		run(t, "mount", args...)
+		t.Cleanup(func() { run(t, "umount", args[len(args)-1]) })
+	}
+	memory, disk := t.TempDir(), t.TempDir()
+	mount("-t", "tmpfs", "-o", "size=2g", "tmpfs", memory)
+	image := filepath.Join(memory, "image")
+	run(t, "mkfs.ext4", "-q", "-F", image, "1900M")
+	mount("-o", "loop", image, disk)
+	return disk
+}
+
+// workLocally does the work in a mount namespace of its own, of which nothing
+// is left.
+func workLocally(t *testing.T, busybox, root, share, report string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private",
+		busybox, "sh", filepath.Join(share, "work"), root, share, report)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the work on a local disk: %v\n%s", err, out)
+	}
+}
+
+// workOverNFS has the guest do the work, and returns how often the server was
+// killed meanwhile.
+func workOverNFS(t *testing.T, network *netlab.Namespace, machine machine, dir string) int {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("moments of the kills: seed %d", seed)
+	server := startServer(t, network, dir)
+	guest := machine.start(t, network)
+	late := time.After(guestTimeout)
+	for kills := 0; ; kills++ {
+		select {
+		case <-guest.ended:
+			server.kill(t)
+			return kills
+		case <-late:
+			t.Fatalf("the guest does not end:\n%s", guest.output.String())
+		case <-time.After(minLife + time.Duration(random.Int64N(int64(maxLife-minLife)))):
+			server.kill(t)
+			server = startServer(t, network, dir)
+		}
+	}
+}
+
+// sameReports checks that every command of the work said the same.
+func sameReports(t *testing.T, local, nfs string) {
+	t.Helper()
+	for _, name := range []string{"untar", "log", "status"} {
+		want, err := os.ReadFile(filepath.Join(local, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(nfs, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s over NFS:\n%s\nwant what it is on a local disk:\n%s", name, got, want)
+		}
+		if name == "status" && strings.TrimSpace(string(want)) != "0" {
+			log, _ := os.ReadFile(filepath.Join(local, "log"))
+			t.Errorf("the work fails on a local disk:\n%s", log)
+		}
+	}
+}
+
+// A child is a program that runs beside the test.
+type child struct {
+	cmd    *exec.Cmd
+	output syncBuffer
+	ended  chan struct{}
+}
+
+// start starts cmd in a network, and kills it when the test ends.
+func (c *child) start(t *testing.T, network *netlab.Namespace, cmd *exec.Cmd) {
+	t.Helper()
+	c.cmd, c.ended = cmd, make(chan struct{})
+	cmd.Stdout, cmd.Stderr = &c.output, &c.output
+	// The kernel sends Pdeathsig when the thread that started the program
+	// ends, so that thread is the one that waits for it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go func() {
+		defer close(c.ended)
+		_ = network.Do(func() error {
+			err := cmd.Start()
+			started <- err
+			if err != nil {
+				return err
+			}
+			return cmd.Wait()
+		})
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.kill(t)
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", filepath.Base(cmd.Path), c.output.String())
+		}
+	})
+}
+
+// kill kills the child, if it still runs, and returns when it has ended.
+func (c *child) kill(t *testing.T) {
+	t.Helper()
+	select {
+	case <-c.ended: // its number may be another's by now
+		return
+	default:
+	}
+	if err := c.cmd.Process.Kill(); err != nil {
+		t.Logf("killing %s: %v", c.cmd.Path, err)
+	}
+	<-c.ended
+}

@@ -1,0 +1,106 @@
+//go:build e2e
+
+package linuxclient
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"pibootd/pkg/netlab"
+	"pibootd/pkg/nfs"
+)
+
+// The addresses of the test's network; testdata/init knows them too.
+const (
+	serverAddr = "10.78.0.1/24"
+	nfsAddr    = "10.78.0.1:2049"
+	guestAddr  = "10.78.0.2"
+	tapName    = "tap0"
+)
+
+func newNetwork(t *testing.T) *netlab.Namespace {
+	t.Helper()
+	network, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := network.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	err = errors.Join(network.Tap(tapName), network.AddAddr(tapName, netip.MustParsePrefix(serverAddr)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return network
+}
+
+// serve is the server's process: it serves what is in dir until it is killed,
+// and knows nothing of the one before it but the key.
+func serve(dir string) error {
+	s := &nfs.Server{
+		Key: bytes.Repeat([]byte{7}, 32),
+		Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),
+	}
+	client := []netip.Addr{netip.MustParseAddr(guestAddr)}
+	share, err := filepath.EvalSymlinks(filepath.Join(dir, "share"))
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		s.Export(nfs.Export{ID: 1, Path: "/share", Dir: share, Clients: client, ReadOnly: true}),
+		s.Export(nfs.Export{ID: 2, Path: "/report", Dir: filepath.Join(dir, "report"), Clients: client}),
+		s.Export(nfs.Export{ID: 3, Path: "/roots/1", Dir: filepath.Join(dir, "root"), Clients: client}),
+	)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", nfsAddr)
+	if err != nil {
+		return err
+	}
+	slog.Info("serving")
+	return s.Serve(context.Background(), nfs.Listeners{NFS: l})
+}
+
+// startServer returns as soon as the server's process runs: clients wait.
+func startServer(t *testing.T, network *netlab.Namespace, dir string) *child {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), serveRole+"="+dir)
+	server := &child{}
+	server.start(t, network, cmd)
+	return server
+}
+
+// A syncBuffer is a bytes.Buffer for one writer and readers beside it.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
