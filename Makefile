@@ -83,7 +83,7 @@ netns: ## tests with real peers in network namespaces (root)
 
 .PHONY: e2e
 e2e: build ## the whole way, with QEMU (root)
-	go test -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
+	go test -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

@@ -19,17 +19,18 @@ import (
 func TestPowerCut(t *testing.T) {
 	for _, tt := range []struct {
 		name, size, options string // the options make it long until the kernel syncs by itself
+		copied              string // mount options of a copy: xfs remembers the original for a while
 		mkfs                []string
 	}{
-		{"ext4", "12M", "commit=900", []string{"mkfs.ext4", "-q", "-F", "-J", "size=4"}},
-		{"ext4 without a journal", "12M", "", []string{"mkfs.ext4", "-q", "-F", "-O", "^has_journal"}},
-		{"xfs", "320M", "", []string{"mkfs.xfs", "-q"}},
-		{"btrfs", "160M", "commit=900", []string{"mkfs.btrfs", "-q"}},
+		{"ext4", "12M", "commit=900", "", []string{"mkfs.ext4", "-q", "-F", "-J", "size=4"}},
+		{"ext4 without a journal", "12M", "", "", []string{"mkfs.ext4", "-q", "-F", "-O", "^has_journal"}},
+		{"xfs", "320M", "", "nouuid", []string{"mkfs.xfs", "-q"}},
+		{"btrfs", "160M", "commit=900", "", []string{"mkfs.btrfs", "-q"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			image := newImage(t, tt.size, tt.mkfs...)
-			cut := &powerCuts{T: t, image: image, options: tt.options}
+			cut := &powerCuts{T: t, image: image, options: tt.options, copied: tt.copied}
 			cut.during(func(b *bench) { changeEverything(b, cut.check) })
 			cut.verify()
 		})
@@ -39,8 +40,8 @@ func TestPowerCut(t *testing.T) {
 // powerCuts are copies of a disk image, and what must be found in each.
 type powerCuts struct {
 	*testing.T
-	image, options string
-	copies         []powerCut
+	image, options, copied string
+	copies                 []powerCut
 }
 
 type powerCut struct {
@@ -66,7 +67,7 @@ func (p *powerCuts) check(what string, checks ...func(dir string) error) {
 func (p *powerCuts) verify() {
 	for _, c := range p.copies {
 		p.Run(c.after, func(t *testing.T) {
-			dir := loopMount(t, c.image, "")
+			dir := loopMount(t, c.image, p.copied)
 			for _, check := range c.checks {
 				if err := check(dir); err != nil {
 					t.Errorf("lost by a power cut: %v", err)
