@@ -15,7 +15,7 @@ export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
-TAGS        := netns,e2e,bench
+TAGS        := netns,e2e,soak,bench
 # tagged TAG lists the packages that have tests with that build tag.
 tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
@@ -84,6 +84,11 @@ netns: ## tests with real peers in network namespaces (root)
 .PHONY: e2e
 e2e: build ## the whole way, with QEMU (root)
 	go test -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
+
+.PHONY: soak
+soak: ## a Linux kernel works on the NFS server while that is killed again and again (root, 4-6 minutes)
+	scripts/install-tools test
+	go test -tags soak -timeout 20m $(call tagged,soak)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

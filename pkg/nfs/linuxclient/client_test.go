@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build soak
 
 // Package linuxclient has a Linux kernel use the NFS server as boards do: what
 // a Debian root goes through in its life is done on an export while the server
