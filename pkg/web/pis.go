@@ -22,8 +22,9 @@ type Pi struct {
 
 func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
 	boards := []Pi{}
+	workers := s.workers()
 	for _, board := range s.Fleet.Registry.All() {
-		pi, err := s.describe(r, board)
+		pi, err := s.describe(r, board, workers)
 		if err != nil {
 			s.refuse(w, http.StatusInternalServerError, err)
 			return
@@ -33,12 +34,19 @@ func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, boards)
 }
 
-func (s *Server) describe(r *http.Request, board registry.Pi) (Pi, error) {
-	out := Pi{Pi: board}
+// workers returns the workers that have said hello, by name.
+func (s *Server) workers() map[string]queue.Worker {
+	byName := map[string]queue.Worker{}
 	for _, worker := range s.Queue.Workers() {
-		if worker.Name == board.Serial.String() {
-			out.Worker, out.Online = &worker, worker.Online
-		}
+		byName[worker.Name] = worker
+	}
+	return byName
+}
+
+func (s *Server) describe(r *http.Request, board registry.Pi, workers map[string]queue.Worker) (Pi, error) {
+	out := Pi{Pi: board}
+	if worker, ok := workers[board.Serial.String()]; ok {
+		out.Worker, out.Online = &worker, worker.Online
 	}
 	last, ok, err := s.Timeline.Last(r.Context(), board.Serial.String())
 	if ok {
@@ -53,7 +61,7 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusNotFound, err)
 		return
 	}
-	pi, err := s.describe(r, board)
+	pi, err := s.describe(r, board, s.workers())
 	if err != nil {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
