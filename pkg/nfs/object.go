@@ -48,7 +48,11 @@ func (c *call) open(wire []byte) (*object, error) {
 		t.calls.Done()
 		return nil, err
 	}
-	if o.attr, err = o.stat(); err != nil {
+	o.attr, err = o.stat()
+	if err == nil && o.attr.Nlink == 0 { // removed, but somebody on this machine has it open
+		err = statusStale
+	}
+	if err != nil {
 		o.close()
 		return nil, err
 	}

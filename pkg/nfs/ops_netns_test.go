@@ -306,6 +306,7 @@ func unlinkOpen(b *bench) {
 	b.want("REMOVE", b.call(b.c, 12, b.root, "f"), statusOK)
 	gone(b.T, b.path("f"))
 	b.want("GETATTR", b.call(b.c, 1, f), statusStale)
+	b.want("GETATTR of what a process on this machine has open", b.call(b.c, 1, b.removedButOpen("open")), statusStale)
 	again := b.c.create(b.root, "f", 0o644)
 	if bytes.Equal(again, f) {
 		b.Error("the new file has the handle of the old one")
@@ -320,6 +321,19 @@ func unlinkOpen(b *bench) {
 	b.want("WRITE", b.c.write(replaced, 0, unstable, []byte("x")), statusOK)
 	b.want("RENAME over it", b.call(b.c, 14, b.root, "h", b.root, "g"), statusOK)
 	b.want("GETATTR of what was replaced", b.call(b.c, 1, replaced), statusStale)
+}
+
+// removedButOpen returns the handle of a removed file that stays open on this
+// machine until the test ends.
+func (b *bench) removedButOpen(name string) []byte {
+	handle := b.c.create(b.root, name, 0o644)
+	f, err := os.Open(b.path(name))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { f.Close() })
+	b.want("REMOVE of an open file", b.call(b.c, 12, b.root, name), statusOK)
+	return handle
 }
 
 // sillyRename is what a client does to a file that it has open and is to
