@@ -7,6 +7,7 @@ import (
 	"hash"
 	"math"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,6 +53,28 @@ func openHandle(key *handleKey, wire []byte) (export uint32, fh unix.FileHandle,
 	}
 	typ := binary.BigEndian.Uint16(wire[handleType:])
 	return binary.BigEndian.Uint32(wire), unix.NewFileHandle(int32(typ), wire[handleFile:n]), nil
+}
+
+// nameToHandle returns the kernel's handle of name in the directory dir. Unlike
+// the function in x/sys it asks once: it knows how long a handle may be.
+func nameToHandle(dir int, name string, flags int) (unix.FileHandle, error) {
+	var h struct { // struct file_handle, name_to_handle_at(2)
+		size  uint32
+		typ   int32
+		bytes [maxFileHandle]byte
+	}
+	h.size = maxFileHandle
+	path, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return unix.FileHandle{}, err
+	}
+	var mount int32
+	_, _, errno := unix.Syscall6(unix.SYS_NAME_TO_HANDLE_AT, uintptr(dir), uintptr(unsafe.Pointer(path)),
+		uintptr(unsafe.Pointer(&h)), uintptr(unsafe.Pointer(&mount)), uintptr(flags), 0)
+	if errno != 0 {
+		return unix.FileHandle{}, errno
+	}
+	return unix.NewFileHandle(h.typ, h.bytes[:h.size]), nil
 }
 
 // A handleKey makes MACs with a key. It is safe for concurrent use.

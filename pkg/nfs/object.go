@@ -73,7 +73,7 @@ func (o *object) newObject(fd int) (*object, error) {
 	o.tree.calls.Add(1)
 	n := &object{tree: o.tree, caller: o.caller, fd: fd, reply: o.reply}
 	var err error
-	n.fh, _, err = unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
+	n.fh, err = nameToHandle(fd, "", unix.AT_EMPTY_PATH)
 	if err == nil {
 		n.wire, err = sealHandle(o.tree.server.handles, o.tree.export.ID, n.fh)
 	}

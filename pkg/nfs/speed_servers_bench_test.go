@@ -141,7 +141,9 @@ LOG { Default_Log_Level = EVENT; }
 const ganeshaScript = `
 mount --make-rprivate / && mount -t tmpfs none /run && mount -t tmpfs none /var/lib/nfs && mount -t proc none /proc
 mkdir -p /run/rpcbind /run/dbus /run/recovery /var/lib/nfs/ganesha
-rpcbind -f & ganesha.nfsd -F -f "$1" -L "$2" -p /run/ganesha.pid &
+rpcbind -f &
+for _ in $(seq 100); do rpcinfo -p >/dev/null 2>&1 && break; sleep 0.1; done
+ganesha.nfsd -F -f "$1" -L "$2" -p /run/ganesha.pid &
 read -r _
 `
 

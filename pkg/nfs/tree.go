@@ -77,7 +77,7 @@ func (t *tree) openHandles() error {
 		return noHandles(uint32(fs.Type), errHandlesEnd)
 	}
 	t.noExec = fs.Flags&unix.ST_NOEXEC != 0
-	fh, _, err := unix.NameToHandleAt(t.root, "", unix.AT_EMPTY_PATH)
+	fh, err := nameToHandle(t.root, "", unix.AT_EMPTY_PATH)
 	if err == nil {
 		t.handle, err = sealHandle(t.server.handles, t.export.ID, fh)
 	}
