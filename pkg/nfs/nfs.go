@@ -55,6 +55,7 @@ type Server struct {
 	pipes    chan *pipe // empty ones
 	verifier atomic.Uint64
 	handles  *handleKey
+	pages    pageCache
 	exports  exportTable
 	mounts   mountTable
 	counters counters // of calls that reach no export

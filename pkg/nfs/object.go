@@ -17,10 +17,10 @@ const (
 // one stands for a file that could not be opened: it may be closed, and has no
 // attributes to send.
 //
-// Nothing of it is kept for the next call. Kept attributes would be wrong as
-// soon as somebody edits a root on this machine, and a file that is kept open
-// takes up space after its removal; opening one by its handle costs a fraction
-// of what the network does.
+// Nothing of it is kept for the next call, except by a listing for a moment (see
+// page). Kept attributes would be wrong as soon as somebody edits a root on
+// this machine, and a file that is kept open takes up space after its removal;
+// opening one by its handle costs a fraction of what the network does.
 type object struct {
 	tree   *tree
 	caller identity

@@ -3,7 +3,6 @@ package nfs
 import (
 	"bytes"
 	"encoding/binary"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,7 +64,7 @@ func (c *call) list(wire []byte, cookie uint64, l listing) error {
 	defer dir.close()
 	l.limit = min(l.limit, maxDirReply)
 	if err == nil {
-		err = l.run(dir, int64(cookie))
+		err = l.run(dir, cookie)
 	}
 	ok := c.status(err)
 	c.postAttr(dir)
@@ -89,51 +88,68 @@ type listing struct {
 	out   encoder
 	eof   bool
 
-	// byName asks for an entry's handle and attributes by its name, one after
-	// the other. That they are of one file shows afterwards.
-	byName bool
+	// page takes down the entries of a directory at rest as they are written;
+	// nil if it is not, or once something of an entry was not to be had.
+	page *page
 }
 
 // run collects entries from cookie on until the limit is reached. In a
-// directory where nothing moves it asks for them by name, which takes half of
-// the system calls that an open file takes.
-func (l *listing) run(dir *object, cookie int64) error {
-	l.byName = l.plus && dir.settled()
-	err := l.read(dir, cookie)
-	if l.byName && dir.moved() {
-		l.byName, l.eof, l.out.buf = false, false, l.out.buf[:0]
-		err = l.read(dir, cookie)
-	}
-	return err
-}
-
-// settleTime is how long ago a directory must have changed last for its next
-// change to be sure of another time: the kernel's clock for that ticks every
-// 1 to 10 ms.
-const settleTime = 50 * time.Millisecond
-
-// settled reports whether the next entry that is made, removed or replaced in
-// the directory o will show in its times.
-func (o *object) settled() bool {
-	changed := time.Unix(o.attr.Ctime.Sec, int64(o.attr.Ctime.Nsec))
-	return time.Since(changed) > settleTime
-}
-
-// moved reports whether an entry of the directory o, which was settled, may
-// have been made, removed or replaced since the call opened it.
-func (o *object) moved() bool {
-	now, err := o.stat()
-	return err != nil || now.Ctime != o.attr.Ctime || now.Mtime != o.attr.Mtime
-}
-
-// read collects entries from cookie on until the limit is reached.
-func (l *listing) read(dir *object, cookie int64) error {
+// directory at rest it asks for them by name, which takes half of the system
+// calls that opening each takes; where a page of it was kept, one call each, or
+// none.
+func (l *listing) run(dir *object, cookie uint64) error {
 	if !dir.is(unix.S_IFDIR) {
 		return statusNotDir
 	}
 	if err := dir.permit(unix.R_OK); err != nil {
 		return err
 	}
+	if l.plus && dir.settled() {
+		err := l.runAtRest(dir, cookie)
+		if !dir.moved() {
+			return err
+		}
+		l.page, l.eof, l.out.buf = nil, false, nil
+	}
+	return l.read(dir, int64(cookie))
+}
+
+// runAtRest is run in a directory that was settled. What it collects is right
+// if the directory has not moved by then.
+func (l *listing) runAtRest(dir *object, cookie uint64) error {
+	pages := &dir.tree.server.pages
+	kept := pages.find(dir, cookie)
+	if kept != nil && kept.current(dir) && listHead+len(kept.out) <= int(l.limit) && dir.maySearch() {
+		l.out.buf, l.eof = kept.out, kept.eof
+		return nil
+	}
+	l.page = newPage(dir)
+	err := l.fill(dir, cookie, kept)
+	if l.page != nil && err == nil && !dir.moved() {
+		l.page.out, l.page.eof = l.out.buf, l.eof
+		pages.keep(dir, cookie, l.page)
+	}
+	return err
+}
+
+// fill collects the entries of a page, or without one those of the directory.
+func (l *listing) fill(dir *object, cookie uint64, kept *page) error {
+	if kept == nil {
+		return l.read(dir, int64(cookie))
+	}
+	return dir.as(func() error {
+		for _, e := range kept.entries {
+			if full, err := l.write(dir, e); full || err != nil {
+				return err
+			}
+		}
+		l.eof = kept.eof
+		return nil
+	})
+}
+
+// read collects entries from the directory's file.
+func (l *listing) read(dir *object, cookie int64) error {
 	fd, err := dir.reopen(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -142,14 +158,13 @@ func (l *listing) read(dir *object, cookie int64) error {
 	if _, err := unix.Seek(fd, cookie, unix.SEEK_SET); err != nil {
 		return statusBadCookie
 	}
-	if l.plus {
-		return dir.as(func() error { return l.entries(dir, fd) })
+	if !l.plus {
+		return l.readEntries(dir, fd)
 	}
-	return l.entries(dir, fd)
+	return dir.as(func() error { return l.readEntries(dir, fd) })
 }
 
-// entries adds what is still to be read from the directory fd.
-func (l *listing) entries(dir *object, fd int) error {
+func (l *listing) readEntries(dir *object, fd int) error {
 	buf := make([]byte, smallBuffer)
 	for {
 		n, err := unix.Getdents(fd, buf)
@@ -160,73 +175,86 @@ func (l *listing) entries(dir *object, fd int) error {
 			l.eof = true
 			return nil
 		}
-		if full, err := l.add(dir, buf[:n]); full || err != nil {
+		if full, err := l.writeAll(dir, buf[:n]); full || err != nil {
 			return err
 		}
 	}
 }
 
-// add writes the entries in buf and reports whether the limit was reached.
-func (l *listing) add(dir *object, buf []byte) (full bool, err error) {
+// writeAll writes the entries in buf and reports whether the limit was reached.
+func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 	for len(buf) > 0 {
 		d, n := parseDirent(buf)
 		buf = buf[n:]
 		if d.name == ".." && bytes.Equal(dir.wire, dir.tree.handle) {
 			d.fileID = dir.attr.Ino // above the root there is only the root
 		}
-		before := len(l.out.buf)
-		l.out.bool(true)
-		l.write(dir, d)
-		if listHead+len(l.out.buf) <= int(l.limit) {
-			continue
+		if full, err := l.write(dir, entry{dirent: d}); full || err != nil {
+			return full, err
 		}
+	}
+	return false, nil
+}
+
+// write writes an entry, unless the limit is reached.
+func (l *listing) write(dir *object, e entry) (full bool, err error) {
+	before := len(l.out.buf)
+	l.out.bool(true)
+	if l.plus {
+		e = l.writePlus(dir, e)
+	} else {
+		l.out.dirent(e.dirent)
+	}
+	if listHead+len(l.out.buf) > int(l.limit) {
 		l.out.buf = l.out.buf[:before]
 		if before == 0 {
 			return true, statusTooSmall
 		}
 		return true, nil
 	}
+	if l.page != nil {
+		l.page.entries = append(l.page.entries, e)
+	}
 	return false, nil
 }
 
-// write writes an entry. One that has gone meanwhile, or of which the caller
-// may see no more than its name, comes without attributes and handle.
-func (l *listing) write(dir *object, d dirent) {
-	if !l.plus {
-		l.out.dirent(d)
-		return
+// writePlus writes an entry with attributes and handle, and returns it with
+// what was found. One that has gone meanwhile, or of which the caller may see
+// no more than its name, comes without.
+func (l *listing) writePlus(dir *object, e entry) entry {
+	st, wire, err := l.look(dir, e)
+	if err != nil {
+		l.page = nil
+		l.out.dirent(e.dirent)
+		l.out.bool(false)
+		l.out.bool(false)
+		return e
 	}
-	st, wire, err := l.look(dir, d.name)
-	if err == nil {
-		d.fileID = st.Ino
-	}
-	l.out.dirent(d)
-	l.out.bool(err == nil)
-	if err == nil {
-		l.out.attr(&st, dir.tree.export.ID)
-	}
-	l.out.bool(err == nil)
-	if err == nil {
-		l.out.opaque(wire)
-	}
+	e.fileID, e.wire = st.Ino, wire
+	l.out.dirent(e.dirent)
+	l.out.bool(true)
+	l.out.attr(&st, dir.tree.export.ID)
+	l.out.bool(true)
+	l.out.opaque(wire)
+	return e
 }
 
 // look returns attributes and handle of an entry with the rights of the calling
 // thread.
-func (l *listing) look(dir *object, name string) (st unix.Statx_t, wire []byte, err error) {
-	if !l.byName {
-		child, err := dir.child(name)
+func (l *listing) look(dir *object, e entry) (st unix.Statx_t, wire []byte, err error) {
+	if e.wire == nil && l.page == nil {
+		child, err := dir.child(e.name)
 		if err != nil {
 			return st, nil, err
 		}
 		defer child.close()
 		return child.attr, child.wire, nil
 	}
-	fh, err := nameToHandle(dir.fd, name, 0)
-	if err != nil {
-		return st, nil, err
+	err = unix.Statx(dir.fd, e.name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_SYNC_AS_STAT, unix.STATX_BASIC_STATS, &st)
+	if err != nil || e.wire != nil && st.Ino == e.fileID {
+		return st, e.wire, err
 	}
-	err = unix.Statx(dir.fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_SYNC_AS_STAT, unix.STATX_BASIC_STATS, &st)
+	fh, err := nameToHandle(dir.fd, e.name, 0)
 	if err != nil {
 		return st, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,7 @@ type tree struct {
 	noExec bool   // the file system is mounted noexec on this machine
 
 	calls   sync.WaitGroup // those using the tree
+	changes atomic.Uint64  // made by calls so far
 	writers writers
 	settler settler
 	locks   [64]sync.Mutex // by inode: held while a call changes it

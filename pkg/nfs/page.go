@@ -1,0 +1,131 @@
+package nfs
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A directory is at rest if it has not changed for settleTime: then the next
+// entry that is made, removed or replaced in it gives it another time. So
+// whatever was learned about its names holds for as long as its times stand,
+// whoever works on it.
+//
+// Attributes change without that. Those in a page are good while no client has
+// changed anything in the tree, and for pageTime, because somebody at this
+// machine may have. That is less than any client keeps attributes itself (a
+// Linux client 3 s and more), and what a client asks before it opens a file,
+// GETATTR and LOOKUP, is never answered from a page.
+const (
+	// settleTime is more than the grain of any file system's times: ext4 with
+	// inodes of 128 bytes keeps whole seconds.
+	settleTime = 2 * time.Second
+	pageTime   = time.Second
+)
+
+// settled reports whether the directory o is at rest.
+func (o *object) settled() bool {
+	changed := time.Unix(o.attr.Ctime.Sec, int64(o.attr.Ctime.Nsec))
+	return time.Since(changed) > settleTime
+}
+
+// moved reports whether the directory o, which was settled, has changed since
+// the call opened it.
+func (o *object) moved() bool {
+	now, err := o.stat()
+	return err != nil || now.Ctime != o.attr.Ctime || now.Mtime != o.attr.Mtime
+}
+
+// maySearch reports whether the caller may see the entries of the directory o.
+func (o *object) maySearch() bool {
+	return o.as(func() error { return o.access(unix.X_OK) }) == nil
+}
+
+// An entry is an entry of a directory with its wire handle, nil if that is not
+// known.
+type entry struct {
+	dirent
+	wire []byte
+}
+
+// A page is what one READDIRPLUS found in a directory at rest. It does not
+// change once it is kept.
+type page struct {
+	ctime, mtime unix.StatxTimestamp // of the directory
+	entries      []entry
+	eof          bool
+
+	out     []byte    // the entries as they were sent
+	filled  time.Time // before the first attributes were asked for
+	changes uint64    // of the tree, at that time
+}
+
+func newPage(dir *object) *page {
+	return &page{
+		ctime: dir.attr.Ctime, mtime: dir.attr.Mtime,
+		filled: time.Now(), changes: dir.tree.changes.Load(),
+	}
+}
+
+// current reports whether the attributes in p are good.
+func (p *page) current(dir *object) bool {
+	return p.changes == dir.tree.changes.Load() && time.Since(p.filled) < pageTime
+}
+
+// size is about what p takes up, in bytes.
+func (p *page) size() int {
+	const ofEntry = 160 // with its name and handle
+	return cap(p.out) + ofEntry*len(p.entries)
+}
+
+// maxPages bounds the pages that are kept, in bytes: room for some 100,000
+// names. Each of the two halves of a pageCache may have half of it.
+const maxPages = 16 << 20
+
+// A pageCache keeps the pages used last. The zero value is empty.
+type pageCache struct {
+	mu         sync.Mutex
+	young, old map[pageKey]*page // old is dropped when young is full, and young takes its place
+	size       int               // of young
+}
+
+// A pageKey is a directory's wire handle and the cookie that the page follows.
+type pageKey struct {
+	dir    string
+	cookie uint64
+}
+
+// find returns the page of dir that follows cookie if dir has not changed since.
+func (c *pageCache) find(dir *object, cookie uint64) *page {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.young[pageKey{string(dir.wire), cookie}]
+	if p == nil {
+		p = c.old[pageKey{string(dir.wire), cookie}]
+		if p != nil {
+			c.keepLocked(pageKey{string(dir.wire), cookie}, p)
+		}
+	}
+	if p == nil || p.ctime != dir.attr.Ctime || p.mtime != dir.attr.Mtime {
+		return nil
+	}
+	return p
+}
+
+func (c *pageCache) keep(dir *object, cookie uint64, p *page) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keepLocked(pageKey{string(dir.wire), cookie}, p)
+}
+
+func (c *pageCache) keepLocked(key pageKey, p *page) {
+	if c.young == nil || c.size+p.size() > maxPages/2 {
+		c.old, c.young, c.size = c.young, map[pageKey]*page{}, 0
+	}
+	if was := c.young[key]; was != nil {
+		c.size -= was.size()
+	}
+	c.young[key] = p
+	c.size += p.size()
+}
