@@ -9,7 +9,7 @@ import "fmt"
 //	work:     <StreamWork>, subjects pb.work.<lane>.<priority>.<kind>.<job>.<unit>
 //	hello:    pb.hello.<worker>     Hello, request; answered by HelloReply
 //	claim:    pb.claim.<worker>     Claim, request; answered by ClaimReply
-//	progress: pb.progress.<worker>  Progress, not answered
+//	progress: pb.progress.<worker>  Progress; may be answered by Verdict
 //	done:     pb.done.<worker>      Done, request; answered by Verdict
 //	failed:   pb.failed.<worker>    Failed, request; answered by Verdict
 const (
@@ -71,11 +71,25 @@ type Hello struct {
 	HWDecode bool     `json:"hw_decode"` // muxhwdec=1 on the kernel command line
 	Encoders []string `json:"encoders"`  // those that encoded a test picture
 	Decoders []string `json:"decoders"`  // hardware decoders that were found usable
+	Speeds   []Speed  `json:"speeds,omitempty"`
+	// Locked says why the worker takes no more work for now; "" if it does.
+	Locked string `json:"locked,omitempty"`
+}
+
+// A Speed is how fast a worker has proved to encode, as a moving average over
+// the units it has done.
+type Speed struct {
+	Encoder string  `json:"encoder"` // ffmpeg's name, e.g. libx264
+	Lines   int     `json:"lines"`   // height of the picture
+	FPS     float64 `json:"fps"`
 }
 
 // HelloReply tells a worker how often to repeat its Hello.
 type HelloReply struct {
 	EverySeconds int `json:"every_seconds"`
+	// Drain asks the worker to finish what it does and to take no more, until
+	// a later reply does not.
+	Drain bool `json:"drain,omitempty"`
 }
 
 // Work is the body of a work message.
@@ -98,7 +112,9 @@ type ClaimReply struct {
 	Unit    Unit   `json:"unit"`
 }
 
-// Progress keeps a claim alive and tells how far it is.
+// Progress keeps a claim alive and tells how far it is. The queue may answer it
+// with a Verdict: one that is not accepted says that the attempt no longer
+// counts, and the worker stops it at once. No answer means that it goes on.
 type Progress struct {
 	Job     int64   `json:"job"`
 	Unit    string  `json:"unit"`
@@ -124,9 +140,12 @@ type Failed struct {
 	Stderr  []string `json:"stderr,omitempty"` // ffmpeg's last 20 lines
 	// Final says that no other worker would fare better: the source is at fault.
 	Final bool `json:"final,omitempty"`
+	// Stopped says that nothing went wrong: the worker was told to end, or to
+	// take no work. Such an attempt does not count as a failure.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
-// Verdict answers Done and Failed. A result that is not accepted came from an
+// Verdict answers Done, Failed and Progress. A result that is not accepted came from an
 // attempt that no longer counts; the worker removes its files and goes on.
 type Verdict struct {
 	Accepted bool   `json:"accepted"`

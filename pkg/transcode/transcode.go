@@ -13,6 +13,7 @@ type Request struct {
 	Name           string  `json:"name"`                      // the published directory's name
 	SegmentSeconds float64 `json:"segment_seconds,omitempty"` // 0 means 4
 	MuxID          int     `json:"mux_id,omitempty"`          // the worker that must do it; 0 means any
+	Output
 }
 
 // A Rational is a positive fraction, such as the frame rate 30000/1001.

@@ -125,7 +125,7 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 	}
 	return ask[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, transcode.Failed{
 		Job: a.job, Unit: a.unit.ID, Attempt: a.number,
-		Reason: err.Error(), Stderr: stderr, Final: errors.Is(err, errSource),
+		Reason: err.Error(), Stderr: stderr, Final: errors.Is(err, errSource), Stopped: stopped,
 	})
 }
 

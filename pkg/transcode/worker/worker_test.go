@@ -271,7 +271,7 @@ func TestWorkerStopped(t *testing.T) {
 	if err := wait(t, "end", r.ended); err != nil {
 		t.Errorf("Run = %v; want nil", err)
 	}
-	if f := wait(t, "failure", q.failures); f.Final || f.Reason != "the worker was stopped" {
+	if f := wait(t, "failure", q.failures); f.Final || !f.Stopped || f.Reason != "the worker was stopped" {
 		t.Errorf("failed = %+v; want the claim given back", f)
 	}
 	if _, err := os.Stat(filepath.Join(r.media, transcode.AttemptDir(1, u.ID, 1))); !errors.Is(err, fs.ErrNotExist) {

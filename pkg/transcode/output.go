@@ -1,0 +1,264 @@
+package transcode
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An Output says what a video is to become. The zero Output is an HLS stream
+// of MPEG-TS segments with H.264 and AAC in Apple's ladder.
+type Output struct {
+	Format    Format    `json:"format,omitempty"`    // "" means hls
+	Container Container `json:"segments,omitempty"`  // of an HLS stream; "" means ts, or cmaf for h265
+	Codec     Codec     `json:"codec,omitempty"`     // "" means h264
+	Encoder   string    `json:"encoder,omitempty"`   // ffmpeg's name, one of Encoders; "" means the software encoder of Codec
+	Ladder    Preset    `json:"ladder,omitempty"`    // "" means apple; of an HLS stream
+	Rungs     []Rung    `json:"rungs,omitempty"`     // instead of a preset
+	AudioBPS  int       `json:"audio_bps,omitempty"` // 0: 48 kb/s for each channel
+	Encrypted bool      `json:"encrypted,omitempty"` // AES-128; of an HLS stream
+	// KeyURI is where players get the key from; "" means from the published
+	// stream's own KeyName.
+	KeyURI string `json:"key_uri,omitempty"`
+	// Options are ffmpeg's output options for an MP4 or MKV file, each word by
+	// itself. They take the place of Codec, Encoder and Rungs. See ParseOptions.
+	Options []string `json:"options,omitempty"`
+}
+
+// A Format is what is published.
+type Format string
+
+// The formats.
+const (
+	FormatHLS Format = "hls" // a directory with playlists and segments
+	FormatMP4 Format = "mp4" // a file
+	FormatMKV Format = "mkv" // a file
+)
+
+// A Container is what a segment is made of.
+type Container string
+
+// The containers.
+const (
+	ContainerTS   Container = "ts"   // MPEG-TS; "" is the same
+	ContainerCMAF Container = "cmaf" // fragmented MP4
+)
+
+// A Codec is what video is encoded to.
+type Codec string
+
+// The codecs.
+const (
+	CodecH264 Codec = "h264"
+	CodecH265 Codec = "h265"
+)
+
+// A Preset names a rule by which a ladder follows from its source.
+type Preset string
+
+// The presets: Apple's authoring sizes and bitrates, or the source's size at
+// the source's bitrate, at half of it and at 200 kb/s.
+const (
+	PresetApple  Preset = "apple"
+	PresetAuthor Preset = "author"
+)
+
+// A Rung is a rendition that was asked for by name.
+type Rung struct {
+	Lines      int `json:"lines"`                 // of the picture's shorter side
+	BitrateBPS int `json:"bitrate_bps,omitempty"` // 0: what Apple's rungs need at this size
+}
+
+// Limits of what can be asked for.
+const (
+	maxRungs        = 12
+	minAudioBPS     = 16_000
+	maxAudioBPS     = 512_000
+	maxVideoBPS     = 200_000_000
+	maxKeyURI       = 1000 // bytes
+	maxMuxID        = 1 << 20
+	maxRequestLines = maxSide
+)
+
+// Check says, for the user, what of r cannot be done, whatever its source is.
+func (r Request) Check() error {
+	if s := r.SegmentSeconds; s != 0 && !(s >= minSegmentSeconds && s <= maxSegmentSeconds) {
+		return fmt.Errorf("segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
+	}
+	if r.MuxID < 0 || r.MuxID > maxMuxID {
+		return fmt.Errorf("muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
+	}
+	return r.Output.check()
+}
+
+func (o Output) check() error {
+	switch {
+	case !slices.Contains([]Format{"", FormatHLS, FormatMP4, FormatMKV}, o.Format):
+		return fmt.Errorf("format %.50q; want hls, mp4 or mkv", o.Format)
+	case !slices.Contains([]Container{"", ContainerTS, ContainerCMAF}, o.Container):
+		return fmt.Errorf("segments of %.50q; want ts or cmaf", o.Container)
+	case !slices.Contains([]Codec{"", CodecH264, CodecH265}, o.Codec):
+		return fmt.Errorf("codec %.50q; want h264 or h265", o.Codec)
+	case !slices.Contains([]Preset{"", PresetApple, PresetAuthor}, o.Ladder):
+		return fmt.Errorf("ladder %.50q; want apple or author", o.Ladder)
+	case o.AudioBPS != 0 && (o.AudioBPS < minAudioBPS || o.AudioBPS > maxAudioBPS):
+		return fmt.Errorf("audio of %d b/s; want %d to %d, or 0 for the default", o.AudioBPS, minAudioBPS, maxAudioBPS)
+	}
+	if o.Encoder != "" {
+		if codec, ok := encoderCodecs()[o.Encoder]; !ok || codec != o.codec() {
+			return fmt.Errorf("encoder %.50q for %s; want one of %s", o.Encoder, o.codec(), strings.Join(Encoders(o.codec()), ", "))
+		}
+	}
+	if err := checkRungs(o.Rungs); err != nil {
+		return err
+	}
+	if o.IsFile() {
+		return o.checkFile()
+	}
+	return o.checkStream()
+}
+
+func checkRungs(rungs []Rung) error {
+	if len(rungs) > maxRungs {
+		return fmt.Errorf("%d rungs; want %d at most", len(rungs), maxRungs)
+	}
+	for i, r := range rungs {
+		if r.Lines < minSide || r.Lines > maxRequestLines {
+			return fmt.Errorf("rung of %d lines; want %d to %d", r.Lines, minSide, maxRequestLines)
+		}
+		if r.BitrateBPS != 0 && (r.BitrateBPS < minBitrateBPS || r.BitrateBPS > maxVideoBPS) {
+			return fmt.Errorf("rung of %d b/s; want %d to %d, or none for the usual one", r.BitrateBPS, minBitrateBPS, maxVideoBPS)
+		}
+		if slices.Contains(rungs[:i], r) {
+			return fmt.Errorf("rung %s is there twice", r)
+		}
+	}
+	return nil
+}
+
+// checkStream checks what is particular to HLS.
+func (o Output) checkStream() error {
+	switch {
+	case o.codec() == CodecH265 && o.Container == ContainerTS:
+		return errors.New("h265 in MPEG-TS segments, which players do not take; want cmaf segments")
+	case len(o.Options) > 0:
+		return errors.New("ffmpeg options for an HLS stream; want them with mp4 or mkv only")
+	case o.KeyURI != "" && !o.Encrypted:
+		return errors.New("a key URI without encryption; want both or neither")
+	case len(o.Rungs) > 0 && o.Ladder != "":
+		return errors.New("a ladder preset and rungs; want one of them")
+	}
+	return checkKeyURI(o.KeyURI)
+}
+
+// checkKeyURI accepts what can stand between the quotes of a playlist.
+func checkKeyURI(uri string) error {
+	_, err := url.Parse(uri)
+	printable := !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f || r == '\\' })
+	if len(uri) > maxKeyURI || err != nil || !printable {
+		return fmt.Errorf("key URI %.100q; want a URI of at most %d bytes, e.g. https://keys.example/1", uri, maxKeyURI)
+	}
+	return nil
+}
+
+// checkFile checks what is particular to MP4 and MKV.
+func (o Output) checkFile() error {
+	switch {
+	case o.Container != "":
+		return fmt.Errorf("%s segments in an %s file; want segments with hls only", o.Container, o.Format)
+	case o.Encrypted || o.KeyURI != "":
+		return fmt.Errorf("an encrypted %s file; want encryption with hls only", o.Format)
+	case o.Ladder != "" || len(o.Rungs) > 1:
+		return fmt.Errorf("a ladder for an %s file; want one rung at most", o.Format)
+	case len(o.Options) > 0 && (o.Codec != "" || o.Encoder != "" || len(o.Rungs) > 0 || o.AudioBPS != 0):
+		return errors.New("ffmpeg options beside a codec, an encoder, a rung or an audio bitrate; want one or the other")
+	}
+	_, err := ParseOptions(o.Format, o.Options)
+	return err
+}
+
+// IsFile tells whether a file is published, not a directory.
+func (o Output) IsFile() bool { return o.Format == FormatMP4 || o.Format == FormatMKV }
+
+func (o Output) codec() Codec {
+	if o.Codec == "" {
+		return CodecH264
+	}
+	return o.Codec
+}
+
+// container returns what the units encode into. Files are joined from CMAF.
+func (o Output) container() Container {
+	switch {
+	case o.IsFile() || o.codec() == CodecH265:
+		return ContainerCMAF
+	case o.Container == "":
+		return ContainerTS
+	}
+	return o.Container
+}
+
+// Published returns where, in the media share, an output of this name is
+// published; suffix tells it from others of the same name.
+func (o Output) Published(name, suffix string) string {
+	if o.IsFile() {
+		return fmt.Sprintf("%s/%s%s.%s", o.Format, name, suffix, o.Format)
+	}
+	return fmt.Sprintf("%s/%s%s", FormatHLS, name, suffix)
+}
+
+// Entry returns what a player opens of an output that is published at this path.
+func (o Output) Entry(published string) string {
+	if o.IsFile() {
+		return published
+	}
+	return published + "/" + MasterName
+}
+
+// String writes r as ParseRung reads it.
+func (r Rung) String() string {
+	if r.BitrateBPS == 0 {
+		return strconv.Itoa(r.Lines)
+	}
+	return fmt.Sprintf("%d:%d", r.Lines, r.BitrateBPS)
+}
+
+// ParseRung reads lines, or lines:bitrate, such as 720 or 720:2500k.
+func ParseRung(text string) (Rung, error) {
+	lines, bitrate, both := strings.Cut(text, ":")
+	var r Rung
+	var err error
+	if r.Lines, err = strconv.Atoi(strings.TrimSuffix(lines, "p")); err != nil {
+		return Rung{}, fmt.Errorf("rung %.50q; want lines or lines:bitrate, e.g. 720 or 720:2500k", text)
+	}
+	if both {
+		if r.BitrateBPS, err = ParseBitrate(bitrate); err != nil {
+			return Rung{}, fmt.Errorf("rung %.50q: %w", text, err)
+		}
+	}
+	return r, nil
+}
+
+// ParseBitrate reads bits per second as ffmpeg does: 200000, 200k or 2.5M.
+func ParseBitrate(text string) (int, error) {
+	factor := 1.0
+	switch {
+	case strings.HasSuffix(text, "k"), strings.HasSuffix(text, "K"):
+		factor = 1e3
+	case strings.HasSuffix(text, "M"):
+		factor = 1e6
+	}
+	digits := text
+	if factor > 1 {
+		digits = text[:len(text)-1]
+	}
+	n, err := strconv.ParseFloat(digits, 64)
+	if n *= factor; err != nil || !(n >= 1 && n <= maxBitrateBPS) {
+		return 0, fmt.Errorf("bitrate %.50q; want bits per second, e.g. 200k or 2.5M", text)
+	}
+	return int(math.Round(n)), nil
+}

@@ -1,0 +1,97 @@
+package transcode
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+)
+
+// A request that an older version stored is what it was.
+func TestRequestJSON(t *testing.T) {
+	const old = `{"source":"a.mp4","name":"a","segment_seconds":4,"mux_id":2}`
+	var r Request
+	if err := json.Unmarshal([]byte(old), &r); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Request{Source: "a.mp4", Name: "a", SegmentSeconds: 4, MuxID: 2}); !reflect.DeepEqual(r, want) {
+		t.Errorf("old request = %+v; want %+v", r, want)
+	}
+	if again, err := json.Marshal(r); err != nil || string(again) != old {
+		t.Errorf("it is written again as %s, %v; want %s", again, err, old)
+	}
+	r.Output = Output{
+		Format: FormatHLS, Container: ContainerCMAF, Codec: CodecH265, Encoder: "hevc_vaapi", AudioBPS: 128_000,
+		Rungs: []Rung{{Lines: 720, BitrateBPS: 2_000_000}, {Lines: 360}}, Encrypted: true, KeyURI: "https://keys.example/1",
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Request
+	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, r) {
+		t.Errorf("%s is read as %+v, %v; want %+v", text, back, err, r)
+	}
+	if err := back.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRequestCheck(t *testing.T) {
+	tests := []struct {
+		output Output
+		want   string
+	}{
+		{Output{}, ""},
+		{Output{Format: FormatMP4, Rungs: []Rung{{Lines: 480}}}, ""},
+		{Output{Format: FormatMKV, Options: []string{"-c:v", "mpeg4"}}, ""},
+		{Output{Ladder: PresetAuthor}, ""},
+		{Output{Format: "avi"}, `format "avi"; want hls, mp4 or mkv`},
+		{Output{Container: "webm"}, `segments of "webm"; want ts or cmaf`},
+		{Output{Codec: "vp9"}, `codec "vp9"; want h264 or h265`},
+		{Output{Ladder: "tall"}, `ladder "tall"; want apple or author`},
+		{Output{AudioBPS: 1}, `audio of 1 b/s; want 16000 to 512000, or 0 for the default`},
+		{Output{Encoder: "libx265"}, `encoder "libx265" for h264; want one of h264_nvenc, h264_omx, h264_qsv, h264_v4l2m2m, h264_vaapi, libx264`},
+		{Output{Codec: CodecH265, Container: ContainerTS}, "h265 in MPEG-TS segments, which players do not take; want cmaf segments"},
+		{Output{Rungs: []Rung{{Lines: 1}}}, "rung of 1 lines; want 16 to 8192"},
+		{Output{Rungs: []Rung{{Lines: 720, BitrateBPS: 1}}}, "rung of 1 b/s; want 32000 to 200000000, or none for the usual one"},
+		{Output{Rungs: []Rung{{Lines: 720}, {Lines: 720}}}, "rung 720 is there twice"},
+		{Output{Rungs: make([]Rung, 13)}, "13 rungs; want 12 at most"},
+		{Output{Rungs: []Rung{{Lines: 720}}, Ladder: PresetApple}, "a ladder preset and rungs; want one of them"},
+		{Output{KeyURI: "k"}, "a key URI without encryption; want both or neither"},
+		{Output{Encrypted: true, KeyURI: "a\"\n#EXT"}, `key URI "a\"\n#EXT"; want a URI of at most 1000 bytes, e.g. https://keys.example/1`},
+		{Output{Options: []string{"-an"}}, "ffmpeg options for an HLS stream; want them with mp4 or mkv only"},
+		{Output{Format: FormatMP4, Encrypted: true}, "an encrypted mp4 file; want encryption with hls only"},
+		{Output{Format: FormatMP4, Container: ContainerTS}, "ts segments in an mp4 file; want segments with hls only"},
+		{Output{Format: FormatMP4, Ladder: PresetAuthor}, "a ladder for an mp4 file; want one rung at most"},
+		{Output{Format: FormatMP4, Codec: CodecH265, Options: []string{"-an"}}, "ffmpeg options beside a codec, an encoder, a rung or an audio bitrate; want one or the other"},
+		{Output{Format: FormatMP4, Options: []string{"-i", "x"}}, "ffmpeg option -i: a source is given once, before the options"},
+	}
+	for _, tt := range tests {
+		err := Request{Output: tt.output}.Check()
+		if got := errorText(err); got != tt.want {
+			t.Errorf("%+v: %q\n want %q", tt.output, got, tt.want)
+		}
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestParseRung(t *testing.T) {
+	for text, want := range map[string]Rung{
+		"720": {Lines: 720}, "720p": {Lines: 720}, "360:800k": {Lines: 360, BitrateBPS: 800_000}, "1080:4.5M": {Lines: 1080, BitrateBPS: 4_500_000},
+	} {
+		if got, err := ParseRung(text); err != nil || got != want {
+			t.Errorf("ParseRung(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "720:", "720:x", "720:-1", "720:1e300k", "720:NaN"} {
+		if got, err := ParseRung(text); err == nil {
+			t.Errorf("ParseRung(%q) = %v; want an error", text, got)
+		}
+	}
+}
