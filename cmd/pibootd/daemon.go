@@ -31,6 +31,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	if err != nil {
 		return err
 	}
+	if err := cfg.CheckDHCP(network, boardAddresses(cfg, network)); err != nil {
+		return err
+	}
 	state, err := openState(ctx, cfg)
 	if err != nil {
 		return err
@@ -93,6 +96,8 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	d.dhcp = &dhcp.Server{
 		Policy: d.policy, Log: log, Interface: cfg.Interface, Addr: network,
 		Router: cfg.DHCP.Router, DNS: cfg.DHCP.DNS, Domain: cfg.DHCP.Domain, LeaseTime: cfg.DHCP.Lease,
+		ReplyDelay: cfg.DHCP.ReplyDelay, BootStrangers: cfg.DHCP.Discovered == config.Boot,
+		Proxy: cfg.DHCP.Mode == config.Proxy, Pool: state.pool,
 		OnMessage: d.policy.DHCPMessage,
 	}
 	d.tftp = &tftp.Server{Source: d.policy, Log: log, OnDone: d.policy.Transferred}
@@ -101,13 +106,9 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	} else {
 		d.policy.Server.NFSPort = 0 // nfsd's own, which the portmapper knows
 	}
-	addresses := cfg.DHCP.Addresses
-	if !addresses.First.IsValid() {
-		addresses = config.UpperQuarter(network)
-	}
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
-		Network: network, Addresses: addresses, MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port,
+		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port,
 		Disconnect: func(worker string) error { return d.broker.Disconnect(worker) },
 	})
 	d.policy.Server.RootPath = d.fleet.RootPath
@@ -116,6 +117,14 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
 	}
 	return d, nil
+}
+
+// boardAddresses are those that new boards get.
+func boardAddresses(cfg config.Config, network netip.Prefix) config.Range {
+	if cfg.DHCP.Addresses != (config.Range{}) {
+		return cfg.DHCP.Addresses
+	}
+	return config.UpperQuarter(network)
 }
 
 // startQueue starts the broker, the last socket to be bound, and the queue on
@@ -157,6 +166,9 @@ func (d *daemon) run(ctx context.Context, socks *sockets) error {
 	}
 	g.Go(func() error { return d.tftp.Serve(ctx, socks.tftp) })
 	g.Go(func() error { return d.dhcp.Serve(ctx, socks.dhcp) })
+	if socks.pxe != nil {
+		g.Go(func() error { return d.dhcp.Serve(ctx, socks.pxe) })
+	}
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, socks.http, socks.control) })
 	err := g.Wait()

@@ -20,7 +20,8 @@ import (
 // broker opens itself. All are bound before anything is answered: a port that
 // is taken stops the start, not half of it.
 type sockets struct {
-	dhcp    net.PacketConn
+	dhcp    *dhcp.Conn
+	pxe     *dhcp.Conn // nil but in proxy mode
 	tftp    *net.UDPConn
 	nfs     nfs.Listeners
 	http    net.Listener
@@ -51,12 +52,9 @@ func interfaceAddr(name string) (netip.Prefix, error) {
 func listen(ctx context.Context, cfg config.Config, addr netip.Addr) (*sockets, error) {
 	s := &sockets{}
 	b := binder{ctx: ctx, addr: addr, sockets: s}
-	conn, err := dhcp.Listen(cfg.Interface, addr, cfg.DHCP.Port)
-	if err != nil {
-		b.err = portError("dhcp", cfg.DHCP.Port, err)
-	} else {
-		s.dhcp = conn
-		s.open = append(s.open, conn)
+	s.dhcp = b.dhcp(cfg.Interface, cfg.DHCP.Port)
+	if cfg.DHCP.Mode == config.Proxy {
+		s.pxe = b.dhcp(cfg.Interface, pxePort)
 	}
 	s.tftp = b.udp("tftp", cfg.TFTP.Port)
 	if cfg.NFS.Driver != config.Kernel {
@@ -69,6 +67,9 @@ func listen(ctx context.Context, cfg config.Config, addr netip.Addr) (*sockets, 
 	}
 	return s, nil
 }
+
+// pxePort is where boot code asks a PXE proxy once it has an address.
+const pxePort = 4011
 
 // close closes whatever is still open.
 func (s *sockets) close() error {
@@ -87,6 +88,19 @@ type binder struct {
 	addr    netip.Addr
 	sockets *sockets
 	err     error
+}
+
+func (b *binder) dhcp(iface string, port int) *dhcp.Conn {
+	if b.err != nil {
+		return nil
+	}
+	conn, err := dhcp.Listen(iface, b.addr, port)
+	if err != nil {
+		b.err = portError("dhcp", port, err)
+		return nil
+	}
+	b.sockets.open = append(b.sockets.open, conn)
+	return conn
 }
 
 func (b *binder) nfs(cfg config.Config) nfs.Listeners {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
 
 	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/store"
 	"pibootd/pkg/timeline"
@@ -22,6 +24,7 @@ type stateDir struct {
 	store    *store.Store
 	registry *registry.Registry
 	timeline *timeline.Log
+	pool     *dhcp.Pool // nil but in pool mode
 	nfsKey   []byte
 }
 
@@ -49,6 +52,12 @@ func (s *stateDir) open(ctx context.Context, cfg config.Config) (err error) {
 	}
 	if s.registry, err = registry.Open(ctx, s.store); err != nil {
 		return err
+	}
+	if cfg.DHCP.Mode == config.Pool {
+		reserved := func(addr netip.Addr) bool { _, ok := s.registry.ByIP(addr); return ok }
+		if s.pool, err = dhcp.OpenPool(ctx, s.store, cfg.DHCP.Pool.First, cfg.DHCP.Pool.Last, reserved); err != nil {
+			return err
+		}
 	}
 	s.timeline, err = timeline.Open(ctx, s.store)
 	return err

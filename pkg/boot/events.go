@@ -48,12 +48,15 @@ func (p *Policy) discovered(m dhcp.Message) {
 		return
 	}
 	found := registry.Discovered{MAC: m.MAC, LastSeen: time.Now()}
-	e := timeline.Event{Board: m.MAC.String(), Kind: timeline.Unknown, MAC: m.MAC, Detail: "not registered, so not answered"}
+	e := timeline.Event{Board: m.MAC.String(), Kind: timeline.Unknown, MAC: m.MAC, Detail: "not registered"}
 	serial, model, ok := pi.DecodeGUID(m.GUID)
 	found.Model = model
 	if ok {
 		found.Serial = serial
-		e.Detail = "serial " + serial.String() + " is not registered, so not answered"
+		e.Detail = "serial " + serial.String() + " is not registered"
+	}
+	if m.Reason != "" {
+		e.Detail += ", so not answered"
 	}
 	if err := p.Registry.Discover(context.Background(), found); err != nil {
 		p.Log.Error("noting an unknown board", "component", "boot", "pi", m.MAC, "err", err)

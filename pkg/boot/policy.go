@@ -50,14 +50,13 @@ const (
 	nfsPort     = 2049
 )
 
-// Reserve implements dhcp.Policy: registered boards have a fixed address,
-// nobody else gets an answer.
+// Reserve implements dhcp.Policy: registered boards have a fixed address.
 func (p *Policy) Reserve(_ context.Context, c dhcp.Client) (dhcp.Reservation, bool) {
 	board, ok := p.Registry.ByMAC(c.MAC)
 	if !ok {
 		return dhcp.Reservation{}, false
 	}
-	return dhcp.Reservation{Addr: board.IP, Hostname: board.Name}, true
+	return dhcp.Reservation{Addr: board.IP, Hostname: board.Name, BootMenu: dhcp.BootMenu(board.Settings.BootMenu)}, true
 }
 
 // RootExport returns the path under which a board mounts its root where the NFS

@@ -21,12 +21,16 @@ type Config struct {
 	Socket    string // see SocketFile
 
 	DHCP struct {
-		Port      int
-		Addresses Range // zero: UpperQuarter of the interface's network
-		Lease     time.Duration
-		Router    netip.Addr // zero: boards are told of none
-		DNS       []netip.Addr
-		Domain    string // "": boards are told of none
+		Port       int
+		Mode       DHCPMode
+		Addresses  Range // zero: UpperQuarter of the interface's network
+		Pool       Range // not zero in Pool mode alone
+		Discovered Discovered
+		ReplyDelay time.Duration
+		Lease      time.Duration
+		Router     netip.Addr // zero: boards are told of none
+		DNS        []netip.Addr
+		Domain     string // "": boards are told of none
 	}
 	TFTP struct {
 		Port int
@@ -54,6 +58,25 @@ type Config struct {
 	}
 }
 
+// A DHCPMode says whom DHCP answers with what.
+type DHCPMode string
+
+// The modes.
+const (
+	Reservation DHCPMode = "reservation" // registered boards, with their address
+	Pool        DHCPMode = "pool"        // all others too, with one of a range
+	Proxy       DHCPMode = "proxy"       // registered boards, with boot information but no address
+)
+
+// A Discovered says what boards that are not registered get.
+type Discovered string
+
+// What there is for them.
+const (
+	Note Discovered = "note" // a place in the list of discovered boards
+	Boot Discovered = "boot" // boot information besides, as registered boards get
+)
+
 // A Driver says who serves NFS.
 type Driver string
 
@@ -69,6 +92,9 @@ func Default() Config {
 	var c Config
 	c.StateDir = "/var/lib/pibootd"
 	c.DHCP.Port = 67
+	c.DHCP.Mode = Reservation
+	c.DHCP.Discovered = Note
+	c.DHCP.ReplyDelay = time.Second
 	c.DHCP.Lease = 12 * time.Hour
 	c.TFTP.Port = 69
 	c.NFS.Driver = Auto

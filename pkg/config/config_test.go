@@ -62,7 +62,11 @@ http = { port = 80 }
 
 [dhcp]
 port = 1067
+mode = "pool"
 addresses = "10.0.0.9 - 10.0.0.10"
+pool = "10.0.0.11-10.0.0.99"
+discovered = "boot"
+reply_delay = "1.5s"
 lease = "90m"
 router = "10.0.0.1"
 dns = [
@@ -91,6 +95,8 @@ level = "debug"
 	want.Interface, want.StateDir, want.Socket = "br0", `/srv/"pi\ü`, "/run/pibootd.sock"
 	want.TFTP.Port, want.HTTP.Port, want.Queue.Port = 1069, 80, 4096
 	want.DHCP.Port, want.DHCP.Lease, want.DHCP.Domain = 1067, 90*time.Minute, "pi.home.arpa"
+	want.DHCP.Mode, want.DHCP.Discovered, want.DHCP.ReplyDelay = Pool, Boot, 1500*time.Millisecond
+	want.DHCP.Pool = Range{addr("10.0.0.11"), addr("10.0.0.99")}
 	want.DHCP.Addresses = Range{addr("10.0.0.9"), addr("10.0.0.10")}
 	want.DHCP.Router, want.DHCP.DNS = addr("10.0.0.1"), []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
 	want.NFS.Driver = Kernel
@@ -115,7 +121,7 @@ func TestJSON(t *testing.T) {
 	c.StateDir, c.DHCP.DNS = "/srv/a\"\x7f", []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
-		`"dhcp":{"addresses":"","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","port":67,"router":""},` +
+		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
 		`"http":{"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":""},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
 	if err != nil || string(got) != want {
@@ -142,7 +148,7 @@ func TestProblems(t *testing.T) {
 		anAddr   = `want an IPv4 address, e.g. "192.168.1.1", or ""`
 		anAddrs  = `want a list of IPv4 addresses, e.g. ["192.168.1.1"]`
 		aRange   = `want two IPv4 addresses, the lower one first, e.g. "192.168.1.200-192.168.1.230"`
-		aTime    = `want a time from "2m" to "8760h", e.g. "12h"`
+		aTime    = `want a time from "2m" to "8760h", e.g. "90s" or "12h"`
 		aPath    = `want an absolute path, e.g. "/srv/pibootd"`
 		aLink    = `want the name of a network interface, at most 15 letters, e.g. "eth0"`
 		aDomain  = `want a domain name, e.g. "home.arpa", or ""`
@@ -150,7 +156,7 @@ func TestProblems(t *testing.T) {
 		aMemory  = `want megabytes, 16 to 512`
 		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, nfsroot, ip, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
-		dhcpKeys = "no such key; want one of port, addresses, lease, router, dns, domain"
+		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, domain"
 		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [boot], [media], [log]"
 	)
 	for in, want := range map[string]string{
@@ -165,6 +171,14 @@ func TestProblems(t *testing.T) {
 
 		`nfs.driver = "nfsd"`: `FILE:1: nfs.driver: "nfsd"; want "auto", "embedded" or "kernel"`,
 		"nfs.driver = 1":      `FILE:1: nfs.driver: 1; want "auto", "embedded" or "kernel"`,
+
+		`dhcp.mode = "isc"`:                                     `FILE:1: dhcp.mode: "isc"; want "reservation", "pool" or "proxy"`,
+		`dhcp.discovered = true`:                                `FILE:1: dhcp.discovered: true; want "note" or "boot"`,
+		`dhcp.reply_delay = "5s"`:                               `FILE:1: dhcp.reply_delay: "5s"; want a time from "0s" to "4s", e.g. "90s" or "12h"`,
+		"[dhcp]\nmode = \"pool\"":                               `FILE:2: dhcp.pool: ""; want the addresses that mode "pool" leases, two IPv4 addresses, the lower one first, e.g. "192.168.1.200-192.168.1.230"`,
+		`dhcp.pool = "10.0.0.1-10.0.0.9"`:                       `FILE:1: dhcp.pool: "10.0.0.1-10.0.0.9"; want "", or dhcp.mode = "pool"`,
+		"[dhcp]\nmode = \"pool\"\npool = \"10.0.0.0-10.1.0.0\"": `FILE:3: dhcp.pool: "10.0.0.0-10.1.0.0"; want at most 65536 addresses`,
+		"[dhcp]\nmode = \"pool\"\npool = \"10.0.0.1-10.0.0.9\"\naddresses = \"10.0.0.9-10.0.0.20\"": `FILE:3: dhcp.pool: "10.0.0.1-10.0.0.9"; want none of dhcp.addresses, 10.0.0.9-10.0.0.20, which are the boards'`,
 
 		`dhcp.addresses = "10.0.0.9-10.0.0.1"`:                `FILE:1: dhcp.addresses: "10.0.0.9-10.0.0.1"; ` + aRange,
 		`dhcp.addresses = "10.0.0.9"`:                         `FILE:1: dhcp.addresses: "10.0.0.9"; ` + aRange,
@@ -279,6 +293,28 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("parse(%q) = %+v; want what the keys accept", data, c)
 		}
 	})
+}
+
+func TestCheckDHCP(t *testing.T) {
+	own := netip.MustParsePrefix("10.0.0.1/24")
+	boards := UpperQuarter(own)
+	for pool, want := range map[string]string{
+		"10.0.0.2-10.0.0.191": "",
+		"10.0.0.2-10.0.0.192": "dhcp.pool: 10.0.0.2-10.0.0.192; want none of the boards' addresses, 10.0.0.192-10.0.0.254 (dhcp.addresses)",
+		"10.0.0.1-10.0.0.9":   "dhcp.pool: 10.0.0.1-10.0.0.9; want a range without 10.0.0.1, this machine's own address",
+		"10.0.1.1-10.0.1.9":   "dhcp.pool: 10.0.1.1-10.0.1.9; want addresses of the interface's network, 10.0.0.1-10.0.0.254",
+	} {
+		c := Default()
+		c.DHCP.Mode = Pool
+		c.DHCP.Pool, _ = parseRange(pool)
+		got := ""
+		if err := c.CheckDHCP(own, boards); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("CheckDHCP of %s = %q; want %q", pool, got, want)
+		}
+	}
 }
 
 func write(t *testing.T, text string) string {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // A key is what the file may hold: its place, its documentation for Example,
@@ -31,15 +32,19 @@ func keys(c *Config) []key {
 		{"", "socket", "The socket on which the daemon takes commands; \"\" is pibootd.sock in state_dir.", path{&c.Socket, true}},
 
 		{"dhcp", "port", "UDP port of the DHCP server. Real boards ask port 67.", port(&c.DHCP.Port)},
+		{"dhcp", "mode", "Whom DHCP answers. \"reservation\": registered boards alone, so another DHCP\nserver may be on the network; \"pool\": all others too, with an address of pool;\n\"proxy\": registered boards, with boot information alone; another DHCP server\ngives the addresses, to each board the one that it is registered with.", choice[DHCPMode]{&c.DHCP.Mode, []DHCPMode{Reservation, Pool, Proxy}}},
+		{"dhcp", "pool", "With mode \"pool\": the addresses for all that is not registered, first-last.\nNone of them may be in addresses, and no other DHCP server may hand them out.", addresses{&c.DHCP.Pool}},
+		{"dhcp", "discovered", "What a board that is not registered gets. \"note\": a place in the list of\ndiscovered boards; \"boot\": with the modes \"pool\" and \"proxy\", boot information\ntoo, so that it asks for files.", choice[Discovered]{&c.DHCP.Discovered, []Discovered{Note, Boot}}},
+		{"dhcp", "reply_delay", "How long the answer to the boot ROM of a Pi 3B or 2B waits: it misses one that\ncomes at once. All other boards are answered at once.", span{&c.DHCP.ReplyDelay, 0, 4 * time.Second}},
 		{"dhcp", "addresses", "The addresses that boards get, first-last, for example\n\"192.168.1.200-192.168.1.230\"; \"\" is the upper quarter of the interface's\nnetwork. No other DHCP server may hand these out.", addresses{&c.DHCP.Addresses}},
-		{"dhcp", "lease", "How long a board may keep its address without asking again. It is always\ngiven the same one.", duration{&c.DHCP.Lease}},
+		{"dhcp", "lease", "How long a board may keep its address without asking again. It is always\ngiven the same one.", span{&c.DHCP.Lease, minLease, maxLease}},
 		{"dhcp", "router", "The gateway that boards are told of; \"\" tells none.", host{&c.DHCP.Router}},
 		{"dhcp", "dns", "The name servers that boards are told of.", hosts{&c.DHCP.DNS}},
 		{"dhcp", "domain", "The domain that boards are told to be in; \"\" tells none.", domain{&c.DHCP.Domain}},
 
 		{"tftp", "port", "UDP port of the TFTP server. Real boards ask port 69.", port(&c.TFTP.Port)},
 
-		{"nfs", "driver", "Who serves NFS: \"embedded\", pibootd itself; \"kernel\", this machine's nfsd, of\nthe package nfs-kernel-server; \"auto\", nfsd if it serves NFSv3 when pibootd\nstarts, else pibootd. docs/operate.md tells what each gives up.", driver{&c.NFS.Driver}},
+		{"nfs", "driver", "Who serves NFS: \"embedded\", pibootd itself; \"kernel\", this machine's nfsd, of\nthe package nfs-kernel-server; \"auto\", nfsd if it serves NFSv3 when pibootd\nstarts, else pibootd. docs/operate.md tells what each gives up.", choice[Driver]{&c.NFS.Driver, []Driver{Auto, Embedded, Kernel}}},
 		{"nfs", "port", "TCP port of the NFS server, and TCP and UDP port of its MOUNT service.\nOf pibootd's own: nfsd has its ports from its own configuration.", port(&c.NFS.Port)},
 		{"nfs", "portmap_port", "TCP and UDP port of the portmapper, which some initramfs ask for the ports of\nNFS; 0 runs none. Those ask port 111. Where nfsd serves, so does its portmapper.", number{&c.NFS.PortmapPort, 0, maxPort, fmt.Sprintf("a port, 1 to %d, or 0 for no portmapper", maxPort)}},
 

@@ -33,6 +33,7 @@ func parse(file string, data []byte) (Config, error) {
 	r := &reader{file: file, data: data, keys: keys(&c), lines: map[string]int{}}
 	r.readAll()
 	r.checkPorts(&c)
+	r.checkPool(&c)
 	if err := r.err(); err != nil {
 		return Config{}, err
 	}

@@ -47,11 +47,15 @@ func UpperQuarter(network netip.Prefix) Range {
 		return Range{}
 	}
 	network = network.Masked()
-	octets := network.Addr().As4()
-	base := uint64(binary.BigEndian.Uint32(octets[:]))
+	base := ordinal(network.Addr())
 	size := uint64(1) << (32 - network.Bits())
 	last := base + size - 2
 	return Range{First: address(min(base+size/4*3, last)), Last: address(last)}
+}
+
+func ordinal(addr netip.Addr) uint64 {
+	octets := addr.As4()
+	return uint64(binary.BigEndian.Uint32(octets[:]))
 }
 
 func address(n uint64) netip.Addr {

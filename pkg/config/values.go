@@ -156,7 +156,10 @@ func (v addresses) want() string {
 }
 func (v addresses) text() string { return quote(v.to.String()) }
 
-type duration struct{ to *time.Duration }
+type span struct {
+	to       *time.Duration
+	min, max time.Duration
+}
 
 // A board asks again after half the time; under two minutes that is a load
 // without a use.
@@ -165,21 +168,25 @@ const (
 	maxLease = 365 * 24 * time.Hour
 )
 
-func (v duration) read(n *unstable.Node) bool {
+func (v span) read(n *unstable.Node) bool {
 	s, ok := stringOf(n)
 	got, err := time.ParseDuration(s)
-	if !ok || err != nil || got < minLease || got > maxLease {
+	if !ok || err != nil || got < v.min || got > v.max {
 		return false
 	}
 	*v.to = got
 	return true
 }
 
-func (v duration) want() string { return `a time from "2m" to "8760h", e.g. "12h"` }
+func (v span) want() string {
+	return fmt.Sprintf("a time from %s to %s, e.g. \"90s\" or \"12h\"", quoteSpan(v.min), quoteSpan(v.max))
+}
 
-// text leaves out the zero minutes and seconds that String writes.
-func (v duration) text() string {
-	s := v.to.String()
+func (v span) text() string { return quoteSpan(*v.to) }
+
+// quoteSpan leaves out the zero minutes and seconds that String writes.
+func quoteSpan(d time.Duration) string {
+	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}
@@ -317,16 +324,33 @@ func (v level) read(n *unstable.Node) bool {
 func (v level) want() string { return `"debug", "info", "warn" or "error"` }
 func (v level) text() string { return quote(strings.ToLower(v.to.String())) }
 
-type driver struct{ to *Driver }
+// A choice is one of a few words.
+type choice[T ~string] struct {
+	to  *T
+	all []T
+}
 
-func (v driver) read(n *unstable.Node) bool {
+func (v choice[T]) read(n *unstable.Node) bool {
 	s, ok := stringOf(n)
-	if !ok || !slices.Contains([]Driver{Auto, Embedded, Kernel}, Driver(s)) {
+	if !ok || !slices.Contains(v.all, T(s)) {
 		return false
 	}
-	*v.to = Driver(s)
+	*v.to = T(s)
 	return true
 }
 
-func (v driver) want() string { return `"auto", "embedded" or "kernel"` }
-func (v driver) text() string { return quote(string(*v.to)) }
+func (v choice[T]) want() string {
+	var b strings.Builder
+	for i, one := range v.all {
+		switch {
+		case i > 0 && i == len(v.all)-1:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(quote(string(one)))
+	}
+	return b.String()
+}
+
+func (v choice[T]) text() string { return quote(string(*v.to)) }

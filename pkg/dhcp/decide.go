@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -10,79 +11,121 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// vendorClass and bootMenu make boot code take the answer for that of a boot
-// server: option 60, and option 43 with the PXE boot menu in which every Pi
-// looks for the words "Raspberry Pi Boot". The three spaces behind them are
-// for the 3B mask ROM, which counts the length of the text wrongly; later boot
-// code ignores them.
-const (
-	vendorClass = "PXEClient"
-	bootMenu    = "\x06\x01\x03" + // discovery control: neither broadcast nor multicast
-		"\x0a\x04\x00PXE" + // menu prompt: no wait
-		"\x09\x17\x00\x00\x14Raspberry Pi Boot   " + // menu: item 0 and its text
-		"\xff"
-)
+// vendorClass makes boot code take the answer for that of a boot server: option
+// 60, beside option 43.
+const vendorClass = "PXEClient"
 
-// decide returns the answer to req, or nil for silence, and the reason for a
-// refusal or silence. It sends nothing and remembers nothing.
-func (s *Server) decide(ctx context.Context, req *request) (reply *dhcpv4.DHCPv4, reason string) {
-	if req.server.IsValid() && req.server != s.Addr.Addr() && req.kind != Discover && req.kind != Inform {
-		return nil, "meant for another server"
+// menus are the forms of option 43. The three spaces are for the 3B mask ROM,
+// which counts the length of the text wrongly; later boot code ignores them.
+var menus = map[BootMenu]string{
+	Padded:  pxeMenu + "\x09\x17\x00\x00\x14Raspberry Pi Boot   \xff",
+	Dnsmasq: pxeMenu + "\x09\x14\x00\x00\x11Raspberry Pi Boot\xff",
+	Raw:     "Raspberry Pi Boot",
+}
+
+// pxeMenu is the part of PXE's option 43 before the menu's only item.
+const pxeMenu = "\x06\x01\x03" + // discovery control: neither broadcast nor multicast
+	"\x0a\x04\x00PXE" // menu prompt: no wait
+
+// An answer is what comes of a message.
+type answer struct {
+	reply  *dhcpv4.DHCPv4 // nil is silence
+	reason string         // for a refusal or silence
+
+	// later, if not nil, waits for what must happen first and returns the
+	// answer; until then there is none.
+	later func(context.Context) answer
+	// after, if not nil, is what is left to do when reply was sent, later.
+	after func(context.Context)
+}
+
+func silence(format string, args ...any) answer { return answer{reason: fmt.Sprintf(format, args...)} }
+
+// decide returns the answer to req. It sends nothing and waits for nothing.
+func (x *exchange) decide(ctx context.Context, req *request) answer {
+	if req.relay.IsValid() && !x.Addr.Contains(req.relay) {
+		return silence("its relay %v is not in %v", req.relay, x.Addr.Masked())
 	}
-	r, ok := s.Policy.Reserve(ctx, req.client)
-	if !ok {
-		return nil, "not registered"
+	r, registered := x.Policy.Reserve(ctx, req.client)
+	req.boot = req.client.Netboot && (registered || x.BootStrangers)
+	elsewhere := req.server.IsValid() && req.server != x.Addr.Addr() && req.kind != Discover && req.kind != Inform
+	x.settle(req)
+	switch {
+	case x.Proxy:
+		return x.decideProxy(req, r, registered)
+	case x.out.isPXE():
+		return silence("asks a PXE proxy")
+	case elsewhere:
+		return x.chosenAnother(req)
+	case registered:
+		return x.rescued(req, x.decideReserved(req, r))
+	case x.Pool == nil:
+		return silence("not registered")
 	}
-	if !s.isHost(r.Addr) {
-		s.log().Warn("reserved address is not one of the network", "pi", req.client.MAC, "addr", r.Addr, "want", s.Addr)
-		return nil, fmt.Sprintf("reserved address %v is not one of %v", r.Addr, s.Addr)
+	return x.rescued(req, x.decidePool(req))
+}
+
+// chosenAnother frees what a client was offered that has chosen another server.
+func (x *exchange) chosenAnother(req *request) answer {
+	if x.Pool != nil && req.kind == Request {
+		x.Pool.withdraw(req.client.MAC)
+	}
+	return silence("meant for another server")
+}
+
+// decideReserved answers a registered board.
+func (x *exchange) decideReserved(req *request, r Reservation) answer {
+	if !x.isHost(r.Addr) {
+		x.log().Warn("reserved address is not one of the network", "pi", req.client.MAC, "addr", r.Addr, "want", x.Addr)
+		return silence("reserved address %v is not one of %v", r.Addr, x.Addr)
+	}
+	if mac, ok := x.Pool.holder(r.Addr, time.Now()); ok && mac != req.client.MAC {
+		x.log().Warn("reserved address is leased to another client", "pi", req.client.MAC, "addr", r.Addr, "other", mac)
+		return silence("reserved address %v is leased to %v", r.Addr, mac)
 	}
 	switch req.kind {
 	case Discover:
-		return s.lease(req, r, dhcpv4.MessageTypeOffer)
+		return x.lease(req, r, dhcpv4.MessageTypeOffer)
 	case Request:
-		return s.grant(req, r)
+		return x.grant(req, r)
 	case Inform:
-		return s.inform(req, r)
+		return x.inform(req, r)
 	}
-	return nil, "" // RELEASE and DECLINE have no answer, and a reservation stands
+	return answer{} // RELEASE and DECLINE have no answer, and a reservation stands
 }
 
 // grant answers a REQUEST in the three states of RFC 2131 §4.3.2: selecting
 // (our server id), init-reboot (option 50) and renewing or rebinding (ciaddr).
 // They differ in where the address stands, not in what is right for a client
 // that has one address for ever.
-func (s *Server) grant(req *request, r Reservation) (*dhcpv4.DHCPv4, string) {
+func (x *exchange) grant(req *request, r Reservation) answer {
 	if !req.asked.IsValid() {
-		return nil, "asks for no address"
+		return silence("asks for no address")
 	}
 	if req.asked != r.Addr {
-		return s.nak(req, fmt.Sprintf("asked for %v, which is not the reserved address", req.asked))
+		return x.nak(req, fmt.Sprintf("asked for %v, which is not the reserved address", req.asked))
 	}
-	return s.lease(req, r, dhcpv4.MessageTypeAck)
+	return x.lease(req, r, dhcpv4.MessageTypeAck)
 }
 
 // inform answers a client that got its address elsewhere (RFC 2131 §4.3.5).
-func (s *Server) inform(req *request, r Reservation) (*dhcpv4.DHCPv4, string) {
+func (x *exchange) inform(req *request, r Reservation) answer {
 	// The answer goes to ciaddr: it must not become a way to reach others.
-	if addr := addrOf(req.packet.ClientIPAddr); !s.isHost(addr) {
-		return nil, fmt.Sprintf("its address %v is not one of %v", addr, s.Addr)
+	if addr := addrOf(req.packet.ClientIPAddr); !x.isHost(addr) {
+		return silence("its address %v is not one of %v", addr, x.Addr)
 	}
-	return s.reply(req, dhcpv4.MessageTypeAck, append(s.configuration(req, r),
+	return x.reply(req, dhcpv4.MessageTypeAck, append(x.configuration(req, r),
 		dhcpv4.WithClientIP(req.packet.ClientIPAddr))...)
 }
 
-// lease returns an OFFER or ACK of the reserved address.
-func (s *Server) lease(req *request, r Reservation, kind dhcpv4.MessageType) (*dhcpv4.DHCPv4, string) {
-	lease := s.LeaseTime
-	if lease == 0 {
-		lease = 12 * time.Hour
-	}
-	options := s.configuration(req, r)
+// lease returns an OFFER or ACK of r's address.
+func (x *exchange) lease(req *request, r Reservation, kind dhcpv4.MessageType) answer {
+	lease := x.leaseTime()
+	options := x.configuration(req, r)
 	if kind == dhcpv4.MessageTypeAck && addrOf(req.packet.ClientIPAddr) == r.Addr {
 		options = append(options, dhcpv4.WithClientIP(ipOf(r.Addr))) // it has the address, and hears unicasts
 	}
-	return s.reply(req, kind, append(options,
+	return x.reply(req, kind, append(options,
 		dhcpv4.WithYourIP(ipOf(r.Addr)),
 		dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(lease)),
 		dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(lease/2)), // RFC 2131 §4.4.5
@@ -90,30 +133,32 @@ func (s *Server) lease(req *request, r Reservation, kind dhcpv4.MessageType) (*d
 	)...)
 }
 
+func (s *Server) leaseTime() time.Duration { return cmp.Or(s.LeaseTime, 12*time.Hour) }
+
 // nak refuses an address. It is broadcast even to a client that has one, for
 // that is the wrong one, hence no ciaddr; a relay is told by the flag (RFC 2131
 // §4.3.2).
-func (s *Server) nak(req *request, reason string) (*dhcpv4.DHCPv4, string) {
-	reply, problem := s.reply(req, dhcpv4.MessageTypeNak,
+func (x *exchange) nak(req *request, reason string) answer {
+	a := x.reply(req, dhcpv4.MessageTypeNak,
 		dhcpv4.WithBroadcast(true),
 		dhcpv4.WithOption(dhcpv4.OptMessage(reason)),
 	)
-	if reply == nil {
-		return nil, problem
+	if a.reply != nil {
+		a.reason = reason
 	}
-	return reply, reason
+	return a
 }
 
 // reply returns an answer to req with what all of them have.
-func (s *Server) reply(req *request, kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, string) {
+func (x *exchange) reply(req *request, kind dhcpv4.MessageType, more ...dhcpv4.Modifier) answer {
 	reply, err := dhcpv4.NewReplyFromRequest(req.packet, append([]dhcpv4.Modifier{
 		dhcpv4.WithMessageType(kind),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(ipOf(s.Addr.Addr()))),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(ipOf(x.Addr.Addr()))),
 	}, more...)...)
 	if err != nil {
-		return nil, fmt.Sprintf("making the answer: %v", err)
+		return silence("making the answer: %v", err)
 	}
-	return reply, ""
+	return answer{reply: reply}
 }
 
 // configuration returns what a client learns of its network and, if it is boot
@@ -142,14 +187,21 @@ func (s *Server) configuration(req *request, r Reservation) []dhcpv4.Modifier {
 	if s.Domain != "" {
 		add(dhcpv4.OptDomainName(s.Domain))
 	}
-	if !req.client.Netboot {
+	if !req.boot {
 		return options
 	}
+	return append(options, s.bootOptions(req, r)...)
+}
+
+// bootOptions are what tells boot code that this is its boot server.
+func (s *Server) bootOptions(req *request, r Reservation) []dhcpv4.Modifier {
+	var options []dhcpv4.Modifier
+	add := func(o dhcpv4.Option) { options = append(options, dhcpv4.WithOption(o)) }
 	add(dhcpv4.OptClassIdentifier(vendorClass))
-	add(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte(bootMenu)))
+	add(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte(menus[r.BootMenu])))
 	// Bare, without a zero byte. It stands behind option 43, options being
 	// sent in ascending order: of the two, the 3B mask ROM takes the later.
-	add(dhcpv4.OptTFTPServerName(own.String()))
+	add(dhcpv4.OptTFTPServerName(s.Addr.Addr().String()))
 	if req.client.GUID != nil {
 		add(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, req.client.GUID))
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,36 +87,49 @@ func has(addr string) dhcpv4.Modifier { return dhcpv4.WithClientIP(net.ParseIP(a
 
 func via(addr string) dhcpv4.Modifier { return dhcpv4.WithGatewayIP(net.ParseIP(addr)) }
 
-// An exchange is what one packet leads to, in words.
-type exchange struct {
+// A said is what one packet leads to, in words.
+type said struct {
 	answer string // "" is silence
 	events []string
 	reply  *dhcpv4.DHCPv4
 }
 
 // exchangeOf has s handle the packet as Serve does, but for the socket.
-func exchangeOf(t *testing.T, s *Server, packet []byte) (e exchange, err error) {
+func exchangeOf(t *testing.T, s *Server, packet []byte) (e said, err error) {
 	t.Helper()
+	var mu sync.Mutex
 	s.OnMessage = func(m Message) {
+		mu.Lock()
+		defer mu.Unlock()
 		e.events = append(e.events, strings.TrimSpace(fmt.Sprintf("%s %v %s", m.Kind, m.Addr, m.Reason)))
 	}
-	o := &outlet{port: serverPort}
-	err = s.handle(t.Context(), packet, func(reply *dhcpv4.DHCPv4) error {
+	x := newExchange(s, nil)
+	x.out.source = netip.AddrPortFrom(s.Addr.Addr(), serverPort)
+	x.send = func(reply *dhcpv4.DHCPv4, r route) error {
 		var err error
 		if e.reply, err = dhcpv4.FromBytes(reply.ToBytes()); err != nil {
 			t.Errorf("the answer does not parse: %v", err)
 			return err
 		}
-		e.answer = fmt.Sprintf("%v %v to %v", e.reply.MessageType(), e.reply.YourIPAddr, o.destination(e.reply))
+		e.answer = fmt.Sprintf("%v %v to %v", e.reply.MessageType(), e.reply.YourIPAddr, r)
 		return nil
-	})
+	}
+	if s.Pool != nil {
+		ctx, cancel := context.WithCancel(t.Context())
+		var writing sync.WaitGroup
+		writing.Go(func() { s.Pool.write(ctx) })
+		defer writing.Wait()
+		defer cancel()
+	}
+	err = x.handle(t.Context(), packet, netip.MustParseAddrPort("10.0.0.50:68"))
+	x.waiting.Wait()
 	return e, err
 }
 
 func TestAnswers(t *testing.T) {
 	const (
-		offer = "OFFER 10.0.0.21 to 255.255.255.255:68"
-		ack   = "ACK 10.0.0.21 to 255.255.255.255:68"
+		offer = "OFFER 10.0.0.21 to 10.0.0.21:68 at b8:27:eb:ef:56:44"
+		ack   = "ACK 10.0.0.21 to 10.0.0.21:68 at b8:27:eb:ef:56:44"
 		nak   = "NAK 0.0.0.0 to 255.255.255.255:68"
 		other = "10.0.0.99"
 		notIt = "nak 10.0.0.99 asked for 10.0.0.99, which is not the reserved address"
@@ -128,7 +142,9 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"boot code", message(known, dhcpv4.MessageTypeDiscover, bootCode), offer, []string{"discover invalid IP", "offer 10.0.0.21"}},
 		{"operating system", message(known, dhcpv4.MessageTypeDiscover, wants(other)), offer, []string{"discover 10.0.0.99", "offer 10.0.0.21"}},
-		{"relayed discover", message(known, dhcpv4.MessageTypeDiscover, via("10.0.7.1")), "OFFER 10.0.0.21 to 10.0.7.1:67", []string{"discover invalid IP", "offer 10.0.0.21"}},
+		{"relayed discover", message(known, dhcpv4.MessageTypeDiscover, via("10.0.0.7")), "OFFER 10.0.0.21 to 10.0.0.7:67", []string{"discover invalid IP", "offer 10.0.0.21"}},
+		{"relayed from another network", message(known, dhcpv4.MessageTypeDiscover, via("10.0.7.1")), "", []string{"discover invalid IP its relay 10.0.7.1 is not in 10.0.0.0/24"}},
+		{"asks for a broadcast", message(known, dhcpv4.MessageTypeDiscover, dhcpv4.WithBroadcast(true)), "OFFER 10.0.0.21 to 255.255.255.255:68", []string{"discover invalid IP", "offer 10.0.0.21"}},
 		{"discover with ciaddr", message(known, dhcpv4.MessageTypeDiscover, has("192.0.2.1")), offer, []string{"discover 192.0.2.1", "offer 10.0.0.21"}},
 		{"strange board", message(strange, dhcpv4.MessageTypeDiscover, bootCode), "", []string{"discover invalid IP not registered"}},
 		{"strange request", message(strange, dhcpv4.MessageTypeRequest, wants(other)), "", []string{"request 10.0.0.99 not registered"}},
@@ -142,7 +158,7 @@ func TestAnswers(t *testing.T) {
 		{"renewing another", message(known, dhcpv4.MessageTypeRequest, has(other)), nak, []string{"request 10.0.0.99", notIt}},
 		{"two addresses", message(known, dhcpv4.MessageTypeRequest, wants("10.0.0.21"), has("192.0.2.1")), ack, []string{"request 10.0.0.21", "ack 10.0.0.21"}},
 		{"no address", message(known, dhcpv4.MessageTypeRequest), "", []string{"request invalid IP asks for no address"}},
-		{"relayed refusal", message(known, dhcpv4.MessageTypeRequest, wants(other), via("10.0.7.1")), "NAK 0.0.0.0 to 10.0.7.1:67", []string{"request 10.0.0.99", notIt}},
+		{"relayed refusal", message(known, dhcpv4.MessageTypeRequest, wants(other), via("10.0.0.7")), "NAK 0.0.0.0 to 10.0.0.7:67", []string{"request 10.0.0.99", notIt}},
 
 		{"inform", message(known, dhcpv4.MessageTypeInform, has("10.0.0.50")), "ACK 0.0.0.0 to 10.0.0.50:68", []string{"inform 10.0.0.50", "ack 10.0.0.50"}},
 		{"inform from elsewhere", message(known, dhcpv4.MessageTypeInform, has("192.0.2.1")), "", []string{"inform 192.0.2.1 its address 192.0.2.1 is not one of 10.0.0.1/24"}},
@@ -170,15 +186,11 @@ func TestAnswers(t *testing.T) {
 // TestOfferBytes pins what the boot code of every generation reads, as the
 // bytes that it reads: the options from the first to the last, in order.
 func TestOfferBytes(t *testing.T) {
-	var sent []byte
-	packet := message(known, dhcpv4.MessageTypeDiscover, bootCode).ToBytes()
-	err := testServer().handle(t.Context(), packet, func(reply *dhcpv4.DHCPv4) error {
-		sent = reply.ToBytes()
-		return nil
-	})
+	e, err := exchangeOf(t, testServer(), message(known, dhcpv4.MessageTypeDiscover, bootCode).ToBytes())
 	if err != nil {
 		t.Fatal(err)
 	}
+	sent := e.reply.ToBytes()
 	const cookieEnd = 240
 	if siaddr := netip.AddrFrom4([4]byte(sent[20:24])); siaddr != netip.MustParseAddr("10.0.0.1") {
 		t.Errorf("siaddr = %v; want the server", siaddr)
@@ -256,7 +268,7 @@ func TestInformGetsNoLease(t *testing.T) {
 
 // TestRelayBroadcastsRefusals: the flag is how a relay is told (RFC 2131 §4.3.2).
 func TestRelayBroadcastsRefusals(t *testing.T) {
-	e, err := exchangeOf(t, testServer(), message(known, dhcpv4.MessageTypeRequest, has("10.0.0.99"), via("10.0.7.1")).ToBytes())
+	e, err := exchangeOf(t, testServer(), message(known, dhcpv4.MessageTypeRequest, has("10.0.0.99"), via("10.0.0.7")).ToBytes())
 	if err != nil || e.reply.MessageType() != dhcpv4.MessageTypeNak || !e.reply.IsBroadcast() {
 		t.Errorf("answer = %v, %v; want a NAK with the broadcast flag", e.reply, err)
 	}
@@ -277,7 +289,7 @@ func TestLeaseTime(t *testing.T) {
 
 func TestRelayOptionsComeBack(t *testing.T) {
 	circuit, id := []byte{1, 2, 'e', '0'}, []byte{1, 2, 3, 4, 5, 6, 7}
-	in := message(known, dhcpv4.MessageTypeDiscover, via("10.0.7.1"),
+	in := message(known, dhcpv4.MessageTypeDiscover, via("10.0.0.7"),
 		dhcpv4.WithGeneric(dhcpv4.OptionRelayAgentInformation, circuit),
 		dhcpv4.WithGeneric(dhcpv4.OptionClientIdentifier, id))
 	e, err := exchangeOf(t, testServer(), in.ToBytes())
@@ -340,7 +352,7 @@ func TestPanicCostsOnePacket(t *testing.T) {
 
 func FuzzHandle(f *testing.F) {
 	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform} {
-		f.Add(message(known, kind, bootCode, has("10.0.0.21"), via("10.0.7.1")).ToBytes())
+		f.Add(message(known, kind, bootCode, has("10.0.0.21"), via("10.0.0.7")).ToBytes())
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		s := testServer()

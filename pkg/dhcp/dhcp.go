@@ -1,20 +1,16 @@
-// Package dhcp answers DHCPv4 (RFC 2131, 2132) for registered boards, with
-// what the boot code of every Raspberry Pi generation needs to go on to TFTP.
-// To all other clients it is silent, so it can share a network with the
-// house's DHCP server.
+// Package dhcp answers DHCPv4 (RFC 2131, 2132) with what the boot code of every
+// Raspberry Pi generation needs to go on to TFTP. It lives on a network in one
+// of three ways: it answers registered boards only, and can share the network
+// with the house's DHCP server; it leases addresses of a pool to all others
+// too; or it leaves addresses to the house's server and adds what that does not
+// tell, as a PXE proxy.
 package dhcp
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
-	"runtime/debug"
 	"time"
-
-	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/ipv4"
 
 	"pibootd/pkg/pi"
 )
@@ -23,8 +19,8 @@ import (
 type Policy interface {
 	// Reserve returns what c is to get, the same at every call while its
 	// registration stands: nothing else remembers which address c has. ok is
-	// false if c gets nothing. Reserve is called for one message at a time,
-	// and the messages behind it wait.
+	// false if c is not registered. Reserve is called for one message at a
+	// time, and the messages behind it wait.
 	Reserve(ctx context.Context, c Client) (r Reservation, ok bool)
 }
 
@@ -40,13 +36,29 @@ type Client struct {
 	// which is how the Pi 4 sends its REQUEST. Neither the kernel's ip=dhcp
 	// nor the usual clients send a GUID.
 	Netboot bool
+
+	// MaskROM is whether it is the boot code burnt into the Pi 3B and 2B 1.2,
+	// known by its GUID, which is the same on every board. See rescue.
+	MaskROM bool
 }
 
 // A Reservation is the fixed address of a registered board.
 type Reservation struct {
 	Addr     netip.Addr
-	Hostname string // "": the board is not told one
+	Hostname string   // "": the board is not told one
+	BootMenu BootMenu // how it is told that this is a boot server
 }
+
+// A BootMenu is a form of option 43, in which boot code looks for the words
+// "Raspberry Pi Boot".
+type BootMenu string
+
+// The forms that boards are known to have booted with.
+const (
+	Padded  BootMenu = ""        // PXE's, and three spaces that the 3B mask ROM needs: for all boards
+	Dnsmasq BootMenu = "dnsmasq" // PXE's, as dnsmasq sends it
+	Raw     BootMenu = "raw"     // the words alone, as in ISC's examples
+)
 
 // A Server answers the clients of one network. Set its fields before Serve.
 type Server struct {
@@ -59,10 +71,25 @@ type Server struct {
 	Domain    string        // "": none is told
 	LeaseTime time.Duration // 0 means 12 h
 
+	// Pool has addresses for clients that Policy does not know; nil: they get
+	// no answer.
+	Pool *Pool
+	// Proxy leaves all addresses to another server: boards are told of their
+	// boot server and of nothing else, and Pool is not used.
+	Proxy bool
+	// BootStrangers has boot code that Policy does not know told of its boot
+	// server too, where it is answered at all.
+	BootStrangers bool
+	// ReplyDelay is how long the OFFER to a 3B mask ROM waits; 0 means 1 s.
+	ReplyDelay time.Duration
+
 	// OnMessage is called for each message of a well-formed client, known or
-	// not, and for each answer after it was sent, if not nil. It must not
-	// block.
+	// not, and for each answer as it is sent, if not nil. It must not block. It
+	// is called by several goroutines at once.
 	OnMessage func(Message)
+
+	rescue rescue
+	stats  counters
 }
 
 // A Message is one DHCP message, received or sent.
@@ -89,141 +116,3 @@ const (
 	Release  Kind = "release"
 	Inform   Kind = "inform"
 )
-
-// maxPacket is the longest message that is read: what an Ethernet frame holds.
-const maxPacket = 1500
-
-// Serve answers the messages on conn, a socket from Listen, until ctx ends, and
-// returns nil. It returns an error only if conn itself fails or the server's
-// own address is unfit: a malformed message costs one log line. Serve does not
-// close conn.
-func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
-	local, ok := conn.LocalAddr().(*net.UDPAddr)
-	if !ok || !s.Addr.Addr().Is4() {
-		return fmt.Errorf("dhcp: serving on %v as %v; want a UDP socket and an IPv4 address with its prefix length", conn.LocalAddr(), s.Addr)
-	}
-	out := &outlet{conn: ipv4.NewPacketConn(conn), source: s.Addr.Addr(), port: local.Port}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-
-	buf := make([]byte, maxPacket+1)
-	for {
-		n, from, err := conn.ReadFrom(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("dhcp: reading message: %w", err)
-		}
-		if err := s.handle(ctx, buf[:n], out.send); err != nil {
-			s.log().Debug("message dropped", "addr", from, "err", err)
-		}
-	}
-}
-
-// handle answers one packet through send. A panic costs this packet and not
-// the server: the packet's parser is not ours, and neither is the Policy.
-func (s *Server) handle(ctx context.Context, packet []byte, send func(*dhcpv4.DHCPv4) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log().Error("message handler panicked", "err", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	req, err := parse(packet)
-	if err != nil {
-		return err
-	}
-	reply, reason := s.decide(ctx, req)
-	in := Message{Kind: req.kind, MAC: req.client.MAC, GUID: req.client.GUID, Addr: req.asked, Netboot: req.client.Netboot}
-	if reply == nil {
-		in.Reason = reason
-	}
-	s.report(in)
-	if reply == nil {
-		return nil
-	}
-	if err := send(reply); err != nil {
-		s.log().Warn("answer not sent", "pi", in.MAC, "err", err)
-		return nil
-	}
-	out := in
-	out.Kind, out.Reason = replyKind(reply), reason
-	if out.Kind != Nak && req.kind != Inform {
-		out.Addr = addrOf(reply.YourIPAddr)
-	}
-	s.report(out)
-	return nil
-}
-
-func replyKind(reply *dhcpv4.DHCPv4) Kind {
-	switch reply.MessageType() {
-	case dhcpv4.MessageTypeOffer:
-		return Offer
-	case dhcpv4.MessageTypeAck:
-		return Ack
-	}
-	return Nak
-}
-
-func (s *Server) report(m Message) {
-	log := s.log().With("pi", m.MAC, "addr", m.Addr)
-	switch m.Kind {
-	case Nak:
-		log.Warn("address refused", "reason", m.Reason)
-	case Decline:
-		log.Warn("client found its address in use by another host")
-	default:
-		log.Debug("message", "kind", m.Kind, "reason", m.Reason)
-	}
-	if s.OnMessage != nil {
-		s.OnMessage(m)
-	}
-}
-
-func (s *Server) log() *slog.Logger {
-	if s.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Log.With("interface", s.Interface)
-}
-
-// Ports of RFC 2131 §4.1.
-const (
-	serverPort = 67
-	clientPort = 68
-)
-
-// An outlet sends answers from the server's own address, whatever others the
-// interface has: the 3B mask ROM takes an OFFER's source for its TFTP server.
-type outlet struct {
-	conn   *ipv4.PacketConn
-	source netip.Addr
-	port   int // the server's
-}
-
-func (o *outlet) send(reply *dhcpv4.DHCPv4) error {
-	to := o.destination(reply)
-	_, err := o.conn.WriteTo(reply.ToBytes(), &ipv4.ControlMessage{Src: o.source.AsSlice()}, net.UDPAddrFromAddrPort(to))
-	if err != nil {
-		return fmt.Errorf("sending to %v: %w", to, err)
-	}
-	return nil
-}
-
-// destination returns where reply goes by RFC 2131 §4.1. A client that has no
-// address gets a broadcast even if it did not ask for one: it cannot answer
-// the ARP request that an ordinary socket would begin with.
-func (o *outlet) destination(reply *dhcpv4.DHCPv4) netip.AddrPort {
-	client := uint16(clientPort)
-	if o.port != serverPort {
-		client = uint16(o.port + 1)
-	}
-	if relay := addrOf(reply.GatewayIPAddr); relay.IsValid() {
-		return netip.AddrPortFrom(relay, uint16(o.port))
-	}
-	if addr := addrOf(reply.ClientIPAddr); addr.IsValid() {
-		return netip.AddrPortFrom(addr, client)
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), client)
-}

@@ -16,17 +16,40 @@ import (
 // once after a power cut.
 const receiveBuffer = 4 << 20
 
-// Listen opens the socket that Serve answers on: all broadcasts and unicasts
-// to port on iface alone. The caller closes it. addr is the server's own
-// address; iface must have it.
+// A Conn is what a server hears and speaks on: a port of one interface, and the
+// interface itself for frames to clients that have no address.
+type Conn struct {
+	*net.UDPConn
+	index int   // of the interface
+	link  *link // nil where there are no Ethernet addresses
+	neigh *neighbours
+}
+
+// Close closes all of it.
+func (c *Conn) Close() error {
+	errs := []error{c.UDPConn.Close()}
+	if c.link != nil {
+		errs = append(errs, c.link.file.Close())
+	}
+	if c.neigh != nil {
+		errs = append(errs, c.neigh.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Listen opens what Serve answers on: all broadcasts and unicasts to port on
+// iface alone. The caller closes it. addr is the server's own address; iface
+// must have it.
 //
-// port is 67 but for tests. Clients are answered on port 68, or on port+1 if
+// port is 67 but for tests and for PXE's port 4011, where clients are answered
+// on the port they ask from. Else they are answered on port 68, or on port+1 if
 // port is not 67.
 //
 // It is an error if another DHCP server has the port, even one that is willing
 // to share it: of two servers on one socket, each would lose clients at random.
-func Listen(iface string, addr netip.Addr, port int) (*net.UDPConn, error) {
-	if err := checkAddr(iface, addr); err != nil {
+func Listen(iface string, addr netip.Addr, port int) (*Conn, error) {
+	card, err := checkAddr(iface, addr)
+	if err != nil {
 		return nil, err
 	}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return bindToDevice(c, iface) }}
@@ -38,26 +61,33 @@ func Listen(iface string, addr netip.Addr, port int) (*net.UDPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: listening on %s: %w", iface, err)
 	}
-	return conn.(*net.UDPConn), nil
+	c := &Conn{UDPConn: conn.(*net.UDPConn), index: card.Index}
+	if c.link, err = openLink(card); err == nil && c.link != nil {
+		c.neigh, err = openNeighbours(card.Index)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
 }
 
-func checkAddr(iface string, addr netip.Addr) error {
-	link, err := net.InterfaceByName(iface)
+func checkAddr(iface string, addr netip.Addr) (*net.Interface, error) {
+	card, err := net.InterfaceByName(iface)
 	if err != nil {
-		return fmt.Errorf("dhcp: interface %q: %w", iface, err)
+		return nil, fmt.Errorf("dhcp: interface %q: %w", iface, err)
 	}
-	has, err := link.Addrs()
+	has, err := card.Addrs()
 	if err != nil {
-		return fmt.Errorf("dhcp: addresses of %s: %w", iface, err)
+		return nil, fmt.Errorf("dhcp: addresses of %s: %w", iface, err)
 	}
 	found := slices.ContainsFunc(has, func(a net.Addr) bool {
 		prefix, err := netip.ParsePrefix(a.String())
 		return err == nil && prefix.Addr() == addr
 	})
 	if !found {
-		return fmt.Errorf("dhcp: interface %s has the addresses %v; want %v, the server's own", iface, has, addr)
+		return nil, fmt.Errorf("dhcp: interface %s has the addresses %v; want %v, the server's own", iface, has, addr)
 	}
-	return nil
+	return card, nil
 }
 
 // bindToDevice prepares a socket before it is bound, which is what makes its

@@ -15,7 +15,7 @@ import (
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-func listenOnLoopback(t *testing.T) (conn *net.UDPConn, port int) {
+func listenOnLoopback(t *testing.T) (conn *Conn, port int) {
 	t.Helper()
 	conn, err := Listen("lo", loopback, 0)
 	if err != nil {

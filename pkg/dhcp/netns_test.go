@@ -51,7 +51,7 @@ func newLAN(t *testing.T, mac pi.MAC) lan {
 
 	messages := make(chan Message, 100)
 	s.OnMessage = func(m Message) { messages <- m }
-	var conn net.PacketConn
+	var conn *Conn
 	ok(t, server.Do(func() (err error) { conn, err = Listen("eth0", s.Addr.Addr(), serverPort); return err }))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -192,7 +192,7 @@ func TestBootCode(t *testing.T) {
 		dhcpv4.OptionServerIdentifier:          "\x0a\x00\x00\x01",
 		dhcpv4.OptionClassIdentifier:           "PXEClient",
 		dhcpv4.OptionTFTPServerName:            "10.0.0.1",
-		dhcpv4.OptionVendorSpecificInformation: bootMenu,
+		dhcpv4.OptionVendorSpecificInformation: menus[Padded],
 		dhcpv4.OptionClientMachineIdentifier:   string(guid),
 		dhcpv4.OptionSubnetMask:                "\xff\xff\xff\x00",
 		dhcpv4.OptionRouter:                    "\x0a\x00\x00\xfe",
@@ -216,7 +216,7 @@ func TestOfferComesFromTheServersAddress(t *testing.T) {
 	var conn net.PacketConn
 	ok(t, l.board.Do(func() (err error) { conn, err = config.ListenPacket(t.Context(), "udp4", "0.0.0.0:68"); return err }))
 	defer conn.Close()
-	discover := message(known, dhcpv4.MessageTypeDiscover, bootCode)
+	discover := message(known, dhcpv4.MessageTypeDiscover, bootCode, dhcpv4.WithBroadcast(true))
 	var from net.Addr
 	// Asked again as boot code does: a fresh link loses its first packets.
 	for range 20 {

@@ -25,6 +25,21 @@ type request struct {
 	client Client
 	server netip.Addr // option 54: the server it is meant for; zero if not said
 	asked  netip.Addr // the address in question: option 50, else ciaddr; zero if none
+	relay  netip.Addr // giaddr; zero: it came from the network itself
+
+	from netip.AddrPort // where the packet came from; zero for tests
+	boot bool           // it is told of its boot server; set by decide
+}
+
+// claim says what the client of a REQUEST believes of the address asked for.
+func (r *request) claim() claim {
+	switch {
+	case r.server.IsValid():
+		return selecting
+	case addrOf(r.packet.ClientIPAddr).IsValid():
+		return holding
+	}
+	return rebooting
 }
 
 func parse(p []byte) (*request, error) {
@@ -52,6 +67,7 @@ func parse(p []byte) (*request, error) {
 		client: clientOf(mac, packet),
 		server: addrOf(packet.ServerIdentifier()),
 		asked:  addrOf(packet.RequestedIPAddress()),
+		relay:  addrOf(packet.GatewayIPAddr),
 	}
 	if !req.asked.IsValid() {
 		req.asked = addrOf(packet.ClientIPAddr)
@@ -93,6 +109,8 @@ func clientOf(mac pi.MAC, packet *dhcpv4.DHCPv4) Client {
 	if guid := packet.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(guid) == guidLen {
 		c.GUID = guid
 	}
+	_, model, known := pi.DecodeGUID(c.GUID)
+	c.MaskROM = model == pi.Pi3 && !known
 	c.Netboot = strings.HasPrefix(c.VendorClass, "PXEClient") || c.VendorClass == "" && c.GUID != nil
 	return c
 }

@@ -32,7 +32,13 @@ type Settings struct {
 	HWDecode bool     `json:"hw_decode,omitzero"` // muxhwdec=1 on its kernel command line
 	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 takes the configuration's
 	Args     []string `json:"args,omitempty"`     // further kernel arguments, k or k=v
+	BootMenu string   `json:"boot_menu,omitzero"` // form of DHCP option 43: one of BootMenus
 }
+
+// BootMenus are the forms in which a board can be told over DHCP that it has
+// found its boot server: that which all boards known take, as dnsmasq sends it,
+// and the words "Raspberry Pi Boot" alone.
+var BootMenus = []string{"", "dnsmasq", "raw"}
 
 // Limits of what a board can be given.
 const (
@@ -117,6 +123,9 @@ func (s Settings) check() error {
 	}
 	if s.GPUMem != 0 && (s.GPUMem < minGPUMem || s.GPUMem > maxGPUMem) {
 		problems = append(problems, fmt.Errorf("gpu_mem %d MB; want %d to %d, or 0 for the configuration's", s.GPUMem, minGPUMem, maxGPUMem))
+	}
+	if !slices.Contains(BootMenus, s.BootMenu) {
+		problems = append(problems, fmt.Errorf("boot menu %q; want one of %q", s.BootMenu, BootMenus))
 	}
 	for _, arg := range s.Args {
 		problems = append(problems, checkArg(arg))

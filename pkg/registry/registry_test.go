@@ -93,6 +93,7 @@ func TestAddRefuses(t *testing.T) {
 		"no version":          {func(p *Pi) { p.Version = 0 }, "version 0 does not exist"},
 		"odd architecture":    {func(p *Pi) { p.Arch = "riscv64" }, `architecture "riscv64" has no worker`},
 		"negative muxer":      {func(p *Pi) { p.Settings.MuxID = -1 }, "muxer id -1"},
+		"unknown boot menu":   {func(p *Pi) { p.Settings.BootMenu = "isc" }, `boot menu "isc"; want one of ["" "dnsmasq" "raw"]`},
 		"small gpu_mem":       {func(p *Pi) { p.Settings.GPUMem = 8 }, "gpu_mem 8 MB; want 16 to 512"},
 		"empty argument":      {func(p *Pi) { p.Settings.Args = []string{""} }, `kernel argument ""`},
 		"two in one":          {func(p *Pi) { p.Settings.Args = []string{"a b"} }, `kernel argument "a b"`},

@@ -54,7 +54,8 @@ func startServers(t *testing.T, lan Socket, b *bootServers) {
 	own := netip.MustParsePrefix("10.77.0.1/24")
 	ds := &dhcp.Server{Policy: b, Interface: lan.Bridge, Addr: own, OnMessage: func(m dhcp.Message) { b.note("%s %s", m.Kind, m.MAC) }}
 	ts := &tftp.Server{Source: b, OnDone: func(tr tftp.Transfer) { b.note("%s %s", tr.Outcome, tr.File) }}
-	var dhcpConn, tftpConn net.PacketConn
+	var dhcpConn *dhcp.Conn
+	var tftpConn net.PacketConn
 	err := lan.Namespace.Do(func() (err error) {
 		if dhcpConn, err = dhcp.Listen(lan.Bridge, own.Addr(), 67); err != nil {
 			return err

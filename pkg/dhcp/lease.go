@@ -1,0 +1,138 @@
+package dhcp
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/store"
+)
+
+// A lease is an acknowledged address with its end, as it is stored.
+type lease struct {
+	mac     pi.MAC
+	addr    netip.Addr
+	expires time.Time
+}
+
+// OpenPool returns the pool of the addresses from first to last with the leases
+// that st has of it. reserved, which may be nil, reports which of the addresses
+// are a registered board's: nobody else gets them.
+func OpenPool(ctx context.Context, st *store.Store, first, last netip.Addr, reserved func(netip.Addr) bool) (*Pool, error) {
+	p, err := newPool(first, last, reserved)
+	if err != nil {
+		return nil, err
+	}
+	p.store = st
+	rows, err := st.Query(ctx, "SELECT mac, addr, expires FROM leases")
+	if err != nil {
+		return nil, fmt.Errorf("dhcp: reading leases: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		l, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("dhcp: reading leases: %w", err)
+		}
+		p.restore(l)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("dhcp: reading leases: %w", err)
+	}
+	return p, nil
+}
+
+func scan(rows *sql.Rows) (lease, error) {
+	var mac, addr string
+	var expires int64
+	if err := rows.Scan(&mac, &addr, &expires); err != nil {
+		return lease{}, err
+	}
+	l := lease{expires: time.Unix(0, expires)}
+	var err error
+	if l.mac, err = pi.ParseMAC(mac); err != nil {
+		return lease{}, err
+	}
+	l.addr, err = netip.ParseAddr(addr)
+	return l, err
+}
+
+// restore takes in a lease from the store. One outside the pool, whose range
+// was another once, is left alone: it comes to life when the range is.
+func (p *Pool) restore(l lease) {
+	if i, ok := p.index(l.addr); ok {
+		p.slots[i] = slot{state: leased, mac: l.mac, until: l.expires}
+		p.owner[l.mac] = i
+	}
+}
+
+// A batch is leases that are committed together: a commit waits for the disk,
+// and after a power cut hundreds of boards ask at once.
+type batch struct {
+	leases []lease
+	done   chan struct{} // closed when err is set
+	err    error
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+// save returns when l is on disk, or cannot be.
+func (p *Pool) save(ctx context.Context, l lease) error {
+	p.mu.Lock()
+	b := p.batch
+	b.leases = append(b.leases, l)
+	p.mu.Unlock()
+	select {
+	case p.due <- struct{}{}:
+	default: // the writer is told already
+	}
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// write commits what save is given until ctx ends. While one batch is written
+// the next gathers.
+func (p *Pool) write(ctx context.Context) {
+	for {
+		select {
+		case <-p.due:
+		case <-ctx.Done():
+			return
+		}
+		p.mu.Lock()
+		b := p.batch
+		p.batch = newBatch()
+		p.mu.Unlock()
+		b.err = p.commit(ctx, b.leases)
+		close(b.done)
+	}
+}
+
+func (p *Pool) commit(ctx context.Context, leases []lease) error {
+	err := p.store.Write(ctx, func(tx *sql.Tx) error {
+		// What is replaced is the client's former address, and the address's
+		// former client.
+		put, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO leases (mac, addr, expires) VALUES (?, ?, ?)")
+		if err != nil {
+			return err
+		}
+		defer put.Close()
+		for _, l := range leases {
+			if _, err := put.ExecContext(ctx, l.mac.String(), l.addr.String(), l.expires.UnixNano()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("dhcp: storing %d leases: %w", len(leases), err)
+	}
+	return nil
+}

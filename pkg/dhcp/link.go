@@ -1,0 +1,156 @@
+package dhcp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/pi"
+)
+
+// A link sends Ethernet frames on one interface, and hears its ARP. Frames
+// reach a client that has no address yet, which cannot answer the ARP request
+// that an ordinary socket would begin with.
+type link struct {
+	file *os.File
+	mac  pi.MAC
+}
+
+// openLink returns nil without an error for an interface that has no Ethernet
+// addresses, such as lo.
+func openLink(iface *net.Interface) (*link, error) {
+	if len(iface.HardwareAddr) != len(pi.MAC{}) {
+		return nil, nil
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("dhcp: opening a packet socket: %w; this needs root", err)
+	}
+	to := &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ARP), Ifindex: iface.Index}
+	if err := unix.Bind(fd, to); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("dhcp: binding a packet socket to %s: %w", iface.Name, err)
+	}
+	return &link{file: os.NewFile(uintptr(fd), "packet socket of "+iface.Name), mac: pi.MAC(iface.HardwareAddr)}, nil
+}
+
+// bigEndian returns n in network byte order, for fields that the kernel takes
+// as they are in memory.
+func bigEndian(n uint16) uint16 { return n<<8 | n>>8 }
+
+const (
+	headerEthernet = 14
+	headerIPv4     = 20
+	headerUDP      = 8
+	etherTypeIPv4  = 0x0800
+	etherTypeARP   = 0x0806
+	etherTypeWake  = 0x0842
+	protocolUDP    = 17
+)
+
+func (l *link) frame(to pi.MAC, etherType uint16, size int) []byte {
+	f := make([]byte, headerEthernet, headerEthernet+size)
+	copy(f, to[:])
+	copy(f[6:], l.mac[:])
+	f[12], f[13] = byte(etherType>>8), byte(etherType)
+	return f
+}
+
+func (l *link) write(frame []byte) error {
+	if _, err := l.file.Write(frame); err != nil {
+		return fmt.Errorf("sending a frame: %w", err)
+	}
+	return nil
+}
+
+// sendUDP sends a datagram to the Ethernet address to, whoever has dst.
+func (l *link) sendUDP(to pi.MAC, src, dst netip.AddrPort, payload []byte) error {
+	f := l.frame(to, etherTypeIPv4, headerIPv4+headerUDP+len(payload))
+	udpLen := headerUDP + len(payload)
+	s, d := src.Addr().As4(), dst.Addr().As4()
+	ip := []byte{
+		0x45, 0, byte((headerIPv4 + udpLen) >> 8), byte(headerIPv4 + udpLen),
+		0, 0, 0x40, 0, // don't fragment
+		64, protocolUDP, 0, 0,
+		s[0], s[1], s[2], s[3],
+		d[0], d[1], d[2], d[3],
+	}
+	sum := ^checksum(0, ip)
+	ip[10], ip[11] = byte(sum>>8), byte(sum)
+	udp := []byte{
+		byte(src.Port() >> 8), byte(src.Port()), byte(dst.Port() >> 8), byte(dst.Port()),
+		byte(udpLen >> 8), byte(udpLen), 0, 0,
+	}
+	sum = ^checksum(checksum(checksum(protocolUDP+uint32(udpLen), ip[12:]), udp), payload)
+	if sum&0xffff == 0 {
+		sum = 0xffff // RFC 768: zero would say that there is none
+	}
+	udp[6], udp[7] = byte(sum>>8), byte(sum)
+	f = append(append(append(f, ip...), udp...), payload...)
+	return l.write(f)
+}
+
+// checksum adds data to sum as RFC 1071 has it. Only the last part of what is
+// added may have an odd length.
+func checksum(sum uint32, data []byte) uint32 {
+	for ; len(data) > 1; data = data[2:] {
+		sum += uint32(data[0])<<8 | uint32(data[1])
+	}
+	if len(data) == 1 {
+		sum += uint32(data[0]) << 8
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return sum
+}
+
+// wake sends a Wake-on-LAN frame, of which nothing is wanted but that it
+// arrives.
+func (l *link) wake(to pi.MAC) error {
+	f := l.frame(to, etherTypeWake, 6+16*len(to))
+	f = append(f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+	for range 16 {
+		f = append(f, to[:]...)
+	}
+	return l.write(f)
+}
+
+// An ARP packet for IPv4 over Ethernet, RFC 826: its fixed part, then sender
+// and target, each with hardware and protocol address.
+const (
+	arpHeader = "\x00\x01\x08\x00\x06\x04\x00"
+	arpLen    = 28
+	arpSender = 8
+	arpTarget = 18
+)
+
+// askFor sends an ARP probe (RFC 5227 §1.1): a request that tells no address of
+// its own, so that no host learns a wrong one from it.
+func (l *link) askFor(addr netip.Addr) error {
+	f := l.frame(pi.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, etherTypeARP, arpLen)
+	f = append(f, arpHeader...)
+	f = append(f, 1) // request
+	f = append(f, l.mac[:]...)
+	f = append(f, 0, 0, 0, 0)
+	f = append(f, make([]byte, len(pi.MAC{}))...)
+	f = append(f, addr.AsSlice()...)
+	return l.write(f)
+}
+
+// heard reads who says in an ARP frame to have which address.
+func heard(frame []byte) (addr netip.Addr, mac pi.MAC, ok bool) {
+	if len(frame) < headerEthernet+arpLen {
+		return netip.Addr{}, pi.MAC{}, false
+	}
+	arp := frame[headerEthernet:]
+	if string(arp[:len(arpHeader)]) != arpHeader {
+		return netip.Addr{}, pi.MAC{}, false
+	}
+	mac = pi.MAC(arp[arpSender : arpSender+6])
+	addr = netip.AddrFrom4([4]byte(arp[arpSender+6 : arpTarget]))
+	return addr, mac, !addr.IsUnspecified() // else itself a probe
+}

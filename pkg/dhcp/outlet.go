@@ -1,0 +1,104 @@
+package dhcp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/ipv4"
+
+	"pibootd/pkg/pi"
+)
+
+// Ports of RFC 2131 §4.1, and the one of PXE 2.1 §2.4.
+const (
+	serverPort = 67
+	clientPort = 68
+	pxePort    = 4011
+)
+
+// An outlet sends answers from the server's own address, whatever others the
+// interface has: the 3B mask ROM takes an OFFER's source for its TFTP server.
+type outlet struct {
+	conn    *Conn // nil in tests of what is decided
+	packets *ipv4.PacketConn
+	source  netip.AddrPort
+}
+
+// A route is the way to a client.
+type route struct {
+	to  netip.AddrPort
+	mac pi.MAC // of the client, if it is sent a frame of its own; zero: the kernel finds the way
+}
+
+// String returns the route for tests and logs.
+func (r route) String() string {
+	if r.mac != (pi.MAC{}) {
+		return fmt.Sprintf("%v at %v", r.to, r.mac)
+	}
+	return r.to.String()
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// route returns the way of reply by RFC 2131 §4.1.
+func (o *outlet) route(req *request, reply *dhcpv4.DHCPv4) route {
+	port := uint16(clientPort)
+	if o.source.Port() != serverPort && o.source.Port() != 0 {
+		port = o.source.Port() + 1
+	}
+	client := addrOf(reply.ClientIPAddr)
+	to := func(addr netip.Addr) route { return route{to: netip.AddrPortFrom(addr, port)} }
+	switch {
+	case o.isPXE():
+		return route{to: req.from}
+	case req.relay.IsValid():
+		return route{to: netip.AddrPortFrom(req.relay, max(o.source.Port(), serverPort))}
+	case client.IsValid():
+		return to(client)
+	case req.client.MaskROM:
+		// Even a broadcast must not reach other boards: they would take it for
+		// their own. All mask ROMs use one transaction id.
+		r := to(broadcast)
+		if yours := addrOf(reply.YourIPAddr); yours.IsValid() {
+			r = to(yours)
+		}
+		return o.frame(r, req.client.MAC)
+	case reply.IsBroadcast() || !addrOf(reply.YourIPAddr).IsValid():
+		return to(broadcast)
+	}
+	return o.frame(to(addrOf(reply.YourIPAddr)), req.client.MAC)
+}
+
+// frame makes r one by a frame, or by broadcast where there are no frames.
+func (o *outlet) frame(r route, mac pi.MAC) route {
+	if o.conn != nil && o.conn.link == nil {
+		return route{to: netip.AddrPortFrom(broadcast, r.to.Port())}
+	}
+	r.mac = mac
+	return r
+}
+
+func (o *outlet) isPXE() bool { return o.source.Port() == pxePort }
+
+func (o *outlet) send(reply *dhcpv4.DHCPv4, r route) error {
+	var err error
+	if r.mac != (pi.MAC{}) {
+		err = o.conn.link.sendUDP(r.mac, o.source, r.to, reply.ToBytes())
+	} else {
+		from := &ipv4.ControlMessage{Src: o.source.Addr().AsSlice(), IfIndex: o.conn.index}
+		_, err = o.packets.WriteTo(reply.ToBytes(), from, net.UDPAddrFromAddrPort(r.to))
+	}
+	if err != nil {
+		return fmt.Errorf("sending to %v: %w", r, err)
+	}
+	return nil
+}
+
+func (o *outlet) neighbours() *neighbours {
+	if o.conn == nil {
+		return nil
+	}
+	return o.conn.neigh
+}

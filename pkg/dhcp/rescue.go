@@ -1,0 +1,125 @@
+package dhcp
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// The mask ROM of the Pi 3B and 2B 1.2 needs help that no other boot code does
+// (raspberrypi/firmware#764, #934, #991, #1067):
+//
+//   - It misses an OFFER that comes at once, and may leave one unread until
+//     another frame arrives. So the OFFER waits, and frames that mean nothing
+//     are sent before it and after it.
+//   - It takes any OFFER, for every board has the same transaction id. So
+//     OFFERs to mask ROMs go to one Ethernet address, and one after the other.
+//   - It stops answering ARP while it loads files. So its address is pinned.
+const (
+	replyDelay = time.Second
+	// A DISCOVER is sent every 5 s: a later OFFER would meet the next one.
+	replyLatest = 4500 * time.Millisecond
+	// With replyDelay the two wake-up frames are 0.6 s and 1.2 s after the
+	// DISCOVER, as those of openSUSE's netboot-rpi3b.
+	wakeBefore = 400 * time.Millisecond
+	wakeAfter  = 200 * time.Millisecond
+	// replyGap is the least time between two OFFERs: until the first is read.
+	replyGap = 400 * time.Millisecond
+)
+
+// rescue keeps the OFFERs to mask ROMs apart.
+type rescue struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+// turn returns when the OFFER to a DISCOVER that came now is to be sent; ok is
+// false if there is no room for it before the board asks again.
+func (r *rescue) turn(now time.Time, delay time.Duration) (at time.Time, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at = now.Add(cmp.Or(delay, replyDelay))
+	if at.Before(r.next) {
+		at = r.next
+	}
+	if at.Sub(now) > max(replyLatest, delay) {
+		return time.Time{}, false
+	}
+	r.next = at.Add(replyGap)
+	return at, true
+}
+
+// rescued returns a, and if it is an OFFER to a mask ROM, makes it one that the
+// board can take.
+func (x *exchange) rescued(req *request, a answer) answer {
+	if !req.client.MaskROM || !req.boot || req.kind != Discover || a.reply == nil && a.later == nil {
+		return a
+	}
+	at, ok := x.rescue.turn(time.Now(), x.ReplyDelay)
+	if !ok {
+		return silence("too many boards of its kind ask at once; its turn is when it asks again")
+	}
+	return answer{later: func(ctx context.Context) answer {
+		for a.later != nil {
+			a = a.later(ctx)
+		}
+		if a.reply == nil || !pause(ctx, time.Until(at.Add(-wakeBefore))) {
+			return answer{reason: a.reason}
+		}
+		x.wake(req)
+		if !pause(ctx, time.Until(at)) {
+			return answer{}
+		}
+		x.pin(req, addrOf(a.reply.YourIPAddr))
+		a.after = func(ctx context.Context) {
+			if pause(ctx, wakeAfter) {
+				x.wake(req)
+			}
+		}
+		return a
+	}}
+}
+
+// pause reports whether d passed before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (x *exchange) wake(req *request) {
+	if x.out.conn == nil || x.out.conn.link == nil {
+		return
+	}
+	if err := x.out.conn.link.wake(req.client.MAC); err != nil {
+		x.log().Warn("wake-up frame not sent", "pi", req.client.MAC, "err", err)
+	}
+}
+
+func (x *exchange) pin(req *request, addr netip.Addr) {
+	neigh := x.out.neighbours()
+	if neigh == nil || !addr.IsValid() {
+		return
+	}
+	if err := neigh.pin(addr, req.client.MAC, time.Now()); err != nil {
+		x.log().Warn("neighbour entry not made; the board's files may not reach it", "pi", req.client.MAC, "addr", addr, "err", err)
+	}
+}
+
+// settle unpins a board that has gone on to software that answers ARP.
+func (x *exchange) settle(req *request) {
+	neigh := x.out.neighbours()
+	if neigh == nil || req.client.MaskROM {
+		return
+	}
+	if err := neigh.unpin(req.client.MAC); err != nil {
+		x.log().Warn("neighbour entry not removed", "pi", req.client.MAC, "err", err)
+	}
+}

@@ -1,0 +1,267 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/ipv4"
+)
+
+const (
+	// maxPacket is the longest message that is read: what an Ethernet frame holds.
+	maxPacket = 1500
+	// readBatch is how many messages one system call reads.
+	readBatch = 32
+	// maxWaiting bounds the answers that wait for something: for the disk, for
+	// the silence after an ARP probe, for a mask ROM to listen. What comes
+	// while there are as many is dropped; clients ask again.
+	maxWaiting = 8192
+)
+
+// Serve answers the messages on conn, from Listen, until ctx ends, and returns
+// nil. It returns an error only if conn itself fails or the server's own
+// address is unfit: a malformed message costs one log line. Serve does not
+// close conn. A Server may serve a second Conn, on PXE's port, at the same time.
+func (s *Server) Serve(ctx context.Context, conn *Conn) (err error) {
+	if !s.Addr.Addr().Is4() {
+		return fmt.Errorf("dhcp: serving as %v; want an IPv4 address with its prefix length", s.Addr)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	x := newExchange(s, conn)
+	stop := context.AfterFunc(ctx, func() {
+		past := time.Unix(1, 0)
+		_ = conn.SetReadDeadline(past)
+		if conn.link != nil {
+			_ = conn.link.file.SetReadDeadline(past)
+		}
+	})
+	defer func() {
+		cancel()
+		stop()
+		x.waiting.Wait()
+		err = errors.Join(err, x.release())
+	}()
+	if err := x.start(ctx); err != nil {
+		return err
+	}
+	return x.read(ctx)
+}
+
+// An exchange is a Server on one Conn.
+type exchange struct {
+	*Server
+	out     outlet
+	send    func(*dhcpv4.DHCPv4, route) error
+	prober  *prober
+	slots   chan struct{} // one for each of waiting that is an answer
+	waiting sync.WaitGroup
+}
+
+func newExchange(s *Server, conn *Conn) *exchange {
+	x := &exchange{Server: s, slots: make(chan struct{}, maxWaiting)}
+	if conn == nil { // in tests of what is decided
+		x.prober = newProber(nil)
+		return x
+	}
+	port := conn.LocalAddr().(*net.UDPAddr).Port
+	x.out = outlet{conn: conn, packets: ipv4.NewPacketConn(conn.UDPConn), source: netip.AddrPortFrom(s.Addr.Addr(), uint16(port))}
+	x.send = x.out.send
+	x.prober = newProber(conn.link)
+	return x
+}
+
+// start starts what goes on beside the answering, and clears away what a
+// killed server left.
+func (x *exchange) start(ctx context.Context) error {
+	if neigh := x.out.neighbours(); neigh != nil {
+		if err := neigh.removeAll(); err != nil {
+			return fmt.Errorf("dhcp: %w", err)
+		}
+		x.waiting.Go(func() { x.expirePins(ctx, neigh) })
+	}
+	if x.Pool == nil || x.Proxy {
+		return nil
+	}
+	x.waiting.Go(func() { x.Pool.write(ctx) })
+	x.waiting.Go(func() { x.probeAhead(ctx) })
+	if x.prober.link != nil {
+		x.waiting.Go(func() {
+			if err := x.prober.listen(); err != nil {
+				x.log().Error("addresses in use are no longer noticed", "err", err)
+			}
+		})
+	}
+	return nil
+}
+
+func (x *exchange) release() error {
+	if neigh := x.out.neighbours(); neigh != nil {
+		return neigh.removeAll()
+	}
+	return nil
+}
+
+func (x *exchange) expirePins(ctx context.Context, neigh *neighbours) {
+	tick := time.NewTicker(pinCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			if err := neigh.expire(now); err != nil {
+				x.log().Warn("neighbour entry not removed", "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// read reads messages until ctx ends.
+func (x *exchange) read(ctx context.Context) error {
+	batch := make([]ipv4.Message, readBatch)
+	for i := range batch {
+		batch[i].Buffers = [][]byte{make([]byte, maxPacket+1)}
+	}
+	for {
+		n, err := x.out.packets.ReadBatch(batch, 0)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("dhcp: reading messages: %w", err)
+		}
+		for _, m := range batch[:n] {
+			from := m.Addr.(*net.UDPAddr).AddrPort()
+			if err := x.handle(ctx, m.Buffers[0][:m.N], from); err != nil {
+				x.log().Debug("message dropped", "addr", from, "err", err)
+			}
+		}
+	}
+}
+
+// handle answers one packet, or has it answered when what the answer waits for
+// has happened. A panic costs this packet and not the server: the packet's
+// parser is not ours, and neither is the Policy.
+func (x *exchange) handle(ctx context.Context, packet []byte, from netip.AddrPort) (err error) {
+	defer x.survive(&err)
+	req, err := parse(packet)
+	if err != nil {
+		x.stats.malformed.Add(1)
+		return err
+	}
+	req.from = from
+	x.stats.received[req.kind.index()].Add(1)
+	a := x.decide(ctx, req)
+	in := Message{Kind: req.kind, MAC: req.client.MAC, GUID: req.client.GUID, Addr: req.asked, Netboot: req.client.Netboot}
+	if a.reply == nil && a.later == nil {
+		in.Reason = a.reason
+		x.stats.unanswered.Add(1)
+	}
+	x.report(in)
+	if a.later == nil {
+		return x.answer(req, a, in)
+	}
+	select {
+	case x.slots <- struct{}{}:
+	default:
+		x.stats.overload.Add(1)
+		return fmt.Errorf("%d answers are waiting", maxWaiting)
+	}
+	x.waiting.Go(func() {
+		defer func() { <-x.slots }()
+		if err := x.finish(ctx, req, a, in); err != nil {
+			x.log().Debug("message dropped", "pi", in.MAC, "err", err)
+		}
+	})
+	return nil
+}
+
+func (x *exchange) finish(ctx context.Context, req *request, a answer, in Message) (err error) {
+	defer x.survive(&err)
+	for a.later != nil {
+		a = a.later(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if a.reply == nil {
+		x.stats.unanswered.Add(1)
+		if a.reason != "" {
+			x.log().Debug("not answered", "pi", in.MAC, "reason", a.reason)
+		}
+	}
+	if err := x.answer(req, a, in); err != nil {
+		return err
+	}
+	if a.after != nil {
+		a.after(ctx)
+	}
+	return nil
+}
+
+func (x *exchange) survive(err *error) {
+	if p := recover(); p != nil {
+		x.stats.panics.Add(1)
+		x.log().Error("message handler panicked", "err", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("panic: %v", p)
+	}
+}
+
+// answer sends the answer to in, if there is one. It is reported first: the client
+// may ask on at once, and that comes after.
+func (x *exchange) answer(req *request, a answer, in Message) error {
+	if a.reply == nil {
+		return nil
+	}
+	out := in
+	out.Kind, out.Reason = replyKind(a.reply), a.reason
+	if out.Kind != Nak && req.kind != Inform {
+		out.Addr = addrOf(a.reply.YourIPAddr)
+	}
+	x.report(out)
+	if err := x.send(a.reply, x.out.route(req, a.reply)); err != nil {
+		x.stats.unsent.Add(1)
+		x.log().Warn("answer not sent", "pi", in.MAC, "err", err)
+		return nil
+	}
+	x.stats.sent[out.Kind.index()].Add(1)
+	return nil
+}
+
+func replyKind(reply *dhcpv4.DHCPv4) Kind {
+	switch reply.MessageType() {
+	case dhcpv4.MessageTypeOffer:
+		return Offer
+	case dhcpv4.MessageTypeAck:
+		return Ack
+	}
+	return Nak
+}
+
+func (s *Server) report(m Message) {
+	// What goes into a log record costs more than the answer, if it is made.
+	if log := s.log(); m.Kind == Nak || m.Kind == Decline {
+		log.Warn(map[Kind]string{Nak: "address refused", Decline: "client found its address in use by another host"}[m.Kind],
+			"pi", m.MAC, "addr", m.Addr, "reason", m.Reason)
+	} else if log.Enabled(context.Background(), slog.LevelDebug) {
+		log.Debug("message", "kind", m.Kind, "pi", m.MAC, "addr", m.Addr, "reason", m.Reason)
+	}
+	if s.OnMessage != nil {
+		s.OnMessage(m)
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log.With("component", "dhcp", "interface", s.Interface)
+}
