@@ -174,7 +174,7 @@ func TestProblems(t *testing.T) {
 
 		`dhcp.mode = "isc"`:                                     `FILE:1: dhcp.mode: "isc"; want "reservation", "pool" or "proxy"`,
 		`dhcp.discovered = true`:                                `FILE:1: dhcp.discovered: true; want "note" or "boot"`,
-		`dhcp.reply_delay = "5s"`:                               `FILE:1: dhcp.reply_delay: "5s"; want a time from "0s" to "4s", e.g. "90s" or "12h"`,
+		`dhcp.reply_delay = "5s"`:                               `FILE:1: dhcp.reply_delay: "5s"; want a time from "1ms" to "4s", e.g. "90s" or "12h"`,
 		"[dhcp]\nmode = \"pool\"":                               `FILE:2: dhcp.pool: ""; want the addresses that mode "pool" leases, two IPv4 addresses, the lower one first, e.g. "192.168.1.200-192.168.1.230"`,
 		`dhcp.pool = "10.0.0.1-10.0.0.9"`:                       `FILE:1: dhcp.pool: "10.0.0.1-10.0.0.9"; want "", or dhcp.mode = "pool"`,
 		"[dhcp]\nmode = \"pool\"\npool = \"10.0.0.0-10.1.0.0\"": `FILE:3: dhcp.pool: "10.0.0.0-10.1.0.0"; want at most 65536 addresses`,

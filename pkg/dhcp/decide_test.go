@@ -95,7 +95,12 @@ type said struct {
 }
 
 // exchangeOf has s handle the packet as Serve does, but for the socket.
-func exchangeOf(t *testing.T, s *Server, packet []byte) (e said, err error) {
+func exchangeOf(t *testing.T, s *Server, packet []byte) (said, error) {
+	t.Helper()
+	return exchangeOn(t, s, serverPort, packet)
+}
+
+func exchangeOn(t *testing.T, s *Server, port uint16, packet []byte) (e said, err error) {
 	t.Helper()
 	var mu sync.Mutex
 	s.OnMessage = func(m Message) {
@@ -104,7 +109,7 @@ func exchangeOf(t *testing.T, s *Server, packet []byte) (e said, err error) {
 		e.events = append(e.events, strings.TrimSpace(fmt.Sprintf("%s %v %s", m.Kind, m.Addr, m.Reason)))
 	}
 	x := newExchange(s, nil)
-	x.out.source = netip.AddrPortFrom(s.Addr.Addr(), serverPort)
+	x.out.source = netip.AddrPortFrom(s.Addr.Addr(), port)
 	x.send = func(reply *dhcpv4.DHCPv4, r route) error {
 		var err error
 		if e.reply, err = dhcpv4.FromBytes(reply.ToBytes()); err != nil {
@@ -325,13 +330,15 @@ func TestHostilePackets(t *testing.T) {
 		"no Ethernet":        with(func(m *dhcpv4.DHCPv4) { m.HWType = iana.HWTypeInfiniband }),
 		"zero address":       with(func(m *dhcpv4.DHCPv4) { m.ClientHWAddr = make([]byte, 6) }),
 		"group address":      with(func(m *dhcpv4.DHCPv4) { m.ClientHWAddr = []byte{1, 0, 0x5e, 0, 0, 1} }),
+		"no option ends":     append(slices.Clone(good[:240]), slices.Repeat([]byte{43}, 900)...),
 		"a reply":            with(func(m *dhcpv4.DHCPv4) { m.OpCode = dhcpv4.OpcodeBootReply }),
 		"no type, as BOOTP":  with(func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionDHCPMessageType) }),
 		"type of two bytes":  with(func(m *dhcpv4.DHCPv4) { m.Options[53] = []byte{1, 1} }),
 		"a server's message": with(func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeOffer)) }),
 		"unknown type":       with(func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptMessageType(99)) }),
 	} {
-		if e, err := exchangeOf(t, testServer(), packet); err == nil || e.answer != "" || e.events != nil {
+		s := testServer()
+		if e, err := exchangeOf(t, s, packet); err == nil || e.answer != "" || e.events != nil || s.Stats().Malformed != 1 {
 			t.Errorf("%s: answer %q, events %q, error %v; want an error alone", name, e.answer, e.events, err)
 		}
 	}
@@ -350,24 +357,54 @@ func TestPanicCostsOnePacket(t *testing.T) {
 	}
 }
 
+// FuzzHandle has every mode decide on the same packet.
 func FuzzHandle(f *testing.F) {
-	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform} {
+	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform, dhcpv4.MessageTypeDecline, dhcpv4.MessageTypeRelease} {
 		f.Add(message(known, kind, bootCode, has("10.0.0.21"), via("10.0.0.7")).ToBytes())
+		f.Add(message(strange, kind, wants("10.0.0.100")).ToBytes())
 	}
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		s := testServer()
-		s.Policy = everyone{}
-		e, err := exchangeOf(t, s, packet)
-		if err != nil && strings.HasPrefix(err.Error(), "panic") {
-			t.Fatal(err)
-		}
-		if e.reply == nil {
+		req, err := parse(packet)
+		if err != nil {
 			return
 		}
-		if e.reply.OpCode != dhcpv4.OpcodeBootReply || len(e.reply.ClientHWAddr) != 6 {
-			t.Errorf("answer %v is not one to a client on Ethernet", e.reply)
+		pool, err := newPool(ip(100), ip(103), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, change := range []func(*Server){
+			func(*Server) {},
+			func(s *Server) { s.Policy = everyone{} },
+			func(s *Server) { s.Pool = pool },
+			func(s *Server) { s.Proxy = true },
+			func(s *Server) { s.Proxy, s.BootStrangers = true, true },
+		} {
+			s := testServer()
+			change(s)
+			checkDecision(t, s, req)
 		}
 	})
+}
+
+// checkDecision checks what must hold of every answer.
+func checkDecision(t *testing.T, s *Server, req *request) {
+	t.Helper()
+	x := newExchange(s, nil)
+	x.out.source = netip.AddrPortFrom(s.Addr.Addr(), serverPort)
+	reply := x.decide(t.Context(), req).reply
+	if reply == nil {
+		return
+	}
+	sent, err := dhcpv4.FromBytes(reply.ToBytes())
+	if err != nil {
+		t.Fatalf("the answer does not parse: %v", err)
+	}
+	if sent.OpCode != dhcpv4.OpcodeBootReply || len(sent.ClientHWAddr) != 6 {
+		t.Errorf("answer %v is not one to a client on Ethernet", sent)
+	}
+	if to := x.out.route(req, reply).to.Addr(); to != broadcast && !s.isHost(to) {
+		t.Errorf("answer goes to %v, which is not in %v", to, s.Addr)
+	}
 }
 
 type everyone struct{}

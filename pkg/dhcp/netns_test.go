@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,16 +30,17 @@ import (
 
 // A lan is a bridge with the server's namespace and one board's on it.
 type lan struct {
-	server, board *netlab.Namespace
-	messages      <-chan Message
+	server, board, bridge *netlab.Namespace
+	messages              <-chan Message
 }
 
 // newLAN starts testServer on a network with a board of the given address. The
 // server's interface has a second address, which must not show.
-func newLAN(t *testing.T, mac pi.MAC) lan {
+func newLAN(t *testing.T, mac pi.MAC) lan { return newLANOf(t, testServer(), mac) }
+
+func newLANOf(t *testing.T, s *Server, mac pi.MAC) lan {
 	t.Helper()
 	bridge, server, board := newNamespace(t), newNamespace(t), newNamespace(t)
-	s := testServer()
 	ok(t, bridge.Bridge("br0", netip.Prefix{}))
 	for name, end := range map[string]netlab.End{
 		"ps": {Namespace: server, Name: "eth0", Addr: netip.MustParsePrefix("10.9.0.1/24")},
@@ -51,17 +53,33 @@ func newLAN(t *testing.T, mac pi.MAC) lan {
 
 	messages := make(chan Message, 100)
 	s.OnMessage = func(m Message) { messages <- m }
+	l := lan{server: server, board: board, bridge: bridge, messages: messages}
+	t.Cleanup(l.serve(t, s))
+	return l
+}
+
+// serve starts s and returns what ends it.
+func (l lan) serve(t *testing.T, s *Server) (stop func()) {
+	t.Helper()
 	var conn *Conn
-	ok(t, server.Do(func() (err error) { conn, err = Listen("eth0", s.Addr.Addr(), serverPort); return err }))
+	ok(t, l.server.Do(func() (err error) { conn, err = Listen("eth0", s.Addr.Addr(), serverPort); return err }))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, conn) }()
-	t.Cleanup(func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		ok(t, <-ended)
 		ok(t, conn.Close())
 	})
-	return lan{server: server, board: board, messages: messages}
+}
+
+// host adds a host with the given addresses to the network.
+func (l lan) host(t *testing.T, name string, mac pi.MAC, addr netip.Prefix) *netlab.Namespace {
+	t.Helper()
+	ns := newNamespace(t)
+	ok(t, netlab.Connect(netlab.End{Namespace: ns, Name: "eth0", MAC: mac, Addr: addr}, netlab.End{Namespace: l.bridge, Name: name}))
+	ok(t, l.bridge.Attach(name, "br0"))
+	return ns
 }
 
 func newNamespace(t *testing.T) *netlab.Namespace {
