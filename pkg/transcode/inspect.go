@@ -11,9 +11,9 @@ import (
 	"github.com/asticode/go-astits"
 )
 
-// A TSInfo is what one MPEG-TS segment was found to hold: one elementary
-// stream, H.264 video or AAC audio.
-type TSInfo struct {
+// A SegmentInfo is what one segment was found to hold: one stream of video or of
+// audio.
+type SegmentInfo struct {
 	Codecs     string // RFC 6381, e.g. avc1.4d400d; "" if no frame says it
 	Frames     int    // pictures, or AAC frames
 	FirstPTS   int64  // lowest, 90 kHz
@@ -27,7 +27,7 @@ const tsPacketBytes = 188
 // InspectTS reads a segment of one elementary stream to its end. It counts
 // frames, it does not decode them. Memory grows with the longest access unit:
 // bound r if it may be anything.
-func InspectTS(r io.Reader) (TSInfo, error) {
+func InspectTS(r io.Reader) (SegmentInfo, error) {
 	ctx := context.Background() // the demuxer's calls are bounded by r alone
 	demuxer := astits.NewDemuxer(ctx, r, astits.DemuxerOptPacketSize(tsPacketBytes))
 	i := inspector{}
@@ -37,17 +37,17 @@ func InspectTS(r io.Reader) (TSInfo, error) {
 			return i.result()
 		}
 		if err != nil {
-			return TSInfo{}, fmt.Errorf("reading MPEG-TS: %w", err)
+			return SegmentInfo{}, fmt.Errorf("reading MPEG-TS: %w", err)
 		}
 		if err := i.take(data); err != nil {
-			return TSInfo{}, fmt.Errorf("reading MPEG-TS: %w", err)
+			return SegmentInfo{}, fmt.Errorf("reading MPEG-TS: %w", err)
 		}
 	}
 }
 
-// An inspector gathers a TSInfo.
+// An inspector gathers a SegmentInfo.
 type inspector struct {
-	info   TSInfo
+	info   SegmentInfo
 	pid    uint16 // of the elementary stream; 0 before the program map
 	stream astits.StreamType
 }
@@ -184,9 +184,9 @@ func parseADTS(data []byte) (size, rate int, err error) {
 	return size, adtsRates[index], nil
 }
 
-func (i *inspector) result() (TSInfo, error) {
+func (i *inspector) result() (SegmentInfo, error) {
 	if i.info.Frames == 0 {
-		return TSInfo{}, errors.New("reading MPEG-TS: no frames in it; want video or audio with its program map")
+		return SegmentInfo{}, errors.New("reading MPEG-TS: no frames in it; want video or audio with its program map")
 	}
 	return i.info, nil
 }

@@ -23,10 +23,10 @@ func testFile(t testing.TB, name string) []byte {
 func TestInspectTS(t *testing.T) {
 	tests := []struct {
 		file string
-		want TSInfo
+		want SegmentInfo
 	}{
-		{"video.ts", TSInfo{Codecs: "avc1.4d400a", Frames: 6, FirstPTS: 900000, LastPTS: 915000, Key: true}},
-		{"audio.ts", TSInfo{Codecs: "mp4a.40.2", Frames: 11, FirstPTS: 898080, LastPTS: 917280, Key: true, SampleRate: 48000}},
+		{"video.ts", SegmentInfo{Codecs: "avc1.4d400a", Frames: 6, FirstPTS: 900000, LastPTS: 915000, Key: true}},
+		{"audio.ts", SegmentInfo{Codecs: "mp4a.40.2", Frames: 11, FirstPTS: 898080, LastPTS: 917280, Key: true, SampleRate: 48000}},
 	}
 	for _, tt := range tests {
 		got, err := InspectTS(bytes.NewReader(testFile(t, tt.file)))

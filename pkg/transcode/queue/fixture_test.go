@@ -118,7 +118,7 @@ func (f *fixture) encode(source, dir string, u transcode.Unit) error {
 	return transcode.Check(u, result)
 }
 
-func describe(u transcode.Unit, name string, data []byte, info transcode.TSInfo) transcode.Segment {
+func describe(u transcode.Unit, name string, data []byte, info transcode.SegmentInfo) transcode.Segment {
 	sum := sha256.Sum256(data)
 	s := transcode.Segment{
 		Name: name, SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Frames: info.Frames,

@@ -52,23 +52,23 @@ func proof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
 const readBytes = 256 << 10 // a read of the NFS client's size or so
 
 // inspect reads a segment once: for its hash, and for what is in it.
-func inspect(path string) (transcode.Segment, transcode.TSInfo, error) {
+func inspect(path string) (transcode.Segment, transcode.SegmentInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return transcode.Segment{}, transcode.TSInfo{}, fmt.Errorf("reading a segment: %w", err)
+		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
 	}
 	defer f.Close()
 	hash, size := sha256.New(), &counter{}
 	r := bufio.NewReaderSize(io.TeeReader(f, io.MultiWriter(hash, size)), readBytes)
 	info, err := transcode.InspectTS(r)
 	if err != nil {
-		return transcode.Segment{}, transcode.TSInfo{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
+		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
-		return transcode.Segment{}, transcode.TSInfo{}, fmt.Errorf("reading a segment: %w", err)
+		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
 	}
 	if err := f.Sync(); err != nil {
-		return transcode.Segment{}, transcode.TSInfo{}, fmt.Errorf("syncing a segment: %w", err)
+		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("syncing a segment: %w", err)
 	}
 	return transcode.Segment{
 		Name:      filepath.Base(path),

@@ -1,0 +1,441 @@
+package transcode
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"strings"
+)
+
+// InitName is the file name of a rendition's initialization section (RFC 8216
+// §4.3.2.5), which its CMAF segments cannot be played without.
+const InitName = "init.mp4"
+
+// An InitInfo is what an initialization section was found to say of its one track.
+type InitInfo struct {
+	Codecs     string // RFC 6381, e.g. avc1.4d400d or hvc1.1.6.L93.b0
+	Audio      bool
+	SampleRate int // of audio; 0 for video
+	timescale  int64
+	editStart  int64 // media time at which the presentation begins
+	defaults   sampleDefaults
+}
+
+// sampleDefaults are what samples have that do not say otherwise.
+type sampleDefaults struct{ duration, flags uint32 }
+
+// InspectInit reads an initialization section.
+func InspectInit(r io.Reader) (InitInfo, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxHeaderBytes+1))
+	if err != nil {
+		return InitInfo{}, fmt.Errorf("reading %s: %w", InitName, err)
+	}
+	if len(data) > maxHeaderBytes {
+		return InitInfo{}, fmt.Errorf("reading %s: more than %d bytes", InitName, maxHeaderBytes)
+	}
+	info, err := parseInit(data)
+	if err != nil {
+		return InitInfo{}, fmt.Errorf("reading %s: %w", InitName, err)
+	}
+	return info, nil
+}
+
+func parseInit(data []byte) (InitInfo, error) {
+	moov, err := find(data, "moov")
+	if err != nil {
+		return InitInfo{}, err
+	}
+	list, err := boxes(moov)
+	if err != nil {
+		return InitInfo{}, err
+	}
+	tracks := 0
+	for _, b := range list {
+		if b.kind == "trak" {
+			tracks++
+		}
+	}
+	if tracks != 1 {
+		return InitInfo{}, fmt.Errorf("%d tracks; want one", tracks)
+	}
+	var info InitInfo
+	if trex, err := find(moov, "mvex", "trex"); err == nil {
+		f := fields{data: trex}
+		f.bytes(12)
+		info.defaults.duration = f.uint32()
+		f.bytes(4)
+		info.defaults.flags = f.uint32()
+		if f.err != nil {
+			return InitInfo{}, fmt.Errorf("trex: %w", f.err)
+		}
+	}
+	trak, err := firstBox(list, "trak")
+	if err != nil {
+		return InitInfo{}, err
+	}
+	return info, errors.Join(info.readClock(trak), info.readEdit(trak), info.readEntry(trak))
+}
+
+const maxTimescale = 1 << 30
+
+func (i *InitInfo) readClock(trak []byte) error {
+	mdhd, err := find(trak, "mdia", "mdhd")
+	if err != nil {
+		return err
+	}
+	f := fields{data: mdhd}
+	version, _ := f.full()
+	f.wide(version)
+	f.wide(version)
+	i.timescale = int64(f.uint32())
+	if f.err == nil && (i.timescale < 1 || i.timescale > maxTimescale) {
+		f.err = fmt.Errorf("%d ticks per second; want 1 to %d", i.timescale, maxTimescale)
+	}
+	return f.err
+}
+
+// readEdit reads where the presentation begins: decode times begin before it
+// where frames are shown in another order.
+func (i *InitInfo) readEdit(trak []byte) error {
+	elst, err := find(trak, "edts", "elst")
+	if errors.Is(err, errNoBox) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f := fields{data: elst}
+	version, _ := f.full()
+	if n := f.uint32(); f.err == nil && n != 1 {
+		return fmt.Errorf("%d edits; want one", n)
+	}
+	f.wide(version)
+	start := int64(f.wide(version))
+	if version == 0 {
+		start = int64(int32(start))
+	}
+	if f.err == nil && (start < 0 || start > maxMediaTime) {
+		return fmt.Errorf("the presentation begins at %d; want it within the media", start)
+	}
+	i.editStart = start
+	return f.err
+}
+
+// maxMediaTime keeps sums and products of times inside 64 bits.
+const maxMediaTime = 1 << 45
+
+// Sample entries have their own boxes behind fields of these many bytes.
+const (
+	visualEntryBytes = 78
+	audioEntryBytes  = 28
+)
+
+func (i *InitInfo) readEntry(trak []byte) error {
+	stsd, err := find(trak, "mdia", "minf", "stbl", "stsd")
+	if err != nil {
+		return err
+	}
+	f := fields{data: stsd}
+	f.full()
+	if n := f.uint32(); f.err == nil && n != 1 {
+		return fmt.Errorf("%d sample entries; want one", n)
+	}
+	if f.err != nil {
+		return f.err
+	}
+	list, err := boxes(f.data)
+	if err != nil {
+		return err
+	}
+	if len(list) != 1 {
+		return fmt.Errorf("%d sample entries; want one", len(list))
+	}
+	return i.readCodec(list[0])
+}
+
+func (i *InitInfo) readCodec(entry box) (err error) {
+	f := fields{data: entry.body}
+	if entry.kind == "mp4a" {
+		i.Audio = true
+		f.bytes(audioEntryBytes - 4)
+		i.SampleRate = int(f.uint32() >> 16)
+	} else {
+		f.bytes(visualEntryBytes)
+	}
+	if f.err != nil {
+		return f.err
+	}
+	switch entry.kind {
+	case "avc1":
+		i.Codecs, err = codecOf(f.data, "avcC", avcName)
+	case "hvc1":
+		i.Codecs, err = codecOf(f.data, "hvcC", hevcName)
+	case "mp4a", "mp4v":
+		i.Codecs, err = codecOf(f.data, "esds", func(b []byte) (string, error) { return mpeg4Name(entry.kind, b) })
+	default:
+		err = fmt.Errorf("sample entry %q; want avc1, hvc1, mp4v or mp4a", entry.kind)
+	}
+	return err
+}
+
+func codecOf(data []byte, kind string, name func([]byte) (string, error)) (string, error) {
+	body, err := find(data, kind)
+	if err != nil {
+		return "", err
+	}
+	text, err := name(body)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", kind, err)
+	}
+	return text, nil
+}
+
+// avcName names H.264 by profile, constraints and level (RFC 6381 §3.3).
+func avcName(avcC []byte) (string, error) {
+	f := fields{data: avcC}
+	f.bytes(1)
+	name := "avc1." + hex.EncodeToString(f.bytes(3))
+	return name, f.err
+}
+
+// hevcName names H.265 as ISO 14496-15 annex E.3 does.
+func hevcName(hvcC []byte) (string, error) {
+	f := fields{data: hvcC}
+	f.bytes(1)
+	profile, compatible := f.uint8(), f.uint32()
+	constraints, level := f.bytes(6), f.uint8()
+	if f.err != nil {
+		return "", f.err
+	}
+	space, tier := []string{"", "A", "B", "C"}[profile>>6], "L"
+	if profile&0x20 != 0 {
+		tier = "H"
+	}
+	name := fmt.Sprintf("hvc1.%s%d.%x.%s%d", space, profile&0x1f, bits.Reverse32(compatible), tier, level)
+	for len(constraints) > 0 && constraints[len(constraints)-1] == 0 {
+		constraints = constraints[:len(constraints)-1]
+	}
+	for _, c := range constraints {
+		name += fmt.Sprintf(".%x", c)
+	}
+	return name, nil
+}
+
+// Descriptors of ISO 14496-1 §7.2.
+const (
+	tagStream         = 3
+	tagDecoder        = 4
+	tagDecoderSpecial = 5
+)
+
+// mpeg4Name names what an MPEG-4 stream descriptor describes (RFC 6381 §3.3).
+func mpeg4Name(kind string, esds []byte) (string, error) {
+	f := fields{data: esds}
+	f.full()
+	f.descriptor(tagStream)
+	f.bytes(3)
+	f.descriptor(tagDecoder)
+	object := f.uint8()
+	f.bytes(12)
+	f.descriptor(tagDecoderSpecial)
+	special := f.uint8()
+	name := fmt.Sprintf("%s.%x", kind, object)
+	if kind == "mp4a" {
+		name += fmt.Sprintf(".%d", special>>3)
+	}
+	return name, f.err
+}
+
+// descriptor reads the head of a descriptor: its tag, and its size in up to
+// four bytes of seven bits.
+func (f *fields) descriptor(want uint8) {
+	if tag := f.uint8(); f.err == nil && tag != want {
+		f.err = fmt.Errorf("descriptor %d; want %d", tag, want)
+	}
+	for range 4 {
+		if f.uint8()&0x80 == 0 {
+			return
+		}
+	}
+}
+
+// InspectCMAF reads a segment that belongs to an initialization section to its
+// end. It counts frames, it does not decode them.
+func InspectCMAF(init InitInfo, r io.Reader) (SegmentInfo, error) {
+	s := fragments{init: init, info: SegmentInfo{Codecs: init.Codecs, SampleRate: init.SampleRate}}
+	if err := eachBox(r, "moof", maxMoofBytes, s.take); err != nil {
+		return SegmentInfo{}, fmt.Errorf("reading CMAF: %w", err)
+	}
+	if s.info.Frames == 0 {
+		return SegmentInfo{}, errors.New("reading CMAF: no frames in it; want a movie fragment")
+	}
+	if init.Audio {
+		s.info.Key = true
+	}
+	return s.info, nil
+}
+
+// fragments gathers a SegmentInfo from movie fragments.
+type fragments struct {
+	init InitInfo
+	info SegmentInfo
+	end  int64 // decode time at which the last fragment ended
+}
+
+func (s *fragments) take(moof []byte) error {
+	list, err := boxes(moof)
+	if err != nil {
+		return err
+	}
+	trafs := 0
+	for _, b := range list {
+		if b.kind != "traf" {
+			continue
+		}
+		if trafs++; trafs > 1 {
+			return errors.New("two tracks; want one")
+		}
+		if err := s.takeTrack(b.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *fragments) takeTrack(traf []byte) error {
+	list, err := boxes(traf)
+	if err != nil {
+		return err
+	}
+	defaults, err := s.header(list)
+	if err != nil {
+		return err
+	}
+	tfdt, err := firstBox(list, "tfdt")
+	if err != nil {
+		return err
+	}
+	f := fields{data: tfdt}
+	version, _ := f.full()
+	at := int64(f.wide(version))
+	if f.err != nil || at < 0 || at > maxMediaTime {
+		return fmt.Errorf("decode time %d (%v); want 0 to %d", at, f.err, int64(maxMediaTime))
+	}
+	if s.info.Frames > 0 && at != s.end {
+		return fmt.Errorf("a fragment begins at %d, the one before it ends at %d; want no gap", at, s.end)
+	}
+	for _, b := range list {
+		if b.kind != "trun" {
+			continue
+		}
+		if at, err = s.run(b.body, at, defaults); err != nil {
+			return err
+		}
+	}
+	s.end = at
+	return nil
+}
+
+// header reads what a track fragment header says of all of its samples.
+func (s *fragments) header(list []box) (sampleDefaults, error) {
+	defaults := s.init.defaults
+	tfhd, err := firstBox(list, "tfhd")
+	if err != nil {
+		return defaults, err
+	}
+	f := fields{data: tfhd}
+	_, flags := f.full()
+	f.bytes(4)
+	if flags&0x1 != 0 {
+		f.bytes(8)
+	}
+	if flags&0x2 != 0 {
+		f.bytes(4)
+	}
+	if flags&0x8 != 0 {
+		defaults.duration = f.uint32()
+	}
+	if flags&0x10 != 0 {
+		f.bytes(4)
+	}
+	if flags&0x20 != 0 {
+		defaults.flags = f.uint32()
+	}
+	return defaults, f.err
+}
+
+// Flags of a track run, ISO 14496-12 §8.8.8.
+const (
+	runDataOffset = 0x1
+	runFirstFlags = 0x4
+	runDuration   = 0x100
+	runSize       = 0x200
+	runFlags      = 0x400
+	runOffset     = 0x800
+)
+
+// run takes the samples of a track run, the first of which is decoded at this
+// time, and returns when the last ends.
+func (s *fragments) run(trun []byte, at int64, defaults sampleDefaults) (end int64, err error) {
+	f := fields{data: trun}
+	_, flags := f.full()
+	count := int(min(f.uint32(), maxMoofSamples+1))
+	if flags&runDataOffset != 0 {
+		f.bytes(4)
+	}
+	first := defaults.flags
+	if flags&runFirstFlags != 0 {
+		first = f.uint32()
+	}
+	if f.err != nil || s.info.Frames+count > maxMoofSamples {
+		return 0, fmt.Errorf("%d samples (%v); want %d at most", count, f.err, maxMoofSamples)
+	}
+	for i := range count {
+		sample := defaults
+		if flags&runDuration != 0 {
+			sample.duration = f.uint32()
+		}
+		if flags&runSize != 0 {
+			f.bytes(4)
+		}
+		if flags&runFlags != 0 {
+			sample.flags = f.uint32()
+		} else if i == 0 {
+			sample.flags = first
+		}
+		offset := int64(0)
+		if flags&runOffset != 0 {
+			offset = int64(int32(f.uint32()))
+		}
+		if f.err != nil {
+			return 0, fmt.Errorf("sample %d: %w", i, f.err)
+		}
+		s.count(at+offset, sample.flags&sampleIsNotSync == 0)
+		at += int64(sample.duration)
+	}
+	return at, nil
+}
+
+// count notes one sample that is shown at this media time.
+func (s *fragments) count(at int64, key bool) {
+	pts := rescale(at-s.init.editStart, s.init.timescale)
+	if s.info.Frames == 0 {
+		s.info.FirstPTS, s.info.LastPTS, s.info.Key = pts, pts, key
+	}
+	s.info.FirstPTS = min(s.info.FirstPTS, pts)
+	s.info.LastPTS = max(s.info.LastPTS, pts)
+	s.info.Frames++
+}
+
+// rescale turns ticks of this many per second into ticks of 90 kHz.
+func rescale(ticks, timescale int64) int64 {
+	whole, rest := ticks/timescale, ticks%timescale
+	return whole*ticksPerSecond + (rest*ticksPerSecond+timescale/2)/timescale
+}
+
+// isCodec tells whether name is what a playlist may call a codec.
+func isCodec(name string) bool {
+	return name != "" && len(name) < 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.") == ""
+}
