@@ -1,5 +1,7 @@
 package transcode
 
+import "cmp"
+
 // AudioName names the audio unit and the directory of its segments.
 const AudioName = "audio"
 
@@ -28,16 +30,16 @@ func audioSeconds(p Probe) float64 {
 }
 
 // audioRendition returns the audio encoding for p: stereo or mono.
-func audioRendition(p Probe) *AudioRendition {
+func audioRendition(o Output, p Probe) *AudioRendition {
 	channels := min(max(p.Audio.Channels, 1), 2)
 	return &AudioRendition{
-		BitrateBPS: channels * audioChannelBPS,
+		BitrateBPS: cmp.Or(o.AudioBPS, channels*audioChannelBPS),
 		Channels:   channels,
 		Seconds:    audioSeconds(p),
 	}
 }
 
-func audioUnit(r Request, p Probe, grid Grid, rendition AudioRendition) Unit {
+func audioUnit(r Request, p Probe, grid Grid, rendition AudioRendition, o Options) Unit {
 	return Unit{
 		ID:     AudioName,
 		Kind:   KindAudio,
@@ -46,6 +48,8 @@ func audioUnit(r Request, p Probe, grid Grid, rendition AudioRendition) Unit {
 			Rendition:      rendition,
 			SourceStart:    p.Start,
 			SegmentSeconds: grid.Seconds(grid.SegmentFrames),
+			Container:      r.unitContainer(),
+			Options:        o.Audio,
 		},
 	}
 }

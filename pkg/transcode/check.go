@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,7 +22,10 @@ const (
 // seconds: the encoder adds up to two frames of its own.
 const audioTolerance = 0.050
 
-var avcCodecs = regexp.MustCompile(`^avc1\.[0-9a-f]{6}$`)
+var (
+	avcCodecs  = regexp.MustCompile(`^avc1\.[0-9a-f]{6}$`)
+	hevcCodecs = regexp.MustCompile(`^hvc1\.[ABC]?[0-9]{1,2}\.[0-9a-f]{1,8}\.[LH][0-9]{1,3}(\.[0-9a-f]{1,2}){0,6}$`)
+)
 
 // Check says what a result lacks to be what the unit asked for, nil if nothing.
 // It trusts u and nothing of r. That the files are there, and are what r says
@@ -47,6 +51,10 @@ func checkResult(u Unit, r Result) error {
 		return checkVideo(*u.Video, r)
 	case u.Kind == KindAudio && u.Audio != nil:
 		return checkAudio(*u.Audio, r)
+	case u.Kind == KindJoin && u.Join != nil:
+		return checkJoin(*u.Join, r)
+	case u.Kind == KindWhole && u.Whole != nil:
+		return checkWhole(*u.Whole, r)
 	}
 	return fmt.Errorf("unit of unknown kind %q", u.Kind)
 }
@@ -79,32 +87,61 @@ func checkProbe(p Probe) error {
 }
 
 func checkVideo(v VideoUnit, r Result) error {
-	if !avcCodecs.MatchString(r.Codecs) {
-		return fmt.Errorf("codec %.50q; want avc1.PPCCLL", r.Codecs)
+	if err := checkCodecs(v, r.Codecs); err != nil {
+		return err
+	}
+	if err := checkInit(v.Container, r.Init); err != nil {
+		return err
 	}
 	first, end := v.Segments()
 	if len(r.Segments) != end-first {
 		return fmt.Errorf("%d segments; want %d", len(r.Segments), end-first)
 	}
 	for i, s := range r.Segments {
-		if err := checkFile(s, first+i); err != nil {
+		name := v.Container.SegmentName(first + i)
+		if err := checkSegmentFile(s, name, maxSegmentBytes); err != nil {
 			return err
 		}
 		if err := checkVideoSegment(v.Grid, first+i, s); err != nil {
-			return fmt.Errorf("%s: %w", SegmentName(first+i), err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// checkFile looks at what every segment must have.
-func checkFile(s Segment, number int) error {
-	name := SegmentName(number)
+// checkCodecs makes sure that a unit's codec is the one that was asked for.
+func checkCodecs(v VideoUnit, codecs string) error {
+	switch codec := encoderCodecs()[cmp.Or(v.Encoder, EncoderX264)]; {
+	case codec == CodecH264 && !avcCodecs.MatchString(codecs):
+		return fmt.Errorf("codec %.50q; want avc1.PPCCLL", codecs)
+	case codec == CodecH265 && !hevcCodecs.MatchString(codecs):
+		return fmt.Errorf("codec %.50q; want hvc1 with profile and level", codecs)
+	case !isCodec(codecs):
+		return fmt.Errorf("codec %.50q; want its RFC 6381 name", codecs)
+	}
+	return nil
+}
+
+// checkInit makes sure that there is an initialization section if there has to be.
+func checkInit(c Container, init *Segment) error {
+	switch {
+	case c != ContainerCMAF && init == nil:
+		return nil
+	case c != ContainerCMAF:
+		return errors.New("an initialization section; want none with MPEG-TS")
+	case init == nil:
+		return errors.New("no initialization section")
+	}
+	return checkSegmentFile(*init, InitName, maxHeaderBytes)
+}
+
+// checkSegmentFile looks at what every file must have.
+func checkSegmentFile(s Segment, name string, most int64) error {
 	if s.Name != name {
 		return fmt.Errorf("segment named %.50q; want %s", s.Name, name)
 	}
-	if s.SizeBytes <= 0 || s.SizeBytes > maxSegmentBytes {
-		return fmt.Errorf("%s: %d bytes; want 1 to %d", name, s.SizeBytes, maxSegmentBytes)
+	if s.SizeBytes <= 0 || s.SizeBytes > most {
+		return fmt.Errorf("%s: %d bytes; want 1 to %d", name, s.SizeBytes, most)
 	}
 	if sum, err := hex.DecodeString(s.SHA256); err != nil || len(sum) != 32 {
 		return fmt.Errorf("%s: %.80q is not a SHA-256; want 64 hex digits", name, s.SHA256)
@@ -133,6 +170,9 @@ func checkAudio(a AudioUnit, r Result) error {
 	if r.Codecs != AudioCodecs {
 		return fmt.Errorf("codec %.50q; want %s", r.Codecs, AudioCodecs)
 	}
+	if err := checkInit(a.Container, r.Init); err != nil {
+		return err
+	}
 	most := int(a.Rendition.Seconds/a.SegmentSeconds) + 2
 	if len(r.Segments) == 0 || len(r.Segments) > most {
 		return fmt.Errorf("%d segments; want 1 to %d", len(r.Segments), most)
@@ -142,11 +182,12 @@ func checkAudio(a AudioUnit, r Result) error {
 		return fmt.Errorf("audio begins %.3f s after the video's grid; want within %v", seconds, audioTolerance)
 	}
 	for i, s := range r.Segments {
-		if err := checkFile(s, i); err != nil {
+		name := a.Container.SegmentName(i)
+		if err := checkSegmentFile(s, name, maxSegmentBytes); err != nil {
 			return err
 		}
 		if err := checkAudioSegment(a, s, next); err != nil {
-			return fmt.Errorf("%s: %w", SegmentName(i), err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		next = s.LastPTS + audioFrameTicks
 		frames += s.Frames

@@ -20,7 +20,7 @@ func goodResult(u Unit, sizeBytes int64) Result {
 	for i := first; i < end; i++ {
 		from, to := g.Segment(i)
 		r.Segments = append(r.Segments, Segment{
-			Name: SegmentName(i), SizeBytes: sizeBytes, SHA256: testSum, Frames: to - from,
+			Name: u.Container().SegmentName(i), SizeBytes: sizeBytes, SHA256: testSum, Frames: to - from,
 			FirstPTS: g.PTS(from), LastPTS: g.PTS(to - 1), Key: true, Seconds: g.Seconds(to - from),
 		})
 	}
@@ -35,7 +35,7 @@ func goodAudio(a AudioUnit, sizeBytes int64) Result {
 	for ; left > 0; left -= per {
 		n := min(left, per)
 		r.Segments = append(r.Segments, Segment{
-			Name: SegmentName(len(r.Segments)), SizeBytes: sizeBytes, SHA256: testSum, Frames: n,
+			Name: a.Container.SegmentName(len(r.Segments)), SizeBytes: sizeBytes, SHA256: testSum, Frames: n,
 			FirstPTS: pts, LastPTS: pts + int64(n-1)*audioFrameTicks, Key: true, Seconds: AudioSeconds(n),
 		})
 		pts += int64(n) * audioFrameTicks

@@ -84,4 +84,24 @@ func (u VideoUnit) Segments() (first, end int) {
 
 // SegmentName returns the file name of a segment. Five digits number the
 // shortest segments of the longest video that NewPlan takes.
-func SegmentName(number int) string { return fmt.Sprintf("%05d.ts", number) }
+func (c Container) SegmentName(number int) string {
+	return fmt.Sprintf("%05d.%s", number, c.extension())
+}
+
+func (c Container) extension() string {
+	if c == ContainerCMAF {
+		return "m4s"
+	}
+	return "ts"
+}
+
+// Container returns what u's segments are.
+func (u Unit) Container() Container {
+	switch {
+	case u.Video != nil && u.Video.Container != "":
+		return u.Video.Container
+	case u.Audio != nil && u.Audio.Container != "":
+		return u.Audio.Container
+	}
+	return ContainerTS
+}

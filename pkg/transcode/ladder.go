@@ -1,8 +1,10 @@
 package transcode
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // A rung is a size that a ladder may have below its source, with the bitrate
@@ -26,35 +28,108 @@ const (
 	bitrateSlope = 0.75
 	// minBitrateBPS is what libx264 can still hold.
 	minBitrateBPS = 32_000
+	// h265Share is what H.265 needs of the bits of H.264 for the same picture.
+	h265Share = 0.6
+	// authorFloorBPS is the lowest rung of PresetAuthor.
+	authorFloorBPS = 200_000
 	// twoRungLines is the height above which a ladder has two renditions.
 	twoRungLines = 120
 )
 
-// Ladder returns the renditions for a source, the highest first: the source's
-// own size, and below it the usual sizes that are clearly smaller, at least one
-// if the source has more than 120 lines. None is larger than the source or has
-// a higher bitrate. Lines are counted on the shorter side, so that a portrait
-// video has the ladder of its landscape twin. Without video it returns nil.
-func Ladder(p Probe) []Rendition {
+// Ladder returns the renditions of o for a source, the highest first. Lines are
+// counted on the shorter side, so that a portrait video has the ladder of its
+// landscape twin. Without video it returns nil.
+func Ladder(o Output, p Probe) []Rendition {
 	v := p.Video
 	if v == nil || v.Width < minSide || v.Height < minSide {
 		return nil
 	}
-	lines := min(v.Width, v.Height)
-	ladder := []Rendition{rendition(p, lines)}
+	switch {
+	case len(o.Rungs) > 0:
+		return askedLadder(o, p)
+	case o.IsFile():
+		return []Rendition{rendition(o, p, min(v.Width, v.Height), 0)}
+	case o.Ladder == PresetAuthor:
+		return authorLadder(o, p)
+	}
+	return appleLadder(o, p)
+}
+
+// appleLadder has the source's own size, and below it the usual sizes that are
+// clearly smaller, at least one if the source has more than 120 lines. None is
+// larger than the source or has a higher bitrate.
+func appleLadder(o Output, p Probe) []Rendition {
+	lines := min(p.Video.Width, p.Video.Height)
+	ladder := []Rendition{rendition(o, p, lines, 0)}
 	for _, r := range rungs {
 		if 5*r.lines <= 4*lines {
-			ladder = append(ladder, rendition(p, r.lines))
+			ladder = append(ladder, rendition(o, p, r.lines, 0))
 		}
 	}
 	if len(ladder) == 1 && lines > twoRungLines {
-		ladder = append(ladder, rendition(p, lines/2))
+		ladder = append(ladder, rendition(o, p, lines/2, 0))
 	}
 	return ladder
 }
 
-// rendition returns the rendition of p whose shorter side has this many lines.
-func rendition(p Probe, lines int) Rendition {
+// authorLadder keeps the source's size, at its bitrate, at half of it and at
+// the floor, as far as each is less than the one before.
+func authorLadder(o Output, p Probe) []Rendition {
+	lines := min(p.Video.Width, p.Video.Height)
+	top := videoBitrate(p)
+	if top == 0 {
+		top = rendition(o, p, lines, 0).BitrateBPS
+	}
+	top = max(top/1000*1000, minBitrateBPS)
+	bitrates := []int{top}
+	for _, b := range []int{top / 2 / 1000 * 1000, authorFloorBPS} {
+		if b >= authorFloorBPS && b < bitrates[len(bitrates)-1] {
+			bitrates = append(bitrates, b)
+		}
+	}
+	var ladder []Rendition
+	for _, b := range bitrates {
+		ladder = append(ladder, rendition(o, p, lines, b))
+	}
+	return named(ladder)
+}
+
+// askedLadder has the rungs that were asked for. Those above the source would
+// only blow it up: they are left out, all but one if there are no others.
+func askedLadder(o Output, p Probe) []Rendition {
+	lines := min(p.Video.Width, p.Video.Height)
+	var ladder []Rendition
+	for _, r := range o.Rungs {
+		if r.Lines <= lines {
+			ladder = append(ladder, rendition(o, p, r.Lines, r.BitrateBPS))
+		}
+	}
+	if len(ladder) == 0 {
+		ladder = []Rendition{rendition(o, p, lines, 0)}
+	}
+	slices.SortStableFunc(ladder, func(a, b Rendition) int {
+		return cmp.Or(cmp.Compare(b.Width*b.Height, a.Width*a.Height), cmp.Compare(b.BitrateBPS, a.BitrateBPS))
+	})
+	return named(slices.CompactFunc(ladder, func(a, b Rendition) bool { return a == b }))
+}
+
+// named gives renditions of one size different names.
+func named(ladder []Rendition) []Rendition {
+	count := map[string]int{}
+	for _, r := range ladder {
+		count[r.Name]++
+	}
+	for i, r := range ladder {
+		if count[r.Name] > 1 {
+			ladder[i].Name = fmt.Sprintf("%s-%d", r.Name, r.BitrateBPS)
+		}
+	}
+	return ladder
+}
+
+// rendition returns the rendition of p whose shorter side has this many lines,
+// at this bitrate, or at the usual one if that is 0.
+func rendition(o Output, p Probe, lines, bitrate int) Rendition {
 	v := p.Video
 	short, long := min(v.Width, v.Height), max(v.Width, v.Height)
 	width := even(float64(long) * float64(lines) / float64(short))
@@ -62,7 +137,9 @@ func rendition(p Probe, lines int) Rendition {
 	if v.Height > v.Width {
 		width, height = height, width
 	}
-	bitrate := renditionBitrate(p, width*height)
+	if bitrate == 0 {
+		bitrate = renditionBitrate(o, p, width*height)
+	}
 	return Rendition{
 		Name:       fmt.Sprintf("%dp", min(width, height)),
 		Width:      width,
@@ -78,8 +155,11 @@ func even(n float64) int { return int(n) &^ 1 }
 
 // renditionBitrate returns what a picture of this many pixels needs at the
 // source's rate, but no more than the source spends on the same pixels.
-func renditionBitrate(p Probe, pixels int) int {
+func renditionBitrate(o Output, p Probe, pixels int) int {
 	bitrate := neededBitrate(pixels, p.Video.Rate.Float())
+	if o.codec() == CodecH265 {
+		bitrate *= h265Share
+	}
 	if source := videoBitrate(p); source > 0 {
 		share := float64(pixels) / (float64(p.Video.Width) * float64(p.Video.Height))
 		bitrate = min(bitrate, float64(source)*math.Pow(share, bitrateSlope))

@@ -40,7 +40,7 @@ func TestLadder(t *testing.T) {
 			p := source(tt.width, tt.height, tt.rate, 60)
 			p.Video.BitrateBPS = tt.bitrateBPS
 			var got []string
-			for _, r := range Ladder(p) {
+			for _, r := range Ladder(Output{}, p) {
 				got = append(got, fmt.Sprintf("%s %dx%d %dk", r.Name, r.Width, r.Height, r.BitrateBPS/1000))
 			}
 			if s := strings.Join(got, ", "); s != tt.want {
@@ -51,7 +51,7 @@ func TestLadder(t *testing.T) {
 }
 
 func TestLadderWithoutVideo(t *testing.T) {
-	if got := Ladder(Probe{}); got != nil {
+	if got := Ladder(Output{}, Probe{}); got != nil {
 		t.Errorf("Ladder = %v; want nil", got)
 	}
 }
@@ -67,7 +67,7 @@ func FuzzLadder(f *testing.F) {
 			return
 		}
 		names := make(map[string]bool)
-		for _, r := range Ladder(p) {
+		for _, r := range Ladder(Output{}, p) {
 			if r.Width > width || r.Height > height || r.Width%2+r.Height%2 != 0 || r.Width < 2 || r.Height < 2 {
 				t.Errorf("%dx%d has rendition %+v", width, height, r)
 			}

@@ -202,6 +202,15 @@ func (o Output) container() Container {
 	return o.Container
 }
 
+// unitContainer returns what is told to units: nothing where it is what it
+// always was.
+func (o Output) unitContainer() Container {
+	if c := o.container(); c != ContainerTS {
+		return c
+	}
+	return ""
+}
+
 // Published returns where, in the media share, an output of this name is
 // published; suffix tells it from others of the same name.
 func (o Output) Published(name, suffix string) string {

@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -38,15 +39,37 @@ func NewPlan(r Request, p Probe) (Plan, error) {
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
-	plan := Plan{Grid: grid, Renditions: Ladder(p)}
-	for _, rendition := range plan.Renditions {
-		plan.Units = append(plan.Units, videoUnits(r, p, grid, rendition)...)
+	if err := r.Check(); err != nil {
+		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
-	if p.Audio != nil {
-		plan.Audio = audioRendition(p)
-		plan.Units = append(plan.Units, audioUnit(r, p, grid, *plan.Audio))
+	options, err := ParseOptions(r.Format, r.Options)
+	if err != nil {
+		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
+	}
+	plan := Plan{Output: r.Output, Grid: grid}
+	if options.Whole != "" {
+		plan.Note = "one worker does the whole video: " + options.Whole
+		plan.Units = []Unit{wholeUnit(r, grid, options)}
+		return plan, nil
+	}
+	plan.Renditions = Ladder(r.Output, p)
+	for _, rendition := range plan.Renditions {
+		plan.Units = append(plan.Units, videoUnits(r, p, grid, rendition, options)...)
+	}
+	if p.Audio != nil && !options.NoAudio {
+		plan.Audio = audioRendition(r.Output, p)
+		plan.Units = append(plan.Units, audioUnit(r, p, grid, *plan.Audio, options))
 	}
 	return plan, nil
+}
+
+// wholeUnit is all of a job that cannot be cut.
+func wholeUnit(r Request, grid Grid, o Options) Unit {
+	whole := WholeUnit{Format: r.Format, Options: o.All, TwoPass: o.TwoPass, Frames: grid.Frames}
+	if !o.Trimmed {
+		whole.Seconds = grid.Seconds(grid.Frames)
+	}
+	return Unit{ID: string(KindWhole), Kind: KindWhole, Source: r.Source, Whole: &whole}
 }
 
 // plannable says what keeps p from being planned, if anything does.
@@ -101,7 +124,7 @@ func newGrid(r Request, p Probe) (Grid, error) {
 }
 
 // videoUnits cuts one rendition into units of whole segments.
-func videoUnits(r Request, p Probe, grid Grid, rendition Rendition) []Unit {
+func videoUnits(r Request, p Probe, grid Grid, rendition Rendition, o Options) []Unit {
 	segments := grid.Segments()
 	most := max(int(maxChunkSeconds/grid.Seconds(grid.SegmentFrames)), 1)
 	chunks := (segments + most - 1) / most
@@ -122,6 +145,11 @@ func videoUnits(r Request, p Probe, grid Grid, rendition Rendition) []Unit {
 				SeekSeconds:  seekSeconds(grid.Seconds(first), *p.Video),
 				SourceCodec:  p.Video.Codec,
 				Deinterlaced: p.Video.Interlaced,
+				Container:    r.unitContainer(),
+				Encoder:      cmp.Or(o.Encoder, r.encoder()),
+				Custom:       len(r.Options) > 0,
+				Filter:       o.Filter,
+				Options:      o.Video,
 			},
 		}
 	}

@@ -2,25 +2,39 @@ package transcode
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"path"
+	"slices"
 )
 
 // MasterName and MediaName are the file names of a stream's playlists:
 //
 //	master.m3u8
-//	<rendition>/index.m3u8 and the rendition's segments
-//	audio/index.m3u8 and the audio's segments
+//	stream.key, if the stream is encrypted
+//	<rendition>/index.m3u8, the rendition's segments, and init.mp4 of CMAF
+//	audio/index.m3u8, the audio's segments, and init.mp4 of CMAF
 const (
 	MasterName = "master.m3u8"
 	MediaName  = "index.m3u8"
+	KeyName    = "stream.key"
 )
 
-// playlistVersion is the lowest that allows what is written here: EXT-X-MEDIA
-// (RFC 8216 §7).
-const playlistVersion = 4
+// Versions are the lowest that allow what is written here (RFC 8216 §7):
+// EXT-X-MEDIA, and for CMAF EXT-X-MAP, for which Apple asks for one more.
+const (
+	versionTS   = 4
+	versionCMAF = 7
+)
+
+func (o Output) version() int {
+	if o.container() == ContainerCMAF {
+		return versionCMAF
+	}
+	return versionTS
+}
 
 // Dir returns the directory of a published stream that u's segments belong in;
 // "" for a probe, which has none.
@@ -36,9 +50,11 @@ func (u Unit) Dir() string {
 
 // A track is one media playlist: a rendition or the audio.
 type track struct {
-	dir      string
-	codecs   string
-	segments []Segment
+	dir       string
+	container Container
+	codecs    string
+	init      *Segment // of CMAF
+	segments  []Segment
 }
 
 // Playlists joins the results of all units of a plan, keyed by the unit's ID,
@@ -50,10 +66,15 @@ func Playlists(p Plan, results map[string]Result) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Output.Encrypted {
+		for _, t := range tracks {
+			t.encrypt()
+		}
+	}
 	target := targetDuration(tracks)
 	files := map[string][]byte{MasterName: masterPlaylist(p, tracks, target)}
 	for dir, t := range tracks {
-		files[path.Join(dir, MediaName)] = mediaPlaylist(t.segments, target)
+		files[path.Join(dir, MediaName)] = mediaPlaylist(p.Output, t, target)
 	}
 	return files, nil
 }
@@ -71,7 +92,7 @@ func joinTracks(p Plan, results map[string]Result) (map[string]*track, error) {
 		}
 		t := tracks[u.Dir()]
 		if t == nil {
-			t = &track{dir: u.Dir(), codecs: r.Codecs}
+			t = &track{dir: u.Dir(), container: u.Container(), codecs: r.Codecs, init: r.Init}
 			tracks[t.dir] = t
 		}
 		// One playlist has one decoder configuration: a player told of avc1.4d400d
@@ -79,9 +100,20 @@ func joinTracks(p Plan, results map[string]Result) (map[string]*track, error) {
 		if r.Codecs != t.codecs {
 			return nil, fmt.Errorf("joining units: %s is %s, the units before it %s; want one encoder for a rendition", u.ID, r.Codecs, t.codecs)
 		}
+		if r.Init != nil && r.Init.SHA256 != t.init.SHA256 {
+			return nil, fmt.Errorf("joining units: the initialization section of %s is not that of the units before it; want one encoder for a rendition", u.ID)
+		}
 		t.segments = append(t.segments, r.Segments...)
 	}
 	return tracks, checkTracks(p, tracks)
+}
+
+// encrypt gives the segments the sizes that they are published with.
+func (t *track) encrypt() {
+	t.segments = slices.Clone(t.segments)
+	for i := range t.segments {
+		t.segments[i].SizeBytes = EncryptedSize(t.segments[i].SizeBytes)
+	}
 }
 
 // checkTracks makes sure that no track has a gap.
@@ -93,8 +125,8 @@ func checkTracks(p Plan, tracks map[string]*track) error {
 		}
 		frames := 0
 		for i, s := range t.segments {
-			if s.Name != SegmentName(i) {
-				return fmt.Errorf("joining units: segment %d of %s is %s; want %s", i, r.Name, s.Name, SegmentName(i))
+			if name := t.container.SegmentName(i); s.Name != name {
+				return fmt.Errorf("joining units: segment %d of %s is %s; want %s", i, r.Name, s.Name, name)
 			}
 			frames += s.Frames
 		}
@@ -121,12 +153,21 @@ func targetDuration(tracks map[string]*track) int {
 }
 
 // mediaPlaylist writes a playlist of segments that lie beside it.
-func mediaPlaylist(segments []Segment, target int) []byte {
+func mediaPlaylist(o Output, t *track, target int) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", playlistVersion)
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", o.version())
 	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
 	b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n")
-	for _, s := range segments {
+	if t.init != nil {
+		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", InitName)
+	}
+	if o.Encrypted {
+		// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
+		// initialization section needs an IV of its own (RFC 8216 §4.3.2.5). The
+		// IV of a segment is its media sequence number (§5.2).
+		fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", cmp.Or(o.KeyURI, "../"+KeyName))
+	}
+	for _, s := range t.segments {
 		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", s.Seconds, s.Name)
 	}
 	b.WriteString("#EXT-X-ENDLIST\n")
@@ -136,7 +177,7 @@ func mediaPlaylist(segments []Segment, target int) []byte {
 // masterPlaylist writes the playlist that names the variant streams.
 func masterPlaylist(p Plan, tracks map[string]*track, target int) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", playlistVersion)
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", p.Output.version())
 	audio := tracks[AudioName]
 	if p.Audio != nil {
 		fmt.Fprintf(&b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=%q,DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"%d\",URI=%q\n",

@@ -5,7 +5,10 @@
 // is given. pkg/transcode/queue hands units out, pkg/transcode/worker does them.
 package transcode
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Request is what a user asked for.
 type Request struct {
@@ -86,9 +89,11 @@ type Grid struct {
 
 // A Plan is a job cut into units.
 type Plan struct {
+	Output     Output          `json:"output"`
 	Grid       Grid            `json:"grid"`
 	Renditions []Rendition     `json:"renditions"`      // highest first
 	Audio      *AudioRendition `json:"audio,omitempty"` // nil: the source has none
+	Note       string          `json:"note,omitempty"`  // what the user should know of it
 	Units      []Unit          `json:"units"`
 }
 
@@ -100,6 +105,8 @@ const (
 	KindProbe Kind = "probe"
 	KindVideo Kind = "video"
 	KindAudio Kind = "audio"
+	KindJoin  Kind = "join"  // makes a file of what the others have made
+	KindWhole Kind = "whole" // makes a file of the source in one go
 )
 
 // A Unit is the piece of a job that one worker does in one go. Exactly the
@@ -110,6 +117,8 @@ type Unit struct {
 	Source string     `json:"source"` // path in the media share
 	Video  *VideoUnit `json:"video,omitempty"`
 	Audio  *AudioUnit `json:"audio,omitempty"`
+	Join   *JoinUnit  `json:"join,omitempty"`
+	Whole  *WholeUnit `json:"whole,omitempty"`
 }
 
 // A VideoUnit encodes the frames [FirstFrame, EndFrame) of the grid into
@@ -123,6 +132,13 @@ type VideoUnit struct {
 	SeekSeconds  float64   `json:"seek_seconds"` // where reading begins, relative to SourceStart; 0: at the beginning
 	SourceCodec  string    `json:"source_codec"`
 	Deinterlaced bool      `json:"deinterlaced,omitempty"` // bwdif before the grid
+	Container    Container `json:"container,omitempty"`    // "" means ts
+	Encoder      string    `json:"encoder,omitempty"`      // ffmpeg's name; "" means libx264
+	// Custom says that Options are all that the encoder is told of quality, and
+	// that the source's size is kept but for Filter.
+	Custom  bool     `json:"custom,omitempty"`
+	Filter  string   `json:"filter,omitempty"`
+	Options []string `json:"options,omitempty"`
 }
 
 // An AudioUnit encodes the whole of the source's audio.
@@ -130,11 +146,40 @@ type AudioUnit struct {
 	Rendition      AudioRendition `json:"rendition"`
 	SourceStart    float64        `json:"source_start"`    // Probe.Start
 	SegmentSeconds float64        `json:"segment_seconds"` // SegmentFrames of the grid, in seconds
+	Container      Container      `json:"container,omitempty"`
+	Options        []string       `json:"options,omitempty"` // ffmpeg's, besides the usual
+}
+
+// A JoinUnit strings CMAF segments into one file, without encoding anew.
+type JoinUnit struct {
+	Format  Format   `json:"format"`
+	Grid    Grid     `json:"grid"`
+	Video   []Part   `json:"video"`
+	Audio   []Part   `json:"audio,omitempty"`
+	Seconds float64  `json:"audio_seconds,omitempty"` // of the audio; 0: there is none
+	Options []string `json:"options,omitempty"`       // ffmpeg's, for the file
+}
+
+// A Part is a directory of the media share with an initialization section and
+// the segments [First, End).
+type Part struct {
+	Dir   string `json:"dir"`
+	First int    `json:"first"`
+	End   int    `json:"end"`
+}
+
+// A WholeUnit encodes a source in one go, where it cannot be cut.
+type WholeUnit struct {
+	Format  Format   `json:"format"`
+	Options []string `json:"options"`
+	TwoPass bool     `json:"two_pass,omitempty"`
+	Frames  int      `json:"frames"`            // about how many there will be
+	Seconds float64  `json:"seconds,omitempty"` // expected length; 0: whatever the options make
 }
 
 // A Segment is one media file of a unit's result, as it was found on disk.
 type Segment struct {
-	Name      string  `json:"name"` // file name in the attempt's directory, e.g. 00003.ts
+	Name      string  `json:"name"` // file name in the attempt's directory, e.g. 00003.ts or 00003.m4s
 	SizeBytes int64   `json:"size_bytes"`
 	SHA256    string  `json:"sha256"`    // hex
 	Frames    int     `json:"frames"`    // video frames, or AAC frames
@@ -148,9 +193,52 @@ type Segment struct {
 type Result struct {
 	Probe    *Probe    `json:"probe,omitempty"`    // of a probe unit
 	Segments []Segment `json:"segments,omitempty"` // in order, of a video or audio unit
+	Init     *Segment  `json:"init,omitempty"`     // of CMAF: name, size and hash of the initialization section
+	File     *File     `json:"file,omitempty"`     // of a join or a whole unit
 	Encoder  string    `json:"encoder,omitempty"`  // e.g. libx264
 	// Codecs is the RFC 6381 name of what was encoded, e.g. avc1.4d400d.
 	Codecs string        `json:"codecs,omitempty"`
 	FPS    float64       `json:"fps,omitempty"`  // frames per second over the whole unit
 	Took   time.Duration `json:"took,omitempty"` // nanoseconds
+}
+
+// Files returns every file of a result as it was found on disk.
+func (r Result) Files() []Segment {
+	files := slices.Clone(r.Segments)
+	if r.Init != nil {
+		files = append(files, *r.Init)
+	}
+	if r.File != nil {
+		files = append(files, Segment{Name: r.File.Name, SizeBytes: r.File.SizeBytes, SHA256: r.File.SHA256})
+	}
+	return files
+}
+
+// A File is a finished file, as it was found on disk.
+type File struct {
+	Name      string `json:"name"` // in the attempt's directory, e.g. out.mp4
+	SizeBytes int64  `json:"size_bytes"`
+	SHA256    string `json:"sha256"` // hex
+	Video     Track  `json:"video"`
+	Audio     *Track `json:"audio,omitempty"`
+}
+
+// A Track is one stream of a finished file.
+type Track struct {
+	Codec         string  `json:"codec"` // ffmpeg's name
+	Frames        int     `json:"frames"`
+	StartSeconds  float64 `json:"start_seconds"`
+	EndSeconds    float64 `json:"end_seconds"`
+	MaxGapSeconds float64 `json:"max_gap_seconds"` // longest time between two frames
+}
+
+// Frames returns how many video frames u encodes.
+func (u Unit) Frames() int {
+	switch {
+	case u.Video != nil:
+		return u.Video.EndFrame - u.Video.FirstFrame
+	case u.Whole != nil:
+		return u.Whole.Frames
+	}
+	return 0
 }

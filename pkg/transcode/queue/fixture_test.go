@@ -101,7 +101,7 @@ func (f *fixture) encode(source, dir string, u transcode.Unit) error {
 	}
 	result, files := transcode.Result{Encoder: "libx264"}, map[string][]byte{}
 	for i := 0; ; i++ {
-		name := transcode.SegmentName(i)
+		name := u.Container().SegmentName(i)
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if os.IsNotExist(err) {
 			break

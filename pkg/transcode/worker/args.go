@@ -39,26 +39,35 @@ func inputArgs(source, decoder string, seek float64) []string {
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
 func VideoArgs(u transcode.VideoUnit, source, decoder string) []string {
-	r := u.Rendition
 	first, _ := u.Segments()
-	args := append(inputArgs(source, decoder, u.SeekSeconds),
+	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, u.SeekSeconds)...)
+	args = append(args,
 		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
 		"-vf", videoFilter(u),
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
-		"-c:v", videoEncoder, "-preset", "veryfast", "-profile:v", "main", "-bf", "3",
-		"-b:v", strconv.Itoa(r.BitrateBPS), "-maxrate", strconv.Itoa(r.MaxrateBPS), "-bufsize", strconv.Itoa(r.BufferBits),
-		"-g", "9999", "-sc_threshold", "0", "-x264-params", "open-gop=0",
+	)
+	args = append(args, encoderArgs(u)...)
+	args = append(args,
 		"-force_key_frames", keyFrames(u),
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
-		"-f", "hls", "-hls_time", "0.1", "-hls_list_size", "0", "-hls_playlist_type", "vod",
+		"-f", "hls", "-hls_time", cutAfter(u), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 		"-hls_flags", "independent_segments", "-start_number", strconv.Itoa(first),
 	)
-	return append(args, segmentArgs()...)
+	if u.Container == transcode.ContainerCMAF {
+		args = append(args, "-video_track_timescale", strconv.Itoa(u.Grid.Rate.Num))
+	}
+	return append(args, segmentArgs(u.Container)...)
 }
 
-// videoEncoder is the one encoder of every rendition: units of one playlist
-// must not come from different ones.
-const videoEncoder = "libx264"
+// cutAfter is how long a segment at least is. What makes key frames only where
+// they are forced is cut at each; where others may come between, those are
+// passed over.
+func cutAfter(u transcode.VideoUnit) string {
+	if e := encoderOf(u); !u.Custom && (e == transcode.EncoderX264 || e == transcode.EncoderX265) {
+		return "0.1"
+	}
+	return seconds(u.Grid.Seconds(u.Grid.SegmentFrames) - 0.01)
+}
 
 const startSeconds = transcode.StartPTS / 90000
 
@@ -77,8 +86,14 @@ func videoFilter(u transcode.VideoUnit) string {
 		// decoder does: up to a second of it is made up for.
 		filter += fmt.Sprintf(",tpad=stop=%.0f:stop_mode=clone", math.Ceil(u.Grid.Rate.Float()))
 	}
-	return filter + fmt.Sprintf(",trim=start_pts=%d:end_pts=%d,scale=%d:%d,setsar=1,format=yuv420p",
-		u.FirstFrame, u.EndFrame, u.Rendition.Width, u.Rendition.Height)
+	filter += fmt.Sprintf(",trim=start_pts=%d:end_pts=%d", u.FirstFrame, u.EndFrame)
+	if u.Custom {
+		if u.Filter != "" {
+			filter += "," + u.Filter
+		}
+		return filter
+	}
+	return filter + fmt.Sprintf(",scale=%d:%d,setsar=1,%s", u.Rendition.Width, u.Rendition.Height, pixelFormat(encoderOf(u)))
 }
 
 // keyFrames forces a key frame at the start of each segment, but not within
@@ -100,7 +115,8 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
 		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 	)
-	return append(args, segmentArgs()...)
+	args = append(args, u.Options...)
+	return append(args, segmentArgs(u.Container)...)
 }
 
 // audioFilter puts audio on the video's clock and gives it its planned length:
@@ -110,10 +126,16 @@ func audioFilter(u transcode.AudioUnit) string {
 		seconds(u.SourceStart), seconds(u.Rendition.Seconds))
 }
 
-func segmentArgs() []string {
-	return []string{
-		"-hls_segment_type", "mpegts", "-hls_segment_filename", "%05d.ts", indexName,
+// segmentArgs are the end of the arguments. frag_discont makes each fragment
+// say when it is decoded, as if all that came before it were there.
+func segmentArgs(c transcode.Container) []string {
+	if c == transcode.ContainerCMAF {
+		return []string{
+			"-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", transcode.InitName,
+			"-hls_segment_options", "movflags=+frag_discont", "-hls_segment_filename", "%05d.m4s", indexName,
+		}
 	}
+	return []string{"-hls_segment_type", "mpegts", "-hls_segment_filename", "%05d.ts", indexName}
 }
 
 // seconds writes a time as ffmpeg's options and expressions take it.

@@ -100,6 +100,9 @@ func (a *attempt) run(ctx context.Context) {
 // totalFrames counts what a result has of the unit's own kind.
 func totalFrames(r transcode.Result) int {
 	n := 0
+	if r.File != nil {
+		n = r.File.Video.Frames
+	}
 	for _, s := range r.Segments {
 		n += s.Frames
 	}
@@ -186,7 +189,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 		return transcode.Result{}, stderr, err
 	}
 	a.pulse.touch(time.Now())
-	result, err := proof(a.unit, dir, a.pulse)
+	result, err := a.proof(ctx, a.unit, dir, a.pulse)
 	return result, stderr, err
 }
 
@@ -195,12 +198,16 @@ func checkUnit(u transcode.Unit) error {
 	ok := u.Kind == transcode.KindProbe ||
 		u.Kind == transcode.KindAudio && u.Audio != nil && u.Audio.SegmentSeconds > 0 ||
 		u.Kind == transcode.KindVideo && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
-			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame
+			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||
+		u.Kind == transcode.KindJoin && u.Join != nil && u.Join.Grid.Rate.Float() > 0 && isFile(u.Join.Format) ||
+		u.Kind == transcode.KindWhole && u.Whole != nil && isFile(u.Whole.Format)
 	if !ok || !validUnitID.MatchString(u.ID) || !filepath.IsLocal(filepath.FromSlash(u.Source)) {
 		return fmt.Errorf("unit %.100q of kind %.20q on %.200q is not one this worker knows to do", u.ID, u.Kind, u.Source)
 	}
 	return nil
 }
+
+func isFile(f transcode.Format) bool { return transcode.Output{Format: f}.IsFile() }
 
 func (a *attempt) dir() string {
 	return filepath.Join(a.mediaDir(), filepath.FromSlash(transcode.AttemptDir(a.job, a.unit.ID, a.number)))

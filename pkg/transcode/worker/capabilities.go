@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"pibootd/pkg/transcode"
 )
 
 // Found is what this machine's ffmpeg turned out to do.
@@ -39,7 +41,7 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 		return found{}, fmt.Errorf("looking for ffmpeg: %w", err)
 	}
 	f := found{version: version}
-	candidates := []string{videoEncoder}
+	candidates := []string{transcode.EncoderX264}
 	if exists(encoderDevice) {
 		candidates = append(candidates, "h264_v4l2m2m")
 	}
@@ -74,7 +76,7 @@ func (w *Worker) tryDecoder(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	clip := filepath.Join(dir, "clip.mp4")
-	if err := w.trial(ctx, "-f", "lavfi", "-i", trialSource, "-c:v", videoEncoder, "-pix_fmt", "yuv420p", clip); err != nil {
+	if err := w.trial(ctx, "-f", "lavfi", "-i", trialSource, "-c:v", transcode.EncoderX264, "-pix_fmt", "yuv420p", clip); err != nil {
 		return fmt.Errorf("making a test clip: %w", err)
 	}
 	return w.trial(ctx, "-c:v", hwDecoder, "-i", clip, "-f", "null", "-")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -31,6 +32,8 @@ type child struct {
 	name   string
 	args   []string
 	dir    string                // working directory; "" for ours
+	stdin  io.Reader             // nil: nothing
+	extra  *os.File              // its file descriptor 3; may be nil
 	stdout func(io.Reader) error // reads standard output to its end
 	pulse  *pulse                // may be nil
 	stall  time.Duration         // killed when pulse stands still for so long
@@ -45,7 +48,10 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	defer cancel(nil)
 	stderr := &lastLines{}
 	cmd := exec.CommandContext(ctx, c.name, c.args...)
-	cmd.Dir, cmd.Stderr, cmd.WaitDelay = c.dir, stderr, childGrace
+	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.dir, c.stdin, stderr, childGrace
+	if c.extra != nil {
+		cmd.ExtraFiles = []*os.File{c.extra}
+	}
 	// Pdeathsig: a worker that is killed must leave no ffmpeg behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -28,8 +28,13 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 			return stderr, err
 		}
 	}
-	if u.Audio != nil {
+	switch {
+	case u.Audio != nil:
 		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
+	case u.Join != nil:
+		return w.join(ctx, *u.Join, dir, p)
+	case u.Whole != nil:
+		return w.whole(ctx, *u.Whole, source, dir, p)
 	}
 	return w.transcode(ctx, VideoArgs(*u.Video, source, ""), dir, p, nil)
 }
@@ -86,7 +91,7 @@ func readProgress(r io.Reader, p *pulse, done func() int) error {
 func audioProgress(u transcode.AudioUnit, dir string) func() int {
 	begun := 0
 	return func() int {
-		for exists(filepath.Join(dir, transcode.SegmentName(begun))) {
+		for exists(filepath.Join(dir, u.Container.SegmentName(begun))) {
 			begun++
 		}
 		return int(float64(begun) * u.SegmentSeconds * transcode.AudioSampleRate / transcode.AudioFrameSamples)

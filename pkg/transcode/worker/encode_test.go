@@ -54,6 +54,7 @@ type job struct {
 func transcodeAll(t *testing.T, source string, r transcode.Request, chunk int) *job {
 	t.Helper()
 	j := &job{T: t, w: &Worker{Log: testLog(t)}, source: source, results: map[string]transcode.Result{}, dir: t.TempDir()}
+	j.w.Config.MediaDir = j.dir
 	probe, stderr, err := j.w.probe(t.Context(), source, newPulse(time.Now()))
 	if err != nil {
 		t.Fatalf("probe = %v, %q", err, stderr)
@@ -71,8 +72,29 @@ func transcodeAll(t *testing.T, source string, r transcode.Request, chunk int) *
 	for _, u := range j.plan.Units {
 		j.encode(t.Context(), u)
 	}
-	j.publish()
+	if r.IsFile() {
+		j.join()
+	} else {
+		j.publish()
+	}
 	return j
+}
+
+// join makes the file of a plan, unless a whole unit has.
+func (j *job) join() {
+	j.Helper()
+	if j.plan.Note != "" {
+		return
+	}
+	dirs := map[string]string{}
+	for _, u := range j.plan.Units {
+		dirs[u.ID] = u.Dir()
+	}
+	u, err := transcode.Join(j.plan, j.results, dirs)
+	if err != nil {
+		j.Fatal(err)
+	}
+	j.encode(j.Context(), u)
 }
 
 // recut cuts the plan's video into shorter units than NewPlan does.
@@ -107,7 +129,7 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 	if err != nil {
 		j.Fatalf("%s: %v, %q", u.ID, err, stderr)
 	}
-	result, err := proof(u, dir, p)
+	result, err := j.w.proof(j.Context(), u, dir, p)
 	if err == nil {
 		err = transcode.Check(u, result)
 	}
@@ -118,7 +140,7 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 		j.Errorf("%s: progress ended at %d frames", u.ID, frames)
 	}
 	j.results[u.ID] = result
-	for _, s := range result.Segments {
+	for _, s := range result.Files() {
 		to := filepath.Join(j.dir, u.Dir(), s.Name)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			j.Fatal(err)
@@ -241,7 +263,7 @@ func TestTranscodeLastFrames(t *testing.T) {
 		if stderr, err := w.encode(t.Context(), u, source, dir, p); err != nil {
 			t.Fatalf("%v, %q", err, stderr)
 		}
-		result, err := proof(u, dir, p)
+		result, err := w.proof(t.Context(), u, dir, p)
 		if err == nil {
 			err = transcode.Check(u, result)
 		}
@@ -252,32 +274,38 @@ func TestTranscodeLastFrames(t *testing.T) {
 }
 
 func TestTranscode(t *testing.T) {
+	cmaf := transcode.Output{Container: transcode.ContainerCMAF}
 	tests := []struct {
 		name, file, args string
 		frames           int // 0: whatever was planned
 		within           int
 		sizes            string
+		output           transcode.Output
 	}{
-		{"B-frames", "a.mp4", video + sound + openGOP + "-c:a aac", 150, 0, two},
-		{"variable rate", "a.mkv", video + sound + "-vf select='gt(random(0),0.35)' -fps_mode vfr " + openGOP + "-c:a aac", 0, 0, two},
-		{"late start", "a.ts", video + sound + openGOP + "-c:a aac", 150, 1, two},
-		{"film rate", "a.mp4", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=5 " + openGOP, 120, 1, two},
-		{"no audio", "a.mp4", video + x264, 150, 0, two},
-		{"audio longer", "a.mp4", video + "-f lavfi -i sine=440:d=7 " + x264 + "-c:a aac", 150, 0, two},
-		{"mono", "a.mkv", video + sound + x264 + "-c:a libopus -ac 1", 150, 0, two},
-		{"late video", "a.mkv", "-itsoffset 0.5 " + video + sound + x264 + "-c:a aac", 165, 1, two},
-		{"portrait", "a.mp4", "-f lavfi -i testsrc2=s=128x192:r=25:d=5 " + x264, 125, 0, "128x192 64x96"},
-		{"tiny", "a.avi", "-f lavfi -i testsrc2=s=32x24:r=15:d=0.2 -c:v mpeg4", 3, 0, "32x24"},
-		{"wide pixels", "a.mp4", "-f lavfi -i testsrc2=s=96x128:r=25:d=2 -vf setsar=2 " + x264, 50, 0, two},
-		{"tail", "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=30:d=3.1 " + x264, 93, 0, "64x64"},
-		{"10 bit", "a.mkv", "-f lavfi -i testsrc2=s=64x64:r=30:d=1 -pix_fmt yuv444p10le -c:v ffv1", 30, 0, "64x64"},
-		{"interlaced", "a.ts", "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -flags +ildct+ilme -c:v mpeg2video", 100, 1, "160x120"},
+		{"B-frames", "a.mp4", video + sound + openGOP + "-c:a aac", 150, 0, two, transcode.Output{}},
+		{"variable rate", "a.mkv", video + sound + "-vf select='gt(random(0),0.35)' -fps_mode vfr " + openGOP + "-c:a aac", 0, 0, two, transcode.Output{}},
+		{"late start", "a.ts", video + sound + openGOP + "-c:a aac", 150, 1, two, transcode.Output{}},
+		{"film rate", "a.mp4", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=5 " + openGOP, 120, 1, two, transcode.Output{}},
+		{"no audio", "a.mp4", video + x264, 150, 0, two, transcode.Output{}},
+		{"audio longer", "a.mp4", video + "-f lavfi -i sine=440:d=7 " + x264 + "-c:a aac", 150, 0, two, transcode.Output{}},
+		{"mono", "a.mkv", video + sound + x264 + "-c:a libopus -ac 1", 150, 0, two, transcode.Output{}},
+		{"late video", "a.mkv", "-itsoffset 0.5 " + video + sound + x264 + "-c:a aac", 165, 1, two, transcode.Output{}},
+		{"portrait", "a.mp4", "-f lavfi -i testsrc2=s=128x192:r=25:d=5 " + x264, 125, 0, "128x192 64x96", transcode.Output{}},
+		{"tiny", "a.avi", "-f lavfi -i testsrc2=s=32x24:r=15:d=0.2 -c:v mpeg4", 3, 0, "32x24", transcode.Output{}},
+		{"wide pixels", "a.mp4", "-f lavfi -i testsrc2=s=96x128:r=25:d=2 -vf setsar=2 " + x264, 50, 0, two, transcode.Output{}},
+		{"tail", "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=30:d=3.1 " + x264, 93, 0, "64x64", transcode.Output{}},
+		{"10 bit", "a.mkv", "-f lavfi -i testsrc2=s=64x64:r=30:d=1 -pix_fmt yuv444p10le -c:v ffv1", 30, 0, "64x64", transcode.Output{}},
+		{"interlaced", "a.ts", "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -flags +ildct+ilme -c:v mpeg2video", 100, 1, "160x120", transcode.Output{}},
+		{"CMAF", "a.mp4", video + sound + openGOP + "-c:a aac", 150, 0, two, cmaf},
+		{"CMAF film rate", "a.mkv", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=5 " + sound + openGOP + "-c:a aac", 120, 1, two, cmaf},
+		{"CMAF variable rate", "a.mkv", video + sound + "-vf select='gt(random(0),0.35)' -fps_mode vfr " + openGOP + "-c:a aac", 0, 0, two, cmaf},
+		{"CMAF H.265", "a.ts", video + sound + openGOP + "-c:a aac", 150, 1, two, transcode.Output{Codec: transcode.CodecH265}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			source := makeSource(t, tt.file, tt.args)
-			j := transcodeAll(t, source, transcode.Request{SegmentSeconds: 1}, 3)
+			j := transcodeAll(t, source, transcode.Request{SegmentSeconds: 1, Output: tt.output}, 3)
 			if n := j.plan.Grid.Frames; tt.frames > 0 && (n < tt.frames-tt.within || n > tt.frames+tt.within) {
 				t.Errorf("%d frames planned; want %d", n, tt.frames)
 			}

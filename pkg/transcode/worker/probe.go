@@ -37,24 +37,30 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	if err := readable(source); err != nil {
 		return transcode.Probe{}, nil, err
 	}
+	report, stderr, err := w.examine(ctx, source, p)
+	if refused(err, stderr) {
+		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, lastOf(stderr))
+	}
+	if err != nil {
+		return transcode.Probe{}, stderr, err
+	}
+	result, err := report.probe()
+	return result, stderr, err
+}
+
+// examine asks ffprobe for all there is to say of a file.
+func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, []string, error) {
 	var report *report
 	var parseErr error
 	ffprobe := child{
-		name: w.ffprobe(), args: probeArgs(source), pulse: p, stall: w.stall(),
+		name: w.ffprobe(), args: probeArgs(file), pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error {
 			report, parseErr = readReport(r, func(packets int) { p.advance(packets, 0, time.Now()) })
 			return nil // ffprobe's own end says more than a text cut short
 		},
 	}
 	stderr, err := ffprobe.run(ctx)
-	if refused(err, stderr) {
-		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, lastOf(stderr))
-	}
-	if err := errors.Join(err, parseErr); err != nil {
-		return transcode.Probe{}, stderr, err
-	}
-	result, err := report.probe()
-	return result, stderr, err
+	return report, stderr, errors.Join(err, parseErr)
 }
 
 // refused tells whether ffprobe failed for the source's sake: it exits with 1

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,17 +16,37 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// proof looks at the segments in dir from the given number on, until one is
-// missing, and makes each of them, and dir, durable.
-func proof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
-	result := transcode.Result{Encoder: "aac"}
+// proof looks at what ffmpeg has made of u in dir, and makes it durable.
+func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
+	if u.Join != nil {
+		return w.fileProof(ctx, u.Join.Format, dir, p)
+	}
+	if u.Whole != nil {
+		return w.fileProof(ctx, u.Whole.Format, dir, p)
+	}
+	return segmentsProof(u, dir, p)
+}
+
+// segmentsProof looks at the segments in dir from the given number on, until
+// one is missing, and makes each of them, and dir, durable.
+func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
+	result := transcode.Result{Encoder: transcode.EncoderAAC}
 	number := 0
 	if u.Video != nil {
-		result.Encoder = videoEncoder
+		result.Encoder = encoderOf(*u.Video)
 		number, _ = u.Video.Segments()
 	}
+	look := inspector(transcode.InspectTS)
+	if u.Container() == transcode.ContainerCMAF {
+		init, info, err := initProof(dir)
+		if err != nil {
+			return transcode.Result{}, err
+		}
+		result.Init = &init
+		look = func(r io.Reader) (transcode.SegmentInfo, error) { return transcode.InspectCMAF(info, r) }
+	}
 	for ; ; number++ {
-		segment, info, err := inspect(filepath.Join(dir, transcode.SegmentName(number)))
+		segment, info, err := inspect(filepath.Join(dir, u.Container().SegmentName(number)), look)
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -49,10 +70,24 @@ func proof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
 	return result, syncDir(dir)
 }
 
+// initProof looks at an initialization section.
+func initProof(dir string) (transcode.Segment, transcode.InitInfo, error) {
+	var init transcode.InitInfo
+	file, _, err := inspect(filepath.Join(dir, transcode.InitName), func(r io.Reader) (transcode.SegmentInfo, error) {
+		var err error
+		init, err = transcode.InspectInit(r)
+		return transcode.SegmentInfo{}, err
+	})
+	return file, init, err
+}
+
+// An inspector reads a file and tells what is in it.
+type inspector func(io.Reader) (transcode.SegmentInfo, error)
+
 const readBytes = 256 << 10 // a read of the NFS client's size or so
 
-// inspect reads a segment once: for its hash, and for what is in it.
-func inspect(path string) (transcode.Segment, transcode.SegmentInfo, error) {
+// inspect reads a file once: for its hash, and for what is in it.
+func inspect(path string, look inspector) (transcode.Segment, transcode.SegmentInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
@@ -60,7 +95,7 @@ func inspect(path string) (transcode.Segment, transcode.SegmentInfo, error) {
 	defer f.Close()
 	hash, size := sha256.New(), &counter{}
 	r := bufio.NewReaderSize(io.TeeReader(f, io.MultiWriter(hash, size)), readBytes)
-	info, err := transcode.InspectTS(r)
+	info, err := look(r)
 	if err != nil {
 		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}

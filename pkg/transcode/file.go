@@ -1,0 +1,116 @@
+package transcode
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// OutputName returns the name of a finished file in its attempt's directory.
+func (f Format) OutputName() string { return "out." + string(f) }
+
+const (
+	maxFileBytes = 1 << 42
+	// fileTolerance is how far times may be off in a finished file: Matroska
+	// counts milliseconds.
+	fileTolerance = 0.002
+)
+
+// Join returns the unit that makes the plan's file of what its other units have
+// made. dirs are the directories, in the media share, that hold their segments.
+func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, error) {
+	if _, err := joinTracks(p, results); err != nil {
+		return Unit{}, err
+	}
+	options, err := ParseOptions(p.Output.Format, p.Output.Options)
+	if err != nil {
+		return Unit{}, err
+	}
+	join := JoinUnit{Format: p.Output.Format, Grid: p.Grid, Options: options.File}
+	for _, u := range p.Units {
+		part := Part{Dir: dirs[u.ID], End: len(results[u.ID].Segments)}
+		if u.Video != nil {
+			part.First, part.End = u.Video.Segments()
+			join.Video = append(join.Video, part)
+			continue
+		}
+		join.Audio = append(join.Audio, part)
+		join.Seconds = u.Audio.Rendition.Seconds
+	}
+	if len(join.Video) == 0 {
+		return Unit{}, errors.New("joining units: there is no video")
+	}
+	return Unit{ID: string(KindJoin), Kind: KindJoin, Source: p.Units[0].Source, Join: &join}, nil
+}
+
+// checkFinished looks at what every finished file must have.
+func checkFinished(format Format, f *File) error {
+	if f == nil {
+		return errors.New("no file")
+	}
+	if err := checkSegmentFile(Segment{Name: f.Name, SizeBytes: f.SizeBytes, SHA256: f.SHA256}, format.OutputName(), maxFileBytes); err != nil {
+		return err
+	}
+	tracks := []Track{f.Video}
+	if f.Audio != nil {
+		tracks = append(tracks, *f.Audio)
+	}
+	for _, t := range tracks {
+		ok := shortText(t.Codec) && t.Frames > 0 && t.Frames <= maxFrames && math.Abs(t.StartSeconds) <= maxSeconds &&
+			sane(t.EndSeconds, maxSeconds+1) && sane(t.MaxGapSeconds, maxSeconds)
+		if !ok {
+			return fmt.Errorf("%s: %d frames from %v to %v s are out of range", f.Name, t.Frames, t.StartSeconds, t.EndSeconds)
+		}
+	}
+	return nil
+}
+
+// checkJoin makes sure that nothing was lost between the units and the file.
+func checkJoin(j JoinUnit, r Result) error {
+	if err := checkFinished(j.Format, r.File); err != nil {
+		return err
+	}
+	v := r.File.Video
+	if v.Frames != j.Grid.Frames {
+		return fmt.Errorf("%s: %d frames; want %d", r.File.Name, v.Frames, j.Grid.Frames)
+	}
+	// Matroska has no time before zero: there the sound that primes the decoder
+	// begins at zero, and the video that much later.
+	if math.Abs(v.StartSeconds) > audioTolerance {
+		return fmt.Errorf("%s: video begins at %.3f s; want 0", r.File.Name, v.StartSeconds)
+	}
+	frame := j.Grid.Seconds(1)
+	if want := j.Grid.Seconds(j.Grid.Frames); math.Abs(v.EndSeconds-v.StartSeconds-want) > frame+fileTolerance {
+		return fmt.Errorf("%s: %.3f s of video; want %.3f", r.File.Name, v.EndSeconds-v.StartSeconds, want)
+	}
+	if v.MaxGapSeconds > frame+fileTolerance {
+		return fmt.Errorf("%s: %.3f s between two frames; want %.3f", r.File.Name, v.MaxGapSeconds, frame)
+	}
+	return checkJoinedAudio(j, r.File)
+}
+
+func checkJoinedAudio(j JoinUnit, f *File) error {
+	if (f.Audio != nil) != (j.Seconds > 0) {
+		return fmt.Errorf("%s: audio: %t; want %t", f.Name, f.Audio != nil, j.Seconds > 0)
+	}
+	if f.Audio == nil {
+		return nil
+	}
+	begin, end := f.Audio.StartSeconds-f.Video.StartSeconds, f.Audio.EndSeconds-f.Video.StartSeconds
+	if math.Abs(begin) > audioTolerance || math.Abs(end-j.Seconds) > audioTolerance {
+		return fmt.Errorf("%s: audio from %.3f to %.3f s after the video's begin; want 0 to %.3f", f.Name, begin, end, j.Seconds)
+	}
+	return nil
+}
+
+// checkWhole makes sure that a file has about the length of its source, unless
+// the options made it another.
+func checkWhole(w WholeUnit, r Result) error {
+	if err := checkFinished(w.Format, r.File); err != nil {
+		return err
+	}
+	if got := r.File.Video.EndSeconds; w.Seconds > 0 && math.Abs(got-w.Seconds) > max(1, w.Seconds/100) {
+		return fmt.Errorf("%s: video ends at %.3f s; want about %.3f", r.File.Name, got, w.Seconds)
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+
+	"pibootd/pkg/transcode"
+)
+
+// encoderOf returns the encoder that a unit asks for: each has one, since units
+// of one playlist must not come from different ones.
+func encoderOf(u transcode.VideoUnit) string { return cmp.Or(u.Encoder, transcode.EncoderX264) }
+
+// encoderArgs make the encoder of u put key frames where they are forced and,
+// as far as it can be told, nowhere else.
+func encoderArgs(u transcode.VideoUnit) []string {
+	encoder := encoderOf(u)
+	args := []string{"-c:v", encoder}
+	if u.Custom {
+		args = append(args, u.Options...)
+	} else {
+		args = append(args, qualityArgs(encoder, u.Rendition)...)
+	}
+	return append(args, keyArgs(encoder, u)...)
+}
+
+// qualityArgs are the bitrate of a rendition and how it is kept to.
+func qualityArgs(encoder string, r transcode.Rendition) []string {
+	args := []string{"-b:v", strconv.Itoa(r.BitrateBPS)}
+	switch encoder {
+	case "h264_v4l2m2m", "h264_omx":
+		return args // know no more than that
+	case transcode.EncoderX264:
+		args = append(args, "-preset", "veryfast", "-profile:v", "main", "-bf", "3")
+	case transcode.EncoderX265:
+		args = append(args, "-preset", "veryfast")
+	}
+	return append(args, "-maxrate", strconv.Itoa(r.MaxrateBPS), "-bufsize", strconv.Itoa(r.BufferBits))
+}
+
+// noSceneCut is for the MPEG-4 encoder: 0 would make every frame a scene.
+const noSceneCut = "1000000000"
+
+// keyArgs keep an encoder from key frames of its own.
+func keyArgs(encoder string, u transcode.VideoUnit) []string {
+	switch encoder {
+	case transcode.EncoderX264:
+		args := []string{"-g", "9999", "-sc_threshold", "0"}
+		if !u.Custom {
+			args = append(args, "-x264-params", "open-gop=0")
+		}
+		return args // ffmpeg's own default is closed
+	case transcode.EncoderX265:
+		return []string{"-tag:v", "hvc1", "-forced-idr", "1", "-x265-params", x265Params(u)}
+	case "mpeg4":
+		return []string{"-g", "600", "-sc_threshold", noSceneCut}
+	case "h264_v4l2m2m", "h264_omx":
+		return nil // refuse -g
+	case "h264_nvenc", "hevc_nvenc":
+		return []string{"-g", "9999", "-forced-idr", "1", "-no-scenecut", "1"}
+	case "h264_qsv", "hevc_qsv":
+		return []string{"-g", "9999", "-forced_idr", "1"}
+	}
+	return []string{"-g", "9999"}
+}
+
+// x265Params are x265's own. info would put the command line into what all
+// units must have in common.
+func x265Params(u transcode.VideoUnit) string {
+	params := "keyint=9999:min-keyint=1:scenecut=0:open-gop=0:info=0:log-level=error"
+	for i := 0; i+1 < len(u.Options); i += 2 {
+		if strings.HasPrefix(u.Options[i], "-x265-params") {
+			return u.Options[i+1] + ":" + params
+		}
+	}
+	return params
+}
+
+// pixelFormat is the filter that gives an encoder what every player shows.
+func pixelFormat(encoder string) string {
+	if strings.HasSuffix(encoder, "_vaapi") {
+		return "format=nv12,hwupload"
+	}
+	return "format=yuv420p"
+}
+
+// deviceArgs are what an encoder wants said before the source.
+func deviceArgs(encoder string) []string {
+	if strings.HasSuffix(encoder, "_vaapi") {
+		return []string{"-vaapi_device", renderDevice}
+	}
+	return nil
+}
+
+// renderDevice is the first graphics card.
+const renderDevice = "/dev/dri/renderD128"

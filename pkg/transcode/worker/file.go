@@ -1,0 +1,216 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// JoinArgs returns ffmpeg's arguments that make one file in its working
+// directory of video, read from standard input, and of audio, read from file
+// descriptor 3. Nothing is encoded anew.
+func JoinArgs(u transcode.JoinUnit) []string {
+	args := []string{
+		"-hide_banner", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
+		"-copyts", "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:0",
+	}
+	if len(u.Audio) > 0 {
+		args = append(args, "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:3", "-map", "1:a:0")
+	}
+	args = append(args, "-map", "0:v:0", "-c", "copy", "-map_metadata", "-1",
+		"-output_ts_offset", strconv.Itoa(-startSeconds))
+	args = append(args, u.Options...)
+	return append(args, fileArgs(u.Format)...)
+}
+
+// fileArgs are the end of the arguments that make a file. The index of an MP4
+// is put in front, so that it plays while it loads.
+func fileArgs(f transcode.Format) []string {
+	if f == transcode.FormatMKV {
+		return []string{"-f", "matroska", "-y", f.OutputName()}
+	}
+	return []string{"-movflags", "+faststart", "-f", "mp4", "-y", f.OutputName()}
+}
+
+// join strings the parts of u into a file in dir.
+func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *pulse) ([]string, error) {
+	ffmpeg := child{
+		name: w.ffmpeg(), args: JoinArgs(u), dir: dir, pulse: p, stall: w.stall(),
+		stdout: func(r io.Reader) error { return readProgress(r, p, nil) },
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var feeding sync.WaitGroup
+	defer feeding.Wait()
+	feed := func(parts []transcode.Part) (*os.File, error) {
+		out, in, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("joining: %w", err)
+		}
+		feeding.Go(func() {
+			err := errors.Join(w.feed(in, parts), in.Close())
+			if err != nil && !errors.Is(err, errGone) {
+				cancel(fmt.Errorf("joining: %w", err))
+			}
+		})
+		return out, nil
+	}
+	video, err := feed(u.Video)
+	if err != nil {
+		return nil, err
+	}
+	defer video.Close()
+	ffmpeg.stdin = video
+	if len(u.Audio) > 0 {
+		audio, err := feed(u.Audio)
+		if err != nil {
+			return nil, err
+		}
+		defer audio.Close()
+		ffmpeg.extra = audio
+	}
+	return ffmpeg.run(ctx)
+}
+
+// errGone reports that ffmpeg has ended, which says why itself.
+var errGone = errors.New("the reader is gone")
+
+// feed writes an initialization section and the segments of all parts to out.
+func (w *Worker) feed(out io.Writer, parts []transcode.Part) error {
+	root, err := os.OpenRoot(w.mediaDir())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for i, part := range parts {
+		dir := filepath.FromSlash(part.Dir)
+		if i == 0 {
+			if err := feedFile(out, root, filepath.Join(dir, transcode.InitName)); err != nil {
+				return err
+			}
+		}
+		for n := part.First; n < part.End; n++ {
+			if err := feedFile(out, root, filepath.Join(dir, transcode.ContainerCMAF.SegmentName(n))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func feedFile(out io.Writer, root *os.Root, name string) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := io.Copy(out, f); err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil
+}
+
+// WholeArgs returns ffmpeg's arguments that make one file of a source in its
+// working directory. pass is 1 or 2 of two, or 0.
+func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
+	args := []string{
+		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
+		"-protocol_whitelist", "file", "-i", "file:" + source,
+	}
+	if !mapped(u.Options) {
+		args = append(args, "-map", "0:V:0", "-map", "0:a:0?")
+	}
+	args = append(args, "-sn", "-dn")
+	args = append(args, u.Options...)
+	if pass > 0 {
+		args = append(args, "-pass", strconv.Itoa(pass))
+	}
+	if pass == 1 {
+		return append(args, "-an", "-f", "null", "-")
+	}
+	return append(args, fileArgs(u.Format)...)
+}
+
+func mapped(options []string) bool {
+	for _, o := range options {
+		if o == "-map" {
+			return true
+		}
+	}
+	return false
+}
+
+// passLogs match what ffmpeg leaves between two passes.
+const passLogs = "ffmpeg2pass-*"
+
+// whole makes a file in dir of a source that cannot be cut.
+func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir string, p *pulse) ([]string, error) {
+	if !u.TwoPass {
+		return w.transcode(ctx, WholeArgs(u, source, 0), dir, p, nil)
+	}
+	for pass := 1; pass <= 2; pass++ {
+		p.restart(time.Now())
+		if stderr, err := w.transcode(ctx, WholeArgs(u, source, pass), dir, p, nil); err != nil {
+			return stderr, fmt.Errorf("pass %d of 2: %w", pass, err)
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, passLogs))
+	for _, log := range logs {
+		err = errors.Join(err, os.Remove(log))
+	}
+	return nil, err
+}
+
+// fileProof looks at a finished file as a player would, and makes it durable.
+func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir string, p *pulse) (transcode.Result, error) {
+	name := format.OutputName()
+	beating := inspector(func(r io.Reader) (transcode.SegmentInfo, error) {
+		_, err := io.Copy(io.Discard, &moving{r: r, pulse: p})
+		return transcode.SegmentInfo{}, err
+	})
+	file, _, err := inspect(filepath.Join(dir, name), beating)
+	if err != nil {
+		return transcode.Result{}, err
+	}
+	report, stderr, err := w.examine(ctx, filepath.Join(dir, name), p)
+	if err != nil {
+		return transcode.Result{}, fmt.Errorf("looking at %s: %w: %s", name, err, lastOf(stderr))
+	}
+	video, audio := report.first("video"), report.first("audio")
+	if video == nil {
+		return transcode.Result{}, fmt.Errorf("looking at %s: it has no video", name)
+	}
+	proof := &transcode.File{Name: name, SizeBytes: file.SizeBytes, SHA256: file.SHA256, Video: report.trackOf(video)}
+	if audio != nil {
+		track := report.trackOf(audio)
+		proof.Audio = &track
+	}
+	return transcode.Result{File: proof, Encoder: "copy"}, syncDir(dir)
+}
+
+// trackOf tells what was seen of a stream.
+func (r *report) trackOf(s *stream) transcode.Track {
+	t := r.packets[s.Index]
+	return transcode.Track{
+		Codec: cut(s.CodecName), Frames: t.count, StartSeconds: t.first, EndSeconds: t.end, MaxGapSeconds: t.maxGap,
+	}
+}
+
+// A moving reader touches the pulse with every read.
+type moving struct {
+	r     io.Reader
+	pulse *pulse
+}
+
+func (m *moving) Read(b []byte) (int, error) {
+	m.pulse.touch(time.Now())
+	return m.r.Read(b)
+}
