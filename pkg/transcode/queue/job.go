@@ -44,7 +44,8 @@ type Job struct {
 	ID      int64             `json:"id"`
 	State   State             `json:"state"`
 	Request transcode.Request `json:"request"`
-	Output  string            `json:"output,omitempty"` // master playlist's path in the media share, once chosen
+	Output  string            `json:"output,omitempty"` // what a player opens: its path in the media share, once chosen
+	Note    string            `json:"note,omitempty"`   // what the user should know of how it is done
 	Reason  string            `json:"reason,omitempty"` // why it failed, or why publishing has to wait
 	Stderr  []string          `json:"stderr,omitempty"` // ffmpeg's last lines, of a job that failed
 	Created time.Time         `json:"created"`
@@ -74,7 +75,8 @@ type UnitState struct {
 // maxJobs bounds a list of jobs.
 const maxJobs = 500
 
-const jobColumns = `id, state, request, output, reason, stderr, created, started, ended`
+const jobColumns = `id, state, request, output, reason, stderr, created, started, ended,
+	CASE plan WHEN '' THEN '' ELSE coalesce(json_extract(plan, '$.note'), '') END`
 
 // Job returns a job with its units. The error matches ErrNoJob if there is none.
 func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
@@ -129,12 +131,12 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 	var stderr column[[]string]
 	var output string
 	var created, started, ended int64
-	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended)
+	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended, &job.Note)
 	if err != nil {
 		return Job{}, err
 	}
 	if output != "" {
-		job.Output = output + "/" + transcode.MasterName
+		job.Output = request.V.Entry(output)
 	}
 	job.Request, job.Stderr = request.V, stderr.V
 	job.Created, job.Started, job.Ended = instant(created), instant(started), instant(ended)

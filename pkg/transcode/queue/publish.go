@@ -2,9 +2,9 @@ package queue
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -13,11 +13,13 @@ import (
 )
 
 const (
-	publicDir   = "hls"     // of the media share
-	publishName = "publish" // directory in a job's, where its stream is put together
+	// publishName is what a job's output is called in its directory while it is
+	// put together.
+	publishName = "publish"
 
 	dirMode  = 0o755
 	fileMode = 0o644
+	keyMode  = 0o600 // of a key that only its owner may have
 
 	// maxSameName bounds the search for a free name.
 	maxSameName = 10_000
@@ -77,11 +79,11 @@ func (q *Queue) notPublished(ctx context.Context, id int64, cause error) error {
 	return errors.Join(fmt.Errorf("job %d: %w", id, cause), err)
 }
 
-// publishJob makes a job's stream appear, whole and at once. It can be stopped
-// anywhere, by kill -9 too, and goes on from there when called again: each
-// segment is either still where its worker put it or already in the stream's
-// directory, and that directory has either its temporary name or the final one,
-// which was stored before.
+// publishJob makes a job's stream or file appear, whole and at once. It can be
+// stopped anywhere, by kill -9 too, and goes on from there when called again:
+// each segment is either still where its worker put it or already in the
+// stream's directory, and that directory, or the file, has either its temporary
+// name or the final one, which was stored before.
 func (q *Queue) publishJob(ctx context.Context, id int64) error {
 	st, err := q.readStream(ctx, id)
 	if err != nil {
@@ -104,24 +106,37 @@ func (q *Queue) publishJob(ctx context.Context, id int64) error {
 			return err
 		}
 	}
+	if err := q.revealKey(st); err != nil {
+		return err
+	}
 	return q.write(ctx, func(s *step) error { return s.endJob(ctx, id, Done, "", nil) })
 }
 
-// A stream is what a job publishes.
+// A stream is what a job publishes: a stream or a file.
 type stream struct {
 	job       int64
-	name      string // asked for
-	output    string // directory in the media share; "" until it is chosen
+	request   transcode.Request
+	output    string // directory or file in the media share; "" until it is chosen
 	playlists map[string][]byte
 	segments  []segment
 	dirs      []string // in the stream, beside itself
 }
 
-// A segment of a stream.
+// A segment of a stream, its initialization section, or the file.
 type segment struct {
 	from      string // where its worker put it, in the media share
-	to        string // where it belongs, in the stream
+	to        string // where it belongs, in the stream; "" of the file, which is all there is
 	sizeBytes int64
+	number    int  // in its playlist
+	encrypted bool // to be, when it is published
+}
+
+// publishedBytes returns the size that s will have.
+func (s segment) publishedBytes() int64 {
+	if s.encrypted {
+		return transcode.EncryptedSize(s.sizeBytes)
+	}
+	return s.sizeBytes
 }
 
 // work returns where the stream is put together.
@@ -136,12 +151,16 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.name = request.V.Name
-	results, err := q.readResults(ctx, &plan.V, st)
+	st.request = request.V
+	results, err := readResults(ctx, q.store, &plan.V, id)
 	if err != nil {
 		return nil, err
 	}
-	st.playlists, err = transcode.Playlists(plan.V, results)
+	st.take(plan.V, results)
+	if st.request.IsFile() {
+		return st, nil // checked when it was accepted
+	}
+	st.playlists, err = transcode.Playlists(plan.V, results.ofUnit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnpublishable, err)
 	}
@@ -155,38 +174,73 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	return st, nil
 }
 
-// readResults reads the units of a plan and their results, and notes the
-// segments of st.
-func (q *Queue) readResults(ctx context.Context, plan *transcode.Plan, st *stream) (map[string]transcode.Result, error) {
-	rows, err := q.store.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND kind <> ? ORDER BY seq`,
-		st.job, transcode.KindProbe)
+// unitResults are the results of a job's units, and where their files are.
+type unitResults struct {
+	ofUnit map[string]transcode.Result
+	dirs   map[string]string // in the media share
+}
+
+// A querier reads the database.
+type querier interface {
+	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// readResults reads the units of a plan, into it, and their results.
+func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int64) (unitResults, error) {
+	r := unitResults{map[string]transcode.Result{}, map[string]string{}}
+	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND kind <> ? ORDER BY seq`,
+		job, transcode.KindProbe)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer rows.Close()
-	results := map[string]transcode.Result{}
 	for rows.Next() {
 		var unit column[transcode.Unit]
 		var result column[transcode.Result]
 		var attempt int
 		if err := rows.Scan(&unit, &result, &attempt); err != nil {
-			return nil, err
+			return r, err
 		}
 		plan.Units = append(plan.Units, unit.V)
-		results[unit.V.ID] = result.V
-		from := transcode.AttemptDir(st.job, unit.V.ID, attempt)
-		for _, s := range result.V.Segments {
+		r.ofUnit[unit.V.ID] = result.V
+		r.dirs[unit.V.ID] = transcode.AttemptDir(job, unit.V.ID, attempt)
+	}
+	return r, rows.Err()
+}
+
+// take notes the files of st: all segments, or the one file that was made last.
+func (st *stream) take(plan transcode.Plan, results unitResults) {
+	inits := map[string]bool{}
+	for _, u := range plan.Units {
+		r, from := results.ofUnit[u.ID], results.dirs[u.ID]
+		if r.File != nil {
+			st.segments = []segment{{from: path.Join(from, r.File.Name), sizeBytes: r.File.SizeBytes}}
+		}
+		if st.request.IsFile() {
+			continue
+		}
+		if r.Init != nil && !inits[u.Dir()] {
+			inits[u.Dir()] = true // the others are the same, byte for byte
 			st.segments = append(st.segments, segment{
-				from: path.Join(from, s.Name), to: path.Join(unit.V.Dir(), s.Name), sizeBytes: s.SizeBytes,
+				from: path.Join(from, r.Init.Name), to: path.Join(u.Dir(), r.Init.Name), sizeBytes: r.Init.SizeBytes,
+			})
+		}
+		first := 0
+		if u.Video != nil {
+			first, _ = u.Video.Segments()
+		}
+		for i, s := range r.Segments {
+			st.segments = append(st.segments, segment{
+				from: path.Join(from, s.Name), to: path.Join(u.Dir(), s.Name), sizeBytes: s.SizeBytes,
+				number: first + i, encrypted: st.request.Encrypted,
 			})
 		}
 	}
-	return results, rows.Err()
 }
 
 // chooseOutput stores a name that nothing has yet.
 func (q *Queue) chooseOutput(ctx context.Context, st *stream) error {
-	output, err := q.freeOutput(st.name)
+	output, err := q.freeOutput(st.request)
 	if err != nil {
 		return err
 	}
@@ -200,16 +254,16 @@ func (q *Queue) chooseOutput(ctx context.Context, st *stream) error {
 	return err
 }
 
-func (q *Queue) freeOutput(name string) (string, error) {
-	output := path.Join(publicDir, name)
+func (q *Queue) freeOutput(r transcode.Request) (string, error) {
+	output := r.Published(r.Name, "")
 	for n := 2; n <= maxSameName; n++ {
 		taken, err := exists(q.media, output)
 		if err != nil || !taken {
 			return output, err
 		}
-		output = fmt.Sprintf("%s-%d", path.Join(publicDir, name), n)
+		output = r.Published(r.Name, fmt.Sprintf("-%d", n))
 	}
-	return "", fmt.Errorf("%s and %d numbered after it exist already; choose another name", path.Join(publicDir, name), maxSameName)
+	return "", fmt.Errorf("%s and %d numbered after it exist already; choose another name", r.Published(r.Name, ""), maxSameName)
 }
 
 // published reports whether the stream is already in its place: the directory
@@ -220,7 +274,7 @@ func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 		return false, err
 	}
 	for _, s := range st.segments {
-		err := q.verifySize(path.Join(st.output, s.to), s.sizeBytes)
+		err := q.verifySize(path.Join(st.output, s.to), s.publishedBytes())
 		if err != nil {
 			return false, ctx.Err()
 		}
@@ -228,74 +282,14 @@ func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 	return true, ctx.Err()
 }
 
-// assemble puts the stream together where nobody looks, playlists last.
-func (q *Queue) assemble(ctx context.Context, st *stream) error {
-	for _, dir := range append([]string{""}, st.dirs...) {
-		if err := q.makePublicDir(path.Join(st.work(), dir)); err != nil {
-			return err
-		}
-	}
-	for _, s := range st.segments {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := q.takeSegment(s, path.Join(st.work(), s.to)); err != nil {
-			return err
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(st.playlists)) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := q.writePlaylist(path.Join(st.work(), name), st.playlists[name]); err != nil {
-			return err
-		}
-	}
-	for _, dir := range append(slices.Clone(st.dirs), "") {
-		if err := syncPath(q.media, path.Join(st.work(), dir)); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// takeSegment moves an accepted segment to where it belongs, unless that was
-// done before.
-func (q *Queue) takeSegment(s segment, to string) error {
-	err := q.media.Rename(s.from, to)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	err = q.verifySize(to, s.sizeBytes)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOtherFile) {
-		return fmt.Errorf("%w: after it was accepted a segment has changed: %w", errUnpublishable, err)
-	}
-	if err != nil {
-		return err
-	}
-	if err := q.makePublic(to, fileMode); err != nil {
-		return err
-	}
-	return syncPath(q.media, to)
-}
-
-func (q *Queue) writePlaylist(name string, text []byte) error {
-	if err := q.media.WriteFile(name, text, fileMode); err != nil {
-		return err
-	}
-	if err := q.makePublic(name, fileMode); err != nil {
-		return err
-	}
-	return syncPath(q.media, name)
-}
-
 // reveal renames the assembled stream to its output. If something has taken
 // that name since it was chosen, another is.
 func (q *Queue) reveal(ctx context.Context, st *stream) error {
-	if there, err := exists(q.media, publicDir); err != nil {
+	public := path.Dir(st.output)
+	if there, err := exists(q.media, public); err != nil {
 		return err
 	} else if !there {
-		if err := q.makePublicDir(publicDir); err != nil {
+		if err := q.makePublicDir(public); err != nil {
 			return err
 		}
 	}
@@ -317,5 +311,5 @@ func (q *Queue) reveal(ctx context.Context, st *stream) error {
 	if err := q.media.Rename(st.work(), st.output); err != nil {
 		return err
 	}
-	return errors.Join(ctx.Err(), syncPath(q.media, publicDir), syncPath(q.media, transcode.JobDir(st.job)), syncPath(q.media, "."))
+	return errors.Join(ctx.Err(), syncPath(q.media, public), syncPath(q.media, transcode.JobDir(st.job)), syncPath(q.media, "."))
 }

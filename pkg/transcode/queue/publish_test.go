@@ -82,7 +82,7 @@ func TestPublishingResumes(t *testing.T) {
 			t.Fatalf("stopped at step %d, then resumed: %v", stopped, err)
 		}
 		b.checkDone(job.ID, "hls/clip")
-		if err := os.RemoveAll(b.media(publicDir)); err != nil {
+		if err := os.RemoveAll(b.media("hls")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -226,7 +226,7 @@ func TestResultsThatDoNotFitFailTheJob(t *testing.T) {
 func TestPublishingWaits(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
-	if err := os.WriteFile(b.media(publicDir), nil, 0o644); err != nil {
+	if err := os.WriteFile(b.media("hls"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	job := b.encoded()
@@ -236,7 +236,7 @@ func TestPublishingWaits(t *testing.T) {
 	if got, err := b.Job(t.Context(), job.ID); err != nil || got.State != Publishing || !strings.HasPrefix(got.Reason, "publishing: ") {
 		t.Errorf("job = %+v, %v; want it to be publishing, with a reason", got, err)
 	}
-	if err := os.Remove(b.media(publicDir)); err != nil {
+	if err := os.Remove(b.media("hls")); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.publishReady(t.Context()); err != nil {
@@ -259,7 +259,7 @@ func TestOutputBelongsToTheShare(t *testing.T) {
 	if err := b.publishJob(t.Context(), job.ID); err != nil {
 		t.Fatal(err)
 	}
-	err := filepath.WalkDir(b.media(publicDir), func(name string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(b.media("hls"), func(name string, entry os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -272,7 +272,7 @@ func TestOutputBelongsToTheShare(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	checkModes(t, b.media(publicDir))
+	checkModes(t, b.media("hls"))
 }
 
 func TestSweep(t *testing.T) {

@@ -32,7 +32,7 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 	}
 	wrong := transcode.Check(u.spec, d.Result)
 	if wrong == nil {
-		wrong = q.verifyFiles(ctx, transcode.AttemptDir(d.Job, d.Unit, d.Attempt), d.Result.Segments)
+		wrong = q.verifyFiles(ctx, transcode.AttemptDir(d.Job, d.Unit, d.Attempt), d.Result.Files())
 	}
 	if ctx.Err() != nil {
 		return transcode.Verdict{}, ctx.Err()
@@ -103,8 +103,7 @@ func (s *step) finish(ctx context.Context, u unitRow, r transcode.Result) error 
 	if err != nil || left > 0 {
 		return err
 	}
-	s.publish = true
-	return s.exec(ctx, `UPDATE jobs SET state = ? WHERE id = ?`, Publishing, u.key.job)
+	return s.complete(ctx, u.key.job)
 }
 
 // plan cuts a probed job into units. A source that cannot be planned fails it.
@@ -129,12 +128,8 @@ func (s *step) plan(ctx context.Context, probe unitRow, p transcode.Probe) error
 }
 
 func (s *step) addUnit(ctx context.Context, job int64, seq int, unit transcode.Unit) error {
-	var frames int
-	if unit.Video != nil {
-		frames = unit.Video.EndFrame - unit.Video.FirstFrame
-	}
 	err := s.exec(ctx, `INSERT INTO units (job, unit, seq, kind, spec, frames, state) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		job, unit.ID, seq, unit.Kind, column[transcode.Unit]{unit}, frames, pending)
+		job, unit.ID, seq, unit.Kind, column[transcode.Unit]{unit}, unit.Frames(), pending)
 	if err != nil {
 		return fmt.Errorf("adding unit %s: %w", unit.ID, err)
 	}

@@ -16,12 +16,10 @@ import (
 
 // Limits of a request.
 const (
-	maxSource         = 4096 // bytes
-	maxName           = 200  // bytes; a file name has 255, and a number may be added
-	minSegmentSeconds = 1
-	maxSegmentSeconds = 20
-	maxMuxID          = 1 << 20
-	maxUnfinished     = 10_000 // jobs
+	maxSource     = 4096 // bytes
+	maxName       = 200  // bytes; a file name has 255, and a number may be added
+	maxMuxID      = 1 << 20
+	maxUnfinished = 10_000 // jobs
 )
 
 // Submit takes a request in. What it returns is on disk. If the same request
@@ -108,13 +106,7 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 	if !validName(r.Name) {
 		return r, fmt.Errorf("name %q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
 	}
-	if s := r.SegmentSeconds; s != 0 && !(s >= minSegmentSeconds && s <= maxSegmentSeconds) {
-		return r, fmt.Errorf("segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
-	}
-	if r.MuxID < 0 || r.MuxID > maxMuxID {
-		return r, fmt.Errorf("muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
-	}
-	return r, nil
+	return r, r.Check()
 }
 
 // checkSource makes sure that there is such a file in the media share.

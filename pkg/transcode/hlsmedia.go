@@ -1,0 +1,224 @@
+package transcode
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A mediaFile is a media playlist as it was read, with its files' sizes.
+type mediaFile struct {
+	uri       string
+	version   int
+	target    int
+	init      string // URI of EXT-X-MAP; "" without
+	encrypted bool
+	segments  []mediaSegment
+}
+
+type mediaSegment struct {
+	uri       string
+	seconds   float64
+	sizeBytes int64
+}
+
+func (m *mediaFile) measured() []Segment {
+	list := make([]Segment, len(m.segments))
+	for i, s := range m.segments {
+		list[i] = Segment{SizeBytes: s.sizeBytes, Seconds: s.seconds}
+	}
+	return list
+}
+
+func readMedia(fsys fs.FS, uri string) (*mediaFile, error) {
+	lines, err := playlistLines(fsys, uri)
+	if err != nil {
+		return nil, err
+	}
+	m := &mediaFile{uri: uri}
+	seen := map[string]bool{}
+	pending := 0.0
+	for i, line := range lines {
+		if !strings.HasPrefix(line, "#") {
+			if err := m.takeSegment(fsys, line, pending); err != nil {
+				return nil, err
+			}
+			pending = 0
+			continue
+		}
+		tag, value, _ := strings.Cut(line, ":")
+		seen[tag] = true
+		if tag == "#EXTINF" {
+			pending, err = strconv.ParseFloat(strings.TrimSuffix(value, ","), 64)
+		} else {
+			err = m.takeTag(fsys, tag, value, i == len(lines)-1)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, tag := range []string{"#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-PLAYLIST-TYPE", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-ENDLIST"} {
+		if !seen[tag] {
+			return nil, fmt.Errorf("no %s", tag[1:])
+		}
+	}
+	return m, m.check(fsys)
+}
+
+func (m *mediaFile) takeTag(fsys fs.FS, tag, value string, last bool) (err error) {
+	switch tag {
+	case "#EXT-X-VERSION":
+		m.version, err = strconv.Atoi(value)
+	case "#EXT-X-TARGETDURATION":
+		m.target, err = strconv.Atoi(value)
+	case "#EXT-X-MEDIA-SEQUENCE":
+		// The number that each segment was encrypted with.
+		err = want(value, "0")
+	case "#EXT-X-PLAYLIST-TYPE":
+		err = want(value, "VOD")
+	case "#EXT-X-INDEPENDENT-SEGMENTS":
+	case "#EXT-X-MAP":
+		err = m.takeMap(fsys, value)
+	case "#EXT-X-KEY":
+		err = m.takeKey(fsys, value)
+	case "#EXT-X-ENDLIST":
+		if !last {
+			err = errors.New("something follows it")
+		}
+	default:
+		err = errors.New("it is not expected there")
+	}
+	if err != nil {
+		return fmt.Errorf("%.50s: %w", strings.TrimPrefix(tag, "#"), err)
+	}
+	return nil
+}
+
+func want(got, want string) error {
+	if got != want {
+		return fmt.Errorf("%.50q; want %s", got, want)
+	}
+	return nil
+}
+
+func (m *mediaFile) takeMap(fsys fs.FS, value string) error {
+	a, err := attributes(value)
+	if err != nil {
+		return err
+	}
+	if m.init != "" || len(m.segments) > 0 || m.encrypted {
+		return errors.New("want one, before the key and the first segment")
+	}
+	m.init = a["URI"]
+	_, err = sizeOf(fsys, path.Join(path.Dir(m.uri), m.init))
+	return err
+}
+
+func (m *mediaFile) takeKey(fsys fs.FS, value string) error {
+	a, err := attributes(value)
+	if err != nil {
+		return err
+	}
+	if a["METHOD"] != "AES-128" || a["URI"] == "" || a["IV"] != "" || len(m.segments) > 0 || m.encrypted {
+		return fmt.Errorf("%.100s; want one, AES-128 with a URI and no IV, before the first segment", value)
+	}
+	m.encrypted = true
+	if a["URI"] != "../"+KeyName {
+		return nil // it is elsewhere
+	}
+	size, err := sizeOf(fsys, KeyName)
+	if err == nil && size != KeyBytes {
+		err = fmt.Errorf("%s has %d bytes; want %d", KeyName, size, KeyBytes)
+	}
+	return err
+}
+
+func (m *mediaFile) takeSegment(fsys fs.FS, uri string, seconds float64) error {
+	if !(seconds > 0) {
+		return fmt.Errorf("%.100q: no EXTINF; want its seconds", uri)
+	}
+	if math.Round(seconds) > float64(m.target) {
+		return fmt.Errorf("%s: EXTINF %v; want no more than the target duration %d", uri, seconds, m.target)
+	}
+	if slices.ContainsFunc(m.segments[max(0, len(m.segments)-1):], func(s mediaSegment) bool { return s.uri >= uri }) {
+		return fmt.Errorf("%.100q follows %q; want rising names", uri, m.segments[len(m.segments)-1].uri)
+	}
+	size, err := sizeOf(fsys, path.Join(path.Dir(m.uri), uri))
+	if err != nil {
+		return err
+	}
+	m.segments = append(m.segments, mediaSegment{uri, seconds, size})
+	return nil
+}
+
+// sizeOf returns the size of a file that must not be empty.
+func sizeOf(fsys fs.FS, name string) (int64, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() || info.Size() == 0 {
+		return 0, fmt.Errorf("%s is %v with %d bytes; want a file that is not empty", name, info.Mode(), info.Size())
+	}
+	return info.Size(), nil
+}
+
+// check looks at a media playlist as a whole.
+func (m *mediaFile) check(fsys fs.FS) error {
+	if len(m.segments) == 0 {
+		return errors.New("no segments")
+	}
+	if least := versionTS; m.version < least || m.init != "" && m.version < versionCMAF {
+		return fmt.Errorf("version %d; want at least %d, or %d with EXT-X-MAP", m.version, least, versionCMAF)
+	}
+	if m.encrypted {
+		return nil // time stamps cannot be read
+	}
+	return m.checkTimes(fsys)
+}
+
+// checkTimes compares EXTINF with the time from one segment's begin to the next's.
+func (m *mediaFile) checkTimes(fsys fs.FS) error {
+	look := firstTS
+	if m.init != "" {
+		f, err := fsys.Open(path.Join(path.Dir(m.uri), m.init))
+		if err != nil {
+			return err
+		}
+		init, err := InspectInit(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		look = func(r io.Reader) (int64, error) { return firstCMAF(init, r) }
+	}
+	before := int64(0)
+	for i, s := range m.segments {
+		pts, err := firstOf(fsys, path.Join(path.Dir(m.uri), s.uri), look)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.uri, err)
+		}
+		if i > 0 {
+			said := m.segments[i-1]
+			if took := float64(pts-before) / ticksPerSecond; math.Abs(took-said.seconds) > ptsSlack {
+				return fmt.Errorf("%s: EXTINF %v; %s begins %.3f s after it", said.uri, said.seconds, s.uri, took)
+			}
+		}
+		before = pts
+	}
+	return nil
+}
+
+func firstOf(fsys fs.FS, name string, look func(io.Reader) (int64, error)) (int64, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	pts, err := look(f)
+	return pts, errors.Join(err, f.Close())
+}
