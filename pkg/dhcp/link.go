@@ -19,9 +19,12 @@ type link struct {
 	mac  pi.MAC
 }
 
-// openLink returns nil without an error for an interface that has no Ethernet
-// addresses, such as lo.
-func openLink(iface *net.Interface) (*link, error) {
+// openLink opens a link that hears ARP; see openFrames.
+func openLink(iface *net.Interface) (*link, error) { return openFrames(iface, unix.ETH_P_ARP) }
+
+// openFrames opens a link that hears one kind of frames. It returns nil without
+// an error for an interface that has no Ethernet addresses, such as lo.
+func openFrames(iface *net.Interface, etherType uint16) (*link, error) {
 	if len(iface.HardwareAddr) != len(pi.MAC{}) {
 		return nil, nil
 	}
@@ -29,7 +32,7 @@ func openLink(iface *net.Interface) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: opening a packet socket: %w; this needs root", err)
 	}
-	to := &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ARP), Ifindex: iface.Index}
+	to := &unix.SockaddrLinklayer{Protocol: bigEndian(etherType), Ifindex: iface.Index}
 	if err := unix.Bind(fd, to); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("dhcp: binding a packet socket to %s: %w", iface.Name, err)

@@ -1,0 +1,91 @@
+//go:build netns
+
+package dhcp
+
+import (
+	"bufio"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"pibootd/pkg/netlab"
+)
+
+// startDnsmasq runs dnsmasq as the DHCP server of a namespace's eth0 until the
+// test ends.
+func startDnsmasq(t *testing.T, ns *netlab.Namespace, options ...string) {
+	t.Helper()
+	args := append([]string{
+		"--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file", "--user=root", "--port=0",
+		"--interface=eth0", "--bind-interfaces", "--no-ping", "--leasefile-ro",
+	}, options...)
+	cmd := exec.Command("dnsmasq", args...)
+	stderr, err := cmd.StderrPipe()
+	ok(t, err)
+	ok(t, ns.Do(cmd.Start))
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	})
+	said := bufio.NewScanner(stderr)
+	for said.Scan() {
+		if strings.Contains(said.Text(), "sockets bound exclusively to interface") {
+			go func() {
+				for said.Scan() { // so that it never waits for a reader
+				}
+			}()
+			return
+		}
+	}
+	t.Fatal("dnsmasq ended")
+}
+
+// TestFindRivals: the house's DHCP server is seen, and what it says of booting.
+func TestFindRivals(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		options []string
+		want    Rival
+	}{
+		"addresses alone": {
+			[]string{"--dhcp-range=10.9.0.100,10.9.0.150,255.255.255.0"},
+			Rival{Router: netip.MustParseAddr("10.9.0.1")},
+		},
+		"a boot server": {
+			[]string{"--dhcp-range=10.9.0.100,10.9.0.150,255.255.255.0", "--dhcp-boot=pxelinux.0,,10.9.0.7", "--dhcp-option-force=43,Raspberry Pi Boot"},
+			Rival{Router: netip.MustParseAddr("10.9.0.1"), BootServer: "10.9.0.7", BootFile: "pxelinux.0", RaspberryPi: true},
+		},
+		"nobody": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nas, house := newNamespace(t), newNamespace(t)
+			ok(t, netlab.Connect(
+				netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.9.0.2/24")},
+				netlab.End{Namespace: house, Name: "eth0", Addr: netip.MustParsePrefix("10.9.0.1/24")}))
+			if test.options != nil {
+				startDnsmasq(t, house, test.options...)
+			}
+			var rivals []Rival
+			ok(t, nas.Do(func() (err error) { rivals, err = FindRivals(t.Context(), "eth0"); return err }))
+			if test.options == nil {
+				if len(rivals) != 0 {
+					t.Errorf("rivals = %+v; want none", rivals)
+				}
+				return
+			}
+			if len(rivals) != 1 {
+				t.Fatalf("rivals = %+v; want one", rivals)
+			}
+			got := rivals[0]
+			if got.Addr != netip.MustParseAddr("10.9.0.1") || !netip.MustParsePrefix("10.9.0.96/27").Contains(got.Offered) && !netip.MustParsePrefix("10.9.0.128/27").Contains(got.Offered) {
+				t.Errorf("rival %v offers %v; want 10.9.0.1 and an address of its range", got.Addr, got.Offered)
+			}
+			test.want.Addr, test.want.MAC, test.want.Offered = got.Addr, got.MAC, got.Offered
+			if got != test.want {
+				t.Errorf("rival = %+v; want %+v", got, test.want)
+			}
+		})
+	}
+}
