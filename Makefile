@@ -99,6 +99,11 @@ bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each (r
 	scripts/install-tools bench
 	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^TestSpeed$$' -count=1 -v ./pkg/nfs
 
+.PHONY: bench-net
+bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian)
+	scripts/install-tools bench
+	go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin images/worker/*.gz

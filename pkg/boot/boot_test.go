@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -183,6 +185,39 @@ func TestEvents(t *testing.T) {
 	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("events = %s; want %s", strings.Join(got, ", "), want)
+	}
+}
+
+// Boards are discovered whatever the DHCP server does for them, and the GUID
+// that all 3B mask ROMs send is no serial number.
+func TestDiscovered(t *testing.T) {
+	p := newPolicy(t)
+	maskROM := append([]byte{0}, bytes.Repeat([]byte{0x44}, 16)...)
+	for i, test := range []struct {
+		guid   []byte
+		reason string // why DHCP did not answer
+		serial pi.Serial
+		model  pi.Model
+		detail string
+	}{
+		{pi.EncodeGUID(pi.Pi4, pi.MAC{}, 7), "not registered", 7, pi.Pi4, "serial 00000007 is not registered, so not answered"},
+		{pi.EncodeGUID(pi.Pi5, pi.MAC{}, 8), "", 8, pi.Pi5, "serial 00000008 is not registered"},
+		{maskROM, "", 0, pi.Pi3, "not registered"},
+		{nil, "not registered", 0, "", "not registered, so not answered"},
+	} {
+		mac := pi.MAC{2, 0, 0, 0, 1, byte(i)}
+		p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: mac, GUID: test.guid, Netboot: true, Reason: test.reason})
+		all := p.Registry.Discovered()
+		found := all[slices.IndexFunc(all, func(d registry.Discovered) bool { return d.MAC == mac })]
+		if found.Serial != test.serial || found.Model != test.model || found.FirstSeen.IsZero() || found.LastSeen.IsZero() {
+			t.Errorf("board %d is discovered as %+v; want serial %v, model %q", i, found, test.serial, test.model)
+		}
+		for event, err := range p.Timeline.Follow(t.Context(), mac.String(), 0) {
+			if err != nil || event.Kind != timeline.Unknown || event.Detail != test.detail {
+				t.Errorf("board %d: event %s %q, %v; want %q", i, event.Kind, event.Detail, err, test.detail)
+			}
+			break
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"pibootd/pkg/pi"
 )
 
 // decidePool answers a client that is not registered.
@@ -71,38 +73,41 @@ func (x *exchange) offerProbed(ctx context.Context, req *request, addr netip.Add
 }
 
 // probe reports whether no host but req's client uses addr, and has the pool
-// remember it. req may be nil.
+// remember it.
 func (x *exchange) probe(ctx context.Context, addr netip.Addr, req *request) (free bool, err error) {
-	var client Client
-	if req != nil {
-		client = req.client
-	}
-	user, used, err := x.prober.user(ctx, addr, client.MAC)
+	user, used, err := x.prober.user(ctx, addr, req.client.MAC)
 	if err != nil {
 		return false, err
 	}
-	if used {
-		x.log().Warn("address of the pool is in use by a host without a lease; it is put aside", "addr", addr, "mac", user)
-		x.Pool.found(addr, time.Now())
-		return false, nil
+	x.probed(addr, user, used)
+	return !used, nil
+}
+
+func (x *exchange) probed(addr netip.Addr, user pi.MAC, used bool) {
+	if !used {
+		x.Pool.freed(addr, time.Now())
+		return
 	}
-	x.Pool.freed(addr, time.Now())
-	return true, nil
+	x.log().Warn("address of the pool is in use by a host without a lease; it is put aside", "addr", addr, "mac", user)
+	x.Pool.found(addr, time.Now())
 }
 
 // probeAhead keeps some free addresses known to be free, so that the next
-// client need not wait.
+// clients need not wait: a few while nobody asks, thousands after a power cut.
 func (x *exchange) probeAhead(ctx context.Context) {
 	tick := time.NewTicker(reserveEvery)
 	defer tick.Stop()
 	for {
-		for _, addr := range x.Pool.reserve(time.Now()) {
-			if _, err := x.probe(ctx, addr, nil); err != nil && ctx.Err() == nil {
-				x.log().Debug("probing ahead", "addr", addr, "err", err)
-			}
+		users, err := x.prober.users(ctx, x.Pool.reserve(time.Now()))
+		if err != nil && ctx.Err() == nil {
+			x.log().Debug("addresses not probed ahead of need", "err", err)
+		}
+		for addr, user := range users {
+			x.probed(addr, user, user != (pi.MAC{}))
 		}
 		select {
 		case <-tick.C:
+		case <-x.Pool.short:
 		case <-ctx.Done():
 			return
 		}

@@ -82,13 +82,14 @@ func newBatch() *batch { return &batch{done: make(chan struct{})} }
 // save returns when l is on disk, or cannot be.
 func (p *Pool) save(ctx context.Context, l lease) error {
 	p.mu.Lock()
-	b := p.batch
+	b := p.batches[len(p.batches)-1]
+	if len(b.leases) == maxBatch {
+		b = newBatch()
+		p.batches = append(p.batches, b)
+	}
 	b.leases = append(b.leases, l)
 	p.mu.Unlock()
-	select {
-	case p.due <- struct{}{}:
-	default: // the writer is told already
-	}
+	signal(p.due)
 	select {
 	case <-b.done:
 		return b.err
@@ -106,13 +107,27 @@ func (p *Pool) write(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		p.mu.Lock()
-		b := p.batch
-		p.batch = newBatch()
-		p.mu.Unlock()
+		b := p.nextBatch()
 		b.err = p.commit(ctx, b.leases)
 		close(b.done)
 	}
+}
+
+// maxBatch bounds what one commit acknowledges, and so how many answers go out
+// at once: relays and switches have to keep up with them.
+const maxBatch = 32
+
+// nextBatch returns what is to be written now.
+func (p *Pool) nextBatch() *batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.batches[0]
+	if p.batches = p.batches[1:]; len(p.batches) == 0 {
+		p.batches = append(p.batches, newBatch())
+	} else {
+		signal(p.due)
+	}
+	return b
 }
 
 func (p *Pool) commit(ctx context.Context, leases []lease) error {

@@ -42,13 +42,15 @@ type Pool struct {
 	reserved func(netip.Addr) bool
 	first    netip.Addr
 
-	mu    sync.Mutex // guards what follows; no I/O under it
-	slots []slot     // one for each address from first
-	owner map[pi.MAC]int
-	next  int // where the search for a free address goes on
-	taken int // addresses handed out since reserve was last called
-	batch *batch
-	due   chan struct{} // holds a value while batch is not empty
+	mu      sync.Mutex // guards what follows; no I/O under it
+	slots   []slot     // one for each address from first
+	owner   map[pi.MAC]int
+	next    int           // where the search for a free address goes on
+	taken   int           // addresses held since reserve was last called
+	ahead   int           // how many reserve was to keep ready
+	batches []*batch      // to be written, at least one; the last is not full
+	due     chan struct{} // holds a value while there is something in batches
+	short   chan struct{} // holds a value while reserve has to be called
 }
 
 // A slot is one address. The zero slot is free and was never used.
@@ -86,7 +88,7 @@ func newPool(first, last netip.Addr, reserved func(netip.Addr) bool) (*Pool, err
 	}
 	return &Pool{
 		first: first, reserved: reserved, owner: map[pi.MAC]int{},
-		slots: make([]slot, number(last)-number(first)+1), batch: newBatch(), due: make(chan struct{}, 1),
+		slots: make([]slot, number(last)-number(first)+1), batches: []*batch{newBatch()}, due: make(chan struct{}, 1), short: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -128,6 +130,9 @@ func (p *Pool) offer(mac pi.MAC, wish netip.Addr, now time.Time) (addr netip.Add
 	p.takeLocked(i, mac)
 	s.state, s.until = offered, now.Add(offerTime)
 	p.taken++
+	if !s.fresh(now) || 2*p.taken >= p.ahead {
+		signal(p.short)
+	}
 	return p.addr(i), s.fresh(now), nil
 }
 
@@ -271,20 +276,29 @@ func (p *Pool) holder(addr netip.Addr, now time.Time) (pi.MAC, bool) {
 	return p.slots[i].mac, true
 }
 
+// signal makes c hold a value.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it does
+	}
+}
+
 // Bounds of how many free addresses are probed before somebody needs them.
 const (
 	minReserve = 4
-	maxReserve = 256
+	maxReserve = 8192
 )
 
-// reserve returns the addresses that the next clients will get, as many as
-// were needed since it was last called and some more, of which it is not known
+// reserve returns the addresses that the next clients will get, several times
+// as many as were needed since it was last called, of which it is not known
 // whether a host uses them.
 func (p *Pool) reserve(now time.Time) []netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	want := min(max(minReserve, 2*p.taken), maxReserve)
+	p.ahead = min(max(minReserve, 4*p.taken), maxReserve)
 	p.taken = 0
+	want := p.ahead
 	var list []netip.Addr
 	for k := range p.slots {
 		i := (p.next + k) % len(p.slots)

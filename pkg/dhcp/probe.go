@@ -17,7 +17,7 @@ import (
 const (
 	// probeWait is how long a host has to say that it uses an address, and
 	// probes how often it is asked within that time.
-	probeWait = 500 * time.Millisecond
+	probeWait = 300 * time.Millisecond
 	probes    = 2
 	// reserveEvery is how often addresses are probed ahead of need.
 	reserveEvery = time.Minute
@@ -59,6 +59,37 @@ func (p *prober) user(ctx context.Context, addr netip.Addr, client pi.MAC) (mac 
 		}
 	}
 	return pi.MAC{}, false, nil
+}
+
+// users returns who uses each of addrs, the zero MAC where nobody does.
+func (p *prober) users(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]pi.MAC, error) {
+	users := make(map[netip.Addr]pi.MAC, len(addrs))
+	if p.link == nil || len(addrs) == 0 {
+		return users, nil
+	}
+	answers := make([]chan pi.MAC, len(addrs))
+	for i, addr := range addrs {
+		answers[i] = p.wait(addr)
+		defer p.done(addr, answers[i])
+	}
+	for range probes {
+		for _, addr := range addrs {
+			if err := p.link.askFor(addr); err != nil {
+				return nil, err
+			}
+		}
+		if !pause(ctx, probeWait/probes) {
+			return nil, ctx.Err()
+		}
+	}
+	for i, addr := range addrs {
+		select {
+		case users[addr] = <-answers[i]:
+		default:
+			users[addr] = pi.MAC{}
+		}
+	}
+	return users, nil
 }
 
 func (p *prober) wait(addr netip.Addr) chan pi.MAC {

@@ -247,12 +247,13 @@ func replyKind(reply *dhcpv4.DHCPv4) Kind {
 }
 
 func (s *Server) report(m Message) {
-	// What goes into a log record costs more than the answer, if it is made.
-	if log := s.log(); m.Kind == Nak || m.Kind == Decline {
-		log.Warn(map[Kind]string{Nak: "address refused", Decline: "client found its address in use by another host"}[m.Kind],
-			"pi", m.MAC, "addr", m.Addr, "reason", m.Reason)
-	} else if log.Enabled(context.Background(), slog.LevelDebug) {
-		log.Debug("message", "kind", m.Kind, "pi", m.MAC, "addr", m.Addr, "reason", m.Reason)
+	switch {
+	case m.Kind == Nak:
+		s.log().Warn("address refused", "pi", m.MAC, "addr", m.Addr, "reason", m.Reason)
+	case m.Kind == Decline:
+		s.log().Warn("client found its address in use by another host", "pi", m.MAC, "addr", m.Addr)
+	case s.Log != nil && s.Log.Enabled(context.Background(), slog.LevelDebug): // making a record costs more than an answer
+		s.log().Debug("message", "kind", m.Kind, "pi", m.MAC, "addr", m.Addr, "reason", m.Reason)
 	}
 	if s.OnMessage != nil {
 		s.OnMessage(m)
