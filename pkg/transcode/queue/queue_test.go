@@ -89,7 +89,7 @@ func checkModes(t *testing.T, dir string) {
 // video packets of each variant.
 func countFrames(t *testing.T, master string) []string {
 	t.Helper()
-	out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "v", "-count_packets",
+	out, err := exec.Command("ffprobe", "-v", "error", "-allowed_extensions", "ALL", "-select_streams", "v", "-count_packets",
 		"-show_entries", "stream=index,nb_read_packets", "-of", "json", master).Output()
 	if err != nil {
 		t.Fatal(err)

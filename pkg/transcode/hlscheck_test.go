@@ -1,0 +1,158 @@
+package transcode
+
+import (
+	"bytes"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// tsSegment returns what could be a segment of this size whose first access
+// unit is shown at pts.
+func tsSegment(pts, sizeBytes int64) []byte {
+	segment := make([]byte, sizeBytes)
+	copy(segment, []byte{0x47, 0x41, 0x00, 0x10, 0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5,
+		0x21 | byte(pts>>30)<<1, byte(pts >> 22), byte(pts>>14) | 1, byte(pts >> 7), byte(pts<<1) | 1})
+	return segment
+}
+
+// testStream is what the queue would publish of testPlan.
+func testStream(t testing.TB, change func(*Plan)) fstest.MapFS {
+	t.Helper()
+	p := testPlan(t)
+	if change != nil {
+		change(&p)
+	}
+	results := goodResults(p)
+	playlists, err := Playlists(p, results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{}
+	for name, text := range playlists {
+		files[name] = &fstest.MapFile{Data: text}
+	}
+	for _, u := range p.Units {
+		for _, s := range results[u.ID].Segments {
+			size := s.SizeBytes
+			if p.Output.Encrypted {
+				size = EncryptedSize(size)
+			}
+			files[path.Join(u.Dir(), s.Name)] = &fstest.MapFile{Data: tsSegment(s.FirstPTS, size)}
+		}
+	}
+	if p.Output.Encrypted {
+		files[KeyName] = &fstest.MapFile{Data: make([]byte, KeyBytes)}
+	}
+	return files
+}
+
+func TestCheckHLS(t *testing.T) {
+	if err := CheckHLS(testStream(t, nil)); err != nil {
+		t.Error(err)
+	}
+	if err := CheckHLS(testStream(t, func(p *Plan) { p.Output.Encrypted = true })); err != nil {
+		t.Errorf("encrypted: %v", err)
+	}
+	elsewhere := testStream(t, func(p *Plan) { p.Output.Encrypted, p.Output.KeyURI = true, "https://keys.example/?a=1,2" })
+	delete(elsewhere, KeyName)
+	if err := CheckHLS(elsewhere); err != nil {
+		t.Errorf("key elsewhere: %v", err)
+	}
+}
+
+func TestCheckHLSRefuses(t *testing.T) {
+	replace := func(name, old, text string) func(fstest.MapFS) {
+		return func(files fstest.MapFS) {
+			data := bytes.Replace(files[name].Data, []byte(old), []byte(text), 1)
+			if bytes.Equal(data, files[name].Data) {
+				t.Fatalf("%s has no %q", name, old)
+			}
+			files[name] = &fstest.MapFile{Data: data}
+		}
+	}
+	tests := []struct {
+		name  string
+		spoil func(fstest.MapFS)
+		want  string
+	}{
+		{"no master", func(f fstest.MapFS) { delete(f, MasterName) }, "master.m3u8: open master.m3u8: file does not exist"},
+		{"not a playlist", replace(MasterName, "#EXTM3U", "#EXT"), `it begins with "#EXT"; want #EXTM3U`},
+		{"no variants", func(f fstest.MapFS) { f[MasterName].Data = []byte("#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n") }, "0 variant streams"},
+		{"bandwidth too low", replace(MasterName, "BANDWIDTH=", "BANDWIDTH=1,X="), "BANDWIDTH=1; measured are"},
+		{"bandwidth too high", replace(MasterName, "BANDWIDTH=", "BANDWIDTH=9"), "measured are"},
+		{"no codecs", replace(MasterName, "CODECS", "CODEX"), "has no CODECS"},
+		{"codecs of video only", replace(MasterName, ",mp4a.40.2", ""), `CODECS=["avc1.4d400d"]; want avc1 or hvc1, and mp4a with audio`},
+		{"H.265 in MPEG-TS", replace(MasterName, "avc1.4d400d", "hvc1.1.6.L30.90"), "H.265 in MPEG-TS; want CMAF"},
+		{"frame rate", replace(MasterName, "FRAME-RATE=23.976", "FRAME-RATE=120"), "at most 60 frames per second"},
+		{"resolution", replace(MasterName, "RESOLUTION=320x180", "RESOLUTION=big"), "want numbers"},
+		{"no group", replace(MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has the group "other"`},
+		{"a way out", replace(MasterName, "\n180p/index.m3u8", "\n../180p/index.m3u8"), "want the path of a playlist"},
+		{"strange tag", replace(MasterName, "#EXT-X-INDEPENDENT", "#EXT-X-MAGIC\n#EXT-X-INDEPENDENT"), `"#EXT-X-MAGIC" is not expected there`},
+		{"missing playlist", func(f fstest.MapFS) { delete(f, "90p/index.m3u8") }, "90p/index.m3u8: open 90p/index.m3u8"},
+		{"missing segment", func(f fstest.MapFS) { delete(f, "90p/00003.ts") }, "open 90p/00003.ts: file does not exist"},
+		{"empty segment", func(f fstest.MapFS) { f["90p/00003.ts"] = &fstest.MapFile{} }, "90p/00003.ts is ---------- with 0 bytes"},
+		{"no end", replace("90p/index.m3u8", "#EXT-X-ENDLIST\n", ""), "no EXT-X-ENDLIST"},
+		{"something behind the end", replace("90p/index.m3u8", "#EXT-X-ENDLIST", "#EXT-X-ENDLIST\n#EXT-X-VERSION:4"), "something follows it"},
+		{"live", replace("90p/index.m3u8", "VOD", "EVENT"), `"EVENT"; want VOD`},
+		{"numbered from 1", replace("90p/index.m3u8", "SEQUENCE:0", "SEQUENCE:1"), `"1"; want 0`},
+		{"old version", replace("90p/index.m3u8", "VERSION:4", "VERSION:3"), "version 3; want at least 4"},
+		{"another target", replace("90p/index.m3u8", "TARGETDURATION:5", "TARGETDURATION:6"), "want one for all"},
+		{"longer than the target", replace("90p/index.m3u8", "TARGETDURATION:5", "TARGETDURATION:3"), "EXTINF 4.004; want no more than the target duration 3"},
+		{"wrong EXTINF", replace("90p/index.m3u8", "4.004000", "3.904000"), "00000.ts: EXTINF 3.904; 00001.ts begins 4.004 s after it"},
+		{"no EXTINF", replace("90p/index.m3u8", "#EXTINF:4.004000,\n", ""), `"00000.ts": no EXTINF`},
+		{"twice", replace("90p/index.m3u8", "00001.ts", "00000.ts"), `"00000.ts" follows "00000.ts"; want rising names`},
+		{"no time stamp", func(f fstest.MapFS) { clear(f["90p/00001.ts"].Data[:8]) }, "00001.ts: no time stamp at its beginning"},
+		{"an IV", replace("90p/index.m3u8", "#EXTINF", "#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=0x1\n#EXTINF"), "no IV"},
+		{"a map of nothing", replace("90p/index.m3u8", "#EXTINF", "#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF"), "90p/init.mp4: file does not exist"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			files := testStream(t, nil)
+			tt.spoil(files)
+			if err := CheckHLS(files); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("CheckHLS = %v\n want %s", err, tt.want)
+			}
+		})
+	}
+	uneven := testStream(t, func(p *Plan) { p.Output.Encrypted = true })
+	uneven["90p/index.m3u8"].Data = bytes.Replace(uneven["90p/index.m3u8"].Data, []byte("4.004000"), []byte("4.005000"), 1)
+	if err := CheckHLS(uneven); err == nil || !strings.Contains(err.Error(), "its segments do not begin when those of") {
+		t.Errorf("uneven: CheckHLS = %v", err)
+	}
+	delete(uneven, KeyName)
+	if err := CheckHLS(uneven); err == nil || !strings.Contains(err.Error(), KeyName) {
+		t.Errorf("without its key: CheckHLS = %v", err)
+	}
+}
+
+// What ffmpeg writes is read at its first time stamp.
+func TestFirstPTS(t *testing.T) {
+	ts := testFile(t, "video.ts")
+	if pts, err := firstTS(bytes.NewReader(ts)); err != nil || pts != 900000 {
+		t.Errorf("firstTS = %d, %v; want 900000", pts, err)
+	}
+	init, err := InspectInit(bytes.NewReader(testFile(t, "video-init.mp4")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pts, err := firstCMAF(init, bytes.NewReader(testFile(t, "video.m4s"))); err != nil || pts != 900000 {
+		t.Errorf("firstCMAF = %d, %v; want 900000", pts, err)
+	}
+}
+
+func FuzzCheckHLS(f *testing.F) {
+	for _, name := range []string{"master.m3u8", "90p-index.m3u8"} {
+		text, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text), string(text))
+	}
+	f.Fuzz(func(_ *testing.T, master, media string) {
+		files := fstest.MapFS{MasterName: {Data: []byte(master)}, "audio/index.m3u8": {Data: []byte(media)}, "180p/index.m3u8": {Data: []byte(media)}}
+		CheckHLS(files) // must come to an end
+	})
+}
