@@ -390,7 +390,6 @@ func FuzzHandle(f *testing.F) {
 func checkDecision(t *testing.T, s *Server, req *request) {
 	t.Helper()
 	x := newExchange(s, nil)
-	x.out.source = netip.AddrPortFrom(s.Addr.Addr(), serverPort)
 	reply := x.decide(t.Context(), req).reply
 	if reply == nil {
 		return
@@ -411,4 +410,18 @@ type everyone struct{}
 
 func (everyone) Reserve(context.Context, Client) (Reservation, bool) {
 	return Reservation{Addr: netip.MustParseAddr("10.0.0.21"), Hostname: "pi"}, true
+}
+
+// A request outlives the buffer that it was read into.
+func TestRequestHasItsOwnMemory(t *testing.T) {
+	packet := message(known, dhcpv4.MessageTypeDiscover, bootCode, wants("10.0.0.21"), via("10.0.0.7")).ToBytes()
+	req, err := parse(packet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := fmt.Sprintf("%+v %x", req.client, req.packet.ToBytes())
+	clear(packet)
+	if after := fmt.Sprintf("%+v %x", req.client, req.packet.ToBytes()); after != before {
+		t.Errorf("after the buffer was used again the request is\n%s; want\n%s", after, before)
+	}
 }

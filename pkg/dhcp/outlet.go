@@ -45,7 +45,7 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // route returns the way of reply by RFC 2131 §4.1.
 func (o *outlet) route(req *request, reply *dhcpv4.DHCPv4) route {
 	port := uint16(clientPort)
-	if o.source.Port() != serverPort && o.source.Port() != 0 {
+	if o.source.Port() != serverPort {
 		port = o.source.Port() + 1
 	}
 	client := addrOf(reply.ClientIPAddr)
@@ -54,7 +54,7 @@ func (o *outlet) route(req *request, reply *dhcpv4.DHCPv4) route {
 	case o.isPXE():
 		return route{to: req.from}
 	case req.relay.IsValid():
-		return route{to: netip.AddrPortFrom(req.relay, max(o.source.Port(), serverPort))}
+		return route{to: netip.AddrPortFrom(req.relay, o.source.Port())}
 	case client.IsValid():
 		return to(client)
 	case req.client.MaskROM:

@@ -31,7 +31,6 @@ func TestMaskROMsTakeTurns(t *testing.T) {
 		}
 		s.Policy = policy
 		x := newExchange(s, nil)
-		x.out.source = netip.AddrPortFrom(s.Addr.Addr(), serverPort)
 		began := time.Now()
 		var mu sync.Mutex
 		var at []time.Duration

@@ -65,16 +65,18 @@ type exchange struct {
 	waiting sync.WaitGroup
 }
 
+// newExchange returns s on conn; nil is no network, as in tests of what is
+// decided.
 func newExchange(s *Server, conn *Conn) *exchange {
 	x := &exchange{Server: s, slots: make(chan struct{}, maxWaiting)}
-	if conn == nil { // in tests of what is decided
-		x.prober = newProber(nil)
-		return x
+	x.out = outlet{conn: conn, source: netip.AddrPortFrom(s.Addr.Addr(), serverPort)}
+	x.prober = newProber(nil)
+	if conn != nil {
+		x.out.packets = ipv4.NewPacketConn(conn.UDPConn)
+		x.out.source = netip.AddrPortFrom(s.Addr.Addr(), uint16(conn.LocalAddr().(*net.UDPAddr).Port))
+		x.prober = newProber(conn.link)
 	}
-	port := conn.LocalAddr().(*net.UDPAddr).Port
-	x.out = outlet{conn: conn, packets: ipv4.NewPacketConn(conn.UDPConn), source: netip.AddrPortFrom(s.Addr.Addr(), uint16(port))}
 	x.send = x.out.send
-	x.prober = newProber(conn.link)
 	return x
 }
 
