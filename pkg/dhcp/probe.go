@@ -19,6 +19,9 @@ const (
 	// probes how often it is asked within that time.
 	probeWait = 300 * time.Millisecond
 	probes    = 2
+	// manyProbes is from where on each address is asked for once: the network
+	// has enough to do with as many broadcasts.
+	manyProbes = 256
 	// reserveEvery is how often addresses are probed ahead of need.
 	reserveEvery = time.Minute
 )
@@ -72,13 +75,17 @@ func (p *prober) users(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]
 		answers[i] = p.wait(addr)
 		defer p.done(addr, answers[i])
 	}
-	for range probes {
+	rounds := probes
+	if len(addrs) > manyProbes {
+		rounds = 1
+	}
+	for range rounds {
 		for _, addr := range addrs {
 			if err := p.link.askFor(addr); err != nil {
 				return nil, err
 			}
 		}
-		if !pause(ctx, probeWait/probes) {
+		if !pause(ctx, probeWait/time.Duration(rounds)) {
 			return nil, ctx.Err()
 		}
 	}
