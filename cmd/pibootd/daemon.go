@@ -13,6 +13,7 @@ import (
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
@@ -114,6 +115,10 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	d.policy.Server.RootPath = d.fleet.RootPath
 	d.web = &web.Server{
 		Fleet: d.fleet, NFS: d.nfs, Timeline: state.timeline, Log: log,
+		Doctor: &doctor.Doctor{
+			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() },
+			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver,
+		},
 		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
 	}
 	return d, nil
@@ -169,6 +174,7 @@ func (d *daemon) run(ctx context.Context, socks *sockets) error {
 	if socks.pxe != nil {
 		g.Go(func() error { return d.dhcp.Serve(ctx, socks.pxe) })
 	}
+	g.Go(func() error { d.lookForRivals(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, socks.http, socks.control) })
 	err := g.Wait()

@@ -40,6 +40,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	board := l.start(t, "rehearse", "hlspi1", "--qemu", "--console", console)
 	board.waitFor(t, "worker online")
 	livesOnItsExport(t, l, console, began)
+	doctorIsContent(t, l)
 
 	const seconds, frames = 10, 300
 	video := filepath.Join(t.TempDir(), "a video.mp4")
@@ -57,9 +58,23 @@ func TestFromNothingToAStream(t *testing.T) {
 		t.Errorf("the daemon ends with %v; want nil", err)
 	}
 	// What a command is told when there is no daemon.
+	if out, errs, err := l.try(t, "doctor", "--interface", "br0"); err == nil || !strings.Contains(out, "no pibootd answers") || !strings.Contains(out, "are free") {
+		t.Errorf("doctor without a daemon: %v, %q, %q; want one problem, that there is none", err, out, errs)
+	}
 	_, errs, err := l.try(t, "list-pis")
 	if err == nil || !strings.Contains(errs, "does not answer") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("list-pis without a daemon: %v, %q; want it to fail with a hint", err, errs)
+	}
+}
+
+// doctorIsContent checks that doctor finds nothing wrong where nothing is.
+func doctorIsContent(t *testing.T, l *lab) {
+	t.Helper()
+	out := l.pibootd(t, "doctor")
+	for _, want := range []string{"interface br0 is up", "no other DHCP server answers", "sbin/init read", "its worker is online", "it was never heard of"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("doctor says\n%s\nwant %q in it", out, want)
+		}
 	}
 }
 

@@ -28,9 +28,10 @@ var rank = map[string]int{
 	"pkg/virtualpi":        3,
 	"pkg/nfs/linuxclient":  3, // tests alone
 	"pkg/fleet":            4,
-	"pkg/web":              5,
-	"cmd/pibootd":          6,
-	"cmd/pibootd-worker":   6,
+	"pkg/doctor":           5,
+	"pkg/web":              6,
+	"cmd/pibootd":          7,
+	"cmd/pibootd-worker":   7,
 }
 
 func TestImportsPointDown(t *testing.T) {

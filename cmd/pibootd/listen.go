@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 
 	"pibootd/pkg/config"
@@ -182,13 +181,13 @@ func portError(service string, port int, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) && service == "portmap":
 		return hintedError{
-			fmt.Errorf("portmap: port %d is taken by another program, rpcbind most likely", port),
+			fmt.Errorf("portmap: port %d is taken by %s", port, holder(port)),
 			"stop rpcbind, or do without: nfs.portmap_port = 0 in the configuration (klibc's initramfs then finds no ports)",
 		}
 	case errors.Is(err, syscall.EADDRINUSE):
 		return hintedError{
-			fmt.Errorf("%s: port %d is taken by another program", service, port),
-			"ss -lnptu 'sport = :" + strconv.Itoa(port) + "' names it; stop it, or set another port in the configuration",
+			fmt.Errorf("%s: port %d is taken by %s", service, port, holder(port)),
+			"stop it, or set another port in the configuration",
 		}
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return hintedError{fmt.Errorf("%s: port %d needs more privileges: %w", service, port, err), "run it as root"}

@@ -96,7 +96,7 @@ func newApp(std streams) *cli.App {
 		Commands: []*cli.Command{
 			serveCommand(std), templateCommand(std),
 			addPiCommand(std), listPisCommand(std), showPiCommand(std), removePiCommand(std), watchCommand(std),
-			transcodeCommand(std), jobsCommand(std), rehearseCommand(std),
+			transcodeCommand(std), jobsCommand(std), doctorCommand(std), rehearseCommand(std),
 			configCommand(std), versionCommand(std), completionCommand(std),
 		},
 	}

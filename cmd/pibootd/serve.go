@@ -45,8 +45,8 @@ func serveConfig(c *cli.Context) (config.Config, error) {
 		}
 	}
 	for flag, setting := range map[string]*string{"interface": &cfg.Interface, "state-dir": &cfg.StateDir, "socket": &cfg.Socket} {
-		if value := c.String(flag); value != "" {
-			*setting = value
+		if c.IsSet(flag) {
+			*setting = c.String(flag)
 		}
 	}
 	if cfg.Interface == "" {

@@ -61,8 +61,7 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	return out
 }
 
-// open exports a board's root and the media share to it and proves both as
-// that board would use them.
+// open exports a board's root and the media share to it and proves both.
 func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	if err := f.NFS.Export(f.rootExport(board)); err != nil {
 		return nil, err
@@ -70,6 +69,12 @@ func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	if err := f.exportMedia(); err != nil {
 		return nil, err
 	}
+	return f.Prove(ctx, board)
+}
+
+// Prove tries a board's exports as that board would use them, and says in words
+// what was seen, or what the board cannot do.
+func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) {
 	var proof []string
 	for export, want := range map[string]nfs.ProbeFile{
 		f.RootPath(board.Serial): {Name: "sbin/init", Write: true},

@@ -42,6 +42,8 @@ const (
 	Added   Kind = "added" // to the registry
 	Removed Kind = "removed"
 	Unknown Kind = "unknown" // a board that is not registered asked for something
+
+	Rival Kind = "rival" // another DHCP server answers on the boards' network; detail
 )
 
 // labels are the kinds in at most eight letters, where they are longer.

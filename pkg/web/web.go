@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"time"
 
+	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/timeline"
@@ -29,6 +30,7 @@ type Server struct {
 	NFS      *nfs.Server // what it counts is in /metrics; nil: another server serves NFS
 	Queue    *queue.Queue
 	Timeline *timeline.Log
+	Doctor   *doctor.Doctor
 	Info     Info
 	Log      *slog.Logger
 }
@@ -112,6 +114,7 @@ func (s *Server) publicHandler() http.Handler {
 func (s *Server) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.handleReads(mux)
+	mux.HandleFunc("GET /api/v1/doctor", s.examine) // asks the network and mounts exports
 	mux.HandleFunc("POST /api/v1/pis", s.addPi)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}", s.removePi)
 	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)

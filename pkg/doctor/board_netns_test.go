@@ -1,0 +1,131 @@
+//go:build netns
+
+package doctor
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/store"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newDoctor returns the doctor of an installation with one board, hlspi1, whose
+// exports are open.
+func newDoctor(t *testing.T) (*Doctor, registry.Pi) {
+	t.Helper()
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
+	must(t, err)
+	known, err := registry.Open(t.Context(), s)
+	must(t, err)
+	events, err := timeline.Open(t.Context(), s)
+	must(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- events.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		must(t, <-ran)
+		must(t, s.Close())
+	})
+	board, err := known.Add(t.Context(), registry.Pi{
+		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.9.0.192"),
+		Template: "tiny", Version: 1, Arch: pi.ARM64,
+	}, "token")
+	must(t, err)
+	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots"), Log: log}
+	for _, file := range []string{"roots/3333347a/sbin/init", "roots/3333347a/boot/firmware/config.txt", "roots/3333347a/etc/pibootd/worker.json"} {
+		must(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, file), []byte("{}"), 0o644))
+	}
+	must(t, os.MkdirAll(filepath.Join(dir, "media"), 0o755))
+	network := netip.MustParsePrefix("10.9.0.1/24")
+	policy := &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log, Server: boot.Server{Addr: network.Addr()}}
+	f := fleet.New(fleet.Fleet{
+		Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Policy: policy,
+		Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates"), Log: log},
+		Network:   network, MediaDir: filepath.Join(dir, "media"),
+	})
+	policy.Server.RootPath = f.RootPath
+	must(t, f.Start())
+	return &Doctor{
+		Fleet: f, Timeline: events, Workers: func() []queue.Worker { return nil },
+		Interface: "lo", Network: netip.MustParsePrefix("127.0.0.1/8"), StateDir: dir, MediaDir: filepath.Join(dir, "media"),
+		DHCP: config.Reservation, NFS: config.Embedded,
+		FindRivals: func(context.Context, string) ([]dhcp.Rival, error) { return nil, nil },
+	}, board
+}
+
+// want checks that there is one such finding about the board.
+func want(t *testing.T, d *Doctor, level Level, text string) {
+	t.Helper()
+	found, err := d.Examine(t.Context(), []string{"hlspi1"})
+	must(t, err)
+	for _, f := range found {
+		if f.Subject == "hlspi1" && f.Level == level && strings.Contains(f.Text, text) {
+			return
+		}
+	}
+	t.Errorf("findings = %+v; want %s of hlspi1 with %q", found, level, text)
+}
+
+func TestBoard(t *testing.T) {
+	d, board := newDoctor(t)
+	want(t, d, OK, "/roots/3333347a mounted by 10.9.0.192, sbin/init read, a file written, read back and removed")
+	want(t, d, Warning, "never heard of")
+
+	happened := func(kind timeline.Kind, ago time.Duration, detail string) {
+		t.Helper()
+		e := timeline.Event{At: time.Now().Add(-ago), Board: board.Serial.String(), Name: board.Name, Kind: kind, Detail: detail}
+		d.Timeline.Record(e)
+		for stored, err := range d.Timeline.Follow(t.Context(), board.Serial.String(), 0) {
+			must(t, err)
+			if stored.Kind == kind {
+				return
+			}
+		}
+	}
+	happened(timeline.Offer, time.Hour, "")
+	want(t, d, Warning, "was offered an address")
+	happened(timeline.MountRefused, time.Hour, "from a strange address")
+	want(t, d, Problem, "refused its root")
+	want(t, d, Problem, "from a strange address")
+	happened(timeline.Claimed, time.Hour, "") // no step of a boot
+	want(t, d, Problem, "refused its root")
+	happened(timeline.File, time.Second, "")
+	want(t, d, OK, "it is booting")
+	d.Workers = func() []queue.Worker { return []queue.Worker{{Name: board.Serial.String(), Online: true}} }
+	want(t, d, OK, "its worker is online")
+
+	_, err := d.Fleet.Registry.Update(t.Context(), board.Serial, func(p *registry.Pi) { p.IP = netip.MustParseAddr("10.9.0.77") })
+	must(t, err)
+	want(t, d, Problem, "10.9.0.77 may not mount /roots/3333347a")
+	must(t, os.RemoveAll(filepath.Join(d.StateDir, "roots/3333347a/boot")))
+	want(t, d, Problem, "boot files cannot be made")
+	if _, err := d.Examine(t.Context(), []string{"nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("Examine of nobody = %v; want an error that names it", err)
+	}
+}

@@ -1,0 +1,59 @@
+package doctor
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Free space below which a root may not be cloned, or boards cannot write.
+const (
+	littleSpace = 2 << 30
+	noSpace     = 256 << 20
+)
+
+// foreign are the file systems that cannot hold roots, by statfs(2).
+var foreign = map[uint32]string{
+	unix.NFS_SUPER_MAGIC:   "NFS",
+	unix.SMB2_SUPER_MAGIC:  "SMB",
+	unix.CIFS_SUPER_MAGIC:  "SMB",
+	unix.MSDOS_SUPER_MAGIC: "FAT",
+	unix.EXFAT_SUPER_MAGIC: "exFAT",
+	unix.FUSE_SUPER_MAGIC:  "FUSE",
+	0x5346544e:             "NTFS",
+}
+
+// disks looks at what holds the roots and the videos.
+func (d *Doctor) disks() []Finding {
+	found := []Finding{disk("state directory", d.StateDir)}
+	var state, media unix.Statfs_t
+	if unix.Statfs(d.StateDir, &state) == nil && unix.Statfs(d.MediaDir, &media) == nil && state.Fsid == media.Fsid {
+		return found // one look is enough
+	}
+	return append(found, disk("media share", d.MediaDir))
+}
+
+func disk(what, dir string) Finding {
+	f := Finding{Subject: "disk", Level: Problem}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		f.Text = fmt.Sprintf("%s %s: %v", what, dir, err)
+		return f
+	}
+	free := fs.Bavail * uint64(fs.Bsize)
+	text := fmt.Sprintf("%s %s has %.1f GB free", what, dir, float64(free)/1e9)
+	switch name := foreign[uint32(fs.Type)]; {
+	case name != "":
+		f.Text = fmt.Sprintf("%s %s is on %s, which cannot hold the files of a Linux root as they are", what, dir, name)
+		f.Todo = "move it to ext4, xfs or btrfs"
+	case fs.Flags&unix.ST_RDONLY != 0:
+		f.Text, f.Todo = fmt.Sprintf("%s %s is read-only", what, dir), "mount it read-write; dmesg may say why it is not"
+	case free < noSpace:
+		f.Text, f.Todo = text, "boards will fail to write: make room"
+	case free < littleSpace:
+		f.Level, f.Text, f.Todo = Warning, text, "make room before you add boards or videos"
+	default:
+		f.Level, f.Text = OK, text
+	}
+	return f
+}

@@ -1,0 +1,126 @@
+// Package doctor looks a running installation over and says in words what is
+// wrong with it and what to do: the network, who else answers DHCP on it, the
+// disks, and each board's boot files, exports, last boot and worker.
+package doctor
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+)
+
+// A Level says how bad a finding is.
+type Level string
+
+// The levels.
+const (
+	OK      Level = "ok"
+	Warning Level = "warning" // boards may boot, but not as their owner thinks
+	Problem Level = "problem" // something does not work
+)
+
+// A Finding is one thing that was looked at.
+type Finding struct {
+	Subject string `json:"subject"` // network, dhcp, disk, nfs, templates, or a board's name
+	Level   Level  `json:"level"`
+	Text    string `json:"text"`           // what was found
+	Todo    string `json:"todo,omitempty"` // what to do about it
+}
+
+// A Doctor examines one installation. Set its fields before use; its methods
+// are safe for concurrent use.
+type Doctor struct {
+	Fleet     *fleet.Fleet
+	Timeline  *timeline.Log
+	Workers   func() []queue.Worker
+	Interface string
+	Network   netip.Prefix // this machine's address on it
+	StateDir  string
+	MediaDir  string
+	DHCP      config.DHCPMode
+	NFS       config.Driver // Embedded or Kernel
+
+	// FindRivals looks for other DHCP servers; nil means dhcp.FindRivals.
+	FindRivals func(ctx context.Context, iface string) ([]dhcp.Rival, error)
+}
+
+// maxProofs is how many boards are examined at a time.
+const maxProofs = 4
+
+// Examine looks at the machine, and at the boards that refs name, or at all.
+// The findings come in the order of Subject's comment. It takes some seconds.
+// The error is one about refs, or ctx's.
+func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) {
+	boards, err := d.boards(refs)
+	if err != nil {
+		return nil, err
+	}
+	var g errgroup.Group
+	var network []Finding
+	g.Go(func() error { network = d.network(ctx); return nil })
+	ofBoards := make([][]Finding, len(boards))
+	g.Go(func() error {
+		var proofs errgroup.Group
+		proofs.SetLimit(maxProofs)
+		for i, board := range boards {
+			proofs.Go(func() error { ofBoards[i] = d.board(ctx, board); return nil })
+		}
+		return proofs.Wait()
+	})
+	machine := append(d.disks(), d.services()...)
+	_ = g.Wait() // the findings are their errors
+	all := append(network, machine...)
+	for _, findings := range ofBoards {
+		all = append(all, findings...)
+	}
+	return all, ctx.Err()
+}
+
+func (d *Doctor) boards(refs []string) ([]registry.Pi, error) {
+	if len(refs) == 0 {
+		return d.Fleet.Registry.All(), nil
+	}
+	var boards []registry.Pi
+	for _, ref := range refs {
+		board, err := d.Fleet.Registry.Find(ref)
+		if err != nil {
+			return nil, err
+		}
+		boards = append(boards, board)
+	}
+	return boards, nil
+}
+
+// services are what pibootd serves with and from.
+func (d *Doctor) services() []Finding {
+	server := Finding{Subject: "nfs", Level: OK, Text: "pibootd itself serves NFS"}
+	if d.NFS == config.Kernel {
+		server.Text = "this machine's nfsd serves NFS"
+	}
+	templates := Finding{Subject: "templates", Level: OK, Text: "there are templates to clone roots from"}
+	switch all, err := d.Fleet.Templates.List(); {
+	case err != nil:
+		templates.Level, templates.Text = Problem, err.Error()
+	case len(all) == 0:
+		templates.Level, templates.Text = Warning, "there is no template to clone a root from"
+		templates.Todo = "pibootd template build minimal, or pibootd template import"
+	}
+	return []Finding{server, templates}
+}
+
+// when says when something was, short and without a date if it was today.
+func when(t time.Time) string {
+	if now := time.Now(); t.YearDay() == now.YearDay() && t.Year() == now.Year() {
+		return "at " + t.Format("15:04:05")
+	}
+	return "on " + t.Format("2006-01-02 15:04")
+}

@@ -1,0 +1,121 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
+)
+
+// network looks at the interface and at who else answers DHCP there.
+func (d *Doctor) network(ctx context.Context) []Finding {
+	found := []Finding{d.link()}
+	if found[0].Level == Problem {
+		return found
+	}
+	rivals, err := d.Rivals(ctx)
+	if err != nil {
+		return append(found, Finding{Subject: "dhcp", Level: Warning, Text: "other DHCP servers could not be looked for: " + err.Error()})
+	}
+	return append(found, d.judge(rivals)...)
+}
+
+// link looks at the interface that boards are on.
+func (d *Doctor) link() Finding {
+	f := Finding{Subject: "network", Level: Problem}
+	dev, err := net.InterfaceByName(d.Interface)
+	if err != nil {
+		f.Text, f.Todo = fmt.Sprintf("interface %s: %v", d.Interface, err), "plug it in or name another: ip -br link"
+		return f
+	}
+	addrs, err := dev.Addrs()
+	has := slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr() == d.Network.Addr()
+	})
+	switch {
+	case err != nil:
+		f.Text = fmt.Sprintf("interface %s: %v", d.Interface, err)
+	case dev.Flags&net.FlagUp == 0:
+		f.Text, f.Todo = fmt.Sprintf("interface %s is down", d.Interface), "ip link set "+d.Interface+" up"
+	case dev.Flags&net.FlagRunning == 0:
+		f.Text, f.Todo = fmt.Sprintf("interface %s has no carrier", d.Interface), "look at the cable and at the switch's port"
+	case !has:
+		f.Text = fmt.Sprintf("interface %s no longer has the address %s, with which pibootd was started", d.Interface, d.Network.Addr())
+		f.Todo = "give it back its address, or restart pibootd"
+	default:
+		f.Level, f.Text = OK, fmt.Sprintf("interface %s is up and has %s", d.Interface, d.Network)
+	}
+	return f
+}
+
+// Rivals looks for other DHCP servers on the boards' network.
+func (d *Doctor) Rivals(ctx context.Context) ([]dhcp.Rival, error) {
+	find := d.FindRivals
+	if find == nil {
+		find = dhcp.FindRivals
+	}
+	return find(ctx, d.Interface)
+}
+
+// judge says of the other DHCP servers which belong there.
+func (d *Doctor) judge(rivals []dhcp.Rival) []Finding {
+	var found []Finding
+	addresses := 0
+	for _, r := range rivals {
+		if r.Offered.IsValid() {
+			addresses++
+		}
+		found = append(found, d.Judge(r))
+	}
+	switch {
+	case d.DHCP == config.Proxy && addresses == 0:
+		found = append(found, Finding{
+			Subject: "dhcp", Level: Problem, Text: "no DHCP server gives addresses, and in proxy mode pibootd gives none either",
+			Todo: "start the network's DHCP server, or set dhcp.mode to \"reservation\" or \"pool\"",
+		})
+	case len(rivals) == 0:
+		found = append(found, Finding{Subject: "dhcp", Level: OK, Text: "no other DHCP server answers"})
+	}
+	return found
+}
+
+// Judge says whether another DHCP server belongs beside this one.
+func (d *Doctor) Judge(r dhcp.Rival) Finding {
+	f := Finding{Subject: "dhcp", Level: OK, Text: describe(r)}
+	switch {
+	case r.RaspberryPi:
+		f.Level, f.Todo = Problem, "boards take the first answer: have that server say nothing of booting (option 43)"
+	case r.BootServer != "" || r.BootFile != "":
+		f.Level, f.Todo = Warning, "a board that listens to it looks for its files there: take options 66 and 67 out of its configuration"
+	case d.DHCP == config.Pool:
+		f.Level, f.Todo = Problem, "two servers that lease addresses cannot know of each other's: stop one, or set dhcp.mode to \"reservation\""
+	default:
+		f.Text += ", as the network's own DHCP server should"
+	}
+	return f
+}
+
+// describe says what a server offers. Its texts are foreign.
+func describe(r dhcp.Rival) string {
+	text := fmt.Sprintf("%s (%s) is another DHCP server; it offers", r.Addr, r.MAC)
+	if r.Offered.IsValid() {
+		text += " " + r.Offered.String()
+	} else {
+		text += " no address"
+	}
+	if r.Router.IsValid() {
+		text += fmt.Sprintf(" with router %s", r.Router)
+	}
+	if r.BootServer != "" || r.BootFile != "" {
+		text += fmt.Sprintf(" and booting of %.64q from %.64q", r.BootFile, r.BootServer)
+	}
+	if r.RaspberryPi {
+		text += " and calls itself a boot server of Raspberry Pis"
+	}
+	return text
+}

@@ -1,0 +1,26 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"pibootd/pkg/doctor"
+)
+
+// examine answers what the doctor finds about the machine and the boards that
+// the parameters "board" name, or all boards.
+func (s *Server) examine(w http.ResponseWriter, r *http.Request) {
+	found, err := s.Doctor.Examine(r.Context(), r.URL.Query()["board"])
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	s.reply(w, found)
+}
+
+// Examine has the daemon look at its machine and at boards, all if none is
+// named. It takes some seconds.
+func (c *Client) Examine(ctx context.Context, boards []string) ([]doctor.Finding, error) {
+	return get[[]doctor.Finding](ctx, c, "/api/v1/doctor?"+url.Values{"board": boards}.Encode())
+}
