@@ -35,6 +35,18 @@ func Encoders(codec Codec) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(of)), func(name string) bool { return of[name] != codec })
 }
 
+// NeedsEncoder returns the encoder that a worker has to have told of to do u;
+// "" if any worker will do.
+func (u Unit) NeedsEncoder() string {
+	if u.Video == nil || u.Video.Encoder == EncoderX264 {
+		return ""
+	}
+	if _, told := encoderCodecs()[u.Video.Encoder]; !told {
+		return ""
+	}
+	return u.Video.Encoder
+}
+
 // encoder returns the encoder of every rendition of o.
 func (o Output) encoder() string {
 	switch {

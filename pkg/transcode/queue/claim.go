@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"pibootd/pkg/transcode"
@@ -33,7 +34,7 @@ func (q *Queue) claim(ctx context.Context, worker string, c transcode.Claim) (tr
 		if u, err = s.giveUp(ctx, worker, u); err != nil {
 			return err
 		}
-		if reply = refusal(u, hello.Hello.MuxID); reply.Refused != "" {
+		if reply = refusal(u, hello.Hello); reply.Refused != "" {
 			return nil
 		}
 		granted = claim{key: key, worker: worker, attempt: u.attempt + 1, total: u.frames, deadline: s.now.Add(q.claimTTL)}
@@ -46,9 +47,10 @@ func (q *Queue) claim(ctx context.Context, worker string, c transcode.Claim) (tr
 	return reply, err
 }
 
-// refusal says why a unit cannot be claimed by a worker with this muxer id; the
-// zero reply if it can. u is zero if there is no such unit.
-func refusal(u unitRow, muxID int) transcode.ClaimReply {
+// refusal says why a unit cannot be claimed by the worker that said this hello;
+// the zero reply if it can. u is zero if there is no such unit.
+func refusal(u unitRow, hello transcode.Hello) transcode.ClaimReply {
+	encoder := u.spec.NeedsEncoder()
 	switch {
 	case u.state == "":
 		return transcode.ClaimReply{Refused: "there is no such unit", Gone: true}
@@ -56,8 +58,10 @@ func refusal(u unitRow, muxID int) transcode.ClaimReply {
 		return transcode.ClaimReply{Refused: fmt.Sprintf("attempt %d of %s is running", u.attempt, u.worker)}
 	case u.state != pending:
 		return transcode.ClaimReply{Refused: "it is " + u.state, Gone: true}
-	case u.request.MuxID != 0 && u.request.MuxID != muxID:
-		return transcode.ClaimReply{Refused: fmt.Sprintf("it is for muxer %d, you said hello as %d", u.request.MuxID, muxID)}
+	case u.request.MuxID != 0 && u.request.MuxID != hello.MuxID:
+		return transcode.ClaimReply{Refused: fmt.Sprintf("it is for muxer %d, you said hello as %d", u.request.MuxID, hello.MuxID)}
+	case encoder != "" && !slices.Contains(hello.Encoders, encoder):
+		return transcode.ClaimReply{Refused: fmt.Sprintf("it needs %s; you have %q", encoder, hello.Encoders)}
 	}
 	return transcode.ClaimReply{}
 }

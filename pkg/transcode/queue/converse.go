@@ -108,7 +108,8 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 	if !ok {
 		return fmt.Errorf("delivered on a subject of %s", t.subject)
 	}
-	if t.subject != transcode.SubjectProgress && !strings.HasPrefix(m.Reply, inbox(worker)) {
+	silent := t.subject == transcode.SubjectProgress && m.Reply == ""
+	if !silent && !strings.HasPrefix(m.Reply, inbox(worker)) {
 		return fmt.Errorf("reply subject %q; want one of %s>", m.Reply, inbox(worker))
 	}
 	if len(m.Data) > t.maxBytes {
@@ -116,7 +117,7 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 	}
 	q.workers.seen(worker, time.Now())
 	reply, err := t.answer(ctx, worker, m.Data)
-	if err != nil || reply == nil {
+	if err != nil || reply == nil || m.Reply == "" {
 		return err
 	}
 	body, err := json.Marshal(reply)
@@ -169,7 +170,8 @@ func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, 
 		return nil, err
 	}
 	if !q.claims.progress(worker, p, time.Now().Add(q.claimTTL)) {
-		return nil, nil // normal for a worker whose claim was taken back
+		// Normal for a worker whose claim was taken back, or whose job has ended.
+		return transcode.Verdict{Reason: "the claim was taken back"}, nil
 	}
 	q.watches.notify(p.Job)
 	return nil, nil

@@ -13,6 +13,9 @@ import (
 const (
 	answerWithin = 5 * time.Second
 	longestPause = 10 * time.Second
+	// readSpeed is how fast the queue at least reads a result's files, bytes a
+	// second: it answers when it has compared their hashes.
+	readSpeed = 20 << 20
 )
 
 // question are the messages that are answered.
@@ -30,7 +33,7 @@ func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q
 		return answer, fmt.Errorf("asking %s: %w", subject, err)
 	}
 	for wait := s.retryAfter(); ; wait = longer(wait) {
-		err := s.askOnce(ctx, subject+"."+s.Config.Name, body, &answer)
+		err := s.askOnce(ctx, subject+"."+s.Config.Name, body, patienceFor(q), &answer)
 		if err == nil {
 			return answer, nil
 		}
@@ -41,8 +44,19 @@ func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q
 	}
 }
 
-func (s *session) askOnce(ctx context.Context, subject string, body []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// patienceFor is how long the answer to a question may take.
+func patienceFor[Q question](q Q) time.Duration {
+	wait := answerWithin
+	if done, ok := any(q).(transcode.Done); ok {
+		for _, f := range done.Result.Files() {
+			wait += time.Duration(float64(f.SizeBytes) / readSpeed * float64(time.Second))
+		}
+	}
+	return wait
+}
+
+func (s *session) askOnce(ctx context.Context, subject string, body []byte, within time.Duration, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	msg, err := s.nc.RequestWithContext(ctx, subject, body)
 	if err != nil {
@@ -54,13 +68,13 @@ func (s *session) askOnce(ctx context.Context, subject string, body []byte, answ
 	return json.Unmarshal(msg.Data, answer)
 }
 
-// tell sends a message that is not answered, and that nobody misses if lost.
-func (s *session) tell(subject string, p transcode.Progress) {
+// tell sends a message that nobody misses if lost. It may be answered in inbox.
+func (s *session) tell(subject, inbox string, p transcode.Progress) {
 	body, err := json.Marshal(p)
 	if err != nil {
 		return // an infinite rate; there is no other way
 	}
-	if err := s.nc.Publish(subject+"."+s.Config.Name, body); err != nil {
+	if err := s.nc.PublishRequest(subject+"."+s.Config.Name, inbox, body); err != nil {
 		s.log().Debug("progress not told", "err", err)
 	}
 }

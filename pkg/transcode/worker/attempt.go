@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"pibootd/pkg/transcode"
@@ -69,18 +70,22 @@ func (s *session) settle(err error) {
 func (a *attempt) run(ctx context.Context) {
 	log := a.log().With("job", a.job, "unit", a.unit.ID, "attempt", a.number)
 	log.Info("unit begun")
+	working, revoke := context.WithCancelCause(ctx)
+	defer revoke(nil)
 	beat, stop := context.WithCancel(ctx)
 	var beating sync.WaitGroup
-	beating.Go(func() { a.beat(beat) })
+	beating.Go(func() { a.beat(beat, revoke) })
 	defer beating.Wait()
 	defer stop()
 
-	began := time.Now()
-	result, stderr, err := a.do(ctx)
-	if err == nil {
-		result.Took = time.Since(began)
-		result.FPS = float64(totalFrames(result)) / result.Took.Seconds()
-		err = transcode.Check(a.unit, result)
+	result, stderr, err := a.prove(working)
+	// A result is handed in whatever was said meanwhile: it may have been asked
+	// about after it was accepted.
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(working), errRevoked) {
+		log.Info("unit stopped", "reason", context.Cause(working))
+		a.discard()
+		a.acknowledge(ctx, a.msg)
+		return
 	}
 	verdict, asked := a.report(ctx, result, stderr, err)
 	switch {
@@ -95,6 +100,28 @@ func (a *attempt) run(ctx context.Context) {
 	if asked == nil {
 		a.acknowledge(ctx, a.msg)
 	}
+}
+
+// errRevoked is the cause when the queue says that an attempt no longer counts.
+var errRevoked = errors.New("the attempt no longer counts")
+
+// prove does the unit and checks what came of it.
+func (a *attempt) prove(ctx context.Context) (transcode.Result, []string, error) {
+	began := time.Now()
+	result, stderr, err := a.do(ctx)
+	if err == nil {
+		result.Took = time.Since(began)
+		result.FPS = float64(totalFrames(result)) / result.Took.Seconds()
+		err = transcode.Check(a.unit, result)
+	}
+	switch {
+	case err == nil && a.unit.Video != nil:
+		a.proven(a.unit)
+		a.measured(*a.unit.Video, result.FPS)
+	case err != nil && ctx.Err() == nil:
+		a.unproven(a.unit)
+	}
+	return result, stderr, err
 }
 
 // totalFrames counts what a result has of the unit's own kind.
@@ -141,8 +168,22 @@ func (s *session) acknowledge(ctx context.Context, msg jetstream.Msg) {
 }
 
 // beat tells the queue how far the attempt is, and the stream that it goes on,
-// until ctx ends or nothing has moved for so long that others should try.
-func (a *attempt) beat(ctx context.Context) {
+// until ctx ends or nothing has moved for so long that others should try. An
+// answer that the attempt does not count revokes it.
+func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
+	inbox := a.nc.NewInbox()
+	sub, err := a.nc.Subscribe(inbox, func(m *nats.Msg) {
+		var v transcode.Verdict
+		// An empty message is the server's: nobody listens just now.
+		if len(m.Data) > 0 && json.Unmarshal(m.Data, &v) == nil && !v.Accepted {
+			revoke(fmt.Errorf("%w: %.200s", errRevoked, v.Reason))
+		}
+	})
+	if err != nil {
+		a.log().Debug("answers to progress are not heard", "err", err)
+	} else {
+		defer sub.Unsubscribe()
+	}
 	tick := time.NewTicker(a.progressEvery())
 	defer tick.Stop()
 	kept := time.Now()
@@ -155,7 +196,7 @@ func (a *attempt) beat(ctx context.Context) {
 				continue
 			}
 			frames, fps := a.pulse.read()
-			a.tell(transcode.SubjectProgress, transcode.Progress{
+			a.tell(transcode.SubjectProgress, inbox, transcode.Progress{
 				Job: a.job, Unit: a.unit.ID, Attempt: a.number, Frames: frames, FPS: fps,
 			})
 			if now.Sub(kept) >= a.keepEvery() {

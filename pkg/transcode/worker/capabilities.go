@@ -1,12 +1,14 @@
 package worker
 
 import (
-	"bufio"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +22,8 @@ type found struct {
 	decoders []string
 }
 
-// Devices of the boards' video codec, bcm2835-codec.
-const (
-	decoderDevice = "/dev/video10"
-	encoderDevice = "/dev/video11"
-)
+// decoderDevice is that of the boards' video codec, bcm2835-codec.
+const decoderDevice = "/dev/video10"
 
 // trialLimit bounds one trial. An emulated board needs a minute only to load
 // ffmpeg's libraries for the first time.
@@ -36,18 +35,19 @@ const trialSource = "testsrc2=size=128x96:rate=5:duration=1"
 // capabilities tries what ffmpeg could use: its own lists name what it was
 // built with, not what works here.
 func (w *Worker) capabilities(ctx context.Context) (found, error) {
-	version, err := w.ffmpegVersion(ctx)
-	if err != nil {
-		return found{}, fmt.Errorf("looking for ffmpeg: %w", err)
+	version, err := w.trial(ctx, encoderTrial(softwareEncoders)...)
+	if version == "" {
+		return found{}, fmt.Errorf("looking for ffmpeg: %w", cmp.Or(err, errNoBanner))
 	}
 	f := found{version: version}
-	candidates := []string{transcode.EncoderX264}
-	if exists(encoderDevice) {
-		candidates = append(candidates, "h264_v4l2m2m")
+	candidates := hardwareEncoders()
+	if err == nil {
+		f.encoders = append(f.encoders, softwareEncoders...)
+	} else { // one of them failed: which?
+		candidates = append(slices.Clone(softwareEncoders), candidates...)
 	}
 	for _, encoder := range candidates {
-		err := w.trial(ctx, "-f", "lavfi", "-i", trialSource, "-c:v", encoder, "-f", "null", "-")
-		if err != nil {
+		if _, err := w.trial(ctx, encoderTrial([]string{encoder})...); err != nil {
 			w.log().Warn("encoder not usable", "encoder", encoder, "err", err)
 			continue
 		}
@@ -63,6 +63,48 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 	return f, nil
 }
 
+// softwareEncoders are tried in one go: the start of ffmpeg takes a small board
+// longer than the trial.
+var softwareEncoders = []string{transcode.EncoderX264, transcode.EncoderX265}
+
+// errNoBanner reports that something else is called ffmpeg.
+var errNoBanner = errors.New("what is called ffmpeg does not say \"ffmpeg version …\"")
+
+// hardwareEncoders are those whose device is there.
+func hardwareEncoders() []string {
+	var list []string
+	for _, e := range slices.Concat(transcode.Encoders(transcode.CodecH264), transcode.Encoders(transcode.CodecH265)) {
+		if device := encoderDevice(e); device != "" && exists(device) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// encoderDevice returns the device of a hardware encoder; "" if it is none.
+func encoderDevice(encoder string) string {
+	switch {
+	case encoder == "h264_v4l2m2m":
+		return "/dev/video11" // bcm2835-codec
+	case encoder == "h264_omx":
+		return "/dev/vchiq"
+	case strings.HasSuffix(encoder, "_nvenc"):
+		return "/dev/nvidia0"
+	case strings.HasSuffix(encoder, "_vaapi"), strings.HasSuffix(encoder, "_qsv"):
+		return renderDevice
+	}
+	return ""
+}
+
+// encoderTrial are ffmpeg's arguments that try encoders on a test picture.
+func encoderTrial(encoders []string) []string {
+	args := append(deviceArgs(encoders[0]), "-f", "lavfi", "-i", trialSource)
+	for _, e := range encoders {
+		args = append(args, "-map", "0:v", "-vf", pixelFormat(e), "-c:v", e, "-f", "null", "-")
+	}
+	return args
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -76,39 +118,29 @@ func (w *Worker) tryDecoder(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	clip := filepath.Join(dir, "clip.mp4")
-	if err := w.trial(ctx, "-f", "lavfi", "-i", trialSource, "-c:v", transcode.EncoderX264, "-pix_fmt", "yuv420p", clip); err != nil {
+	if _, err := w.trial(ctx, "-f", "lavfi", "-i", trialSource, "-c:v", transcode.EncoderX264, "-pix_fmt", "yuv420p", clip); err != nil {
 		return fmt.Errorf("making a test clip: %w", err)
 	}
-	return w.trial(ctx, "-c:v", hwDecoder, "-i", clip, "-f", "null", "-")
+	_, err = w.trial(ctx, "-c:v", hwDecoder, "-i", clip, "-f", "null", "-")
+	return err
 }
 
-func (w *Worker) trial(ctx context.Context, args ...string) error {
+// trial runs ffmpeg and returns its version, which it says first of all; "" if
+// it does not get so far.
+func (w *Worker) trial(ctx context.Context, args ...string) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
+	banner := ""
 	ffmpeg := child{
-		name: w.ffmpeg(), args: append([]string{"-hide_banner", "-nostdin", "-loglevel", "error"}, args...),
+		name: w.ffmpeg(), args: append([]string{"-nostdin", "-nostats"}, args...), first: &banner,
 		stdout: func(io.Reader) error { return nil },
 	}
 	stderr, err := ffmpeg.run(ctx)
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, lastOf(stderr))
+	if words := strings.Fields(banner); len(words) >= 3 && words[0] == "ffmpeg" && words[1] == "version" {
+		version = cut(words[2])
 	}
-	return nil
-}
-
-// ffmpegVersion returns the third word of "ffmpeg version 5.1.9 Copyright…".
-func (w *Worker) ffmpegVersion(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, trialLimit)
-	defer cancel()
-	version := ""
-	ffmpeg := child{name: w.ffmpeg(), args: []string{"-version"}, stdout: func(r io.Reader) error {
-		line, err := bufio.NewReader(io.LimitReader(r, 1000)).ReadString('\n')
-		if words := strings.Fields(line); len(words) >= 3 && words[0] == "ffmpeg" {
-			version = cut(words[2])
-			return nil
-		}
-		return fmt.Errorf("%.100q (%v); want \"ffmpeg version …\"", line, err)
-	}}
-	_, err := ffmpeg.run(ctx)
-	return version, err
+	if err != nil {
+		return version, fmt.Errorf("%w: %s", err, lastOf(stderr))
+	}
+	return version, nil
 }

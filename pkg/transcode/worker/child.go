@@ -35,6 +35,7 @@ type child struct {
 	stdin  io.Reader             // nil: nothing
 	extra  *os.File              // its file descriptor 3; may be nil
 	stdout func(io.Reader) error // reads standard output to its end
+	first  *string               // is given the first line of standard error; may be nil
 	pulse  *pulse                // may be nil
 	stall  time.Duration         // killed when pulse stands still for so long
 }
@@ -75,7 +76,11 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	cause := context.Cause(ctx)
 	cancel(nil)
 	watch.Wait()
-	return stderr.lines(), c.outcome(cause, readErr, waitErr)
+	lines := stderr.lines()
+	if c.first != nil {
+		*c.first = string(stderr.first)
+	}
+	return lines, c.outcome(cause, readErr, waitErr)
 }
 
 // read hands standard output over; a child whose output cannot be read has
@@ -122,9 +127,10 @@ func (c child) outcome(cause, readErr, waitErr error) error {
 	return nil
 }
 
-// lastLines is a writer that keeps the end of a text. It is written by one
+// lastLines is a writer that keeps the end of a text, and its first line. It is written by one
 // goroutine, and read after that has ended.
 type lastLines struct {
+	first   []byte // the first line, whatever came after it
 	ring    [][]byte
 	partial []byte
 }
@@ -145,6 +151,9 @@ func (l *lastLines) Write(text []byte) (int, error) {
 }
 
 func (l *lastLines) push() {
+	if l.first == nil {
+		l.first = l.partial
+	}
 	l.ring = append(l.ring, l.partial)
 	l.partial = nil
 	if len(l.ring) > stderrLines {

@@ -41,6 +41,9 @@ type testQueue struct {
 	dones    chan transcode.Done
 	failures chan transcode.Failed
 
+	drain   atomic.Bool // what is asked of the worker
+	revoked atomic.Bool // progress is answered: the attempt does not count
+
 	// What is answered; set before start.
 	claim   func(transcode.Claim) transcode.ClaimReply
 	verdict transcode.Verdict
@@ -116,9 +119,16 @@ func (q *testQueue) connect() {
 		q.Fatal(err)
 	}
 	q.openLane(transcode.LaneAny)
-	answer(q, transcode.SubjectHello, q.hellos, func(transcode.Hello) any { return transcode.HelloReply{EverySeconds: 1} })
+	answer(q, transcode.SubjectHello, q.hellos, func(transcode.Hello) any {
+		return transcode.HelloReply{EverySeconds: 1, Drain: q.drain.Load()}
+	})
 	answer(q, transcode.SubjectClaim, q.claims, func(c transcode.Claim) any { return q.claim(c) })
-	answer(q, transcode.SubjectProgress, q.progress, nil)
+	answer(q, transcode.SubjectProgress, q.progress, func(transcode.Progress) any {
+		if !q.revoked.Load() {
+			return nil
+		}
+		return transcode.Verdict{Reason: "the job was cancelled"}
+	})
 	answer(q, transcode.SubjectDone, q.dones, func(transcode.Done) any {
 		if q.silent.Load() {
 			return nil

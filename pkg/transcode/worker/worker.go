@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,8 +32,10 @@ type Worker struct {
 	Log     *slog.Logger // nil discards
 	FFmpeg  string       // the program; "" means ffmpeg, found by PATH
 	FFprobe string       // the program; "" means ffprobe, found by PATH
+	Lock    string       // a file that, while it is there, keeps work away; "" means LockPath
 
 	pace     pace
+	floor    int64    // bytes that the media share must have free; 0 means minFreeBytes
 	decoders []string // hardware decoders found usable; written before the first unit
 }
 
@@ -44,6 +47,7 @@ type pace struct {
 	retry    time.Duration // before the first repetition of an unanswered question
 	fetch    time.Duration // that one request for work waits
 	refusal  time.Duration // before a refused unit is offered again
+	locked   time.Duration // before a worker that may take no work looks again
 }
 
 func (w *Worker) progressEvery() time.Duration { return cmp.Or(w.pace.progress, time.Second) }
@@ -52,6 +56,11 @@ func (w *Worker) stall() time.Duration         { return cmp.Or(w.pace.stall, 5*t
 func (w *Worker) retryAfter() time.Duration    { return cmp.Or(w.pace.retry, 500*time.Millisecond) }
 func (w *Worker) fetchWait() time.Duration     { return cmp.Or(w.pace.fetch, 20*time.Second) }
 func (w *Worker) refusalDelay() time.Duration  { return cmp.Or(w.pace.refusal, 5*time.Second) }
+
+func (w *Worker) lockedWait() time.Duration { return cmp.Or(w.pace.locked, 5*time.Second) }
+
+func (w *Worker) lockPath() string { return cmp.Or(w.Lock, LockPath) }
+func (w *Worker) minFree() int64   { return cmp.Or(w.floor, minFreeBytes) }
 
 func (w *Worker) ffmpeg() string  { return cmp.Or(w.FFmpeg, "ffmpeg") }
 func (w *Worker) ffprobe() string { return cmp.Or(w.FFprobe, "ffprobe") }
@@ -90,8 +99,14 @@ type session struct {
 	*Worker
 	nc    *nats.Conn
 	js    jetstream.JetStream
-	hello atomic.Pointer[transcode.Hello]
 	known chan struct{} // hello has changed
+
+	helloMu sync.Mutex // held to change hello, not to read it
+	hello   atomic.Pointer[transcode.Hello]
+
+	drained   atomic.Bool
+	undrained chan struct{}  // work may be taken again
+	failures  map[string]int // of hardware encoders since they last proved their work
 }
 
 // connect returns a session, or nil if ctx ended first. The server need not be
@@ -120,7 +135,10 @@ func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
 		nc.Close()
 		return nil, fmt.Errorf("finding our name: %w", err)
 	}
-	s := &session{Worker: w, nc: nc, js: js, known: make(chan struct{}, 1)}
+	s := &session{
+		Worker: w, nc: nc, js: js, known: make(chan struct{}, 1),
+		undrained: make(chan struct{}, 1), failures: map[string]int{},
+	}
 	s.hello.Store(&transcode.Hello{
 		Hostname: hostname,
 		Version:  w.Version,
@@ -167,11 +185,10 @@ func (s *session) introduce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hello := *s.hello.Load()
-	hello.FFmpeg, hello.Encoders, hello.Decoders = found.version, found.encoders, found.decoders
 	s.decoders = found.decoders
-	s.hello.Store(&hello)
-	s.known <- struct{}{}
+	s.tellMore(func(h *transcode.Hello) {
+		h.FFmpeg, h.Encoders, h.Decoders = found.version, found.encoders, found.decoders
+	})
 	s.log().Info("worker ready", "ffmpeg", found.version, "encoders", found.encoders, "decoders", found.decoders)
 	return nil
 }
@@ -183,6 +200,7 @@ func (s *session) greet(ctx context.Context) error {
 		if err != nil {
 			return nil // ctx has ended
 		}
+		s.obey(reply)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -200,7 +218,7 @@ func helloEvery(r transcode.HelloReply) time.Duration {
 // work does unit after unit.
 func (s *session) work(ctx context.Context) error {
 	wait := s.retryAfter()
-	for ctx.Err() == nil {
+	for s.ready(ctx) {
 		msg, err := s.next(ctx)
 		if err != nil {
 			// Debug: what there is to say of a lost connection is said once, by

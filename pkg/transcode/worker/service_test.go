@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// waitHello waits for a Hello that is as wanted.
+func waitHello(t *testing.T, q *testQueue, what string, wanted func(transcode.Hello) bool) transcode.Hello {
+	t.Helper()
+	for {
+		if h := wait(t, "hello that is "+what, q.hellos); wanted(h) {
+			return h
+		}
+	}
+}
+
+func noWork(t *testing.T, q *testQueue) {
+	t.Helper()
+	select {
+	case c := <-q.claims:
+		t.Errorf("claim = %+v; want none", c)
+	default:
+	}
+}
+
+// A board whose lock file is there takes no work, says so, and goes on when it
+// is gone.
+func TestWorkerLocked(t *testing.T) {
+	t.Parallel()
+	lock := written(t, "hlsmux.lock", "")
+	q := newTestQueue(t)
+	q.claim = grant(probeUnit)
+	q.start()
+	q.announce(transcode.LaneAny, probeUnit)
+	runWorker(t, q, makeSource(t, "a.mp4", shortClip), func(w *Worker) { w.Lock, w.pace.locked = lock, 10*time.Millisecond })
+	waitHello(t, q, "locked", func(h transcode.Hello) bool { return h.Locked == lock+" is there" && h.FFmpeg != "" })
+	noWork(t, q)
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "result", q.dones)
+	waitHello(t, q, "in service", func(h transcode.Hello) bool { return h.Locked == "" })
+}
+
+// A drained worker finishes what it does and takes no more.
+func TestWorkerDrained(t *testing.T) {
+	t.Parallel()
+	q := newTestQueue(t)
+	q.claim = grant(probeUnit)
+	q.drain.Store(true)
+	q.start()
+	q.announce(transcode.LaneAny, probeUnit)
+	runWorker(t, q, makeSource(t, "a.mp4", shortClip), nil)
+	waitHello(t, q, "drained", func(h transcode.Hello) bool { return h.Locked == "it is drained" })
+	noWork(t, q)
+	q.drain.Store(false)
+	wait(t, "result", q.dones)
+}
+
+func TestWorkerNeedsRoom(t *testing.T) {
+	t.Parallel()
+	q := newTestQueue(t)
+	q.start()
+	r := runWorker(t, q, "", func(w *Worker) { w.floor = 1 << 60 })
+	h := waitHello(t, q, "out of service", func(h transcode.Hello) bool { return h.Locked != "" })
+	if _, err := os.Stat(r.media); err != nil || h.Locked[:19] != "the media share has" {
+		t.Errorf("locked = %q, %v; want it to say that there is no room", h.Locked, err)
+	}
+}
+
+// What was cancelled is stopped, and nothing of it is left.
+func TestWorkerRevoked(t *testing.T) {
+	t.Parallel()
+	source := makeSource(t, "a.mp4", shortClip)
+	u := units(t, source)[0]
+	q := newTestQueue(t)
+	q.claim = grant(u, probeUnit)
+	q.start()
+	q.announce(transcode.LaneAny, u)
+	ffmpeg := stubbornFFmpeg(t)
+	r := runWorker(t, q, source, func(w *Worker) { w.FFmpeg = ffmpeg })
+	for p := wait(t, "progress", q.progress); p.Frames < 1; p = wait(t, "progress", q.progress) {
+	}
+	q.revoked.Store(true)
+	r.waitLog(t, "unit stopped reason=the attempt no longer counts: the job was cancelled")
+	q.revoked.Store(false)
+	q.announce(transcode.LaneAny, probeUnit)
+	if d := wait(t, "result", q.dones); d.Unit != probeUnit.ID {
+		t.Errorf("done = %s; want %s, which comes next", d.Unit, probeUnit.ID)
+	}
+	if len(q.failures) > 0 {
+		t.Errorf("failed = %+v; want nothing said of an attempt that does not count", <-q.failures)
+	}
+	if _, err := os.Stat(filepath.Join(r.media, transcode.AttemptDir(1, u.ID, 1))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the attempt's directory: %v; want it removed", err)
+	}
+}
+
+// The speed of what was done is told.
+func TestWorkerTellsItsSpeed(t *testing.T) {
+	t.Parallel()
+	source := makeSource(t, "a.mp4", shortClip)
+	u := units(t, source)[0]
+	q := newTestQueue(t)
+	q.claim = grant(u)
+	q.start()
+	q.announce(transcode.LaneAny, u)
+	runWorker(t, q, source, nil)
+	d := wait(t, "result", q.dones)
+	h := waitHello(t, q, "measured", func(h transcode.Hello) bool { return len(h.Speeds) > 0 })
+	if want := []transcode.Speed{{Encoder: "libx264", Lines: 64, FPS: d.Result.FPS}}; !slices.Equal(h.Speeds, want) {
+		t.Errorf("speeds = %v; want %v", h.Speeds, want)
+	}
+}
+
+// liar is an ffmpeg that can all it is asked, but leaves nothing.
+const liar = `#!/bin/sh
+echo ffmpeg version test >&2
+`
+
+// A hardware encoder whose work cannot be proved is not told of any more.
+func TestWorkerSetsEncoderAside(t *testing.T) {
+	t.Parallel()
+	source := makeSource(t, "a.mp4", shortClip)
+	first := units(t, source)[0]
+	first.Video.Encoder = "h264_omx"
+	second := first
+	second.ID = "second"
+	q := newTestQueue(t)
+	q.claim = grant(first, second)
+	q.start()
+	q.announce(transcode.LaneAny, first)
+	ffmpeg := written(t, "ffmpeg", liar)
+	if err := os.Chmod(ffmpeg, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := runWorker(t, q, source, func(w *Worker) { w.FFmpeg = ffmpeg })
+	wait(t, "failure", q.failures)
+	q.announce(transcode.LaneAny, second)
+	r.waitLog(t, "encoder set aside encoder=h264_omx")
+	wait(t, "failure", q.failures)
+}
