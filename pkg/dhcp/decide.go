@@ -143,20 +143,36 @@ func (x *exchange) nak(req *request, reason string) answer {
 		dhcpv4.WithBroadcast(true),
 		dhcpv4.WithOption(dhcpv4.OptMessage(reason)),
 	)
-	if a.reply != nil {
-		a.reason = reason
-	}
+	a.reason = reason
 	return a
 }
 
-// reply returns an answer to req with what all of them have.
+// reply returns an answer to req with what all of them have. It is made by hand
+// because the library's NewReplyFromRequest draws a random transaction id, a
+// fourth of what an answer costs, to replace it by the client's.
 func (x *exchange) reply(req *request, kind dhcpv4.MessageType, more ...dhcpv4.Modifier) answer {
-	reply, err := dhcpv4.NewReplyFromRequest(req.packet, append([]dhcpv4.Modifier{
-		dhcpv4.WithMessageType(kind),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(ipOf(x.Addr.Addr()))),
-	}, more...)...)
-	if err != nil {
-		return silence("making the answer: %v", err)
+	in := req.packet
+	reply := &dhcpv4.DHCPv4{
+		OpCode:        dhcpv4.OpcodeBootReply,
+		HWType:        in.HWType,
+		ClientHWAddr:  in.ClientHWAddr,
+		TransactionID: in.TransactionID,
+		Flags:         in.Flags,
+		GatewayIPAddr: in.GatewayIPAddr,
+		ClientIPAddr:  net.IPv4zero,
+		YourIPAddr:    net.IPv4zero,
+		ServerIPAddr:  net.IPv4zero,
+		Options:       dhcpv4.Options{},
+	}
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} { // RFC 3046, RFC 6842
+		if value := in.Options.Get(code); value != nil {
+			reply.UpdateOption(dhcpv4.OptGeneric(code, value))
+		}
+	}
+	reply.UpdateOption(dhcpv4.OptMessageType(kind))
+	reply.UpdateOption(dhcpv4.OptServerIdentifier(ipOf(x.Addr.Addr())))
+	for _, modify := range more {
+		modify(reply)
 	}
 	return answer{reply: reply}
 }
