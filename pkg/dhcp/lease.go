@@ -20,7 +20,8 @@ type lease struct {
 
 // OpenPool returns the pool of the addresses from first to last with the leases
 // that st has of it. reserved, which may be nil, reports which of the addresses
-// are a registered board's: nobody else gets them.
+// are a registered board's: nobody else gets them. It is asked while the pool is
+// locked, so it must answer from memory.
 func OpenPool(ctx context.Context, st *store.Store, first, last netip.Addr, reserved func(netip.Addr) bool) (*Pool, error) {
 	p, err := newPool(first, last, reserved)
 	if err != nil {
