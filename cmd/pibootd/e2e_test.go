@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -146,6 +147,19 @@ func strangerGetsNothing(t *testing.T, l *lab) {
 	if len(found) != 1 || found[0].MAC != stranger.MAC || found[0].Serial != stranger.Serial || found[0].Model != pi.Pi4 {
 		t.Errorf("discovered boards: %+v; want that one", found)
 	}
+
+	approved := decode[fleet.Added](t, l, "approve-pi", "feedbeef", "--name", "stranger")
+	if approved.Pi.MAC != stranger.MAC || approved.Pi.Name != "stranger" || len(decode[[]registry.Discovered](t, l, "list-pis", "--discovered")) != 0 {
+		t.Errorf("approved %+v; want that board, and none left to approve", approved.Pi)
+	}
+	edited := decode[fleet.Edited](t, l, "edit-pi", "stranger", "--name", "friend", "--ip", "10.77.0.99", "--muxid", "9")
+	if len(edited.Changed) != 3 || edited.Pi.IP != netip.MustParseAddr("10.77.0.99") {
+		t.Errorf("edited %+v; want another name, address and muxid", edited)
+	}
+	if served, err := stranger.PowerOn(t.Context(), virtualpi.Socket{Namespace: l.net, Bridge: "br0"}); err != nil || served.Addr.Addr() != edited.Pi.IP {
+		t.Errorf("PowerOn of the approved board = %+v, %v; want it at %s", served, err, edited.Pi.IP)
+	}
+	l.pibootd(t, "remove-pi", "friend", "--yes")
 }
 
 // livesOnItsExport checks that what the guest sees as its root is the export.

@@ -18,20 +18,32 @@ import (
 
 func addPiCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:  "add-pi",
-		Usage: "register a Pi: clone its root, export it to that Pi, prove the export",
-		Flags: daemonFlags(
-			&cli.StringFlag{Name: "mac", Usage: "Ethernet `ADDRESS` of the board, e.g. b8:27:eb:33:34:7a"},
-			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number, its last 8 hex digits, e.g. 3333347a"},
-			&cli.StringFlag{Name: "name", Usage: "host `NAME` (default: pi-SERIAL)"},
-			&cli.StringFlag{Name: "ip", Usage: "fixed `ADDRESS` (default: a free one, which stays the board's)"},
-			&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
-			&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid="},
-			&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
-			&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
-			&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
-		),
+		Name:   "add-pi",
+		Usage:  "register a Pi: clone its root, export it to that Pi, prove the export",
+		Flags:  daemonFlags(addFlags()...),
 		Action: func(c *cli.Context) error { return addPi(c, std) },
+	}
+}
+
+// addFlags say what a new board is and is to have.
+func addFlags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "mac", Usage: "Ethernet `ADDRESS` of the board, e.g. b8:27:eb:33:34:7a"},
+		&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number, its last 8 hex digits, e.g. 3333347a"},
+		&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
+	}, settingFlags()...)
+}
+
+// settingFlags are what can be changed about a board later.
+func settingFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Usage: "host `NAME` (default: pi-SERIAL)"},
+		&cli.StringFlag{Name: "ip", Usage: "fixed `ADDRESS` (default: a free one, which stays the board's)"},
+		&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid="},
+		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
+		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
+		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
+		&cli.StringFlag{Name: "boot-menu", Usage: "`FORM` of DHCP option 43 for a board that refuses the usual one: dnsmasq or raw"},
 	}
 }
 
@@ -39,10 +51,15 @@ func addPi(c *cli.Context, std streams) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	request, err := addRequest(c)
+	request, err := addRequest(c, c.String("mac"), c.String("serial"))
 	if err != nil {
 		return usageError{hintedError{err, helpHint(c)}}
 	}
+	return add(c, std, request)
+}
+
+// add has the daemon add a board, and shows how far it is.
+func add(c *cli.Context, std streams, request fleet.Request) error {
 	m := meter{w: std.err, terminal: std.terminal}
 	progress := m.progress
 	if c.Bool("json") {
@@ -59,25 +76,31 @@ func addPi(c *cli.Context, std streams) error {
 	return errors.Join(printAdded(std.out, added), err)
 }
 
-func addRequest(c *cli.Context) (fleet.Request, error) {
+func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 	r := fleet.Request{
 		Name:     c.String("name"),
 		Template: c.String("template"),
-		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg")},
+		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), BootMenu: c.String("boot-menu")},
 	}
 	var err error
-	if r.MAC, err = pi.ParseMAC(c.String("mac")); err != nil {
+	if r.MAC, err = pi.ParseMAC(mac); err != nil {
 		return r, fmt.Errorf("--mac: %w", err)
 	}
-	if r.Serial, err = pi.ParseSerial(c.String("serial")); err != nil {
+	if r.Serial, err = pi.ParseSerial(serial); err != nil {
 		return r, fmt.Errorf("--serial: %w", err)
 	}
-	if text := c.String("ip"); text != "" {
-		if r.IP, err = netip.ParseAddr(text); err != nil || !r.IP.Is4() {
-			return r, fmt.Errorf("--ip: got %q; want an IPv4 address", text)
-		}
+	if c.IsSet("ip") {
+		r.IP, err = parseIP(c)
 	}
-	return r, nil
+	return r, err
+}
+
+func parseIP(c *cli.Context) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(c.String("ip"))
+	if err != nil || !ip.Is4() {
+		return netip.Addr{}, fmt.Errorf("--ip: got %q; want an IPv4 address", c.String("ip"))
+	}
+	return ip, nil
 }
 
 func printAdded(w io.Writer, added fleet.Added) error {

@@ -16,7 +16,7 @@ import (
 // if it is as asked, and nothing is changed if it is not.
 func (f *Fleet) existing(ctx context.Context, board registry.Pi, r Request) (Added, error) {
 	if differs := differences(board, r); len(differs) > 0 {
-		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; remove it first (pibootd remove-pi %s) to register it otherwise",
+		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; change it with pibootd edit-pi %s",
 			board.Serial, strings.Join(differs, ", "), board.Name)
 	}
 	added := Added{Pi: board, Existed: true, Export: f.RootPath(board.Serial)}
@@ -54,6 +54,9 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	}
 	if is.GPUMem != asked.GPUMem {
 		out = append(out, fmt.Sprintf("gpu-mem %d, not %d", is.GPUMem, asked.GPUMem))
+	}
+	if is.BootMenu != asked.BootMenu {
+		out = append(out, fmt.Sprintf("boot-menu %q, not %q", is.BootMenu, asked.BootMenu))
 	}
 	if !slices.Equal(is.Args, asked.Args) {
 		out = append(out, fmt.Sprintf("kernel arguments %q, not %q", is.Args, asked.Args))

@@ -270,10 +270,18 @@ func (f *Fleet) plan(r Request, template rootfs.Template) (registry.Pi, error) {
 		}
 		board.IP = ip
 	}
-	if !f.Network.Contains(board.IP) || board.IP == f.Network.Addr() {
-		return registry.Pi{}, fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", board.IP, f.Network.Masked(), f.Network.Addr())
+	if err := f.checkAddress(board.IP); err != nil {
+		return registry.Pi{}, err
 	}
 	return board, f.Registry.Check(board)
+}
+
+// checkAddress says why a board could not have that address here.
+func (f *Fleet) checkAddress(ip netip.Addr) error {
+	if !f.Network.Contains(ip) || ip == f.Network.Addr() {
+		return fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", ip, f.Network.Masked(), f.Network.Addr())
+	}
+	return nil
 }
 
 // create clones the board's root and commits its registration.

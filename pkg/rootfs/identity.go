@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"pibootd/images"
+	"pibootd/pkg/pi"
 )
 
 // An Identity is what makes a root one board's own. Machine id and ssh host
@@ -72,6 +73,19 @@ func (c *clone) identify(tree string, keys []hostKey) (string, error) {
 		putWorkerConfig(root, c.id.Worker),
 		c.roots.enableWorker(root),
 	)
+}
+
+// SetHostname gives a board's root another host name.
+func (r *Roots) SetHostname(serial pi.Serial, name string) error {
+	root, err := os.OpenRoot(r.Path(serial))
+	if err == nil {
+		defer root.Close()
+		err = errors.Join(putFile(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, name))
+	}
+	if err != nil {
+		return fmt.Errorf("rootfs: naming the root of %s: %w", serial, err)
+	}
+	return nil
 }
 
 // newMachineID makes a machine-id(5): a random UUID without dashes.

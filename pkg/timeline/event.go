@@ -39,7 +39,8 @@ const (
 	UnitDone      Kind = "unit_done"
 	UnitFailed    Kind = "unit_failed"
 
-	Added   Kind = "added" // to the registry
+	Added   Kind = "added"   // to the registry
+	Changed Kind = "changed" // detail
 	Removed Kind = "removed"
 	Unknown Kind = "unknown" // a board that is not registered asked for something
 

@@ -79,6 +79,11 @@ func (c *Client) AddPi(ctx context.Context, r fleet.Request, progress func(step 
 	return fleet.Added{}, fmt.Errorf("adding a board: %w before it was done; ask pibootd show-pi %s", ErrNotRunning, r.Serial)
 }
 
+// EditPi changes a board.
+func (c *Client) EditPi(ctx context.Context, ref string, e fleet.Edit) (fleet.Edited, error) {
+	return send[fleet.Edited](ctx, c, http.MethodPatch, "/api/v1/pis/"+url.PathEscape(ref), e)
+}
+
 // RemovePi takes a board away.
 func (c *Client) RemovePi(ctx context.Context, ref string, keepRoot bool) (Removed, error) {
 	return send[Removed](ctx, c, http.MethodDelete, "/api/v1/pis/"+url.PathEscape(ref)+"?keep_root="+strconv.FormatBool(keepRoot), nil)

@@ -114,6 +114,20 @@ func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
+	var edit fleet.Edit
+	if err := decode(w, r, &edit); err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	edited, err := s.Fleet.Edit(r.Context(), r.PathValue("ref"), edit)
+	if err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
+	s.reply(w, edited)
+}
+
 // Removed tells what became of a board that was removed.
 type Removed struct {
 	Pi   registry.Pi `json:"pi"`

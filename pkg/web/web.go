@@ -116,6 +116,7 @@ func (s *Server) controlHandler() http.Handler {
 	s.handleReads(mux)
 	mux.HandleFunc("GET /api/v1/doctor", s.examine) // asks the network and mounts exports
 	mux.HandleFunc("POST /api/v1/pis", s.addPi)
+	mux.HandleFunc("PATCH /api/v1/pis/{ref}", s.editPi)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}", s.removePi)
 	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)
 	mux.HandleFunc("DELETE /api/v1/jobs/{id}", s.cancelJob)

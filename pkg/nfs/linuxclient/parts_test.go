@@ -257,7 +257,7 @@ func exclusives() error {
 // many makes a directory of many files, reads it while it shrinks, and
 // leaves every hundredth.
 func many() error {
-	const files, workers = 2500, 8
+	const files, workers = 10000, 8
 	err := sideBySide(workers, func(worker int) error {
 		for i := worker; i < files; i += workers {
 			// Not to open it saves the emulated guest half of the calls.

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/fleet"
+)
+
+func editPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "edit-pi",
+		Usage:     "change what a Pi is registered with; what is not named stays",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags: daemonFlags(append(settingFlags(),
+			&cli.BoolFlag{Name: "no-args", Usage: "take all further kernel arguments away"},
+			&cli.BoolFlag{Name: "force", Usage: "change the address of a Pi that is running"})...),
+		Action: func(c *cli.Context) error { return editPi(c, std) },
+	}
+}
+
+func editPi(c *cli.Context, std streams) error {
+	args, err := arguments(c, "PI")
+	if err != nil {
+		return err
+	}
+	edit, err := editOf(c)
+	if err != nil {
+		return usageError{hintedError{err, helpHint(c)}}
+	}
+	board, err := client(c).Pi(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	if edit.IP != nil && *edit.IP != board.IP && board.Online && !c.Bool("force") {
+		return hintedError{fmt.Errorf("%s is running on %s, and would lose its root at once", board.Name, board.IP), "shut it down first, or give --force and power-cycle it"}
+	}
+	edited, err := client(c).EditPi(c.Context, board.Serial.String(), edit)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, edited)
+	}
+	return printEdited(std.out, edited, board.Online)
+}
+
+// editOf reads the flags that were given.
+func editOf(c *cli.Context) (fleet.Edit, error) {
+	var e fleet.Edit
+	given := 0
+	take := func(flag string, read func()) {
+		if c.IsSet(flag) {
+			given++
+			read()
+		}
+	}
+	take("name", func() { v := c.String("name"); e.Name = &v })
+	take("muxid", func() { v := c.Int("muxid"); e.MuxID = &v })
+	take("muxhwdec", func() { v := c.Bool("muxhwdec"); e.HWDecode = &v })
+	take("gpu-mem", func() { v := c.Int("gpu-mem"); e.GPUMem = &v })
+	take("boot-menu", func() { v := c.String("boot-menu"); e.BootMenu = &v })
+	take("arg", func() { v := c.StringSlice("arg"); e.Args = &v })
+	take("no-args", func() { e.Args = &[]string{} })
+	var err error
+	take("ip", func() {
+		ip, parseErr := parseIP(c)
+		e.IP, err = &ip, parseErr
+	})
+	switch {
+	case err != nil:
+		return e, err
+	case given == 0:
+		return e, errors.New("nothing to change was named")
+	case c.IsSet("arg") && c.IsSet("no-args"):
+		return e, errors.New("--arg and --no-args exclude each other")
+	}
+	return e, nil
+}
+
+func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
+	var out strings.Builder
+	if len(edited.Changed) == 0 {
+		fmt.Fprintf(&out, "%s is so already: nothing changed\n", edited.Pi.Name)
+	} else {
+		fmt.Fprintf(&out, "%s changed\n", edited.Pi.Name)
+	}
+	for _, change := range edited.Changed {
+		fmt.Fprintf(&out, "  %s\n", change)
+	}
+	for _, proof := range edited.Proof {
+		fmt.Fprintf(&out, "  proved   %s\n", proof)
+	}
+	if len(edited.Changed) > 0 && online {
+		fmt.Fprintln(&out, "it is running, and learns of this when it boots again")
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}

@@ -1,0 +1,99 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+)
+
+// An Edit is what is to change about a board. What is nil stays.
+type Edit struct {
+	Name     *string     `json:"name,omitempty"`
+	IP       *netip.Addr `json:"ip,omitempty"`
+	MuxID    *int        `json:"mux_id,omitempty"`
+	HWDecode *bool       `json:"hw_decode,omitempty"`
+	GPUMem   *int        `json:"gpu_mem,omitempty"`
+	Args     *[]string   `json:"args,omitempty"` // all of them
+	BootMenu *string     `json:"boot_menu,omitempty"`
+}
+
+// Edited tells what was changed.
+type Edited struct {
+	Pi      registry.Pi `json:"pi"`
+	Changed []string    `json:"changed"`         // in words, "name hlspi1 to hlspi2"; empty: it was so already
+	Proof   []string    `json:"proof,omitempty"` // as in Added
+}
+
+// Edit changes a board's registration, and with it its exports and the host
+// name in its root. What the board itself knows it learns at its next boot. An
+// interrupted Edit has changed nothing or all but the host name, which the same
+// Edit then puts right.
+func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
+	if err := f.lock(ctx); err != nil {
+		return Edited{}, err
+	}
+	defer f.unlock()
+	was, err := f.Registry.Find(ref)
+	if err != nil {
+		return Edited{}, err
+	}
+	if e.IP != nil {
+		if err := f.checkAddress(*e.IP); err != nil {
+			return Edited{}, err
+		}
+	}
+	is, err := f.Registry.Update(ctx, was.Serial, e.apply)
+	if err != nil {
+		return Edited{}, err
+	}
+	edited := Edited{Pi: is, Changed: changes(was, is)}
+	for _, change := range edited.Changed {
+		f.record(is, timeline.Changed, change)
+	}
+	if err := f.Roots.SetHostname(is.Serial, is.Name); err != nil {
+		return edited, err
+	}
+	edited.Proof, err = f.open(ctx, is)
+	return edited, err
+}
+
+func (e Edit) apply(p *registry.Pi) {
+	set(&p.Name, e.Name)
+	set(&p.IP, e.IP)
+	set(&p.Settings.MuxID, e.MuxID)
+	set(&p.Settings.HWDecode, e.HWDecode)
+	set(&p.Settings.GPUMem, e.GPUMem)
+	set(&p.Settings.Args, e.Args)
+	set(&p.Settings.BootMenu, e.BootMenu)
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// changes says in words in what is differs from was.
+func changes(was, is registry.Pi) []string {
+	out := []string{}
+	add := func(what string, a, b any) {
+		if a != b {
+			out = append(out, fmt.Sprintf("%s %v to %v", what, a, b))
+		}
+	}
+	a, b := was.Settings, is.Settings
+	add("name", was.Name, is.Name)
+	add("IP", was.IP, is.IP)
+	add("muxid", a.MuxID, b.MuxID)
+	add("muxhwdec", a.HWDecode, b.HWDecode)
+	add("gpu-mem", a.GPUMem, b.GPUMem)
+	add("boot-menu", fmt.Sprintf("%q", a.BootMenu), fmt.Sprintf("%q", b.BootMenu))
+	if !slices.Equal(a.Args, b.Args) {
+		out = append(out, fmt.Sprintf("kernel arguments %q to %q", a.Args, b.Args))
+	}
+	return out
+}

@@ -1,0 +1,64 @@
+//go:build netns
+
+package fleet
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func TestEdit(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	add(t, f, request)
+	edit := Edit{Name: ptr("muxer7"), IP: ptr(netip.MustParseAddr("10.9.0.77")), MuxID: ptr(7), HWDecode: ptr(false), Args: ptr([]string{"quiet"})}
+	for _, want := range [][]string{
+		{"name hlspi1 to muxer7", "IP 10.9.0.192 to 10.9.0.77", "muxid 1 to 7", "muxhwdec true to false", `kernel arguments [] to ["quiet"]`},
+		{}, // the second time there is nothing to change
+	} {
+		edited, err := f.Edit(t.Context(), request.Serial.String(), edit)
+		if err != nil || !slices.Equal(edited.Changed, want) || len(edited.Proof) != 2 || !strings.Contains(edited.Proof[1], "mounted by 10.9.0.77") {
+			t.Errorf("Edit = %+v, %v; want the changes %q, proved from the new address", edited, err, want)
+		}
+	}
+	if paths := exported(f); paths != "/media to [10.9.0.77], /roots/3333347a to [10.9.0.77]" {
+		t.Errorf("exports: %s; want both, to the new address alone", paths)
+	}
+	for file, want := range map[string]string{"etc/hostname": "muxer7\n", "etc/hosts": "127.0.1.1\tmuxer7\n"} {
+		if text, err := os.ReadFile(filepath.Join(f.Roots.Path(request.Serial), file)); err != nil || !strings.HasSuffix(string(text), want) || strings.Contains(string(text), "hlspi1") {
+			t.Errorf("%s = %q, %v; want %q and nothing of the old name", file, text, err, want)
+		}
+	}
+	board, ok := f.Registry.BySerial(request.Serial)
+	if files, err := f.BootFiles(board); !ok || err != nil || !strings.Contains(files.CommandLine, "muxid=7") || strings.Contains(files.CommandLine, "muxhwdec") {
+		t.Errorf("boot files = %+v, %v; want muxid=7 without muxhwdec", files, err)
+	}
+}
+
+// What cannot be is refused, and nothing of it done.
+func TestEditRefuses(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	before := add(t, f, request).Pi
+	for want, edit := range map[string]Edit{
+		"cannot be a board's address": {IP: ptr(netip.MustParseAddr("10.8.0.1")), MuxID: ptr(9)},
+		"not a host name":             {Name: ptr("no name"), MuxID: ptr(9)},
+		"muxer id -1":                 {MuxID: ptr(-1)},
+		"nfsroot":                     {Args: ptr([]string{"nfsroot=10.0.0.9:/"})},
+		"boot menu":                   {BootMenu: ptr("à la carte")},
+	} {
+		if _, err := f.Edit(t.Context(), "hlspi1", edit); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Edit = %v; want it refused with %q", err, want)
+		}
+	}
+	if _, err := f.Edit(t.Context(), "nobody", Edit{MuxID: ptr(9)}); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("Edit of nobody = %v; want an error that names it", err)
+	}
+	if after, _ := f.Registry.BySerial(request.Serial); after.Name != before.Name || after.IP != before.IP || after.Settings.MuxID != before.Settings.MuxID {
+		t.Errorf("the board is %+v; want it as it was, %+v", after, before)
+	}
+}
