@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,6 +166,9 @@ func (j *job) publish() {
 			j.Fatal(err)
 		}
 	}
+	if err := transcode.CheckHLS(os.DirFS(j.dir)); err != nil {
+		j.Error(err)
+	}
 }
 
 // frames returns the times, in seconds, of the frames that a player sees in a
@@ -243,6 +247,29 @@ func TestTranscodeCutShort(t *testing.T) {
 	}
 }
 
+// A source that is damaged in its middle is shown as far as it can be: the last
+// good frame stands for the lost ones.
+func TestTranscodeDamaged(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"a.mp4", "a.ts", "a.mkv"} {
+		source := makeSource(t, file, video+sound+openGOP+"-c:a aac")
+		data, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		middle := data[len(data)/2 : len(data)/2+len(data)/20]
+		rand.New(rand.NewSource(1)).Read(middle)
+		if err := os.WriteFile(source, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		j := transcodeAll(t, source, transcode.Request{SegmentSeconds: 1, Output: transcode.Output{Rungs: []transcode.Rung{{Lines: 64}}}}, 3)
+		if n := j.plan.Grid.Frames; n < 100 || n > 152 { // Matroska's reader does not get over it
+			t.Errorf("%s: %d frames planned; want about 150", file, n)
+		}
+		j.verify()
+	}
+}
+
 // Where the decoder gives less than the packets promised, the last frame is
 // shown on, for up to a second; more is an error.
 func TestTranscodeLastFrames(t *testing.T) {
@@ -274,7 +301,6 @@ func TestTranscodeLastFrames(t *testing.T) {
 }
 
 func TestTranscode(t *testing.T) {
-	cmaf := transcode.Output{Container: transcode.ContainerCMAF}
 	tests := []struct {
 		name, file, args string
 		frames           int // 0: whatever was planned
@@ -295,11 +321,10 @@ func TestTranscode(t *testing.T) {
 		{"wide pixels", "a.mp4", "-f lavfi -i testsrc2=s=96x128:r=25:d=2 -vf setsar=2 " + x264, 50, 0, two, transcode.Output{}},
 		{"tail", "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=30:d=3.1 " + x264, 93, 0, "64x64", transcode.Output{}},
 		{"10 bit", "a.mkv", "-f lavfi -i testsrc2=s=64x64:r=30:d=1 -pix_fmt yuv444p10le -c:v ffv1", 30, 0, "64x64", transcode.Output{}},
+		{"one frame", "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=25 -frames:v 1 " + x264, 1, 0, "64x64", transcode.Output{}},
+		{"wrong extension", "a.avi", "-f lavfi -i testsrc2=s=64x64:r=25:d=1 " + x264 + "-f matroska", 25, 0, "64x64", transcode.Output{}},
 		{"interlaced", "a.ts", "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -flags +ildct+ilme -c:v mpeg2video", 100, 1, "160x120", transcode.Output{}},
-		{"CMAF", "a.mp4", video + sound + openGOP + "-c:a aac", 150, 0, two, cmaf},
-		{"CMAF film rate", "a.mkv", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=5 " + sound + openGOP + "-c:a aac", 120, 1, two, cmaf},
-		{"CMAF variable rate", "a.mkv", video + sound + "-vf select='gt(random(0),0.35)' -fps_mode vfr " + openGOP + "-c:a aac", 0, 0, two, cmaf},
-		{"CMAF H.265", "a.ts", video + sound + openGOP + "-c:a aac", 150, 1, two, transcode.Output{Codec: transcode.CodecH265}},
+		{"H.265", "a.ts", video + sound + openGOP + "-c:a aac", 150, 1, two, transcode.Output{Codec: transcode.CodecH265}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

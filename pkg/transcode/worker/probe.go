@@ -26,7 +26,7 @@ func probeArgs(source string) []string {
 	return []string{
 		"-hide_banner", "-loglevel", "error", "-protocol_whitelist", "file",
 		"-show_streams", "-show_format",
-		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags",
+		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags:packet_side_data=side_data_type",
 		"-of", "json", "file:" + source,
 	}
 }
@@ -126,6 +126,9 @@ func (r *report) probe() (transcode.Probe, error) {
 		return p, err
 	}
 	if v := r.first("video"); v != nil {
+		if r.packets[v.Index].encrypted {
+			return p, fmt.Errorf("%w: it is encrypted; want it without copy protection", errSource)
+		}
 		p.Video = v.video(r.packets[v.Index], p.Start)
 		p.HWDecodable = hwDecodable(*p.Video)
 	}

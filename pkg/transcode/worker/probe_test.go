@@ -85,6 +85,11 @@ func TestProbeRefuses(t *testing.T) {
 		{"directory", t.TempDir(), "want a regular file"},
 		{"sound only", makeSource(t, "a.mp4", sound+"-c:a aac"), "it has no video"},
 		{"playlist", written(t, "a.m3u8", playlist), "it is a playlist (hls); want the video itself"},
+		{"no frames", makeSource(t, "a.mkv", "-f lavfi -i testsrc2=s=64x64:d=1 "+x264+"-frames:v 0"), "not a video that ffmpeg can read"},
+		{"encrypted", makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=1 "+x264+
+			"-encryption_scheme cenc-aes-ctr -encryption_key 00112233445566778899aabbccddeeff -encryption_kid 00112233445566778899aabbccddeeff"),
+			"it is encrypted; want it without copy protection"},
+		{"huge", makeSource(t, "a.mkv", "-f lavfi -i color=s=8300x64:d=0.1 -c:v ffv1"), "its picture is 8300x64; want 16 to 8192 on each side"},
 		{"too small", makeSource(t, "a.avi", "-f lavfi -i testsrc2=s=8x8:d=1 -c:v rawvideo"), "its picture is 8x8"},
 	}
 	for _, tt := range tests {

@@ -52,6 +52,9 @@ type packet struct {
 	DTS      string `json:"dts_time"`
 	Duration string `json:"duration_time"`
 	Flags    string `json:"flags"`
+	SideData []struct {
+		Type string `json:"side_data_type"`
+	} `json:"side_data_list"`
 }
 
 const (
@@ -147,6 +150,7 @@ type track struct {
 	count       int
 	first, end  float64 // of all packets, seconds
 	lastSeconds float64 // duration of the packet that ends last; 0 if unknown
+	encrypted   bool
 	maxGap      float64
 	maxGOP      float64
 
@@ -173,6 +177,9 @@ func (t *track) add(p packet) {
 	// never shown.
 	if at == "" || len(p.Flags) > 1 && p.Flags[1] == 'D' {
 		return
+	}
+	for _, data := range p.SideData {
+		t.encrypted = t.encrypted || data.Type == "Encryption info"
 	}
 	m := moment{at: number(at), key: len(p.Flags) > 0 && p.Flags[0] == 'K'}
 	t.count++
