@@ -1,10 +1,13 @@
 package nfs
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime/debug"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // replyHead is what a reply has before its results: the record mark and the
@@ -22,6 +25,10 @@ type call struct {
 	in        decoder
 	encoder   // the results
 	reply     *buffer
+
+	// again is when a process that was killed began this same call; nil: none
+	// did. What it has done of it is no error now.
+	again *unix.Timespec
 
 	tree *tree   // the export of the first handle that was good; nil: none
 	end  outcome // how it ended
@@ -51,13 +58,33 @@ func (v *service) answer(rec []byte, from peer, programs []program, buf *buffer)
 		out := c.run(h.xid, p)
 		return markedWith(out, buf.follows())
 	}
-	e, first := from.replays.begin(h, d.buf)
+	key := replayKeyOf(h, d.buf)
+	e, first := from.replays.begin(key)
 	if !first {
 		<-e.done
 		return e.out
 	}
-	out := marked(c.run(h.xid, p))
+	out := c.runOnce(key, p)
 	e.finish(out)
+	return out
+}
+
+// runOnce runs a call that must not run twice, and returns its reply, or that
+// of the process that has run it and was killed.
+func (c *call) runOnce(key replayKey, p procedure) []byte {
+	if p.name == "WRITE" { // does no harm the second time, and there are many
+		return marked(c.run(key.xid, p))
+	}
+	running, again, out := c.server.journal.begin(c.client, key)
+	if out != nil {
+		return out
+	}
+	c.again = again
+	err := running.write(nil)
+	out = marked(c.run(key.xid, p))
+	if err = errors.Join(err, running.write(out)); err != nil {
+		c.server.log().Warn("a call is not remembered over a restart", "addr", c.client, "call", p.name, "err", err)
+	}
 	return out
 }
 

@@ -1,7 +1,7 @@
 package nfs
 
 import (
-	"hash/maphash"
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 )
@@ -14,9 +14,10 @@ const (
 	// maxReplays is how many replies are kept for each of them.
 	maxReplays = 256
 
-	// replaySum is how much of a call's arguments tells it from another with
-	// the same xid.
-	replaySum = 512
+	// replayArgs is how much of a call's arguments tells it from another with
+	// the same xid, and replaySumSize how long the sum over it is.
+	replayArgs    = 512
+	replaySumSize = 16
 )
 
 // A client is an address with connections, or with calls that may be repeated.
@@ -81,8 +82,15 @@ func (v *service) forgetIdleLocked() {
 // client that has started again may count from the same number.
 type replayKey struct {
 	xid, prog, proc uint32
-	size            int
-	sum             uint64
+	size            uint32 // of the arguments
+	sum             [replaySumSize]byte
+}
+
+func replayKeyOf(h header, args []byte) replayKey {
+	key := replayKey{xid: h.xid, prog: h.prog, proc: h.proc, size: uint32(len(args))}
+	sum := sha256.Sum256(args[:min(len(args), replayArgs)])
+	copy(key.sum[:], sum[:])
+	return key
 }
 
 // A replayCache keeps the replies to calls that must not run twice, for the
@@ -90,7 +98,6 @@ type replayKey struct {
 // The zero value is empty.
 type replayCache struct {
 	mu    sync.Mutex
-	seed  maphash.Seed
 	known map[replayKey]*replay
 	order []replayKey // a ring once it is full
 	next  int
@@ -104,14 +111,12 @@ type replay struct {
 
 // begin returns the call's entry, and whether this is the first time it comes:
 // then the caller runs it and calls finish.
-func (r *replayCache) begin(h header, args []byte) (entry *replay, first bool) {
+func (r *replayCache) begin(key replayKey) (entry *replay, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known == nil {
-		r.known, r.seed = map[replayKey]*replay{}, maphash.MakeSeed()
+		r.known = map[replayKey]*replay{}
 	}
-	key := replayKey{xid: h.xid, prog: h.prog, proc: h.proc, size: len(args)}
-	key.sum = maphash.Bytes(r.seed, args[:min(len(args), replaySum)])
 	if e := r.known[key]; e != nil {
 		return e, false
 	}

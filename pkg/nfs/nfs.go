@@ -39,6 +39,10 @@ type Server struct {
 	// the state directory. With another key, every handle a board holds is bad.
 	Key []byte
 
+	// CallsFile is where calls are remembered that must not run twice, so that
+	// those repeated after a kill of this process do not; "": nowhere.
+	CallsFile string
+
 	Log     *slog.Logger     // nil discards
 	OnMount func(MountEvent) // nil: nobody is told; must not block
 
@@ -56,6 +60,7 @@ type Server struct {
 	verifier atomic.Uint64
 	handles  *handleKey
 	pages    pageCache
+	journal  *journal
 	exports  exportTable
 	mounts   mountTable
 	counters counters // of calls that reach no export
@@ -89,6 +94,11 @@ func (s *Server) ready() error {
 		s.running = make(chan struct{}, or(s.MaxCalls, 64))
 		s.pipes = make(chan *pipe, maxPipes)
 		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }
+		if s.CallsFile != "" {
+			if s.journal, s.startErr = openJournal(s.CallsFile); s.startErr != nil {
+				return
+			}
+		}
 		s.self, s.startErr = ownIdentity()
 		s.newVerifier()
 		s.handles = newHandleKey(s.Key)

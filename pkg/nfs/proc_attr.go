@@ -38,7 +38,7 @@ func (c *call) setattr() error {
 			if err != nil {
 				return err
 			}
-			if now.Ctime.Sec != guard.Sec || now.Ctime.Nsec != guard.Nsec {
+			if (now.Ctime.Sec != guard.Sec || now.Ctime.Nsec != guard.Nsec) && c.again == nil {
 				return statusNotSync
 			}
 		}

@@ -48,32 +48,41 @@ func (c *call) create() error {
 			}
 			return dir.existing(name, f)
 		},
+		same: func(child *object) bool { return f.how == guarded && child.is(unix.S_IFREG) },
 	})
 }
 
 // mkdir is MKDIR (§3.3.9).
 func (c *call) mkdir() error {
 	wire, name, want := c.in.handle(), c.in.name(), c.in.sattr()
-	return c.make(wire, name, maker{want: want, make: func(dir *object) (*object, error) {
-		if err := unix.Mkdirat(dir.fd, name, want.modeOr(0o700)); err != nil {
-			return nil, err
-		}
-		return dir.child(name)
-	}})
+	return c.make(wire, name, maker{
+		want: want,
+		make: func(dir *object) (*object, error) {
+			if err := unix.Mkdirat(dir.fd, name, want.modeOr(0o700)); err != nil {
+				return nil, err
+			}
+			return dir.child(name)
+		},
+		same: func(child *object) bool { return child.is(unix.S_IFDIR) },
+	})
 }
 
 // symlink is SYMLINK (§3.3.10).
 func (c *call) symlink() error {
 	wire, name, want, target := c.in.handle(), c.in.name(), c.in.sattr(), c.in.name()
-	return c.make(wire, name, maker{want: want, make: func(dir *object) (*object, error) {
-		if target == "" || strings.Contains(target, "\x00") {
-			return nil, statusInval
-		}
-		if err := unix.Symlinkat(target, dir.fd, name); err != nil {
-			return nil, err
-		}
-		return dir.child(name)
-	}})
+	return c.make(wire, name, maker{
+		want: want,
+		make: func(dir *object) (*object, error) {
+			if target == "" || strings.Contains(target, "\x00") {
+				return nil, statusInval
+			}
+			if err := unix.Symlinkat(target, dir.fd, name); err != nil {
+				return nil, err
+			}
+			return dir.child(name)
+		},
+		same: func(child *object) bool { got, err := child.readlink(); return err == nil && got == target },
+	})
 }
 
 // mknod is MKNOD (§3.3.11).
@@ -95,15 +104,21 @@ func (c *call) mknod() error {
 	case typeFIFO:
 		want, mode = c.in.sattr(), unix.S_IFIFO
 	}
-	return c.make(wire, name, maker{want: want, make: func(dir *object) (*object, error) {
-		if mode == 0 {
-			return nil, statusBadType
-		}
-		if err := unix.Mknodat(dir.fd, name, mode|want.modeOr(0o600), int(device)); err != nil {
-			return nil, err
-		}
-		return dir.child(name)
-	}})
+	return c.make(wire, name, maker{
+		want: want,
+		make: func(dir *object) (*object, error) {
+			if mode == 0 {
+				return nil, statusBadType
+			}
+			if err := unix.Mknodat(dir.fd, name, mode|want.modeOr(0o600), int(device)); err != nil {
+				return nil, err
+			}
+			return dir.child(name)
+		},
+		same: func(child *object) bool {
+			return child.is(uint16(mode)) && unix.Mkdev(child.attr.Rdev_major, child.attr.Rdev_minor) == device
+		},
+	})
 }
 
 // A maker makes an entry of a directory.
@@ -116,6 +131,10 @@ type maker struct {
 	// taken returns what to use if there is such an entry already; nil: nothing.
 	// The calling thread has the rights of the process.
 	taken func(dir *object) (*object, error)
+
+	// same reports whether an entry that a killed process has made is what this
+	// call is to make; nil: it need not be asked.
+	same func(child *object) bool
 }
 
 // make answers a call that makes the entry called name.
@@ -129,7 +148,13 @@ func (c *call) make(wire []byte, name string, m maker) error {
 		err = checkNewName(name)
 	}
 	var child *object
-	w, err := changeOne(dir, err, func() (err error) { child, err = m.run(dir); return err })
+	w, err := changeOne(dir, err, func() (err error) {
+		child, err = m.run(dir)
+		if c.again != nil && m.same != nil && statusOf(err) == statusExist {
+			child, err = m.adopt(dir, name, *c.again)
+		}
+		return err
+	})
 	defer child.close()
 	if err == nil {
 		err = errors.Join(child.syncNew(), dir.sync())
@@ -153,6 +178,31 @@ func (m maker) run(dir *object) (child *object, err error) {
 		return m.taken(dir)
 	}
 	return child, err
+}
+
+// adopt returns the entry called name if it was made since, and as m would: a
+// process that was killed has made it for this same call.
+func (m maker) adopt(dir *object, name string, since unix.Timespec) (*object, error) {
+	child, err := dir.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	if !child.bornSince(since) || !m.same(child) {
+		child.close()
+		return nil, statusExist
+	}
+	return child, child.as(func() error { return child.setMeta(dir.initial(m.want)) })
+}
+
+// bornSince reports whether o was made at t or later. Of a file system that
+// does not keep that time nothing was.
+func (o *object) bornSince(t unix.Timespec) bool {
+	var st unix.Statx_t
+	err := unix.Statx(o.fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return false
+	}
+	return st.Btime.Sec > t.Sec || st.Btime.Sec == t.Sec && int64(st.Btime.Nsec) >= t.Nsec
 }
 
 // initial is what is left to set of a new file's attributes: its mode and size

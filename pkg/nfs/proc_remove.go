@@ -41,6 +41,9 @@ func (c *call) unlink(wire []byte, name string, flags int, wrong error) error {
 	w, err := changeOne(dir, err, func() error {
 		return dir.as(func() error { return unix.Unlinkat(dir.fd, name, flags) })
 	})
+	if c.again != nil && err == unix.ENOENT {
+		err = nil
+	}
 	if err == nil {
 		dir.tree.writers.dropDeleted()
 		err = dir.sync()
@@ -72,6 +75,9 @@ func (c *call) rename() error {
 		w, err = change(func() error {
 			return from.as(func() error { return unix.Renameat(from.fd, fromName, to.fd, toName) })
 		}, from, to)
+	}
+	if c.again != nil && err == unix.ENOENT && !from.has(fromName) && to.has(toName) {
+		err = nil
 	}
 	if err == nil {
 		to.tree.writers.dropDeleted()
@@ -122,6 +128,9 @@ func (c *call) link() error {
 			return unix.Linkat(unix.AT_FDCWD, file.procPath(), dir.fd, name, unix.AT_SYMLINK_FOLLOW)
 		})
 	})
+	if c.again != nil && err == unix.EEXIST && file.isLinkedAs(dir, name) {
+		err = nil
+	}
 	if err == nil {
 		err = errors.Join(file.syncNew(), dir.sync())
 	}
@@ -129,4 +138,17 @@ func (c *call) link() error {
 	c.postAttr(file)
 	c.wcc(w)
 	return nil
+}
+
+// has reports whether the directory o has an entry called name.
+func (o *object) has(name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(o.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// isLinkedAs reports whether the entry called name is o.
+func (o *object) isLinkedAs(dir *object, name string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstatat(dir.fd, name, &a, unix.AT_SYMLINK_NOFOLLOW) == nil &&
+		unix.Fstatat(o.fd, "", &b, unix.AT_EMPTY_PATH) == nil && a.Ino == b.Ino && a.Dev == b.Dev
 }

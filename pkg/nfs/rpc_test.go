@@ -341,11 +341,11 @@ func datagram(t *testing.T, to net.Addr, call []byte, silent bool) []byte {
 func TestReplayCache(t *testing.T) {
 	var r replayCache
 	h := header{xid: 1, prog: 100003, proc: 12}
-	e, first := r.begin(h, []byte("args"))
+	e, first := r.begin(replayKeyOf(h, []byte("args")))
 	if !first {
 		t.Fatal("a new call is taken for a repeated one")
 	}
-	again, first := r.begin(h, []byte("args"))
+	again, first := r.begin(replayKeyOf(h, []byte("args")))
 	if first || again != e {
 		t.Error("a repeated call is taken for a new one")
 	}
@@ -356,20 +356,20 @@ func TestReplayCache(t *testing.T) {
 	for name, other := range map[string]header{
 		"xid": {xid: 2, prog: 100003, proc: 12}, "procedure": {xid: 1, prog: 100003, proc: 13},
 	} {
-		if _, first := r.begin(other, []byte("args")); !first {
+		if _, first := r.begin(replayKeyOf(other, []byte("args"))); !first {
 			t.Errorf("another %s is taken for a repetition", name)
 		}
 	}
-	if _, first := r.begin(h, []byte("arms")); !first {
+	if _, first := r.begin(replayKeyOf(h, []byte("arms"))); !first {
 		t.Error("other arguments are taken for a repetition")
 	}
 	for i := range uint32(3 * maxReplays) {
-		r.begin(header{xid: 100 + i}, nil)
+		r.begin(replayKeyOf(header{xid: 100 + i}, nil))
 	}
 	if len(r.known) != maxReplays || len(r.order) != maxReplays {
 		t.Errorf("%d and %d calls are kept; want %d", len(r.known), len(r.order), maxReplays)
 	}
-	if _, first := r.begin(h, []byte("args")); !first {
+	if _, first := r.begin(replayKeyOf(h, []byte("args"))); !first {
 		t.Error("the oldest call is still kept")
 	}
 }

@@ -46,11 +46,12 @@ func newNetwork(t *testing.T) *netlab.Namespace {
 }
 
 // serve is the server's process: it serves what is in dir until it is killed,
-// and knows nothing of the one before it but the key.
+// and knows nothing of the one before it but the key and its calls.
 func serve(dir string) error {
 	s := &nfs.Server{
-		Key: bytes.Repeat([]byte{7}, 32),
-		Log: slog.New(slog.NewTextHandler(os.Stdout, nil)),
+		Key:       bytes.Repeat([]byte{7}, 32),
+		CallsFile: filepath.Join(dir, "calls"),
+		Log:       slog.New(slog.NewTextHandler(os.Stdout, nil)),
 	}
 	client := []netip.Addr{netip.MustParseAddr(guestAddr)}
 	share, err := filepath.EvalSymlinks(filepath.Join(dir, "share"))

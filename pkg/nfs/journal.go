@@ -1,0 +1,182 @@
+package nfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A journal remembers over the end of the process which calls were begun and
+// what was answered, so that a client whose connection broke with a kill gets
+// the answer that it missed, and not that what it wanted removed is not there.
+//
+// It is a file of slots, used in turn and written without syncing: what was
+// written outlives the process, and a power cut that takes it only takes the
+// answers to calls that were running then. What is read back is checked and
+// never trusted further than that: a client's calls are looked up under its own
+// address only.
+type journal struct {
+	file *os.File
+
+	mu    sync.Mutex
+	next  int
+	seq   uint64
+	known map[journalKey]journalEntry // of former processes
+}
+
+type journalKey struct {
+	client netip.Addr
+	replayKey
+}
+
+// A journalEntry is what was known of a call when its process ended.
+type journalEntry struct {
+	begun unix.Timespec // by the clock that files' times are from
+	out   []byte        // the reply; nil: it was not answered
+}
+
+// Where what is in a slot.
+const (
+	slotSize     = 512
+	journalSlots = 4096
+	journalMagic = "pibootd's NFS calls, form 1\n" // in the first slot
+
+	slotSum   = 0 // CRC-32 of the rest
+	slotSeq   = 4
+	slotBegun = 12
+	slotAddr  = 28
+	slotCall  = 32 // xid, program, procedure, size of the arguments
+	slotArgs  = 48 // their sum
+	slotLen   = slotArgs + replaySumSize
+	slotReply = slotLen + 2
+)
+
+// openJournal opens the file, or makes it. One that is no journal is made anew.
+func openJournal(name string) (*journal, error) {
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("nfs: opening the journal of calls: %w", err)
+	}
+	j := &journal{file: file, known: map[journalKey]journalEntry{}}
+	content, err := io.ReadAll(io.LimitReader(file, (journalSlots+1)*slotSize))
+	if err == nil {
+		err = j.load(content)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("nfs: reading the journal of calls %s: %w", name, err), file.Close())
+	}
+	return j, nil
+}
+
+func (j *journal) load(content []byte) error {
+	head := make([]byte, slotSize)
+	copy(head, journalMagic)
+	if len(content) < slotSize || string(content[:slotSize]) != string(head) {
+		if err := j.file.Truncate(0); err != nil {
+			return err
+		}
+		_, err := j.file.WriteAt(head, 0)
+		return err
+	}
+	for i, rest := 0, content[slotSize:]; len(rest) > 0; i++ {
+		slot := rest[:min(slotSize, len(rest))]
+		rest = rest[len(slot):]
+		seq, key, entry, ok := parseSlot(slot)
+		if !ok {
+			continue
+		}
+		j.known[key] = entry
+		if seq >= j.seq {
+			j.seq, j.next = seq, (i+1)%journalSlots
+		}
+	}
+	return nil
+}
+
+func parseSlot(s []byte) (seq uint64, key journalKey, entry journalEntry, ok bool) {
+	if len(s) < slotReply {
+		return 0, key, entry, false
+	}
+	n := int(binary.BigEndian.Uint16(s[slotLen:]))
+	if slotReply+n > len(s) || crc32.ChecksumIEEE(s[slotSeq:slotReply+n]) != binary.BigEndian.Uint32(s) {
+		return 0, key, entry, false
+	}
+	key.client = netip.AddrFrom4([4]byte(s[slotAddr:]))
+	key.xid, key.prog = binary.BigEndian.Uint32(s[slotCall:]), binary.BigEndian.Uint32(s[slotCall+4:])
+	key.proc, key.size = binary.BigEndian.Uint32(s[slotCall+8:]), binary.BigEndian.Uint32(s[slotCall+12:])
+	copy(key.sum[:], s[slotArgs:])
+	entry.begun.Sec, entry.begun.Nsec = int64(binary.BigEndian.Uint64(s[slotBegun:])), int64(binary.BigEndian.Uint64(s[slotBegun+8:]))
+	if n > 0 {
+		entry.out = append([]byte(nil), s[slotReply:slotReply+n]...)
+	}
+	return binary.BigEndian.Uint64(s[slotSeq:]), key, entry, true
+}
+
+// A journaled is a call of which the journal knows. The zero value is one of
+// which it does not.
+type journaled struct {
+	journal *journal
+	at      int64 // the slot's place in the file
+	slot    []byte
+}
+
+// begin takes down that a call is being run, unless a former process has
+// answered it: then that reply is returned. If a former process has begun it
+// and ended, again says when that was. j may be nil.
+func (j *journal) begin(client netip.Addr, call replayKey) (running journaled, again *unix.Timespec, out []byte) {
+	if j == nil || !client.Is4() {
+		return journaled{}, nil, nil
+	}
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now) // fails for clocks that do not exist
+	key := journalKey{client, call}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if entry, ok := j.known[key]; ok {
+		delete(j.known, key)
+		if entry.out != nil {
+			return journaled{}, nil, entry.out
+		}
+		again, now = &entry.begun, entry.begun
+	}
+	j.seq++
+	running = journaled{journal: j, at: int64(j.next+1) * slotSize, slot: newSlot(j.seq, key, now)}
+	j.next = (j.next + 1) % journalSlots
+	return running, again, nil
+}
+
+func newSlot(seq uint64, key journalKey, begun unix.Timespec) []byte {
+	s := make([]byte, slotReply, slotSize)
+	binary.BigEndian.PutUint64(s[slotSeq:], seq)
+	binary.BigEndian.PutUint64(s[slotBegun:], uint64(begun.Sec))
+	binary.BigEndian.PutUint64(s[slotBegun+8:], uint64(begun.Nsec))
+	client := key.client.As4()
+	copy(s[slotAddr:], client[:])
+	for i, v := range []uint32{key.xid, key.prog, key.proc, key.size} {
+		binary.BigEndian.PutUint32(s[slotCall+4*i:], v)
+	}
+	copy(s[slotArgs:], key.sum[:])
+	return s
+}
+
+// write brings the slot to the file, with out as the reply, nil before there
+// is one. A reply that is too long for it is not kept.
+func (r journaled) write(out []byte) error {
+	if r.journal == nil || len(out) > slotSize-slotReply {
+		return nil
+	}
+	binary.BigEndian.PutUint16(r.slot[slotLen:], uint16(len(out)))
+	slot := append(r.slot, out...)
+	binary.BigEndian.PutUint32(slot, crc32.ChecksumIEEE(slot[slotSeq:]))
+	if _, err := r.journal.file.WriteAt(slot, r.at); err != nil {
+		return fmt.Errorf("writing the journal of calls: %w", err)
+	}
+	return nil
+}
