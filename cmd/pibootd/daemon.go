@@ -109,7 +109,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	}
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
-		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port,
+		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port, PrivilegedPort: cfg.NFS.PrivilegedPort,
 		Disconnect: func(worker string) error { return d.broker.Disconnect(worker) },
 	})
 	d.policy.Server.RootPath = d.fleet.RootPath

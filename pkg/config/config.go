@@ -39,6 +39,8 @@ type Config struct {
 		Driver      Driver
 		Port        int
 		PortmapPort int // 0: no portmapper
+
+		PrivilegedPort bool // boards' calls have to come from a port below 1024
 	}
 	Queue struct {
 		Port int

@@ -78,6 +78,7 @@ domain = "pi.home.arpa"
 driver = "kernel"
 port = 20_049
 portmap_port = 0
+privileged_port = true
 [queue]
 port = 0x1000
 [boot]
@@ -100,7 +101,7 @@ level = "debug"
 	want.DHCP.Addresses = Range{addr("10.0.0.9"), addr("10.0.0.10")}
 	want.DHCP.Router, want.DHCP.DNS = addr("10.0.0.1"), []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
 	want.NFS.Driver = Kernel
-	want.NFS.Port, want.NFS.PortmapPort = 20049, 0
+	want.NFS.Port, want.NFS.PortmapPort, want.NFS.PrivilegedPort = 20049, 0, true
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
 	want.Media.Dir, want.Log.Level = "/srv/video", slog.LevelDebug
 	if !reflect.DeepEqual(got, want) {
@@ -123,7 +124,7 @@ func TestJSON(t *testing.T) {
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
 		`"http":{"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":""},` +
-		`"nfs":{"driver":"auto","port":2049,"portmap_port":111},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
+		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
 	}

@@ -47,6 +47,7 @@ func keys(c *Config) []key {
 		{"nfs", "driver", "Who serves NFS: \"embedded\", pibootd itself; \"kernel\", this machine's nfsd, of\nthe package nfs-kernel-server; \"auto\", nfsd if it serves NFSv3 when pibootd\nstarts, else pibootd. docs/operate.md tells what each gives up.", choice[Driver]{&c.NFS.Driver, []Driver{Auto, Embedded, Kernel}}},
 		{"nfs", "port", "TCP port of the NFS server, and TCP and UDP port of its MOUNT service.\nOf pibootd's own: nfsd has its ports from its own configuration.", port(&c.NFS.Port)},
 		{"nfs", "portmap_port", "TCP and UDP port of the portmapper, which some initramfs ask for the ports of\nNFS; 0 runs none. Those ask port 111. Where nfsd serves, so does its portmapper.", number{&c.NFS.PortmapPort, 0, maxPort, fmt.Sprintf("a port, 1 to %d, or 0 for no portmapper", maxPort)}},
+		{"nfs", "privileged_port", "Whether boards have to mount from a port below 1024, which on a board only root\ncan. Linux does so by itself. What speaks NFS without a mount may not.", yesNo{&c.NFS.PrivilegedPort}},
 
 		{"queue", "port", "TCP port on which the workers on the boards fetch work.", port(&c.Queue.Port)},
 

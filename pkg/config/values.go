@@ -99,6 +99,19 @@ func (v number) read(n *unstable.Node) bool {
 func (v number) want() string { return v.accepts }
 func (v number) text() string { return strconv.Itoa(*v.to) }
 
+type yesNo struct{ to *bool }
+
+func (v yesNo) read(n *unstable.Node) bool {
+	if n.Kind != unstable.Bool {
+		return false
+	}
+	*v.to = string(n.Data) == "true"
+	return true
+}
+
+func (v yesNo) want() string { return "true or false" }
+func (v yesNo) text() string { return strconv.FormatBool(*v.to) }
+
 type link struct{ to *string }
 
 // maxLinkName is Linux's IFNAMSIZ less the closing NUL.

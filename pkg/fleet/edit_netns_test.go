@@ -62,3 +62,17 @@ func TestEditRefuses(t *testing.T) {
 		t.Errorf("the board is %+v; want it as it was, %+v", after, before)
 	}
 }
+
+// TestPrivilegedPort: what proves an export is what a board's kernel is: root.
+func TestPrivilegedPort(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	f.PrivilegedPort = true
+	if added := add(t, f, request); len(added.Proof) != 2 {
+		t.Errorf("Add = %+v; want both exports proved", added)
+	}
+	for _, e := range f.NFS.Exports() {
+		if !e.PrivilegedPort {
+			t.Errorf("export %s takes calls from any port", e.Path)
+		}
+	}
+}

@@ -42,6 +42,8 @@ type Fleet struct {
 	Addresses config.Range // of boards without a fixed address
 	MediaDir  string
 	QueuePort int
+	// PrivilegedPort has all exports refuse calls from port 1024 and up.
+	PrivilegedPort bool
 	// Disconnect ends the queue connection of a board that was removed.
 	Disconnect func(worker string) error
 
@@ -143,6 +145,8 @@ func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 		Dir:     f.Roots.Path(board.Serial),
 		Clients: []netip.Addr{board.IP},
 		Squash:  nfs.NoSquash,
+
+		PrivilegedPort: f.PrivilegedPort,
 	}
 }
 
@@ -157,7 +161,7 @@ const nobody = 65534
 // as its owner, or as nobody where that is root, and need to write in the
 // directory of unpublished work alone.
 func (f *Fleet) exportMedia() error {
-	export := nfs.Export{ID: mediaExportID, Path: f.mediaPath(), Dir: f.MediaDir, Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody}
+	export := nfs.Export{ID: mediaExportID, Path: f.mediaPath(), Dir: f.MediaDir, Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody, PrivilegedPort: f.PrivilegedPort}
 	info, err := os.Stat(f.MediaDir)
 	if err != nil {
 		return fmt.Errorf("fleet: the media share: %w", err)
