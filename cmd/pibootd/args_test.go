@@ -10,18 +10,19 @@ import (
 
 func TestFlagsFirst(t *testing.T) {
 	for in, want := range map[string]string{
-		"pibootd":                                           "pibootd",
-		"pibootd version --json":                            "pibootd version --json",
-		"pibootd show-pi hlspi1 --json":                     "pibootd show-pi --json -- hlspi1",
-		"pibootd show-pi --state-dir /x hlspi1 --json":      "pibootd show-pi --state-dir /x --json -- hlspi1",
-		"pibootd transcode a.mp4 --name b --wait":           "pibootd transcode --name b --wait -- a.mp4",
-		"pibootd transcode a.mp4 --name=b --wait":           "pibootd transcode --name=b --wait -- a.mp4",
-		"pibootd transcode --wait -- --name":                "pibootd transcode --wait -- --name",
-		"pibootd jobs cancel 3 --json":                      "pibootd jobs cancel --json -- 3",
-		"pibootd remove-pi hlspi1 -y --keep-root":           "pibootd remove-pi -y --keep-root -- hlspi1",
-		"pibootd no-such-command x --y":                     "pibootd --y -- no-such-command x",
-		"pibootd transcode --name":                          "pibootd transcode --name",
-		"pibootd show-pi hlspi1 --generate-bash-completion": "pibootd show-pi hlspi1 --generate-bash-completion",
+		"pibootd":                                             "pibootd",
+		"pibootd version --json":                              "pibootd version --json",
+		"pibootd show-pi hlspi1 --json":                       "pibootd show-pi --json -- hlspi1",
+		"pibootd show-pi --state-dir /x hlspi1 --json":        "pibootd show-pi --state-dir /x --json -- hlspi1",
+		"pibootd transcode a.mp4 --name b --wait":             "pibootd transcode --name b --wait -- a.mp4",
+		"pibootd transcode a.mp4 --name=b --wait":             "pibootd transcode --name=b --wait -- a.mp4",
+		"pibootd transcode --wait -- --name":                  "pibootd transcode --wait -- --name",
+		"pibootd transcode a.mp4 --mp4 -- -c:v mpeg4 -b:v 1M": "pibootd transcode --mp4 -- a.mp4 -c:v mpeg4 -b:v 1M",
+		"pibootd jobs cancel 3 --json":                        "pibootd jobs cancel --json -- 3",
+		"pibootd remove-pi hlspi1 -y --keep-root":             "pibootd remove-pi -y --keep-root -- hlspi1",
+		"pibootd no-such-command x --y":                       "pibootd --y -- no-such-command x",
+		"pibootd transcode --name":                            "pibootd transcode --name",
+		"pibootd show-pi hlspi1 --generate-bash-completion":   "pibootd show-pi hlspi1 --generate-bash-completion",
 	} {
 		got := flagsFirst(newApp(streams{}), strings.Fields(in))
 		if diff := cmp.Diff(strings.Fields(want), got); diff != "" {
@@ -44,6 +45,11 @@ func TestExitCodes(t *testing.T) {
 		{"template frobnicate", exitUsage, `pibootd: no command "frobnicate"`},
 		{"version --frobnicate", exitUsage, "pibootd: flag provided but not defined: -frobnicate\nhint: pibootd version --help\n"},
 		{"version too much", exitUsage, `pibootd: got 2 arguments ["too" "much"]; want no arguments` + "\nhint: "},
+		{"transcode a.mp4 --codec vp9", exitUsage, `pibootd: codec "vp9"; want h264 or h265` + "\nhint: pibootd transcode --help\n"},
+		{"transcode a.mp4 --mp4 --mkv", exitUsage, "pibootd: --mp4 and --mkv; want one of them\n"},
+		{"transcode a.mp4 --rung tall", exitUsage, `pibootd: --rung: rung "tall"; want lines or lines:bitrate, e.g. 720 or 720:2500k`},
+		{"transcode a.mp4 b.mp4", exitUsage, `pibootd: got 2 arguments ["a.mp4" "b.mp4"]; want one video, and ffmpeg options at most`},
+		{"transcode a.mp4 --mp4 -- -i /etc/passwd", exitUsage, "pibootd: ffmpeg option -i: a source is given once, before the options\n"},
 		{"serve", exitUsage, "pibootd: no interface given\nhint: "},
 		{"add-pi --mac nonsense --serial 3333347a", exitUsage, `pibootd: --mac: pi: "nonsense" is not an Ethernet address; want six hex bytes`},
 		{"add-pi --mac b8:27:eb:33:34:7a --serial xyz", exitUsage, `pibootd: --serial: pi: "xyz" is not a serial number`},

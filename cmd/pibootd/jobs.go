@@ -81,6 +81,9 @@ func printJob(w io.Writer, job queue.Job) error {
 	if job.Output != "" {
 		fmt.Fprintf(&out, "  output  %s\n", job.Output)
 	}
+	if job.Note != "" {
+		fmt.Fprintf(&out, "  note    %s\n", job.Note)
+	}
 	if job.Reason != "" {
 		fmt.Fprintf(&out, "  reason  %s\n", job.Reason)
 	}

@@ -22,32 +22,41 @@ import (
 func transcodeCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "transcode",
-		Usage:     "have the Pis turn a video into an HLS stream",
-		ArgsUsage: "VIDEO (a file; one that is not in the media share is copied there)",
-		Flags: daemonFlags(
+		Usage:     "have the Pis turn a video into an HLS stream, or into an MP4 or MKV file",
+		ArgsUsage: "VIDEO [-- FFMPEG OPTIONS] (a file; one that is not in the media share is copied there)",
+		Flags: daemonFlags(append(formatFlags(),
 			&cli.BoolFlag{Name: "wait", Usage: "show progress and end when the stream is published"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the published directory (default: the video's)"},
 			&cli.Float64Flag{Name: "segment", Usage: "segment length in `SECONDS`", Value: 4},
 			&cli.IntFlag{Name: "muxid", Usage: "only the worker with this muxer `ID` may do it"},
-		),
+		)...),
 		Action: func(c *cli.Context) error { return transcodeVideo(c, std) },
 	}
 }
 
 func transcodeVideo(c *cli.Context, std streams) error {
-	args, err := arguments(c, "VIDEO")
-	if err != nil {
+	if !c.Args().Present() {
+		_, err := arguments(c, "VIDEO")
 		return err
+	}
+	video, options := c.Args().First(), c.Args().Tail()
+	request := transcode.Request{Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid")}
+	var err error
+	request.Output, err = outputOf(c, options)
+	if err == nil {
+		err = request.Check() // before a video is copied
+	}
+	if err != nil {
+		return usageError{hintedError{err, helpHint(c)}}
 	}
 	info, err := client(c).Info(c.Context)
 	if err != nil {
 		return err
 	}
-	source, err := intoShare(c.Context, std, info.MediaDir, args[0])
+	request.Source, err = intoShare(c.Context, std, info.MediaDir, video)
 	if err != nil {
 		return err
 	}
-	request := transcode.Request{Source: source, Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid")}
 	submitted, err := client(c).Submit(c.Context, request)
 	if err != nil {
 		return err

@@ -263,8 +263,13 @@ func (s *session) fetch(ctx context.Context, lane string, wait time.Duration) (j
 	if err != nil {
 		return nil, fmt.Errorf("asking for work: %w", err)
 	}
-	for msg := range batch.Messages() {
-		return msg, nil
+	select {
+	case msg, ok := <-batch.Messages():
+		if ok {
+			return msg, nil
+		}
+	case <-ctx.Done(): // the request ends with the connection
+		return nil, nil
 	}
 	if err := batch.Error(); err != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("waiting for work: %w", err)
