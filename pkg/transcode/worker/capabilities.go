@@ -100,7 +100,8 @@ func encoderDevice(encoder string) string {
 func encoderTrial(encoders []string) []string {
 	args := append(deviceArgs(encoders[0]), "-f", "lavfi", "-i", trialSource)
 	for _, e := range encoders {
-		args = append(args, "-map", "0:v", "-vf", pixelFormat(e), "-c:v", e, "-f", "null", "-")
+		// -fps_mode is the youngest option that units need.
+		args = append(args, "-map", "0:v", "-vf", pixelFormat(e), "-fps_mode", "passthrough", "-c:v", e, "-f", "null", "-")
 	}
 	return args
 }

@@ -38,6 +38,7 @@ type child struct {
 	first  *string               // is given the first line of standard error; may be nil
 	pulse  *pulse                // may be nil
 	stall  time.Duration         // killed when pulse stands still for so long
+	grows  string                // a file: writing it counts as moving; "" is none
 }
 
 // run starts the child, in its own process group and politely, and waits for
@@ -101,11 +102,17 @@ func (c child) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 	tick := time.NewTicker(max(c.stall/10, time.Millisecond))
 	defer tick.Stop()
+	var written time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			// ffmpeg tells nothing while it puts the index of a file in front.
+			if info, err := os.Stat(c.grows); err == nil && !info.ModTime().Equal(written) {
+				written = info.ModTime()
+				c.pulse.touch(now)
+			}
 			if c.pulse.stalled(now, c.stall) {
 				cancel(fmt.Errorf("%w for %v", errStalled, c.stall))
 				return

@@ -54,7 +54,13 @@ type job struct {
 // are cut every so many segments, unless that is 0.
 func transcodeAll(t *testing.T, source string, r transcode.Request, chunk int) *job {
 	t.Helper()
-	j := &job{T: t, w: &Worker{Log: testLog(t)}, source: source, results: map[string]transcode.Result{}, dir: t.TempDir()}
+	return transcodeBy(t, &Worker{Log: testLog(t)}, source, r, chunk)
+}
+
+// transcodeBy is transcodeAll by a worker of the test's own.
+func transcodeBy(t *testing.T, w *Worker, source string, r transcode.Request, chunk int) *job {
+	t.Helper()
+	j := &job{T: t, w: w, source: source, results: map[string]transcode.Result{}, dir: t.TempDir()}
 	j.w.Config.MediaDir = j.dir
 	probe, stderr, err := j.w.probe(t.Context(), source, newPulse(time.Now()))
 	if err != nil {
@@ -244,6 +250,39 @@ func TestTranscodeCutShort(t *testing.T) {
 	for _, file := range []string{"a.mkv", "a.ts"} {
 		source := spoiled(t, 0.93, file, video+sound+openGOP+"-c:a aac")
 		transcodeAll(t, source, transcode.Request{SegmentSeconds: 1}, 3).verify()
+	}
+}
+
+// hardware is an ffmpeg whose hardware encoder, as the boards' does, makes key
+// frames of its own beside those that are forced.
+const hardware = `#!/bin/bash
+args=()
+for a; do
+	case $a in
+	h264_v4l2m2m) args+=(libx264 -preset ultrafast -bf 0 -g 20) ;;
+	*) args+=("$a") ;;
+	esac
+done
+exec ffmpeg "${args[@]}"
+`
+
+// Segments are cut where they shall be, whatever key frames lie between.
+func TestTranscodeByHardware(t *testing.T) {
+	t.Parallel()
+	ffmpeg := written(t, "ffmpeg", hardware)
+	if err := os.Chmod(ffmpeg, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source := makeSource(t, "a.mp4", video+sound+openGOP+"-c:a aac")
+	for _, container := range []transcode.Container{transcode.ContainerTS, transcode.ContainerCMAF} {
+		output := transcode.Output{Container: container, Encoder: "h264_v4l2m2m", Rungs: []transcode.Rung{{Lines: 64}}}
+		j := transcodeBy(t, &Worker{Log: testLog(t), FFmpeg: ffmpeg}, source, transcode.Request{SegmentSeconds: 1, Output: output}, 2)
+		for id, r := range j.results {
+			if id != transcode.AudioName && r.Encoder != "h264_v4l2m2m" {
+				t.Errorf("%s was made by %s; want the encoder that was asked for", id, r.Encoder)
+			}
+		}
+		j.verify()
 	}
 }
 

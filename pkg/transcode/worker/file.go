@@ -44,6 +44,7 @@ func fileArgs(f transcode.Format) []string {
 func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *pulse) ([]string, error) {
 	ffmpeg := child{
 		name: w.ffmpeg(), args: JoinArgs(u), dir: dir, pulse: p, stall: w.stall(),
+		grows:  filepath.Join(dir, u.Format.OutputName()),
 		stdout: func(r io.Reader) error { return readProgress(r, p, nil) },
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -153,12 +154,20 @@ const passLogs = "ffmpeg2pass-*"
 
 // whole makes a file in dir of a source that cannot be cut.
 func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir string, p *pulse) ([]string, error) {
+	run := func(pass int) ([]string, error) {
+		ffmpeg := child{
+			name: w.ffmpeg(), args: WholeArgs(u, source, pass), dir: dir, pulse: p, stall: w.stall(),
+			grows:  filepath.Join(dir, u.Format.OutputName()),
+			stdout: func(r io.Reader) error { return readProgress(r, p, nil) },
+		}
+		return ffmpeg.run(ctx)
+	}
 	if !u.TwoPass {
-		return w.transcode(ctx, WholeArgs(u, source, 0), dir, p, nil)
+		return run(0)
 	}
 	for pass := 1; pass <= 2; pass++ {
 		p.restart(time.Now())
-		if stderr, err := w.transcode(ctx, WholeArgs(u, source, pass), dir, p, nil); err != nil {
+		if stderr, err := run(pass); err != nil {
 			return stderr, fmt.Errorf("pass %d of 2: %w", pass, err)
 		}
 	}

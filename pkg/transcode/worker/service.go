@@ -27,6 +27,9 @@ func (s *session) outOfService() string {
 	if s.drained.Load() {
 		return "it is drained"
 	}
+	if hello := s.hello.Load(); !slices.Contains(hello.Encoders, transcode.EncoderX264) {
+		return fmt.Sprintf("ffmpeg %s does not encode by %s here; want ffmpeg 5.1 or newer with it", hello.FFmpeg, transcode.EncoderX264)
+	}
 	if err := s.ensureMedia(); err != nil {
 		return err.Error()
 	}

@@ -65,6 +65,23 @@ func TestWorkerDrained(t *testing.T) {
 	wait(t, "result", q.dones)
 }
 
+// Where ffmpeg cannot do what units need, none is taken and failed.
+func TestWorkerOldFFmpeg(t *testing.T) {
+	t.Parallel()
+	ffmpeg := written(t, "ffmpeg", "#!/bin/sh\necho ffmpeg version 4.3.6 Copyright >&2\necho Unrecognized option >&2\nexit 1\n")
+	if err := os.Chmod(ffmpeg, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	q := newTestQueue(t)
+	q.start()
+	q.announce(transcode.LaneAny, probeUnit)
+	runWorker(t, q, "", func(w *Worker) { w.FFmpeg = ffmpeg })
+	waitHello(t, q, "out of service", func(h transcode.Hello) bool {
+		return h.Locked == "ffmpeg 4.3.6 does not encode by libx264 here; want ffmpeg 5.1 or newer with it"
+	})
+	noWork(t, q)
+}
+
 func TestWorkerNeedsRoom(t *testing.T) {
 	t.Parallel()
 	q := newTestQueue(t)
