@@ -7,23 +7,27 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"pibootd/pkg/dhcp"
 	"pibootd/pkg/nfs"
-	"pibootd/pkg/timeline"
 )
 
 // metricsHandler serves what the daemon counts to Prometheus: its NFS calls by
-// export and procedure, lost timeline events, and the process itself.
-func metricsHandler(server *nfs.Server, events *timeline.Log) http.Handler {
+// export and procedure, DHCP messages, lost timeline events, and the process
+// itself.
+func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "pibootd_timeline_events_dropped_total", Help: "Events that were lost because the disk did not keep up.",
-		}, func() float64 { return float64(events.Dropped()) }),
+		}, func() float64 { return float64(s.Timeline.Dropped()) }),
 	)
-	if server != nil {
-		registry.MustRegister(nfsCollector{server})
+	if s.NFS != nil {
+		registry.MustRegister(nfsCollector{s.NFS})
+	}
+	if s.DHCP != nil {
+		registry.MustRegister(dhcpCollector{s.DHCP})
 	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
@@ -60,5 +64,40 @@ func (c nfsCollector) Collect(out chan<- prometheus.Metric) {
 		for why, n := range p.Failed {
 			out <- prometheus.MustNewConstMetric(nfsErrors, prometheus.CounterValue, float64(n), p.Export, p.Procedure, why)
 		}
+	}
+}
+
+// A dhcpCollector does the same for the DHCP server.
+type dhcpCollector struct{ server *dhcp.Server }
+
+var (
+	dhcpReceived = prometheus.NewDesc("pibootd_dhcp_received_total", "Well-formed messages of clients.", []string{"kind"}, nil)
+	dhcpSent     = prometheus.NewDesc("pibootd_dhcp_sent_total", "Answers.", []string{"kind"}, nil)
+	dhcpDropped  = prometheus.NewDesc("pibootd_dhcp_dropped_total", "Packets without an answer, or whose answer did not leave.", []string{"reason"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c dhcpCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{dhcpReceived, dhcpSent, dhcpDropped} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c dhcpCollector) Collect(out chan<- prometheus.Metric) {
+	counter := func(desc *prometheus.Desc, n uint64, label string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), label)
+	}
+	stats := c.server.Stats()
+	for kind, n := range stats.Received {
+		counter(dhcpReceived, n, string(kind))
+	}
+	for kind, n := range stats.Sent {
+		counter(dhcpSent, n, string(kind))
+	}
+	for reason, n := range map[string]uint64{
+		"malformed": stats.Malformed, "unanswered": stats.Unanswered, "overload": stats.Overload, "unsent": stats.Unsent, "panic": stats.Panics,
+	} {
+		counter(dhcpDropped, n, reason)
 	}
 }

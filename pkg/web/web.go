@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"time"
 
+	"pibootd/pkg/dhcp"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
@@ -27,7 +28,8 @@ import (
 // A Server answers HTTP requests. Set its fields before Serve.
 type Server struct {
 	Fleet    *fleet.Fleet
-	NFS      *nfs.Server // what it counts is in /metrics; nil: another server serves NFS
+	NFS      *nfs.Server  // what it counts is in /metrics; nil: another server serves NFS
+	DHCP     *dhcp.Server // the same
 	Queue    *queue.Queue
 	Timeline *timeline.Log
 	Doctor   *doctor.Doctor
@@ -124,7 +126,7 @@ func (s *Server) controlHandler() http.Handler {
 }
 
 func (s *Server) handleReads(mux *http.ServeMux) {
-	mux.Handle("GET /metrics", metricsHandler(s.NFS, s.Timeline))
+	mux.Handle("GET /metrics", s.metricsHandler())
 	mux.HandleFunc("GET /api/v1/info", s.info)
 	mux.HandleFunc("GET /api/v1/pis", s.listPis)
 	mux.HandleFunc("GET /api/v1/pis/{ref}", s.showPi)

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"pibootd/pkg/boot"
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
@@ -50,6 +52,7 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		{"GET", "/api/v1/jobs/7", 404},
 		{"GET", "/api/v1/jobs/x", 400},
 		{"POST", "/api/v1/pis", 405},
+		{"PATCH", "/api/v1/pis/hlspi1", 405},
 		{"DELETE", "/api/v1/pis/hlspi1", 405},
 		{"POST", "/api/v1/jobs", 405},
 		{"DELETE", "/api/v1/jobs/1", 405},
@@ -95,6 +98,12 @@ func TestClient(t *testing.T) {
 	if _, err := d.client.Submit(ctx, transcode.Request{Source: "nothing.mp4"}); err == nil || !strings.Contains(err.Error(), "nothing.mp4") {
 		t.Errorf("Submit of nothing = %v; want an error that names it", err)
 	}
+	if _, err := d.client.Examine(ctx, []string{"nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("Examine of nobody = %v; want an error that names it", err)
+	}
+	if edited, err := d.client.EditPi(ctx, "nobody", fleet.Edit{}); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("EditPi of nobody = %+v, %v; want an error that names it", edited, err)
+	}
 	for event, err := range d.client.Follow(ctx, "hlspi1", 0) {
 		if err != nil || event.Kind != timeline.Discover {
 			t.Errorf("Follow = %v, %v; want the board's DISCOVER", event, err)
@@ -103,6 +112,31 @@ func TestClient(t *testing.T) {
 	}
 	if _, err := NewClient(filepath.Join(t.TempDir(), "none")).Info(ctx); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("Info without a daemon = %v; want %v", err, ErrNotRunning)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	d := start(t)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.public+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`pibootd_dhcp_received_total{kind="discover"} 0`, `pibootd_dhcp_sent_total{kind="offer"} 0`,
+		`pibootd_dhcp_dropped_total{reason="overload"} 0`, "pibootd_timeline_events_dropped_total 0",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("/metrics has no %q:\n%s", want, text)
+		}
 	}
 }
 
@@ -240,8 +274,9 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
-		Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
+		DHCP: &dhcp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
 	}
+	server.Doctor = &doctor.Doctor{Fleet: server.Fleet, Timeline: events}
 	ran := make(chan error, 2)
 	go func() { ran <- events.Run(ctx) }()
 	go func() { ran <- jobs.Run(ctx) }()
