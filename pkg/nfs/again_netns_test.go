@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +94,7 @@ func TestAgainAfterAKill(t *testing.T) {
 			if a.mode != 0o640 || a.uid != 7 {
 				b.Errorf("the file made twice has mode %o and owner %d; want 640 and 7", a.mode, a.uid)
 			}
+			r.again("exclusive CREATE", forget, 8, b.root, "x", exclusive, raw("verifier"))
 			r.again("MKDIR", forget, 9, b.root, "d", mode)
 			r.again("SYMLINK", forget, 10, b.root, "l", sattr{}, "target")
 			r.again("MKNOD", forget, 11, b.root, "fifo", typeFIFO, sattr{})
@@ -101,13 +103,29 @@ func TestAgainAfterAKill(t *testing.T) {
 			r.again("SETATTR", forget, 2, f, sattr{mode: ptr(uint32(0o600))}, true, r.c.getattr(f).ctime[0], r.c.getattr(f).ctime[1])
 			r.again("REMOVE", forget, 12, b.root, "f")
 			r.again("RMDIR", forget, 13, b.root, "d")
-			for _, name := range []string{"l", "fifo", "h"} {
+			for _, name := range []string{"l", "fifo", "h", "x"} {
 				r.again("REMOVE", forget, 12, b.root, name)
 			}
 		}
 		if left, err := os.ReadDir(b.dir); err != nil || len(left) != 0 {
 			b.Errorf("left over: %v, %v; want nothing", left, err)
 		}
+	})
+}
+
+// TestAgainWithoutVerifier: the kill came between the making of a file and the
+// keeping of the verifier by which its maker is known.
+func TestAgainWithoutVerifier(t *testing.T) {
+	fileSystems(t, func(b *bench) {
+		r := newRestarted(b)
+		b.want("CREATE", b.call(r.c, 8, b.root, "f", exclusive, raw("verifier")), statusOK)
+		b.locally(os.Chtimes(b.path("f"), time.Now(), time.Now()))
+		r.s.stop()
+		r.forgetReplies()
+		r.restart()
+		r.c.xid--
+		b.want("CREATE again", b.call(r.c, 8, b.root, "f", exclusive, raw("verifier")), statusOK)
+		b.want("CREATE by another", b.call(r.c, 8, b.root, "f", exclusive, raw("anothers")), statusExist)
 	})
 }
 

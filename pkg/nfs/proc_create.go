@@ -48,7 +48,8 @@ func (c *call) create() error {
 			}
 			return dir.existing(name, f)
 		},
-		same: func(child *object) bool { return f.how == guarded && child.is(unix.S_IFREG) },
+		// An exclusive one too: the kill may have come before its verifier was kept.
+		same: func(child *object) bool { return child.is(unix.S_IFREG) && (f.how == guarded || child.attr.Size == 0) },
 	})
 }
 
