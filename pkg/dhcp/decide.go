@@ -70,7 +70,7 @@ func (x *exchange) chosenAnother(req *request) answer {
 	if x.Pool != nil && req.kind == Request {
 		x.Pool.withdraw(req.client.MAC)
 	}
-	return silence("meant for another server")
+	return silence("meant for another server, %v", req.server)
 }
 
 // decideReserved answers a registered board.

@@ -156,7 +156,7 @@ func TestAnswers(t *testing.T) {
 
 		{"selecting", message(known, dhcpv4.MessageTypeRequest, serverID("10.0.0.1"), wants("10.0.0.21")), ack, []string{"request 10.0.0.21", "ack 10.0.0.21"}},
 		{"selecting another", message(known, dhcpv4.MessageTypeRequest, serverID("10.0.0.1"), wants(other)), nak, []string{"request 10.0.0.99", notIt}},
-		{"another server's", message(known, dhcpv4.MessageTypeRequest, serverID("10.0.0.254"), wants(other)), "", []string{"request 10.0.0.99 meant for another server"}},
+		{"another server's", message(known, dhcpv4.MessageTypeRequest, serverID("10.0.0.254"), wants(other)), "", []string{"request 10.0.0.99 meant for another server, 10.0.0.254"}},
 		{"init-reboot", message(known, dhcpv4.MessageTypeRequest, wants("10.0.0.21")), ack, []string{"request 10.0.0.21", "ack 10.0.0.21"}},
 		{"init-reboot elsewhere", message(known, dhcpv4.MessageTypeRequest, wants("192.168.1.5")), nak, []string{"request 192.168.1.5", "nak 192.168.1.5 asked for 192.168.1.5, which is not the reserved address"}},
 		{"renewing", message(known, dhcpv4.MessageTypeRequest, has("10.0.0.21")), "ACK 10.0.0.21 to 10.0.0.21:68", []string{"request 10.0.0.21", "ack 10.0.0.21"}},
@@ -169,7 +169,7 @@ func TestAnswers(t *testing.T) {
 		{"inform from elsewhere", message(known, dhcpv4.MessageTypeInform, has("192.0.2.1")), "", []string{"inform 192.0.2.1 its address 192.0.2.1 is not one of 10.0.0.1/24"}},
 		{"release", message(known, dhcpv4.MessageTypeRelease, serverID("10.0.0.1"), has("10.0.0.21")), "", []string{"release 10.0.0.21"}},
 		{"decline", message(known, dhcpv4.MessageTypeDecline, serverID("10.0.0.1"), wants("10.0.0.21")), "", []string{"decline 10.0.0.21"}},
-		{"another's decline", message(known, dhcpv4.MessageTypeDecline, serverID("10.0.0.9"), wants(other)), "", []string{"decline 10.0.0.99 meant for another server"}},
+		{"another's decline", message(known, dhcpv4.MessageTypeDecline, serverID("10.0.0.9"), wants(other)), "", []string{"decline 10.0.0.99 meant for another server, 10.0.0.9"}},
 
 		{"server's own address reserved", message(pi.MAC{0xb8, 0x27, 0xeb, 1}, dhcpv4.MessageTypeDiscover), "", []string{"discover invalid IP reserved address 10.0.0.1 is not one of 10.0.0.1/24"}},
 		{"foreign address reserved", message(pi.MAC{0xb8, 0x27, 0xeb, 2}, dhcpv4.MessageTypeDiscover), "", []string{"discover invalid IP reserved address 10.0.1.2 is not one of 10.0.0.1/24"}},
