@@ -8,11 +8,16 @@ import (
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
 )
 
 func TestJudge(t *testing.T) {
 	router := dhcp.Rival{Addr: netip.MustParseAddr("10.0.0.254"), MAC: pi.MAC{2, 1}, Offered: netip.MustParseAddr("10.0.0.57"), Router: netip.MustParseAddr("10.0.0.254")}
+	boards := router
+	boards.Offered = netip.MustParseAddr("10.0.0.200")
+	proxy := dhcp.Rival{Addr: netip.MustParseAddr("10.0.0.7"), BootFile: "pxelinux.0"}
 	pxe := router
 	pxe.BootServer, pxe.BootFile = "10.0.0.7", "pxelinux.0\x1b[31m"
 	pis := router
@@ -26,11 +31,16 @@ func TestJudge(t *testing.T) {
 		"the house's router":             {config.Reservation, router, OK, "10.0.0.254"},
 		"the house's router beside pool": {config.Pool, router, Problem, "10.0.0.57"},
 		"the house's router under proxy": {config.Proxy, router, OK, "as the network's own DHCP server should"},
+		"with a board's address":         {config.Reservation, boards, Problem, "10.0.0.200 is a board's to have"},
+		"a board's address under proxy":  {config.Proxy, boards, OK, "as the network's own DHCP server should"},
 		"a PXE server":                   {config.Reservation, pxe, Warning, `"pxelinux.0\x1b[31m"`},
+		"a PXE server beside pool":       {config.Pool, pxe, Problem, "pxelinux.0"},
+		"a PXE proxy beside pool":        {config.Pool, proxy, Warning, "it offers no address"},
 		"a server of Pis":                {config.Reservation, pis, Problem, "Raspberry Pi"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &Doctor{DHCP: test.mode}
+			kept := config.Range{First: netip.MustParseAddr("10.0.0.192"), Last: netip.MustParseAddr("10.0.0.254")}
+			d := &Doctor{DHCP: test.mode, Fleet: &fleet.Fleet{Registry: &registry.Registry{}, Addresses: kept}}
 			if f := d.Judge(test.rival); f.Level != test.level || !strings.Contains(f.Text, test.text) || f.Level != OK && f.Todo == "" {
 				t.Errorf("Judge = %+v; want %s with %q", f, test.level, test.text)
 			}

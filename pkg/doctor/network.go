@@ -90,14 +90,23 @@ func (d *Doctor) Judge(r dhcp.Rival) Finding {
 	switch {
 	case r.RaspberryPi:
 		f.Level, f.Todo = Problem, "boards take the first answer: have that server say nothing of booting (option 43)"
+	case d.DHCP == config.Pool && r.Offered.IsValid():
+		f.Level, f.Todo = Problem, "two servers that lease addresses cannot know of each other's: stop one, or set dhcp.mode to \"reservation\""
+	case d.DHCP == config.Reservation && d.isBoards(r.Offered):
+		f.Text += fmt.Sprintf("; %s is a board's to have", r.Offered)
+		f.Level, f.Todo = Problem, fmt.Sprintf("two machines would have one address: take %s out of that server's range, or set dhcp.addresses to another", d.Fleet.Addresses)
 	case r.BootServer != "" || r.BootFile != "":
 		f.Level, f.Todo = Warning, "a board that listens to it looks for its files there: take options 66 and 67 out of its configuration"
-	case d.DHCP == config.Pool:
-		f.Level, f.Todo = Problem, "two servers that lease addresses cannot know of each other's: stop one, or set dhcp.mode to \"reservation\""
-	default:
+	case r.Offered.IsValid():
 		f.Text += ", as the network's own DHCP server should"
 	}
 	return f
+}
+
+// isBoards reports whether an address is a board's, or kept for boards.
+func (d *Doctor) isBoards(addr netip.Addr) bool {
+	_, registered := d.Fleet.Registry.ByIP(addr)
+	return registered || d.Fleet.Addresses.Contains(addr)
 }
 
 // describe says what a server offers. Its texts are foreign.
