@@ -57,6 +57,38 @@ func TestLadderWithoutVideo(t *testing.T) {
 }
 
 // No rendition may be larger than the source, have more bits or an odd side.
+func TestLadderAskedFor(t *testing.T) {
+	rungs := func(list ...Rung) Output { return Output{Rungs: list} }
+	tests := []struct {
+		name       string
+		output     Output
+		bitrateBPS int
+		want       string
+	}{
+		{"author", Output{Ladder: PresetAuthor}, 1_500_500, "720p-1500000 1280x720 1500k, 720p-750000 1280x720 750k, 720p-200000 1280x720 200k"},
+		{"author, small", Output{Ladder: PresetAuthor}, 300_000, "720p-300000 1280x720 300k, 720p-200000 1280x720 200k"},
+		{"author, tiny", Output{Ladder: PresetAuthor}, 150_000, "720p 1280x720 150k"},
+		{"author, unknown", Output{Ladder: PresetAuthor}, 0, "720p-3000000 1280x720 3000k, 720p-1500000 1280x720 1500k, 720p-200000 1280x720 200k"},
+		{"rungs", rungs(Rung{Lines: 180}, Rung{Lines: 720, BitrateBPS: 5_000_000}), 0, "720p 1280x720 5000k, 180p 320x180 97k"},
+		{"two of one size", rungs(Rung{Lines: 360, BitrateBPS: 500_000}, Rung{Lines: 360, BitrateBPS: 900_000}), 0, "360p-900000 640x360 900k, 360p-500000 640x360 500k"},
+		{"above the source", rungs(Rung{Lines: 2160}, Rung{Lines: 360}), 0, "360p 640x360 365k"},
+		{"all above the source", rungs(Rung{Lines: 2160}, Rung{Lines: 1080}), 0, "720p 1280x720 3000k"},
+		{"file", Output{Format: FormatMP4}, 0, "720p 1280x720 3000k"},
+		{"H.265", Output{Codec: CodecH265, Rungs: []Rung{{Lines: 720}}}, 0, "720p 1280x720 1800k"},
+	}
+	for _, tt := range tests {
+		p := source(1280, 720, Rational{30, 1}, 60)
+		p.Video.BitrateBPS = tt.bitrateBPS
+		var got []string
+		for _, r := range Ladder(tt.output, p) {
+			got = append(got, fmt.Sprintf("%s %dx%d %dk", r.Name, r.Width, r.Height, r.BitrateBPS/1000))
+		}
+		if s := strings.Join(got, ", "); s != tt.want {
+			t.Errorf("%s: Ladder = %s\n want %s", tt.name, s, tt.want)
+		}
+	}
+}
+
 func FuzzLadder(f *testing.F) {
 	f.Add(320, 180, 30, 1, 500_000)
 	f.Add(8192, 16, 1, 1000, 0)

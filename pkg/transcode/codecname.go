@@ -1,0 +1,82 @@
+package transcode
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// avcName names H.264 by profile, constraints and level (RFC 6381 §3.3).
+func avcName(avcC []byte) (string, error) {
+	f := fields{data: avcC}
+	f.bytes(1)
+	name := "avc1." + hex.EncodeToString(f.bytes(3))
+	return name, f.err
+}
+
+// hevcName names H.265 as ISO 14496-15 annex E.3 does.
+func hevcName(hvcC []byte) (string, error) {
+	f := fields{data: hvcC}
+	f.bytes(1)
+	profile, compatible := f.uint8(), f.uint32()
+	constraints, level := f.bytes(6), f.uint8()
+	if f.err != nil {
+		return "", f.err
+	}
+	space, tier := []string{"", "A", "B", "C"}[profile>>6], "L"
+	if profile&0x20 != 0 {
+		tier = "H"
+	}
+	name := fmt.Sprintf("hvc1.%s%d.%x.%s%d", space, profile&0x1f, bits.Reverse32(compatible), tier, level)
+	for len(constraints) > 0 && constraints[len(constraints)-1] == 0 {
+		constraints = constraints[:len(constraints)-1]
+	}
+	for _, c := range constraints {
+		name += fmt.Sprintf(".%x", c)
+	}
+	return name, nil
+}
+
+// Descriptors of ISO 14496-1 §7.2.
+const (
+	tagStream         = 3
+	tagDecoder        = 4
+	tagDecoderSpecial = 5
+)
+
+// mpeg4Name names what an MPEG-4 stream descriptor describes (RFC 6381 §3.3).
+func mpeg4Name(kind string, esds []byte) (string, error) {
+	f := fields{data: esds}
+	f.full()
+	f.descriptor(tagStream)
+	f.bytes(3)
+	f.descriptor(tagDecoder)
+	object := f.uint8()
+	f.bytes(12)
+	f.descriptor(tagDecoderSpecial)
+	special := f.uint8()
+	name := fmt.Sprintf("%s.%x", kind, object)
+	if kind == "mp4a" {
+		name += fmt.Sprintf(".%d", special>>3)
+	}
+	return name, f.err
+}
+
+// descriptor reads the head of a descriptor: its tag, and its size in up to
+// four bytes of seven bits.
+func (f *fields) descriptor(want uint8) {
+	if tag := f.uint8(); f.err == nil && tag != want {
+		f.err = fmt.Errorf("descriptor %d; want %d", tag, want)
+	}
+	for range 4 {
+		if f.uint8()&0x80 == 0 {
+			return
+		}
+	}
+}
+
+// isCodec tells whether name is what a playlist may call a codec.
+func isCodec(name string) bool {
+	return name != "" && len(name) < 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.") == ""
+}
