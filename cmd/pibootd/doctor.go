@@ -130,6 +130,25 @@ func failing(subject string, err error, todo string) doctor.Finding {
 	return doctor.Finding{Subject: subject, Level: doctor.Problem, Text: err.Error(), Todo: todo}
 }
 
+// portsOf lists what listen and startQueue bind.
+func portsOf(cfg config.Config) string {
+	out := []string{fmt.Sprintf("dhcp %d", cfg.DHCP.Port)}
+	add := func(service string, port int) { out = append(out, fmt.Sprintf("%s %d", service, port)) }
+	if cfg.DHCP.Mode == config.Proxy {
+		add("pxe", pxePort)
+	}
+	add("tftp", cfg.TFTP.Port)
+	if cfg.NFS.Driver != config.Kernel {
+		add("nfs", cfg.NFS.Port)
+		if cfg.NFS.PortmapPort != 0 {
+			add("portmap", cfg.NFS.PortmapPort)
+		}
+	}
+	add("queue", cfg.Queue.Port)
+	add("http", cfg.HTTP.Port)
+	return strings.Join(out, ", ")
+}
+
 // lookForRivals notes once after the start who else answers DHCP.
 func (d *daemon) lookForRivals(ctx context.Context) {
 	rivals, err := d.web.Doctor.Rivals(ctx)

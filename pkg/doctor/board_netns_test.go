@@ -57,7 +57,7 @@ func newDoctor(t *testing.T) (*Doctor, registry.Pi) {
 	}, "token")
 	must(t, err)
 	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots"), Log: log}
-	for _, file := range []string{"roots/3333347a/sbin/init", "roots/3333347a/boot/firmware/config.txt", "roots/3333347a/etc/pibootd/worker.json"} {
+	for _, file := range []string{"roots/3333347a/sbin/init", "roots/3333347a/boot/firmware/start.elf", "roots/3333347a/boot/firmware/kernel8.img", "roots/3333347a/etc/pibootd/worker.json"} {
 		must(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o755))
 		must(t, os.WriteFile(filepath.Join(dir, file), []byte("{}"), 0o644))
 	}
@@ -120,9 +120,16 @@ func TestBoard(t *testing.T) {
 	d.Workers = func() []queue.Worker { return []queue.Worker{{Name: board.Serial.String(), Online: true}} }
 	want(t, d, OK, "its worker is online")
 
+	late := d.exports(t.Context(), board, time.Now().Add(-time.Second))
+	if late.Level != Warning || !strings.Contains(late.Text, "no time was left") {
+		t.Errorf("exports when the time is used up = %+v; want a warning that says so", late)
+	}
+
 	_, err := d.Fleet.Registry.Update(t.Context(), board.Serial, func(p *registry.Pi) { p.IP = netip.MustParseAddr("10.9.0.77") })
 	must(t, err)
 	want(t, d, Problem, "10.9.0.77 may not mount /roots/3333347a")
+	must(t, os.Remove(filepath.Join(d.StateDir, "roots/3333347a/boot/firmware/kernel8.img")))
+	want(t, d, Problem, "no kernel that it would load")
 	must(t, os.RemoveAll(filepath.Join(d.StateDir, "roots/3333347a/boot")))
 	want(t, d, Problem, "boot files cannot be made")
 	if _, err := d.Examine(t.Context(), []string{"nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {

@@ -30,7 +30,7 @@ const (
 
 // A Finding is one thing that was looked at.
 type Finding struct {
-	Subject string `json:"subject"` // network, dhcp, disk, nfs, templates, or a board's name
+	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, templates, or a board's name
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`           // what was found
 	Todo    string `json:"todo,omitempty"` // what to do about it
@@ -48,17 +48,23 @@ type Doctor struct {
 	MediaDir  string
 	DHCP      config.DHCPMode
 	NFS       config.Driver // Embedded or Kernel
+	Ports     string        // that the daemon has bound, as they are to be shown
 
 	// FindRivals looks for other DHCP servers; nil means dhcp.FindRivals.
 	FindRivals func(ctx context.Context, iface string) ([]dhcp.Rival, error)
 }
 
-// maxProofs is how many boards are examined at a time.
-const maxProofs = 4
+// maxProofs is how many boards are examined at a time, and proofTime how long
+// exports are tried in all: a proof takes a fraction of a second, or 20 s each
+// where nothing answers.
+const (
+	maxProofs = 4
+	proofTime = time.Minute
+)
 
 // Examine looks at the machine, and at the boards that refs name, or at all.
-// The findings come in the order of Subject's comment. It takes some seconds.
-// The error is one about refs, or ctx's.
+// The findings come in the order of Subject's comment. It takes some seconds,
+// and little more than a minute at most. The error is one about refs, or ctx's.
 func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) {
 	boards, err := d.boards(refs)
 	if err != nil {
@@ -68,11 +74,12 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 	var network []Finding
 	g.Go(func() error { network = d.network(ctx); return nil })
 	ofBoards := make([][]Finding, len(boards))
+	deadline := time.Now().Add(proofTime)
 	g.Go(func() error {
 		var proofs errgroup.Group
 		proofs.SetLimit(maxProofs)
 		for i, board := range boards {
-			proofs.Go(func() error { ofBoards[i] = d.board(ctx, board); return nil })
+			proofs.Go(func() error { ofBoards[i] = d.board(ctx, board, deadline); return nil })
 		}
 		return proofs.Wait()
 	})
@@ -102,6 +109,7 @@ func (d *Doctor) boards(refs []string) ([]registry.Pi, error) {
 
 // services are what pibootd serves with and from.
 func (d *Doctor) services() []Finding {
+	ports := Finding{Subject: "ports", Level: OK, Text: "bound on " + d.Network.Addr().String() + ": " + d.Ports}
 	server := Finding{Subject: "nfs", Level: OK, Text: "pibootd itself serves NFS"}
 	if d.NFS == config.Kernel {
 		server.Text = "this machine's nfsd serves NFS"
@@ -114,7 +122,7 @@ func (d *Doctor) services() []Finding {
 		templates.Level, templates.Text = Warning, "there is no template to clone a root from"
 		templates.Todo = "pibootd template build minimal, or pibootd template import"
 	}
-	return []Finding{server, templates}
+	return []Finding{ports, server, templates}
 }
 
 // when says when something was, short and without a date if it was today.
