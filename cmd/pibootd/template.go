@@ -33,7 +33,7 @@ func templateCommand(std streams) *cli.Command {
 				Action: func(c *cli.Context) error { return buildTemplate(c, std) },
 			},
 			{
-				Name: "import", Usage: "import an existing root file system", ArgsUsage: "NAME DIR|TARBALL",
+				Name: "import", Usage: "import a disk image, a tar archive or a directory", ArgsUsage: "NAME SOURCE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
 				Action: func(c *cli.Context) error { return importTemplate(c, std) },
 			},

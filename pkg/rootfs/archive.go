@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"compress/gzip"
@@ -9,14 +10,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
-// formats are the archives that can be imported, by how they begin.
-const formats = "tar, tar.gz, tar.xz or tar.zst"
+// formats are the files that can be imported; how they begin tells them apart.
+const formats = "a tar archive or disk image, plain or as gz, xz, zst or zip"
 
 // What a file begins with, and where. A tar archive and a disk image do not
 // show it in their first bytes.
@@ -24,28 +27,31 @@ const (
 	gzipMagic = "\x1f\x8b"
 	xzMagic   = "\xfd7zXZ\x00"
 	zstdMagic = "\x28\xb5\x2f\xfd"
+	zipMagic  = "PK\x03\x04"
 	tarMagic  = "ustar"
 	tarAt     = 257
 	bootMagic = "\x55\xaa"
 	bootAt    = 510
-	headBytes = 512
+	headBytes = 2048
 )
 
 // maxZstdWindow is what zstd --ultra --long=27 needs.
 const maxZstdWindow = 128 << 20
 
-// An archive is an opened source of an import.
+// An archive is an opened source of an import, a tar archive or a disk image.
 type archive struct {
-	io.Reader              // the tar stream
+	io.Reader              // the tar stream or the image, unpacked
 	size      int64        // of the file
 	read      atomic.Int64 // of it, so far
 
-	file *os.File
-	zstd *zstd.Decoder
+	file   *os.File
+	image  bool // a disk image
+	packed bool // file is not what Reader reads
+	unpack io.Closer
 }
 
-// openArchive opens a tar file, compressed or not. Reading it fails once ctx
-// has ended.
+// openArchive opens a tar archive or a disk image, compressed or not. Reading
+// it fails once ctx has ended.
 func openArchive(ctx context.Context, path string) (*archive, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -53,7 +59,7 @@ func openArchive(ctx context.Context, path string) (*archive, error) {
 	}
 	a := &archive{file: file}
 	if err := a.start(ctx); err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
 }
@@ -69,24 +75,78 @@ func (a *archive) start(ctx context.Context) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	unpacked, err := a.unpacker(ctx, plain, head)
+	if err != nil {
+		return err
+	}
+	if unpacked != nil {
+		a.packed = true
+		plain = bufio.NewReaderSize(unpacked, 256<<10)
+		if head, err = plain.Peek(headBytes); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("unpacking: %w", err)
+		}
+	}
+	a.Reader = plain
+	a.image = hasAt(head, bootAt, bootMagic) || hasAt(head, extMagicAt, extMagic)
+	if !a.image && !hasAt(head, tarAt, tarMagic) {
+		return fmt.Errorf("unknown content, it begins with %q; want a directory, or %s", head[:min(len(head), 8)], formats)
+	}
+	return nil
+}
+
+// unpacker decompresses plain, which begins with head; nil if it is not
+// compressed.
+func (a *archive) unpacker(ctx context.Context, plain io.Reader, head []byte) (io.Reader, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte(gzipMagic)):
-		a.Reader, err = gzip.NewReader(plain)
+		return gzip.NewReader(plain)
 	case bytes.HasPrefix(head, []byte(xzMagic)):
-		a.Reader, err = xz.NewReader(plain)
+		from, err := unpackXZ(ctx, plain)
+		a.unpack = from
+		return from, err
 	case bytes.HasPrefix(head, []byte(zstdMagic)):
 		// Without concurrency it needs no goroutine and stops when its reader does.
-		a.zstd, err = zstd.NewReader(plain, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
-		a.Reader = a.zstd
-	case hasAt(head, tarAt, tarMagic):
-		a.Reader = plain
-	case hasAt(head, bootAt, bootMagic):
-		return fmt.Errorf("it looks like a disk image; want a directory or %s: mount the image and import the directory", formats)
-	default:
-		return fmt.Errorf("unknown format, it begins with %q; want a directory or %s", head[:min(len(head), 8)], formats)
+		from, err := zstd.NewReader(plain, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, err
+		}
+		a.unpack = from.IOReadCloser()
+		return from, nil
+	case bytes.HasPrefix(head, []byte(zipMagic)):
+		from, err := a.unpackZip(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.unpack = from
+		return from, nil
 	}
-	return err
+	return nil, nil
 }
+
+// unpackZip reads the only disk image of a zip archive.
+func (a *archive) unpackZip(ctx context.Context) (io.ReadCloser, error) {
+	a.read.Store(0)
+	list, err := zip.NewReader(readerAtFunc(func(buf []byte, at int64) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n, err := a.file.ReadAt(buf, at)
+		a.read.Store(min(at+int64(n), a.size))
+		return n, err
+	}), a.size)
+	if err != nil {
+		return nil, err
+	}
+	images := slices.DeleteFunc(list.File, func(f *zip.File) bool { return !strings.EqualFold(path.Ext(f.Name), ".img") })
+	if len(images) != 1 {
+		return nil, fmt.Errorf("the zip archive has %d files called *.img; want one", len(images))
+	}
+	return images[0].Open()
+}
+
+type readerAtFunc func([]byte, int64) (int, error)
+
+func (f readerAtFunc) ReadAt(buf []byte, at int64) (int, error) { return f(buf, at) }
 
 func hasAt(head []byte, at int, magic string) bool {
 	return len(head) >= at && bytes.HasPrefix(head[at:], []byte(magic))
@@ -102,8 +162,8 @@ func (a *archive) drain() error {
 }
 
 func (a *archive) Close() error {
-	if a.zstd != nil {
-		a.zstd.Close()
+	if a.unpack != nil {
+		return errors.Join(a.unpack.Close(), a.file.Close())
 	}
 	return a.file.Close()
 }

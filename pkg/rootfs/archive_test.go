@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -54,6 +55,15 @@ func oneFileTar(t *testing.T) []byte {
 	})
 }
 
+// load imports the file system of a file into dir as far as it is one.
+func load(ctx context.Context, source, dir string, p Progress) error {
+	from, err := openArchive(ctx, source)
+	if err != nil {
+		return err
+	}
+	return errors.Join(loadArchive(ctx, from, from, dir, p), from.Close())
+}
+
 func TestLoadArchive(t *testing.T) {
 	plain := oneFileTar(t)
 	sources := map[string][]byte{"tar": plain}
@@ -65,7 +75,7 @@ func TestLoadArchive(t *testing.T) {
 			dir := t.TempDir()
 			var done, total int64
 			progress := func(_ string, d, n int64) { done, total = d, n }
-			if err := loadArchive(t.Context(), writeTemp(t, source), dir, progress); err != nil {
+			if err := load(t.Context(), writeTemp(t, source), dir, progress); err != nil {
 				t.Fatal(err)
 			}
 			if got := readFile(t, dir, "file"); !strings.HasPrefix(got, "content that packs") {
@@ -89,7 +99,7 @@ func TestLoadArchiveRefusesDamage(t *testing.T) {
 			"flipped": flipped,
 		} {
 			t.Run(name+" "+damage, func(t *testing.T) {
-				if err := loadArchive(t.Context(), writeTemp(t, source), t.TempDir(), nil); err == nil {
+				if err := load(t.Context(), writeTemp(t, source), t.TempDir(), nil); err == nil {
 					t.Error("loadArchive = nil; want an error")
 				}
 			})
@@ -98,12 +108,13 @@ func TestLoadArchiveRefusesDamage(t *testing.T) {
 }
 
 func TestOpenArchiveRefuses(t *testing.T) {
-	image := make([]byte, 1024)
-	copy(image[bootAt:], bootMagic)
 	for want, content := range map[string][]byte{
-		"disk image":     image,
-		"unknown format": []byte("PK\x03\x04zip"),
-		"tar.zst":        {},
+		"unknown content":   []byte("%PDF-1.4"),
+		"not a valid zip":   []byte("PK\x03\x04zip"),
+		"plain or as gz":    {},
+		"called *.img":      makeZip(t, "readme.txt"),
+		"2 files":           makeZip(t, "a.img", "b.img"),
+		"it begins with \"": pack(t, packers()["tar.xz"], []byte("neither")),
 	} {
 		_, err := openArchive(t.Context(), writeTemp(t, content))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -118,7 +129,26 @@ func TestOpenArchiveRefuses(t *testing.T) {
 func TestLoadArchiveStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := loadArchive(ctx, writeTemp(t, oneFileTar(t)), t.TempDir(), nil); !errors.Is(err, context.Canceled) {
+	if err := load(ctx, writeTemp(t, oneFileTar(t)), t.TempDir(), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("loadArchive = %v; want canceled", err)
 	}
+}
+
+func makeZip(t *testing.T, names ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, name := range names {
+		f, err := w.Create(name)
+		if err == nil {
+			_, err = f.Write(make([]byte, headBytes))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }

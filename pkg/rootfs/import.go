@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Import makes the next version of the template called name from source, a
-// directory or a tar archive (plain, gzip, xz or zstd) that holds a root file
-// system. It keeps owners, modes, times, links, device nodes and extended
+// Import makes the next version of the template called name from source: a
+// directory, a tar archive or a disk image that holds a root file system, the
+// last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. source stays as it is.
 func (t *Templates) Import(ctx context.Context, name, source string, p Progress) (Template, []Change, error) {
 	if err := errors.Join(checkName(name), needRoot("importing a template")); err != nil {
@@ -36,7 +37,8 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	if err := os.MkdirAll(tree, 0o755); err != nil {
 		return Template{}, nil, err
 	}
-	if err := t.load(ctx, source, tree, p); err != nil {
+	found, err := t.load(ctx, s, source, p)
+	if err != nil {
 		return Template{}, nil, err
 	}
 	if err := unwrap(s, tree); err != nil {
@@ -57,7 +59,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	}
 	made.Name = name
 	made, err = t.finish(ctx, s, made, p)
-	return made, changes, err
+	return made, append(found, changes...), err
 }
 
 // finish measures what lies in the stage and publishes it.
@@ -72,19 +74,32 @@ func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progr
 	return t.publish(s, made)
 }
 
-// load fills tree from source.
-func (t *Templates) load(ctx context.Context, source, tree string, p Progress) error {
+// load fills the stage's tree from source. The changes are what could not be
+// taken as it was.
+func (t *Templates) load(ctx context.Context, s *stage, source string, p Progress) ([]Change, error) {
+	tree := filepath.Join(s.tree(), treeDir)
 	info, err := os.Stat(source)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if info.IsDir() {
-		return t.loadDir(ctx, source, tree, p)
+		return nil, t.loadDir(ctx, source, tree, p)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("it is a %v; want a directory or %s", info.Mode().Type(), formats)
+		return nil, fmt.Errorf("it is a %v; want a directory, or %s", info.Mode().Type(), formats)
 	}
-	return loadArchive(ctx, source, tree, p)
+	from, err := openArchive(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	var found []Change
+	limited := &floorReader{from: from, dir: s.dir, floor: t.MinFree}
+	if from.image {
+		found, err = loadImage(ctx, from, limited, s, p)
+	} else {
+		err = loadArchive(ctx, from, limited, tree, p)
+	}
+	return found, errors.Join(err, from.Close())
 }
 
 // loadDir copies a directory, without the templates themselves: the root of
@@ -99,19 +114,15 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, p Progress
 	return c.copy(ctx, source, tree)
 }
 
-func loadArchive(ctx context.Context, source, tree string, p Progress) (err error) {
-	from, err := openArchive(ctx, source)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
+// loadArchive unpacks what is read from limited, the tar archive from.
+func loadArchive(ctx context.Context, from *archive, limited io.Reader, tree string, p Progress) error {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	x := &extractor{root: root, tick: func() { p.report("unpack", from.read.Load(), from.size) }}
-	if err := x.extract(ctx, from); err != nil {
+	if err := x.extract(ctx, limited); err != nil {
 		return err
 	}
 	return from.drain()

@@ -243,7 +243,7 @@ func kernels(root *os.Root) []string {
 // since Debian 12 and on Ubuntu, boot before.
 func bootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
-		for _, pattern := range []string{"kernel*.img", "start*.elf", "config.txt"} {
+		for _, pattern := range bootPatterns() {
 			if found, err := fs.Glob(root.FS(), path.Join(dir, pattern)); err == nil && len(found) > 0 {
 				return dir
 			}
@@ -251,3 +251,6 @@ func bootDir(root *os.Root) string {
 	}
 	return ""
 }
+
+// bootPatterns match files that only a boot directory has.
+func bootPatterns() []string { return []string{"kernel*.img", "start*.elf", "config.txt"} }

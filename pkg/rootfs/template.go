@@ -39,8 +39,9 @@ func (p Progress) report(step string, done, total int64) {
 // root/ and its Template in template.json. The methods are safe for concurrent
 // use, also by several processes.
 type Templates struct {
-	Dir string       // <state>/templates; made, mode 0700, when first written to
-	Log *slog.Logger // nil discards
+	Dir     string       // <state>/templates; made, mode 0700, when first written to
+	Log     *slog.Logger // nil discards
+	MinFree int64        // bytes of Dir's file system that an import leaves free; 0 means 512 MB, or 5 % of a small one
 }
 
 // A Template is one version of a template. It never changes.

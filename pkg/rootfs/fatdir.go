@@ -1,0 +1,130 @@
+package rootfs
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf16"
+)
+
+// Offsets and values of a FAT directory entry.
+const (
+	fatAttrAt     = 11
+	fatSumAt      = 13 // of a piece of a long name
+	fatFirstHiAt  = 20
+	fatTimeAt     = 22
+	fatDateAt     = 24
+	fatFirstLoAt  = 26
+	fatSizeAt     = 28
+	fatDeleted    = 0xe5
+	fatAttrLong   = 0x0f
+	fatAttrLabel  = 0x08
+	fatAttrDir    = 0x10
+	fatLongLast   = 0x40
+	fatShortBytes = 11
+	fatBaseBytes  = 8
+	fatMaxPieces  = 20 // 255 characters, 13 to a piece
+)
+
+// parseFATDir reads the entries of a directory, without "." and "..".
+func parseFATDir(raw []byte) ([]fatEntry, error) {
+	var entries []fatEntry
+	var long longName
+	for ; len(raw) >= fatEntryBytes && raw[0] != 0; raw = raw[fatEntryBytes:] {
+		entry := raw[:fatEntryBytes]
+		switch {
+		case entry[0] == fatDeleted:
+			long = longName{}
+			continue
+		case entry[fatAttrAt]&fatAttrLong == fatAttrLong:
+			long.add(entry)
+			continue
+		}
+		e := parseFATEntry(entry, long.text(entry))
+		long = longName{}
+		if entry[fatAttrAt]&fatAttrLabel != 0 || e.name == "." || e.name == ".." {
+			continue
+		}
+		if e.name == "" || strings.ContainsAny(e.name, "/\x00") {
+			return nil, fmt.Errorf("entry %q: not a name: the FAT is damaged", e.name)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func parseFATEntry(entry []byte, long string) fatEntry {
+	u16 := func(at int) uint16 { return binary.LittleEndian.Uint16(entry[at:]) }
+	e := fatEntry{
+		name:     long,
+		dir:      entry[fatAttrAt]&fatAttrDir != 0,
+		modified: fatTime(u16(fatDateAt), u16(fatTimeAt)),
+		first:    uint32(u16(fatFirstHiAt))<<16 | uint32(u16(fatFirstLoAt)),
+	}
+	if e.name == "" {
+		e.name = shortName(entry[:fatShortBytes])
+	}
+	if !e.dir {
+		e.size = int64(binary.LittleEndian.Uint32(entry[fatSizeAt:]))
+	}
+	return e
+}
+
+// shortName is lower case: the firmware, which does not care on a card, asks
+// TFTP for lower-case names.
+func shortName(raw []byte) string {
+	base := strings.TrimRight(string(raw[:fatBaseBytes]), " ")
+	if extension := strings.TrimRight(string(raw[fatBaseBytes:]), " "); extension != "" {
+		base += "." + extension
+	}
+	return strings.ToLower(strings.ToValidUTF8(base, "_"))
+}
+
+// fatTime reads the local time of an unknown place as UTC.
+func fatTime(date, clock uint16) time.Time {
+	return time.Date(1980+int(date>>9), time.Month(date>>5&0xf), int(date&0x1f),
+		int(clock>>11), int(clock>>5&0x3f), int(clock&0x1f)*2, 0, time.UTC)
+}
+
+// A longName gathers the pieces of a long name, which come last piece first
+// before the entry that they name.
+type longName struct {
+	units []uint16
+	next  byte // the number that the next piece must have
+	sum   byte
+}
+
+func (l *longName) add(entry []byte) {
+	number := entry[0] &^ fatLongLast
+	if entry[0]&fatLongLast != 0 {
+		*l = longName{next: number, sum: entry[fatSumAt]}
+	}
+	if number == 0 || number > fatMaxPieces || number != l.next || entry[fatSumAt] != l.sum {
+		*l = longName{}
+		return
+	}
+	var piece []uint16
+	for _, at := range []int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30} {
+		unit := binary.LittleEndian.Uint16(entry[at:])
+		if unit == 0 {
+			break
+		}
+		piece = append(piece, unit)
+	}
+	l.units = append(piece, l.units...)
+	l.next--
+}
+
+// text returns the long name if it is whole and of this entry, else "".
+func (l *longName) text(entry []byte) string {
+	var sum byte
+	for _, b := range entry[:fatShortBytes] {
+		sum = sum>>1 | sum<<7
+		sum += b
+	}
+	if l.next != 0 || sum != l.sum {
+		return ""
+	}
+	return string(utf16.Decode(l.units))
+}

@@ -1,0 +1,261 @@
+package rootfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxImageBytes is more than any card has. Past it, an image is a trick.
+const maxImageBytes = 2 << 40
+
+// errNoImageRoot reports that none of an image's partitions is a root.
+var errNoImageRoot = errors.New("no partition holds a root file system (ext4 with sbin/init or usr/lib/systemd)")
+
+// loadImage copies the root file system of a disk image into the stage, and its
+// boot partition to where the root mounts it. ext4 is read by the kernel, FAT
+// by fatVolume. The kernel has to find any block at any time, so a compressed
+// image is unpacked beside the template first, without what is zero in it.
+func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stage, p Progress) (_ []Change, err error) {
+	file, size := from.file, from.size
+	if from.packed {
+		if file, err = os.CreateTemp(s.dir, "image"); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		if err := os.Remove(file.Name()); err != nil { // so that it goes with this process
+			return nil, err
+		}
+		tick := func() { p.report("unpack", from.read.Load(), from.size) }
+		if size, err = spool(file, limited, tick); err != nil {
+			return nil, err
+		}
+	}
+	list, err := readPartitions(file, size)
+	if err != nil {
+		return nil, err
+	}
+	i := imageImport{file: file, list: list, stage: s, tree: filepath.Join(s.tree(), treeDir), floor: limited.floor, progress: p}
+	err = i.run(ctx)
+	return i.changes, err
+}
+
+// spool writes a stream to file; blocks of zeros become holes.
+func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
+	const block = 64 << 10
+	buf, zeros := make([]byte, block), make([]byte, block)
+	for size := int64(0); size <= maxImageBytes; {
+		n, err := io.ReadFull(from, buf)
+		if !bytes.Equal(buf[:n], zeros[:n]) {
+			if _, err := file.WriteAt(buf[:n], size); err != nil {
+				return 0, err
+			}
+		}
+		size += int64(n)
+		tick()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return size, file.Truncate(size)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("unpacking the image: %w", err)
+		}
+	}
+	return 0, fmt.Errorf("the image has more than %d TiB unpacked", int64(maxImageBytes)>>40)
+}
+
+// An imageImport takes the file systems out of an image.
+type imageImport struct {
+	file     *os.File
+	list     []partition
+	stage    *stage
+	tree     string
+	floor    int64
+	progress Progress
+	changes  []Change
+}
+
+func (i *imageImport) run(ctx context.Context) (err error) {
+	number, top, err := i.findRoot()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, top.Close()) }()
+	if i.list[number].unclean {
+		i.changes = append(i.changes, Change{File: ".", What: "was in use when the image was made: its last writes, still in the journal, are left out"})
+	}
+	if err := i.copyRoot(ctx, top); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(i.tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	// mkfs leaves it empty in every ext4, for fsck.
+	if err := root.Remove("lost+found"); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return i.copyBoot(ctx, root)
+}
+
+// findRoot mounts the partition that holds the root, and returns its place in
+// the list.
+func (i *imageImport) findRoot() (int, *os.File, error) {
+	var found []int
+	var top *os.File
+	for number, p := range i.list {
+		if p.holds != holdsExt {
+			continue
+		}
+		mounted, err := mountExt(i.file, p)
+		if err != nil {
+			return 0, nil, errors.Join(fmt.Errorf("partition %d: %w", p.number, err), closeFile(top))
+		}
+		if !isMountedRoot(mounted) {
+			err = mounted.Close()
+		} else if found = append(found, number); top == nil {
+			top = mounted
+		} else {
+			err = mounted.Close()
+		}
+		if err != nil {
+			return 0, nil, errors.Join(err, closeFile(top))
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], top, nil
+	case 0:
+		return 0, nil, fmt.Errorf("%w; %s", errNoImageRoot, describe(i.list))
+	default:
+		return 0, nil, errors.Join(fmt.Errorf("partitions %d and %d both hold a root file system; want one: mount it and import its directory", i.list[found[0]].number, i.list[found[1]].number), top.Close())
+	}
+}
+
+func closeFile(file *os.File) error {
+	if file == nil {
+		return nil
+	}
+	return file.Close()
+}
+
+func isMountedRoot(top *os.File) bool {
+	root, err := os.OpenRoot(fdPath(top))
+	if err != nil {
+		return false
+	}
+	defer root.Close() // opened for reading: there is nothing to lose
+	return isRoot(root)
+}
+
+func (i *imageImport) copyRoot(ctx context.Context, top *os.File) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(fdPath(top), &stat); err != nil {
+		return err
+	}
+	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
+	if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
+		return err
+	}
+	c := &treeCopy{}
+	c.tick = func() { i.progress.report("copy", min(c.bytes, total), total) }
+	return c.copy(ctx, fdPath(top), i.tree)
+}
+
+// copyBoot copies the first FAT partition that has boot files: the one that the
+// firmware takes.
+func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
+	for _, p := range i.list {
+		if p.holds != holdsFAT {
+			continue
+		}
+		v, err := openFAT(io.NewSectionReader(i.file, p.start, p.size), p.size)
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
+		boots, err := v.boots()
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
+		if !boots {
+			continue
+		}
+		i.progress.report("copy the boot files", 0, 0)
+		if err := v.copyTo(ctx, root, bootMount(root)); err != nil {
+			return fmt.Errorf("partition %d: %w", p.number, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// boots reports whether a volume has a file that the firmware starts with.
+func (v *fatVolume) boots() (bool, error) {
+	top, err := v.readDir(fatEntry{dir: true, first: v.rootCluster})
+	return slices.ContainsFunc(top, func(e fatEntry) bool {
+		return slices.ContainsFunc(bootPatterns(), func(pattern string) bool {
+			ok, err := path.Match(pattern, strings.ToLower(e.name))
+			return ok && err == nil
+		})
+	}), err
+}
+
+// bootMount is where a root mounts its boot partition.
+func bootMount(root *os.Root) string {
+	fstab, err := readText(root, "etc/fstab")
+	if err == nil {
+		for line := range strings.Lines(string(fstab)) {
+			fields := strings.Fields(line)
+			if len(fields) > 2 && fields[2] == "vfat" && (fields[1] == "/boot" || fields[1] == "/boot/firmware") {
+				return fields[1][1:]
+			}
+		}
+	}
+	if exists(root, "boot/firmware") {
+		return "boot/firmware"
+	}
+	return "boot"
+}
+
+// copyTo copies a volume to a directory of the root. FAT has no owners: all is
+// root's.
+func (v *fatVolume) copyTo(ctx context.Context, root *os.Root, dir string) error {
+	return v.walk(func(name string, e fatEntry, content io.Reader) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		to := path.Join(dir, name)
+		if e.dir {
+			_, err := makeDir(root, to)
+			return err
+		}
+		return putStream(root, to, content, e)
+	})
+}
+
+func putStream(root *os.Root, name string, content io.Reader, e fatEntry) error {
+	real, err := makeWay(root, name)
+	if err != nil {
+		return err
+	}
+	file, err := root.OpenFile(real, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, content)
+	err = errors.Join(err, file.Chmod(0o755), file.Close())
+	if err != nil {
+		return err
+	}
+	return root.Chtimes(real, e.modified, e.modified)
+}

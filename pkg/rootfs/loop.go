@@ -1,0 +1,105 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLoopTries bounds the races for a free loop device that are lost.
+const maxLoopTries = 64
+
+// attach makes a part of file a read-only block device. The device goes when
+// the last that has it open closes it, also if this process is killed.
+func attach(file *os.File, p partition) (*os.File, error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("loop device: %w; want the kernel module loop, and to run as root outside of a container", err)
+	}
+	defer control.Close()
+	for range maxLoopTries {
+		device, err := attachFree(control, file, p)
+		if !errors.Is(err, unix.EBUSY) {
+			return device, err
+		}
+	}
+	return nil, fmt.Errorf("loop device: %d were taken by others before they could be used", maxLoopTries)
+}
+
+func attachFree(control, file *os.File, p partition) (*os.File, error) {
+	number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+	if err != nil {
+		return nil, fmt.Errorf("loop device: %w", err)
+	}
+	device, err := os.OpenFile("/dev/loop"+strconv.Itoa(number), os.O_RDONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("loop device: %w", err)
+	}
+	config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{
+		Offset:    uint64(p.start),
+		Sizelimit: uint64(p.size),
+		Flags:     unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR,
+	}}
+	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
+		return nil, errors.Join(fmt.Errorf("loop device: %w", err), device.Close())
+	}
+	return device, nil
+}
+
+// mountExt mounts the ext4 of a partition of file, read-only and without its
+// journal, where only this process sees it: the result is its top directory,
+// and the mount goes when that is closed, also if this process is killed.
+func mountExt(file *os.File, p partition) (*os.File, error) {
+	device, err := attach(file, p)
+	if err != nil {
+		return nil, err
+	}
+	top, err := mountDetached(device.Name())
+	return top, errors.Join(err, device.Close())
+}
+
+func mountDetached(device string) (*os.File, error) {
+	context, err := unix.Fsopen("ext4", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("mounting ext4: %w; want Linux 5.8 or later, with ext4", err)
+	}
+	messages := os.NewFile(uintptr(context), "fsopen")
+	defer messages.Close()
+	err = errors.Join(
+		unix.FsconfigSetString(context, "source", device),
+		unix.FsconfigSetFlag(context, "ro"),
+		unix.FsconfigSetFlag(context, "noload"),
+	)
+	if err == nil {
+		err = unix.FsconfigCreate(context)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mounting its ext4: %w%s: it is damaged, or too new for this kernel", err, kernelSays(context))
+	}
+	const flags = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, flags)
+	if err != nil {
+		return nil, fmt.Errorf("mounting its ext4: %w", err)
+	}
+	return os.NewFile(uintptr(mount), "mount"), nil
+}
+
+// kernelSays reads the kernel's last word on a mount that failed.
+func kernelSays(context int) string {
+	said := ""
+	text := make([]byte, 1024)
+	for {
+		n, err := unix.Read(context, text)
+		if err != nil || n <= 0 {
+			return said
+		}
+		said = fmt.Sprintf(" (%q)", strings.TrimSpace(string(text[:n])))
+	}
+}
+
+// fdPath names an open directory for calls that take a path.
+func fdPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) }

@@ -1,0 +1,334 @@
+package rootfs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strings"
+)
+
+// A partition is a part of a disk image. What the table calls it does not
+// matter: holds is what its own first bytes say.
+type partition struct {
+	number      int
+	start, size int64  // bytes
+	holds       string // a file system's name; "" if unknown
+	unclean     bool   // ext4 that was in use when the image was made
+}
+
+// The file systems that an import reads.
+const (
+	holdsExt = "ext4"
+	holdsFAT = "FAT"
+)
+
+const (
+	sectorBytes   = 512
+	maxPartitions = 128 // as many as sgdisk makes
+)
+
+// readPartitions reads the partition table of an image of size bytes, MBR or
+// GPT, and looks into each partition. An image without a table is one
+// partition, if it is a file system.
+func readPartitions(image io.ReaderAt, size int64) ([]partition, error) {
+	list, err := readTable(image, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPlaces(list, size); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if err := list[i].look(image); err != nil {
+			return nil, fmt.Errorf("partition %d: %w", list[i].number, err)
+		}
+	}
+	return list, nil
+}
+
+func readTable(image io.ReaderAt, size int64) ([]partition, error) {
+	whole := partition{number: 1, size: size}
+	if err := whole.look(image); err == nil && whole.holds == holdsExt {
+		return []partition{whole}, nil
+	}
+	mbr := make([]byte, sectorBytes)
+	if _, err := image.ReadAt(mbr, 0); err != nil {
+		return nil, fmt.Errorf("reading the partition table: %w", noEOF(err))
+	}
+	entries, err := parseMBR(mbr)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(entries, func(e mbrEntry) bool { return e.kind == mbrProtective }) {
+		return readGPT(image)
+	}
+	return readMBR(image, entries)
+}
+
+// checkPlaces refuses partitions that are not where they could be: then the
+// image is cut short, or its table lies.
+func checkPlaces(list []partition, size int64) error {
+	if len(list) == 0 {
+		return errors.New("the partition table is empty")
+	}
+	byStart := slices.SortedFunc(slices.Values(list), func(a, b partition) int {
+		if a.start < b.start {
+			return -1
+		}
+		return 1
+	})
+	end := int64(0)
+	for _, p := range byStart {
+		if p.start < end {
+			return fmt.Errorf("partition %d begins at byte %d, inside another one: the partition table is damaged", p.number, p.start)
+		}
+		end = p.start + p.size
+		if p.size <= 0 || end > size || end < p.start {
+			return fmt.Errorf("partition %d ends at byte %d, but the image has %d bytes: it is cut short, or its partition table is damaged; fetch it again", p.number, end, size)
+		}
+	}
+	return nil
+}
+
+// MBR: four entries of 16 bytes, then the mark 55 aa.
+const (
+	mbrEntriesAt   = 446
+	mbrEntryBytes  = 16
+	mbrEntries     = 4
+	mbrKindAt      = 4
+	mbrStartAt     = 8
+	mbrSectorsAt   = 12
+	mbrProtective  = 0xee // the disk has a GPT
+	mbrFirstInside = 5    // the number of the first logical partition
+)
+
+type mbrEntry struct {
+	kind           byte
+	start, sectors uint32
+}
+
+func (e mbrEntry) extended() bool { return e.kind == 0x05 || e.kind == 0x0f || e.kind == 0x85 }
+
+func (e mbrEntry) partition(number int, base int64) partition {
+	return partition{number: number, start: base + int64(e.start)*sectorBytes, size: int64(e.sectors) * sectorBytes}
+}
+
+// parseMBR returns the four entries of a sector; unused ones have kind 0.
+func parseMBR(sector []byte) ([]mbrEntry, error) {
+	if !hasAt(sector, bootAt, bootMagic) {
+		return nil, errors.New("no partition table (MBR or GPT) and no ext4 file system")
+	}
+	entries := make([]mbrEntry, mbrEntries)
+	for i := range entries {
+		raw := sector[mbrEntriesAt+i*mbrEntryBytes:]
+		entries[i] = mbrEntry{
+			kind:    raw[mbrKindAt],
+			start:   binary.LittleEndian.Uint32(raw[mbrStartAt:]),
+			sectors: binary.LittleEndian.Uint32(raw[mbrSectorsAt:]),
+		}
+	}
+	return entries, nil
+}
+
+func readMBR(image io.ReaderAt, entries []mbrEntry) ([]partition, error) {
+	var list []partition
+	for i, e := range entries {
+		switch {
+		case e.kind == 0 || e.sectors == 0:
+		case e.extended():
+			inside, err := readLogical(image, int64(e.start)*sectorBytes)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, inside...)
+		default:
+			list = append(list, e.partition(i+1, 0))
+		}
+	}
+	return list, nil
+}
+
+// readLogical follows the chain of an extended partition: each link is an MBR
+// whose first entry is a partition, counted from the link, and whose second is
+// the next link, counted from the first.
+func readLogical(image io.ReaderAt, first int64) ([]partition, error) {
+	var list []partition
+	at := first
+	for len(list) < maxPartitions {
+		sector := make([]byte, sectorBytes)
+		if _, err := image.ReadAt(sector, at); err != nil {
+			return nil, fmt.Errorf("reading the extended partition at byte %d: %w", at, noEOF(err))
+		}
+		entries, err := parseMBR(sector)
+		if err != nil {
+			return nil, fmt.Errorf("extended partition at byte %d: its table is damaged", at)
+		}
+		if entries[0].kind != 0 {
+			list = append(list, entries[0].partition(mbrFirstInside+len(list), at))
+		}
+		next := first + int64(entries[1].start)*sectorBytes
+		if !entries[1].extended() || next <= at { // honest chains go forward
+			return list, nil
+		}
+		at = next
+	}
+	return nil, fmt.Errorf("more than %d partitions", maxPartitions)
+}
+
+// GPT (UEFI 2.10 §5.3): a header in sector 1 that says where the entries are.
+const (
+	gptMagic       = "EFI PART"
+	gptHeaderBytes = 92
+	gptSumAt       = 16
+	gptEntriesAt   = 72
+	gptCountAt     = 80
+	gptEntryLenAt  = 84
+	gptEntriesSum  = 88
+	gptMinEntry    = 128
+	gptMaxEntry    = 4096
+	gptFirstAt     = 32
+	gptLastAt      = 40
+	gptTypeBytes   = 16
+	maxLBA         = 1 << 53 // keeps byte counts in an int64
+)
+
+func readGPT(image io.ReaderAt) ([]partition, error) {
+	header := make([]byte, gptHeaderBytes)
+	if _, err := image.ReadAt(header, sectorBytes); err != nil {
+		return nil, fmt.Errorf("reading the GPT: %w", noEOF(err))
+	}
+	want := binary.LittleEndian.Uint32(header[gptSumAt:])
+	clear(header[gptSumAt : gptSumAt+4])
+	if !bytes.HasPrefix(header, []byte(gptMagic)) || crc32.ChecksumIEEE(header) != want {
+		return nil, errors.New("the GPT is damaged: its checksum is wrong (disks with sectors other than 512 bytes cannot be read)")
+	}
+	at := binary.LittleEndian.Uint64(header[gptEntriesAt:])
+	count := binary.LittleEndian.Uint32(header[gptCountAt:])
+	length := binary.LittleEndian.Uint32(header[gptEntryLenAt:])
+	if at >= maxLBA || count > maxPartitions || length < gptMinEntry || length > gptMaxEntry {
+		return nil, fmt.Errorf("the GPT has %d entries of %d bytes; want up to %d of %d to %d", count, length, maxPartitions, gptMinEntry, gptMaxEntry)
+	}
+	entries := make([]byte, int(count)*int(length))
+	if _, err := image.ReadAt(entries, int64(at)*sectorBytes); err != nil {
+		return nil, fmt.Errorf("reading the GPT's entries: %w", noEOF(err))
+	}
+	if crc32.ChecksumIEEE(entries) != binary.LittleEndian.Uint32(header[gptEntriesSum:]) {
+		return nil, errors.New("the GPT is damaged: its entries' checksum is wrong")
+	}
+	return parseGPT(entries, int(length))
+}
+
+func parseGPT(entries []byte, length int) ([]partition, error) {
+	var list []partition
+	for i := 0; (i+1)*length <= len(entries); i++ {
+		entry := entries[i*length:]
+		first, last := binary.LittleEndian.Uint64(entry[gptFirstAt:]), binary.LittleEndian.Uint64(entry[gptLastAt:])
+		if bytes.Equal(entry[:gptTypeBytes], make([]byte, gptTypeBytes)) {
+			continue
+		}
+		if first > last || last >= maxLBA {
+			return nil, fmt.Errorf("partition %d goes from sector %d to %d: the GPT is damaged", i+1, first, last)
+		}
+		list = append(list, partition{number: i + 1, start: int64(first) * sectorBytes, size: int64(last-first+1) * sectorBytes})
+	}
+	return list, nil
+}
+
+// magics are what other file systems and their like have in their first bytes.
+func magics() []magic {
+	return []magic{
+		{0, "XFSB", "XFS"},
+		{0, "hsqs", "squashfs"},
+		{0, "LUKS\xba\xbe", "an encrypted volume (LUKS)"},
+		{1024, "\x10\x20\xf5\xf2", "F2FS"},
+		{4086, "SWAPSPACE2", "swap"},
+		{65600, "_BHRfS_M", "btrfs"},
+	}
+}
+
+type magic struct {
+	at    int64
+	text  string
+	holds string
+}
+
+// look finds out what a partition holds. One that is too short for an answer
+// holds nothing known.
+func (p *partition) look(image io.ReaderAt) error {
+	head := make([]byte, 66<<10)
+	n, err := io.NewSectionReader(image, p.start, p.size).ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	head = head[:n]
+	switch {
+	case hasAt(head, extMagicAt, extMagic):
+		p.holds = holdsExt
+		return p.lookExt(head)
+	case hasAt(head, bootAt, bootMagic) && (hasAt(head, 54, "FAT") || hasAt(head, 82, "FAT32")):
+		p.holds = holdsFAT
+	}
+	for _, m := range magics() {
+		if hasAt(head, int(m.at), m.text) {
+			p.holds = m.holds
+		}
+	}
+	return nil
+}
+
+// The ext4 superblock (Linux Documentation/filesystems/ext4/super.rst).
+const (
+	extSuperAt    = 1024
+	extMagicAt    = extSuperAt + 0x38
+	extMagic      = "\x53\xef"
+	extBlocksAt   = extSuperAt + 0x04
+	extLogAt      = extSuperAt + 0x18
+	extFeaturesAt = extSuperAt + 0x60
+	extBlocksHi   = extSuperAt + 0x150
+	extRecover    = 0x4
+	ext64Bit      = 0x80
+	extMaxLog     = 6
+)
+
+// lookExt compares the file system's own size with its partition's.
+func (p *partition) lookExt(head []byte) error {
+	if len(head) < extSuperAt+1024 {
+		return errors.New("its ext4 superblock is cut off")
+	}
+	log := binary.LittleEndian.Uint32(head[extLogAt:])
+	features := binary.LittleEndian.Uint32(head[extFeaturesAt:])
+	blocks := uint64(binary.LittleEndian.Uint32(head[extBlocksAt:]))
+	if features&ext64Bit != 0 {
+		blocks |= uint64(binary.LittleEndian.Uint32(head[extBlocksHi:])) << 32
+	}
+	if log > extMaxLog || blocks == 0 || blocks > uint64(p.size)>>(10+log) {
+		return fmt.Errorf("its ext4 says that it has %d blocks of %d KiB, but the partition has %d KiB: it is damaged or cut short", blocks, 1<<min(log, extMaxLog), p.size>>10)
+	}
+	p.unclean = features&extRecover != 0
+	return nil
+}
+
+// describe lists what was found, for errors.
+func describe(list []partition) string {
+	var texts []string
+	for _, p := range list {
+		holds := p.holds
+		if holds == "" {
+			holds = "nothing known"
+		}
+		texts = append(texts, fmt.Sprintf("%d holds %s (%d MB)", p.number, holds, p.size/1e6))
+	}
+	return "partition " + strings.Join(texts, ", ")
+}
+
+// noEOF makes the end of an image an error that says so.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errors.New("the image ends before it: it is cut short")
+	}
+	return err
+}

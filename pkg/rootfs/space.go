@@ -1,0 +1,54 @@
+package rootfs
+
+import (
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// minFree is left on a file system, so that one import cannot stop the
+	// boards that write there.
+	minFree = 512 << 20
+	// minFreePart is its share of a small file system.
+	minFreePart = 20
+	// spaceEvery is how much is read between two looks.
+	spaceEvery = 16 << 20
+)
+
+// checkSpace reports an error if the file system of dir has less free than
+// floor, or would once need more bytes are written. Floor 0 is minFree.
+func checkSpace(dir string, floor, need int64) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if floor == 0 {
+		floor = min(minFree, int64(stat.Blocks)*int64(stat.Bsize)/minFreePart)
+	}
+	if free := int64(stat.Bavail) * int64(stat.Bsize); free-need < floor {
+		return fmt.Errorf("its file system has %d MB free; want %d MB for this, and %d MB left after it: remove templates or roots that nobody needs (pibootd template list)", free/1e6, need/1e6, floor/1e6)
+	}
+	return nil
+}
+
+// A floorReader stops a stream whose content fills the file system of dir.
+type floorReader struct {
+	from  io.Reader
+	dir   string
+	floor int64
+	until int64 // bytes that may be read before the next look
+}
+
+func (r *floorReader) Read(buf []byte) (int, error) {
+	if r.until <= 0 {
+		if err := checkSpace(r.dir, r.floor, 0); err != nil {
+			return 0, err
+		}
+		r.until = spaceEvery
+	}
+	n, err := r.from.Read(buf[:min(int64(len(buf)), r.until)])
+	r.until -= int64(n)
+	return n, err
+}
