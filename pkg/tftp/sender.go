@@ -4,11 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxRetries bounds how often a window is sent again before the client is
@@ -21,18 +20,19 @@ var errSilent = fmt.Errorf("no answer to %d retransmissions", maxRetries)
 
 // A sender sends one file to one client, a window of blocks at a time (RFC
 // 7440; a window of one block is RFC 1350's lockstep). Blocks are counted from
-// 1 and do not wrap; only their low 16 bits are sent. Block 0 is the OACK.
+// 1 and do not wrap; only their low 16 bits are sent. Block 0 is the OACK. It
+// waits for nothing: a loop calls it when there is something to do.
 type sender struct {
 	terms
-	conn *net.UDPConn // connected to the client
-	file io.Reader
-	size int64 // bytes in file, as the client was told
+	fd   int // a socket that is connected to the client
+	file chunks
 
-	acked int64    // last block that the client has acknowledged; -1: none, not even the OACK
-	next  int64    // block to transmit next
-	read  int64    // last block read from file
-	last  int64    // the file's last block
-	slots [][]byte // packets from acked+1 to read, at their block modulo window
+	acked    int64     // last block that the client has acknowledged; -1: none, not even the OACK
+	next     int64     // block to transmit next
+	last     int64     // the file's last block
+	deadline time.Time // when what was transmitted is taken for lost
+	retries  int
+	starved  bool // the block to transmit next is still to be read
 
 	// repeated is whether the blocks after acked were transmitted more than
 	// once for another reason than silence.
@@ -43,10 +43,9 @@ type sender struct {
 	heard atomic.Int64
 }
 
-// start readies s to send size bytes of file by the given terms.
-func (s *sender) start(file io.Reader, size int64, t terms) {
-	s.terms, s.file, s.size = t, file, size
-	s.slots = make([][]byte, t.window)
+// start readies s to send size bytes by the given terms.
+func (s *sender) start(size int64, t terms) {
+	s.terms = t
 	// A file that fills its last block is ended by an empty one (RFC 1350 §6).
 	s.last = size/int64(t.block) + 1
 	s.acked, s.next = 0, 1
@@ -55,97 +54,86 @@ func (s *sender) start(file io.Reader, size int64, t terms) {
 	}
 }
 
-// send transmits until the client has acknowledged the last block.
-func (s *sender) send() error {
-	retries := 0
-	for s.acked < s.last {
-		if err := s.transmit(); err != nil {
-			return err
-		}
-		moved, err := s.await()
-		if err != nil {
-			return err
-		}
-		if moved {
-			retries = 0
-			continue
-		}
-		retries++
-		if retries > maxRetries {
-			return fmt.Errorf("waiting for an ACK of block %d of %d: %w", s.acked+1, s.last, errSilent)
-		}
-		s.next = s.acked + 1
-	}
-	return nil
-}
+// complete reports whether the client has acknowledged the last block.
+func (s *sender) complete() bool { return s.acked >= s.last }
 
 // transmit sends the blocks from next to the end of the window.
-func (s *sender) transmit() error {
+func (s *sender) transmit(l *loop) error {
+	s.deadline = l.now.Add(s.timeout)
 	end := min(s.acked+int64(s.window), s.last)
 	if s.acked < 0 {
 		end = 0
 	}
 	for ; s.next <= end; s.next++ {
-		packet, err := s.packet(s.next)
-		if err != nil {
-			return err
+		packet, ok := s.packet(l.out[:0], s.next)
+		if !ok {
+			s.starved = true
+			return nil
 		}
-		if _, err := s.conn.Write(packet); err != nil {
+		l.out = packet
+		err := transmit(s.fd, packet)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
+			continue // it is lost, as on a full network
+		}
+		if err != nil {
 			return fmt.Errorf("sending block %d: %w", s.next, err)
 		}
 	}
 	return nil
 }
 
-// packet returns block n, which is in the window.
-func (s *sender) packet(n int64) ([]byte, error) {
+// packet appends block n, which is in the window, to p. ok is false if it is
+// not read yet.
+func (s *sender) packet(p []byte, n int64) (packet []byte, ok bool) {
 	if n == 0 {
-		return s.oack, nil
+		return append(p, s.oack...), true
 	}
-	slot := &s.slots[n%int64(s.window)]
-	if n <= s.read {
-		return *slot, nil
-	}
-	length := min(int64(s.block), s.size-(n-1)*int64(s.block))
-	if *slot == nil {
-		*slot = make([]byte, headerLen+length)
-	}
-	// Only the last block is shorter, and no other will follow it here.
-	*slot = (*slot)[:headerLen+length]
-	binary.BigEndian.PutUint16(*slot, opData)
-	binary.BigEndian.PutUint16((*slot)[2:], uint16(n))
-	if _, err := io.ReadFull(s.file, (*slot)[headerLen:]); err != nil {
-		// A file that became shorter must not look complete to the client.
-		return nil, fmt.Errorf("reading block %d of %d: %w", n, s.last, err)
-	}
-	s.read = n
-	return *slot, nil
+	data, ok := s.file.data(n)
+	p = binary.BigEndian.AppendUint16(p, opData)
+	p = binary.BigEndian.AppendUint16(p, uint16(n))
+	return append(p, data...), ok
 }
 
-// await reads until the client answers in a way that calls for transmission.
-// moved is false if it did not within the timeout.
-func (s *sender) await() (moved bool, err error) {
-	// Set once, so that a chatty client cannot put the retransmission off.
-	if err := s.conn.SetReadDeadline(time.Now().Add(s.timeout)); err != nil {
-		return false, fmt.Errorf("waiting for an ACK: %w", err)
+// resume goes on after the wait for a block.
+func (s *sender) resume(l *loop) error {
+	if err := s.file.accept(); err != nil {
+		return fmt.Errorf("after block %d of %d: %w", s.next-1, s.last, err)
 	}
-	var buf [headerLen + defaultBlock]byte
-	for {
-		n, err := s.conn.Read(buf[:])
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("waiting for an ACK: %w", err)
-		}
-		block, ok, err := parseReply(buf[:n])
-		if err != nil {
-			return false, err
-		}
-		if ok && s.ack(block) {
-			return true, nil
-		}
+	if !s.starved {
+		return nil
 	}
+	s.starved = false
+	return s.transmit(l)
+}
+
+// received takes what the client sent. The clock runs on unless there is
+// something to transmit: a chatty client cannot put a retransmission off.
+func (s *sender) received(l *loop, p []byte) error {
+	block, ok, err := parseReply(p)
+	if err != nil || !ok {
+		return err
+	}
+	before := s.acked
+	if !s.ack(block) {
+		return nil
+	}
+	if s.acked > before {
+		s.retries = 0
+		s.heard.CompareAndSwap(0, l.now.UnixNano())
+		s.file.pass(s.acked)
+	}
+	s.starved = false
+	return s.transmit(l)
+}
+
+// silent sends the window again to a client that has not answered in time.
+func (s *sender) silent(l *loop) error {
+	s.retries++
+	if s.retries > maxRetries {
+		return fmt.Errorf("waiting for an ACK of block %d of %d: %w", s.acked+1, s.last, errSilent)
+	}
+	s.next = s.acked + 1
+	return s.transmit(l)
 }
 
 // ack takes an ACK and reports whether there is something to transmit.
@@ -171,11 +159,10 @@ func (s *sender) ack(block uint16) bool {
 	s.repeated = ahead < inFlight
 	s.acked += ahead
 	s.next = s.acked + 1
-	s.heard.CompareAndSwap(0, time.Now().UnixNano())
 	return true
 }
 
 // sent returns how many bytes of the file the client has acknowledged.
 func (s *sender) sent() int64 {
-	return min(max(s.acked, 0)*int64(s.block), s.size)
+	return min(max(s.acked, 0)*int64(s.block), s.file.size)
 }

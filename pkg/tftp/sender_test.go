@@ -14,7 +14,7 @@ import (
 )
 
 // soon is the servers' retransmission timeout in tests that lose packets.
-const soon = 20 * time.Millisecond
+const soon = 200 * time.Millisecond
 
 // never is that of tests in which a retransmission would be an error.
 const never = time.Hour

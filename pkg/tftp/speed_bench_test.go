@@ -479,4 +479,3 @@ func printLoss(t *testing.T, all []*contender, set map[string]int) {
 	fmt.Printf("slowest file, s %29.1f %10.1f %10.1f\n", slowest[0], slowest[1], slowest[2])
 	fmt.Printf("for each lost packet, s %21.2f %10.2f %10.2f\n", each[0], each[1], each[2])
 }
-

@@ -9,13 +9,17 @@ package tftp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A Source answers read requests. It is all the server knows of the rest of pibootd.
@@ -35,11 +39,19 @@ type Server struct {
 	Source       Source
 	Log          *slog.Logger  // nil discards
 	Retransmit   time.Duration // wait for an ACK before a window is sent again; 0 means 1 s
-	MaxTransfers int           // concurrent; 0 means 64
+	MaxTransfers int           // at a time, those that wait included; more are dropped; 0 means 1024
 
-	// OnDone is called after each transfer, if not nil, by the goroutine that
-	// made it, so several calls may run at once. It must not block.
+	// MaxLarge is how many files above 256 KiB are sent at a time; 0 means 64.
+	// Others wait their turn, and their clients for the first packet. A network
+	// that is full anyway then serves each within boot code's 30 s a file,
+	// where all at once would all be late.
+	MaxLarge int
+
+	// OnDone is called after each transfer, if not nil, by several goroutines
+	// at once. It must not block: other transfers wait.
 	OnDone func(Transfer)
+
+	stats counters
 }
 
 // A Transfer says how the answer to one request went.
@@ -80,11 +92,46 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	if !ok || local.IP.To4() == nil || local.IP.IsUnspecified() {
 		return fmt.Errorf("tftp: serving on %v; want a UDP socket bound to one IPv4 address, that of the boards' network", conn.LocalAddr())
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	l := &listener{server: s, local: local.IP, running: make(map[netip.AddrPort]*transfer)}
-	defer l.transfers.Wait()
+	l := &listener{
+		server: s, local: netip.AddrFrom4([4]byte(local.IP.To4())), running: make(map[netip.AddrPort]*transfer), perClient: make(map[netip.Addr]int),
+		large: make(chan struct{}, or(s.MaxLarge, 64)),
+	}
+	loops, err := l.startLoops(ctx, cancel)
+	if err == nil {
+		err = l.listen(ctx, conn)
+	}
+	cancel()
+	l.transfers.Wait()
+	return errors.Join(err, loops.Wait())
+}
 
+// startLoops starts what moves transfers. If a loop fails, all end.
+func (l *listener) startLoops(ctx context.Context, failed func()) (*errgroup.Group, error) {
+	var g errgroup.Group
+	for range min(runtime.GOMAXPROCS(0), maxLoops) {
+		lp, err := newLoop()
+		if err != nil {
+			return &g, err
+		}
+		l.loops = append(l.loops, lp)
+		g.Go(func() error {
+			defer failed()
+			err := lp.run(ctx, l.server.retransmit()/4)
+			return errors.Join(err, lp.close())
+		})
+	}
+	return &g, nil
+}
+
+// maxLoops is how many processors a boot storm may have.
+const maxLoops = 4
+
+// listen takes requests until ctx ends.
+func (l *listener) listen(ctx context.Context, conn net.PacketConn) error {
 	buf := make([]byte, maxRequest+1)
 	for {
 		n, from, err := conn.ReadFrom(buf)
@@ -96,12 +143,14 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 		}
 		client, ok := clientAddr(from)
 		if !ok {
-			s.log().Debug("request from an address that cannot be answered", "addr", from)
+			l.server.stats.malformed.Add(1)
+			l.server.log().Debug("request from an address that cannot be answered", "addr", from)
 			continue
 		}
 		req, err := parseRequest(buf[:n])
 		if err != nil {
-			s.log().Debug("bad request", "addr", client, "err", err)
+			l.server.stats.malformed.Add(1)
+			l.server.log().Debug("bad request", "addr", client, "err", err)
 			continue
 		}
 		l.accept(ctx, client, req)
@@ -122,44 +171,45 @@ func clientAddr(from net.Addr) (netip.AddrPort, bool) {
 // A listener is the state of one Serve.
 type listener struct {
 	server    *Server
-	local     net.IP
+	local     netip.Addr
+	loops     []*loop
+	large     chan struct{} // a place for each large file that is being sent
 	transfers sync.WaitGroup
 
-	mu      sync.Mutex
-	running map[netip.AddrPort]*transfer // the latest for each client's port
-	count   int                          // running transfers, those replaced in the map included
+	mu        sync.Mutex
+	running   map[netip.AddrPort]*transfer // the latest for each client's port
+	perClient map[netip.Addr]int           // running transfers, those replaced in the map included
+	count     int                          // of all clients
 }
 
 // accept starts the transfer that req asks for.
 func (l *listener) accept(ctx context.Context, client netip.AddrPort, req request) {
 	log := l.server.log().With("addr", client, "file", req.name)
 	if l.repeats(client, req) {
+		l.server.stats.repeated.Add(1)
 		log.Debug("repeated request ignored")
 		return
 	}
-	if !l.reserve() {
+	if !l.reserve(client.Addr()) {
 		// Drop rather than queue: clients repeat an unanswered RRQ, and a
 		// late answer to the first one would start a second transfer.
+		l.server.stats.dropped.Add(1)
 		log.Warn("transfer limit reached")
 		return
 	}
-	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: l.local}, net.UDPAddrFromAddrPort(client))
+	fd, err := dialClient(l.local, client)
 	if err != nil {
 		l.release(client, nil)
 		log.Warn("opening a socket for a transfer", "err", err)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	t := &transfer{server: l.server, client: client, req: req, cancel: cancel, started: time.Now()}
-	t.conn = conn
+	t := &transfer{listener: l, server: l.server, client: client, req: req, ctx: ctx, cancel: cancel, started: time.Now(), sender: sender{fd: fd}}
 	l.mu.Lock()
 	l.running[client] = t
 	l.mu.Unlock()
-	l.transfers.Go(func() {
-		err := t.run(ctx)
-		l.release(client, t) // first: the report may make the client ask again
-		t.report(err)
-	})
+	l.transfers.Add(1)
+	go t.run(l.loops[fd%len(l.loops)])
 }
 
 // repeats reports whether req is one that a running transfer already answers:
@@ -177,29 +227,45 @@ func (l *listener) repeats(client netip.AddrPort, req request) bool {
 	if t.req.same(req) && t.starting() {
 		return true
 	}
-	t.cancel(errReplaced)
+	t.stop(errReplaced)
 	return false
 }
 
 // reserve counts a transfer in, unless there are too many.
-func (l *listener) reserve() bool {
+func (l *listener) reserve(client netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count >= l.server.maxTransfers() {
+	if l.count >= or(l.server.MaxTransfers, 1024) || l.perClient[client] >= maxPerClient {
 		return false
 	}
 	l.count++
+	l.perClient[client]++
 	return true
 }
+
+// maxPerClient is how many transfers one address may have at a time. Boot code
+// has one.
+const maxPerClient = 16
 
 // release undoes reserve and forgets t.
 func (l *listener) release(client netip.AddrPort, t *transfer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.count--
+	if l.perClient[client.Addr()]--; l.perClient[client.Addr()] == 0 {
+		delete(l.perClient, client.Addr())
+	}
 	if l.running[client] == t {
 		delete(l.running, client)
 	}
+}
+
+// or is n, or d where n is not set.
+func or(n, d int) int {
+	if n == 0 {
+		return d
+	}
+	return n
 }
 
 func (s *Server) log() *slog.Logger {
@@ -207,13 +273,6 @@ func (s *Server) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return s.Log
-}
-
-func (s *Server) maxTransfers() int {
-	if s.MaxTransfers == 0 {
-		return 64
-	}
-	return s.MaxTransfers
 }
 
 func (s *Server) retransmit() time.Duration {

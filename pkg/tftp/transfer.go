@@ -1,14 +1,13 @@
 package tftp
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,22 +23,33 @@ const (
 	// be read that it sent before it: they come by different sockets.
 	repeatGrace = 500 * time.Millisecond
 
-	// readAhead bounds how much of a file is read at once.
-	readAhead = 64 << 10
+	// smallFile is up to which size, in bytes, files are sent without waiting
+	// for a place: what is over in a moment hinders nobody.
+	smallFile = 256 << 10
 )
 
 // errReplaced ends a transfer whose client has sent another request from the
 // same port.
 var errReplaced = errors.New("client sent another request from the same port")
 
-// A transfer answers one request.
+// errTooLong ends a transfer that takes longer than any can.
+var errTooLong = fmt.Errorf("not done after %v", maxTransferTime)
+
+// A transfer answers one request. Until it sends it belongs to a goroutine of
+// its own, then to a loop.
 type transfer struct {
 	sender
-	server  *Server
-	client  netip.AddrPort
-	req     request
-	cancel  context.CancelCauseFunc
-	started time.Time
+	listener *listener
+	server   *Server
+	client   netip.AddrPort
+	req      request
+	ctx      context.Context // of the Source; ends with the transfer
+	cancel   context.CancelCauseFunc
+	started  time.Time
+	end      time.Time
+	large    bool // it has one of the governor's places
+
+	stopped atomic.Pointer[error] // why it is to end; nil: it is not
 }
 
 // starting reports whether the client may have sent the request again before
@@ -49,28 +59,30 @@ func (t *transfer) starting() bool {
 	return heard == 0 || time.Since(time.Unix(0, heard)) < repeatGrace
 }
 
-// run makes the transfer and closes its socket.
-func (t *transfer) run(ctx context.Context) error {
-	defer t.cancel(nil)
-	ctx, stop := context.WithTimeout(ctx, maxTransferTime)
-	defer stop()
-	interrupt := context.AfterFunc(ctx, func() { _ = t.conn.Close() })
-	err := t.answer(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if p := farewell(err); p != nil {
-		_, _ = t.conn.Write(p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
-	}
-	if interrupt() {
-		_ = t.conn.Close()
-	}
-	return err
+// stop ends the transfer soon.
+func (t *transfer) stop(why error) {
+	t.stopped.CompareAndSwap(nil, &why)
+	t.cancel(why)
 }
 
-// answer sends the file. A panic, which can only come from the Source, costs
-// this transfer and not the server.
-func (t *transfer) answer(ctx context.Context) (err error) {
+// run readies the transfer and hands it to a loop.
+func (t *transfer) run(l *loop) {
+	err := t.prepare()
+	if t.ctx.Err() != nil {
+		err = context.Cause(t.ctx)
+	}
+	if err == nil && l.add(t) {
+		return
+	}
+	if err == nil {
+		err = context.Canceled
+	}
+	t.finish(err)
+}
+
+// prepare opens the file and settles how it is sent. A panic, which can only
+// come from the Source, costs this transfer and not the server.
+func (t *transfer) prepare() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			t.server.log().Error("transfer panicked", "addr", t.client, "file", t.req.name, "err", p, "stack", string(debug.Stack()))
@@ -81,20 +93,81 @@ func (t *transfer) answer(ctx context.Context) (err error) {
 		return err
 	}
 	name, _ := cleanName(t.req.name)
-	file, size, err := t.server.Source.Open(ctx, t.client.Addr(), name)
+	file, size, err := t.server.Source.Open(t.ctx, t.client.Addr(), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &refusal{Missing, codeNotFound, "file not found"}
 	}
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", name, err)
 	}
-	defer file.Close()
-	mtu, err := pathMTU(t.conn)
+	mtu, err := pathMTU(t.fd)
 	if err != nil {
-		return err
+		return errors.Join(err, file.Close())
 	}
-	t.start(bufio.NewReaderSize(file, int(min(size, readAhead))), size, agree(t.req.options, size, mtu, t.server.retransmit()))
-	return t.send()
+	t.start(size, agree(t.req.options, size, mtu, t.server.retransmit()))
+	if err := t.takePlace(size); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	t.end = time.Now().Add(maxTransferTime)
+	return t.file.open(file, size, t.terms)
+}
+
+// takePlace waits until a large file may be sent.
+func (t *transfer) takePlace(size int64) error {
+	if size <= smallFile {
+		return nil
+	}
+	select {
+	case t.listener.large <- struct{}{}:
+		t.large = true
+		return nil
+	case <-t.ctx.Done():
+		return context.Cause(t.ctx)
+	}
+}
+
+// begin sends the first packets, and reads on.
+func (t *transfer) begin(l *loop) error {
+	err := t.transmit(l)
+	t.readOn(l)
+	return err
+}
+
+// received is the sender's, and reads on.
+func (t *transfer) received(l *loop, p []byte) error {
+	err := t.sender.received(l, p)
+	t.readOn(l)
+	return err
+}
+
+// resume is the sender's, and reads on.
+func (t *transfer) resume(l *loop) error {
+	err := t.sender.resume(l)
+	t.readOn(l)
+	return err
+}
+
+// readOn begins to read what comes after what is being sent.
+func (t *transfer) readOn(l *loop) {
+	if t.file.wantsMore() {
+		t.file.readNext(func() { l.chunkRead(t) })
+	}
+}
+
+// finish ends the transfer: it tells the client if need be, and reports.
+func (t *transfer) finish(err error) {
+	if p := farewell(err); p != nil {
+		_ = transmit(t.fd, p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
+	}
+	_ = unix.Close(t.fd) // nothing is buffered in it that anybody waits for
+	t.file.close()
+	if t.large {
+		<-t.listener.large
+	}
+	t.cancel(nil)
+	t.listener.release(t.client, t) // first: the report may make the client ask again
+	t.report(err)
+	t.listener.transfers.Done()
 }
 
 // farewell returns the ERROR that tells the client of err, or nil if it need
@@ -138,6 +211,8 @@ func (t *transfer) report(err error) {
 	if name, ok := cleanName(t.req.name); ok && done.Outcome != Refused {
 		done.File = name
 	}
+	t.server.stats.of(done.Outcome).Add(1)
+	t.server.stats.bytes.Add(uint64(done.Bytes))
 	log := t.server.log().With("addr", done.Client, "file", done.File, "bytes", done.Bytes, "took", done.Took)
 	if done.Outcome == Failed {
 		log.Warn("transfer failed", "err", err)
@@ -149,21 +224,28 @@ func (t *transfer) report(err error) {
 	}
 }
 
-// pathMTU returns the largest IPv4 packet that conn sends without fragments.
-func pathMTU(conn *net.UDPConn) (int, error) {
-	raw, err := conn.SyscallConn()
+// dialClient returns a socket of its own for a transfer, from local to the client.
+func dialClient(local netip.Addr, client netip.AddrPort) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening a socket: %w", err)
+	}
+	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: local.As4()})
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: client.Addr().As4(), Port: int(client.Port())})
+	}
+	if err != nil {
+		return -1, errors.Join(fmt.Errorf("connecting a socket to %v: %w", client, err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// pathMTU returns the largest IPv4 packet that the socket sends without
+// fragments.
+func pathMTU(fd int) (int, error) {
+	mtu, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU)
 	if err != nil {
 		return 0, fmt.Errorf("reading the path's MTU: %w", err)
-	}
-	var mtu int
-	var sockErr error
-	if err := raw.Control(func(fd uintptr) {
-		mtu, sockErr = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU)
-	}); err != nil {
-		return 0, fmt.Errorf("reading the path's MTU: %w", err)
-	}
-	if sockErr != nil {
-		return 0, fmt.Errorf("reading the path's MTU: %w", sockErr)
 	}
 	return mtu, nil
 }
