@@ -61,6 +61,10 @@ func source(file string) string {
 			"foreign_keys(ON)",
 		},
 	}
+	return fileURL(file, query)
+}
+
+func fileURL(file string, query url.Values) string {
 	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + query.Encode()
 }
 
@@ -112,16 +116,9 @@ func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Ro
 // migrate applies the files of migrations/ that the database has not seen, in
 // the order of their names. Their count is kept in user_version.
 func (s *Store) migrate(ctx context.Context) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	names, have, err := schema(ctx, s.db)
 	if err != nil {
 		return err
-	}
-	var have int
-	if err := s.db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
-		return fmt.Errorf("reading the schema version: %w", err)
-	}
-	if have > len(names) {
-		return fmt.Errorf("the database has schema %d, this pibootd knows up to %d; use the newer pibootd", have, len(names))
 	}
 	for version := have + 1; version <= len(names); version++ {
 		if err := s.apply(ctx, names[version-1], version); err != nil {
@@ -129,6 +126,21 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// schema returns the names of the migrations and how many of them the database
+// has seen.
+func schema(ctx context.Context, db *sql.DB) (names []string, have int, err error) {
+	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil {
+		return nil, 0, err
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
+		return nil, 0, fmt.Errorf("reading the schema version: %w", err)
+	}
+	if have > len(names) {
+		return nil, 0, fmt.Errorf("the database has schema %d, this pibootd knows up to %d; use the newer pibootd", have, len(names))
+	}
+	return names, have, nil
 }
 
 func (s *Store) apply(ctx context.Context, name string, version int) error {

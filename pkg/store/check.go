@@ -1,0 +1,31 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+)
+
+// Check reports why Open would refuse the database at file, which has to be
+// there, or in what it is damaged. It changes nothing that is in it.
+func Check(ctx context.Context, file string) (err error) {
+	query := url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(ON)"}} // a log left by a kill is read too, which takes writing
+	db, err := sql.Open("sqlite", fileURL(file, query))
+	if err != nil {
+		return fmt.Errorf("store: opening %s: %w", file, err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, _, err := schema(ctx, db); err != nil {
+		return fmt.Errorf("store: %s: %w", file, err)
+	}
+	var said string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said); err != nil {
+		return fmt.Errorf("store: checking %s: %w", file, err)
+	}
+	if said != "ok" {
+		return fmt.Errorf("store: %s is damaged: %s; restore it from a backup", file, said)
+	}
+	return nil
+}
