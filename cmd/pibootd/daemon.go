@@ -117,7 +117,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, Timeline: state.timeline, Log: log,
 		Doctor: &doctor.Doctor{
 			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() },
-			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsOf(cfg),
+			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),
 		},
 		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
 	}

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/timeline"
@@ -26,7 +23,7 @@ func doctorCommand(std streams) *cli.Command {
 		ArgsUsage: "[PI...] (all if none is named)",
 		Flags: daemonFlags(
 			&cli.StringFlag{Name: "interface", Aliases: []string{"i"}, Usage: "network `INTERFACE` to look at while no daemon runs"},
-			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` to look at while no daemon runs"},
+			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` to look at while no daemon runs (default: " + installedConfig + " if there is one)"},
 		),
 		Action: func(c *cli.Context) error { return examine(c, std) },
 	}
@@ -77,76 +74,6 @@ func printFindings(w io.Writer, found []doctor.Finding) error {
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
-}
-
-// examineWithoutDaemon looks at what would keep a daemon from starting.
-func examineWithoutDaemon(c *cli.Context) []doctor.Finding {
-	found := []doctor.Finding{{
-		Subject: "daemon", Level: doctor.Problem, Text: "no pibootd answers on " + config.Config{StateDir: c.String("state-dir"), Socket: c.String("socket")}.SocketFile(),
-		Todo: "pibootd serve --interface eth0, or systemctl start pibootd; its log says why it ended",
-	}}
-	if os.Geteuid() != 0 {
-		return append(found, doctor.Finding{Subject: "rights", Level: doctor.Problem, Text: "you are not root, so the rest cannot be looked at", Todo: "sudo pibootd doctor"})
-	}
-	cfg, err := serveConfig(c)
-	if err != nil {
-		return append(found, failing("configuration", err, "name the interface: pibootd doctor --interface eth0"))
-	}
-	found = append(found, doctor.Finding{Subject: "configuration", Level: doctor.OK, Text: "it can be read"})
-	return append(found, tryStart(c.Context, cfg)...)
-}
-
-// tryStart does what serve begins with, and undoes it.
-func tryStart(ctx context.Context, cfg config.Config) []doctor.Finding {
-	network, err := interfaceAddr(cfg.Interface)
-	if err != nil {
-		return []doctor.Finding{failing("network", err, "")}
-	}
-	found := []doctor.Finding{{Subject: "network", Level: doctor.OK, Text: fmt.Sprintf("interface %s has %s", cfg.Interface, network)}}
-	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), slog.New(slog.DiscardHandler)); err != nil {
-		return append(found, failing("nfs", err, ""))
-	}
-	dir, err := os.MkdirTemp("", "pibootd")
-	if err != nil {
-		return append(found, failing("ports", err, ""))
-	}
-	defer os.RemoveAll(dir)
-	cfg.Socket = filepath.Join(dir, "sock") // the real one is the daemon's to make
-	socks, err := listen(ctx, cfg, network.Addr())
-	if err != nil {
-		return append(found, failing("ports", err, ""))
-	}
-	if err := socks.close(); err != nil {
-		return append(found, failing("ports", err, ""))
-	}
-	return append(found, doctor.Finding{Subject: "ports", Level: doctor.OK, Text: "all that serve needs are free"})
-}
-
-// failing is a problem, with the error's own hint if it has one.
-func failing(subject string, err error, todo string) doctor.Finding {
-	if hinted := (hintedError{}); errors.As(err, &hinted) {
-		todo = hinted.hint
-	}
-	return doctor.Finding{Subject: subject, Level: doctor.Problem, Text: err.Error(), Todo: todo}
-}
-
-// portsOf lists what listen and startQueue bind.
-func portsOf(cfg config.Config) string {
-	out := []string{fmt.Sprintf("dhcp %d", cfg.DHCP.Port)}
-	add := func(service string, port int) { out = append(out, fmt.Sprintf("%s %d", service, port)) }
-	if cfg.DHCP.Mode == config.Proxy {
-		add("pxe", pxePort)
-	}
-	add("tftp", cfg.TFTP.Port)
-	if cfg.NFS.Driver != config.Kernel {
-		add("nfs", cfg.NFS.Port)
-		if cfg.NFS.PortmapPort != 0 {
-			add("portmap", cfg.NFS.PortmapPort)
-		}
-	}
-	add("queue", cfg.Queue.Port)
-	add("http", cfg.HTTP.Port)
-	return strings.Join(out, ", ")
 }
 
 // lookForRivals notes once after the start who else answers DHCP.

@@ -59,10 +59,11 @@ func TestFromNothingToAStream(t *testing.T) {
 		t.Errorf("the daemon ends with %v; want nil", err)
 	}
 	// What a command is told when there is no daemon.
-	if out, errs, err := l.try(t, "doctor", "--interface", "br0"); err == nil || !strings.Contains(out, "no pibootd answers") || !strings.Contains(out, "are free") {
+	out, errs, err := l.try(t, "doctor", "--interface", "br0")
+	if err == nil || strings.Count(out, "problem ") != 1 || !strings.Contains(out, "no pibootd answers") || !strings.Contains(out, "are free") || !strings.Contains(out, "are sound") {
 		t.Errorf("doctor without a daemon: %v, %q, %q; want one problem, that there is none", err, out, errs)
 	}
-	_, errs, err := l.try(t, "list-pis")
+	_, errs, err = l.try(t, "list-pis")
 	if err == nil || !strings.Contains(errs, "does not answer") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("list-pis without a daemon: %v, %q; want it to fail with a hint", err, errs)
 	}

@@ -32,7 +32,7 @@ func holder(port int) string {
 func socketInodes(port int) []string {
 	var inodes []string
 	for _, table := range []string{"udp", "udp6", "tcp", "tcp6"} {
-		text, err := os.ReadFile("/proc/self/net/" + table)
+		text, err := os.ReadFile("/proc/thread-self/net/" + table)
 		if err != nil {
 			continue
 		}

@@ -23,14 +23,14 @@ var foreign = map[uint32]string{
 	0x5346544e:             "NTFS",
 }
 
-// disks looks at what holds the roots and the videos.
-func (d *Doctor) disks() []Finding {
-	found := []Finding{disk("state directory", d.StateDir)}
+// Disks looks at the file systems that hold roots and videos.
+func Disks(stateDir, mediaDir string) []Finding {
+	found := []Finding{disk("state directory", stateDir)}
 	var state, media unix.Statfs_t
-	if unix.Statfs(d.StateDir, &state) == nil && unix.Statfs(d.MediaDir, &media) == nil && state.Fsid == media.Fsid {
+	if unix.Statfs(stateDir, &state) == nil && unix.Statfs(mediaDir, &media) == nil && state.Fsid == media.Fsid {
 		return found // one look is enough
 	}
-	return append(found, disk("media share", d.MediaDir))
+	return append(found, disk("media share", mediaDir))
 }
 
 func disk(what, dir string) Finding {

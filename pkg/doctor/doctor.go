@@ -83,7 +83,7 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 		}
 		return proofs.Wait()
 	})
-	machine := append(d.disks(), d.services()...)
+	machine := append(Disks(d.StateDir, d.MediaDir), d.services()...)
 	_ = g.Wait() // the findings are their errors
 	all := append(network, machine...)
 	for _, findings := range ofBoards {
