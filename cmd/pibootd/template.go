@@ -34,7 +34,12 @@ func templateCommand(std streams) *cli.Command {
 			},
 			{
 				Name: "import", Usage: "import a disk image, a tar archive or a directory", ArgsUsage: "NAME SOURCE",
-				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Flags: []cli.Flag{
+					jsonFlag(), stateDirFlag(),
+					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in as the first user"},
+					&cli.BoolFlag{Name: "keep-password", Usage: "leave the image's passwords as they are"},
+					&cli.BoolFlag{Name: "allow-mismatch", Usage: "import also what has a kernel without its modules, or firmware without a part"},
+				},
 				Action: func(c *cli.Context) error { return importTemplate(c, std) },
 			},
 			{
@@ -98,8 +103,16 @@ func importTemplate(c *cli.Context, std streams) error {
 	if err := needRoot("template import keeps owners and device nodes"); err != nil {
 		return err
 	}
+	o := rootfs.ImportOptions{KeepPassword: c.Bool("keep-password"), AllowMismatch: c.Bool("allow-mismatch")}
+	if file := c.String("authorized-keys"); file != "" {
+		keys, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("authorized keys: %w", err)
+		}
+		o.AuthorizedKeys = string(keys)
+	}
 	m := meter{w: std.err, terminal: std.terminal}
-	imported, changes, err := templates(c, std).Import(c.Context, args[0], args[1], templateProgress(c, &m))
+	imported, changes, err := templates(c, std).Import(c.Context, args[0], args[1], o, templateProgress(c, &m))
 	m.clear()
 	if err != nil {
 		return err

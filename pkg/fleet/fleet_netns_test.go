@@ -243,7 +243,7 @@ func importTiny(t *testing.T, f *Fleet, dir string) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := f.Templates.Import(t.Context(), "tiny", source, nil); err != nil {
+	if _, _, err := f.Templates.Import(t.Context(), "tiny", source, rootfs.ImportOptions{}, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -24,13 +24,16 @@ type adapter struct {
 	changes []Change
 }
 
-func adapt(root *os.Root, boot string) ([]Change, error) {
+func adapt(root *os.Root, boot string, o ImportOptions) ([]Change, error) {
 	a := &adapter{root: root}
 	err := errors.Join(
 		a.edit("etc/fstab", "commented out the file systems of the SD card", withoutCard),
 		a.bootCommand(boot),
 		a.services(),
+		a.swap(),
+		a.network(),
 		a.identity(),
+		a.access(o),
 	)
 	return a.changes, err
 }
@@ -81,9 +84,9 @@ func onCard(fields []string) bool {
 	return fields[kind] == "swap" || device && (mount == "/" || mount == "/boot" || strings.HasPrefix(mount, "/boot/"))
 }
 
-// cardArguments are the kernel arguments that make a root look for its card
-// or grow its partition.
-var cardArguments = regexp.MustCompile(`^(root=.*|rootfstype=.*|rootwait|fsck\.\w+=.*|resize|init=.*(resize|firstboot).*)$`)
+// cardArguments are the kernel arguments that make a root look for its card,
+// grow its partition, or set it up and boot again.
+var cardArguments = regexp.MustCompile(`^(root=.*|rootfstype=.*|rootwait|fsck\.\w+=.*|resize|init=.*(resize|firstboot).*|systemd\.run=.*firstrun.*|systemd\.run_success_action=.*|systemd\.unit=kernel-command-line\.target)$`)
 
 func (a *adapter) bootCommand(boot string) error {
 	if boot == "" {
@@ -100,14 +103,22 @@ func (a *adapter) bootCommand(boot string) error {
 	})
 }
 
-// cardServices begin the names of services that swap to the card, or grow its
-// file system at the first boot.
-var cardServices = []string{"dphys-swapfile", "rpi-swap", "zram", "systemd-zram", "resize2fs_once", "rpi-resize"}
+// unwantedServices are what begins the names of services that do harm on NFS,
+// and why they do.
+func unwantedServices() map[string]string {
+	const card, keys = "there is no card to swap to or to grow", "every clone gets its own keys"
+	return map[string]string{
+		"dphys-swapfile": card, "rpi-swap": card, "zram": card, "systemd-zram": card, "resize2fs_once": card, "rpi-resize": card,
+		"rpi-setup-loop": card, "systemd-growfs": card, "apply_noobs_os_config": card,
+		"regenerate_ssh_host_keys": keys, "sshd-keygen": keys,
+		"userconfig": "it would wait for somebody at a keyboard",
+	}
+}
 
 // startLink matches the name of a System V start link, S01resize2fs_once.
 var startLink = regexp.MustCompile(`^S\d\d`)
 
-// services disables cardServices by removing the links that enable them.
+// services disables unwantedServices by removing the links that enable them.
 func (a *adapter) services() error {
 	var failed []error
 	for _, pattern := range []string{"etc/systemd/system/*.wants/*", "etc/rc?.d/S*"} {
@@ -115,12 +126,36 @@ func (a *adapter) services() error {
 		failed = append(failed, err)
 		for _, link := range links {
 			service := startLink.ReplaceAllString(path.Base(link), "")
-			if slices.ContainsFunc(cardServices, func(name string) bool { return strings.HasPrefix(service, name) }) {
-				failed = append(failed, a.remove(link, "disabled: there is no card to swap to or to grow"))
+			for name, why := range unwantedServices() {
+				if strings.HasPrefix(service, name) {
+					failed = append(failed, a.remove(link, "disabled: "+why))
+					break
+				}
 			}
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// swap keeps Raspberry Pi OS from making a swap file: since Debian 13 a
+// generator decides that at every boot, so that there is no link to remove.
+func (a *adapter) swap() error {
+	if !exists(a.root, "etc/rpi/swap.conf") && !exists(a.root, "usr/lib/rpi-swap") {
+		return nil
+	}
+	return a.put("etc/rpi/swap.conf.d/90-pibootd.conf", "[Main]\nMechanism=none\n", "added: there is no card to swap to")
+}
+
+// put writes a file of our own, unless it is there already as it should be.
+func (a *adapter) put(name, text, what string) error {
+	if is, err := readText(a.root, name); err == nil && string(is) == text {
+		return nil
+	}
+	if err := putFile(a.root, name, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	a.note(name, what)
+	return nil
 }
 
 // identity removes what must differ between boards. Clone gives it anew.

@@ -15,7 +15,7 @@ func TestAdapt(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "etc/fstab"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	changes, err := adapt(openRoot(t, dir), "boot/firmware")
+	changes, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestAdapt(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants/ssh.service")); err != nil {
 		t.Errorf("ssh: %v; want it still enabled", err)
 	}
-	again, err := adapt(openRoot(t, dir), "boot/firmware")
+	again, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{})
 	if err != nil || again != nil {
 		t.Errorf("adapt again = %v, %v; want nothing left to change", again, err)
 	}
@@ -57,7 +57,7 @@ func TestAdapt(t *testing.T) {
 func TestAdaptWithoutBoot(t *testing.T) {
 	dir := t.TempDir()
 	treeSpec{"etc/hostname": "x"}.make(t, dir)
-	changes, err := adapt(openRoot(t, dir), "")
+	changes, err := adapt(openRoot(t, dir), "", ImportOptions{})
 	if err != nil || len(changes) != 1 || !strings.Contains(changes[0].What, "cannot be netbooted") {
 		t.Errorf("adapt = %v, %v; want a word that this root cannot be netbooted", changes, err)
 	}

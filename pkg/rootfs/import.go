@@ -8,31 +8,40 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// ImportOptions say what an import does beyond what it must. The zero value is
+// good for most.
+type ImportOptions struct {
+	AuthorizedKeys string // lines for the first user's authorized_keys (sshd(8)); "" adds none
+	KeepPassword   bool   // leave passwords as they are, rather than to lock them
+	AllowMismatch  bool   // import also what has a kernel without its modules, or firmware without a part
+}
+
 // Import makes the next version of the template called name from source: a
 // directory, a tar archive or a disk image that holds a root file system, the
 // last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. source stays as it is.
-func (t *Templates) Import(ctx context.Context, name, source string, p Progress) (Template, []Change, error) {
-	if err := errors.Join(checkName(name), needRoot("importing a template")); err != nil {
+func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []Change, error) {
+	if err := errors.Join(checkName(name), needRoot("importing a template"), checkKeys(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
 	s, err := newStage(t.Dir)
 	if err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
 	}
-	made, changes, err := t.importTo(ctx, s, name, source, p)
+	made, changes, err := t.importTo(ctx, s, name, source, o, p)
 	if err = errors.Join(err, s.discard()); err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
 	}
 	return made, changes, nil
 }
 
-func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, p Progress) (Template, []Change, error) {
+func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p Progress) (Template, []Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	if err := os.MkdirAll(tree, 0o755); err != nil {
 		return Template{}, nil, err
@@ -53,13 +62,17 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	if err != nil {
 		return Template{}, nil, err
 	}
-	changes, err := adapt(root, made.BootDir)
+	changes, err := adapt(root, made.BootDir, o)
+	if err != nil {
+		return Template{}, nil, err
+	}
+	beyond, err := beyondNFS(ctx, tree)
 	if err != nil {
 		return Template{}, nil, err
 	}
 	made.Name = name
 	made, err = t.finish(ctx, s, made, p)
-	return made, append(found, changes...), err
+	return made, slices.Concat(found, changes, beyond), err
 }
 
 // finish measures what lies in the stage and publishes it.

@@ -1,0 +1,147 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// access makes sure that the owner, and nobody who knows an image's default
+// password, can log in.
+func (a *adapter) access(o ImportOptions) error {
+	failed := []error{a.enableSSH()}
+	if !o.KeepPassword {
+		failed = append(failed, a.edit("etc/shadow", "locked the passwords, which every board would share (--keep-password keeps them)", lockPasswords))
+	}
+	if o.AuthorizedKeys != "" {
+		failed = append(failed, a.authorize(o.AuthorizedKeys))
+	}
+	return errors.Join(failed...)
+}
+
+// enableSSH has sshd started at boot, if it is installed: Raspberry Pi OS has
+// it off.
+func (a *adapter) enableSSH() error {
+	const wants = "etc/systemd/system/multi-user.target.wants/ssh.service"
+	if _, err := a.root.Lstat(wants); err == nil {
+		return nil
+	}
+	for _, unit := range []string{"usr/lib/systemd/system/ssh.service", "lib/systemd/system/ssh.service"} {
+		if !exists(a.root, unit) {
+			continue
+		}
+		if err := putLink(a.root, wants, "/"+unit); err != nil {
+			return fmt.Errorf("enabling ssh: %w", err)
+		}
+		a.note(wants, "enabled")
+		return nil
+	}
+	return nil
+}
+
+// lockPasswords locks every password of a shadow(5) file, as passwd -l does.
+// Keys still let their owners in.
+func lockPasswords(shadow string) string {
+	var out strings.Builder
+	for line := range strings.Lines(shadow) {
+		name, rest, ok := strings.Cut(line, ":")
+		if ok && !strings.HasPrefix(rest, "!") && !strings.HasPrefix(rest, "*") {
+			line = name + ":!" + rest
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// checkKeys refuses what sshd would silently not accept.
+func checkKeys(keys string) error {
+	number := 0
+	for line := range strings.Lines(keys) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err != nil {
+			return fmt.Errorf("rootfs: authorized keys, line %d: %.40q is no public key; want e.g. ssh-ed25519 AAAA… name", number, line)
+		}
+	}
+	return nil
+}
+
+// A user is an account of passwd(5).
+type user struct {
+	name     string
+	uid, gid int
+	home     string
+}
+
+// firstUser is the account that a person logs in to: the first one that is no
+// service's, else root.
+func firstUser(passwd string) user {
+	const first, last = 1000, 59999 // as adduser gives them
+	least := user{name: "root", home: "/root", uid: last + 1}
+	for line := range strings.Lines(passwd) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) < 7 {
+			continue
+		}
+		uid, err := strconv.Atoi(fields[2])
+		gid, err2 := strconv.Atoi(fields[3])
+		if errors.Join(err, err2) == nil && uid >= first && uid < least.uid && path.IsAbs(fields[5]) {
+			least = user{name: fields[0], uid: uid, gid: gid, home: fields[5]}
+		}
+	}
+	if least.uid > last {
+		least.uid = 0
+	}
+	return least
+}
+
+// authorize adds keys to those that the first user accepts.
+func (a *adapter) authorize(keys string) error {
+	passwd, err := readText(a.root, "etc/passwd")
+	if err != nil {
+		return fmt.Errorf("authorized keys: %w", err)
+	}
+	who := firstUser(string(passwd))
+	dir := path.Join(strings.TrimPrefix(path.Clean(who.home), "/"), ".ssh")
+	file := path.Join(dir, "authorized_keys")
+	text, err := readText(a.root, file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("authorized keys: %w", err)
+	}
+	if strings.Contains(string(text), keys) {
+		return nil
+	}
+	if len(text) > 0 && !strings.HasSuffix(string(text), "\n") {
+		text = append(text, '\n')
+	}
+	if err := putOwned(a.root, dir, file, append(text, strings.TrimRight(keys, "\n")+"\n"...), who); err != nil {
+		return fmt.Errorf("authorized keys of %s: %w", who.name, err)
+	}
+	a.note(file, "added your ssh keys, for the user "+who.name)
+	return nil
+}
+
+// putOwned writes a file that only who can read, in a directory of the same
+// kind: sshd accepts no other.
+func putOwned(root *os.Root, dir, file string, text []byte, who user) error {
+	real, err := makeDir(root, dir)
+	if err != nil {
+		return err
+	}
+	name := path.Join(real, path.Base(file))
+	return errors.Join(
+		putFile(root, name, text, 0o600),
+		root.Lchown(name, who.uid, who.gid),
+		root.Chmod(real, 0o700),
+		root.Lchown(real, who.uid, who.gid),
+	)
+}

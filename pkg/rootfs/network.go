@@ -1,0 +1,103 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+)
+
+// The interface that the root comes over has its address from the kernel or the
+// initramfs before anything of the root runs. Whoever takes it down, if only
+// to set it up again, takes the root away with it, for good. eth0 is its name
+// on Raspberry Pi OS and Ubuntu, end0 on Debian.
+
+const (
+	managerConfig = `[main]
+rc-manager=unmanaged
+
+[keyfile]
+unmanaged-devices=interface-name:eth0;interface-name:end0
+`
+	networkdConfig = `[Match]
+Name=eth0 end0
+
+[Network]
+DHCP=ipv4
+KeepConfiguration=yes
+`
+	cloudConfig = `network: {config: disabled}
+growpart: {mode: "off"}
+resize_rootfs: false
+ssh_deletekeys: false
+preserve_hostname: true
+manage_etc_hosts: false
+`
+	dhcpcdConfig = "\n# The root comes over eth0: leave it alone.\ninterface eth0\nnolink\n"
+)
+
+// network keeps what manages a root's networks off the interface that the root
+// comes over.
+func (a *adapter) network() error {
+	failed := []error{a.ifupdown()}
+	if exists(a.root, "etc/NetworkManager") {
+		failed = append(failed,
+			a.put("etc/NetworkManager/conf.d/90-pibootd.conf", managerConfig, "added: NetworkManager leaves eth0 alone, the root comes over it"),
+			a.kernelResolver())
+	}
+	if exists(a.root, "etc/systemd/system/multi-user.target.wants/systemd-networkd.service") || exists(a.root, "etc/netplan") {
+		// 05 comes before what netplan makes, 10-netplan-*.
+		failed = append(failed, a.put("etc/systemd/network/05-pibootd.network", networkdConfig, "added: systemd-networkd never takes eth0's address away, the root comes over it"))
+	}
+	if exists(a.root, "etc/cloud/cloud.cfg") {
+		failed = append(failed, a.put("etc/cloud/cloud.cfg.d/99-pibootd.cfg", cloudConfig, "added: cloud-init leaves network, disk, host name and ssh keys alone"))
+	}
+	failed = append(failed, a.edit("etc/dhcpcd.conf", "dhcpcd leaves eth0 up, the root comes over it", func(text string) string {
+		if strings.Contains(text, dhcpcdConfig) {
+			return text
+		}
+		return text + dhcpcdConfig
+	}))
+	return errors.Join(failed...)
+}
+
+// kernelResolver has names asked of the servers that the kernel's own DHCP
+// found, where NetworkManager would have told of them.
+func (a *adapter) kernelResolver() error {
+	const name, target = "etc/resolv.conf", "/proc/net/pnp"
+	info, err := a.root.Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil // a link to what somebody else keeps
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := putLink(a.root, name, target); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	a.note(name, "links to "+target+", the name servers of the kernel's DHCP")
+	return nil
+}
+
+// startsInterface matches the lines of interfaces(5) that set an interface up
+// at boot.
+var startsInterface = regexp.MustCompile(`^\s*(auto|allow-\w+)\s.*\b(eth0|end0)\b`)
+
+func (a *adapter) ifupdown() error {
+	files, err := fs.Glob(a.root.FS(), "etc/network/interfaces.d/*")
+	failed := []error{err}
+	for _, name := range append([]string{"etc/network/interfaces"}, files...) {
+		failed = append(failed, a.edit(name, "commented out what sets eth0 up at boot, the root comes over it", func(text string) string {
+			var out strings.Builder
+			for line := range strings.Lines(text) {
+				if startsInterface.MatchString(line) {
+					out.WriteString("# not on NFS: ")
+				}
+				out.WriteString(line)
+			}
+			return out.String()
+		}))
+	}
+	return errors.Join(failed...)
+}
