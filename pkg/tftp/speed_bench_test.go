@@ -118,7 +118,10 @@ func startContender(t *testing.T, name, dir string) *contender {
 	c.boards = benchNamespace(t)
 	ok(t, netlab.Connect(
 		netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.78.0.1/16")},
-		netlab.End{Namespace: c.boards, Name: "eth0", Addr: netip.MustParsePrefix("10.78.1.1/16")}))
+		netlab.End{Namespace: c.boards, Name: "eth0", Addr: netip.PrefixFrom(boardAddr(0), 16)}))
+	for i := range maxBoards - 1 {
+		ok(t, c.boards.AddAddr("eth0", netip.PrefixFrom(boardAddr(i+1), 16)))
+	}
 	switch name {
 	case "pibootd":
 		c.cmd = exec.Command(os.Args[0])
@@ -142,6 +145,11 @@ func startContender(t *testing.T, name, dir string) *contender {
 	})
 	return c
 }
+
+const maxBoards = 200
+
+// boardAddr is the address of a board.
+func boardAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 78, 1, byte(1 + i)}) }
 
 func benchNamespace(t *testing.T) *netlab.Namespace {
 	t.Helper()
@@ -207,12 +215,15 @@ type board struct {
 // patience is how long a board waits for a packet before it repeats itself.
 const patience = 5 * time.Second
 
-func (c *contender) newBoard(block, window int, seed uint64) (*board, error) {
-	b := &board{block: block, window: window, random: rand.New(rand.NewPCG(seed, 1))}
+func (c *contender) newBoard(i, block, window int) (*board, error) {
+	b := &board{block: block, window: window, random: rand.New(rand.NewPCG(uint64(i), 1))}
 	err := c.boards.Do(func() (err error) {
 		b.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
+	if err == nil {
+		err = unix.Bind(b.fd, &unix.SockaddrInet4{Addr: boardAddr(i).As4()})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +334,7 @@ func (c *contender) storm(boards, block, window int, loss float64, set map[strin
 	var s storm
 	all := make([]*board, boards)
 	for i := range all {
-		b, err := c.newBoard(block, window, uint64(i))
+		b, err := c.newBoard(i, block, window)
 		ok(c.t, err)
 		b.loss = loss
 		all[i] = b
@@ -352,7 +363,7 @@ func (c *contender) storm(boards, block, window int, loss float64, set map[strin
 // await returns when the server answers.
 func (c *contender) await(name string) {
 	for range 100 {
-		b, err := c.newBoard(512, 1, 0)
+		b, err := c.newBoard(0, 512, 1)
 		ok(c.t, err)
 		short := unix.NsecToTimeval((100 * time.Millisecond).Nanoseconds())
 		ok(c.t, unix.SetsockoptTimeval(b.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short))
