@@ -7,13 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"pibootd/pkg/dhcp"
 	"pibootd/pkg/doctor"
-	"pibootd/pkg/timeline"
 )
 
 func doctorCommand(std streams) *cli.Command {
@@ -76,7 +73,7 @@ func printFindings(w io.Writer, found []doctor.Finding) error {
 	return err
 }
 
-// lookForRivals notes once after the start who else answers DHCP.
+// lookForRivals logs once after the start who else answers DHCP.
 func (d *daemon) lookForRivals(ctx context.Context) {
 	rivals, err := d.web.Doctor.Rivals(ctx)
 	if err != nil {
@@ -86,16 +83,11 @@ func (d *daemon) lookForRivals(ctx context.Context) {
 		return
 	}
 	for _, r := range rivals {
-		d.noteRival(r)
+		f := d.web.Doctor.Judge(r)
+		level := slog.LevelInfo
+		if f.Level != doctor.OK {
+			level = slog.LevelWarn
+		}
+		d.log.Log(ctx, level, "another DHCP server answers", "component", "dhcp", "addr", r.Addr, "detail", f.Text, "todo", f.Todo)
 	}
-}
-
-func (d *daemon) noteRival(r dhcp.Rival) {
-	f := d.web.Doctor.Judge(r)
-	level := slog.LevelInfo
-	if f.Level != doctor.OK {
-		level = slog.LevelWarn
-	}
-	d.log.Log(context.Background(), level, "another DHCP server answers", "component", "dhcp", "addr", r.Addr, "detail", f.Text, "todo", f.Todo)
-	d.state.timeline.Record(timeline.Event{At: time.Now(), Board: r.MAC.String(), Kind: timeline.Rival, MAC: r.MAC, Addr: r.Addr, Detail: f.Text})
 }

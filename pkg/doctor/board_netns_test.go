@@ -136,3 +136,29 @@ func TestBoard(t *testing.T) {
 		t.Errorf("Examine of nobody = %v; want an error that names it", err)
 	}
 }
+
+// What is found of the network is told, and noted on the timeline.
+func TestNetwork(t *testing.T) {
+	d, _ := newDoctor(t)
+	house := dhcp.Rival{Addr: netip.MustParseAddr("10.9.0.254"), MAC: pi.MAC{2, 0, 0, 0, 0, 9}, Offered: netip.MustParseAddr("10.9.0.192")}
+	d.FindRivals = func(context.Context, string) ([]dhcp.Rival, error) { return []dhcp.Rival{house}, nil }
+	must(t, d.Fleet.Registry.Discover(t.Context(), registry.Discovered{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}}))
+	found, err := d.Examine(t.Context(), nil)
+	must(t, err)
+	var told []string
+	for _, f := range found {
+		if f.Subject != "hlspi1" && f.Subject != "disk" {
+			told = append(told, f.Subject+" "+string(f.Level))
+		}
+	}
+	if got, want := strings.Join(told, ", "), "network ok, dhcp problem, ports ok, nfs ok, templates warning, boards ok"; got != want {
+		t.Errorf("findings: %s; want %s", got, want)
+	}
+	for event, err := range d.Timeline.Follow(t.Context(), house.MAC.String(), 0) {
+		must(t, err)
+		if event.Kind != timeline.Rival || event.Addr != house.Addr || !strings.Contains(event.Detail, "10.9.0.192 is a board's to have") {
+			t.Errorf("event %+v; want the other server and what is wrong with it", event)
+		}
+		break
+	}
+}

@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -30,7 +31,7 @@ const (
 
 // A Finding is one thing that was looked at.
 type Finding struct {
-	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, templates, or a board's name
+	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, templates, boards, or a board's name
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`           // what was found
 	Todo    string `json:"todo,omitempty"` // what to do about it
@@ -107,7 +108,7 @@ func (d *Doctor) boards(refs []string) ([]registry.Pi, error) {
 	return boards, nil
 }
 
-// services are what pibootd serves with and from.
+// services are what pibootd serves with and from, and whom it does not.
 func (d *Doctor) services() []Finding {
 	ports := Finding{Subject: "ports", Level: OK, Text: "bound on " + d.Network.Addr().String() + ": " + d.Ports}
 	server := Finding{Subject: "nfs", Level: OK, Text: "pibootd itself serves NFS"}
@@ -122,7 +123,14 @@ func (d *Doctor) services() []Finding {
 		templates.Level, templates.Text = Warning, "there is no template to clone a root from"
 		templates.Todo = "pibootd template build minimal, or pibootd template import"
 	}
-	return []Finding{ports, server, templates}
+	found := []Finding{ports, server, templates}
+	if unknown := len(d.Fleet.Registry.Discovered()); unknown > 0 {
+		found = append(found, Finding{
+			Subject: "boards", Level: OK, Text: fmt.Sprintf("%d that are not registered have asked for an address", unknown),
+			Todo: "pibootd list-pis --discovered, pibootd approve-pi",
+		})
+	}
+	return found
 }
 
 // when says when something was, short and without a date if it was today.

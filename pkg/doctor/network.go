@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/timeline"
 )
 
 // network looks at the interface and at who else answers DHCP there.
@@ -53,13 +55,18 @@ func (d *Doctor) link() Finding {
 	return f
 }
 
-// Rivals looks for other DHCP servers on the boards' network.
+// Rivals looks for other DHCP servers on the boards' network and notes them on
+// the timeline.
 func (d *Doctor) Rivals(ctx context.Context) ([]dhcp.Rival, error) {
 	find := d.FindRivals
 	if find == nil {
 		find = dhcp.FindRivals
 	}
-	return find(ctx, d.Interface)
+	rivals, err := find(ctx, d.Interface)
+	for _, r := range rivals {
+		d.Timeline.Record(timeline.Event{At: time.Now(), Board: r.MAC.String(), Kind: timeline.Rival, MAC: r.MAC, Addr: r.Addr, Detail: d.Judge(r).Text})
+	}
+	return rivals, err
 }
 
 // judge says of the other DHCP servers which belong there.

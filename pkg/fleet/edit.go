@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
@@ -54,10 +55,12 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 	for _, change := range edited.Changed {
 		f.record(is, timeline.Changed, change)
 	}
-	if err := f.Roots.SetHostname(is.Serial, is.Name); err != nil {
-		return edited, err
+	if err = f.Roots.SetHostname(is.Serial, is.Name); err == nil {
+		edited.Proof, err = f.open(ctx, is)
 	}
-	edited.Proof, err = f.open(ctx, is)
+	if err != nil && len(edited.Changed) > 0 {
+		err = fmt.Errorf("%s is changed (%s), but does not work so: %w", is.Name, strings.Join(edited.Changed, ", "), err)
+	}
 	return edited, err
 }
 

@@ -76,3 +76,16 @@ func TestPrivilegedPort(t *testing.T) {
 		}
 	}
 }
+
+// What was changed is told though the board cannot work so.
+func TestEditOfABrokenRoot(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	add(t, f, request)
+	if err := os.Remove(filepath.Join(f.Roots.Path(request.Serial), "sbin/init")); err != nil {
+		t.Fatal(err)
+	}
+	edited, err := f.Edit(t.Context(), "hlspi1", Edit{MuxID: ptr(7)})
+	if err == nil || !strings.Contains(err.Error(), "hlspi1 is changed (muxid 1 to 7), but does not work so: ") || edited.Pi.Settings.MuxID != 7 {
+		t.Errorf("Edit = %+v, %v; want muxid 7, and both told", edited, err)
+	}
+}
