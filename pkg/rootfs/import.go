@@ -62,6 +62,17 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	if err != nil {
 		return Template{}, nil, err
 	}
+	boot := newCoherence(root, made.BootDir)
+	if err := boot.check(); err != nil {
+		return Template{}, nil, err
+	}
+	for _, m := range boot.found {
+		found = append(found, Change(m))
+	}
+	if len(boot.found) > 0 && !o.AllowMismatch {
+		return Template{}, nil, errMismatch(boot.found)
+	}
+	made.Boards = boot.supported()
 	changes, err := adapt(root, made.BootDir, o)
 	if err != nil {
 		return Template{}, nil, err

@@ -46,15 +46,16 @@ type Templates struct {
 
 // A Template is one version of a template. It never changes.
 type Template struct {
-	Name      string    `json:"name"`
-	Version   int       `json:"version"` // from 1
-	Arch      pi.Arch   `json:"arch"`
-	OS        string    `json:"os"`       // PRETTY_NAME of its os-release
-	Kernels   []string  `json:"kernels"`  // versions under lib/modules
-	BootDir   string    `json:"boot_dir"` // relative to the root; "" if it has no boot files and cannot be netbooted
-	SizeBytes int64     `json:"size_bytes"`
-	Files     int       `json:"files"`
-	Created   time.Time `json:"created"`
+	Name      string     `json:"name"`
+	Version   int        `json:"version"` // from 1
+	Arch      pi.Arch    `json:"arch"`
+	OS        string     `json:"os"`               // PRETTY_NAME of its os-release
+	Kernels   []string   `json:"kernels"`          // versions under lib/modules
+	BootDir   string     `json:"boot_dir"`         // relative to the root; "" if it has no boot files and cannot be netbooted
+	Boards    []pi.Model `json:"boards,omitempty"` // those that it has all boot files of; nil also for a built one
+	SizeBytes int64      `json:"size_bytes"`
+	Files     int        `json:"files"`
+	Created   time.Time  `json:"created"`
 
 	tree string // where its files are; set by Templates only
 }

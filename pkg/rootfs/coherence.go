@@ -1,0 +1,202 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"pibootd/pkg/pi"
+)
+
+// A Mismatch is a file that does not fit to the rest of what a root boots with.
+type Mismatch struct {
+	File string `json:"file"` // relative to the root
+	What string `json:"what"`
+}
+
+func (m Mismatch) String() string { return m.File + ": " + m.What }
+
+// CheckBoot compares what TFTP would serve from a board's root with the root:
+// each kernel with its modules, firmware with its second half and, if model is
+// not "", whether everything is there that this model asks for.
+func (r *Roots) CheckBoot(serial pi.Serial, model pi.Model) ([]Mismatch, error) {
+	found, err := checkTree(r.Path(serial), model)
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: boot files of %s: %w", serial, err)
+	}
+	return found, nil
+}
+
+// CheckBoot is as that of Roots, for a template.
+func (t *Templates) CheckBoot(of Template, model pi.Model) ([]Mismatch, error) {
+	found, err := checkTree(t.Root(of), model)
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: boot files of template %s: %w", of, err)
+	}
+	return found, nil
+}
+
+func checkTree(tree string, model pi.Model) ([]Mismatch, error) {
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	c := newCoherence(root, bootDir(root))
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if model != "" {
+		c.checkModel(model)
+	}
+	return c.found, nil
+}
+
+// models are the boards that a root can support.
+func models() []pi.Model { return []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5} }
+
+// supported are the models for which everything is there.
+func (c *coherence) supported() []pi.Model {
+	if c.boot == "" {
+		return nil
+	}
+	return slices.DeleteFunc(models(), func(model pi.Model) bool {
+		one := coherence{root: c.root, boot: c.boot, files: c.files, named: c.named}
+		one.checkModel(model)
+		return len(one.found) > 0
+	})
+}
+
+// A coherence compares the boot directory of a root with the rest of it.
+type coherence struct {
+	root  *os.Root
+	boot  string
+	files []string // of the boot directory, not those below it
+	named []string // kernels that config.txt names
+	found []Mismatch
+}
+
+func newCoherence(root *os.Root, boot string) *coherence {
+	c := &coherence{root: root, boot: boot}
+	if boot == "" {
+		return c
+	}
+	if entries, err := fs.ReadDir(root.FS(), boot); err == nil {
+		for _, entry := range entries {
+			c.files = append(c.files, entry.Name())
+		}
+	}
+	// A config.txt that cannot be read names nothing.
+	if config, err := readText(root, path.Join(boot, "config.txt")); err == nil {
+		for line := range strings.Lines(string(config)) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "kernel="); ok {
+				c.named = append(c.named, name)
+			}
+		}
+	}
+	return c
+}
+
+func (c *coherence) add(file, what string) {
+	c.found = append(c.found, Mismatch{File: path.Join(c.boot, file), What: what})
+}
+
+func (c *coherence) has(patterns ...string) bool {
+	return slices.ContainsFunc(c.files, func(file string) bool { return matchesAny(file, patterns) })
+}
+
+func matchesAny(file string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(pattern, file)
+		return ok && err == nil
+	})
+}
+
+// check looks at what is wrong for every model.
+func (c *coherence) check() error {
+	for _, file := range c.files {
+		if half, ok := strings.CutPrefix(file, "start"); ok && strings.HasSuffix(half, ".elf") {
+			fixup := "fixup" + strings.TrimSuffix(half, ".elf") + ".dat"
+			if !slices.Contains(c.files, fixup) {
+				c.add(file, "needs "+fixup+" beside it: without, boards have 128 MB of memory or do not start")
+			}
+		}
+		if !matchesAny(file, []string{"kernel*.img", "vmlinuz*"}) && !slices.Contains(c.named, file) {
+			continue
+		}
+		if err := c.checkKernel(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *coherence) checkKernel(file string) error {
+	version, err := kernelVersion(c.root, path.Join(c.boot, file))
+	if err != nil || version == "" {
+		return err
+	}
+	ok, err := hasModules(c.root, version)
+	if err != nil || ok {
+		return err
+	}
+	have := strings.Join(kernels(c.root), ", ")
+	if have == "" {
+		have = "none"
+	}
+	c.add(file, fmt.Sprintf("is Linux %s, whose modules lib/modules/%s are not in the root (there are: %s)", version, version, have))
+	return nil
+}
+
+// A modelNeed is a list of patterns of which a model needs one file.
+type modelNeed struct {
+	what     string
+	patterns []string
+}
+
+// needs are what the boot code of a model asks TFTP for (the names that it
+// tries are in docs/boot.md).
+func needs(model pi.Model) []modelNeed {
+	switch model {
+	case pi.Pi3:
+		return []modelNeed{
+			{"boot code", []string{"bootcode.bin"}}, {"firmware", []string{"start.elf", "start_*.elf"}},
+			{"device tree", []string{"bcm2710-rpi-*.dtb", "bcm2837-rpi-*.dtb"}}, {"kernel", []string{"kernel8.img", "kernel7.img"}},
+		}
+	case pi.Pi4:
+		return []modelNeed{
+			{"firmware", []string{"start4*.elf"}},
+			{"device tree", []string{"bcm2711-rpi-*.dtb"}}, {"kernel", []string{"kernel8.img", "kernel7l.img"}},
+		}
+	case pi.Pi5: // its firmware is in its EEPROM
+		return []modelNeed{
+			{"device tree", []string{"bcm2712*-rpi-*.dtb"}}, {"kernel", []string{"kernel_2712.img", "kernel8.img"}},
+		}
+	}
+	return nil
+}
+
+func (c *coherence) checkModel(model pi.Model) {
+	for _, need := range needs(model) {
+		patterns := need.patterns
+		if need.what == "kernel" {
+			patterns = slices.Concat(patterns, c.named)
+		}
+		if !c.has(patterns...) {
+			c.add(need.patterns[0], fmt.Sprintf("is missing: a %s needs it as %s", model, need.what))
+		}
+	}
+}
+
+// errMismatch joins what was found into an error.
+func errMismatch(found []Mismatch) error {
+	var all []error
+	for _, m := range found {
+		all = append(all, errors.New(m.String()))
+	}
+	return fmt.Errorf("its boot files do not fit its root; repair the source, or import it all the same with --allow-mismatch: %w", errors.Join(all...))
+}

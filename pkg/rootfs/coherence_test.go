@@ -1,0 +1,128 @@
+package rootfs
+
+import (
+	"bytes"
+	"compress/gzip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/pi"
+)
+
+const testBanner = "Linux version 6.12.47+rpt-rpi-v8 (serge@raspberrypi.com) #1 SMP"
+
+func gzipped(t *testing.T, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestBannerVersion(t *testing.T) {
+	padding := strings.Repeat("\x00code", 300000)
+	const want = "6.12.47+rpt-rpi-v8"
+	for name, kernel := range map[string]string{
+		"plain":        padding + testBanner,
+		"gzip":         gzipped(t, padding+testBanner+padding),
+		"zImage":       "\x00\x00\xa0\xe1" + gzipMagic + "\x08\x00false start" + gzipped(t, padding+testBanner) + "tail",
+		"on the seam":  strings.Repeat("x", 1<<20-20) + testBanner,
+		"seam, packed": gzipped(t, strings.Repeat("x", 1<<20-20)+testBanner),
+	} {
+		if got := bannerVersion([]byte(kernel)); got != want {
+			t.Errorf("%s: bannerVersion = %q; want %q", name, got, want)
+		}
+	}
+	if got := bannerVersion([]byte("Linux version unknown (" + padding)); got != "" {
+		t.Errorf("bannerVersion = %q; want none", got)
+	}
+}
+
+func FuzzBannerVersion(f *testing.F) {
+	f.Add([]byte(testBanner))
+	f.Add([]byte(zImageGzip + "x"))
+	f.Fuzz(func(t *testing.T, kernel []byte) {
+		if strings.Contains(bannerVersion(kernel), "/") {
+			t.Error("a version has a slash: it becomes part of a path")
+		}
+	})
+}
+
+// bootable is a root that boots every model.
+func bootable(t *testing.T) treeSpec {
+	t.Helper()
+	return treeSpec{
+		"usr/lib/modules/6.12.47+rpt-rpi-v8/":    "dir",
+		"lib":                                    "-> usr/lib",
+		"boot/firmware/config.txt":               "kernel=other.img\n",
+		"boot/firmware/kernel8.img":              gzipped(t, testBanner),
+		"boot/firmware/other.img":                testBanner,
+		"boot/firmware/bootcode.bin":             "x",
+		"boot/firmware/start.elf":                "x",
+		"boot/firmware/fixup.dat":                "x",
+		"boot/firmware/start4.elf":               "x",
+		"boot/firmware/fixup4.dat":               "x",
+		"boot/firmware/bcm2710-rpi-3-b.dtb":      "x",
+		"boot/firmware/bcm2711-rpi-4-b.dtb":      "x",
+		"boot/firmware/bcm2712-rpi-5-b.dtb":      "x",
+		"boot/firmware/overlays/overlay_map.dtb": "x",
+	}
+}
+
+func TestCheckTree(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(treeSpec)
+		model  pi.Model
+		want   []string // the files of the mismatches
+	}{
+		"whole":       {func(treeSpec) {}, "", nil},
+		"whole, Pi 3": {func(treeSpec) {}, pi.Pi3, nil},
+		"whole, Pi 4": {func(treeSpec) {}, pi.Pi4, nil},
+		"whole, Pi 5": {func(treeSpec) {}, pi.Pi5, nil},
+		"modules of another kernel": {func(s treeSpec) {
+			delete(s, "usr/lib/modules/6.12.47+rpt-rpi-v8/")
+			s["usr/lib/modules/6.12.48+rpt-rpi-v8/"] = "dir"
+		}, "", []string{"boot/firmware/kernel8.img", "boot/firmware/other.img"}},
+		"half a firmware":              {func(s treeSpec) { delete(s, "boot/firmware/fixup4.dat") }, "", []string{"boot/firmware/start4.elf"}},
+		"no firmware of the Pi 4":      {func(s treeSpec) { delete(s, "boot/firmware/start4.elf") }, pi.Pi4, []string{"boot/firmware/start4*.elf"}},
+		"it does not matter to a Pi 3": {func(s treeSpec) { delete(s, "boot/firmware/start4.elf") }, pi.Pi3, nil},
+		"no device tree":               {func(s treeSpec) { delete(s, "boot/firmware/bcm2712-rpi-5-b.dtb") }, pi.Pi5, []string{"boot/firmware/bcm2712*-rpi-*.dtb"}},
+		"kernel that tells nothing":    {func(s treeSpec) { s["boot/firmware/kernel7.img"] = "secret" }, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			spec := bootable(t)
+			test.change(spec)
+			spec.make(t, dir)
+			found, err := checkTree(dir, test.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var files []string
+			for _, m := range found {
+				files = append(files, m.File)
+			}
+			if diff := cmp.Diff(test.want, files); diff != "" {
+				t.Errorf("mismatches (-want +got):\n%s\n%v", diff, found)
+			}
+		})
+	}
+}
+
+func TestSupported(t *testing.T) {
+	dir := t.TempDir()
+	spec := bootable(t)
+	delete(spec, "boot/firmware/bcm2710-rpi-3-b.dtb")
+	spec.make(t, dir)
+	root := openRoot(t, dir)
+	if diff := cmp.Diff([]pi.Model{pi.Pi4, pi.Pi5}, newCoherence(root, bootDir(root)).supported()); diff != "" {
+		t.Errorf("supported (-want +got):\n%s", diff)
+	}
+}
