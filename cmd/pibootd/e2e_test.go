@@ -73,7 +73,7 @@ func TestFromNothingToAStream(t *testing.T) {
 func doctorIsContent(t *testing.T, l *lab) {
 	t.Helper()
 	out := l.pibootd(t, "doctor")
-	for _, want := range []string{"interface br0 is up", "bound on 10.77.0.1: dhcp 67, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080", "no other DHCP server answers", "sbin/init read", "its worker is online", "it was never heard of"} {
+	for _, want := range []string{"interface br0 is up", "bound on 10.77.0.1: dhcp 67, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080", "no other DHCP server answers", "/roots/3333347a mounted by 10.77.0.192, usr/bin/busybox read, a file written", "its worker is online", "it was never heard of"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("doctor says\n%s\nwant %q in it", out, want)
 		}

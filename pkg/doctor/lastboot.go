@@ -46,7 +46,10 @@ func (d *Doctor) lastBoot(ctx context.Context, board registry.Pi) Finding {
 
 // working speaks of a worker that is online.
 func working(board registry.Pi, w queue.Worker) Finding {
-	f := Finding{Subject: board.Name, Level: OK, Text: "its worker is online, with ffmpeg " + w.Hello.FFmpeg}
+	f := Finding{Subject: board.Name, Level: OK, Text: "its worker is online"}
+	if w.Hello.FFmpeg != "" { // its first hello comes before it has tried that
+		f.Text += ", with ffmpeg " + w.Hello.FFmpeg
+	}
 	if w.Hello.Locked != "" {
 		f.Level, f.Text = Warning, "its worker is online and takes no work: "+w.Hello.Locked
 		f.Todo = "see to that on the board; it looks again by itself"

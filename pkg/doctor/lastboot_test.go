@@ -51,10 +51,17 @@ func TestTrip(t *testing.T) {
 
 func TestWorking(t *testing.T) {
 	board := registry.Pi{Serial: pi.Serial(0x3333347a), Name: "hlspi1"}
-	for locked, want := range map[string]Level{"": OK, "/home/pi/hlsmux.lock is there": Warning} {
-		f := working(board, queue.Worker{Online: true, Hello: transcode.Hello{FFmpeg: "5.1.6", Locked: locked}})
-		if f.Level != want || !strings.Contains(f.Text, locked) || f.Subject != "hlspi1" {
-			t.Errorf("a worker locked by %q: %+v; want %s", locked, f, want)
+	for name, test := range map[string]struct {
+		hello transcode.Hello
+		level Level
+		text  string
+	}{
+		"at work":    {transcode.Hello{FFmpeg: "5.1.6"}, OK, "its worker is online, with ffmpeg 5.1.6"},
+		"just begun": {transcode.Hello{}, OK, "its worker is online"},
+		"locked":     {transcode.Hello{FFmpeg: "5.1.6", Locked: "/home/pi/hlsmux.lock is there"}, Warning, "its worker is online and takes no work: /home/pi/hlsmux.lock is there"},
+	} {
+		if f := working(board, queue.Worker{Online: true, Hello: test.hello}); f.Level != test.level || f.Text != test.text || f.Subject != "hlspi1" {
+			t.Errorf("%s: %+v; want %s of hlspi1, %q", name, f, test.level, test.text)
 		}
 	}
 }
