@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -56,7 +57,8 @@ func examine(c *cli.Context, std streams) error {
 	return err
 }
 
-// printFindings prints a finding as one line, and what to do below it.
+// printFindings prints a finding as one line, and what to do below it. Some of
+// it are words of boards and of other servers, which could disturb a terminal.
 func printFindings(w io.Writer, found []doctor.Finding) error {
 	width := 0
 	for _, f := range found {
@@ -64,13 +66,20 @@ func printFindings(w io.Writer, found []doctor.Finding) error {
 	}
 	var out strings.Builder
 	for _, f := range found {
-		fmt.Fprintf(&out, "%-8s %-*s  %s\n", f.Level, width, f.Subject, f.Text)
+		fmt.Fprintf(&out, "%-8s %-*s  %s\n", f.Level, width, f.Subject, strings.Map(graphic, f.Text))
 		if f.Todo != "" {
-			fmt.Fprintf(&out, "%-8s %-*s  -> %s\n", "", width, "", f.Todo)
+			fmt.Fprintf(&out, "%-8s %-*s  -> %s\n", "", width, "", strings.Map(graphic, f.Todo))
 		}
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+func graphic(r rune) rune {
+	if unicode.IsGraphic(r) {
+		return r
+	}
+	return '?'
 }
 
 // lookForRivals logs once after the start who else answers DHCP.
