@@ -18,7 +18,7 @@ import (
 func templateCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:   "template",
-		Usage:  "make and list the root file systems that boards are cloned from",
+		Usage:  "make, list and remove the root file systems that boards are cloned from",
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
 			{
@@ -41,6 +41,26 @@ func templateCommand(std streams) *cli.Command {
 					&cli.BoolFlag{Name: "allow-mismatch", Usage: "import also what has a kernel without its modules, or firmware without a part"},
 				},
 				Action: func(c *cli.Context) error { return importTemplate(c, std) },
+			},
+			{
+				Name: "show", Usage: "show a template and the boards that were cloned from it", ArgsUsage: "TEMPLATE",
+				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Action: func(c *cli.Context) error { return showTemplate(c, std) },
+			},
+			{
+				Name: "diff", Usage: "list what differs between two templates", ArgsUsage: "TEMPLATE TEMPLATE",
+				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Action: func(c *cli.Context) error { return diffTemplates(c, std) },
+			},
+			{
+				Name: "verify", Usage: "compare a template's files with what they were when it was made", ArgsUsage: "TEMPLATE",
+				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Action: func(c *cli.Context) error { return verifyTemplate(c, std) },
+			},
+			{
+				Name: "remove", Usage: "remove a version of a template that no board was cloned from", ArgsUsage: "TEMPLATE@VERSION",
+				Flags:  []cli.Flag{stateDirFlag()},
+				Action: func(c *cli.Context) error { return removeTemplate(c, std) },
 			},
 			{
 				Name: "list", Usage: "list the templates",

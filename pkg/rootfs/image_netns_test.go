@@ -91,6 +91,7 @@ func piTree(t *testing.T) string {
 	treeSpec{
 		"boot/firmware/kernel8.img":                      strings.Repeat("kernel", 200000),
 		"boot/firmware/START4.ELF":                       "start",
+		"boot/firmware/FIXUP4.DAT":                       "fixup",
 		"boot/firmware/overlays/a rather long name.dtbo": "overlay",
 		"boot/firmware/empty":                            "",
 	}.make(t, source)

@@ -86,11 +86,18 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	return made, slices.Concat(found, changes, beyond), err
 }
 
-// finish measures what lies in the stage and publishes it.
+// finish measures and hashes what lies in the stage and publishes it.
 func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progress) (Template, error) {
 	var err error
 	made.Files, made.SizeBytes, err = measure(ctx, filepath.Join(s.tree(), treeDir))
 	if err != nil {
+		return Template{}, err
+	}
+	all, err := readTree(ctx, filepath.Join(s.tree(), treeDir), func(files int) { p.report("hash", int64(files), int64(made.Files)+1) })
+	if err != nil {
+		return Template{}, err
+	}
+	if err := writeManifest(filepath.Join(s.tree(), manifestFile), all); err != nil {
 		return Template{}, err
 	}
 	made.Created = time.Now().UTC().Truncate(time.Second)

@@ -333,3 +333,28 @@ func TestInterrupted(t *testing.T) {
 		cancel()
 	}
 }
+
+// What an import made is verified, and compared with what another one made.
+func TestVerifyAndDiff(t *testing.T) {
+	source := t.TempDir()
+	rootlyTree(t, source)
+	templates := &Templates{Dir: t.TempDir()}
+	one, _ := importSmall(t, templates, source)
+	treeSpec{"etc/new": "x", "etc/spaced name\n": "y"}.make(t, source)
+	two, _ := importSmall(t, templates, source)
+	if found, err := templates.Verify(t.Context(), one, nil); err != nil || len(found) != 0 {
+		t.Errorf("Verify = %v, %v; want nothing", found, err)
+	}
+	found, err := templates.Diff(one, two)
+	if diff := cmp.Diff([]Change{{"etc/new", "added"}, {"etc/spaced name\n", "added"}}, found); err != nil || diff != "" {
+		t.Errorf("Diff (-want +got), %v:\n%s", err, diff)
+	}
+	if err := unix.Removexattr(filepath.Join(templates.Root(one), "usr/bin/ping"), "security.capability"); err != nil {
+		t.Fatal(err)
+	}
+	found, err = templates.Verify(t.Context(), one, nil)
+	want := []Change{{"usr/bin/ping", "changed: extended attributes"}, {"usr/bin/ping6", "changed: extended attributes"}}
+	if diff := cmp.Diff(want, found); err != nil || diff != "" {
+		t.Errorf("Verify of a damaged template (-want +got), %v:\n%s", err, diff)
+	}
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/store"
+)
+
+// stateWithBoard makes a state directory with a board cloned from muxer@2.
+func stateWithBoard(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	boards, err := registry.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	board := registry.Pi{
+		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "kitchen",
+		IP: netip.MustParseAddr("192.0.2.7"), Template: "muxer", Version: 2, Arch: pi.ARM64,
+	}
+	if _, err := boards.Add(t.Context(), board, "token"); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestTemplateUsers(t *testing.T) {
+	dir := stateWithBoard(t)
+	for version, want := range map[int]string{1: "", 2: "kitchen"} {
+		users, err := templateUsers(context.Background(), dir, rootfs.Template{Name: "muxer", Version: version})
+		if got := strings.Join(users, " "); err != nil || got != want {
+			t.Errorf("users of version %d = %q, %v; want %q", version, got, err, want)
+		}
+	}
+	empty := t.TempDir()
+	if users, err := templateUsers(t.Context(), empty, rootfs.Template{Name: "muxer", Version: 2}); err != nil || users != nil {
+		t.Errorf("users without a database = %v, %v; want none", users, err)
+	}
+	if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
+		t.Errorf("state directory has %v; want looking to make nothing", entries)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for name, want := range map[string]string{"etc/a b": "etc/a b", "a\x1b[2J": `"a\x1b[2J"`, "a\nb": `"a\nb"`, "\xff": `"\xff"`} {
+		if got := printable(name); got != want {
+			t.Errorf("printable(%q) = %s; want %s", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/store"
+)
+
+// foundTemplates are the templates that the arguments name.
+func foundTemplates(c *cli.Context, std streams, names ...string) ([]rootfs.Template, error) {
+	args, err := arguments(c, names...)
+	if err != nil {
+		return nil, err
+	}
+	var found []rootfs.Template
+	for _, ref := range args {
+		one, err := templates(c, std).Find(ref)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, one)
+	}
+	return found, nil
+}
+
+// templateUsers are the names of the boards cloned from a version. They are
+// read from the database, so that it does not matter whether the daemon runs.
+func templateUsers(ctx context.Context, stateDir string, of rootfs.Template) (names []string, err error) {
+	file := filepath.Join(stateDir, "pibootd.db")
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	s, err := store.Open(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	boards, err := registry.Open(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, board := range boards.All() {
+		if board.Template == of.Name && board.Version == of.Version {
+			names = append(names, board.Name)
+		}
+	}
+	return names, nil
+}
+
+func showTemplate(c *cli.Context, std streams) error {
+	found, err := foundTemplates(c, std, "TEMPLATE")
+	if err != nil {
+		return err
+	}
+	t := found[0]
+	users, err := templateUsers(c.Context, c.String("state-dir"), t)
+	if err != nil {
+		return err
+	}
+	mismatches, err := templates(c, std).CheckBoot(t, "")
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, struct {
+			rootfs.Template
+			Users      []string          `json:"users"`
+			Mismatches []rootfs.Mismatch `json:"mismatches,omitempty"`
+		}{t, users, mismatches})
+	}
+	var models []string
+	for _, model := range t.Boards {
+		models = append(models, string(model))
+	}
+	rows := [][]string{
+		{"template", t.String()}, {"system", t.OS}, {"architecture", string(t.Arch)}, {"kernels", kernels(t)},
+		{"boot files", orNone("/"+t.BootDir, t.BootDir == "")}, {"complete for", orNone(strings.Join(models, ", "), len(models) == 0)},
+		{"size", fmt.Sprintf("%s, %d files", byteText(t.SizeBytes), t.Files)}, {"made", since(t.Created)},
+		{"boards", orNone(strings.Join(users, " "), len(users) == 0)},
+	}
+	for _, m := range mismatches {
+		rows = append(rows, []string{"mismatch", m.String()})
+	}
+	return printTable(std.out, rows)
+}
+
+func orNone(text string, none bool) string {
+	if none {
+		return "none"
+	}
+	return text
+}
+
+func diffTemplates(c *cli.Context, std streams) error {
+	found, err := foundTemplates(c, std, "TEMPLATE", "TEMPLATE")
+	if err != nil {
+		return err
+	}
+	changes, err := templates(c, std).Diff(found[0], found[1])
+	if err != nil {
+		return err
+	}
+	return printChanges(c, std.out, changes)
+}
+
+func verifyTemplate(c *cli.Context, std streams) error {
+	found, err := foundTemplates(c, std, "TEMPLATE")
+	if err != nil {
+		return err
+	}
+	if err := needRoot("template verify reads other users' files"); err != nil {
+		return err
+	}
+	m := meter{w: std.err, terminal: std.terminal}
+	changes, err := templates(c, std).Verify(c.Context, found[0], templateProgress(c, &m))
+	m.clear()
+	if err != nil {
+		return err
+	}
+	if err := printChanges(c, std.out, changes); err != nil {
+		return err
+	}
+	if len(changes) > 0 {
+		return hintedError{fmt.Errorf("template %s is not what it was: %d differences", found[0], len(changes)), "templates never change: look for a damaged disk, or somebody who edits them, and import it again"}
+	}
+	return nil
+}
+
+// printChanges prints a line for each change. Names may be anything: what a
+// terminal would act on is quoted.
+func printChanges(c *cli.Context, w io.Writer, changes []rootfs.Change) error {
+	if c.Bool("json") {
+		return printJSON(w, changes)
+	}
+	var out strings.Builder
+	for _, change := range changes {
+		fmt.Fprintf(&out, "%s: %s\n", printable(change.File), change.What)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func printable(name string) string {
+	if quoted := fmt.Sprintf("%q", name); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
+}
+
+func removeTemplate(c *cli.Context, std streams) error {
+	args, err := arguments(c, "TEMPLATE@VERSION")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(args[0], "@") {
+		return usageError{fmt.Errorf("%q names no version; want e.g. %s@1 (pibootd template list shows them)", args[0], args[0])}
+	}
+	if err := needRoot("template remove deletes other users' files"); err != nil {
+		return err
+	}
+	t, err := templates(c, std).Find(args[0])
+	if err != nil {
+		return err
+	}
+	users, err := templateUsers(c.Context, c.String("state-dir"), t)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return hintedError{fmt.Errorf("template %s is in use by %s", t, strings.Join(users, ", ")), "remove these boards first (pibootd remove-pi), or keep the template"}
+	}
+	return templates(c, std).Remove(t)
+}
