@@ -100,7 +100,16 @@ func TestOpen(t *testing.T) {
 		{"10.0.0.12", "3333347a/start.elf", ""},
 		{"10.0.0.12", "10000002/start.elf", "start of hlspi2"},
 		{"10.0.0.99", "bootcode.bin", ""},
-		{"10.0.0.99", "3333347a/start.elf", ""},
+		{"10.0.0.99", "start.elf", ""},
+		{"10.0.0.99", "3333347a/start.elf", "start of hlspi1"}, // an address from its EEPROM
+		{"10.0.0.99", "b8-27-eb-33-34-7a/start.elf", "start of hlspi1"},
+		{"10.0.0.99", "3333347a/fifo", ""},
+		{"10.0.0.99", "3333347a/../start.elf", ""},
+		{"10.0.0.99", "deadbeef/start.elf", ""},
+		{"10.0.0.99", "hlspi1/start.elf", ""},
+		{"10.0.0.11", "cluster-a/start.elf", "start of hlspi1"}, // TFTP_PREFIX=1
+		{"10.0.0.11", "cluster-a/10000002/start.elf", ""},
+		{"10.0.0.11", "deadbeef/start.elf", ""},
 	} {
 		got, err := open(t, p, test.client, test.name)
 		switch {
@@ -167,6 +176,7 @@ func TestEvents(t *testing.T) {
 	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: pi.MAC{2, 0, 0, 0, 0, 9}}) // a laptop
 	p.Transferred(tftp.Transfer{Client: hlspi1.IP, File: "3333347a/start.elf", Bytes: 7, Outcome: tftp.Sent})
 	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "x", Outcome: tftp.Missing})
+	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "10000002/start4.elf", Outcome: tftp.Sent})
 
 	found := p.Registry.Discovered()
 	if len(found) != 1 || found[0].MAC != stranger || found[0].Serial != 0xaa010203 {
@@ -178,11 +188,11 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		got = append(got, event.Board+" "+string(event.Kind))
-		if event.Kind == timeline.File {
+		if event.Detail == "asked from 10.0.0.99, an address of its own" {
 			break
 		}
 	}
-	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file"
+	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file, 10000002 file"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("events = %s; want %s", strings.Join(got, ", "), want)
 	}

@@ -76,7 +76,7 @@ var tftpKinds = map[tftp.Outcome]timeline.Kind{
 // Transferred records a TFTP transfer of a registered board. It is a
 // tftp.Server's OnDone.
 func (p *Policy) Transferred(t tftp.Transfer) {
-	board, ok := p.Registry.ByIP(t.Client)
+	board, _, ok := p.ownerOf(t.Client, t.File)
 	if !ok {
 		p.Log.Debug("file asked from an address that is no board's", "component", "tftp", "addr", t.Client, "file", t.File)
 		return
@@ -85,6 +85,8 @@ func (p *Policy) Transferred(t tftp.Transfer) {
 	e.Addr, e.File, e.Bytes, e.Took = t.Client, t.File, t.Bytes, t.Took
 	if t.Outcome == tftp.Failed || t.Outcome == tftp.Refused {
 		e.Detail = errorText(t.Err)
+	} else if t.Client != board.IP {
+		e.Detail = "asked from " + t.Client.String() + ", an address of its own"
 	}
 	p.Timeline.Record(e)
 }

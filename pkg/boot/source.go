@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 )
 
@@ -20,10 +21,13 @@ import (
 const maxText = 64 << 10
 
 // Open implements tftp.Source. A board sees its own root's boot directory,
-// with or without a directory named by its serial number or address before it,
-// and nothing else; an address that is no board's sees nothing.
+// with or without a directory named by its serial number or Ethernet address
+// before it, and nothing else. An address that is no board's sees a board's
+// files under that board's name: it is that board, with an address from its
+// EEPROM. There is no secret in them, and the root itself is mounted from the
+// registered address only, which the kernel asks for by DHCP.
 func (p *Policy) Open(_ context.Context, client netip.Addr, name string) (io.ReadCloser, int64, error) {
-	board, ok := p.Registry.ByIP(client)
+	board, name, ok := p.ownerOf(client, name)
 	if !ok {
 		return nil, 0, fmt.Errorf("boot: %s is no registered board's address: %w", client, fs.ErrNotExist)
 	}
@@ -32,22 +36,62 @@ func (p *Policy) Open(_ context.Context, client netip.Addr, name string) (io.Rea
 		return nil, 0, err
 	}
 	defer bootDir.Close()
-	name = withoutPrefix(name, board)
+	name = withoutText(bootDir, name)
 	if name == "cmdline.txt" || name == "config.txt" {
 		return p.generate(bootDir, name, board)
 	}
 	return openRegular(bootDir, name)
 }
 
-// withoutPrefix strips the directory that boot code puts before the names of a
-// board's files: its serial number, or its address with TFTP_PREFIX=2. Another
-// board's stays, and is then not found.
-func withoutPrefix(name string, board registry.Pi) string {
-	first, rest, ok := strings.Cut(name, "/")
-	if ok && (strings.EqualFold(first, board.Serial.String()) || strings.EqualFold(first, board.MAC.Dashed())) {
-		return rest
+// ownerOf returns whose file is asked for, and its name in that board's boot
+// directory. Boot code puts the serial number before the names of its files, or
+// its Ethernet address with TFTP_PREFIX=2. Another board's stays before the
+// name, and is then not found.
+func (p *Policy) ownerOf(client netip.Addr, name string) (board registry.Pi, file string, ok bool) {
+	first, rest, inDir := strings.Cut(name, "/")
+	named, isName := registry.Pi{}, false
+	if inDir {
+		named, isName = p.named(first)
 	}
-	return name
+	board, ok = p.Registry.ByIP(client)
+	switch {
+	case isName && (!ok || named.Serial == board.Serial):
+		return named, rest, true
+	case ok:
+		return board, name, true
+	}
+	return registry.Pi{}, "", false
+}
+
+// named returns the board whose serial number or address stands as dir.
+func (p *Policy) named(dir string) (registry.Pi, bool) {
+	if serial, err := pi.ParseSerial(dir); err == nil && strings.EqualFold(dir, serial.String()) {
+		return p.Registry.BySerial(serial)
+	}
+	if mac, err := pi.ParseMAC(dir); err == nil && strings.EqualFold(dir, mac.Dashed()) {
+		return p.Registry.ByMAC(mac)
+	}
+	return registry.Pi{}, false
+}
+
+// withoutText strips the directory that a board puts before its files with
+// TFTP_PREFIX=1, a text of its owner's choice: one that is no directory of its
+// boot directory, and no board's name either.
+func withoutText(bootDir *os.Root, name string) string {
+	first, rest, inDir := strings.Cut(name, "/")
+	if !inDir {
+		return name
+	}
+	if _, err := pi.ParseSerial(first); err == nil {
+		return name
+	}
+	if _, err := pi.ParseMAC(first); err == nil {
+		return name
+	}
+	if _, err := bootDir.Lstat(first); !errors.Is(err, fs.ErrNotExist) {
+		return name
+	}
+	return rest
 }
 
 // bootDirs are where a root may keep its boot files, in the order of looking:
