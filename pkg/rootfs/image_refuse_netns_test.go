@@ -1,0 +1,168 @@
+//go:build netns
+
+package rootfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// damaged returns a copy of an image with a change.
+func damaged(t *testing.T, image string, change func([]byte) []byte) string {
+	t.Helper()
+	content, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeTemp(t, change(content))
+}
+
+func TestImportImageRefuses(t *testing.T) {
+	image := imageSpec{label: "dos"}.make(t, piTree(t))
+	rootAt := (2 + testBootMB) << 20
+	packed := filepath.Join(t.TempDir(), "packed.xz")
+	command(t, "sh", "-c", `xz -0 -c "$1" >"$2"`, "sh", image, packed)
+	noRoot := t.TempDir()
+	treeSpec{"boot/firmware/config.txt": "x", "data": "x"}.make(t, noRoot)
+	for name, test := range map[string]struct{ source, want string }{
+		"cut image": {damaged(t, image, func(b []byte) []byte { return b[:len(b)/2] }), "cut short"},
+		"cut xz":    {damaged(t, packed, func(b []byte) []byte { return b[:len(b)/2] }), "damaged or cut short"},
+		"flipped xz": {damaged(t, packed, func(b []byte) []byte {
+			b[len(b)/2] ^= 0x55
+			return b
+		}), "damaged or cut short"},
+		"ext4 larger than its partition": {damaged(t, image, func(b []byte) []byte {
+			binary.LittleEndian.PutUint32(b[rootAt+extBlocksAt:], 1<<30)
+			return b
+		}), "partition 2: its ext4 says"},
+		"ext4 without its inodes": {damaged(t, image, func(b []byte) []byte {
+			clear(b[rootAt+4096 : rootAt+(1<<20)])
+			return b
+		}), "partition 2: "},
+		"partition past the end": {damaged(t, image, func(b []byte) []byte {
+			binary.LittleEndian.PutUint32(b[mbrEntriesAt+mbrEntryBytes+mbrSectorsAt:], 1<<31)
+			return b
+		}), "partition 2 ends at byte"},
+		"partitions in each other": {damaged(t, image, func(b []byte) []byte {
+			binary.LittleEndian.PutUint32(b[mbrEntriesAt+mbrEntryBytes+mbrStartAt:], 4096)
+			return b
+		}), "inside another one"},
+		"no root": {imageSpec{label: "gpt"}.make(t, noRoot), "no partition holds a root file system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			templates := &Templates{Dir: filepath.Join(t.TempDir(), "templates")}
+			_, _, err := templates.Import(t.Context(), "bad", test.source, ImportOptions{}, nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Import = %v; want %q", err, test.want)
+			}
+			checkNothingLeft(t, templates)
+			checkNoLoop(t, test.source, templates.Dir)
+		})
+	}
+}
+
+// What unpacks to far more than the disk holds stops at the floor.
+func TestImportBomb(t *testing.T) {
+	var bomb bytes.Buffer
+	w, err := zstd.NewWriter(&bomb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, headBytes)
+	copy(head[bootAt:], bootMagic)
+	block := bytes.Repeat([]byte("bomb"), 1<<18)
+	readers := []io.Reader{bytes.NewReader(head)}
+	for range 300 {
+		readers = append(readers, bytes.NewReader(block))
+	}
+	if _, err := io.Copy(w, io.MultiReader(readers...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	state := mountXFS(t)
+	const floor = 100 << 20
+	templates := &Templates{Dir: filepath.Join(state, "templates"), MinFree: floor}
+	_, _, err = templates.Import(t.Context(), "bomb", writeTemp(t, bomb.Bytes()), ImportOptions{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "MB free") {
+		t.Errorf("Import = %v; want it stopped by the floor", err)
+	}
+	checkNothingLeft(t, templates)
+}
+
+// importer is what a second process of this test runs: an import that is
+// killed.
+const importer = "PIBOOTD_TEST_IMPORT"
+
+func TestKilledImporter(t *testing.T) {
+	args := strings.Split(os.Getenv(importer), "\n")
+	if len(args) != 2 {
+		return // only a part of TestImportKilled
+	}
+	_, _, err := (&Templates{Dir: args[0]}).Import(t.Context(), "small", args[1], ImportOptions{}, func(step string, _, _ int64) {
+		os.Stdout.WriteString("at " + step + "\n") // tells the parent where to kill
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A kill at any step leaves neither template, mount nor loop device, and the
+// next sweep takes what is left of the stage.
+func TestImportKilled(t *testing.T) {
+	image := imageSpec{label: "dos"}.make(t, piTree(t))
+	packed := filepath.Join(t.TempDir(), "packed.xz")
+	command(t, "sh", "-c", `xz -0 -c "$1" >"$2"`, "sh", image, packed)
+	for _, step := range []string{"at unpack", "at copy", "at copy the boot files", "at hash"} {
+		t.Run(step, func(t *testing.T) {
+			templates := &Templates{Dir: filepath.Join(t.TempDir(), "templates")}
+			killAt(t, step, templates.Dir+"\n"+packed)
+			checkNoLoop(t, packed, templates.Dir)
+			if err := templates.Sweep(); err != nil {
+				t.Fatal(err)
+			}
+			checkNothingLeft(t, templates)
+		})
+	}
+}
+
+// killAt runs TestKilledImporter until it says step, and kills it.
+func killAt(t *testing.T, step, args string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestKilledImporter$")
+	cmd.Env = append(os.Environ(), importer+"="+args)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	buf := make([]byte, 4096)
+	for !strings.Contains(said.String(), step+"\n") {
+		n, err := out.Read(buf)
+		said.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("import never came to %q: %v: %s", step, err, said.String())
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("the import ended before it was killed")
+	}
+}
