@@ -60,6 +60,10 @@ func plugIn(s Socket, mac pi.MAC) (*cable, error) {
 	return c, nil
 }
 
+// linkBuffer holds what the kernel tells of links while dozens of boards are
+// plugged in at once.
+const linkBuffer = 4 << 20
+
 // waitUp waits until the interfaces of n called names pass packets. For a bridge
 // whose first port this is, that can take a second: the kernel gathers changes
 // of links (net/core/link_watch.c), and a first DISCOVER or its OFFER would be
@@ -67,7 +71,9 @@ func plugIn(s Socket, mac pi.MAC) (*cable, error) {
 func waitUp(n *netlab.Namespace, names ...string) error {
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	err := n.Do(func() error {
-		return netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{ListExisting: true})
+		return netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{
+			ListExisting: true, ReceiveBufferSize: linkBuffer, ReceiveBufferForceSize: true,
+		})
 	})
 	if err != nil {
 		close(done)

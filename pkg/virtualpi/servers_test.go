@@ -51,9 +51,15 @@ func (b *bootServers) note(format string, args ...any) {
 // startServers serves b on lan until the test ends.
 func startServers(t *testing.T, lan Socket, b *bootServers) {
 	t.Helper()
+	startServersOf(t, lan, b, b, b.note)
+}
+
+// startServersOf serves what policy and source say, and notes what happens.
+func startServersOf(t *testing.T, lan Socket, policy dhcp.Policy, source tftp.Source, note func(format string, args ...any)) {
+	t.Helper()
 	own := netip.MustParsePrefix("10.77.0.1/24")
-	ds := &dhcp.Server{Policy: b, Interface: lan.Bridge, Addr: own, OnMessage: func(m dhcp.Message) { b.note("%s %s", m.Kind, m.MAC) }}
-	ts := &tftp.Server{Source: b, OnDone: func(tr tftp.Transfer) { b.note("%s %s", tr.Outcome, tr.File) }}
+	ds := &dhcp.Server{Policy: policy, Interface: lan.Bridge, Addr: own, OnMessage: func(m dhcp.Message) { note("%s %s", m.Kind, m.MAC) }}
+	ts := &tftp.Server{Source: source, OnDone: func(tr tftp.Transfer) { note("%s %s", tr.Outcome, tr.File) }}
 	var dhcpConn *dhcp.Conn
 	var tftpConn net.PacketConn
 	err := lan.Namespace.Do(func() (err error) {
