@@ -35,7 +35,7 @@ func TestKernelServesTheRoots(t *testing.T) {
 	added := nas.add(t, "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--ip", "10.79.0.11")
 	const root = "/srv/pibootd/roots/3333347a"
 	const proof = root + " mounted by 10.79.0.1, sbin/init read, a file written, read back and removed; open to 10.79.0.11 by nfsd's list, a mount from there was not tried"
-	if added.Export != root || len(added.Proof) != 2 || added.Proof[1] != proof {
+	if added.Export != root || len(added.Proof) != 2 || added.Proof[0] != proof {
 		t.Errorf("added %+v; want the export %s and the proof %q", added, root, proof)
 	}
 	nas.add(t, "--mac", "b8:27:eb:33:34:7b", "--serial", "3333347b", "--ip", "10.79.0.12")

@@ -79,17 +79,19 @@ func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 // what was seen, or what the board cannot do.
 func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) {
 	var proof []string
-	for export, want := range map[string]nfs.ProbeFile{
-		f.RootPath(board.Serial): {Name: "sbin/init", Write: true},
-		f.mediaPath():            {},
+	for _, export := range []struct {
+		path string
+		want nfs.ProbeFile
+	}{
+		{f.RootPath(board.Serial), nfs.ProbeFile{Name: "sbin/init", Write: true}},
+		{f.mediaPath(), nfs.ProbeFile{}},
 	} {
-		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export, want)
+		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export.path, export.want)
 		if err != nil {
 			return proof, err
 		}
-		proof = append(proof, proofText(board, export, report))
+		proof = append(proof, proofText(board, export.path, report))
 	}
-	slices.Sort(proof)
 	return proof, nil
 }
 
