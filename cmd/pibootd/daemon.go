@@ -114,7 +114,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	})
 	d.policy.Server.RootPath = d.fleet.RootPath
 	d.web = &web.Server{
-		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, Timeline: state.timeline, Log: log,
+		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Timeline: state.timeline, Log: log,
 		Doctor: &doctor.Doctor{
 			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() },
 			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),

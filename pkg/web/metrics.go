@@ -9,11 +9,12 @@ import (
 
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/tftp"
 )
 
 // metricsHandler serves what the daemon counts to Prometheus: its NFS calls by
-// export and procedure, DHCP messages, lost timeline events, and the process
-// itself.
+// export and procedure, DHCP messages, TFTP transfers, lost timeline events, and
+// the process itself.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -28,6 +29,9 @@ func (s *Server) metricsHandler() http.Handler {
 	}
 	if s.DHCP != nil {
 		registry.MustRegister(dhcpCollector{s.DHCP})
+	}
+	if s.TFTP != nil {
+		registry.MustRegister(tftpCollector{s.TFTP})
 	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
@@ -99,5 +103,36 @@ func (c dhcpCollector) Collect(out chan<- prometheus.Metric) {
 		"malformed": stats.Malformed, "unanswered": stats.Unanswered, "overload": stats.Overload, "unsent": stats.Unsent, "panic": stats.Panics,
 	} {
 		counter(dhcpDropped, n, reason)
+	}
+}
+
+// A tftpCollector does the same for the TFTP server.
+type tftpCollector struct{ server *tftp.Server }
+
+var (
+	tftpTransfers = prometheus.NewDesc("pibootd_tftp_transfers_total", "Transfers that have ended.", []string{"outcome"}, nil)
+	tftpBytes     = prometheus.NewDesc("pibootd_tftp_sent_bytes_total", "Bytes that clients have acknowledged.", nil, nil)
+	tftpDropped   = prometheus.NewDesc("pibootd_tftp_dropped_total", "Requests that began no transfer.", []string{"reason"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c tftpCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{tftpTransfers, tftpBytes, tftpDropped} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c tftpCollector) Collect(out chan<- prometheus.Metric) {
+	counter := func(desc *prometheus.Desc, n uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+	}
+	stats := c.server.Stats()
+	counter(tftpBytes, stats.Bytes)
+	for outcome, n := range stats.Transfers {
+		counter(tftpTransfers, n, string(outcome))
+	}
+	for reason, n := range map[string]uint64{"malformed": stats.Malformed, "repeated": stats.Repeated, "overload": stats.Dropped} {
+		counter(tftpDropped, n, reason)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/tftp"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode/queue"
 )
@@ -30,6 +31,7 @@ type Server struct {
 	Fleet    *fleet.Fleet
 	NFS      *nfs.Server  // what it counts is in /metrics; nil: another server serves NFS
 	DHCP     *dhcp.Server // the same
+	TFTP     *tftp.Server // the same
 	Queue    *queue.Queue
 	Timeline *timeline.Log
 	Doctor   *doctor.Doctor

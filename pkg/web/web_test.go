@@ -24,6 +24,7 @@ import (
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/store"
+	"pibootd/pkg/tftp"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -132,7 +133,8 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		`pibootd_dhcp_received_total{kind="discover"} 0`, `pibootd_dhcp_sent_total{kind="offer"} 0`,
-		`pibootd_dhcp_dropped_total{reason="overload"} 0`, "pibootd_timeline_events_dropped_total 0",
+		`pibootd_dhcp_dropped_total{reason="overload"} 0`,
+		`pibootd_tftp_transfers_total{outcome="sent"} 0`, `pibootd_tftp_dropped_total{reason="overload"} 0`, "pibootd_tftp_sent_bytes_total 0", "pibootd_timeline_events_dropped_total 0",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("/metrics has no %q:\n%s", want, text)
@@ -274,7 +276,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
-		DHCP: &dhcp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
+		DHCP: &dhcp.Server{}, TFTP: &tftp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
 	}
 	server.Doctor = &doctor.Doctor{Fleet: server.Fleet, Timeline: events}
 	ran := make(chan error, 2)
