@@ -116,11 +116,11 @@ func startContender(t *testing.T, name, dir string) *contender {
 	c := &contender{t: t, name: name, forks: name == "tftpd-hpa"}
 	nas := benchNamespace(t)
 	c.boards = benchNamespace(t)
-	ok(t, netlab.Connect(
+	must(t, netlab.Connect(
 		netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.78.0.1/16")},
 		netlab.End{Namespace: c.boards, Name: "eth0", Addr: netip.PrefixFrom(boardAddr(0), 16)}))
 	for i := range maxBoards - 1 {
-		ok(t, c.boards.AddAddr("eth0", netip.PrefixFrom(boardAddr(i+1), 16)))
+		must(t, c.boards.AddAddr("eth0", netip.PrefixFrom(boardAddr(i+1), 16)))
 	}
 	switch name {
 	case "pibootd":
@@ -133,9 +133,9 @@ func startContender(t *testing.T, name, dir string) *contender {
 		c.cmd = exec.Command("in.tftpd", "--foreground", "--secure", "--address", speedAddr, "--user", "root", dir)
 	}
 	stdin, err := c.cmd.StdinPipe()
-	ok(t, err)
+	must(t, err)
 	c.cmd.Stderr = os.Stderr
-	ok(t, nas.Do(c.cmd.Start))
+	must(t, nas.Do(c.cmd.Start))
 	t.Cleanup(func() {
 		stdin.Close()
 		if name != "pibootd" { // which ends by itself, and writes its profile
@@ -154,12 +154,12 @@ func boardAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 78, 1, byt
 func benchNamespace(t *testing.T) *netlab.Namespace {
 	t.Helper()
 	ns, err := netlab.New()
-	ok(t, err)
+	must(t, err)
 	t.Cleanup(func() { ns.Close() })
 	return ns
 }
 
-func ok(t *testing.T, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func ok(t *testing.T, err error) {
 func (c *contender) cpu() time.Duration {
 	if c.forks {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
-		ok(c.t, err)
+		must(c.t, err)
 		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
 		var ticks int
 		for _, i := range []int{11, 12, 13, 14} { // utime, stime, cutime, cstime
@@ -183,14 +183,14 @@ func (c *contender) cpu() time.Duration {
 	}
 	const schedClock = 2 // clock_getcpuclockid(3)
 	var ts unix.Timespec
-	ok(c.t, unix.ClockGettime(int32(^c.cmd.Process.Pid<<3|schedClock), &ts))
+	must(c.t, unix.ClockGettime(int32(^c.cmd.Process.Pid<<3|schedClock), &ts))
 	return time.Duration(ts.Nano())
 }
 
 // peakMemory is the most memory that the server had, in MB.
 func (c *contender) peakMemory() int {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
-	ok(c.t, err)
+	must(c.t, err)
 	for l := range strings.Lines(string(b)) {
 		if kb, ok := strings.CutPrefix(l, "VmHWM:"); ok {
 			n, _ := strconv.Atoi(strings.Fields(kb)[0])
@@ -335,7 +335,7 @@ func (c *contender) storm(boards, block, window int, loss float64, set map[strin
 	all := make([]*board, boards)
 	for i := range all {
 		b, err := c.newBoard(i, block, window)
-		ok(c.t, err)
+		must(c.t, err)
 		b.loss = loss
 		all[i] = b
 		defer unix.Close(b.fd)
@@ -364,9 +364,9 @@ func (c *contender) storm(boards, block, window int, loss float64, set map[strin
 func (c *contender) await(name string) {
 	for range 100 {
 		b, err := c.newBoard(0, 512, 1)
-		ok(c.t, err)
+		must(c.t, err)
 		short := unix.NsecToTimeval((100 * time.Millisecond).Nanoseconds())
-		ok(c.t, unix.SetsockoptTimeval(b.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short))
+		must(c.t, unix.SetsockoptTimeval(b.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short))
 		_, err = b.read(name)
 		unix.Close(b.fd)
 		if err == nil {
@@ -386,10 +386,10 @@ func median(values []float64) float64 {
 // machine is is not for a test to judge.
 func TestSpeed(t *testing.T) {
 	dir := t.TempDir()
-	ok(t, os.Chmod(filepath.Dir(dir), 0o755))
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
 	set := bootSet()
 	for name, size := range set {
-		ok(t, os.WriteFile(filepath.Join(dir, name), pattern(size), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, name), pattern(size), 0o644))
 	}
 	var rlimit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &rlimit) == nil {
