@@ -12,8 +12,8 @@
 // strict where a board is: an answer that a board would not understand is an
 // error that says why.
 //
-// Not imitated: the receive, ARP and offer mix-up bugs of the Pi 3B's mask ROM;
-// what bootcode.bin, start.elf and the bootloader in the EEPROM do apart from
+// Not imitated: that a Pi 3B's mask ROM may leave an OFFER unread until another
+// frame arrives; what bootcode.bin, start.elf and the bootloader in the EEPROM do apart from
 // loading files (they are fetched, not run); start_x, start_file, gpu_mem's
 // choice of start_cd.elf and include lines of config.txt; 32-bit kernels;
 // self-updates and NOOBS recovery. QEMU's machine is its own "virt" with a
@@ -40,10 +40,17 @@ var ErrNoOffer = errors.New("no DHCP server answered")
 // A Board is what is imitated. Its methods may be called from one goroutine at
 // a time.
 type Board struct {
-	Model  pi.Model // pi.Pi3 is a 3B that tells its serial number
+	Model  pi.Model
 	MAC    pi.MAC
 	Serial pi.Serial
 	Timing Timing
+
+	// MaskROM makes a Pi3 one whose mask ROM asks, with its bugs
+	// (raspberrypi/firmware#764, #934, #1067): it tells no serial number, misses
+	// what is answered at once, takes other boards' OFFERs for its own, and
+	// answers no ARP once it has an address.
+	MaskROM bool
+
 	OnStep func(Step) // called for every step, in order; nil: nobody looks
 }
 
@@ -145,6 +152,11 @@ func (b *Board) boot(ctx context.Context, m profile, c *cable) (*Boot, error) {
 	}
 	if err := c.configure(got.addr, got.router); err != nil {
 		return nil, err
+	}
+	if b.MaskROM {
+		if err := c.silenceARP(); err != nil {
+			return nil, err
+		}
 	}
 	boot := &Boot{Addr: got.addr, Server: got.server, Router: got.router, TFTP: got.tftp}
 	l := &loader{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -116,6 +117,14 @@ func (s Socket) check() error {
 // many as an interface name may have, and different for each board.
 func portName(kind string, mac pi.MAC) string {
 	return kind + strings.ReplaceAll(mac.String(), ":", "")
+}
+
+// silenceARP has the board answer no ARP request from here on.
+func (c *cable) silenceARP() error {
+	const never = "8" // arp_ignore: for no local address
+	return c.board.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/conf/"+boardInterface+"/arp_ignore", []byte(never), 0o644)
+	})
 }
 
 func (c *cable) unplug() error {

@@ -38,7 +38,12 @@ type dhcpClient struct {
 	xid   dhcpv4.TransactionID
 	until time.Time
 	sent  int
+	asked time.Time // when the last message was sent
 }
+
+// deaf is how long after its DISCOVER a mask ROM hears nothing. Answers after a
+// second are known to arrive, instant ones to be lost; the rest is assumed.
+const deaf = 500 * time.Millisecond
 
 // askDHCP gets an address and a TFTP server as the model's boot code does.
 func (b *Board) askDHCP(ctx context.Context, m profile, c *cable) (got lease, err error) {
@@ -143,12 +148,20 @@ func (d *dhcpClient) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (
 		dhcpv4.WithGeneric(dhcpv4.OptionParameterRequestList, d.model.params),
 		dhcpv4.WithGeneric(dhcpv4.OptionClientSystemArchitectureType, []byte{0, 0}),
 		dhcpv4.WithGeneric(dhcpv4.OptionClientNetworkInterfaceIdentifier, []byte{1, 2, 1}),
-		dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, pi.EncodeGUID(b.Model, b.MAC, b.Serial)),
+		dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, b.guid()),
 	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a DHCP %s: %w", kind, err)
 	}
 	return msg, nil
+}
+
+// guid is option 97. All mask ROMs send the same.
+func (b *Board) guid() []byte {
+	if b.MaskROM {
+		return append([]byte{0}, bytes.Repeat([]byte{0x44}, 16)...)
+	}
+	return pi.EncodeGUID(b.Model, b.MAC, b.Serial)
 }
 
 // exchange broadcasts msg now and after every DHCPRetry until accept is content
@@ -166,6 +179,7 @@ func (d *dhcpClient) exchange(ctx context.Context, name string, msg *dhcpv4.DHCP
 			return fmt.Errorf("sending %s: %w", msg.MessageType(), err)
 		}
 		d.sent++
+		d.asked = time.Now()
 		d.board.step(Step{Name: name, Detail: fmt.Sprintf("try %d", try)})
 		done, err := d.listen(ctx, time.Now().Add(min(left, d.model.timing.DHCPRetry)), accept)
 		if done || err != nil {
@@ -206,7 +220,14 @@ func (d *dhcpClient) listen(ctx context.Context, deadline time.Time, accept func
 // transaction id.
 func (d *dhcpClient) parse(packet []byte, sender net.Addr) (offer, bool) {
 	msg, err := dhcpv4.FromBytes(bytes.Clone(packet))
-	if err != nil || msg.OpCode != dhcpv4.OpcodeBootReply || msg.TransactionID != d.xid || !bytes.Equal(msg.ClientHWAddr, d.board.MAC[:]) {
+	if err != nil || msg.OpCode != dhcpv4.OpcodeBootReply || msg.TransactionID != d.xid {
+		return offer{}, false
+	}
+	if d.board.MaskROM {
+		if time.Since(d.asked) < deaf {
+			return offer{}, false
+		}
+	} else if !bytes.Equal(msg.ClientHWAddr, d.board.MAC[:]) {
 		return offer{}, false
 	}
 	udp, ok := sender.(*net.UDPAddr)

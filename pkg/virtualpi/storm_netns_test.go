@@ -93,3 +93,34 @@ func loseSome(t *testing.T, lan Socket) {
 		t.Fatal(fmt.Errorf("nft: %w: %s", err, out.String()))
 	}
 }
+
+// TestMaskROMs: Pi 3Bs that come up at once do not take each other's address,
+// though each would, and boot though they answer no ARP.
+func TestMaskROMs(t *testing.T) {
+	t.Parallel()
+	lan := newLAN(t)
+	cut := &powerCut{boards: map[pi.MAC]int{}, files: map[string]string{}}
+	var boards []*Board
+	for i := range 4 {
+		b := &Board{Model: pi.Pi3, MaskROM: true, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0, 0, byte(i)}, Serial: pi.Serial(0x20000000 + i)}
+		boards = append(boards, b)
+		cut.boards[b.MAC] = 200 + i
+		for name, content := range boardFiles(pi.Pi3) {
+			cut.files[strings.Replace(name, serialDir, b.Serial.String()+"/", 1)] = content
+		}
+	}
+	startServersOf(t, lan, cut, cut, func(string, ...any) {})
+	var g errgroup.Group
+	for _, b := range boards {
+		g.Go(func() error {
+			boot, err := b.PowerOn(t.Context(), lan)
+			if err != nil {
+				t.Errorf("%s: %v", b.MAC, err)
+			} else if want := netip.AddrFrom4([4]byte{10, 77, 0, byte(cut.boards[b.MAC])}); boot.Addr.Addr() != want || len(boot.Kernel) == 0 {
+				t.Errorf("%s boots at %s with a kernel of %d bytes; want it at %s", b.MAC, boot.Addr, len(boot.Kernel), want)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
