@@ -25,6 +25,7 @@ type client struct {
 	addr    netip.Addr
 	slots   chan struct{} // one held by each call, from its first byte to its reply's last
 	conns   int           // guarded by the service's mutex
+	room    int           // what its calls have taken; guarded by the room's mutex
 	replays replayCache
 }
 

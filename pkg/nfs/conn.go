@@ -22,6 +22,10 @@ const (
 	slowCalls = 64
 )
 
+// errTwiceLarge is the end of a connection: no procedure has both, so this
+// call is none that is.
+var errTwiceLarge = errors.New("a call with much to read and much to answer")
+
 // errThreadLost ends a goroutine whose thread could not get its rights back.
 var errThreadLost = errors.New("the thread has lost its rights")
 
@@ -99,23 +103,49 @@ func (c *conn) next(ctx context.Context) error {
 	if !c.takeSlot(ctx) {
 		return ctx.Err()
 	}
-	if len(call) <= limit && c.isQuick(call) {
-		err := c.runHere(call) // where it is, in the read buffer
-		_, _ = c.in.Discard(4 + len(call))
+	var k kind
+	if call != nil {
+		k = c.kindOf(call, limit)
+	}
+	if !k.quick || len(call) > limit {
+		return c.fetch(ctx, limit, call != nil, k)
+	}
+	held, err := c.takeRoom(ctx, k.room())
+	if err != nil {
+		c.done(0)
 		return err
 	}
+	err = c.runHere(call, held) // where it is, in the read buffer
+	_, _ = c.in.Discard(4 + len(call))
+	return err
+}
+
+// fetch takes a call out of the read buffer, and runs it or starts it. Of one
+// that has arrived k is the kind.
+func (c *conn) fetch(ctx context.Context, limit int, arrived bool, k kind) error {
 	rec := &buffer{s: c.service.server}
-	if err := c.receive(limit, rec, call != nil); err != nil {
+	held, err := c.receive(ctx, limit, rec, arrived)
+	if err == nil && !arrived {
+		k = c.kindOf(rec.b, limit)
+	}
+	switch {
+	case err != nil:
+	case held == 0:
+		held, err = c.takeRoom(ctx, k.room())
+	case k.large && rec.pooled != nil:
+		err = errTwiceLarge
+	}
+	if err != nil {
 		rec.free()
-		<-c.client.slots
+		c.done(held)
 		return err
 	}
-	if call == nil && c.isQuick(rec.b) {
+	if k.quick {
 		defer rec.free()
-		return c.runHere(rec.b)
+		return c.runHere(rec.b, held)
 	}
 	c.calls.Go(func() {
-		defer func() { <-c.client.slots }()
+		defer c.done(held)
 		c.runAside(rec)
 	})
 	return nil
@@ -137,16 +167,18 @@ func (c *conn) buffered() []byte {
 	return rec[4:]
 }
 
-// isQuick reports whether a call should run here.
-func (c *conn) isQuick(rec []byte) bool {
-	if !isQuick(c.programs, rec) {
-		return false
+// kindOf is the kind of a call that may have limit bytes, with quick as it is
+// to be here.
+func (c *conn) kindOf(rec []byte, limit int) kind {
+	if limit == maxStranger {
+		return kind{quick: true} // it reaches no file
 	}
-	if c.aside > 0 {
+	k := kindOf(c.programs, rec)
+	if k.quick && c.aside > 0 {
 		c.aside--
-		return false
+		k.quick = false
 	}
-	return true
+	return k
 }
 
 // takeSlot waits for the client to have fewer calls running than it may, and
@@ -164,6 +196,27 @@ func (c *conn) takeSlot(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// takeRoom waits for n bytes of the memory that all clients share.
+func (c *conn) takeRoom(ctx context.Context, n int) (held int, err error) {
+	shared := c.service.server.room
+	if n == 0 || shared.try(c.client, n) {
+		return n, nil
+	}
+	c.flush()
+	if err := shared.wait(ctx, c.client, n); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// done gives back what a call held: its slot, and room if it had any.
+func (c *conn) done(room int) {
+	if room > 0 {
+		c.service.server.room.give(c.client, room)
+	}
+	<-c.client.slots
 }
 
 // await waits for a call to begin, unless one has, and returns how long it may
@@ -184,19 +237,39 @@ func (c *conn) await(begun bool) (limit int, err error) {
 	return limit, err
 }
 
-func (c *conn) receive(limit int, rec *buffer, arrived bool) error {
+// receive reads a call into rec, and returns what room it holds: none if the
+// call is small.
+func (c *conn) receive(ctx context.Context, limit int, rec *buffer, arrived bool) (held int, err error) {
 	if !arrived {
-		c.timed = true
-		if err := c.nc.SetReadDeadline(time.Now().Add(recordTimeout)); err != nil {
-			return err
+		if err := c.hurry(); err != nil {
+			return 0, err
 		}
 	}
-	return readRecord(c.in, limit, rec)
+	mark, err := c.in.Peek(4)
+	if err != nil {
+		return 0, err
+	}
+	if v := binary.BigEndian.Uint32(mark); limit > smallBuffer && (v&lastFragment == 0 || v&^lastFragment > smallBuffer) {
+		if held, err = c.takeRoom(ctx, largeCall); err == nil {
+			err = c.hurry() // it does not pay for having waited
+		}
+	}
+	if err == nil {
+		err = readRecord(c.in, limit, rec)
+	}
+	return held, err
 }
 
-// runHere runs a quick call and keeps its reply to be sent with others.
-func (c *conn) runHere(rec []byte) error {
-	defer func() { <-c.client.slots }()
+// hurry gives the client recordTimeout for the rest of its call.
+func (c *conn) hurry() error {
+	c.timed = true
+	return c.nc.SetReadDeadline(time.Now().Add(recordTimeout))
+}
+
+// runHere runs a quick call that holds so much room, and keeps its reply to be
+// sent with others.
+func (c *conn) runHere(rec []byte, held int) error {
+	defer c.done(held)
 	start := time.Now()
 	out := c.service.answer(rec, peer{c.client, c.port}, c.programs, &c.quick)
 	if time.Since(start) > slowCall {

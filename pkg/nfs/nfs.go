@@ -51,10 +51,16 @@ type Server struct {
 	MaxClientCalls int // running at once for one address; 0 means 16
 	MaxCalls       int // running at once in all, each on a thread of its own; 0 means 64
 
+	// MaxMemory is how many bytes the calls of all clients may take while they
+	// are read and answered; 0 means 48 MiB, and there is room for two large
+	// ones in any case. Where it is taken, sockets are read later.
+	MaxMemory int
+
 	start    sync.Once
 	startErr error
 	self     identity
 	running  chan struct{}
+	room     *room
 	buffers  sync.Pool  // of *[]byte, each of bigBuffer bytes
 	pipes    chan *pipe // empty ones
 	verifier atomic.Uint64
@@ -92,6 +98,7 @@ func (s *Server) ready() error {
 			return
 		}
 		s.running = make(chan struct{}, or(s.MaxCalls, 64))
+		s.room = newRoom(or(s.MaxMemory, defaultRoom))
 		s.pipes = make(chan *pipe, maxPipes)
 		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }
 		if s.CallsFile != "" {

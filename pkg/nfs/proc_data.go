@@ -54,6 +54,13 @@ func (c *call) read() error {
 	return nil
 }
 
+// readResults is how much READ may return.
+func readResults(args decoder) uint32 {
+	args.handle()
+	args.uint64() // offset
+	return args.uint32()
+}
+
 // readFile reads count bytes of o from offset on, or less at the end of the
 // file. They are in a pipe if the reply has got one, else in the reply's
 // buffer, readHead bytes after what the call has written so far.

@@ -51,6 +51,20 @@ func (c *call) readdirplus() error {
 	return c.list(wire, cookie, listing{limit: maxcount, plus: true})
 }
 
+// readdirResults is how much READDIR may return.
+func readdirResults(args decoder) uint32 {
+	args.handle()
+	args.take(8 + 8) // cookie and its verifier
+	return args.uint32()
+}
+
+// readdirplusResults is how much READDIRPLUS may return.
+func readdirplusResults(args decoder) uint32 {
+	args.handle()
+	args.take(8 + 8 + 4) // cookie, its verifier and dircount
+	return args.uint32()
+}
+
 // dirent writes what an entry3 and an entryplus3 begin with.
 func (e *encoder) dirent(d dirent) {
 	e.uint64(d.fileID)

@@ -23,6 +23,9 @@ const (
 
 	// smallBuffer is the size up to which a buffer is not worth pooling.
 	smallBuffer = 16 << 10
+
+	// smallResults is what of a small reply is left for data.
+	smallResults = smallBuffer - 1<<10
 )
 
 // readRecord reads one record of at most limit bytes from r and appends it to

@@ -148,13 +148,33 @@ type procedure struct {
 	// quick reports whether a call with these arguments seldom waits for a
 	// disk; nil: it may well.
 	quick func(args decoder) bool
+	// results is how many bytes the results to these arguments may have; nil:
+	// few.
+	results func(args decoder) uint32
 }
 
 func always(decoder) bool { return true }
 
-// isQuick reports whether the call in rec is quick. One that cannot be read
-// is not.
-func isQuick(programs []program, rec []byte) bool {
+// A kind is what is known of a call before it is run.
+type kind struct {
+	quick bool
+	large bool // in its results
+}
+
+// room is how much of the room of all clients such a call takes. One that runs
+// on the connection's own goroutine has the connection's own buffers.
+func (k kind) room() int {
+	switch {
+	case k.large:
+		return largeCall
+	case k.quick:
+		return 0
+	}
+	return smallCall
+}
+
+// kindOf is the kind of the call in rec. One that cannot be read is of none.
+func kindOf(programs []program, rec []byte) kind {
 	d := decoder{buf: rec}
 	d.take(3 * 4) // xid, message type, RPC version
 	number, _, proc := d.uint32(), d.uint32(), d.uint32()
@@ -164,11 +184,11 @@ func isQuick(programs []program, rec []byte) bool {
 	}
 	for _, p := range programs {
 		if p.number == number && proc < uint32(len(p.procedures)) && !d.bad {
-			quick := p.procedures[proc].quick
-			return quick != nil && quick(d)
+			quick, results := p.procedures[proc].quick, p.procedures[proc].results
+			return kind{quick: quick != nil && quick(d), large: results != nil && results(d) > smallResults}
 		}
 	}
-	return false
+	return kind{}
 }
 
 // find returns the procedure that h calls, or the reply that says why not.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -21,6 +22,14 @@ const (
 	// strangerTimeout is how long a connection may be idle from an address
 	// that may mount nothing.
 	strangerTimeout = 30 * time.Second
+
+	// A peer that is silent for keepIdle is asked every keepInterval whether it
+	// is there. It is gone if it does not answer keepCount times, or takes
+	// nothing of what was sent for as long.
+	keepIdle     = 30 * time.Second
+	keepInterval = 15 * time.Second
+	keepCount    = 6
+	goneTimeout  = keepIdle + keepCount*keepInterval
 
 	// acceptPause is waited when no connection can be accepted for want of
 	// file descriptors or memory.
@@ -134,10 +143,39 @@ func (v *service) connection(ctx context.Context, nc net.Conn, programs []progra
 	}
 	defer v.leave(cl)
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	if err := noticeGone(nc); err != nil {
+		log.Debug("connection ended", "err", err)
+		return
+	}
 	c := v.newConn(nc, cl, remote.Port(), programs)
 	if err := c.serve(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		log.Debug("connection ended", "err", err)
 	}
+}
+
+// noticeGone has the kernel end a connection whose peer is there no more: a
+// board that loses its power says nothing.
+func noticeGone(nc net.Conn) error {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount})
+	if err != nil {
+		return fmt.Errorf("setting keepalive: %w", err)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("setting the time for acknowledgements: %w", err)
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(goneTimeout.Milliseconds()))
+	})
+	if err = errors.Join(err, set); err != nil {
+		return fmt.Errorf("setting the time for acknowledgements: %w", err)
+	}
+	return nil
 }
 
 func remoteAddr(nc net.Conn) netip.AddrPort {
