@@ -28,7 +28,7 @@ type call struct {
 
 	// again is when a process that was killed began this same call; nil: none
 	// did. What it has done of it is no error now.
-	again *unix.Timespec
+	again *unix.StatxTimestamp
 
 	tree *tree   // the export of the first handle that was good; nil: none
 	end  outcome // how it ended

@@ -38,7 +38,7 @@ type journalKey struct {
 
 // A journalEntry is what was known of a call when its process ended.
 type journalEntry struct {
-	begun unix.Timespec // by the clock that files' times are from
+	begun unix.StatxTimestamp // by the clock that files' times are from
 	out   []byte        // the reply; nil: it was not answered
 }
 
@@ -112,7 +112,7 @@ func parseSlot(s []byte) (seq uint64, key journalKey, entry journalEntry, ok boo
 	key.xid, key.prog = binary.BigEndian.Uint32(s[slotCall:]), binary.BigEndian.Uint32(s[slotCall+4:])
 	key.proc, key.size = binary.BigEndian.Uint32(s[slotCall+8:]), binary.BigEndian.Uint32(s[slotCall+12:])
 	copy(key.sum[:], s[slotArgs:])
-	entry.begun.Sec, entry.begun.Nsec = int64(binary.BigEndian.Uint64(s[slotBegun:])), int64(binary.BigEndian.Uint64(s[slotBegun+8:]))
+	entry.begun.Sec, entry.begun.Nsec = int64(binary.BigEndian.Uint64(s[slotBegun:])), binary.BigEndian.Uint32(s[slotBegun+8:])
 	if n > 0 {
 		entry.out = append([]byte(nil), s[slotReply:slotReply+n]...)
 	}
@@ -130,12 +130,13 @@ type journaled struct {
 // begin takes down that a call is being run, unless a former process has
 // answered it: then that reply is returned. If a former process has begun it
 // and ended, again says when that was. j may be nil.
-func (j *journal) begin(client netip.Addr, call replayKey) (running journaled, again *unix.Timespec, out []byte) {
+func (j *journal) begin(client netip.Addr, call replayKey) (running journaled, again *unix.StatxTimestamp, out []byte) {
 	if j == nil || !client.Is4() {
 		return journaled{}, nil, nil
 	}
-	var now unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now) // fails for clocks that do not exist
+	var clock unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &clock) // fails for clocks that do not exist
+	now := unix.StatxTimestamp{Sec: int64(clock.Sec), Nsec: uint32(clock.Nsec)}
 	key := journalKey{client, call}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -152,11 +153,11 @@ func (j *journal) begin(client netip.Addr, call replayKey) (running journaled, a
 	return running, again, nil
 }
 
-func newSlot(seq uint64, key journalKey, begun unix.Timespec) []byte {
+func newSlot(seq uint64, key journalKey, begun unix.StatxTimestamp) []byte {
 	s := make([]byte, slotReply, slotSize)
 	binary.BigEndian.PutUint64(s[slotSeq:], seq)
 	binary.BigEndian.PutUint64(s[slotBegun:], uint64(begun.Sec))
-	binary.BigEndian.PutUint64(s[slotBegun+8:], uint64(begun.Nsec))
+	binary.BigEndian.PutUint32(s[slotBegun+8:], begun.Nsec)
 	client := key.client.As4()
 	copy(s[slotAddr:], client[:])
 	for i, v := range []uint32{key.xid, key.prog, key.proc, key.size} {

@@ -133,7 +133,7 @@ func TestBrokenJournal(t *testing.T) {
 }
 
 func FuzzParseSlot(f *testing.F) {
-	slot := append(newSlot(1, journalKey{loopback, keyNo(1)}, unix.Timespec{Sec: 1}), "reply"...)
+	slot := append(newSlot(1, journalKey{loopback, keyNo(1)}, unix.StatxTimestamp{Sec: 1}), "reply"...)
 	f.Add(slot)
 	f.Add(slot[:10])
 	f.Fuzz(func(t *testing.T, slot []byte) { parseSlot(slot) })

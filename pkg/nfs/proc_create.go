@@ -183,7 +183,7 @@ func (m maker) run(dir *object) (child *object, err error) {
 
 // adopt returns the entry called name if it was made since, and as m would: a
 // process that was killed has made it for this same call.
-func (m maker) adopt(dir *object, name string, since unix.Timespec) (*object, error) {
+func (m maker) adopt(dir *object, name string, since unix.StatxTimestamp) (*object, error) {
 	child, err := dir.lookup(name)
 	if err != nil {
 		return nil, err
@@ -197,13 +197,13 @@ func (m maker) adopt(dir *object, name string, since unix.Timespec) (*object, er
 
 // bornSince reports whether o was made at t or later. Of a file system that
 // does not keep that time nothing was.
-func (o *object) bornSince(t unix.Timespec) bool {
+func (o *object) bornSince(t unix.StatxTimestamp) bool {
 	var st unix.Statx_t
 	err := unix.Statx(o.fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
 	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
 		return false
 	}
-	return st.Btime.Sec > t.Sec || st.Btime.Sec == t.Sec && int64(st.Btime.Nsec) >= t.Nsec
+	return st.Btime.Sec > t.Sec || st.Btime.Sec == t.Sec && st.Btime.Nsec >= t.Nsec
 }
 
 // initial is what is left to set of a new file's attributes: its mode and size
