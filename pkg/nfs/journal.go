@@ -39,7 +39,7 @@ type journalKey struct {
 // A journalEntry is what was known of a call when its process ended.
 type journalEntry struct {
 	begun unix.StatxTimestamp // by the clock that files' times are from
-	out   []byte        // the reply; nil: it was not answered
+	out   []byte              // the reply; nil: it was not answered
 }
 
 // Where what is in a slot.
