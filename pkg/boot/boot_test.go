@@ -109,6 +109,7 @@ func TestOpen(t *testing.T) {
 		{"10.0.0.99", "hlspi1/start.elf", ""},
 		{"10.0.0.11", "cluster-a/start.elf", "start of hlspi1"}, // TFTP_PREFIX=1
 		{"10.0.0.11", "cluster-a/10000002/start.elf", ""},
+		{"10.0.0.11", "3333347a/upstream/start.elf", ""}, // a directory that boot code tries
 		{"10.0.0.11", "deadbeef/start.elf", ""},
 	} {
 		got, err := open(t, p, test.client, test.name)

@@ -27,7 +27,7 @@ const maxText = 64 << 10
 // EEPROM. There is no secret in them, and the root itself is mounted from the
 // registered address only, which the kernel asks for by DHCP.
 func (p *Policy) Open(_ context.Context, client netip.Addr, name string) (io.ReadCloser, int64, error) {
-	board, name, ok := p.ownerOf(client, name)
+	board, file, ok := p.ownerOf(client, name)
 	if !ok {
 		return nil, 0, fmt.Errorf("boot: %s is no registered board's address: %w", client, fs.ErrNotExist)
 	}
@@ -36,11 +36,13 @@ func (p *Policy) Open(_ context.Context, client netip.Addr, name string) (io.Rea
 		return nil, 0, err
 	}
 	defer bootDir.Close()
-	name = withoutText(bootDir, name)
-	if name == "cmdline.txt" || name == "config.txt" {
-		return p.generate(bootDir, name, board)
+	if file == name { // without a board's name before it
+		file = withoutText(bootDir, file)
 	}
-	return openRegular(bootDir, name)
+	if file == "cmdline.txt" || file == "config.txt" {
+		return p.generate(bootDir, file, board)
+	}
+	return openRegular(bootDir, file)
 }
 
 // ownerOf returns whose file is asked for, and its name in that board's boot
