@@ -57,9 +57,31 @@ func newLab(t *testing.T) *lab {
 	if err := network.Bridge("br0", netip.MustParsePrefix("10.77.0.1/24")); err != nil {
 		t.Fatal(err)
 	}
+	neighbour(t, network)
 	l := &lab{net: network, binary: binary, state: t.TempDir()}
 	l.client = web.NewClient(filepath.Join(l.state, "pibootd.sock"))
 	return l
+}
+
+// neighbour makes another machine a port of the bridge, so that the bridge has a
+// carrier while no board is on, as a switch has.
+func neighbour(t *testing.T, network *netlab.Namespace) {
+	t.Helper()
+	other, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := other.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := netlab.Connect(netlab.End{Namespace: network, Name: "other"}, netlab.End{Namespace: other, Name: "eth0"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := network.Attach("other", "br0"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // serve starts the daemon and returns when it serves.
