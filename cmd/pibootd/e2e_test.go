@@ -138,7 +138,7 @@ func differInIdentity(t *testing.T, l *lab) {
 func strangerGetsNothing(t *testing.T, l *lab) {
 	t.Helper()
 	stranger := virtualpi.Board{
-		Model: pi.Pi4, MAC: pi.MAC{0xdc, 0xa6, 0x32, 9, 9, 9}, Serial: 0xfeedbeef,
+		Model: virtualpi.Pi4B, MAC: pi.MAC{0xdc, 0xa6, 0x32, 9, 9, 9}, Serial: 0xfeedbeef,
 		Timing: virtualpi.Timing{DHCPRetry: 100 * time.Millisecond, DHCPTimeout: time.Second},
 	}
 	if _, err := stranger.PowerOn(t.Context(), virtualpi.Socket{Namespace: l.net, Bridge: "br0"}); !errors.Is(err, virtualpi.ErrNoOffer) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +27,7 @@ func rehearseCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "qemu", Usage: "start qemu-system-aarch64 on the files that were served, and keep it running"},
 			&cli.BoolFlag{Name: "until-online", Usage: "with --qemu: switch the board off once its worker is online"},
 			&cli.StringFlag{Name: "console", Usage: "with --qemu: `FILE` for the board's serial console (default: standard output)"},
-			&cli.StringFlag{Name: "model", Usage: "`MODEL` to imitate, 3, 4 or 5 (default: 3 for b8:27:eb addresses, else 4)"},
+			&cli.StringFlag{Name: "model", Usage: "`MODEL` to imitate, 2B, 3B, 3B+, 4B, 400, CM4 or 5 (default: 3B for b8:27:eb addresses, else 4B)"},
 			&cli.StringFlag{Name: "mac", Usage: "`ADDRESS` of a board that is not registered"},
 			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` of a board that is not registered"},
 			&cli.IntFlag{Name: "memory", Usage: "`MB` of the virtual board", Value: 768},
@@ -114,16 +115,21 @@ func rehearsed(c *cli.Context) (*virtualpi.Board, error) {
 	return board, err
 }
 
-func model(name string, mac pi.MAC) (pi.Model, error) {
+// model returns the model called name; that of a Pi 3 or 4 by default, whichever
+// has such an address.
+func model(name string, mac pi.MAC) (virtualpi.Model, error) {
 	switch {
 	case name == "3", name == "" && mac[0] == 0xb8:
-		return pi.Pi3, nil
+		return virtualpi.Pi3B, nil
 	case name == "4", name == "":
-		return pi.Pi4, nil
-	case name == "5":
-		return pi.Pi5, nil
+		return virtualpi.Pi4B, nil
 	}
-	return "", usageError{fmt.Errorf("--model: got %q; want 3, 4 or 5", name)}
+	for _, m := range virtualpi.Models() {
+		if strings.EqualFold(name, string(m)) {
+			return m, nil
+		}
+	}
+	return "", usageError{fmt.Errorf("--model: got %q; want one of %q", name, virtualpi.Models())}
 }
 
 // plugIn finds the bridge that the daemon serves on: a virtual board needs a

@@ -173,7 +173,7 @@ func TestEvents(t *testing.T) {
 	p := newPolicy(t)
 	stranger := pi.MAC{0xb8, 0x27, 0xeb, 1, 2, 3}
 	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: hlspi1.MAC, Netboot: true})
-	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: stranger, GUID: pi.EncodeGUID(pi.Pi3, stranger, 0xaa010203), Netboot: true})
+	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: stranger, GUID: pi.EncodeGUID(pi.Pi3, 0xc03111, stranger, 0xaa010203), Netboot: true})
 	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: pi.MAC{2, 0, 0, 0, 0, 9}}) // a laptop
 	p.Transferred(tftp.Transfer{Client: hlspi1.IP, File: "3333347a/start.elf", Bytes: 7, Outcome: tftp.Sent})
 	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "x", Outcome: tftp.Missing})
@@ -211,8 +211,8 @@ func TestDiscovered(t *testing.T) {
 		model  pi.Model
 		detail string
 	}{
-		{pi.EncodeGUID(pi.Pi4, pi.MAC{}, 7), "not registered", 7, pi.Pi4, "serial 00000007 is not registered, so not answered"},
-		{pi.EncodeGUID(pi.Pi5, pi.MAC{}, 8), "", 8, pi.Pi5, "serial 00000008 is not registered"},
+		{pi.EncodeGUID(pi.Pi4, 0xc03111, pi.MAC{}, 7), "not registered", 7, pi.Pi4, "serial 00000007 is not registered, so not answered"},
+		{pi.EncodeGUID(pi.Pi5, 0xc03111, pi.MAC{}, 8), "", 8, pi.Pi5, "serial 00000008 is not registered"},
 		{maskROM, "", 0, pi.Pi3, "not registered"},
 		{nil, "not registered", 0, "", "not registered, so not answered"},
 	} {

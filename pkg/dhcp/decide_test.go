@@ -30,7 +30,7 @@ func (b boards) Reserve(_ context.Context, c Client) (Reservation, bool) {
 var (
 	known   = pi.MAC{0xb8, 0x27, 0xeb, 0xef, 0x56, 0x44}
 	strange = pi.MAC{0xdc, 0xa6, 0x32, 1, 2, 3}
-	guid    = pi.EncodeGUID(pi.Pi3, known, 0xa2ef5644)
+	guid    = pi.EncodeGUID(pi.Pi3, 0xc03111, known, 0xa2ef5644)
 )
 
 func testServer() *Server {

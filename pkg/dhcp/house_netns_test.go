@@ -41,7 +41,7 @@ func (l lan) startHouse(t *testing.T) {
 // TestProxyBesideTheHousesServer powers on boards that get their address from
 // dnsmasq, and looks where they ask for files.
 func TestProxyBesideTheHousesServer(t *testing.T) {
-	for _, model := range []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5} {
+	for _, model := range virtualpi.Models() {
 		t.Run(string(model), func(t *testing.T) {
 			t.Parallel()
 			s := testServer()

@@ -57,8 +57,9 @@ func decodeRepeated(id []byte) (Serial, Model, bool) {
 }
 
 // EncodeGUID returns option 97 as a board of the given model sends it; it is
-// what pkg/virtualpi sends. mac is used by the Pi 4 and 5 only.
-func EncodeGUID(model Model, mac MAC, serial Serial) []byte {
+// what pkg/virtualpi sends. revision (as in /proc/cpuinfo) and mac are told by
+// the Pi 4 and 5 only.
+func EncodeGUID(model Model, revision uint32, mac MAC, serial Serial) []byte {
 	guid := make([]byte, guidLen)
 	id := guid[1:]
 	if model != Pi4 && model != Pi5 {
@@ -68,10 +69,8 @@ func EncodeGUID(model Model, mac MAC, serial Serial) []byte {
 		return guid
 	}
 	copy(id, "RPi4")
-	revision := uint32(0xc03111) // a Pi 4B 4 GB, revision 1.1
 	if model == Pi5 {
 		copy(id, "RPi5")
-		revision = 0xc04170 // a Pi 5 4 GB, revision 1.0
 	}
 	binary.LittleEndian.PutUint32(id[4:], revision)
 	copy(id[8:12], mac[2:])

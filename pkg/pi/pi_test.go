@@ -69,19 +69,19 @@ func TestGUID(t *testing.T) {
 	}
 	mac := MAC{0xdc, 0xa6, 0x32, 1, 2, 3}
 	for _, model := range []Model{Pi4, Pi5} {
-		serial, got, ok := DecodeGUID(EncodeGUID(model, mac, 0x12345678))
+		serial, got, ok := DecodeGUID(EncodeGUID(model, 0xc03111, mac, 0x12345678))
 		if !ok || serial != 0x12345678 || got != model {
 			t.Errorf("DecodeGUID(EncodeGUID(%s)) = %v, %v, %v", model, serial, got, ok)
 		}
 	}
-	if !bytes.Equal(EncodeGUID(Pi3, mac, 0xa2ef5644), captured) {
+	if !bytes.Equal(EncodeGUID(Pi3, 0xc03111, mac, 0xa2ef5644), captured) {
 		t.Error("EncodeGUID(Pi 3) is not what was captured")
 	}
 }
 
 func FuzzDecodeGUID(f *testing.F) {
 	f.Add([]byte{0})
-	f.Add(EncodeGUID(Pi4, MAC{1, 2, 3, 4, 5, 6}, 7))
+	f.Add(EncodeGUID(Pi4, 0xc03111, MAC{1, 2, 3, 4, 5, 6}, 7))
 	f.Fuzz(func(t *testing.T, guid []byte) {
 		if serial, _, ok := DecodeGUID(guid); ok && serial == 0 {
 			t.Error("a decoded serial number is never zero")

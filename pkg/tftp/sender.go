@@ -38,8 +38,8 @@ type sender struct {
 	// once for another reason than silence.
 	repeated bool
 
-	// heard is when the client's first ACK came, in Unix nanoseconds; 0: none
-	// yet. Other goroutines read it.
+	// heard is when the client last acknowledged something new, in Unix
+	// nanoseconds; 0: not yet. Other goroutines read it.
 	heard atomic.Int64
 }
 
@@ -119,7 +119,7 @@ func (s *sender) received(l *loop, p []byte) error {
 	}
 	if s.acked > before {
 		s.retries = 0
-		s.heard.CompareAndSwap(0, l.now.UnixNano())
+		s.heard.Store(l.now.UnixNano())
 		s.file.pass(s.acked)
 	}
 	s.starved = false

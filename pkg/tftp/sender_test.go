@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -173,6 +174,26 @@ func TestRepeatedRequestIsAnsweredOnce(t *testing.T) {
 	}
 	if tr := done.next(t); tr.Outcome != Sent || tr.File != "slow" || opened.Load() != 1 {
 		t.Errorf("OnDone(%+v) after %d openings; want one transfer", tr, opened.Load())
+	}
+}
+
+// A request that is read late, when its client has long been taking the file,
+// must not end that; one of a client that has stopped taking it does.
+func TestLateRequestDoesNotEndATransfer(t *testing.T) {
+	client := netip.MustParseAddrPort("10.0.0.21:49152")
+	req := request{name: "kernel8.img"}
+	for _, tt := range []struct {
+		heard   time.Duration // how long ago
+		repeats bool
+	}{{0, true}, {time.Millisecond, true}, {repeatGrace / 2, true}, {2 * repeatGrace, false}} {
+		running := &transfer{req: req, cancel: func(error) {}}
+		if tt.heard > 0 {
+			running.heard.Store(time.Now().Add(-tt.heard).UnixNano())
+		}
+		l := &listener{running: map[netip.AddrPort]*transfer{client: running}}
+		if got := l.repeats(client, req); got != tt.repeats || (running.stopped.Load() == nil) != tt.repeats {
+			t.Errorf("heard of it %v ago: repeats = %v; want %v", tt.heard, got, tt.repeats)
+		}
 	}
 }
 

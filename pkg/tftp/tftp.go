@@ -224,7 +224,7 @@ func (l *listener) repeats(client netip.AddrPort, req request) bool {
 	if !ok {
 		return false
 	}
-	if t.req.same(req) && t.starting() {
+	if t.req.same(req) && t.answers() {
 		return true
 	}
 	t.stop(errReplaced)

@@ -19,9 +19,11 @@ const (
 	// acknowledges a block now and then cannot keep it for ever.
 	maxTransferTime = 10 * time.Minute
 
-	// repeatGrace is how long after the client's first ACK a request may still
-	// be read that it sent before it: they come by different sockets.
-	repeatGrace = 500 * time.Millisecond
+	// repeatGrace is how long after an ACK of the client the same request from
+	// it may be one that it sent earlier: they come by different sockets, and a
+	// busy host reads the one long after the other. It is boot code's own wait
+	// before it repeats a request, and less than a board takes to start again.
+	repeatGrace = 2 * time.Second
 
 	// smallFile is up to which size, in bytes, files are sent without waiting
 	// for a place: what is over in a moment hinders nobody.
@@ -52,9 +54,9 @@ type transfer struct {
 	stopped atomic.Pointer[error] // why it is to end; nil: it is not
 }
 
-// starting reports whether the client may have sent the request again before
-// it saw the answer.
-func (t *transfer) starting() bool {
+// answers reports whether the client, should it send the same request, has sent
+// it before it saw the answer: it has seen none, or is taking the file.
+func (t *transfer) answers() bool {
 	heard := t.heard.Load()
 	return heard == 0 || time.Since(time.Unix(0, heard)) < repeatGrace
 }

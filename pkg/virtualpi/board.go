@@ -40,12 +40,12 @@ var ErrNoOffer = errors.New("no DHCP server answered")
 // A Board is what is imitated. Its methods may be called from one goroutine at
 // a time.
 type Board struct {
-	Model  pi.Model
+	Model  Model
 	MAC    pi.MAC
 	Serial pi.Serial
 	Timing Timing
 
-	// MaskROM makes a Pi3 one whose mask ROM asks, with its bugs
+	// MaskROM makes a Pi3B one whose mask ROM asks, with its bugs
 	// (raspberrypi/firmware#764, #934, #1067): it tells no serial number, misses
 	// what is answered at once, takes other boards' OFFERs for its own, and
 	// answers no ARP once it has an address.

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"pibootd/pkg/pi"
 )
 
 // TestPowerOnLooksWhatThereIs is about what config.txt leaves to the firmware
@@ -18,7 +16,7 @@ import (
 func TestPowerOnLooksWhatThereIs(t *testing.T) {
 	tests := []struct {
 		name    string
-		model   pi.Model
+		model   Model
 		config  string
 		add     []string // files with their name for content
 		kernel  string   // content
@@ -26,24 +24,24 @@ func TestPowerOnLooksWhatThereIs(t *testing.T) {
 		ramfs   string
 		asked   string // a step that tells
 	}{
-		{name: "a prefix with all that is needed", model: pi.Pi4, config: "os_prefix=new/\ndtoverlay=x\n",
+		{name: "a prefix with all that is needed", model: Pi4B, config: "os_prefix=new/\ndtoverlay=x\n",
 			add:    []string{"new/kernel8.img", "new/bcm2711-rpi-4-b.dtb", "new/cmdline.txt"},
 			kernel: "new/kernel8.img", cmdline: "new/cmdline.txt", asked: "missing 3333347a/overlays/x.dtbo"},
-		{name: "a prefix with overlays of its own", model: pi.Pi4, config: "os_prefix=new/\ndtoverlay=x\n",
+		{name: "a prefix with overlays of its own", model: Pi4B, config: "os_prefix=new/\ndtoverlay=x\n",
 			add:    []string{"new/kernel8.img", "new/bcm2711-rpi-4-b.dtb", "new/cmdline.txt", "new/overlays/README"},
 			kernel: "new/kernel8.img", cmdline: "new/cmdline.txt", asked: "missing 3333347a/new/overlays/x.dtbo"},
-		{name: "a prefix without device tree", model: pi.Pi4, config: "os_prefix=new/\n", add: []string{"new/kernel8.img", "new/cmdline.txt"},
+		{name: "a prefix without device tree", model: Pi4B, config: "os_prefix=new/\n", add: []string{"new/kernel8.img", "new/cmdline.txt"},
 			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/new/bcm2711-rpi-4-b.dtb"},
-		{name: "the initramfs of the kernel", model: pi.Pi4, config: "auto_initramfs=1\n", add: []string{"initramfs8"},
+		{name: "the initramfs of the kernel", model: Pi4B, config: "auto_initramfs=1\n", add: []string{"initramfs8"},
 			kernel: "kernel8.img", cmdline: "cmdline.txt", ramfs: "initramfs8", asked: "file 3333347a/initramfs8"},
-		{name: "no initramfs for the kernel", model: pi.Pi4, config: "auto_initramfs=1\n",
+		{name: "no initramfs for the kernel", model: Pi4B, config: "auto_initramfs=1\n",
 			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/initramfs8"},
-		{name: "two initramfs", model: pi.Pi4, config: "initramfs a,b followkernel\n", add: []string{"a", "b"},
+		{name: "two initramfs", model: Pi4B, config: "initramfs a,b followkernel\n", add: []string{"a", "b"},
 			kernel: "kernel8.img", cmdline: "cmdline.txt", ramfs: "ab", asked: "file 3333347a/b"},
-		{name: "upstream names", model: pi.Pi3, config: "upstream_kernel=1\n", add: []string{"bcm2837-rpi-3-b.dtb"},
+		{name: "upstream names", model: Pi3B, config: "upstream_kernel=1\n", add: []string{"bcm2837-rpi-3-b.dtb"},
 			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "file 3333347a/bcm2837-rpi-3-b.dtb"},
-		{name: "a Pi 5's kernel", model: pi.Pi5, add: []string{"kernel_2712.img"}, kernel: "kernel_2712.img", cmdline: "cmdline.txt", asked: "file 3333347a/kernel_2712.img"},
-		{name: "a Pi 5 with a Pi 4's kernel", model: pi.Pi5, kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/kernel_2712.img"},
+		{name: "a Pi 5's kernel", model: Pi5, add: []string{"kernel_2712.img"}, kernel: "kernel_2712.img", cmdline: "cmdline.txt", asked: "file 3333347a/kernel_2712.img"},
+		{name: "a Pi 5 with a Pi 4's kernel", model: Pi5, kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/kernel_2712.img"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -69,7 +67,7 @@ func TestPowerOnLooksWhatThereIs(t *testing.T) {
 }
 
 func TestPowerOnWithoutTFTP(t *testing.T) {
-	for _, model := range []pi.Model{pi.Pi3, pi.Pi4} { // one begins by a transfer, the other by a probe
+	for _, model := range []Model{Pi3B, Pi4B} { // one begins by a transfer, the other by a probe
 		t.Run(string(model), func(t *testing.T) {
 			t.Parallel()
 			lan := newLAN(t)

@@ -4,6 +4,7 @@ package virtualpi
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -148,7 +149,7 @@ func (f *filters) read(entry string) {
 		number, err := strconv.ParseUint(value, 0, 64)
 		f.model = err == nil && number == f.profile.boardType
 	case strings.HasPrefix(name, "pi") || strings.HasPrefix(name, "cm"):
-		f.model = name == f.profile.filter
+		f.model = slices.Contains(f.profile.filters, name)
 	default:
 		// [none], [tryboot], [EDID=…], [gpioN=…]: there is no monitor, nothing is
 		// wired, and this is the first boot.

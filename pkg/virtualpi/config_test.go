@@ -58,7 +58,7 @@ func TestParseConfig(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := parseConfig([]byte(tt.text), pi3(), testSerial)
+			got := parseConfig([]byte(tt.text), pi3b(), testSerial)
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(config{})); diff != "" {
 				t.Errorf("parseConfig(%q): -want +got\n%s", tt.text, diff)
 			}
@@ -70,9 +70,9 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte("# c\n[pi3]\nkernel=a\n[0x3333347a]\ninitramfs a,b followkernel\n[board-type=8]\ndtoverlay=x,y\n"))
 	f.Add([]byte("[\n]\n[]\n=\ninitramfs\n[0x\nos_prefix=/\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c := parseConfig(text, pi3(), testSerial)
-		kernels := c.kernels(pi3())
-		n := c.names(pi3(), kernels[0], c.osPrefix, c.overlayPrefix)
+		c := parseConfig(text, pi3b(), testSerial)
+		kernels := c.kernels(pi3b())
+		n := c.names(pi3b(), kernels[0], c.osPrefix, c.overlayPrefix)
 		asked := slices.Concat([]string{n.kernel, n.cmdline, n.overlayMap}, n.dtbs, n.overlays, n.initramfs)
 		if len(asked) > 6+maxOverlays+maxInitramfs {
 			t.Errorf("%d files", len(asked))
@@ -92,22 +92,22 @@ func TestNames(t *testing.T) {
 		osPrefix, overlayAt string
 		want                names
 	}{
-		{"a Pi 3's own", "", pi3(), "", "overlays/",
+		{"a Pi 3's own", "", pi3b(), "", "overlays/",
 			names{kernel: "kernel8.img", cmdline: "cmdline.txt", dtbs: []string{"bcm2710-rpi-3-b.dtb"}, overlayMap: "overlays/overlay_map.dtb"}},
-		{"upstream", "upstream_kernel=1\n", pi3(), "", "overlays/",
+		{"upstream", "upstream_kernel=1\n", pi3b(), "", "overlays/",
 			names{kernel: "kernel8.img", cmdline: "cmdline.txt", dtbs: []string{"bcm2837-rpi-3-b.dtb", "bcm2710-rpi-3-b.dtb"}, overlayMap: "overlays/overlay_map.dtb"}},
-		{"prefix", "kernel=/top.img\ndtoverlay=x\ninitramfs i followkernel\n", pi4(), "new/", "new/overlays/",
+		{"prefix", "kernel=/top.img\ndtoverlay=x\ninitramfs i followkernel\n", pi4b(), "new/", "new/overlays/",
 			names{kernel: "top.img", cmdline: "new/cmdline.txt", dtbs: []string{"new/bcm2711-rpi-4-b.dtb"}, overlayMap: "new/overlays/overlay_map.dtb",
 				overlays: []string{"new/overlays/x.dtbo"}, initramfs: []string{"new/i"}}},
 		{"auto_initramfs", "auto_initramfs=1\n", pi5(), "", "overlays/",
 			names{kernel: "kernel_2712.img", cmdline: "cmdline.txt", dtbs: []string{"bcm2712-rpi-5-b.dtb"}, overlayMap: "overlays/overlay_map.dtb",
 				initramfs: []string{"initramfs_2712"}, initramfsOptional: true}},
-		{"auto_initramfs in a directory", "auto_initramfs=1\nkernel=k/kernel8.img\n", pi3(), "", "overlays/",
+		{"auto_initramfs in a directory", "auto_initramfs=1\nkernel=k/kernel8.img\n", pi3b(), "", "overlays/",
 			names{kernel: "k/kernel8.img", cmdline: "cmdline.txt", dtbs: []string{"bcm2710-rpi-3-b.dtb"}, overlayMap: "overlays/overlay_map.dtb",
 				initramfs: []string{"k/initramfs8"}, initramfsOptional: true}},
-		{"auto_initramfs for another name", "auto_initramfs=1\nkernel=vmlinuz\narm_64bit=0\n", pi3(), "", "overlays/",
+		{"auto_initramfs for another name", "auto_initramfs=1\nkernel=vmlinuz\narm_64bit=0\n", pi3b(), "", "overlays/",
 			names{kernel: "vmlinuz", cmdline: "cmdline.txt", dtbs: []string{"bcm2710-rpi-3-b.dtb"}, overlayMap: "overlays/overlay_map.dtb", initramfsOptional: true}},
-		{"32 bit", "arm_64bit=0\n", pi4(), "", "overlays/",
+		{"32 bit", "arm_64bit=0\n", pi4b(), "", "overlays/",
 			names{kernel: "kernel7l.img", cmdline: "cmdline.txt", dtbs: []string{"bcm2711-rpi-4-b.dtb"}, overlayMap: "overlays/overlay_map.dtb"}},
 	}
 	for _, tt := range tests {

@@ -148,7 +148,7 @@ func (d *dhcpClient) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (
 		dhcpv4.WithGeneric(dhcpv4.OptionParameterRequestList, d.model.params),
 		dhcpv4.WithGeneric(dhcpv4.OptionClientSystemArchitectureType, []byte{0, 0}),
 		dhcpv4.WithGeneric(dhcpv4.OptionClientNetworkInterfaceIdentifier, []byte{1, 2, 1}),
-		dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, b.guid()),
+		dhcpv4.WithGeneric(dhcpv4.OptionClientMachineIdentifier, b.guid(d.model)),
 	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a DHCP %s: %w", kind, err)
@@ -157,11 +157,11 @@ func (d *dhcpClient) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (
 }
 
 // guid is option 97. All mask ROMs send the same.
-func (b *Board) guid() []byte {
+func (b *Board) guid(m profile) []byte {
 	if b.MaskROM {
 		return append([]byte{0}, bytes.Repeat([]byte{0x44}, 16)...)
 	}
-	return pi.EncodeGUID(b.Model, b.MAC, b.Serial)
+	return pi.EncodeGUID(m.generation, m.revision, b.MAC, b.Serial)
 }
 
 // exchange broadcasts msg now and after every DHCPRetry until accept is content

@@ -25,7 +25,7 @@ func TestDHCPMessages(t *testing.T) {
 		addr   = "0a4d0032"
 	)
 	want := lease{addr: netip.MustParsePrefix("10.77.0.50/24"), server: netip.MustParseAddr("10.77.0.1")}
-	board := func(model pi.Model) *dhcpClient {
+	board := func(model Model) *dhcpClient {
 		b := &Board{Model: model, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Serial: testSerial}
 		m, err := b.profile()
 		if err != nil {
@@ -38,9 +38,9 @@ func TestDHCPMessages(t *testing.T) {
 		message func() (*dhcpv4.DHCPv4, error)
 		options map[uint8]string // in hex
 	}{
-		{"Pi 3 DISCOVER", board(pi.Pi3).discoverMessage, map[uint8]string{53: "01", 55: list3, 60: class, 93: arch, 94: undi, 97: guid3}},
-		{"Pi 4 DISCOVER", board(pi.Pi4).discoverMessage, map[uint8]string{53: "01", 55: list4, 60: class, 93: arch, 94: undi, 97: guid4}},
-		{"Pi 4 REQUEST", func() (*dhcpv4.DHCPv4, error) { return board(pi.Pi4).requestMessage(want) },
+		{"Pi 3 DISCOVER", board(Pi3B).discoverMessage, map[uint8]string{53: "01", 55: list3, 60: class, 93: arch, 94: undi, 97: guid3}},
+		{"Pi 4 DISCOVER", board(Pi4B).discoverMessage, map[uint8]string{53: "01", 55: list4, 60: class, 93: arch, 94: undi, 97: guid4}},
+		{"Pi 4 REQUEST", func() (*dhcpv4.DHCPv4, error) { return board(Pi4B).requestMessage(want) },
 			map[uint8]string{50: addr, 53: "03", 54: server, 55: list4, 93: arch, 94: undi, 97: guid4}},
 	}
 	for _, tt := range tests {
@@ -61,13 +61,13 @@ func TestDHCPMessages(t *testing.T) {
 			}
 		})
 	}
-	if got, want := board(pi.Pi3).xid.String(), "0x26f30339"; got != want {
+	if got, want := board(Pi3B).xid.String(), "0x26f30339"; got != want {
 		t.Errorf("a Pi 3's xid = %s; want %s", got, want)
 	}
 }
 
 func TestUnknownModel(t *testing.T) {
-	const want = `virtualpi: model "Pi 1" is not imitated; want "Pi 3", "Pi 4" or "Pi 5"`
+	const want = `virtualpi: model "Pi 1" is not imitated; want one of ["2B" "3B" "3B+" "4B" "400" "CM4" "5"]`
 	if _, err := (&Board{Model: "Pi 1"}).profile(); err == nil || err.Error() != want {
 		t.Errorf("error = %v; want %s", err, want)
 	}

@@ -33,7 +33,7 @@ func newLAN(t *testing.T) Socket {
 }
 
 // testBoard is a board whose address and serial number belong together.
-func testBoard(model pi.Model) *Board {
+func testBoard(model Model) *Board {
 	return &Board{Model: model, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Serial: 0x3333347a}
 }
 
@@ -41,7 +41,7 @@ func testBoard(model pi.Model) *Board {
 func wantNoPort(t *testing.T, s Socket, kind string) {
 	t.Helper()
 	err := s.Namespace.Do(func() error {
-		if i, err := net.InterfaceByName(portName(kind, testBoard(pi.Pi3).MAC)); err == nil {
+		if i, err := net.InterfaceByName(portName(kind, testBoard(Pi3B).MAC)); err == nil {
 			return errors.New(i.Name + " is still there")
 		}
 		return nil

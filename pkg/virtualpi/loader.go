@@ -133,7 +133,7 @@ func (l *loader) fetch(ctx context.Context, asks []ask, o options) error {
 			}
 		}
 		if a.needed && !found {
-			return fmt.Errorf("a %s does not boot without %s: %w on %s", l.board.Model,
+			return fmt.Errorf("a Raspberry Pi %s does not boot without %s: %w on %s", l.board.Model,
 				l.boot.Prefix+strings.Join(a.names, " or "+l.boot.Prefix), fs.ErrNotExist, l.boot.TFTP)
 		}
 	}

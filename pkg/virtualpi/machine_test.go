@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
-	"pibootd/pkg/pi"
 )
 
 // What a test kernel does after its message: a PSCI call (Arm DEN 0022 §5), or
@@ -85,7 +84,7 @@ func TestMachineRunsItsKernel(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var console strings.Builder
 			boot := &Boot{Kernel: testKernel(tt.message, tt.psci), Initramfs: []byte("initramfs"), Cmdline: "console=ttyAMA0"}
-			m, err := testBoard(pi.Pi3).Start(t.Context(), boot, lan, MachineOptions{Console: &console, MemoryMB: 64, CPUs: 1})
+			m, err := testBoard(Pi3B).Start(t.Context(), boot, lan, MachineOptions{Console: &console, MemoryMB: 64, CPUs: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,7 +121,7 @@ func TestMachineIsSwitchedOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hello, console := io.Pipe()
 			boot := &Boot{Kernel: testKernel("up\n", hang)}
-			m, err := testBoard(pi.Pi3).Start(tt.ctx, boot, lan, MachineOptions{Console: console, MemoryMB: 64, CPUs: 1})
+			m, err := testBoard(Pi3B).Start(tt.ctx, boot, lan, MachineOptions{Console: console, MemoryMB: 64, CPUs: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +151,7 @@ func TestStartRefuses(t *testing.T) {
 		{name: "32-bit kernel", boot: &Boot{Kernel: make([]byte, 4096)}, socket: lan, want: "32-bit kernels are not imitated"},
 		{name: "no bridge", boot: good, socket: Socket{Namespace: lan.Namespace, Bridge: "lo"}, want: `"lo" is not a bridge`},
 		{name: "a running board", boot: good, socket: lan, prepare: func(t *testing.T) {
-			m, err := testBoard(pi.Pi3).Start(t.Context(), good, lan, MachineOptions{MemoryMB: 64, CPUs: 1})
+			m, err := testBoard(Pi3B).Start(t.Context(), good, lan, MachineOptions{MemoryMB: 64, CPUs: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +163,7 @@ func TestStartRefuses(t *testing.T) {
 			if tt.prepare != nil {
 				tt.prepare(t)
 			}
-			m, err := testBoard(pi.Pi3).Start(t.Context(), tt.boot, tt.socket, MachineOptions{MemoryMB: 64, CPUs: 1})
+			m, err := testBoard(Pi3B).Start(t.Context(), tt.boot, tt.socket, MachineOptions{MemoryMB: 64, CPUs: 1})
 			if err == nil {
 				t.Fatalf("Start = a machine that ended with %v; want an error", m.Off())
 			}
@@ -227,7 +226,7 @@ func startForever(t *testing.T) {
 	}
 	defer here.Close()
 	boot := &Boot{Kernel: testKernel("", hang)}
-	m, err := testBoard(pi.Pi3).Start(t.Context(), boot, Socket{Namespace: here, Bridge: lanBridge}, MachineOptions{MemoryMB: 64, CPUs: 1})
+	m, err := testBoard(Pi3B).Start(t.Context(), boot, Socket{Namespace: here, Bridge: lanBridge}, MachineOptions{MemoryMB: 64, CPUs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package virtualpi
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -12,8 +13,29 @@ import (
 	"pibootd/pkg/pi"
 )
 
+// A Model is a board as its maker sells it: what its boot code asks for differs
+// within a generation.
+type Model string
+
+// The models that are imitated. Those before the Pi 4 have MAC addresses that
+// begin with b8:27:eb and end as their serial numbers do.
+const (
+	Pi2B     Model = "2B" // with bootcode.bin on its SD card, the only way it boots from a network
+	Pi3B     Model = "3B"
+	Pi3BPlus Model = "3B+"
+	Pi4B     Model = "4B"
+	Pi400    Model = "400"
+	CM4      Model = "CM4"
+	Pi5      Model = "5"
+)
+
+// Models are all that are imitated, oldest first.
+func Models() []Model { return []Model{Pi2B, Pi3B, Pi3BPlus, Pi4B, Pi400, CM4, Pi5} }
+
 // A profile says how the boot code of one model behaves.
 type profile struct {
+	generation   pi.Model
+	revision     uint32 // of the board, which option 97 tells from the Pi 4 on
 	timing       Timing
 	xid          dhcpv4.TransactionID // zero: a new one at every power-on
 	params       []byte               // option 55
@@ -29,23 +51,18 @@ type profile struct {
 	kernels     []string // where config.txt names none, in order of preference
 	kernels32   []string // the same with arm_64bit=0
 	dtb         string
-	upstreamDTB string // preferred with upstream_kernel=1
-	filter      string // of config.txt, without brackets
-	boardType   uint64 // of config.txt's [board-type=…]
+	upstreamDTB string   // preferred with upstream_kernel=1
+	filters     []string // of config.txt, without brackets, that hold
+	boardType   uint64   // of config.txt's [board-type=…]
 }
 
 func (b *Board) profile() (profile, error) {
-	var m profile
-	switch b.Model {
-	case pi.Pi3:
-		m = pi3()
-	case pi.Pi4:
-		m = pi4()
-	case pi.Pi5:
-		m = pi5()
-	default:
-		return profile{}, fmt.Errorf("virtualpi: model %q is not imitated; want %q, %q or %q", b.Model, pi.Pi3, pi.Pi4, pi.Pi5)
+	profiles := map[Model]func() profile{Pi2B: pi2b, Pi3B: pi3b, Pi3BPlus: pi3bPlus, Pi4B: pi4b, Pi400: pi400, CM4: cm4, Pi5: pi5}
+	of, ok := profiles[b.Model]
+	if !ok {
+		return profile{}, fmt.Errorf("virtualpi: model %q is not imitated; want one of %q", b.Model, Models())
 	}
+	m := of()
 	m.timing = b.Timing.or(m.timing)
 	return m, nil
 }
@@ -78,11 +95,24 @@ const (
 func may(how manner, names ...string) ask  { return ask{names: names, how: how} }
 func must(how manner, names ...string) ask { return ask{names: names, how: how, needed: true} }
 
-// pi3 is a Pi 3B whose mask ROM loads bootcode.bin. The order is that of the
+// pi2b is a Pi 2B 1.1 with bootcode.bin on its SD card, which asks like the
+// Pi 3's but is not asked for (documentation, "Boot from the network").
+func pi2b() profile {
+	m := pi3b()
+	m.rom = nil
+	m.load = func(n names) []ask { return n.twice("recovery7.img", "armstub7.bin") }
+	m.kernels, m.kernels32 = []string{"kernel7.img"}, []string{"kernel7.img"} // its processor is a 32-bit one
+	m.dtb, m.upstreamDTB = "bcm2709-rpi-2-b.dtb", "bcm2836-rpi-2-b.dtb"
+	m.filters, m.boardType = []string{"pi2"}, 0x04
+	return m
+}
+
+// pi3b is a Pi 3B whose mask ROM loads bootcode.bin. The order is that of the
 // captures in raspi-netboot's README and raspberrypi/firmware#1605; where in it
 // the initramfs comes is assumed.
-func pi3() profile {
+func pi3b() profile {
 	return profile{
+		generation:   pi.Pi3,
 		timing:       Timing{DHCPRetry: 5 * time.Second, DHCPTimeout: 25 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
 		xid:          dhcpv4.TransactionID{0x26, 0xf3, 0x03, 0x39}, // on every board
 		params:       []byte{43, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135, 66, 1, 3},
@@ -95,33 +125,34 @@ func pi3() profile {
 			may(sized, "recovery.elf"), must(probed, configFile), may(once, "dt-blob.bin"),
 			may(sized, "recovery.elf"), must(probed, configFile), may(once, "bootcfg.txt"),
 		},
-		load: func(n names) []ask {
-			asks := []ask{must(probed, n.dtbs...), may(probed, n.overlayMap), must(probed, configFile)}
-			for _, overlay := range n.overlays {
-				asks = append(asks, may(probed, overlay))
-			}
-			asks = append(asks, must(probed, n.cmdline), may(sized, "recovery8.img"), must(sized, n.kernel), may(once, "armstub8.bin"))
-			asks = append(asks, n.askInitramfs(probed)...)
-			return append(asks, must(probed, n.kernel))
-		},
+		load:        func(n names) []ask { return n.twice("recovery8.img", "armstub8.bin") },
 		kernels:     []string{"kernel8.img"},
 		kernels32:   []string{"kernel7.img"},
 		dtb:         "bcm2710-rpi-3-b.dtb",
 		upstreamDTB: "bcm2837-rpi-3-b.dtb",
-		filter:      "pi3",
+		filters:     []string{"pi3"},
 		boardType:   0x08,
 	}
 }
 
-// pi4 is a Pi 4B with its bootloader in EEPROM. The order is that of
+func pi3bPlus() profile {
+	m := pi3b()
+	m.dtb, m.upstreamDTB = "bcm2710-rpi-3-b-plus.dtb", "bcm2837-rpi-3-b-plus.dtb"
+	m.filters, m.boardType = []string{"pi3", "pi3+"}, 0x0d
+	return m
+}
+
+// pi4b is a Pi 4B with its bootloader in EEPROM. The order is that of
 // raspberrypi/rpi-eeprom#74, #87 and #417, up to start4.elf; after it, assumed.
-func pi4() profile {
+func pi4b() profile {
 	return profile{
-		timing:   Timing{DHCPRetry: 4 * time.Second, DHCPTimeout: 45 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
-		params:   []byte{1, 3, 43, 60, 66, 67, 128, 129, 130, 131, 132, 133, 134, 135},
-		requests: true,
-		tftp:     options{tsize: true, blksize: 1024},
-		starters: []string{"start4.elf", "start.elf"},
+		generation: pi.Pi4,
+		revision:   0xc03111, // 4 GB, 1.1
+		timing:     Timing{DHCPRetry: 4 * time.Second, DHCPTimeout: 45 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
+		params:     []byte{1, 3, 43, 60, 66, 67, 128, 129, 130, 131, 132, 133, 134, 135},
+		requests:   true,
+		tftp:       options{tsize: true, blksize: 1024},
+		starters:   []string{"start4.elf", "start.elf"},
 		firmware: []ask{
 			must(once, configFile), may(once, "vl805.sig"), may(once, "pieeprom.sig"), may(sized, "recover4.elf"), may(sized, "recovery.elf"),
 			must(once, "start4.elf"), may(once, "fixup4.dat"), must(once, configFile),
@@ -131,24 +162,57 @@ func pi4() profile {
 		kernels32:   []string{"kernel7l.img"},
 		dtb:         "bcm2711-rpi-4-b.dtb",
 		upstreamDTB: "bcm2711-rpi-4-b.dtb",
-		filter:      "pi4",
+		filters:     []string{"pi4"},
 		boardType:   0x11,
 	}
+}
+
+// pi400 has a bootloader of 2022-10-03 or later, which asks for larger blocks.
+func pi400() profile {
+	m := pi4b()
+	m.revision = 0xc03130
+	m.tftp.blksize = 1468
+	m.dtb, m.upstreamDTB = "bcm2711-rpi-400.dtb", "bcm2711-rpi-400.dtb"
+	m.filters, m.boardType = []string{"pi4", "pi400"}, 0x13
+	return m
+}
+
+// cm4 is a Compute Module 4 on its IO board. It has no USB controller of its
+// own, so no firmware for one.
+func cm4() profile {
+	m := pi400()
+	m.revision = 0xc03140 // 4 GB
+	m.firmware = slices.DeleteFunc(m.firmware, func(a ask) bool { return a.names[0] == "vl805.sig" })
+	m.dtb, m.upstreamDTB = "bcm2711-rpi-cm4.dtb", "bcm2711-rpi-cm4-io.dtb"
+	m.filters, m.boardType = []string{"pi4", "cm4"}, 0x14
+	return m
 }
 
 // pi5 is a Pi 5. It has its firmware in the EEPROM and so loads no start file,
 // but looks for one to decide for the prefix. The order of its requests has not
 // been seen in full.
 func pi5() profile {
-	m := pi4()
+	m := pi4b()
+	m.generation, m.revision = pi.Pi5, 0xc04170 // 4 GB, 1.0
 	m.tftp.blksize = 1468
 	m.firmware = []ask{must(once, configFile), may(once, "pieeprom.sig")}
 	m.load = func(n names) []ask { return n.inOrder() }
 	m.kernels = []string{"kernel_2712.img", "kernel8.img"}
 	m.kernels32 = nil // it runs 64-bit kernels whatever arm_64bit says
 	m.dtb, m.upstreamDTB = "bcm2712-rpi-5-b.dtb", "bcm2712-rpi-5-b.dtb"
-	m.filter, m.boardType = "pi5", 0x17
+	m.filters, m.boardType = []string{"pi5"}, 0x17
 	return m
+}
+
+// twice asks for what start.elf of a Pi 2 or 3 loads: for each file's size first.
+func (n names) twice(recovery, stub string) []ask {
+	asks := []ask{must(probed, n.dtbs...), may(probed, n.overlayMap), must(probed, configFile)}
+	for _, overlay := range n.overlays {
+		asks = append(asks, may(probed, overlay))
+	}
+	asks = append(asks, must(probed, n.cmdline), may(sized, recovery), must(sized, n.kernel), may(once, stub))
+	asks = append(asks, n.askInitramfs(probed)...)
+	return append(asks, must(probed, n.kernel))
 }
 
 // inOrder asks for what a Pi 4's or 5's firmware loads, last before the kernel.

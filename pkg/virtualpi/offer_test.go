@@ -81,17 +81,17 @@ func TestNewLease(t *testing.T) {
 		tftp    string
 		wantErr string
 	}{
-		{name: "66 before siaddr", model: pi4(), mods: []dhcpv4.Modifier{option66("10.0.0.3"), siaddr}, tftp: "10.0.0.3"},
-		{name: "66 before the sender", model: pi3(), mods: []dhcpv4.Modifier{option66("10.0.0.3")}, tftp: "10.0.0.3"},
-		{name: "a Pi 4 takes siaddr", model: pi4(), mods: []dhcpv4.Modifier{siaddr}, tftp: "10.0.0.2"},
-		{name: "a Pi 3 takes the sender", model: pi3(), mods: []dhcpv4.Modifier{siaddr}, tftp: "10.0.0.1"},
-		{name: "a Pi 4 has nothing to take", model: pi4(), wantErr: "neither option 66 nor siaddr"},
-		{name: "a name in 66", model: pi3(), mods: []dhcpv4.Modifier{option66("nas.lan")}, wantErr: `is "nas.lan"; want a dotted IPv4 address`},
-		{name: "a NUL in 66", model: pi4(), mods: []dhcpv4.Modifier{option66("10.0.0.3\x00")}, wantErr: `is "10.0.0.3\x00"`},
-		{name: "IPv6 in 66", model: pi4(), mods: []dhcpv4.Modifier{option66("fd00::1")}, wantErr: "dotted IPv4"},
-		{name: "no mask", model: pi3(), mods: []dhcpv4.Modifier{no(dhcpv4.OptionSubnetMask)}, wantErr: "option 1 (subnet mask)"},
-		{name: "no server identifier", model: pi4(), mods: []dhcpv4.Modifier{siaddr, no(dhcpv4.OptionServerIdentifier)}, wantErr: "option 54"},
-		{name: "a Pi 3 needs no server identifier", model: pi3(), mods: []dhcpv4.Modifier{no(dhcpv4.OptionServerIdentifier)}, tftp: "10.0.0.1"},
+		{name: "66 before siaddr", model: pi4b(), mods: []dhcpv4.Modifier{option66("10.0.0.3"), siaddr}, tftp: "10.0.0.3"},
+		{name: "66 before the sender", model: pi3b(), mods: []dhcpv4.Modifier{option66("10.0.0.3")}, tftp: "10.0.0.3"},
+		{name: "a Pi 4 takes siaddr", model: pi4b(), mods: []dhcpv4.Modifier{siaddr}, tftp: "10.0.0.2"},
+		{name: "a Pi 3 takes the sender", model: pi3b(), mods: []dhcpv4.Modifier{siaddr}, tftp: "10.0.0.1"},
+		{name: "a Pi 4 has nothing to take", model: pi4b(), wantErr: "neither option 66 nor siaddr"},
+		{name: "a name in 66", model: pi3b(), mods: []dhcpv4.Modifier{option66("nas.lan")}, wantErr: `is "nas.lan"; want a dotted IPv4 address`},
+		{name: "a NUL in 66", model: pi4b(), mods: []dhcpv4.Modifier{option66("10.0.0.3\x00")}, wantErr: `is "10.0.0.3\x00"`},
+		{name: "IPv6 in 66", model: pi4b(), mods: []dhcpv4.Modifier{option66("fd00::1")}, wantErr: "dotted IPv4"},
+		{name: "no mask", model: pi3b(), mods: []dhcpv4.Modifier{no(dhcpv4.OptionSubnetMask)}, wantErr: "option 1 (subnet mask)"},
+		{name: "no server identifier", model: pi4b(), mods: []dhcpv4.Modifier{siaddr, no(dhcpv4.OptionServerIdentifier)}, wantErr: "option 54"},
+		{name: "a Pi 3 needs no server identifier", model: pi3b(), mods: []dhcpv4.Modifier{no(dhcpv4.OptionServerIdentifier)}, tftp: "10.0.0.1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,7 +126,7 @@ func FuzzOffer(f *testing.F) {
 		}
 		_ = o.String()
 		if from, with, ok := choose([]offer{o}); ok {
-			if got, err := newLease(pi3(), from, with); err == nil && !got.addr.IsValid() {
+			if got, err := newLease(pi3b(), from, with); err == nil && !got.addr.IsValid() {
 				t.Errorf("newLease = %+v", got)
 			}
 		}

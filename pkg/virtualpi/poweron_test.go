@@ -24,53 +24,75 @@ const serialDir = "3333347a/"
 
 // boardFiles are what a board of model boots from, and a kernel that a Pi 3 must
 // not take.
-func boardFiles(model pi.Model) map[string]string {
+func boardFiles(model Model) map[string]string {
+	m := profileOf(model)
 	files := map[string]string{
-		"bootcode.bin":                    "rom stage",
-		serialDir + "start.elf":           "firmware",
-		serialDir + "fixup.dat":           "fix-up",
-		serialDir + "config.txt":          "arm_64bit=1\ninitramfs initrd.img followkernel\ndtoverlay=disable-bt\n[pi4]\nkernel=kernel-for-4.img\n",
-		serialDir + "cmdline.txt":         "console=serial0,115200 root=/dev/nfs\n",
-		serialDir + "kernel8.img":         strings.Repeat("kernel", 10000),
-		serialDir + "initrd.img":          "initramfs",
-		serialDir + "bcm2710-rpi-3-b.dtb": "device tree",
+		serialDir + "start.elf":   "firmware",
+		serialDir + "fixup.dat":   "fix-up",
+		serialDir + "config.txt":  "arm_64bit=1\ninitramfs initrd.img followkernel\ndtoverlay=disable-bt\n[pi4]\nkernel=kernel-for-4.img\n",
+		serialDir + "cmdline.txt": "console=serial0,115200 root=/dev/nfs\n",
+		serialDir + kernelOf(m):   strings.Repeat("kernel", 10000),
+		serialDir + "initrd.img":  "initramfs",
+		serialDir + m.dtb:         "device tree",
 	}
-	if model == pi.Pi4 {
-		delete(files, "bootcode.bin")
+	if m.rom != nil {
+		files["bootcode.bin"] = "rom stage"
+	}
+	if m.generation != pi.Pi3 {
 		files[serialDir+"start4.elf"] = "firmware"
-		files[serialDir+"kernel-for-4.img"] = strings.Repeat("four", 10000)
-		files[serialDir+"bcm2711-rpi-4-b.dtb"] = "device tree"
 	}
 	return files
+}
+
+// kernelOf is the kernel that boardFiles has for a model.
+func kernelOf(m profile) string {
+	if slices.Contains(m.filters, "pi4") {
+		return "kernel-for-4.img"
+	}
+	return m.kernels[0]
+}
+
+func profileOf(model Model) profile {
+	m, err := (&Board{Model: model}).profile()
+	if err != nil {
+		panic(err)
+	}
+	return m
 }
 
 // powerOn boots b with short times and returns what it did in words of one
 // step each.
 func powerOn(t *testing.T, b *Board, lan Socket) (*Boot, []string, error) {
 	t.Helper()
-	var steps []string
 	b.Timing = Timing{DHCPRetry: 300 * time.Millisecond, DHCPTimeout: 900 * time.Millisecond, TFTPRetry: time.Second, FileTimeout: 5 * time.Second}
+	steps := stepsOf(b)
+	boot, err := b.PowerOn(t.Context(), lan)
+	wantNoPort(t, lan, "rom")
+	return boot, *steps, err
+}
+
+// stepsOf gathers what b does in words of one step each.
+func stepsOf(b *Board) *[]string {
+	steps := new([]string)
 	b.OnStep = func(s Step) {
 		word := s.Name
 		if s.File != "" {
 			word += " " + s.File
 		}
-		steps = append(steps, word)
+		*steps = append(*steps, word)
 	}
-	boot, err := b.PowerOn(t.Context(), lan)
-	wantNoPort(t, lan, "rom")
-	return boot, steps, err
+	return steps
 }
 
 func TestPowerOn(t *testing.T) {
 	tests := []struct {
-		model     pi.Model
+		model     Model
 		kernel    string
 		wantSteps []string
 		wantLog   []string // of dnsmasq, which handles a request before it logs the one before
 	}{
 		{
-			model:  pi.Pi3,
+			model:  Pi3B,
 			kernel: "kernel8.img",
 			wantSteps: []string{
 				"discover", "offer", "file bootcode.bin", "missing bootsig.bin", "probe 3333347a/start.elf",
@@ -89,7 +111,7 @@ func TestPowerOn(t *testing.T) {
 			},
 		},
 		{
-			model:  pi.Pi4,
+			model:  Pi4B,
 			kernel: "kernel-for-4.img",
 			wantSteps: []string{
 				"discover", "offer", "request", "ack", "probe 3333347a/start4.elf",
@@ -165,12 +187,12 @@ func checkBoot(t *testing.T, boot *Boot, files map[string]string, kernel string)
 func TestPowerOnWithoutSerialDirectory(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{}
-	for name, content := range boardFiles(pi.Pi3) {
+	for name, content := range boardFiles(Pi3B) {
 		files[strings.TrimPrefix(name, serialDir)] = content
 	}
 	lan := newLAN(t)
 	startDnsmasq(t, lan, bootFiles(t, files), pxeService)
-	boot, _, err := powerOn(t, testBoard(pi.Pi3), lan)
+	boot, _, err := powerOn(t, testBoard(Pi3B), lan)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,24 +204,24 @@ func TestPowerOnWithoutSerialDirectory(t *testing.T) {
 func TestPowerOnFails(t *testing.T) {
 	tests := []struct {
 		name    string
-		model   pi.Model
+		model   Model
 		options []string // of dnsmasq; nil: no server
 		drop    string   // from the files
 		wantIs  error
 		want    string
 	}{
-		{name: "no server", model: pi.Pi3, wantIs: ErrNoOffer, want: "3 DISCOVERs in 900ms: no DHCP server answered"},
-		{name: "no server for a Pi 4", model: pi.Pi4, wantIs: ErrNoOffer, want: "3 DISCOVERs in 900ms"},
-		{name: "no option 43", model: pi.Pi3, options: []string{"--dhcp-option-force=60,PXEClient"}, want: `3 offers, none with "Raspberry Pi Boot" in option 43`},
-		{name: "no option 60", model: pi.Pi4, options: []string{"--dhcp-option-force=43,Raspberry Pi Boot"}, want: "an option 60 that begins with PXEClient"},
-		{name: "a NUL in option 66", model: pi.Pi4, options: []string{pxeService, "--dhcp-option-force=66,10.77.0.1"}, want: `option 66 from 10.77.0.1 is "10.77.0.1\x00"`},
-		{name: "bootcode.bin", model: pi.Pi3, options: []string{pxeService}, drop: "bootcode.bin", wantIs: fs.ErrNotExist, want: "a Pi 3 does not boot without bootcode.bin"},
-		{name: "start4.elf", model: pi.Pi4, options: []string{pxeService}, drop: serialDir + "start4.elf", wantIs: fs.ErrNotExist, want: "without 3333347a/start4.elf"},
-		{name: "config.txt", model: pi.Pi4, options: []string{pxeService}, drop: serialDir + "config.txt", wantIs: fs.ErrNotExist, want: "without 3333347a/config.txt"},
-		{name: "kernel", model: pi.Pi3, options: []string{pxeService}, drop: serialDir + "kernel8.img", wantIs: fs.ErrNotExist, want: "without 3333347a/kernel8.img"},
-		{name: "initramfs", model: pi.Pi3, options: []string{pxeService}, drop: serialDir + "initrd.img", wantIs: fs.ErrNotExist, want: "without 3333347a/initrd.img"},
-		{name: "cmdline.txt", model: pi.Pi4, options: []string{pxeService}, drop: serialDir + "cmdline.txt", wantIs: fs.ErrNotExist, want: "without 3333347a/cmdline.txt"},
-		{name: "device tree", model: pi.Pi4, options: []string{pxeService}, drop: serialDir + "bcm2711-rpi-4-b.dtb", wantIs: fs.ErrNotExist, want: "without 3333347a/bcm2711-rpi-4-b.dtb"},
+		{name: "no server", model: Pi3B, wantIs: ErrNoOffer, want: "3 DISCOVERs in 900ms: no DHCP server answered"},
+		{name: "no server for a Pi 4", model: Pi4B, wantIs: ErrNoOffer, want: "3 DISCOVERs in 900ms"},
+		{name: "no option 43", model: Pi3B, options: []string{"--dhcp-option-force=60,PXEClient"}, want: `3 offers, none with "Raspberry Pi Boot" in option 43`},
+		{name: "no option 60", model: Pi4B, options: []string{"--dhcp-option-force=43,Raspberry Pi Boot"}, want: "an option 60 that begins with PXEClient"},
+		{name: "a NUL in option 66", model: Pi4B, options: []string{pxeService, "--dhcp-option-force=66,10.77.0.1"}, want: `option 66 from 10.77.0.1 is "10.77.0.1\x00"`},
+		{name: "bootcode.bin", model: Pi3B, options: []string{pxeService}, drop: "bootcode.bin", wantIs: fs.ErrNotExist, want: "a Raspberry Pi 3B does not boot without bootcode.bin"},
+		{name: "start4.elf", model: Pi4B, options: []string{pxeService}, drop: serialDir + "start4.elf", wantIs: fs.ErrNotExist, want: "without 3333347a/start4.elf"},
+		{name: "config.txt", model: Pi4B, options: []string{pxeService}, drop: serialDir + "config.txt", wantIs: fs.ErrNotExist, want: "without 3333347a/config.txt"},
+		{name: "kernel", model: Pi3B, options: []string{pxeService}, drop: serialDir + "kernel8.img", wantIs: fs.ErrNotExist, want: "without 3333347a/kernel8.img"},
+		{name: "initramfs", model: Pi3B, options: []string{pxeService}, drop: serialDir + "initrd.img", wantIs: fs.ErrNotExist, want: "without 3333347a/initrd.img"},
+		{name: "cmdline.txt", model: Pi4B, options: []string{pxeService}, drop: serialDir + "cmdline.txt", wantIs: fs.ErrNotExist, want: "without 3333347a/cmdline.txt"},
+		{name: "device tree", model: Pi4B, options: []string{pxeService}, drop: serialDir + "bcm2711-rpi-4-b.dtb", wantIs: fs.ErrNotExist, want: "without 3333347a/bcm2711-rpi-4-b.dtb"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,10 +247,10 @@ func TestPowerOnEndsWithItsContext(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			lan := newLAN(t)
-			startDnsmasq(t, lan, bootFiles(t, boardFiles(pi.Pi3)), pxeService)
+			startDnsmasq(t, lan, bootFiles(t, boardFiles(Pi3B)), pxeService)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			b := testBoard(pi.Pi3)
+			b := testBoard(Pi3B)
 			b.OnStep = func(s Step) {
 				if s.Name == at {
 					cancel()
@@ -245,7 +267,7 @@ func TestPowerOnEndsWithItsContext(t *testing.T) {
 func TestPowerOnWithoutABridge(t *testing.T) {
 	lan := newLAN(t)
 	for bridge, want := range map[string]string{"lo": `"lo" is not a bridge`, "br7": "finding interface br7"} {
-		_, err := testBoard(pi.Pi3).PowerOn(t.Context(), Socket{Namespace: lan.Namespace, Bridge: bridge})
+		_, err := testBoard(Pi3B).PowerOn(t.Context(), Socket{Namespace: lan.Namespace, Bridge: bridge})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("PowerOn at %s: error = %v; want %q in it", bridge, err, want)
 		}

@@ -11,10 +11,15 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/pi"
@@ -92,24 +97,55 @@ func startServersOf(t *testing.T, lan Socket, policy dhcp.Policy, source tftp.So
 	})
 }
 
+// Each model does what it does, in its order, at pibootd's servers, and they
+// note every step of it.
 func TestPowerOnAtPibootdsServers(t *testing.T) {
-	for _, model := range []pi.Model{pi.Pi3, pi.Pi4} {
+	for _, model := range Models() {
 		t.Run(string(model), func(t *testing.T) {
 			t.Parallel()
 			lan, board := newLAN(t), testBoard(model)
 			servers := &bootServers{mac: board.MAC, files: boardFiles(model)}
 			startServers(t, lan, servers)
-			boot, _, err := powerOn(t, board, lan)
+			steps := stepsOf(board)
+			boot, err := board.PowerOn(t.Context(), lan)
 			if err != nil {
 				t.Fatal(err)
 			}
-			kernel := map[pi.Model]string{pi.Pi3: "kernel8.img", pi.Pi4: "kernel-for-4.img"}[model]
 			boot.Router = boot.Server // none is told
-			checkBoot(t, boot, servers.files, kernel)
-			for _, want := range []string{"discover b8:27:eb:33:34:7a", "aborted 3333347a/start", "sent 3333347a/config.txt", "missing 3333347a/recovery.elf"} {
-				servers.wantSeen(t, want)
+			checkBoot(t, boot, servers.files, kernelOf(profileOf(model)))
+			want, err := os.ReadFile(filepath.Join("testdata", "poweron", string(model)))
+			if err != nil {
+				t.Fatal(err)
 			}
+			if diff := cmp.Diff(strings.Split(strings.TrimSpace(string(want)), "\n"), *steps); diff != "" {
+				t.Errorf("steps: -want +got\n%s", diff)
+			}
+			servers.wantNoted(t, *steps, board.MAC)
 		})
+	}
+}
+
+// wantNoted checks that the servers noted the steps of a board. Two of its
+// sockets may be noted in either order.
+func (b *bootServers) wantNoted(t *testing.T, steps []string, mac pi.MAC) {
+	t.Helper()
+	as := map[string]string{Fetched: "sent", Probe: "aborted", Missing: "missing"}
+	var want []string
+	for _, step := range steps {
+		name, file, _ := strings.Cut(step, " ")
+		switch {
+		case name == Kernel:
+		case as[name] != "":
+			want = append(want, as[name]+" "+file)
+		default:
+			want = append(want, name+" "+mac.String())
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	less := func(a, b string) bool { return a < b }
+	if diff := cmp.Diff(want, b.seen, cmpopts.SortSlices(less)); diff != "" {
+		t.Errorf("what the servers noted: -want +got\n%s", diff)
 	}
 }
 
@@ -118,7 +154,7 @@ func TestPowerOnOfABoardThatNobodyKnows(t *testing.T) {
 	lan := newLAN(t)
 	servers := &bootServers{mac: pi.MAC{2}}
 	startServers(t, lan, servers)
-	if _, _, err := powerOn(t, testBoard(pi.Pi3), lan); !errors.Is(err, ErrNoOffer) {
+	if _, _, err := powerOn(t, testBoard(Pi3B), lan); !errors.Is(err, ErrNoOffer) {
 		t.Errorf("error = %v; want ErrNoOffer", err)
 	}
 	servers.wantSeen(t, "discover b8:27:eb:33:34:7a")

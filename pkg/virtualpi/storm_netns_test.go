@@ -39,7 +39,7 @@ func (p *powerCut) Open(_ context.Context, _ netip.Addr, name string) (io.ReadCl
 	return io.NopCloser(bytes.NewReader([]byte(content))), int64(len(content)), nil
 }
 
-// TestPowerCut: forty boards of three models come up at once on a network that
+// TestPowerCut: forty boards of every model come up at once on a network that
 // loses packets, and all boot, each file within the time that boot code gives
 // it.
 func TestPowerCut(t *testing.T) {
@@ -49,15 +49,12 @@ func TestPowerCut(t *testing.T) {
 	cut := &powerCut{boards: map[pi.MAC]int{}, files: map[string]string{}}
 	var boards []*Board
 	for i := range count {
-		model := []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5}[i%3]
+		model := Models()[i%len(Models())]
 		b := &Board{Model: model, MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, byte(i)}, Serial: pi.Serial(0x20000000 + i)}
 		boards = append(boards, b)
 		cut.boards[b.MAC] = 100 + i
-		for name, content := range boardFiles(pi.Pi4) {
+		for name, content := range boardFiles(model) {
 			cut.files[strings.Replace(name, serialDir, b.Serial.String()+"/", 1)] = content
-		}
-		for _, name := range []string{"bootcode.bin", b.Serial.String() + "/bcm2712-rpi-5-b.dtb"} {
-			cut.files[name] = "what one of them asks for"
 		}
 	}
 	startServersOf(t, lan, cut, cut, func(string, ...any) {})
@@ -102,10 +99,10 @@ func TestMaskROMs(t *testing.T) {
 	cut := &powerCut{boards: map[pi.MAC]int{}, files: map[string]string{}}
 	var boards []*Board
 	for i := range 4 {
-		b := &Board{Model: pi.Pi3, MaskROM: true, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0, 0, byte(i)}, Serial: pi.Serial(0x20000000 + i)}
+		b := &Board{Model: Pi3B, MaskROM: true, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0, 0, byte(i)}, Serial: pi.Serial(0x20000000 + i)}
 		boards = append(boards, b)
 		cut.boards[b.MAC] = 200 + i
-		for name, content := range boardFiles(pi.Pi3) {
+		for name, content := range boardFiles(Pi3B) {
 			cut.files[strings.Replace(name, serialDir, b.Serial.String()+"/", 1)] = content
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestPackRRQ(t *testing.T) {
 	const want = "\x00\x013333347a/start4.elf\x00octet\x00tsize\x000\x00blksize\x001024\x00"
-	if got := string(packRRQ("3333347a/start4.elf", pi4().tftp)); got != want {
+	if got := string(packRRQ("3333347a/start4.elf", pi4b().tftp)); got != want {
 		t.Errorf("packRRQ = %q; want %q", got, want)
 	}
 }
