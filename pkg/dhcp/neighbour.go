@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -18,8 +19,9 @@ const (
 	// server that was killed are found at the next start.
 	pinOwner = 167
 	// pinTime is longer than any boot code loads files.
-	pinTime  = 5 * time.Minute
-	pinCheck = 30 * time.Second
+	pinTime = 5 * time.Minute
+	// pinCheck is far below the 30 s that boot code gives a file.
+	pinCheck = time.Second
 
 	ndaProtocol = 12 // NDA_PROTOCOL of linux/neighbour.h
 )
@@ -57,6 +59,14 @@ func (n *neighbours) close() error {
 func (n *neighbours) pin(addr netip.Addr, mac pi.MAC, now time.Time) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err := n.set(addr, mac); err != nil {
+		return err
+	}
+	n.pins[mac] = pinned{addr, now.Add(pinTime)}
+	return nil
+}
+
+func (n *neighbours) set(addr netip.Addr, mac pi.MAC) error {
 	req := n.request(unix.RTM_NEWNEIGH, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_REPLACE, unix.NUD_PERMANENT)
 	req.AddData(nl.NewRtAttr(unix.NDA_DST, addr.AsSlice()))
 	req.AddData(nl.NewRtAttr(unix.NDA_LLADDR, mac[:]))
@@ -64,7 +74,6 @@ func (n *neighbours) pin(addr netip.Addr, mac pi.MAC, now time.Time) error {
 	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return fmt.Errorf("pinning %v to %v: %w", addr, mac, err)
 	}
-	n.pins[mac] = pinned{addr, now.Add(pinTime)}
 	return nil
 }
 
@@ -80,20 +89,22 @@ func (n *neighbours) unpin(mac pi.MAC) error {
 	return n.remove(p.addr)
 }
 
-// expire unpins what was pinned long enough.
-func (n *neighbours) expire(now time.Time) error {
+// renew unpins what was pinned long enough, and pins the others again: the
+// kernel forgets even permanent entries when the interface changes its own
+// address, as a bridge does when a port comes or goes.
+func (n *neighbours) renew(now time.Time) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var errs []error
 	for mac, p := range n.pins {
 		if now.Before(p.until) {
+			errs = append(errs, n.set(p.addr, mac))
 			continue
 		}
 		delete(n.pins, mac)
-		if err := n.remove(p.addr); err != nil {
-			return err
-		}
+		errs = append(errs, n.remove(p.addr))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (n *neighbours) remove(addr netip.Addr) error {

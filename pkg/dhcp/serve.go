@@ -87,7 +87,7 @@ func (x *exchange) start(ctx context.Context) error {
 		if err := neigh.removeAll(); err != nil {
 			return fmt.Errorf("dhcp: %w", err)
 		}
-		x.waiting.Go(func() { x.expirePins(ctx, neigh) })
+		x.waiting.Go(func() { x.renewPins(ctx, neigh) })
 	}
 	if x.Pool == nil || x.Proxy {
 		return nil
@@ -111,14 +111,14 @@ func (x *exchange) release() error {
 	return nil
 }
 
-func (x *exchange) expirePins(ctx context.Context, neigh *neighbours) {
+func (x *exchange) renewPins(ctx context.Context, neigh *neighbours) {
 	tick := time.NewTicker(pinCheck)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
-			if err := neigh.expire(now); err != nil {
-				x.log().Warn("neighbour entry not removed", "err", err)
+			if err := neigh.renew(now); err != nil {
+				x.log().Warn("neighbour entries not renewed", "err", err)
 			}
 		case <-ctx.Done():
 			return

@@ -84,6 +84,12 @@ func TestMaskROMIsRescued(t *testing.T) {
 	}
 	l.wantNeighbour(t, "10.0.0.21 dev eth0 lladdr "+mac+" PERMANENT proto 167")
 
+	// The server's interface changes its address, as a bridge does with its ports.
+	l.ip(t, "link", "set", "eth0", "address", "02:00:00:00:00:99")
+	for deadline := time.Now().Add(time.Minute); l.ip(t, "neigh", "show", "to", "10.0.0.21") == "" && time.Now().Before(deadline); {
+	}
+	l.wantNeighbour(t, "10.0.0.21 dev eth0 lladdr "+mac+" PERMANENT proto 167")
+
 	// Its kernel answers ARP.
 	l.send(t, message(known, dhcpv4.MessageTypeDiscover))
 	if got, want := nextFrame(t, frames), "OFFER "+mac+", IP 10.0.0.21"; got != want {
