@@ -11,6 +11,7 @@
 package netlab
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -133,10 +134,15 @@ func (e End) bringUp() error {
 	return e.Namespace.Up(e.Name)
 }
 
-// Bridge makes a bridge and brings it up. addr may be zero.
+// Bridge makes a bridge and brings it up. addr may be zero. Its MAC address is
+// its own: the kernel would give it the lowest of its ports', and another as
+// ports come and go, which neighbours learn after half a minute.
 func (n *Namespace) Bridge(name string, addr netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
+	attrs.HardwareAddr = make(net.HardwareAddr, 6)
+	_, _ = rand.Read(attrs.HardwareAddr)                 // never fails
+	attrs.HardwareAddr[0] = attrs.HardwareAddr[0]&^1 | 2 // of one host, locally administered
 	if err := n.add(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
 		return err
 	}

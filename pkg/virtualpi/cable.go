@@ -46,7 +46,7 @@ func plugIn(s Socket, mac pi.MAC) (*cable, error) {
 	}
 	err = netlab.Connect(
 		netlab.End{Namespace: board, Name: boardInterface, MAC: mac},
-		netlab.End{Namespace: s.Namespace, Name: port})
+		netlab.End{Namespace: s.Namespace, Name: port, MAC: portMAC(mac)})
 	if err == nil {
 		err = s.Namespace.Attach(port, s.Bridge)
 	}
@@ -117,6 +117,14 @@ func (s Socket) check() error {
 // many as an interface name may have, and different for each board.
 func portName(kind string, mac pi.MAC) string {
 	return kind + strings.ReplaceAll(mac.String(), ":", "")
+}
+
+// portMAC is the bridge's end of a board's cable. It begins with fe, for a bridge
+// that is given no address takes the lowest of its ports': that is to stay the
+// network card's, or the host would be gone for every board until they ask again.
+func portMAC(board pi.MAC) pi.MAC {
+	board[0] = 0xfe
+	return board
 }
 
 // silenceARP has the board answer no ARP request from here on.
