@@ -32,7 +32,7 @@ type work struct {
 	// run does the work and returns how many units it did.
 	run func(c *contender) (float64, error)
 	// before and after, if any, are not timed.
-	before, after func(dir string) error
+	before, after func(c *contender, dir string) error
 	// oursOnly marks what is measured for comparison.
 	oursOnly bool
 }
@@ -44,7 +44,7 @@ func works() []work {
 	}
 	// The file is emptied and not removed: ganesha keeps a removed file open, and
 	// whoever writes next would have to do with memory that nobody has used yet.
-	empty := func(dir string) error { return os.WriteFile(filepath.Join(dir, "out"), nil, 0o600) }
+	empty := func(_ *contender, dir string) error { return os.WriteFile(filepath.Join(dir, "out"), nil, 0o600) }
 	write := func(count, how int) work {
 		return work{
 			unit:   "MB/s",
@@ -53,19 +53,25 @@ func works() []work {
 			after:  empty,
 		}
 	}
+	list := func(times int) func(*contender) (float64, error) {
+		return func(c *contender) (float64, error) { return float64(times * manyNames), c.listMany(times) }
+	}
 	named := func(w work, name string) work { w.name = name; return w }
 	return []work{
 		{name: "READ 512 MB, 128 KiB, one by one", unit: "MB/s", run: read(128<<10, 1)},
 		{name: "READ 512 MB, 1 MiB, one by one", unit: "MB/s", run: read(1<<20, 1)},
 		{name: "READ 512 MB, 128 KiB, 8 ahead", unit: "MB/s", run: read(128<<10, 8)},
 		{name: "READ 512 MB, 1 MiB, 8 ahead", unit: "MB/s", run: read(1<<20, 8)},
+		{name: "READ 512 MB: TCP, 128 KiB, one by one", unit: "MB/s", run: (*contender).readPieces, oursOnly: true},
 		{name: "READ 512 MB: one TCP stream of it", unit: "MB/s", run: (*contender).readStream, oursOnly: true},
 		named(write(1<<20, fileSync), "WRITE 512 MB, 1 MiB, FILE_SYNC"),
 		named(write(128<<10, unstable), "WRITE 512 MB, 128 KiB, COMMIT"),
 		{name: "3000 x LOOKUP GETATTR ACCESS READ", unit: "files/s", run: (*contender).readSmall},
 		{name: "GETATTR, one by one", unit: "calls/s", run: func(c *contender) (float64, error) { return c.getattrs(1, 1, 20000) }},
 		{name: "GETATTR, 8 connections x 16", unit: "calls/s", run: func(c *contender) (float64, error) { return c.getattrs(8, 16, 10000) }},
-		{name: "READDIRPLUS of 10k entries, 3 times", unit: "names/s", run: (*contender).listMany},
+		{name: "READDIRPLUS of 10k entries, 3 times", unit: "names/s", run: list(3)},
+		{name: "READDIRPLUS of 10k, files written", unit: "names/s", run: list(1), before: (*contender).writeElsewhere},
+		{name: "READDIRPLUS of 10k, names changed", unit: "names/s", run: list(1), before: (*contender).changeMany},
 	}
 }
 
@@ -134,7 +140,7 @@ func numbered(i int) string { return fmt.Sprintf("file-%05d", i) }
 func measure(t *testing.T, c *contender, w work, dir string) sample {
 	t.Helper()
 	if w.before != nil {
-		if err := w.before(dir); err != nil {
+		if err := w.before(c, dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,7 +152,7 @@ func measure(t *testing.T, c *contender, w work, dir string) sample {
 	s := sample{rate: n / time.Since(began).Seconds(), cpu: c.cpu() - cpu}
 	c.hangUp()
 	if w.after != nil {
-		if err := w.after(dir); err != nil {
+		if err := w.after(c, dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -306,6 +312,21 @@ func (c *contender) readStream() (float64, error) {
 	}
 }
 
+// readPieces is readStream in answers of 128 KiB to questions of a READ's size.
+func (c *contender) readPieces() (float64, error) {
+	nc := c.dial(piecesAddr)
+	buf := make([]byte, pieceSize)
+	for range bigFile / pieceSize {
+		if _, err := nc.Write(buf[:pieceRequest]); err != nil {
+			return 0, err
+		}
+		if _, err := io.ReadFull(nc, buf); err != nil {
+			return 0, err
+		}
+	}
+	return bigFile / 1e6, nil
+}
+
 func (c *contender) writeBig(count, how int) error {
 	k := c.caller()
 	out, err := c.lookup(k, "out")
@@ -376,19 +397,42 @@ func (c *contender) getattrs(conns, deep, n int) (float64, error) {
 	return float64(conns * n), g.Wait()
 }
 
-// listMany lists the directory of many names three times.
-func (c *contender) listMany() (float64, error) {
+// listMany lists the directory of many names so many times.
+func (c *contender) listMany(times int) error {
 	k := c.caller()
 	dir, err := c.lookup(k, "many")
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for range 3 {
+	for range times {
 		if n, err := k.list(dir); err != nil || n != manyNames+2 {
-			return 0, fmt.Errorf("READDIRPLUS lists %d entries; want %d: %w", n, manyNames+2, err)
+			return fmt.Errorf("READDIRPLUS lists %d entries; want %d: %w", n, manyNames+2, err)
 		}
 	}
-	return 3 * manyNames, nil
+	return nil
+}
+
+// writeElsewhere changes a file that is not listed.
+func (c *contender) writeElsewhere(string) error {
+	k := c.caller()
+	big, err := c.lookup(k, "big")
+	if err == nil {
+		_, err = k.call(7, big, uint64(0), 1, unstable, "0")
+	}
+	return err
+}
+
+// changeMany makes and removes an entry of the directory of many names.
+func (c *contender) changeMany(string) error {
+	k := c.caller()
+	dir, err := c.lookup(k, "many")
+	if err == nil {
+		_, err = k.call(8, dir, "new", unchecked, sattr{})
+	}
+	if err == nil {
+		_, err = k.call(12, dir, "new")
+	}
+	return err
 }
 
 // list returns how many entries a directory has.

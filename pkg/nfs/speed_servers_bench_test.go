@@ -32,7 +32,12 @@ const (
 
 	speedAddr  = "127.0.0.1:2049"
 	streamAddr = "127.0.0.1:2050"
+	piecesAddr = "127.0.0.1:2051"
 	mountAddr  = "127.0.0.1:20048" // of ganesha
+
+	// What a piece and the question for it have, in bytes.
+	pieceSize    = 128 << 10
+	pieceRequest = 128
 )
 
 // TestMain serves instead of testing where it is told to, so that the server
@@ -69,12 +74,14 @@ func serveSpeed(dir, profile string) error {
 	if err != nil {
 		return err
 	}
-	plain, err := net.Listen("tcp", streamAddr)
-	if err != nil {
-		return err
+	for addr, send := range map[string]func(net.Conn, *os.File) error{streamAddr: sendAll, piecesAddr: sendPieces} {
+		plain, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer plain.Close()
+		go serveFile(plain, filepath.Join(dir, "big"), send)
 	}
-	defer plain.Close()
-	go stream(plain, filepath.Join(dir, "big"))
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -83,19 +90,38 @@ func serveSpeed(dir, profile string) error {
 	return s.Serve(ctx, Listeners{NFS: ln})
 }
 
-// stream sends each who connects the file that the READ rows read, as fast as
-// a TCP connection takes it.
-func stream(l net.Listener, name string) {
+// serveFile sends each who connects the file that the READ rows read, without
+// any protocol. Who reads notices what is missing.
+func serveFile(l net.Listener, name string, send func(net.Conn, *os.File) error) {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
 			return
 		}
 		if f, err := os.Open(name); err == nil {
-			_, _ = io.Copy(nc, f) // sendfile(2); who reads notices what is missing
+			_ = send(nc, f)
 			_ = f.Close()
 		}
 		_ = nc.Close()
+	}
+}
+
+// sendAll sends a file as fast as a TCP connection takes it.
+func sendAll(nc net.Conn, f *os.File) error {
+	_, err := io.Copy(nc, f) // sendfile(2)
+	return err
+}
+
+// sendPieces sends a piece of a file for each question.
+func sendPieces(nc net.Conn, f *os.File) error {
+	question := make([]byte, pieceRequest)
+	for {
+		if _, err := io.ReadFull(nc, question); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(nc, f, pieceSize); err != nil {
+			return err
+		}
 	}
 }
 
