@@ -26,7 +26,7 @@ func FuzzReadRecord(f *testing.F) {
 
 // FuzzAnswer: whatever a call holds, the answer is one reply to it or silence.
 func FuzzAnswer(f *testing.F) {
-	handle, err := sealHandle(newHandleKey(testKey()), 1, unixHandle())
+	handle, err := sealHandle(testHandleKey(f), 1, unixHandle())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -57,14 +57,14 @@ func FuzzAnswer(f *testing.F) {
 
 // FuzzOpenHandle: no handle is good that was not sealed.
 func FuzzOpenHandle(f *testing.F) {
-	wire, err := sealHandle(newHandleKey(testKey()), 1, unixHandle())
+	wire, err := sealHandle(testHandleKey(f), 1, unixHandle())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(wire)
 	f.Add(wire[:handleMAC])
 	f.Fuzz(func(t *testing.T, in []byte) {
-		_, _, err := openHandle(newHandleKey(testKey()), in)
+		_, _, err := openHandle(testHandleKey(t), in)
 		if (err == nil) != bytes.Equal(in, wire) {
 			t.Errorf("openHandle(%x) = %v", in, err)
 		}

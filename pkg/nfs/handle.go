@@ -1,12 +1,9 @@
 package nfs
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
-	"hash"
 	"math"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +18,7 @@ const (
 
 	handleType = 4 // offset of the type
 	handleFile = 6 // offset of the kernel's bytes
-	handleMAC  = 16
+	handleMAC  = blockSize
 
 	// maxFileHandle is what remains for the kernel's bytes: overlayfs, the
 	// longest of those served, needs 36.
@@ -48,7 +45,7 @@ func openHandle(key *handleKey, wire []byte) (export uint32, fh unix.FileHandle,
 		return 0, unix.FileHandle{}, statusBadHandle
 	}
 	var sum [handleMAC]byte
-	if !hmac.Equal(wire[n:], key.appendSum(sum[:0], wire[:n])) {
+	if subtle.ConstantTimeCompare(wire[n:], key.appendSum(sum[:0], wire[:n])) == 0 {
 		return 0, unix.FileHandle{}, statusBadHandle
 	}
 	typ := binary.BigEndian.Uint16(wire[handleType:])
@@ -75,27 +72,4 @@ func nameToHandle(dir int, name string, flags int) (unix.FileHandle, error) {
 		return unix.FileHandle{}, errno
 	}
 	return unix.NewFileHandle(h.typ, h.bytes[:h.size]), nil
-}
-
-// A handleKey makes MACs with a key. It is safe for concurrent use.
-type handleKey struct {
-	macs sync.Pool // of *macState, ready with the key: that is half of the work
-}
-
-type macState struct {
-	hash.Hash
-	sum [sha256.Size]byte
-}
-
-func newHandleKey(key []byte) *handleKey {
-	return &handleKey{macs: sync.Pool{New: func() any { return &macState{Hash: hmac.New(sha256.New, key)} }}}
-}
-
-// appendSum appends the MAC of b to out.
-func (k *handleKey) appendSum(out, b []byte) []byte {
-	mac := k.macs.Get().(*macState)
-	defer k.macs.Put(mac)
-	mac.Reset()
-	mac.Write(b)
-	return append(out, mac.Sum(mac.sum[:0])[:handleMAC]...)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestHandles(t *testing.T) {
-	key := newHandleKey(testKey())
+	key := testHandleKey(t)
 	for _, n := range []int{1, 8, 12, 36, maxFileHandle} {
 		file := bytes.Repeat([]byte{0xab}, n)
 		wire, err := sealHandle(key, 7, unix.NewFileHandle(248, file))

@@ -97,6 +97,9 @@ func (s *Server) ready() error {
 			s.startErr = fmt.Errorf("nfs: the key of the file handles has %d bytes; want %d", len(s.Key), keySize)
 			return
 		}
+		if s.handles, s.startErr = newHandleKey(s.Key); s.startErr != nil {
+			return
+		}
 		s.running = make(chan struct{}, or(s.MaxCalls, 64))
 		s.room = newRoom(or(s.MaxMemory, defaultRoom))
 		s.pipes = make(chan *pipe, maxPipes)
@@ -108,7 +111,6 @@ func (s *Server) ready() error {
 		}
 		s.self, s.startErr = ownIdentity()
 		s.newVerifier()
-		s.handles = newHandleKey(s.Key)
 		s.counters = newCounters(nfsProgram(), mountProgram(), portmapProgram())
 	})
 	return s.startErr
