@@ -95,9 +95,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	scripts/fuzz $(or $(FUZZTIME),20s)
 
 .PHONY: bench-nfs
-bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each (root, Debian; default 5)
+bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each, default 5; its memory (root, Debian)
 	scripts/install-tools bench
-	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^TestSpeed$$' -count=1 -v ./pkg/nfs
+	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^(TestSpeed|TestMillionFiles)$$' -count=1 -v ./pkg/nfs
 
 .PHONY: bench-net
 bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian)

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,8 @@ func works() []work {
 		named(write(1<<20, fileSync), "WRITE 512 MB, 1 MiB, FILE_SYNC"),
 		named(write(128<<10, unstable), "WRITE 512 MB, 128 KiB, COMMIT"),
 		{name: "3000 x LOOKUP GETATTR ACCESS READ", unit: "files/s", run: (*contender).readSmall},
+		// Of both RFC 1813 §4.7 wants on disk what was answered. ganesha answers before.
+		{name: "1000 x CREATE REMOVE", unit: "files/s", run: (*contender).makeAndRemove},
 		{name: "GETATTR, one by one", unit: "calls/s", run: func(c *contender) (float64, error) { return c.getattrs(1, 1, 20000) }},
 		{name: "GETATTR, 8 connections x 16", unit: "calls/s", run: func(c *contender) (float64, error) { return c.getattrs(8, 16, 10000) }},
 		{name: "READDIRPLUS of 10k entries, 3 times", unit: "names/s", run: list(3)},
@@ -194,10 +197,11 @@ type caller struct {
 	buf []byte
 }
 
-func (c *contender) caller() *caller {
-	nc := c.dial(speedAddr)
+func (c *contender) caller() *caller { return newCaller(c.t, c.dial(speedAddr)) }
+
+func newCaller(t *testing.T, nc net.Conn) *caller {
 	return &caller{
-		raw: &rawClient{t: c.t, conn: nc, xid: 1},
+		raw: &rawClient{t: t, conn: nc, xid: 1},
 		in:  bufio.NewReaderSize(nc, 64<<10),
 		buf: make([]byte, maxIO+4096),
 	}
@@ -379,6 +383,20 @@ func (c *contender) readSmall() (float64, error) {
 		}
 	}
 	return smallFiles, nil
+}
+
+func (c *contender) makeAndRemove() (float64, error) {
+	const files = 1000
+	k := c.caller()
+	for i := range files {
+		if _, err := k.call(8, c.root, numbered(i), guarded, sattr{}); err != nil {
+			return 0, err
+		}
+		if _, err := k.call(12, c.root, numbered(i)); err != nil {
+			return 0, err
+		}
+	}
+	return files, nil
 }
 
 // getattrs makes n calls on each of conns connections, deep at a time.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,8 +65,8 @@ func serveSpeed(dir, profile string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	s := &Server{Key: testKey()}
-	if err := s.Export(Export{ID: 1, Path: dir, Dir: dir, Clients: []netip.Addr{loopback}}); err != nil {
+	s := &Server{Key: testKey(), CallsFile: dir + ".calls"} // as pibootd has it // as pibootd has it
+	if err := s.Export(Export{ID: 1, Path: dir, Dir: dir, Clients: append(seenFrom(), loopback)}); err != nil {
 		return err
 	}
 	ln, err := net.Listen("tcp", speedAddr)
