@@ -112,7 +112,7 @@ func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 			if u.state != running || u.attempt != c.attempt {
 				return nil // it ended meanwhile
 			}
-			return s.release(ctx, u, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.claimTTL)})
+			return s.release(ctx, u, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.ttl(u.worker))})
 		})
 		if err == nil {
 			q.claims.drop(c.key, c.attempt)
@@ -133,7 +133,7 @@ func (q *Queue) adoptClaims(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("queue: reading claims: %w", err)
 	}
 	for _, u := range units {
-		q.claims.put(claim{key: u.key, worker: u.worker, attempt: u.attempt, total: u.frames, deadline: now.Add(q.claimTTL)})
+		q.claims.put(claim{key: u.key, worker: u.worker, attempt: u.attempt, total: u.frames, deadline: now.Add(q.ttl(u.worker))})
 	}
 	return nil
 }

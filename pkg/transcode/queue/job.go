@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"pibootd/pkg/transcode"
@@ -76,7 +77,7 @@ type UnitState struct {
 const maxJobs = 500
 
 const jobColumns = `id, state, request, output, reason, stderr, created, started, ended,
-	CASE plan WHEN '' THEN '' ELSE coalesce(json_extract(plan, '$.note'), '') END`
+	entry, CASE plan WHEN '' THEN '' ELSE coalesce(json_extract(plan, '$.note'), '') END`
 
 // Job returns a job with its units. The error matches ErrNoJob if there is none.
 func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
@@ -129,13 +130,16 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 	var job Job
 	var request column[transcode.Request]
 	var stderr column[[]string]
-	var output string
+	var output, entry string
 	var created, started, ended int64
-	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended, &job.Note)
+	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended, &entry, &job.Note)
 	if err != nil {
 		return Job{}, err
 	}
-	if output != "" {
+	switch {
+	case entry != "":
+		job.Output = path.Join(output, entry)
+	case output != "":
 		job.Output = request.V.Entry(output)
 	}
 	job.Request, job.Stderr = request.V, stderr.V

@@ -48,6 +48,7 @@ type Options struct {
 
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
+	ForeignTTL time.Duration // a foreign muxer's claim expires after this long; 0 means 6 h
 }
 
 // A Queue holds the jobs. It is safe for concurrent use.
@@ -62,6 +63,7 @@ type Queue struct {
 	onUnit     func(UnitEvent)
 	claimTTL   time.Duration
 	helloEvery time.Duration
+	foreignTTL time.Duration
 
 	workers *workers
 	claims  *claims
@@ -94,6 +96,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		onUnit:     o.OnUnit,
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
+		foreignTTL: cmp.Or(o.ForeignTTL, defaultForeignTTL),
 		workers:    newWorkers(),
 		claims:     newClaims(),
 		watches:    newWatches(),

@@ -80,6 +80,7 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 		q.withdraw(ctx, c.key.job, c.key.unit)
 		q.removeAttempt(c.key, c.attempt)
 	}
+	q.clearEnded(ctx, s.events)
 	for _, job := range s.ended {
 		q.log.Info("job ended", "job", job.id, "state", job.state, "reason", job.reason)
 		q.withdraw(ctx, job.id, "")

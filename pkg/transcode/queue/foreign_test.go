@@ -1,0 +1,179 @@
+package queue
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+var (
+	muxerOne = Foreign{MuxID: 1, Host: "10.0.0.5"}
+	muxerTwo = Foreign{MuxID: 2, Host: "10.0.0.6"}
+)
+
+func anyRequest(transcode.Request) bool { return true }
+
+// takes has a muxer claim a job, which has to be this one; 0 is none.
+func (b *bench) takes(f Foreign, want int64) {
+	b.t.Helper()
+	job, err := b.ClaimForeign(b.t.Context(), f, anyRequest)
+	var got int64
+	if job != nil {
+		got = job.ID
+	}
+	if err != nil || got != want {
+		b.t.Fatalf("%s was given job %d, %v; want %d", f.Name(), got, err, want)
+	}
+}
+
+// writes makes what a muxer has written when it is at it.
+func (b *bench) writes() string {
+	b.t.Helper()
+	dir := b.media(ForeignDir(sourceName))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "manifest.m3u8"), []byte("#EXTM3U\n"), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+	return dir
+}
+
+func TestForeignMuxerDoesAJob(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	b.takes(muxerOne, job.ID)
+	b.takes(muxerTwo, 0)
+	b.takes(muxerOne, job.ID) // our answer was lost
+	m := b.join("pi1", transcode.Hello{})
+	if reply := m.claim(transcode.Work{Job: job.ID, Unit: probeUnit}); reply.Refused == "" {
+		t.Error("a worker was granted what a foreign muxer has")
+	}
+	if err := b.BeginForeign(muxerTwo, job.ID); !errors.Is(err, ErrNotClaimed) {
+		t.Errorf("begun by another: %v; want %v", err, ErrNotClaimed)
+	}
+	if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+		t.Error(err)
+	}
+	dir := b.writes()
+	if err := b.CompleteForeign(t.Context(), muxerTwo, job.ID, "manifest.m3u8"); !errors.Is(err, ErrNotClaimed) {
+		t.Errorf("completed by another: %v; want %v", err, ErrNotClaimed)
+	}
+	if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
+		t.Fatal(err)
+	}
+	got := b.waitEnd(job.ID)
+	if want := sourceName + ".hls/manifest.m3u8"; got.State != Done || got.Output != want {
+		t.Errorf("job = %+v; want done at %s", got, want)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+	if done, err := b.ForeignDone(t.Context(), muxerOne, job.ID); !done || err != nil {
+		t.Errorf("ForeignDone = %v, %v; want true", done, err)
+	}
+	if done, err := b.ForeignDone(t.Context(), muxerTwo, job.ID); done || err != nil {
+		t.Errorf("ForeignDone of another = %v, %v; want false", done, err)
+	}
+	if err := b.CompleteForeign(t.Context(), muxerOne, 99, "x"); !errors.Is(err, ErrNotClaimed) {
+		t.Errorf("completing what is not there: %v; want %v", err, ErrNotClaimed)
+	}
+}
+
+// What a muxer failed at, or was cut off from, is done by somebody else, and
+// nothing of it is left.
+func TestForeignMuxerFails(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(b *bench, job int64){
+		"says so": func(b *bench, job int64) {
+			if err := b.FailForeign(b.t.Context(), muxerOne, job, "FFmpegErr"); err != nil {
+				b.t.Error(err)
+			}
+		},
+		"starts anew": func(b *bench, job int64) { b.takes(muxerOne, 0) },
+		"is silent": func(b *bench, job int64) {
+			b.expireClaims(b.t.Context(), time.Now().Add(defaultForeignTTL+time.Hour))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := start(t, newDirs(t), nil)
+			job := b.submit(fixtureRequest)
+			b.takes(muxerOne, job.ID)
+			if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+				t.Fatal(err)
+			}
+			dir := b.writes()
+			end(b, job.ID)
+			if _, err := os.Stat(dir); !os.IsNotExist(err) {
+				t.Errorf("the unfinished stream: %v; want it gone", err)
+			}
+			if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); !errors.Is(err, ErrNotClaimed) {
+				t.Errorf("completed afterwards: %v; want %v", err, ErrNotClaimed)
+			}
+			m := b.join("pi1", transcode.Hello{})
+			if work := m.do(); work.Job != job.ID {
+				t.Errorf("pi1 was given %v; want job %d", work, job.ID)
+			}
+		})
+	}
+}
+
+// A directory that a muxer found is not what it made.
+func TestForeignMuxerLeavesWhatItFound(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	b.takes(muxerOne, job.ID)
+	dir := b.writes()
+	if err := b.FailForeign(t.Context(), muxerOne, job.ID, dirExists); err != nil {
+		t.Fatal(err)
+	}
+	b.takes(muxerOne, 0)
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("the directory that was there: %v", err)
+	}
+}
+
+// A muxer's claim outlives the daemon, and a worker's time does not apply to it.
+func TestForeignClaimSurvivesRestart(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	b.takes(muxerOne, job.ID)
+	if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+		t.Fatal(err)
+	}
+	b = b.restart(nil)
+	if err := b.adoptClaims(t.Context(), time.Now()); err != nil { // Run does, sooner or later
+		t.Fatal(err)
+	}
+	b.expireClaims(t.Context(), time.Now().Add(2*defaultClaimTTL))
+	if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestForeignMuxersGetWhatIsTheirs(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	pinned := fixtureRequest
+	pinned.MuxID = 2
+	job := b.submit(pinned)
+	b.takes(muxerOne, 0)
+	if got, err := b.ClaimForeign(t.Context(), muxerTwo, func(transcode.Request) bool { return false }); got != nil || err != nil {
+		t.Errorf("a job that does not fit: %v, %v; want none", got, err)
+	}
+	b.takes(muxerTwo, job.ID)
+	if source, err := b.ForeignSource(t.Context(), muxerTwo, job.ID); source != sourceName || err != nil {
+		t.Errorf("ForeignSource = %q, %v; want %q", source, err, sourceName)
+	}
+	if _, err := b.ForeignSource(t.Context(), muxerOne, job.ID); !errors.Is(err, ErrNotClaimed) {
+		t.Errorf("ForeignSource of another: %v; want %v", err, ErrNotClaimed)
+	}
+}
