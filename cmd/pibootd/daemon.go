@@ -150,6 +150,7 @@ func (d *daemon) startQueue(ctx context.Context) error {
 		return err
 	}
 	d.web.Queue = d.queue
+	d.openDoors()
 	return nil
 }
 

@@ -46,7 +46,8 @@ type Config struct {
 		Port int
 	}
 	HTTP struct {
-		Port int
+		Port   int
+		Muxers []netip.Addr // foreign muxers; nil: their protocol is not spoken
 	}
 	Boot struct {
 		GPUMem int      // MB

@@ -52,6 +52,7 @@ func keys(c *Config) []key {
 		{"queue", "port", "TCP port on which the workers on the boards fetch work.", port(&c.Queue.Port)},
 
 		{"http", "port", "TCP port of the web interface, the API and the published videos.", port(&c.HTTP.Port)},
+		{"http", "muxers", "The addresses of muxers that fetch work over HTTP (POST /muxer/ID), as those of\nHLS-Muxing-Cluster-Example-Code do; [] speaks to none.", hosts{&c.HTTP.Muxers}},
 
 		{"boot", "gpu_mem", "Megabytes of each board's memory that its GPU gets; hardware decoding needs\n128 or more. A board's own setting overrides it.", number{&c.Boot.GPUMem, 16, 512, "megabytes, 16 to 512"}},
 		{"boot", "args", "Further kernel arguments for all boards, for example [\"cma=128M\", \"quiet\"].", kernelArgs{&c.Boot.Args}},

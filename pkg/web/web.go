@@ -3,7 +3,8 @@
 //
 // There are two doors. The control socket, which only its owner can open,
 // takes everything. The TCP port takes what changes nothing: it is open to the
-// network, and whoever is on it may look and play, no more.
+// network, and whoever is on it may look and play, no more; but for doors that
+// the configuration opens, each for those that it names.
 package web
 
 import (
@@ -33,6 +34,7 @@ type Server struct {
 	DHCP     *dhcp.Server // the same
 	TFTP     *tftp.Server // the same
 	Queue    *queue.Queue
+	Muxers   http.Handler // answers foreign muxers on the TCP port; nil: nobody does
 	Timeline *timeline.Log
 	Doctor   *doctor.Doctor
 	Info     Info
@@ -111,6 +113,10 @@ func (s *Server) publicHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.handleReads(mux)
 	mux.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
+	if s.Muxers != nil {
+		mux.Handle("/muxer/", s.Muxers)
+		mux.Handle("/tidy/", s.Muxers)
+	}
 	return mux
 }
 

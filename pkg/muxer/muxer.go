@@ -1,0 +1,305 @@
+// Package muxer speaks the protocol of the muxers that pibootd replaces, so that
+// those that exist go on with pibootd as their back end. They poll for a video,
+// make an HLS stream of it beside it, and say how that went:
+//
+//	POST /muxer/{id}                              → {"status":"empty"} or {"status":"job","job":{"id":…,"path":…}}
+//	POST /muxer/{inprocess|complete|failed}/{id}/{job}   form field reason
+//	POST /tidy/{id}                               → {"status":"empty"} or {"status":"files","files":[{"id":…,"path":…}]}
+//	POST /tidy/complete/{id}/{job}
+//
+// {id} is the muxer's, paths are below VideosDir of the media share, which the
+// muxers have mounted. Only what is not 200 tells them of an error.
+package muxer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+// VideosDir is the directory of the media share whose videos muxers are given.
+const VideosDir = "videos"
+
+// Limits on what a muxer may say.
+const (
+	maxBody     = 64 << 10 // bytes
+	bodyTimeout = 10 * time.Second
+	maxMuxID    = 1 << 20
+)
+
+// A Tidier knows which originals may be put away.
+type Tidier interface {
+	// Due returns those that this muxer has done and may put away now, by the
+	// numbers of their jobs: paths in the media share.
+	Due(ctx context.Context, muxer string) (map[int64]string, error)
+	// Tidied notes that the muxer says it has put away the original of a job.
+	Tidied(ctx context.Context, muxer string, job int64) error
+}
+
+// A Handler answers muxers. Set its fields before it is used.
+type Handler struct {
+	Queue    *queue.Queue
+	Tidier   Tidier // nil: muxers put nothing away
+	MediaDir string
+	Allowed  []netip.Addr // who may speak; nobody else is heard
+	Log      *slog.Logger
+}
+
+// Routes returns the handler of all that muxers ask.
+func (h *Handler) Routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /muxer/{id}", h.answer(h.next))
+	mux.HandleFunc("POST /muxer/inprocess/{id}/{job}", h.answer(h.begin))
+	mux.HandleFunc("POST /muxer/complete/{id}/{job}", h.answer(h.complete))
+	mux.HandleFunc("POST /muxer/failed/{id}/{job}", h.answer(h.fail))
+	mux.HandleFunc("POST /tidy/{id}", h.answer(h.due))
+	mux.HandleFunc("POST /tidy/complete/{id}/{job}", h.answer(h.tidied))
+	// A page in the browser of an allowed machine must not speak for a muxer.
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// A reply is the body of every answer.
+type reply struct {
+	Status string `json:"status"`
+	Job    *file  `json:"job,omitempty"`
+	Files  []file `json:"files,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// A file is a video by its job's number.
+type file struct {
+	ID   int64  `json:"id"`
+	Path string `json:"path"`
+}
+
+// What a reply may say.
+const (
+	statusEmpty = "empty"
+	statusJob   = "job"
+	statusFiles = "files"
+	statusOK    = "ok"
+	statusError = "error"
+)
+
+// A call is what a muxer has asked.
+type call struct {
+	queue.Foreign
+	job    int64 // 0 where none is named
+	reason string
+}
+
+// errBad reports a call that cannot be understood.
+var errBad = errors.New("bad call")
+
+// answer reads a call and sends what f says to it.
+func (h *Handler) answer(f func(context.Context, call) (reply, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, err := h.admit(r)
+		if err != nil {
+			h.send(w, http.StatusForbidden, reply{Status: statusError, Error: err.Error()})
+			return
+		}
+		c, err := readCall(w, r, host)
+		var answer reply
+		if err == nil {
+			answer, err = f(r.Context(), c)
+		}
+		if err != nil {
+			h.Log.Warn("muxer refused", "component", "muxer", "addr", host, "file", r.URL.Path, "err", err)
+			h.send(w, statusOf(err), reply{Status: statusError, Error: err.Error()})
+			return
+		}
+		h.send(w, http.StatusOK, answer)
+	}
+}
+
+// admit returns where a request comes from, if that one may speak.
+func (h *Handler) admit(r *http.Request) (netip.Addr, error) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	addr := from.Addr().Unmap()
+	if err != nil || !slices.Contains(h.Allowed, addr) {
+		return netip.Addr{}, fmt.Errorf("%s is not in http.muxers", addr)
+	}
+	return addr, nil
+}
+
+func (h *Handler) send(w http.ResponseWriter, status int, answer reply) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		h.Log.Debug("reply not sent", "component", "muxer", "err", err)
+	}
+}
+
+func statusOf(err error) int {
+	switch {
+	case errors.Is(err, errBad):
+		return http.StatusBadRequest
+	case errors.Is(err, queue.ErrNotClaimed):
+		return http.StatusConflict
+	case errors.Is(err, errBadStream):
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusInternalServerError
+}
+
+// readCall reads who asks and of what.
+func readCall(w http.ResponseWriter, r *http.Request, host netip.Addr) (call, error) {
+	id, err := number(r, "id", maxMuxID)
+	if err != nil {
+		return call{}, err
+	}
+	c := call{Foreign: queue.Foreign{MuxID: int(id), Host: host.String()}}
+	if r.PathValue("job") != "" {
+		if c.job, err = number(r, "job", 1<<62); err != nil {
+			return call{}, err
+		}
+	}
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return call{}, fmt.Errorf("reading the form: %w", err)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if err := r.ParseForm(); err != nil {
+		return call{}, fmt.Errorf("%w: reading the form: %w", errBad, err)
+	}
+	c.reason = strings.ToValidUTF8(r.PostForm.Get("reason"), "")
+	return c, nil
+}
+
+// number returns a number from 1 in the path.
+func number(r *http.Request, name string, most int64) (int64, error) {
+	text := r.PathValue(name)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("%w: %s %.40q; want a number, 1 to %d", errBad, name, text, most)
+	}
+	return n, nil
+}
+
+// next gives a muxer its next video.
+func (h *Handler) next(ctx context.Context, c call) (reply, error) {
+	fits := func(r transcode.Request) bool { return fits(r, c.MuxID) }
+	job, err := h.Queue.ClaimForeign(ctx, c.Foreign, fits)
+	if err != nil {
+		return reply{}, err
+	}
+	if job == nil {
+		return reply{Status: statusEmpty}, nil
+	}
+	return reply{Status: statusJob, Job: &file{job.ID, strings.TrimPrefix(job.Source, VideosDir+"/")}}, nil
+}
+
+// fits reports whether a muxer makes what was asked for: it sees one directory,
+// and makes H.264 in MPEG-TS by its own rule, the preset author. What is pinned
+// to it is its own, whatever the ladder.
+func fits(r transcode.Request, muxID int) bool {
+	o := r.Output
+	return strings.HasPrefix(r.Source, VideosDir+"/") &&
+		(o.Ladder == transcode.PresetAuthor || r.MuxID == muxID) &&
+		(o.Format == "" || o.Format == transcode.FormatHLS) &&
+		(o.Container == "" || o.Container == transcode.ContainerTS) &&
+		(o.Codec == "" || o.Codec == transcode.CodecH264) &&
+		o.Encoder == "" && len(o.Rungs) == 0 && o.AudioBPS == 0 && !o.Encrypted
+}
+
+func (h *Handler) begin(_ context.Context, c call) (reply, error) {
+	if err := h.Queue.BeginForeign(c.Foreign, c.job); err != nil {
+		return reply{}, err
+	}
+	return reply{Status: statusOK}, nil
+}
+
+// complete looks at the stream that a muxer has made and ends its job. A stream
+// that cannot be played gives the job back.
+func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
+	source, err := h.Queue.ForeignSource(ctx, c.Foreign, c.job)
+	if errors.Is(err, queue.ErrNotClaimed) {
+		if done, askErr := h.Queue.ForeignDone(ctx, c.Foreign, c.job); askErr != nil || done {
+			return reply{Status: statusOK}, askErr
+		}
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	entry, err := h.check(queue.ForeignDir(source))
+	if errors.Is(err, errBadStream) {
+		return reply{}, errors.Join(err, h.Queue.FailForeign(ctx, c.Foreign, c.job, err.Error()))
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	if err := h.Queue.CompleteForeign(ctx, c.Foreign, c.job, entry); err != nil {
+		return reply{}, err
+	}
+	return reply{Status: statusOK}, nil
+}
+
+// check looks at a stream in the media share and returns what players open.
+func (h *Handler) check(dir string) (string, error) {
+	share, err := os.OpenRoot(h.MediaDir)
+	if err != nil {
+		return "", fmt.Errorf("opening the media share: %w", err)
+	}
+	defer share.Close()
+	stream, err := share.OpenRoot(dir)
+	if err != nil {
+		return "", fmt.Errorf("%w: opening it: %w", errBadStream, err)
+	}
+	defer stream.Close()
+	return checkStream(stream.FS())
+}
+
+func (h *Handler) fail(ctx context.Context, c call) (reply, error) {
+	reason := c.reason
+	if reason == "" {
+		reason = "its muxer gave no reason"
+	}
+	if err := h.Queue.FailForeign(ctx, c.Foreign, c.job, reason); err != nil {
+		return reply{}, err
+	}
+	return reply{Status: statusOK}, nil
+}
+
+// due names the originals that a muxer is to put away.
+func (h *Handler) due(ctx context.Context, c call) (reply, error) {
+	if h.Tidier == nil {
+		return reply{Status: statusEmpty}, nil
+	}
+	due, err := h.Tidier.Due(ctx, c.Name())
+	if err != nil {
+		return reply{}, err
+	}
+	answer := reply{Status: statusFiles}
+	for job, source := range due {
+		if rest, ok := strings.CutPrefix(source, VideosDir+"/"); ok {
+			answer.Files = append(answer.Files, file{job, rest})
+		}
+	}
+	if len(answer.Files) == 0 {
+		return reply{Status: statusEmpty}, nil
+	}
+	slices.SortFunc(answer.Files, func(a, b file) int { return int(a.ID - b.ID) })
+	return answer, nil
+}
+
+func (h *Handler) tidied(ctx context.Context, c call) (reply, error) {
+	if h.Tidier == nil {
+		return reply{}, fmt.Errorf("job %d: %w", c.job, queue.ErrNotClaimed)
+	}
+	if err := h.Tidier.Tidied(ctx, c.Name(), c.job); err != nil {
+		return reply{}, err
+	}
+	return reply{Status: statusOK}, nil
+}
