@@ -178,6 +178,7 @@ func (d *daemon) run(ctx context.Context, socks *sockets) error {
 	g.Go(func() error { d.lookForRivals(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, socks.http, socks.control) })
+	d.runDoors(ctx, g)
 	err := g.Wait()
 	stopRecording()
 	return errors.Join(err, <-recorded)

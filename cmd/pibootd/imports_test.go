@@ -29,6 +29,7 @@ var rank = map[string]int{
 	"pkg/nfs/linuxclient":  3, // tests alone
 	"pkg/fleet":            4,
 	"pkg/muxer":            4,
+	"pkg/watchfolder":      4,
 	"pkg/doctor":           5,
 	"pkg/web":              6,
 	"cmd/pibootd":          7,

@@ -54,7 +54,9 @@ type Config struct {
 		Args   []string // kernel arguments, each k or k=v
 	}
 	Media struct {
-		Dir string // see MediaDir
+		Dir        string // see MediaDir
+		Inbox      string // in MediaDir; "": none is watched
+		InboxMakes Makes
 	}
 	Log struct {
 		Level slog.Level
@@ -90,6 +92,18 @@ const (
 	Kernel   Driver = "kernel"   // this machine's nfsd
 )
 
+// A Makes says what the videos of the watch folder become.
+type Makes string
+
+// What there is.
+const (
+	MakesHLS    Makes = "hls"    // the usual ladder, MPEG-TS
+	MakesCMAF   Makes = "cmaf"   // the usual ladder, fragmented MP4
+	MakesAuthor Makes = "author" // the ladder of the older pool's muxers
+	MakesMP4    Makes = "mp4"
+	MakesMKV    Makes = "mkv"
+)
+
 // Default returns the configuration of an empty file.
 func Default() Config {
 	var c Config
@@ -106,6 +120,7 @@ func Default() Config {
 	c.Queue.Port = 4222
 	c.HTTP.Port = 8080
 	c.Boot.GPUMem = 192
+	c.Media.InboxMakes = MakesHLS
 	c.Log.Level = slog.LevelInfo
 	return c
 }

@@ -58,7 +58,7 @@ interface = "br0"
 state_dir = '/srv/"pi\ü/'
 socket = "/run/pibootd.sock"
 tftp.port = 1069 # dotted
-http = { port = 80 }
+http = { port = 80, muxers = ["10.0.0.5"] }
 
 [dhcp]
 port = 1067
@@ -86,6 +86,8 @@ gpu_mem = 128
 args = ["quiet", "cma=128M", "isolcpus=1,2"]
 [media]
 dir = "/srv/video"
+inbox = "new/videos"
+inbox_makes = "author"
 [log]
 level = "debug"
 `))
@@ -103,6 +105,8 @@ level = "debug"
 	want.NFS.Driver = Kernel
 	want.NFS.Port, want.NFS.PortmapPort, want.NFS.PrivilegedPort = 20049, 0, true
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
+	want.HTTP.Muxers = []netip.Addr{addr("10.0.0.5")}
+	want.Media.Inbox, want.Media.InboxMakes = "new/videos", MakesAuthor
 	want.Media.Dir, want.Log.Level = "/srv/video", slog.LevelDebug
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load =\n%+v; want\n%+v", got, want)
@@ -123,7 +127,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
-		`"http":{"muxers":[],"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":""},` +
+		`"http":{"muxers":[],"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)

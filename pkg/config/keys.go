@@ -58,6 +58,8 @@ func keys(c *Config) []key {
 		{"boot", "args", "Further kernel arguments for all boards, for example [\"cma=128M\", \"quiet\"].", kernelArgs{&c.Boot.Args}},
 
 		{"media", "dir", "The directory with the videos, which the boards mount; published streams go\nto hls in it. \"\" is media in state_dir.", path{&c.Media.Dir, true}},
+		{"media", "inbox", "A directory in the media share, for example \"inbox\": videos that are put there\nare transcoded. \"\" watches none.", sharePath{&c.Media.Inbox}},
+		{"media", "inbox_makes", "What they become: \"hls\" or \"cmaf\", a stream with the usual ladder; \"author\",\none with the source's bitrate, half of it and 200 kb/s; \"mp4\" or \"mkv\", a file.", choice[Makes]{&c.Media.InboxMakes, []Makes{MakesHLS, MakesCMAF, MakesAuthor, MakesMP4, MakesMKV}}},
 
 		{"log", "level", "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", level{&c.Log.Level}},
 	}
