@@ -6,7 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+
+	"modernc.org/sqlite"
 )
+
+// sqliteCorrupt is SQLITE_CORRUPT.
+const sqliteCorrupt = 11
 
 // Check reports why Open would refuse the database at file, which has to be
 // there, or in what it is damaged. It changes nothing that is in it.
@@ -21,7 +26,11 @@ func Check(ctx context.Context, file string) (err error) {
 		return fmt.Errorf("store: %s: %w", file, err)
 	}
 	var said string
-	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said); err != nil {
+	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said)
+	if damage := new(sqlite.Error); errors.As(err, &damage) && damage.Code() == sqliteCorrupt {
+		said, err = damage.Error(), nil // worse than what the check can list
+	}
+	if err != nil {
 		return fmt.Errorf("store: checking %s: %w", file, err)
 	}
 	if said != "ok" {
