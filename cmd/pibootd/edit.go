@@ -18,6 +18,7 @@ func editPiCommand(std streams) *cli.Command {
 		ArgsUsage: "PI (name, serial or address)",
 		Flags: daemonFlags(append(settingFlags(),
 			&cli.BoolFlag{Name: "no-args", Usage: "take all further kernel arguments away"},
+			&cli.BoolFlag{Name: "no-labels", Usage: "take all labels away"},
 			&cli.BoolFlag{Name: "force", Usage: "change the address of a Pi that is running"})...),
 		Action: func(c *cli.Context) error { return editPi(c, std) },
 	}
@@ -65,6 +66,8 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	take("gpu-mem", func() { v := c.Int("gpu-mem"); e.GPUMem = &v })
 	take("boot-menu", func() { v := c.String("boot-menu"); e.BootMenu = &v })
 	take("arg", func() { v := c.StringSlice("arg"); e.Args = &v })
+	take("label", func() { v := c.StringSlice("label"); e.Labels = &v })
+	take("no-labels", func() { e.Labels = &[]string{} })
 	take("no-args", func() { e.Args = &[]string{} })
 	var err error
 	take("ip", func() {
@@ -78,6 +81,8 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 		return e, errors.New("nothing to change was named")
 	case c.IsSet("arg") && c.IsSet("no-args"):
 		return e, errors.New("--arg and --no-args exclude each other")
+	case c.IsSet("label") && c.IsSet("no-labels"):
+		return e, errors.New("--label and --no-labels exclude each other")
 	}
 	return e, nil
 }

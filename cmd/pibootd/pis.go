@@ -43,6 +43,7 @@ func settingFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
 		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
 		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
+		&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of boards, for upgrade-pi; may be repeated"},
 		&cli.StringFlag{Name: "boot-menu", Usage: "`FORM` of DHCP option 43 for a board that refuses the usual one: dnsmasq or raw"},
 	}
 }
@@ -80,7 +81,7 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 	r := fleet.Request{
 		Name:     c.String("name"),
 		Template: c.String("template"),
-		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), BootMenu: c.String("boot-menu")},
+		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
 	}
 	var err error
 	if r.MAC, err = pi.ParseMAC(mac); err != nil {
@@ -222,6 +223,9 @@ func printPi(w io.Writer, b web.Pi) error {
 	fmt.Fprintf(&out, "  board     serial %s, address %s, %s\n", b.Serial, b.MAC, b.Arch)
 	fmt.Fprintf(&out, "  network   %s\n", b.IP)
 	fmt.Fprintf(&out, "  template  %s@%d, added %s\n", b.Template, b.Version, since(b.Added))
+	if len(b.Settings.Labels) > 0 {
+		fmt.Fprintf(&out, "  labels    %s\n", strings.Join(b.Settings.Labels, " "))
+	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
 	if b.Worker != nil {
 		h := b.Worker.Hello

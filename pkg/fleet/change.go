@@ -9,6 +9,7 @@ import (
 
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
 )
 
@@ -57,6 +58,9 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	}
 	if is.BootMenu != asked.BootMenu {
 		out = append(out, fmt.Sprintf("boot-menu %q, not %q", is.BootMenu, asked.BootMenu))
+	}
+	if !slices.Equal(is.Labels, asked.Labels) {
+		out = append(out, fmt.Sprintf("labels %q, not %q", is.Labels, asked.Labels))
 	}
 	if !slices.Equal(is.Args, asked.Args) {
 		out = append(out, fmt.Sprintf("kernel arguments %q, not %q", is.Args, asked.Args))
@@ -129,8 +133,8 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	f.record(board, timeline.Removed, "")
 	err = errors.Join(err, f.exportMedia(), f.Disconnect(board.Serial.String()))
 	if keepRoot {
-		kept, keepErr := f.Roots.Keep(board.Serial)
-		return board, kept, errors.Join(err, keepErr)
+		aside, keepErr := f.Roots.Keep(board.Serial, rootfs.Origin{Template: board.Template, Version: board.Version, Arch: board.Arch, Why: "the board was removed"})
+		return board, f.Roots.KeptPath(aside), errors.Join(err, keepErr)
 	}
 	return board, "", errors.Join(err, f.Roots.Remove(board.Serial))
 }

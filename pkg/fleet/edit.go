@@ -20,6 +20,7 @@ type Edit struct {
 	GPUMem   *int        `json:"gpu_mem,omitempty"`
 	Args     *[]string   `json:"args,omitempty"` // all of them
 	BootMenu *string     `json:"boot_menu,omitempty"`
+	Labels   *[]string   `json:"labels,omitempty"`
 }
 
 // Edited tells what was changed.
@@ -72,6 +73,7 @@ func (e Edit) apply(p *registry.Pi) {
 	set(&p.Settings.GPUMem, e.GPUMem)
 	set(&p.Settings.Args, e.Args)
 	set(&p.Settings.BootMenu, e.BootMenu)
+	set(&p.Settings.Labels, e.Labels)
 }
 
 func set[T any](field, value *T) {
@@ -95,6 +97,9 @@ func changes(was, is registry.Pi) []string {
 	add("muxhwdec", a.HWDecode, b.HWDecode)
 	add("gpu-mem", a.GPUMem, b.GPUMem)
 	add("boot-menu", fmt.Sprintf("%q", a.BootMenu), fmt.Sprintf("%q", b.BootMenu))
+	if !slices.Equal(a.Labels, b.Labels) {
+		out = append(out, fmt.Sprintf("labels %q to %q", a.Labels, b.Labels))
+	}
 	if !slices.Equal(a.Args, b.Args) {
 		out = append(out, fmt.Sprintf("kernel arguments %q to %q", a.Args, b.Args))
 	}

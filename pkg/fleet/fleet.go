@@ -95,7 +95,7 @@ func (f *Fleet) Start() error {
 		_, ok := f.Registry.BySerial(serial)
 		return ok
 	}
-	if err := errors.Join(f.Templates.Sweep(), f.Roots.Sweep(known)); err != nil {
+	if err := errors.Join(f.Templates.Sweep(), f.Roots.Sweep(known), f.finishReplacements()); err != nil {
 		return err
 	}
 	// First, because ids and places of those that follow may have been theirs.

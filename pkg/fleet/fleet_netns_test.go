@@ -127,6 +127,9 @@ func TestInterruptedAddLeavesNoBoard(t *testing.T) {
 		if known {
 			break
 		}
+		if steps < at {
+			t.Fatalf("Add fails though nothing interrupts it: %v", err)
+		}
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Pi is a registered board and what it is to have. Its Args are shared with
-// the registry: read them, never change them in place.
+// A Pi is a registered board and what it is to have. Its Args and
+// Labels are shared with the registry: read them, never change them in place.
 type Pi struct {
 	ID       int64      `json:"id"` // given by Add, never used twice
 	Serial   pi.Serial  `json:"serial"`
@@ -33,6 +33,7 @@ type Settings struct {
 	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 takes the configuration's
 	Args     []string `json:"args,omitempty"`     // further kernel arguments, k or k=v
 	BootMenu string   `json:"boot_menu,omitzero"` // form of DHCP option 43: one of BootMenus
+	Labels   []string `json:"labels,omitempty"`   // by which its user names groups of boards
 }
 
 // BootMenus are the forms in which a board can be told over DHCP that it has
@@ -43,6 +44,7 @@ var BootMenus = []string{"", "dnsmasq", "raw"}
 // Limits of what a board can be given.
 const (
 	maxName   = 63 // RFC 1123 §2.1, RFC 1035 §2.3.4
+	maxLabels = 16
 	maxMuxID  = 65535
 	minGPUMem = 16
 	maxGPUMem = 512
@@ -116,6 +118,11 @@ func (p Pi) checkRoot() error {
 	return errors.Join(problems...)
 }
 
+func (s Settings) clone() Settings {
+	s.Args, s.Labels = slices.Clone(s.Args), slices.Clone(s.Labels)
+	return s
+}
+
 func (s Settings) check() error {
 	var problems []error
 	if s.MuxID < 0 || s.MuxID > maxMuxID {
@@ -126,6 +133,14 @@ func (s Settings) check() error {
 	}
 	if !slices.Contains(BootMenus, s.BootMenu) {
 		problems = append(problems, fmt.Errorf("boot menu %q; want one of %q", s.BootMenu, BootMenus))
+	}
+	for _, label := range s.Labels {
+		if !isLabel(label) {
+			problems = append(problems, fmt.Errorf("label %q; want 1 to %d of a-z, 0-9 and -, neither first nor last a -", label, maxName))
+		}
+	}
+	if len(s.Labels) > maxLabels {
+		problems = append(problems, fmt.Errorf("%d labels; want at most %d", len(s.Labels), maxLabels))
 	}
 	for _, arg := range s.Args {
 		problems = append(problems, checkArg(arg))

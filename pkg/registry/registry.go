@@ -69,7 +69,7 @@ func (r *Registry) Add(ctx context.Context, p Pi, token string) (Pi, error) {
 		p.Added = time.Now()
 	}
 	p.Added = time.Unix(0, p.Added.UnixNano()) // what the store will give back
-	p.Settings.Args = slices.Clone(p.Settings.Args)
+	p.Settings = p.Settings.clone()
 	added := entry{pi: p, token: sha256.Sum256([]byte(token))}
 	id, err := r.insert(ctx, added)
 	if err != nil {
@@ -85,7 +85,7 @@ func (r *Registry) Add(ctx context.Context, p Pi, token string) (Pi, error) {
 }
 
 // Update changes a registered board by change, which gets a copy. Serial
-// number, ID, time of addition and token stay.
+// number, ID, time of addition, root and token stay.
 func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi)) (Pi, error) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -94,10 +94,11 @@ func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi
 		return Pi{}, err
 	}
 	p := old.pi
-	p.Settings.Args = slices.Clone(p.Settings.Args)
+	p.Settings = p.Settings.clone()
 	change(&p)
 	p.Serial, p.ID, p.Added = old.pi.Serial, old.pi.ID, old.pi.Added
-	p.Settings.Args = slices.Clone(p.Settings.Args)
+	p.Template, p.Version, p.Arch = old.pi.Template, old.pi.Version, old.pi.Arch
+	p.Settings = p.Settings.clone()
 	if err := errors.Join(p.validate(), r.conflicts(p)); err != nil {
 		return Pi{}, fmt.Errorf("registry: changing %s: %w", old.pi.Name, err)
 	}
@@ -108,6 +109,32 @@ func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi
 	defer r.mu.Unlock()
 	r.pis[serial] = entry{pi: p, token: old.token}
 	return p, nil
+}
+
+// SetRoot says that a board has another root: what it was cloned from, and the
+// token of its worker in it. The board gets another ID, as its export is of
+// another tree.
+func (r *Registry) SetRoot(ctx context.Context, serial pi.Serial, template string, version int, arch pi.Arch, token string) (Pi, error) {
+	if token == "" {
+		return Pi{}, errors.New("registry: a board needs a token for its worker")
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	e, err := r.entry(serial)
+	if err != nil {
+		return Pi{}, err
+	}
+	e.pi.Template, e.pi.Version, e.pi.Arch, e.token = template, version, arch, sha256.Sum256([]byte(token))
+	if err = e.pi.validate(); err == nil {
+		e.pi.ID, err = r.insert(ctx, e)
+	}
+	if err != nil {
+		return Pi{}, fmt.Errorf("registry: changing the root of %s: %w", e.pi.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pis[serial] = e
+	return e.pi, nil
 }
 
 // Remove forgets a board. The error matches ErrUnknown if it is not known.

@@ -159,14 +159,14 @@ func TestUpdate(t *testing.T) {
 	r := open(t, s)
 	before, other := add(t, r, board(1), "secret"), add(t, r, board(2), "secret")
 	after, err := r.Update(t.Context(), before.Serial, func(p *Pi) {
-		p.Name, p.Version, p.Settings.Args = "renamed", 2, []string{"quiet"}
-		p.ID, p.Serial = 99, 99 // stay
+		p.Name, p.Settings.Args, p.Settings.Labels = "renamed", []string{"quiet"}, []string{"row1"}
+		p.ID, p.Serial, p.Version = 99, 99, 2 // stay
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := before
-	want.Name, want.Version, want.Settings.Args = "renamed", 2, []string{"quiet"}
+	want.Name, want.Settings.Args, want.Settings.Labels = "renamed", []string{"quiet"}, []string{"row1"}
 	for _, r := range []*Registry{r, open(t, s)} {
 		got, _ := r.BySerial(before.Serial)
 		if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(after, want) {
@@ -182,6 +182,36 @@ func TestUpdate(t *testing.T) {
 	}
 	if _, err := r.Update(t.Context(), 77, func(*Pi) {}); !errors.Is(err, ErrUnknown) {
 		t.Errorf("Update of an unknown board = %v; want %v", err, ErrUnknown)
+	}
+}
+
+// Another root is another export, and the worker in it has another token.
+func TestSetRoot(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "pibootd.db"))
+	r := open(t, s)
+	before, other := add(t, r, board(1), "secret"), add(t, r, board(2), "secret")
+	after, err := r.SetRoot(t.Context(), before.Serial, "muxer", 4, pi.ARMv7, "new secret")
+	if err != nil || after.ID == before.ID || after.ID == other.ID {
+		t.Fatalf("SetRoot = %+v, %v; want an id of its own", after, err)
+	}
+	want := before
+	want.ID, want.Template, want.Version, want.Arch = after.ID, "muxer", 4, pi.ARMv7
+	for _, r := range []*Registry{r, open(t, s)} {
+		got, _ := r.BySerial(before.Serial)
+		if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(after, want) {
+			t.Errorf("after SetRoot: %+v; want %+v", got, want)
+		}
+		if r.CheckToken(before.Serial, "secret") || !r.CheckToken(before.Serial, "new secret") {
+			t.Error("after SetRoot: want the new token taken, and the old one refused")
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, cancelled := r.SetRoot(ended, before.Serial, "muxer", 5, pi.ARMv7, "third secret")
+	_, wrong := r.SetRoot(t.Context(), before.Serial, "", 0, pi.ARMv7, "third secret")
+	_, unknown := r.SetRoot(t.Context(), 77, "muxer", 5, pi.ARMv7, "third secret")
+	if got, _ := r.BySerial(before.Serial); cancelled == nil || wrong == nil || !errors.Is(unknown, ErrUnknown) || !reflect.DeepEqual(got, want) {
+		t.Errorf("SetRoot = %v, %v, %v and left %+v; want errors and no change", cancelled, wrong, unknown, got)
 	}
 }
 

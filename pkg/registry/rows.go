@@ -13,7 +13,8 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// insert stores a new board and returns the ID it got.
+// insert stores a board, in the place of one of that serial number, and returns
+// the ID it got.
 func (r *Registry) insert(ctx context.Context, e entry) (int64, error) {
 	p := e.pi
 	settings, err := json.Marshal(p.Settings)
@@ -22,6 +23,9 @@ func (r *Registry) insert(ctx context.Context, e entry) (int64, error) {
 	}
 	var id int64
 	err = r.store.Write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM pis WHERE serial = ?", p.Serial.String()); err != nil {
+			return err
+		}
 		result, err := tx.ExecContext(ctx, `INSERT INTO pis (serial, mac, name, ip, template, version, arch, settings, token, added)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			p.Serial.String(), p.MAC.String(), p.Name, p.IP.String(), p.Template, p.Version, string(p.Arch),

@@ -34,6 +34,7 @@ type clone struct {
 	src    Template
 	serial pi.Serial
 	id     Identity
+	target string // where the root is to be
 	worker []byte // the binary
 }
 
@@ -42,7 +43,12 @@ type clone struct {
 // come from Templates. A board that has a root already is refused with an error
 // that matches fs.ErrExist.
 func (r *Roots) Clone(ctx context.Context, src Template, serial pi.Serial, id Identity, p Progress) (Report, error) {
-	c := &clone{roots: r, src: src, serial: serial, id: id}
+	return r.cloneTo(ctx, r.Path(serial), src, serial, id, p)
+}
+
+// cloneTo is Clone into the directory target.
+func (r *Roots) cloneTo(ctx context.Context, target string, src Template, serial pi.Serial, id Identity, p Progress) (Report, error) {
+	c := &clone{roots: r, src: src, serial: serial, id: id, target: target}
 	report, err := c.run(ctx, p)
 	if err != nil {
 		return Report{}, fmt.Errorf("rootfs: cloning %s for %s: %w", src, serial, err)
@@ -59,9 +65,8 @@ func (c *clone) run(ctx context.Context, p Progress) (Report, error) {
 	if c.src.tree == "" {
 		return Report{}, errors.New("the template does not say where it is; want one from Templates.Find")
 	}
-	target := c.roots.Path(c.serial)
-	if _, err := os.Lstat(target); err == nil {
-		return Report{}, fmt.Errorf("%s: %w; remove the board or keep its root first", target, fs.ErrExist)
+	if _, err := os.Lstat(c.target); err == nil {
+		return Report{}, fmt.Errorf("%s: %w; remove the board or keep its root first", c.target, fs.ErrExist)
 	}
 	var err error
 	if c.worker, err = c.roots.workerFor(c.src.Arch); err != nil {
@@ -97,7 +102,7 @@ func (c *clone) make(ctx context.Context, s *stage, p Progress) (Report, error) 
 		return Report{}, fmt.Errorf("writing the identity: %w", err)
 	}
 	p.report("write to disk", 0, 0)
-	if err := s.publish(c.roots.Path(c.serial)); err != nil {
+	if err := s.publish(c.target); err != nil {
 		return Report{}, err
 	}
 	report := Report{How: HowReflink, Files: files.files, Bytes: files.bytes, MachineID: machineID}

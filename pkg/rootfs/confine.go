@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // putFile writes a file of the root with exactly this mode, owned by root. What
@@ -67,6 +69,26 @@ func makeDir(root *os.Root, name string) (string, error) {
 		return "", err
 	}
 	return real, root.Chmod(real, 0o755)
+}
+
+// openRegular opens a regular file of a root. Boards can make any kind of file
+// in theirs, at any moment; to open a device or a FIFO would be an act on this
+// machine, so the file is looked at through a descriptor that does not open it.
+func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	found, err := root.OpenFile(name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer found.Close()
+	info, err := found.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("got %v; want a regular file", info.Mode().Type())
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
+	return file, info, err
 }
 
 // editFile changes the text of a small file of the root, keeping its owner and

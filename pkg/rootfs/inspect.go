@@ -110,14 +110,19 @@ func readText(root *os.Root, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := root.Lstat(real)
+	file, info, err := openRegular(root, real)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxTextBytes {
-		return nil, fmt.Errorf("%s: got %v of %d bytes; want a file of at most %d", name, info.Mode().Type(), info.Size(), maxTextBytes)
+	defer file.Close()
+	if info.Size() > maxTextBytes {
+		return nil, fmt.Errorf("%s: got %d bytes; want a file of at most %d", name, info.Size(), maxTextBytes)
 	}
-	return root.ReadFile(real)
+	text, err := io.ReadAll(io.LimitReader(file, maxTextBytes))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, nil
 }
 
 // readRelease reads os-release(5). A root without it has no fields.

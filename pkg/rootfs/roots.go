@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
@@ -24,9 +23,6 @@ type Roots struct {
 	worker func(pi.Arch) ([]byte, error)
 }
 
-// keptDir holds the roots that were taken out of use but not deleted.
-const keptDir = ".kept"
-
 // Path returns where the root of a board is, whether or not there is one.
 func (r *Roots) Path(serial pi.Serial) string {
 	return filepath.Join(r.Dir, serial.String())
@@ -41,25 +37,6 @@ func (r *Roots) Remove(serial pi.Serial) error {
 	return nil
 }
 
-// Keep takes the root of a board out of use without deleting it, and returns
-// where it is now.
-func (r *Roots) Keep(serial pi.Serial) (string, error) {
-	kept := filepath.Join(r.Dir, keptDir)
-	name := fmt.Sprintf("%s-%s", serial, time.Now().UTC().Format("20060102T150405.000000000"))
-	target := filepath.Join(kept, name)
-	err := os.MkdirAll(kept, 0o700)
-	if err == nil {
-		err = os.Rename(r.Path(serial), target)
-	}
-	if err == nil {
-		err = errors.Join(syncDir(kept), syncDir(r.Dir))
-	}
-	if err != nil {
-		return "", fmt.Errorf("rootfs: keeping the root of %s: %w", serial, err)
-	}
-	return target, nil
-}
-
 // Sweep tidies up after interrupted operations. Half-made and half-deleted
 // roots are deleted. A whole root of a board that is not known is put beside
 // with Keep: an interrupted add leaves one, but so does a database that was
@@ -69,7 +46,7 @@ func (r *Roots) Sweep(known func(pi.Serial) bool) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	failed := []error{err, sweepStaging(r.Dir)}
+	failed := []error{err, sweepStaging(r.Dir), r.sweepNotes()}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue
@@ -91,9 +68,9 @@ func (r *Roots) sweepRoot(name string, known func(pi.Serial) bool) error {
 	if known(serial) {
 		return nil
 	}
-	kept, err := r.Keep(serial)
+	kept, err := r.Keep(serial, Origin{Why: "its board was not registered"})
 	if err == nil {
-		r.log().Warn("root of an unknown board put aside", "serial", serial, "file", kept)
+		r.log().Warn("root of an unknown board put aside", "serial", serial, "file", kept.Name)
 	}
 	return err
 }

@@ -277,9 +277,9 @@ func TestRootsLife(t *testing.T) {
 	if err := errors.Join(roots.Remove(1), roots.Remove(1)); err != nil {
 		t.Errorf("Remove = %v; want nil, also for what is gone", err)
 	}
-	kept, err := roots.Keep(2)
-	if err != nil || readFile(t, kept, "etc/hostname") != "pi\n" {
-		t.Errorf("Keep = %q, %v; want the root there", kept, err)
+	kept, err := roots.Keep(2, Origin{Template: "small", Version: 1, Why: "test"})
+	if err != nil || readFile(t, roots.KeptPath(kept), "etc/hostname") != "pi\n" {
+		t.Errorf("Keep = %+v, %v; want the root there", kept, err)
 	}
 	treeSpec{"lost+found/": "dir"}.make(t, roots.Dir)
 	if err := roots.Sweep(func(serial pi.Serial) bool { return serial == 3 }); err != nil {
@@ -296,8 +296,10 @@ func TestRootsLife(t *testing.T) {
 	if diff := cmp.Diff([]string{keptDir, stagingDir, "00000003", "lost+found"}, names); diff != "" {
 		t.Errorf("roots after Sweep (-want +got):\n%s", diff)
 	}
-	if put, err := os.ReadDir(filepath.Join(roots.Dir, keptDir)); err != nil || len(put) != 2 {
-		t.Errorf("kept roots = %v, %v; want those of 2 and 4", put, err)
+	for serial, want := range map[pi.Serial]Origin{2: {Template: "small", Version: 1, Why: "test"}, 4: {Why: "its board was not registered"}} {
+		if put, err := roots.Kept(serial); err != nil || len(put) != 1 || put[0].Origin != want {
+			t.Errorf("kept roots of %s = %+v, %v; want one, %+v", serial, put, err, want)
+		}
 	}
 	if mode := dirMode(t, roots.Dir); mode != 0o700 {
 		t.Errorf("roots directory has mode %o; want 700", mode)

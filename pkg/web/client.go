@@ -15,6 +15,7 @@ import (
 
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -63,20 +64,43 @@ func (c *Client) Discovered(ctx context.Context) ([]registry.Discovered, error) 
 // AddPi registers a board; progress is told as it goes on. A board that was
 // added but whose export does not work is returned with an error.
 func (c *Client) AddPi(ctx context.Context, r fleet.Request, progress func(step string, done, total int64)) (fleet.Added, error) {
-	for step, err := range lines[AddStep](ctx, c, http.MethodPost, "/api/v1/pis", r) {
+	return follow(lines[Step[fleet.Added]](ctx, c, http.MethodPost, "/api/v1/pis", r), progress)
+}
+
+// ChangeRoot gives a board another root. One that does not work is returned with
+// an error.
+func (c *Client) ChangeRoot(ctx context.Context, ref string, change RootChange, progress func(step string, done, total int64)) (fleet.Replaced, error) {
+	return follow(lines[Step[fleet.Replaced]](ctx, c, http.MethodPost, "/api/v1/pis/"+url.PathEscape(ref)+"/root", change), progress)
+}
+
+// KeptRoots returns the roots of a board that were set aside, the latest first.
+func (c *Client) KeptRoots(ctx context.Context, ref string) ([]rootfs.Kept, error) {
+	return get[[]rootfs.Kept](ctx, c, "/api/v1/pis/"+url.PathEscape(ref)+"/kept")
+}
+
+// RemoveKept deletes a root that was set aside.
+func (c *Client) RemoveKept(ctx context.Context, ref, name string) (rootfs.Kept, error) {
+	return send[rootfs.Kept](ctx, c, http.MethodDelete, "/api/v1/pis/"+url.PathEscape(ref)+"/kept/"+url.PathEscape(name), nil)
+}
+
+// follow tells progress of steps and returns the result, which may come with an
+// error.
+func follow[T any](steps iter.Seq2[Step[T], error], progress func(step string, done, total int64)) (T, error) {
+	var none T
+	for step, err := range steps {
 		switch {
 		case err != nil:
-			return fleet.Added{}, err
-		case step.Error != "" && step.Added != nil:
-			return *step.Added, errors.New(step.Error)
+			return none, err
+		case step.Error != "" && step.Result != nil:
+			return *step.Result, errors.New(step.Error)
 		case step.Error != "":
-			return fleet.Added{}, errors.New(step.Error)
-		case step.Added != nil:
-			return *step.Added, nil
+			return none, errors.New(step.Error)
+		case step.Result != nil:
+			return *step.Result, nil
 		}
 		progress(step.Step, step.Done, step.Total)
 	}
-	return fleet.Added{}, fmt.Errorf("adding a board: %w before it was done; ask pibootd show-pi %s", ErrNotRunning, r.Serial)
+	return none, fmt.Errorf("%w before it was done; ask pibootd show-pi what became of it", ErrNotRunning)
 }
 
 // EditPi changes a board.

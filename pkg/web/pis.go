@@ -7,6 +7,7 @@ import (
 
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode/queue"
 )
@@ -79,39 +80,16 @@ func (s *Server) listDiscovered(w http.ResponseWriter, _ *http.Request) {
 	s.reply(w, s.Fleet.Registry.Discovered())
 }
 
-// An AddStep is a line of the answer to adding a board: its progress, and last
-// what was done or why not. Where Added and Error are both set, the board is
-// there and something about it does not work.
-type AddStep struct {
-	Step  string       `json:"step,omitempty"`
-	Done  int64        `json:"done,omitempty"`
-	Total int64        `json:"total,omitempty"` // 0: unknown
-	Added *fleet.Added `json:"added,omitempty"`
-	Error string       `json:"error,omitempty"`
-}
-
 func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
 	var request fleet.Request
 	if err := decode(w, r, &request); err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	out := newStream(w)
-	progress := func(step string, done, total int64) {
-		// A reader that went away ends the request's context, and so the work.
-		_ = out.send(AddStep{Step: step, Done: done, Total: total})
-	}
-	added, err := s.Fleet.Add(r.Context(), request, progress)
-	last := AddStep{}
-	if added.Pi.ID != 0 {
-		last.Added = &added
-	}
-	if err != nil {
-		last.Error = err.Error()
-	}
-	if err := out.send(last); err != nil {
-		s.Log.Debug("reply not sent", "component", "web", "err", err)
-	}
+	replySteps(s, w, func(progress rootfs.Progress) (fleet.Added, registry.Pi, error) {
+		added, err := s.Fleet.Add(r.Context(), request, progress)
+		return added, added.Pi, err
+	})
 }
 
 func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,9 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 )
 
 // A stream is an answer of JSON values, one a line, each sent as it comes up.
@@ -22,4 +25,34 @@ func (s stream) send(v any) error {
 		return err
 	}
 	return http.NewResponseController(s.w).Flush()
+}
+
+// A Step is a line of the answer to something long: how far it is, and last what
+// was done or why not. Where Result and Error are both set, it was done and
+// something about it does not work.
+type Step[T any] struct {
+	Step   string `json:"step,omitempty"`
+	Done   int64  `json:"done,omitempty"`
+	Total  int64  `json:"total,omitempty"` // 0: unknown
+	Result *T     `json:"result,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// replySteps answers with the steps of do, whose result is there if its board is.
+func replySteps[T any](s *Server, w http.ResponseWriter, do func(progress rootfs.Progress) (result T, board registry.Pi, err error)) {
+	out := newStream(w)
+	result, board, err := do(func(step string, done, total int64) {
+		// A reader that went away ends the request's context, and so the work.
+		_ = out.send(Step[T]{Step: step, Done: done, Total: total})
+	})
+	var last Step[T]
+	if board.ID != 0 {
+		last.Result = &result
+	}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	if err := out.send(last); err != nil {
+		s.Log.Debug("reply not sent", "component", "web", "err", err)
+	}
 }

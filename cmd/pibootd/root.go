@@ -1,0 +1,202 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/web"
+)
+
+func resetPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "reset-pi",
+		Usage:     "give a Pi a fresh clone of its template version; the root it had is kept for rollback-pi",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags:     daemonFlags(forceFlag()),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "PI")
+			if err != nil {
+				return err
+			}
+			return changeRoots(c, std, args, web.RootChange{})
+		},
+	}
+}
+
+func upgradePiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "upgrade-pi",
+		Usage:     "give Pis a clone of another template, one after the other; the roots they had are kept for rollback-pi",
+		ArgsUsage: "PI… (names, serials or addresses), or --label",
+		Flags: daemonFlags(forceFlag(),
+			&cli.StringFlag{Name: "to", Usage: "`TEMPLATE` to clone, NAME for its newest version or NAME@VERSION", Required: true},
+			&cli.StringFlag{Name: "label", Usage: "all Pis with this `LABEL` that do not have the template yet"},
+		),
+		Action: func(c *cli.Context) error { return upgradePis(c, std) },
+	}
+}
+
+func rollbackPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "rollback-pi",
+		Usage:     "give a Pi the root back that it had before its last reset or upgrade",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags: daemonFlags(forceFlag(),
+			&cli.StringFlag{Name: "to", Usage: "`NAME` of the root, as kept-roots lists it (default: the latest)"}),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "PI")
+			if err != nil {
+				return err
+			}
+			return changeRoots(c, std, args, web.RootChange{Rollback: true, Kept: c.String("to")})
+		},
+	}
+}
+
+func forceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "force", Usage: "also while the Pi runs: it loses its root at once, and has to be power-cycled"}
+}
+
+// upgradePis upgrades the boards that are named, or those with a label.
+func upgradePis(c *cli.Context, std streams) error {
+	refs := c.Args().Slice()
+	label := c.String("label")
+	if (len(refs) == 0) == (label == "") {
+		return usageError{hintedError{errors.New("want the Pis to upgrade, or --label"), helpHint(c)}}
+	}
+	if label != "" {
+		to, err := templates(c, std).Find(c.String("to"))
+		if err != nil {
+			return err
+		}
+		boards, err := client(c).Pis(c.Context)
+		if err != nil {
+			return err
+		}
+		labelled := 0
+		for _, b := range boards {
+			if !slices.Contains(b.Settings.Labels, label) {
+				continue
+			}
+			labelled++
+			if b.Template != to.Name || b.Version != to.Version {
+				refs = append(refs, b.Name)
+			}
+		}
+		if labelled == 0 {
+			return hintedError{fmt.Errorf("no Pi has the label %q", label), "give it to some: pibootd edit-pi PI --label " + label}
+		}
+	}
+	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to")})
+}
+
+// changeRoots changes the roots of boards, one after the other, and stops at the
+// first that does not work: it is the canary of those behind it.
+func changeRoots(c *cli.Context, std streams, refs []string, change web.RootChange) error {
+	change.Force = c.Bool("force")
+	m := meter{w: std.err, terminal: std.terminal}
+	progress := m.progress
+	if c.Bool("json") {
+		progress = func(string, int64, int64) {}
+	}
+	done := []fleet.Replaced{}
+	var err error
+	for i, ref := range refs {
+		var one fleet.Replaced
+		one, err = client(c).ChangeRoot(c.Context, ref, change, progress)
+		m.clear()
+		if one.Pi.ID != 0 {
+			done = append(done, one)
+			if !c.Bool("json") {
+				err = errors.Join(printReplaced(std.out, one), err)
+			}
+		}
+		if err != nil {
+			if left := refs[i+1:]; len(left) > 0 {
+				err = fmt.Errorf("%w; not touched: %s", err, strings.Join(left, ", "))
+			}
+			break
+		}
+	}
+	if c.Bool("json") {
+		return errors.Join(printJSON(std.out, done), err)
+	}
+	if len(refs) == 0 {
+		fmt.Fprintln(std.out, "all have it already: nothing changed")
+	}
+	return err
+}
+
+func printReplaced(w io.Writer, r fleet.Replaced) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s has another root\n", r.Pi.Name)
+	if r.Clone != "" {
+		fmt.Fprintf(&out, "  root     %s@%d cloned by %s: %d files, %s\n", r.Pi.Template, r.Pi.Version, r.Clone, r.Files, byteText(r.Bytes))
+	} else {
+		fmt.Fprintf(&out, "  root     of %s@%d, as it was kept\n", r.Pi.Template, r.Pi.Version)
+	}
+	if r.Kept.Name != "" {
+		fmt.Fprintf(&out, "  kept     %s, of %s; pibootd rollback-pi %s gives it back\n", r.Kept.Name, r.Kept.Origin, r.Pi.Name)
+	}
+	for _, proof := range r.Proof {
+		fmt.Fprintf(&out, "  proved   %s\n", proof)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func keptRootsCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "kept-roots",
+		Usage:     "list the roots of a Pi that were set aside by reset-pi, upgrade-pi and rollback-pi",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags:     daemonFlags(&cli.StringFlag{Name: "remove", Usage: "delete the kept root `NAME`"}),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "PI")
+			if err != nil {
+				return err
+			}
+			if c.IsSet("remove") {
+				return removeKept(c, std, args[0])
+			}
+			return listKept(c, std, args[0])
+		},
+	}
+}
+
+func listKept(c *cli.Context, std streams, ref string) error {
+	kept, err := client(c).KeptRoots(c.Context, ref)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, kept)
+	}
+	rows := [][]string{{"NAME", "TEMPLATE", "KEPT", "WHY"}}
+	for _, k := range kept {
+		rows = append(rows, []string{k.Name, k.Origin.String(), since(k.At), k.Why})
+	}
+	return printList(std.out, rows, "no root was kept")
+}
+
+func removeKept(c *cli.Context, std streams, ref string) error {
+	name := c.String("remove")
+	if name == "" {
+		return usageError{errors.New("--remove: want the name of a kept root, as kept-roots lists it")}
+	}
+	removed, err := client(c).RemoveKept(c.Context, ref, name)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, removed)
+	}
+	_, err = fmt.Fprintf(std.out, "%s deleted\n", removed.Name)
+	return err
+}

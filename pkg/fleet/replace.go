@@ -1,0 +1,118 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/timeline"
+)
+
+// Replaced tells what became of a board's root.
+type Replaced struct {
+	Pi    registry.Pi `json:"pi"`
+	Kept  rootfs.Kept `json:"kept"` // the root that it had
+	Clone string      `json:"clone,omitempty"`
+	Files int         `json:"files,omitempty"`
+	Bytes int64       `json:"bytes,omitempty"`
+	Proof []string    `json:"proof,omitempty"`
+}
+
+// Reset gives a board a fresh clone of a template: of the one that to names, or
+// for "" of the version that it has. The root it had is kept. A board that runs
+// loses its root at once. Interrupted, the board has either its old root or its
+// new one after the next Start.
+func (f *Fleet) Reset(ctx context.Context, ref, to string, progress rootfs.Progress) (Replaced, error) {
+	if err := f.lock(ctx); err != nil {
+		return Replaced{}, err
+	}
+	defer f.unlock()
+	board, err := f.Registry.Find(ref)
+	if err != nil {
+		return Replaced{}, err
+	}
+	why := "upgrade to "
+	if to == "" {
+		to, why = fmt.Sprintf("%s@%d", board.Template, board.Version), "reset to "
+	}
+	template, err := f.Templates.Find(to)
+	if err != nil {
+		return Replaced{}, err
+	}
+	token, err := newToken()
+	if err != nil {
+		return Replaced{}, err
+	}
+	next, report, err := f.Roots.Prepare(ctx, template, board.Serial, f.identity(board, token), progress)
+	if err != nil {
+		return Replaced{}, err
+	}
+	replaced, err := f.replace(ctx, board, next, token, why+template.String())
+	replaced.Clone, replaced.Files, replaced.Bytes = report.How, report.Files, report.Bytes
+	return replaced, err
+}
+
+// Rollback gives a board a root back that was kept: the one called name, or for
+// "" the latest. The root it had is kept in turn, so that a second Rollback undoes
+// the first. Running boards and interruptions are as with Reset.
+func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error) {
+	if err := f.lock(ctx); err != nil {
+		return Replaced{}, err
+	}
+	defer f.unlock()
+	board, err := f.Registry.Find(ref)
+	if err != nil {
+		return Replaced{}, err
+	}
+	next, err := f.Roots.FindKept(board.Serial, name)
+	if err != nil {
+		return Replaced{}, err
+	}
+	if next.Template == "" {
+		return Replaced{}, fmt.Errorf("fleet: nobody noted from which template the root %s was cloned (%s); add the board anew and move files over by hand", next.Name, next.Why)
+	}
+	token, err := newToken()
+	if err != nil {
+		return Replaced{}, err
+	}
+	if err := f.Roots.Revive(next, f.identity(board, token)); err != nil {
+		return Replaced{}, err
+	}
+	return f.replace(ctx, board, next, token, "rollback to "+next.Origin.String())
+}
+
+// replace puts the root next, whose worker has the token, in the place of the
+// board's.
+func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.Kept, token, why string) (Replaced, error) {
+	is, err := f.Registry.SetRoot(ctx, board.Serial, next.Template, next.Version, next.Arch, token)
+	if err != nil {
+		return Replaced{}, err
+	}
+	// From here on next is the board's root: were this interrupted, the next
+	// Start would know it by the token.
+	was := rootfs.Origin{Template: board.Template, Version: board.Version, Arch: board.Arch, Why: why}
+	replaced := Replaced{Pi: is}
+	if replaced.Kept, err = f.Roots.Swap(next, was); err != nil {
+		return replaced, err
+	}
+	f.record(is, timeline.Changed, why)
+	if err = f.Disconnect(board.Serial.String()); err == nil {
+		replaced.Proof, err = f.open(ctx, is)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s has its new root, but it does not work: %w", is.Name, err)
+	}
+	return replaced, err
+}
+
+// finishReplacements completes what an interrupted replace has left undone.
+func (f *Fleet) finishReplacements() error {
+	var errs []error
+	for _, board := range f.Registry.All() {
+		valid := func(token string) bool { return f.Registry.CheckToken(board.Serial, token) }
+		errs = append(errs, f.Roots.FinishSwap(board.Serial, valid))
+	}
+	return errors.Join(errs...)
+}

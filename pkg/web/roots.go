@@ -1,0 +1,84 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+)
+
+// A RootChange says which root a board is to have in the place of its own: a
+// clone of Template, with Rollback one that was kept, or else a clone of the
+// template version that it has.
+type RootChange struct {
+	Template string `json:"template,omitempty"` // NAME or NAME@VERSION
+	Rollback bool   `json:"rollback,omitempty"`
+	Kept     string `json:"kept,omitempty"`  // name of the kept root; "" means the latest
+	Force    bool   `json:"force,omitempty"` // also while the board runs
+}
+
+func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
+	var change RootChange
+	if err := decode(w, r, &change); err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	ref := r.PathValue("ref")
+	if err := s.checkIdle(ref, change.Force); err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
+	replySteps(s, w, func(progress rootfs.Progress) (fleet.Replaced, registry.Pi, error) {
+		if change.Rollback {
+			replaced, err := s.Fleet.Rollback(r.Context(), ref, change.Kept)
+			return replaced, replaced.Pi, err
+		}
+		replaced, err := s.Fleet.Reset(r.Context(), ref, change.Template, progress)
+		return replaced, replaced.Pi, err
+	})
+}
+
+// checkIdle refuses what takes the root from under a board that runs.
+func (s *Server) checkIdle(ref string, force bool) error {
+	board, err := s.Fleet.Registry.Find(ref)
+	if err != nil || force {
+		return err
+	}
+	if s.workers()[board.Serial.String()].Online {
+		return fmt.Errorf("%s is running, and would lose its root at once; shut it down first, or give --force and power-cycle it", board.Name)
+	}
+	return nil
+}
+
+func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
+	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	kept, err := s.Fleet.Roots.Kept(board.Serial)
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	s.reply(w, kept)
+}
+
+func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
+	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	kept, err := s.Fleet.Roots.FindKept(board.Serial, r.PathValue("name"))
+	if err == nil {
+		err = s.Fleet.Roots.RemoveKept(kept)
+	}
+	if err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
+	s.reply(w, kept)
+}
