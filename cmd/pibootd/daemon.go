@@ -79,10 +79,15 @@ type daemon struct {
 	queue  *queue.Queue
 	fleet  *fleet.Fleet
 	web    *web.Server
+
+	hookSecret []byte // nil: webhooks are not signed
 }
 
 func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) (*daemon, error) {
 	d := &daemon{cfg: cfg, state: state, log: log}
+	if err := d.readSecrets(); err != nil {
+		return nil, err
+	}
 	state.timeline.Logger = log
 	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log}
 	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log}

@@ -1,15 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"os"
 
 	"golang.org/x/sync/errgroup"
 
 	"pibootd/pkg/config"
-	"pibootd/pkg/watchfolder"
 	"pibootd/pkg/muxer"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/watchfolder"
+	"pibootd/pkg/webhook"
 )
+
+// readSecrets reads the secrets that the configuration names.
+func (d *daemon) readSecrets() (err error) {
+	if file := d.cfg.Webhook.SecretFile; file != "" {
+		if d.hookSecret, err = readSecret(file); err != nil {
+			return fmt.Errorf("webhook.secret_file: %w", err)
+		}
+	}
+	return nil
+}
 
 // openDoors opens the other ways into the queue that the configuration asks for.
 func (d *daemon) openDoors() {
@@ -19,8 +34,41 @@ func (d *daemon) openDoors() {
 	}
 }
 
+// Limits of a secret, in bytes.
+const (
+	minSecret = 16
+	maxSecret = 4096
+)
+
+// readSecret reads a secret that only its owner can read.
+func readSecret(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return nil, hintedError{fmt.Errorf("%s is %v; want a file that only its owner can read", name, info.Mode()), "chmod 600 " + name}
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	if err != nil {
+		return nil, err
+	}
+	secret := bytes.TrimSpace(text)
+	if len(secret) < minSecret || len(text) > maxSecret {
+		return nil, hintedError{fmt.Errorf("%s has %d bytes; want %d to %d", name, len(secret), minSecret, maxSecret), "openssl rand -hex 32 > " + name}
+	}
+	return secret, nil
+}
+
 // runDoors runs what looks for work by itself.
 func (d *daemon) runDoors(ctx context.Context, g *errgroup.Group) {
+	hooks := &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.hookSecret, Log: d.log}
+	g.Go(func() error { return hooks.Run(ctx) })
 	if dir := d.cfg.Media.Inbox; dir != "" {
 		folder := &watchfolder.Folder{
 			Store: d.state.store, Queue: d.queue, MediaDir: d.cfg.MediaDir(), Dir: dir, Output: outputs[d.cfg.Media.InboxMakes], Log: d.log,

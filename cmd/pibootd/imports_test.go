@@ -28,6 +28,7 @@ var rank = map[string]int{
 	"pkg/virtualpi":        3,
 	"pkg/nfs/linuxclient":  3, // tests alone
 	"pkg/fleet":            4,
+	"pkg/webhook":          4,
 	"pkg/muxer":            4,
 	"pkg/watchfolder":      4,
 	"pkg/doctor":           5,

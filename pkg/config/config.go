@@ -58,6 +58,10 @@ type Config struct {
 		Inbox      string // in MediaDir; "": none is watched
 		InboxMakes Makes
 	}
+	Webhook struct {
+		URL        string // "": nobody is told
+		SecretFile string // "": what is told is not signed
+	}
 	Log struct {
 		Level slog.Level
 	}

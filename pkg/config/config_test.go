@@ -88,6 +88,9 @@ args = ["quiet", "cma=128M", "isolcpus=1,2"]
 dir = "/srv/video"
 inbox = "new/videos"
 inbox_makes = "author"
+[webhook]
+url = "https://cms.example/hook?a=b"
+secret_file = "/etc/secret"
 [log]
 level = "debug"
 `))
@@ -106,6 +109,7 @@ level = "debug"
 	want.NFS.Port, want.NFS.PortmapPort, want.NFS.PrivilegedPort = 20049, 0, true
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
 	want.HTTP.Muxers = []netip.Addr{addr("10.0.0.5")}
+	want.Webhook.URL, want.Webhook.SecretFile = "https://cms.example/hook?a=b", "/etc/secret"
 	want.Media.Inbox, want.Media.InboxMakes = "new/videos", MakesAuthor
 	want.Media.Dir, want.Log.Level = "/srv/video", slog.LevelDebug
 	if !reflect.DeepEqual(got, want) {
@@ -128,7 +132,7 @@ func TestJSON(t *testing.T) {
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
 		`"http":{"muxers":[],"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls"},` +
-		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69}}`
+		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
 	}
@@ -162,7 +166,7 @@ func TestProblems(t *testing.T) {
 		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, nfsroot, ip, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
 		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, domain"
-		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [boot], [media], [log]"
+		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [boot], [media], [webhook], [log]"
 	)
 	for in, want := range map[string]string{
 		"[dhcp]\nport = 70000":       "FILE:2: dhcp.port: 70000; " + aPort,
@@ -205,6 +209,9 @@ func TestProblems(t *testing.T) {
 		`state_dir = ""`:                                      `FILE:1: state_dir: ""; ` + aPath,
 		`state_dir = "state"`:                                 `FILE:1: state_dir: "state"; ` + aPath,
 		`socket = "a\u0000b"`:                                 `FILE:1: socket: "a\u0000b"; ` + aPath,
+		`webhook.url = "ftp://x/"`:                            `FILE:1: webhook.url: "ftp://x/"; want a URL, e.g. "https://cms.example/hooks/video", or ""`,
+		`media.inbox = "hls/x"`:                               `FILE:1: media.inbox: "hls/x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, or ""`,
+		`media.inbox = "../x"`:                                `FILE:1: media.inbox: "../x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, or ""`,
 		`media.dir = "videos"`:                                `FILE:1: media.dir: "videos"; ` + aPath,
 		"boot.gpu_mem = 1024":                                 `FILE:1: boot.gpu_mem: 1024; ` + aMemory,
 		`boot.args = "quiet"`:                                 `FILE:1: boot.args: "quiet"; ` + kernel,
