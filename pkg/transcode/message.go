@@ -6,7 +6,7 @@ import "fmt"
 // A worker's name is the last token of every subject it publishes on, and the
 // server lets it publish on its own only, so a message needs no sender field.
 //
-//	work:     <StreamWork>, subjects pb.work.<lane>.<priority>.<kind>.<job>.<unit>
+//	work:     <StreamWork>, subjects pb.work.<lane>.<priority>.<number>
 //	hello:    pb.hello.<worker>     Hello, request; answered by HelloReply
 //	claim:    pb.claim.<worker>     Claim, request; answered by ClaimReply
 //	progress: pb.progress.<worker>  Progress; may be answered by Verdict
@@ -29,7 +29,8 @@ const LaneAny = "any"
 // MuxLane returns the lane of the worker with this muxer id.
 func MuxLane(id int) string { return fmt.Sprintf("m-%d", id) }
 
-// PriorityNormal is the only priority so far.
+// PriorityNormal is the priority of all messages: which job comes first is
+// decided by the claim, so that a change of mind needs no message moved.
 const PriorityNormal = "no"
 
 // WorkFilter returns the subjects of a lane at a priority.
@@ -42,9 +43,9 @@ func WorkConsumer(lane, priority string) string {
 	return fmt.Sprintf("work_%s_%s", lane, priority)
 }
 
-// WorkSubject returns the subject that announces a unit.
-func WorkSubject(lane, priority string, job int64, unit Unit) string {
-	return fmt.Sprintf("%s.%s.%s.%s.%d.%s", SubjectWork, lane, priority, unit.Kind, job, unit.ID)
+// WorkSubject returns the subject of a lane's message with this number.
+func WorkSubject(lane, priority string, number int64) string {
+	return fmt.Sprintf("%s.%s.%s.%d", SubjectWork, lane, priority, number)
 }
 
 // AttemptDir returns the directory, relative to the media share, that an
@@ -92,13 +93,14 @@ type HelloReply struct {
 	Drain bool `json:"drain,omitempty"`
 }
 
-// Work is the body of a work message.
+// Work is the body of a work message. Job 0 says only that there is work in the
+// lane: the reply to the claim says which.
 type Work struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
 }
 
-// Claim asks to do a unit.
+// Claim asks to do a unit, with what the work message said.
 type Claim struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
@@ -107,7 +109,8 @@ type Claim struct {
 // ClaimReply grants an attempt, or says why not.
 type ClaimReply struct {
 	Refused string `json:"refused,omitempty"` // why not; "" grants
-	Gone    bool   `json:"gone,omitempty"`    // refused for good: acknowledge the work message
+	Gone    bool   `json:"gone,omitempty"`    // there is nothing behind the message any more; else ask again in a while
+	Job     int64  `json:"job,omitempty"`     // of the granted unit; 0: the one that was claimed
 	Attempt int    `json:"attempt"`           // number of the granted attempt, from 1
 	Unit    Unit   `json:"unit"`
 }

@@ -211,13 +211,13 @@ func (m *member) ask(subject string, request, reply any) {
 	}
 }
 
-// fetch waits for a work message.
-func (m *member) fetch() (jetstream.Msg, transcode.Work) {
+// fetch waits for a work message and acknowledges it.
+func (m *member) fetch() {
 	m.t.Helper()
-	return m.fetchLane(transcode.LaneAny)
+	m.fetchLane(transcode.LaneAny)
 }
 
-func (m *member) fetchLane(lane string) (jetstream.Msg, transcode.Work) {
+func (m *member) fetchLane(lane string) {
 	m.t.Helper()
 	consumer, err := m.js.Consumer(m.t.Context(), transcode.StreamWork, transcode.WorkConsumer(lane, transcode.PriorityNormal))
 	if err != nil {
@@ -227,29 +227,25 @@ func (m *member) fetchLane(lane string) (jetstream.Msg, transcode.Work) {
 	if err != nil {
 		m.t.Fatalf("%s fetches: %v", m.name, err)
 	}
-	var work transcode.Work
-	if err := json.Unmarshal(msg.Data(), &work); err != nil {
-		m.t.Fatal(err)
-	}
-	return msg, work
+	m.ack(msg)
 }
 
-func (m *member) claim(w transcode.Work) transcode.ClaimReply {
+func (m *member) claim() transcode.ClaimReply {
 	m.t.Helper()
 	var reply transcode.ClaimReply
-	m.ask(transcode.SubjectClaim, transcode.Claim(w), &reply)
+	m.ask(transcode.SubjectClaim, transcode.Claim{}, &reply)
 	return reply
 }
 
 // take fetches a unit and claims it.
-func (m *member) take() (jetstream.Msg, transcode.Work, transcode.ClaimReply) {
+func (m *member) take() (transcode.Work, transcode.ClaimReply) {
 	m.t.Helper()
-	msg, work := m.fetch()
-	grant := m.claim(work)
+	m.fetch()
+	grant := m.claim()
 	if grant.Refused != "" {
-		m.t.Fatalf("claim of %v by %s was refused: %s", work, m.name, grant.Refused)
+		m.t.Fatalf("claim by %s was refused: %s", m.name, grant.Refused)
 	}
-	return msg, work, grant
+	return transcode.Work{Job: grant.Job, Unit: grant.Unit.ID}, grant
 }
 
 func (m *member) progress(w transcode.Work, attempt, frames int) {
@@ -310,14 +306,13 @@ func (m *member) ack(msg jetstream.Msg) {
 	}
 }
 
-// do does one unit from fetching to acknowledging.
+// do does one unit.
 func (m *member) do() transcode.Work {
 	m.t.Helper()
-	msg, work, grant := m.take()
+	work, grant := m.take()
 	m.write(work, grant.Attempt)
 	if v := m.done(work, grant.Attempt); !v.Accepted {
 		m.t.Fatalf("%v of %s was not accepted: %s", work, m.name, v.Reason)
 	}
-	m.ack(msg)
 	return work
 }

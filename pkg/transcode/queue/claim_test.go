@@ -19,8 +19,8 @@ func TestWorkersShareUnits(t *testing.T) {
 	job := b.submit(fixtureRequest)
 	one, two := b.join("pi1", transcode.Hello{}), b.join("pi2", transcode.Hello{})
 	one.do()
-	firstMsg, first, grantOne := one.take()
-	secondMsg, second, grantTwo := two.take()
+	first, grantOne := one.take()
+	second, grantTwo := two.take()
 	if first == second {
 		t.Fatalf("both have %v", first)
 	}
@@ -39,8 +39,6 @@ func TestWorkersShareUnits(t *testing.T) {
 	if v := one.done(first, grantOne.Attempt); !v.Accepted {
 		t.Error(v.Reason)
 	}
-	one.ack(firstMsg)
-	two.ack(secondMsg)
 	two.do()
 	if got := b.waitEnd(job.ID); got.State != Done {
 		t.Errorf("job = %+v; want done", got)
@@ -73,24 +71,16 @@ func TestSilentWorkerLosesItsClaim(t *testing.T) {
 	b := start(t, newDirs(t), soon)
 	job := b.submit(fixtureRequest)
 	lost, other := b.join("pi1", transcode.Hello{}), b.join("pi2", transcode.Hello{})
-	oldMsg, work, grant := lost.take()
+	work, grant := lost.take()
 	lost.write(work, grant.Attempt)
 	if e := b.waitEvent(EventExpired, "probe"); e.Worker != "pi1" || e.Attempt != 1 {
 		t.Errorf("expired: %+v; want attempt 1 of pi1", e)
 	}
-	newMsg, again := other.fetch()
-	if again != work {
-		t.Fatalf("pi2 was given %v; want %v", again, work)
-	}
-	lost.ack(oldMsg)
-	if info, err := b.stream.Info(t.Context()); err != nil || info.State.Msgs != 1 {
-		t.Errorf("after the late acknowledgement: %+v, %v; want the message that pi2 has", info.State, err)
-	}
 	if v := lost.done(work, grant.Attempt); v.Accepted {
 		t.Error("the result of an expired claim was accepted")
 	}
-	second := other.claim(again)
-	if second.Attempt != 2 {
+	again, second := other.take()
+	if again != work || second.Attempt != 2 {
 		t.Fatalf("claim of pi2: %+v; want attempt 2", second)
 	}
 	if v := lost.done(work, grant.Attempt); v.Accepted || !strings.Contains(v.Reason, "attempt 1 does not count") {
@@ -98,9 +88,6 @@ func TestSilentWorkerLosesItsClaim(t *testing.T) {
 	}
 	if v := lost.done(work, second.Attempt); v.Accepted {
 		t.Error("a result was accepted from another worker than the claim's")
-	}
-	if info, err := newMsg.Metadata(); err != nil || info.NumDelivered != 1 {
-		t.Errorf("second message: %+v, %v; want one that was delivered once", info, err)
 	}
 	if _, err := os.Stat(b.media(transcode.AttemptDir(job.ID, "probe", 1))); !os.IsNotExist(err) {
 		t.Errorf("directory of the expired attempt: %v; want it removed", err)
@@ -115,7 +102,7 @@ func TestRepeatedDoneIsAccepted(t *testing.T) {
 	b := start(t, newDirs(t), nil)
 	job := b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
-	msg, work, grant := m.take()
+	work, grant := m.take()
 	for range 2 {
 		if v := m.done(work, grant.Attempt); !v.Accepted {
 			t.Fatalf("verdict: %+v; want it accepted each time", v)
@@ -125,34 +112,6 @@ func TestRepeatedDoneIsAccepted(t *testing.T) {
 	if want := 1 + len(theFixture(t).plan.Units); err != nil || len(got.Units) != want {
 		t.Errorf("%d units, %v; want %d", len(got.Units), err, want)
 	}
-	// A worker that dies before acknowledging has the message delivered again.
-	if reply := m.claim(work); !reply.Gone {
-		t.Errorf("claim of a unit that is done: %+v; want it gone", reply)
-	}
-	m.ack(msg)
-}
-
-func TestClaimGivesUpTheOneBefore(t *testing.T) {
-	t.Parallel()
-	b := start(t, newDirs(t), nil)
-	b.submit(fixtureRequest)
-	m := b.join("pi1", transcode.Hello{})
-	m.do()
-	_, first, grant := m.take()
-	_, second, _ := m.take()
-	if e := b.waitEvent(EventGivenUp, first.Unit); e.Attempt != 1 {
-		t.Errorf("given up: %+v; want attempt 1", e)
-	}
-	if v := m.done(first, grant.Attempt); v.Accepted {
-		t.Error("a result was accepted of a claim that was given up")
-	}
-	other := b.join("pi2", transcode.Hello{})
-	if reply := other.claim(second); reply.Refused == "" || reply.Gone {
-		t.Errorf("claim of what pi1 does: %+v; want it refused for now", reply)
-	}
-	if reply := other.claim(first); reply.Attempt != 2 {
-		t.Errorf("claim of what pi1 gave up: %+v; want attempt 2", reply)
-	}
 }
 
 func TestRepeatedClaim(t *testing.T) {
@@ -161,9 +120,9 @@ func TestRepeatedClaim(t *testing.T) {
 	job := b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
 	m.do()
-	_, work, _ := m.take()
+	work, _ := m.take()
 	// Its answer may have been lost.
-	if again := m.claim(work); again.Attempt != 1 || again.Unit.ID != work.Unit {
+	if again := m.claim(); again.Attempt != 1 || again.Unit.ID != work.Unit {
 		t.Errorf("repeated claim: %+v; want attempt 1 again", again)
 	}
 	m.progress(work, 1, 7)
@@ -173,8 +132,14 @@ func TestRepeatedClaim(t *testing.T) {
 		}
 	}
 	// It had begun, so it must have lost that.
-	if again := m.claim(work); again.Attempt != 2 {
+	if again := m.claim(); again.Attempt != 2 {
 		t.Errorf("claim after progress: %+v; want attempt 2", again)
+	}
+	if e := b.waitEvent(EventGivenUp, work.Unit); e.Attempt != 1 {
+		t.Errorf("given up: %+v; want attempt 1", e)
+	}
+	if v := m.done(work, 1); v.Accepted {
+		t.Error("a result was accepted of a claim that was given up")
 	}
 }
 
@@ -184,7 +149,7 @@ func TestPoisonFailsTheJob(t *testing.T) {
 	job := b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
 	for attempt := 1; attempt <= maxAttempts; attempt++ {
-		msg, work, grant := m.take()
+		work, grant := m.take()
 		if grant.Attempt != attempt {
 			t.Fatalf("attempt %d; want %d", grant.Attempt, attempt)
 		}
@@ -194,7 +159,6 @@ func TestPoisonFailsTheJob(t *testing.T) {
 		if !v.Accepted {
 			t.Fatalf("failure was not accepted: %s", v.Reason)
 		}
-		m.ack(msg)
 	}
 	got := b.waitEnd(job.ID)
 	want := "probe was tried 5 times, the last time by pi1: ffprobe: exit status 1"
@@ -209,8 +173,8 @@ func TestFinalFailureEndsTheJob(t *testing.T) {
 	job := b.submit(fixtureRequest)
 	one, two := b.join("pi1", transcode.Hello{}), b.join("pi2", transcode.Hello{})
 	one.do()
-	_, first, grantOne := one.take()
-	_, second, grantTwo := two.take()
+	first, grantOne := one.take()
+	second, grantTwo := two.take()
 	v := one.failed(transcode.Failed{Job: first.Job, Unit: first.Unit, Attempt: grantOne.Attempt, Reason: "the source is truncated", Final: true})
 	if !v.Accepted {
 		t.Error(v.Reason)
@@ -223,8 +187,8 @@ func TestFinalFailureEndsTheJob(t *testing.T) {
 	if v := two.done(second, grantTwo.Attempt); v.Accepted {
 		t.Error("a result of a failed job was accepted")
 	}
-	if reply := one.claim(second); !reply.Gone {
-		t.Errorf("claim of a failed job's unit: %+v; want it gone", reply)
+	if reply := one.claim(); !reply.Gone {
+		t.Errorf("claim when all has failed: %+v; want it gone", reply)
 	}
 }
 
@@ -233,7 +197,7 @@ func TestUnplannableSourceFailsTheJob(t *testing.T) {
 	b := start(t, newDirs(t), nil)
 	job := b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
-	_, work, grant := m.take()
+	work, grant := m.take()
 	v := m.hand(transcode.Done{Job: work.Job, Unit: work.Unit, Attempt: grant.Attempt, Result: transcode.Result{
 		Probe: &transcode.Probe{Format: "mp3", Seconds: 3},
 	}})
@@ -250,7 +214,7 @@ func TestCancel(t *testing.T) {
 	b := start(t, newDirs(t), nil)
 	job := b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
-	msg, work, grant := m.take()
+	work, grant := m.take()
 	m.write(work, grant.Attempt)
 	if err := b.Cancel(t.Context(), job.ID); err != nil {
 		t.Fatal(err)
@@ -261,7 +225,6 @@ func TestCancel(t *testing.T) {
 	if v := m.done(work, grant.Attempt); v.Accepted {
 		t.Error("a result of a cancelled job was accepted")
 	}
-	m.ack(msg)
 	if _, err := os.Stat(b.media(transcode.JobDir(job.ID))); !os.IsNotExist(err) {
 		t.Errorf("files of the cancelled job: %v; want none", err)
 	}
@@ -280,11 +243,11 @@ func TestMuxLane(t *testing.T) {
 	r.MuxID = 7
 	b.submit(r)
 	seven, any := b.join("pi1", transcode.Hello{MuxID: 7}), b.join("pi2", transcode.Hello{MuxID: 8})
-	_, work := seven.fetchLane(transcode.MuxLane(7))
-	if reply := any.claim(work); reply.Refused == "" || reply.Gone {
-		t.Errorf("claim by another muxer: %+v; want it refused for now", reply)
+	seven.fetchLane(transcode.MuxLane(7))
+	if reply := any.claim(); !reply.Gone {
+		t.Errorf("claim by another muxer: %+v; want that there is nothing", reply)
 	}
-	if reply := seven.claim(work); reply.Attempt != 1 {
+	if reply := seven.claim(); reply.Attempt != 1 {
 		t.Errorf("claim by muxer 7: %+v; want it granted", reply)
 	}
 }
@@ -308,20 +271,20 @@ func TestWorkersComeAndGo(t *testing.T) {
 func TestClaimsExpireWithoutProgress(t *testing.T) {
 	now := time.Unix(1000, 0)
 	cs := newClaims()
-	key := unitKey{1, "probe"}
-	cs.put(claim{key: key, worker: "pi1", attempt: 2, total: 100, deadline: now})
+	key := attemptKey{unitKey{1, "probe"}, 2}
+	cs.put(claim{key: key, worker: "pi1", total: 100, deadline: now})
 	for _, p := range []struct {
 		worker  string
 		attempt int
 	}{{"pi2", 2}, {"pi1", 1}, {"pi1", 3}} {
-		if cs.progress(p.worker, transcode.Progress{Job: 1, Unit: "probe", Attempt: p.attempt}, now.Add(time.Hour)) {
+		if cs.progress(p.worker, transcode.Progress{Job: 1, Unit: "probe", Attempt: p.attempt}, now, now.Add(time.Hour)) {
 			t.Errorf("progress of attempt %d by %s was taken for the claim's", p.attempt, p.worker)
 		}
 	}
-	if !cs.progress("pi1", transcode.Progress{Job: 1, Unit: "probe", Attempt: 2, Frames: 1000, FPS: -1}, now.Add(time.Minute)) {
+	if !cs.progress("pi1", transcode.Progress{Job: 1, Unit: "probe", Attempt: 2, Frames: 1000, FPS: -1}, now, now.Add(time.Minute)) {
 		t.Error("the claim's own progress was refused")
 	}
-	if c := cs.ofJob(1)["probe"]; c.frames != 100 || c.fps != 0 {
+	if c := cs.ofUnits(1)["probe"]; c.frames != 100 || c.fps != 0 {
 		t.Errorf("%d frames at %v; want 100 at 0", c.frames, c.fps)
 	}
 	if got := cs.expired(now.Add(time.Minute)); len(got) != 0 {
@@ -330,11 +293,11 @@ func TestClaimsExpireWithoutProgress(t *testing.T) {
 	if got := cs.expired(now.Add(time.Minute + 1)); len(got) != 1 {
 		t.Errorf("expired after the deadline: %v; want one", got)
 	}
-	cs.drop(key, 1)
+	cs.drop(attemptKey{key.unitKey, 1})
 	if len(cs.byWorker()) != 1 {
 		t.Error("dropping an earlier attempt dropped the later one")
 	}
-	cs.drop(key, 2)
+	cs.drop(key)
 	if len(cs.byWorker()) != 0 {
 		t.Error("the claim was not dropped")
 	}

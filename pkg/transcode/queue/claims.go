@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,16 +15,25 @@ type unitKey struct {
 	unit string
 }
 
+// An attemptKey names an attempt of all jobs. A unit can have two that run.
+type attemptKey struct {
+	unitKey
+	attempt int
+}
+
 // A claim is a running attempt. SQLite knows that it runs; how far it is and
 // when it expires is known here only, since a restart gives all claims a new
 // deadline anyway.
 type claim struct {
-	key      unitKey
+	key      attemptKey
 	worker   string
-	attempt  int
 	total    int // video frames to encode
+	spec     transcode.Unit
+	mux      int // id of the muxer that alone may do it; 0: any
+	granted  time.Time
+	adopted  bool // it was granted before the daemon started, nobody knows when
 	deadline time.Time
-	heard    bool // its worker has told of progress
+	heard    time.Time // when its worker last told of progress; zero: never
 	frames   int
 	fps      float64
 }
@@ -30,61 +41,82 @@ type claim struct {
 // claims holds the running attempts.
 type claims struct {
 	mu    sync.Mutex
-	byKey map[unitKey]claim
+	byKey map[attemptKey]claim
 }
 
-func newClaims() *claims { return &claims{byKey: map[unitKey]claim{}} }
+func newClaims() *claims { return &claims{byKey: map[attemptKey]claim{}} }
 
 func (cs *claims) put(c claim) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if known, ok := cs.byKey[c.key]; ok && known.attempt >= c.attempt {
-		return
-	}
 	cs.byKey[c.key] = c
 }
 
-// drop forgets a claim, unless a later attempt has taken its place.
-func (cs *claims) drop(key unitKey, attempt int) {
+// drop forgets a claim.
+func (cs *claims) drop(key attemptKey) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if c, ok := cs.byKey[key]; ok && c.attempt <= attempt {
-		delete(cs.byKey, key)
+	delete(cs.byKey, key)
+}
+
+// get returns a claim if this worker has it.
+func (cs *claims) get(worker string, key attemptKey) (claim, bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c, ok := cs.byKey[key]
+	return c, ok && c.worker == worker
+}
+
+// unheard reports whether nothing was heard of a worker's attempt since it was
+// granted.
+func (cs *claims) unheard(worker string, key attemptKey) bool {
+	c, ok := cs.get(worker, key)
+	return ok && c.heard.IsZero()
+}
+
+// ofWorker returns the claim that a worker has on a unit.
+func (cs *claims) ofWorker(worker string, unit unitKey) (claim, bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for key, c := range cs.byKey {
+		if key.unitKey == unit && c.worker == worker {
+			return c, true
+		}
 	}
+	return claim{}, false
+}
+
+// all returns the claims.
+func (cs *claims) all() []claim {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return slices.Collect(maps.Values(cs.byKey))
 }
 
 // progress notes what a worker says of its claim, and reports whether it has it.
-func (cs *claims) progress(worker string, p transcode.Progress, deadline time.Time) bool {
+func (cs *claims) progress(worker string, p transcode.Progress, now, deadline time.Time) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	key := unitKey{p.Job, p.Unit}
+	key := attemptKey{unitKey{p.Job, p.Unit}, p.Attempt}
 	c, ok := cs.byKey[key]
-	if !ok || c.worker != worker || c.attempt != p.Attempt {
+	if !ok || c.worker != worker {
 		return false
 	}
-	c.deadline, c.heard = deadline, true
+	c.deadline, c.heard = deadline, now
 	c.frames = min(max(p.Frames, 0), c.total)
 	c.fps = min(max(p.FPS, 0), maxFPS)
 	cs.byKey[key] = c
 	return true
 }
 
-// unheard reports whether nothing was heard of an attempt since it was granted.
-func (cs *claims) unheard(key unitKey, attempt int) bool {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	c, ok := cs.byKey[key]
-	return ok && c.attempt == attempt && !c.heard
-}
-
 // maxFPS bounds what a worker can claim to do.
 const maxFPS = 100_000
 
 // extend gives a claim a new deadline if this worker has it.
-func (cs *claims) extend(worker string, key unitKey, attempt int, deadline time.Time) {
+func (cs *claims) extend(worker string, key attemptKey, deadline time.Time) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if c, ok := cs.byKey[key]; ok && c.worker == worker && c.attempt == attempt {
+	if c, ok := cs.byKey[key]; ok && c.worker == worker {
 		c.deadline = deadline
 		cs.byKey[key] = c
 	}
@@ -103,13 +135,13 @@ func (cs *claims) expired(now time.Time) []claim {
 	return list
 }
 
-// ofJob returns the claims of a job by unit.
-func (cs *claims) ofJob(job int64) map[string]claim {
+// ofUnits returns the claims of a job by unit: of two, the one that is further.
+func (cs *claims) ofUnits(job int64) map[string]claim {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	list := map[string]claim{}
 	for key, c := range cs.byKey {
-		if key.job == job {
+		if known, ok := list[key.unit]; key.job == job && (!ok || c.frames > known.frames) {
 			list[key.unit] = c
 		}
 	}

@@ -153,15 +153,14 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 	if q.workers.hello(worker, hello, time.Now()) {
 		q.tellWorker(worker)
 	}
-	return transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1)}, nil
+	return transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker)}, nil
 }
 
 func (q *Queue) onClaim(ctx context.Context, worker string, body []byte) (any, error) {
-	c, err := decode[transcode.Claim](body)
-	if err != nil {
+	if _, err := decode[transcode.Claim](body); err != nil {
 		return nil, err
 	}
-	return unlessFailed(q.claim(ctx, worker, c))
+	return unlessFailed(q.claim(ctx, worker))
 }
 
 func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, error) {
@@ -169,7 +168,8 @@ func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, 
 	if err != nil {
 		return nil, err
 	}
-	if !q.claims.progress(worker, p, time.Now().Add(q.claimTTL)) {
+	now := time.Now()
+	if !q.claims.progress(worker, p, now, now.Add(q.claimTTL)) {
 		// Normal for a worker whose claim was taken back, or whose job has ended.
 		return transcode.Verdict{Reason: "the claim was taken back"}, nil
 	}

@@ -2,10 +2,9 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"time"
 
 	"pibootd/pkg/transcode"
 
@@ -18,6 +17,7 @@ const (
 	// maxWaiting bounds the fetches of one consumer that wait for work.
 	maxWaiting     = 512
 	maxWorkMessage = 4 << 10
+	ackWait        = 10 * time.Second
 )
 
 // openStream makes the work stream and the consumer that every worker uses.
@@ -27,19 +27,15 @@ func (q *Queue) openStream(ctx context.Context) error {
 		return fmt.Errorf("queue: opening JetStream: %w", err)
 	}
 	q.js = js
-	// One message per subject, and no other while a worker holds it: a unit
-	// cannot be announced twice, however often that is tried.
 	q.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:                 transcode.StreamWork,
-		Subjects:             []string{transcode.SubjectWork + ".>"},
-		Retention:            jetstream.WorkQueuePolicy,
-		Storage:              jetstream.FileStorage,
-		Discard:              jetstream.DiscardNew,
-		DiscardNewPerSubject: true,
-		MaxMsgsPerSubject:    1,
-		MaxMsgSize:           maxWorkMessage,
-		MaxBytes:             maxStreamBytes / 2,
-		Replicas:             1,
+		Name:       transcode.StreamWork,
+		Subjects:   []string{transcode.SubjectWork + ".>"},
+		Retention:  jetstream.WorkQueuePolicy,
+		Storage:    jetstream.FileStorage,
+		Discard:    jetstream.DiscardNew,
+		MaxMsgSize: maxWorkMessage,
+		MaxBytes:   maxStreamBytes / 2,
+		Replicas:   1,
 	})
 	if err != nil {
 		return fmt.Errorf("queue: making the stream %s: %w", transcode.StreamWork, err)
@@ -63,9 +59,9 @@ func (q *Queue) openLane(ctx context.Context, lane string) error {
 		Durable:       transcode.WorkConsumer(lane, transcode.PriorityNormal),
 		FilterSubject: transcode.WorkFilter(lane, transcode.PriorityNormal),
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		// Longer than a claim lasts: one that expires is announced anew at once,
-		// and whoever is delivered a message again can claim what it says.
-		AckWait:       2 * q.claimTTL,
+		// A worker acknowledges before it claims. Where it dies between, another
+		// is woken.
+		AckWait:       ackWait,
 		MaxDeliver:    -1, // attempts are counted in SQLite
 		MaxAckPending: -1,
 		MaxWaiting:    maxWaiting,
@@ -79,96 +75,72 @@ func (q *Queue) openLane(ctx context.Context, lane string) error {
 	return nil
 }
 
-// reconcile announces every unit that waits and has no message in the stream.
+// Messages of a lane that wait for workers. They only say that there is work,
+// so a few are enough, however much there is; each claim looks for more.
+const (
+	maxMessages = 64
+	minMessages = maxMessages / 2
+)
+
+// reconcile makes sure that every unit that waits has a worker woken for it, as
+// soon as there is one: fewer messages than units in the stream are enough only
+// while there are many.
 func (q *Queue) reconcile(ctx context.Context) error {
-	// The stream is looked at first: a message that goes meanwhile belonged to
-	// a unit that was claimed, or is taken back by withdraw, which wakes us again.
-	info, err := q.stream.Info(ctx, jetstream.WithSubjectFilter(transcode.SubjectWork+".>"))
-	if err != nil {
-		return fmt.Errorf("reading the stream: %w", err)
-	}
 	waiting, err := q.waitingUnits(ctx)
 	if err != nil {
 		return err
 	}
+	if len(waiting) == 0 {
+		// Workers that have nothing to do may help those that are slow.
+		if n := q.worthDoubling(time.Now()); n > 0 {
+			waiting = map[int]int{0: n}
+		}
+	}
 	var errs []error
-	for _, w := range waiting {
-		if _, announced := info.State.Subjects[w.subject]; announced {
-			continue
-		}
-		if err := q.openLane(ctx, w.lane); err != nil {
-			errs = append(errs, err) // the other lanes must not wait for it
-			continue
-		}
-		if err := q.announceUnit(ctx, w); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
+	for mux, units := range waiting {
+		// One lane must not keep the others waiting.
+		errs = append(errs, q.fill(ctx, lane(mux), units))
 	}
 	return errors.Join(errs...)
 }
 
-// A waitingUnit is a pending unit of a job that goes on.
-type waitingUnit struct {
-	key     unitKey
-	lane    string
-	subject string
-}
-
-func (q *Queue) waitingUnits(ctx context.Context) ([]waitingUnit, error) {
+// waitingUnits counts the units that wait by the muxer that may do them.
+func (q *Queue) waitingUnits(ctx context.Context) (map[int]int, error) {
 	rows, err := q.store.Query(ctx, `
-		SELECT u.job, u.unit, u.kind, j.request FROM units u JOIN jobs j ON j.id = u.job
-		WHERE u.state = ? AND j.state IN (?, ?) ORDER BY u.job, u.seq`, pending, Queued, Running)
+		SELECT j.mux, count(*) FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = ?
+		WHERE j.ended = 0 AND j.paused = 0 GROUP BY j.mux`, pending)
 	if err != nil {
-		return nil, fmt.Errorf("reading units: %w", err)
+		return nil, fmt.Errorf("counting units: %w", err)
 	}
 	defer rows.Close()
-	var waiting []waitingUnit
+	waiting := map[int]int{}
 	for rows.Next() {
-		var w waitingUnit
-		var unit transcode.Unit
-		var request column[transcode.Request]
-		if err := rows.Scan(&w.key.job, &unit.ID, &unit.Kind, &request); err != nil {
-			return nil, fmt.Errorf("reading units: %w", err)
+		var mux, units int
+		if err := rows.Scan(&mux, &units); err != nil {
+			return nil, fmt.Errorf("counting units: %w", err)
 		}
-		w.key.unit, w.lane = unit.ID, lane(request.V)
-		w.subject = transcode.WorkSubject(w.lane, transcode.PriorityNormal, w.key.job, unit)
-		waiting = append(waiting, w)
+		waiting[mux] = units
 	}
 	return waiting, rows.Err()
 }
 
-func (q *Queue) announceUnit(ctx context.Context, w waitingUnit) error {
-	body, err := json.Marshal(transcode.Work{Job: w.key.job, Unit: w.key.unit})
-	if err != nil {
+// fill brings a lane's messages to what this many units need.
+func (q *Queue) fill(ctx context.Context, lane string, units int) error {
+	if err := q.openLane(ctx, lane); err != nil {
 		return err
 	}
-	_, err = q.js.Publish(ctx, w.subject, body)
-	var refused *jetstream.APIError
-	if errors.As(err, &refused) && refused.ErrorCode == errMessageThere {
+	info, err := q.stream.Info(ctx, jetstream.WithSubjectFilter(transcode.WorkFilter(lane, transcode.PriorityNormal)))
+	if err != nil {
+		return fmt.Errorf("reading the stream: %w", err)
+	}
+	there := len(info.State.Subjects)
+	if there >= min(units, minMessages) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("announcing unit %s of job %d: %w", w.key.unit, w.key.job, err)
+	for range min(units, maxMessages) - there {
+		if _, err := q.js.Publish(ctx, transcode.WorkSubject(lane, transcode.PriorityNormal, q.number.Add(1)), []byte("{}")); err != nil {
+			return fmt.Errorf("announcing work: %w", err)
+		}
 	}
 	return nil
-}
-
-// errMessageThere is the server's code for a subject that is full:
-// JSStreamStoreFailedF with "maximum messages per subject exceeded".
-const errMessageThere = 10077
-
-// withdraw takes back the messages of one unit, or of a whole job if unit is
-// "". A message that a worker holds goes too; its late acknowledgement then
-// cannot delete the one that is published instead.
-func (q *Queue) withdraw(ctx context.Context, job int64, unit string) {
-	if unit == "" {
-		unit = "*"
-	}
-	subject := strings.Join([]string{transcode.SubjectWork, "*", "*", "*", fmt.Sprint(job), unit}, ".")
-	err := q.stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
-	if err != nil && ctx.Err() == nil {
-		// It is not lost: the stream delivers it again in time, or the claim
-		// of whoever holds it is refused.
-		q.log.Warn("work message not withdrawn", "job", job, "unit", unit, "err", err)
-	}
 }

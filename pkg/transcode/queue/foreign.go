@@ -68,15 +68,14 @@ func (q *Queue) ClaimForeign(ctx context.Context, f Foreign, fits func(transcode
 		if u.state == running {
 			return nil
 		}
-		granted = claim{key: u.key, worker: f.Name(), attempt: u.attempt + 1, deadline: s.now.Add(q.foreignTTL)}
-		return s.grant(ctx, granted)
+		granted = claim{key: attemptKey{u.key, u.tries + 1}, worker: f.Name(), deadline: s.now.Add(q.foreignTTL)}
+		return s.grant(ctx, *u, granted)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue: claim of %s: %w", f.Name(), err)
 	}
-	if granted.attempt > 0 {
+	if granted.worker != "" {
 		q.claims.put(granted)
-		q.withdraw(ctx, granted.key.job, granted.key.unit) // no other worker has to be refused
 	}
 	return job, nil
 }
@@ -89,14 +88,15 @@ func (q *Queue) foreignOffer(ctx context.Context, s *step, f Foreign, fits func(
 		return nil, err
 	}
 	for _, u := range had {
-		if q.claims.unheard(u.key, u.attempt) && q.foreignFree(u) {
+		key := attemptKey{u.key, u.attempt}
+		if q.claims.unheard(f.Name(), key) && q.foreignFree(u) {
 			return &u, nil
 		}
-		if err := s.release(ctx, u, ending{outcome: EventGivenUp, detail: "its muxer has asked for another job"}); err != nil {
+		if err := s.release(ctx, u, key, ending{outcome: EventGivenUp, detail: "its muxer has asked for another job"}); err != nil {
 			return nil, err
 		}
 	}
-	offers, err := s.units(ctx, `WHERE u.kind = ? AND u.state = ? AND j.state IN (?, ?) ORDER BY u.job LIMIT ?`,
+	offers, err := s.units(ctx, `WHERE u.kind = ? AND u.state = ? AND j.state IN (?, ?) AND j.paused = 0 ORDER BY j.priority DESC, u.job LIMIT ?`,
 		transcode.KindProbe, pending, Queued, Running, maxForeignOffers)
 	if err != nil {
 		return nil, err
@@ -193,8 +193,9 @@ func (q *Queue) clearForeign(job int64, attempt int, source string) {
 // BeginForeign notes that a muxer has begun its job. The error matches
 // ErrNotClaimed if it has no claim.
 func (q *Queue) BeginForeign(f Foreign, job int64) error {
-	c, ok := q.claims.ofJob(job)[probeUnit]
-	if !ok || !q.claims.progress(f.Name(), transcode.Progress{Job: job, Unit: probeUnit, Attempt: c.attempt}, time.Now().Add(q.foreignTTL)) {
+	now := time.Now()
+	c, ok := q.claims.ofWorker(f.Name(), unitKey{job, probeUnit})
+	if !ok || !q.claims.progress(f.Name(), transcode.Progress{Job: job, Unit: probeUnit, Attempt: c.key.attempt}, now, now.Add(q.foreignTTL)) {
 		return fmt.Errorf("queue: job %d: %s: %w", job, f.Name(), ErrNotClaimed)
 	}
 	q.watches.notify(job)
@@ -236,11 +237,11 @@ func (q *Queue) CompleteForeign(ctx context.Context, f Foreign, job int64, entry
 		err := errors.Join(
 			s.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, done, job, probeUnit),
 			s.exec(ctx, `UPDATE jobs SET output = ?, entry = ? WHERE id = ?`, ForeignDir(u.spec.Source), entry, job),
-			s.endAttempt(ctx, u, EventDone, ""))
+			s.noteEnd(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventDone}))
 		if err != nil {
 			return err
 		}
-		s.released = append(s.released, claim{key: u.key, attempt: u.attempt})
+		s.released = append(s.released, attemptKey{u.key, u.attempt})
 		return s.endJob(ctx, job, Done, "", nil)
 	})
 }
@@ -249,7 +250,7 @@ func (q *Queue) CompleteForeign(ctx context.Context, f Foreign, job int64, entry
 // after some attempts the job fails.
 func (q *Queue) FailForeign(ctx context.Context, f Foreign, job int64, reason string) error {
 	return q.endForeign(ctx, f, job, func(s *step, u unitRow) error {
-		return s.release(ctx, u, ending{outcome: EventFailed, detail: clip(reason, maxReason)})
+		return s.release(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventFailed, detail: clip(reason, maxReason)})
 	})
 }
 

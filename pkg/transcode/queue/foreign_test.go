@@ -51,7 +51,7 @@ func TestForeignMuxerDoesAJob(t *testing.T) {
 	b.takes(muxerTwo, 0)
 	b.takes(muxerOne, job.ID) // our answer was lost
 	m := b.join("pi1", transcode.Hello{})
-	if reply := m.claim(transcode.Work{Job: job.ID, Unit: probeUnit}); reply.Refused == "" {
+	if reply := m.claim(); reply.Refused == "" {
 		t.Error("a worker was granted what a foreign muxer has")
 	}
 	if err := b.BeginForeign(muxerTwo, job.ID); !errors.Is(err, ErrNotClaimed) {

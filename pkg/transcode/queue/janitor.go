@@ -50,6 +50,9 @@ func (q *Queue) sweepJob(ctx context.Context, id int64) error {
 		if u.State == running || u.State == done {
 			wanted[fmt.Sprintf("%s.%d", u.ID, u.Attempt)] = true
 		}
+		if u.State == running && u.Second > 0 {
+			wanted[fmt.Sprintf("%s.%d", u.ID, u.Second)] = true
+		}
 	}
 	for _, name := range names {
 		if !wanted[name] {
@@ -72,8 +75,8 @@ func (q *Queue) list(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-func (q *Queue) removeAttempt(key unitKey, attempt int) {
-	q.remove(transcode.AttemptDir(key.job, key.unit, attempt))
+func (q *Queue) removeAttempt(key attemptKey) {
+	q.remove(transcode.AttemptDir(key.job, key.unit, key.attempt))
 }
 
 func (q *Queue) removeJob(job int64) { q.remove(transcode.JobDir(job)) }

@@ -63,14 +63,18 @@ type Job struct {
 
 // A UnitState tells how far a unit is.
 type UnitState struct {
-	ID          string         `json:"id"`
-	Kind        transcode.Kind `json:"kind"`
-	State       string         `json:"state"`            // pending, running, done, failed or cancelled
-	Attempt     int            `json:"attempt"`          // the latest; 0: not claimed yet
-	Worker      string         `json:"worker,omitempty"` // of the latest attempt
-	Frames      int            `json:"frames"`           // encoded, of a video unit
-	TotalFrames int            `json:"total_frames"`
-	FPS         float64        `json:"fps"` // of a running unit
+	ID      string         `json:"id"`
+	Kind    transcode.Kind `json:"kind"`
+	State   string         `json:"state"`            // pending, running, done, failed or cancelled
+	Attempt int            `json:"attempt"`          // the latest; 0: not claimed yet
+	Worker  string         `json:"worker,omitempty"` // of the latest attempt
+	// Second runs beside the attempt, on a faster worker; 0: there is none.
+	Second       int    `json:"second,omitempty"`
+	SecondWorker string `json:"second_worker,omitempty"`
+
+	Frames      int     `json:"frames"` // encoded, of a video unit
+	TotalFrames int     `json:"total_frames"`
+	FPS         float64 `json:"fps"` // of a running unit
 }
 
 // maxJobs bounds a list of jobs.
@@ -150,18 +154,18 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 // addUnits adds the units of a job and sums them up.
 func (q *Queue) addUnits(ctx context.Context, job *Job) error {
 	rows, err := q.store.Query(ctx, `
-		SELECT unit, kind, state, attempt, worker, frames FROM units WHERE job = ? ORDER BY seq`, job.ID)
+		SELECT unit, kind, state, attempt, worker, second, second_worker, frames FROM units WHERE job = ? ORDER BY seq`, job.ID)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	claims := q.claims.ofJob(job.ID)
+	claims := q.claims.ofUnits(job.ID)
 	for rows.Next() {
 		var u UnitState
-		if err := rows.Scan(&u.ID, &u.Kind, &u.State, &u.Attempt, &u.Worker, &u.TotalFrames); err != nil {
+		if err := rows.Scan(&u.ID, &u.Kind, &u.State, &u.Attempt, &u.Worker, &u.Second, &u.SecondWorker, &u.TotalFrames); err != nil {
 			return err
 		}
-		if c, ok := claims[u.ID]; ok && u.State == running && c.attempt == u.Attempt {
+		if c, ok := claims[u.ID]; ok && u.State == running {
 			u.Frames, u.FPS = c.frames, c.fps
 		}
 		if u.State == done {
@@ -184,7 +188,7 @@ func (q *Queue) addFrames(ctx context.Context, job *Job) error {
 		return err
 	}
 	job.add(frames, total, 0)
-	for _, c := range q.claims.ofJob(job.ID) {
+	for _, c := range q.claims.ofUnits(job.ID) {
 		job.add(c.frames, 0, c.fps)
 	}
 	job.estimate()

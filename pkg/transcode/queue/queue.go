@@ -4,6 +4,8 @@
 //
 // The truth is in SQLite. JetStream only tells workers that there is something
 // to claim, and is filled again from the truth whenever it has lost something.
+// What a worker gets is decided when it claims: the first unit of the first job
+// that it can do, or one that a slower worker is at when nothing else is left.
 // A claim is numbered (the attempt); the result of any attempt but the current
 // one is refused, so a worker that was thought dead can do no harm.
 package queue
@@ -16,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pibootd/pkg/store"
@@ -74,6 +77,7 @@ type Queue struct {
 
 	lanesMu sync.Mutex
 	lanes   map[string]bool // those that have a consumer
+	number  atomic.Int64    // of the latest work message
 
 	announce chan struct{} // there may be units that no message announces
 	publish  chan struct{} // there may be a job whose units are all done
@@ -111,6 +115,10 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 }
 
 func (q *Queue) prepare(ctx context.Context) error {
+	q.number.Store(time.Now().UnixNano()) // above all of an earlier run
+	if err := q.loadWorkers(ctx); err != nil {
+		return err
+	}
 	if err := q.openStream(ctx); err != nil {
 		return err
 	}
@@ -185,6 +193,9 @@ func (q *Queue) watchClock(ctx context.Context) error {
 			for _, name := range q.workers.expire(now.Add(-missedHellos * q.helloEvery)) {
 				q.tellWorker(name)
 			}
+			if q.worthDoubling(now) > 0 {
+				wake(q.announce)
+			}
 		}
 	}
 }
@@ -204,10 +215,10 @@ func logger(l *slog.Logger) *slog.Logger {
 	return l
 }
 
-// lane returns the lane in which a request's units are announced.
-func lane(r transcode.Request) string {
-	if r.MuxID == 0 {
+// lane returns the lane of the work of a muxer; 0 is anybody's.
+func lane(mux int) string {
+	if mux == 0 {
 		return transcode.LaneAny
 	}
-	return transcode.MuxLane(r.MuxID)
+	return transcode.MuxLane(mux)
 }

@@ -124,7 +124,7 @@ func TestKilledDaemon(t *testing.T) {
 	}
 	units := 1 + len(theFixture(t).plan.Units)
 	m := again()
-	_, work, grant := m.take()
+	work, grant := m.take()
 	for i := range units {
 		m = again()
 		m.write(work, grant.Attempt)
@@ -153,19 +153,18 @@ func TestKilledDaemon(t *testing.T) {
 	b.checkSwept(job.ID)
 }
 
-// next takes the next unit that is not gone.
+// next takes the next unit, past messages with nothing behind them.
 func (m *member) next() (transcode.Work, transcode.ClaimReply) {
 	m.t.Helper()
 	for {
-		msg, work := m.fetch()
-		reply := m.claim(work)
+		m.fetch()
+		reply := m.claim()
 		if reply.Refused == "" {
-			return work, reply
+			return transcode.Work{Job: reply.Job, Unit: reply.Unit.ID}, reply
 		}
 		if !reply.Gone {
-			m.t.Fatalf("claim of %v: %+v; want it granted or gone", work, reply)
+			m.t.Fatalf("claim: %+v; want it granted or gone", reply)
 		}
-		m.ack(msg)
 	}
 }
 
@@ -176,7 +175,7 @@ func TestStreamIsRebuilt(t *testing.T) {
 	job := b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
 	m.do()
-	_, work, grant := m.take()
+	work, grant := m.take()
 	b.stop()
 	if err := os.RemoveAll(filepath.Join(b.dir, "js")); err != nil {
 		t.Fatal(err)
@@ -203,7 +202,7 @@ func TestClaimOfLostWorkerExpiresAfterRestart(t *testing.T) {
 	b.join("pi1", transcode.Hello{}).take()
 	b = b.restart(soon)
 	b.waitEvent(EventExpired, "probe")
-	if _, _, grant := b.join("pi2", transcode.Hello{}).take(); grant.Attempt != 2 {
+	if _, grant := b.join("pi2", transcode.Hello{}).take(); grant.Attempt != 2 {
 		t.Errorf("claim: %+v; want attempt 2", grant)
 	}
 }
@@ -224,7 +223,7 @@ func TestLostMessagesAreAnnouncedAgain(t *testing.T) {
 		}
 	}
 	info, err := b.stream.Info(t.Context())
-	if want := uint64(len(theFixture(t).plan.Units)); err != nil || info.State.Msgs != want {
-		t.Errorf("%d messages, %v; want %d", info.State.Msgs, err, want)
+	if want := uint64(len(theFixture(t).plan.Units)); err != nil || info.State.Msgs < want {
+		t.Errorf("%d messages, %v; want %d at least", info.State.Msgs, err, want)
 	}
 }

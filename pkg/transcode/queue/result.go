@@ -21,8 +21,7 @@ const (
 // accept decides about a result. An error means that nothing was decided and
 // that the worker has to ask again.
 func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (transcode.Verdict, error) {
-	key := unitKey{d.Job, d.Unit}
-	q.claims.extend(worker, key, d.Attempt, time.Now().Add(q.claimTTL))
+	q.claims.extend(worker, attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}, time.Now().Add(q.claimTTL))
 	u, err := scanUnit(q.store.QueryRow(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, d.Job, d.Unit))
 	if err != nil && !errors.Is(err, errNoUnit) {
 		return transcode.Verdict{}, err
@@ -44,11 +43,10 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 // already done by this very attempt, whose worker did not get our answer, or
 // the attempt does not count.
 func verdictOn(u unitRow, worker string, attempt int) (verdict transcode.Verdict, decided bool) {
-	current := u.attempt == attempt && u.worker == worker
 	switch {
-	case current && u.state == done:
+	case u.state == done && u.attempt == attempt && u.worker == worker:
 		return transcode.Verdict{Accepted: true}, true
-	case current && u.state == running:
+	case u.runs(worker, attempt):
 		return transcode.Verdict{}, false
 	case u.state == "":
 		return transcode.Verdict{Reason: "there is no such unit"}, true
@@ -60,10 +58,10 @@ func verdictOn(u unitRow, worker string, attempt int) (verdict transcode.Verdict
 
 // decide commits that a result is accepted, or that it is wrong.
 func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wrong error) (transcode.Verdict, error) {
-	key := unitKey{d.Job, d.Unit}
+	key := attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}
 	var verdict transcode.Verdict
 	err := q.write(ctx, func(s *step) error {
-		u, err := s.unit(ctx, key)
+		u, err := s.unit(ctx, key.unitKey)
 		if err != nil {
 			return err
 		}
@@ -73,26 +71,36 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 		}
 		if wrong != nil {
 			verdict.Reason = clip(wrong.Error(), maxReason)
-			return s.release(ctx, u, ending{outcome: EventFailed, detail: verdict.Reason})
+			return s.release(ctx, u, key, ending{outcome: EventFailed, detail: verdict.Reason})
 		}
 		verdict.Accepted = true
-		return s.finish(ctx, u, d.Result)
+		return q.finish(ctx, s, u, key, d.Result)
 	})
 	if err == nil && verdict.Accepted {
-		q.claims.drop(key, d.Attempt)
+		q.claims.drop(key)
 	}
 	return verdict, err
 }
 
 // finish stores the result of a unit and what follows from it: units after a
 // probe, publication after the last.
-func (s *step) finish(ctx context.Context, u unitRow, r transcode.Result) error {
-	err := s.exec(ctx, `UPDATE units SET state = ?, result = ? WHERE job = ? AND unit = ?`,
-		done, column[transcode.Result]{r}, u.key.job, u.key.unit)
+func (q *Queue) finish(ctx context.Context, s *step, u unitRow, key attemptKey, r transcode.Result) error {
+	err := s.exec(ctx, `UPDATE units SET state = ?, result = ?, attempt = ?, worker = ?, second = 0, second_worker = '' WHERE job = ? AND unit = ?`,
+		done, column[transcode.Result]{r}, key.attempt, u.workerOf(key.attempt), u.key.job, u.key.unit)
 	if err != nil {
 		return err
 	}
-	if err := s.endAttempt(ctx, u, EventDone, ""); err != nil {
+	for _, other := range u.attempts() {
+		if other == key {
+			err = s.noteEnd(ctx, u, key, ending{outcome: EventDone})
+		} else {
+			err = s.endAttempt(ctx, u, other, ending{outcome: EventOutrun, detail: "a faster worker was done first"})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := q.measure(ctx, s, u, key); err != nil {
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
@@ -138,7 +146,10 @@ func (s *step) addUnit(ctx context.Context, job int64, seq int, unit transcode.U
 
 // giveBack takes a claim back that its worker failed to do.
 func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed) (transcode.Verdict, error) {
-	reason, stderr := clip(f.Reason, maxReason), clipLines(f.Stderr)
+	end := ending{outcome: EventFailed, detail: clip(f.Reason, maxReason), stderr: clipLines(f.Stderr), final: f.Final}
+	if f.Stopped {
+		end.outcome, end.final = EventStopped, false
+	}
 	var verdict transcode.Verdict
 	err := q.write(ctx, func(s *step) error {
 		u, err := s.unit(ctx, unitKey{f.Job, f.Unit})
@@ -152,7 +163,7 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 			return nil
 		}
 		verdict.Accepted = true
-		return s.release(ctx, u, ending{outcome: EventFailed, detail: reason, stderr: stderr, final: f.Final})
+		return s.release(ctx, u, attemptKey{u.key, f.Attempt}, end)
 	})
 	return verdict, err
 }

@@ -6,14 +6,20 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"pibootd/pkg/transcode"
 )
 
-// maxAttempts is how often a unit is claimed before its job fails: by then it
-// is the unit that breaks workers, not the other way round.
-const maxAttempts = 5
+// After this many failed attempts, or when this many workers have said that it
+// cannot be done, a unit fails its job: by then it is the unit that breaks
+// workers, not the other way round. Silence counts as an attempt, but not as a
+// worker's word: a rack without power says nothing of the unit.
+const (
+	maxAttempts = 5
+	maxRefusers = 3
+)
 
 // A step is one transaction and what has to follow once it is committed.
 type step struct {
@@ -21,11 +27,12 @@ type step struct {
 	now time.Time
 
 	events   []UnitEvent
-	released []claim // attempts that no longer run
-	changed  []int64 // jobs that watchers want to see
+	released []attemptKey // attempts that no longer run
+	changed  []int64      // jobs that watchers want to see
 	ended    []endedJob
-	announce bool // there are new pending units
-	publish  bool // there is a job to be published
+	speeds   []workerSpeeds // as they are now
+	announce bool           // there are new pending units
+	publish  bool           // there is a job to be published
 }
 
 // An endedJob is a job that has come to its final state.
@@ -53,6 +60,8 @@ const (
 	EventExpired   = "expired"   // its worker was silent for too long
 	EventGivenUp   = "given_up"  // its worker has claimed again
 	EventCancelled = "cancelled" // its job has ended
+	EventStopped   = "stopped"   // its worker was told to end; not a failure
+	EventOutrun    = "outrun"    // a faster worker's attempt beside it was accepted
 )
 
 // write does f in a transaction and then what f left to follow. When f returns
@@ -73,17 +82,16 @@ func (q *Queue) write(ctx context.Context, f func(*step) error) error {
 // follow makes the world agree with what s has committed. A daemon that is
 // killed before or within does the same at its next start.
 func (q *Queue) follow(ctx context.Context, s *step) {
-	for _, c := range s.released {
-		q.claims.drop(c.key, c.attempt)
-	}
-	for _, c := range s.released {
-		q.withdraw(ctx, c.key.job, c.key.unit)
-		q.removeAttempt(c.key, c.attempt)
+	for _, key := range s.released {
+		q.claims.drop(key)
+		q.removeAttempt(key)
 	}
 	q.clearEnded(ctx, s.events)
+	for _, w := range s.speeds {
+		q.workers.measured(w.worker, w.speeds)
+	}
 	for _, job := range s.ended {
 		q.log.Info("job ended", "job", job.id, "state", job.state, "reason", job.reason)
-		q.withdraw(ctx, job.id, "")
 		q.removeJob(job.id)
 	}
 	for _, e := range s.events {
@@ -105,28 +113,62 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 
 // A unitRow is a unit as it is stored, with what matters of its job.
 type unitRow struct {
-	key      unitKey
-	spec     transcode.Unit
-	state    string
-	attempt  int
-	worker   string
-	frames   int
-	jobState State
-	request  transcode.Request
+	key          unitKey
+	spec         transcode.Unit
+	state        string
+	attempt      int // the one whose result counts
+	worker       string
+	second       int // one whose result counts as well; 0: there is none
+	secondWorker string
+	tries        int // the highest attempt so far
+	frames       int
+	jobState     State
+	request      transcode.Request
+}
+
+// runs reports whether u is running, by this attempt of this worker.
+func (u unitRow) runs(worker string, attempt int) bool {
+	return u.state == running && attempt > 0 &&
+		(attempt == u.attempt && worker == u.worker || attempt == u.second && worker == u.secondWorker)
+}
+
+// attempts returns the attempts of a running unit.
+func (u unitRow) attempts() []attemptKey {
+	keys := []attemptKey{{u.key, u.attempt}}
+	if u.second > 0 {
+		keys = append(keys, attemptKey{u.key, u.second})
+	}
+	return keys
+}
+
+// attemptOf returns the attempt that this worker has of a running unit.
+func (u unitRow) attemptOf(worker string) attemptKey {
+	if worker == u.worker {
+		return attemptKey{u.key, u.attempt}
+	}
+	return attemptKey{u.key, u.second}
+}
+
+func (u unitRow) workerOf(attempt int) string {
+	if attempt == u.second {
+		return u.secondWorker
+	}
+	return u.worker
 }
 
 // errNoUnit reports that there is no such unit.
 var errNoUnit = errors.New("no such unit")
 
-const unitQuery = `
-	SELECT u.job, u.unit, u.spec, u.state, u.attempt, u.worker, u.frames, j.state, j.request
-	FROM units u JOIN jobs j ON j.id = u.job`
+const unitColumns = `u.job, u.unit, u.spec, u.state, u.attempt, u.worker, u.second, u.second_worker, u.tries, u.frames, j.state, j.request`
+
+const unitQuery = `SELECT ` + unitColumns + ` FROM units u JOIN jobs j ON j.id = u.job`
 
 func scanUnit(row interface{ Scan(...any) error }) (unitRow, error) {
 	var u unitRow
 	var spec column[transcode.Unit]
 	var request column[transcode.Request]
-	err := row.Scan(&u.key.job, &u.key.unit, &spec, &u.state, &u.attempt, &u.worker, &u.frames, &u.jobState, &request)
+	err := row.Scan(&u.key.job, &u.key.unit, &spec, &u.state, &u.attempt, &u.worker, &u.second, &u.secondWorker, &u.tries,
+		&u.frames, &u.jobState, &request)
 	if errors.Is(err, sql.ErrNoRows) {
 		return unitRow{}, errNoUnit
 	}
@@ -159,39 +201,71 @@ type ending struct {
 	final   bool     // no other attempt would do better
 }
 
-// release ends the running attempt of a unit, which then waits for the next
-// one. If there is to be none, its job fails.
-func (s *step) release(ctx context.Context, u unitRow, e ending) error {
-	s.released = append(s.released, claim{key: u.key, attempt: u.attempt})
-	if err := s.endAttempt(ctx, u, e.outcome, e.detail); err != nil {
-		return err
-	}
-	next := pending
-	if e.final || u.attempt >= maxAttempts {
-		next = failed
-	}
-	if err := s.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, next, u.key.job, u.key.unit); err != nil {
+// release ends a running attempt of a unit. If there is no other beside it, the
+// unit waits for the next one; if there is to be none, its job fails.
+func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending) error {
+	if err := s.endAttempt(ctx, u, key, e); err != nil {
 		return err
 	}
 	switch {
 	case e.final:
 		return s.endJob(ctx, u.key.job, Failed, e.detail, e.stderr)
-	case next == failed:
-		reason := fmt.Sprintf("%s was tried %d times, the last time by %s: %s",
-			u.key.unit, u.attempt, u.worker, cmp.Or(e.detail, e.outcome))
-		return s.endJob(ctx, u.key.job, Failed, reason, e.stderr)
+	case key.attempt == u.second:
+		return s.exec(ctx, `UPDATE units SET second = 0, second_worker = '' WHERE job = ? AND unit = ?`, u.key.job, u.key.unit)
+	case u.second > 0:
+		return s.exec(ctx, `
+			UPDATE units SET attempt = second, worker = second_worker, second = 0, second_worker = '' WHERE job = ? AND unit = ?`, u.key.job, u.key.unit)
 	}
-	return nil
+	poison, err := s.poison(ctx, u.key)
+	if err != nil {
+		return err
+	}
+	next := pending
+	if poison != "" {
+		next = failed
+	}
+	if err := s.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, next, u.key.job, u.key.unit); err != nil {
+		return err
+	}
+	if poison == "" {
+		return nil
+	}
+	reason := fmt.Sprintf("%s %s, the last time by %s: %s", u.key.unit, poison, u.workerOf(key.attempt), cmp.Or(e.detail, e.outcome))
+	return s.endJob(ctx, u.key.job, Failed, reason, e.stderr)
 }
 
-// endAttempt notes how the running attempt of a unit ended.
-func (s *step) endAttempt(ctx context.Context, u unitRow, outcome, detail string) error {
+// poison says how often a unit has failed if that is too often.
+func (s *step) poison(ctx context.Context, key unitKey) (string, error) {
+	var attempts, refusers int
+	err := s.tx.QueryRowContext(ctx, `
+		SELECT count(*), count(DISTINCT CASE outcome WHEN ? THEN worker END)
+		FROM attempts WHERE job = ? AND unit = ? AND outcome IN (?, ?, ?)`,
+		EventFailed, key.job, key.unit, EventFailed, EventExpired, EventGivenUp).Scan(&attempts, &refusers)
+	switch {
+	case err != nil:
+		return "", err
+	case attempts >= maxAttempts:
+		return fmt.Sprintf("was tried %d times", attempts), nil
+	case refusers >= maxRefusers:
+		return fmt.Sprintf("failed on %d workers", refusers), nil
+	}
+	return "", nil
+}
+
+// endAttempt notes how a running attempt of a unit came to nothing.
+func (s *step) endAttempt(ctx context.Context, u unitRow, key attemptKey, e ending) error {
+	s.released = append(s.released, key)
+	return s.noteEnd(ctx, u, key, e)
+}
+
+// noteEnd notes how a running attempt of a unit ended.
+func (s *step) noteEnd(ctx context.Context, u unitRow, key attemptKey, e ending) error {
 	s.changed = append(s.changed, u.key.job)
 	s.events = append(s.events, UnitEvent{
-		Event: outcome, Worker: u.worker, Job: u.key.job, Unit: u.key.unit, Attempt: u.attempt, Detail: detail,
+		Event: e.outcome, Worker: u.workerOf(key.attempt), Job: u.key.job, Unit: u.key.unit, Attempt: key.attempt, Detail: e.detail,
 	})
 	return s.exec(ctx, `UPDATE attempts SET ended = ?, outcome = ?, detail = ? WHERE job = ? AND unit = ? AND attempt = ?`,
-		s.now.UnixNano(), outcome, detail, u.key.job, u.key.unit, u.attempt)
+		s.now.UnixNano(), e.outcome, e.detail, u.key.job, u.key.unit, key.attempt)
 }
 
 // endJob puts a job and all that is unfinished of it into a final state.
@@ -201,12 +275,17 @@ func (s *step) endJob(ctx context.Context, job int64, state State, reason string
 		return err
 	}
 	for _, u := range rows {
-		s.released = append(s.released, claim{key: u.key, attempt: u.attempt})
-		if err := s.endAttempt(ctx, u, EventCancelled, "its job is "+string(state)); err != nil {
-			return err
+		for _, key := range u.attempts() {
+			if s.ends(key) {
+				continue // it is the reason
+			}
+			if err := s.endAttempt(ctx, u, key, ending{outcome: EventCancelled, detail: "its job is " + string(state)}); err != nil {
+				return err
+			}
 		}
 	}
-	_, err = s.tx.ExecContext(ctx, `UPDATE units SET state = ? WHERE job = ? AND state IN (?, ?)`, cancelled, job, pending, running)
+	_, err = s.tx.ExecContext(ctx, `
+		UPDATE units SET state = ?, second = 0, second_worker = '' WHERE job = ? AND state IN (?, ?)`, cancelled, job, pending, running)
 	if err != nil {
 		return err
 	}
@@ -216,6 +295,9 @@ func (s *step) endJob(ctx context.Context, job int64, state State, reason string
 		UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ?, output = CASE ? WHEN ? THEN output ELSE '' END
 		WHERE id = ?`, state, reason, column[[]string]{stderr}, s.now.UnixNano(), state, Done, job)
 }
+
+// ends reports whether s has ended an attempt.
+func (s *step) ends(key attemptKey) bool { return slices.Contains(s.released, key) }
 
 // units reads the units that a condition on u and j selects.
 func (s *step) units(ctx context.Context, where string, args ...any) ([]unitRow, error) {

@@ -84,8 +84,8 @@ func (s *step) addJob(ctx context.Context, r transcode.Request) (id int64, err e
 	if unfinished >= maxUnfinished {
 		return 0, fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished)
 	}
-	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, created) VALUES (?, ?, ?) RETURNING id`,
-		Queued, column[transcode.Request]{r}, s.now.UnixNano()).Scan(&id)
+	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, created) VALUES (?, ?, ?, ?) RETURNING id`,
+		Queued, column[transcode.Request]{r}, r.MuxID, s.now.UnixNano()).Scan(&id)
 	if err != nil {
 		return 0, err
 	}

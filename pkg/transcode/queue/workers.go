@@ -24,7 +24,11 @@ type Worker struct {
 	Attempt  int             `json:"attempt,omitempty"`
 	Frames   int             `json:"frames,omitempty"`
 	FPS      float64         `json:"fps,omitempty"`
+	Drained  bool            `json:"drained,omitempty"` // it takes no more work until it is undrained
 }
+
+// free reports whether a worker takes work.
+func (w Worker) free() bool { return w.Online && !w.Drained && w.Hello.Locked == "" }
 
 // A WorkerEvent tells that a worker came or went.
 type WorkerEvent struct {
@@ -43,7 +47,7 @@ func (q *Queue) Workers() []Worker {
 			continue
 		}
 		w := &list[i]
-		w.Job, w.Unit, w.Attempt, w.Frames, w.FPS = c.key.job, c.key.unit, c.attempt, c.frames, c.fps
+		w.Job, w.Unit, w.Attempt, w.Frames, w.FPS = c.key.job, c.key.unit, c.key.attempt, c.frames, c.fps
 	}
 	return list
 }
@@ -62,11 +66,50 @@ func (q *Queue) tellWorker(name string) {
 
 // workers remembers who said hello.
 type workers struct {
-	mu     sync.Mutex
-	byName map[string]Worker
+	mu       sync.Mutex
+	byName   map[string]Worker
+	memories map[string]memory
 }
 
-func newWorkers() *workers { return &workers{byName: map[string]Worker{}} }
+// A memory is what is kept of a worker in the store.
+type memory struct {
+	drained bool
+	speeds  []transcode.Speed
+}
+
+func newWorkers() *workers {
+	return &workers{byName: map[string]Worker{}, memories: map[string]memory{}}
+}
+
+func (ws *workers) memory(name string) memory {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.memories[name]
+}
+
+func (ws *workers) remember(name string, m memory) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.memories[name] = m
+}
+
+func (ws *workers) drained(name string) bool { return ws.memory(name).drained }
+
+func (ws *workers) drain(name string, on bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	m := ws.memories[name]
+	m.drained = on
+	ws.memories[name] = m
+}
+
+func (ws *workers) measured(name string, speeds []transcode.Speed) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	m := ws.memories[name]
+	m.speeds = speeds
+	ws.memories[name] = m
+}
 
 // hello notes a Hello and reports whether the worker was offline before. When
 // there are too many names, the one not heard of for longest makes room.
@@ -120,11 +163,16 @@ func (ws *workers) get(name string) (Worker, bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w, ok := ws.byName[name]
+	w.Name, w.Drained = name, ws.memories[name].drained
 	return w, ok
 }
 
 func (ws *workers) list() []Worker {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	return slices.SortedFunc(maps.Values(ws.byName), func(a, b Worker) int { return strings.Compare(a.Name, b.Name) })
+	list := slices.SortedFunc(maps.Values(ws.byName), func(a, b Worker) int { return strings.Compare(a.Name, b.Name) })
+	for i := range list {
+		list[i].Drained = ws.memories[list[i].Name].drained
+	}
+	return list
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,6 @@ import (
 )
 
 const (
-	// claimWithin ends before the stream offers the message to someone else.
 	claimWithin = 45 * time.Second
 	// partingWithin bounds what is still said after Run was told to end.
 	partingWithin = 3 * time.Second
@@ -29,7 +29,6 @@ type attempt struct {
 	job    int64
 	number int
 	unit   transcode.Unit
-	msg    jetstream.Msg
 	pulse  *pulse
 }
 
@@ -41,6 +40,8 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 		s.settle(msg.Term())
 		return
 	}
+	// Before the claim: with the answer the queue looks how many messages are left.
+	s.acknowledge(ctx, msg)
 	claimCtx, cancel := context.WithTimeout(ctx, claimWithin)
 	defer cancel()
 	reply, err := ask[transcode.ClaimReply](claimCtx, s, transcode.SubjectClaim, transcode.Claim(work))
@@ -48,12 +49,13 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 	case err != nil:
 		s.log().Warn("claim not answered", "job", work.Job, "unit", work.Unit, "err", err)
 	case reply.Refused != "" && reply.Gone:
-		s.acknowledge(ctx, msg)
+		// Others were faster.
 	case reply.Refused != "":
+		// The queue announces it anew, for others: none of it is for this worker.
 		s.log().Debug("claim refused", "job", work.Job, "unit", work.Unit, "reason", reply.Refused)
-		s.settle(msg.NakWithDelay(s.refusalDelay()))
+		pause(ctx, s.refusalDelay())
 	default:
-		a := &attempt{session: s, job: work.Job, number: reply.Attempt, unit: reply.Unit, msg: msg, pulse: newPulse(time.Now())}
+		a := &attempt{session: s, job: cmp.Or(reply.Job, work.Job), number: reply.Attempt, unit: reply.Unit, pulse: newPulse(time.Now())}
 		a.run(ctx)
 	}
 }
@@ -66,7 +68,7 @@ func (s *session) settle(err error) {
 	}
 }
 
-// run does the unit, hands in what came of it and acknowledges the message.
+// run does the unit and hands in what came of it.
 func (a *attempt) run(ctx context.Context) {
 	log := a.log().With("job", a.job, "unit", a.unit.ID, "attempt", a.number)
 	log.Info("unit begun")
@@ -84,7 +86,6 @@ func (a *attempt) run(ctx context.Context) {
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(working), errRevoked) {
 		log.Info("unit stopped", "reason", context.Cause(working))
 		a.discard()
-		a.acknowledge(ctx, a.msg)
 		return
 	}
 	verdict, asked := a.report(ctx, result, stderr, err)
@@ -96,9 +97,6 @@ func (a *attempt) run(ctx context.Context) {
 		a.discard()
 	case err != nil:
 		log.Warn("unit failed", "err", err)
-	}
-	if asked == nil {
-		a.acknowledge(ctx, a.msg)
 	}
 }
 
@@ -160,15 +158,14 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 }
 
 // acknowledge makes the stream forget a message. If that does not succeed it
-// is offered again, and the claim of it refused for good.
+// is offered again, to no harm.
 func (s *session) acknowledge(ctx context.Context, msg jetstream.Msg) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
 	defer cancel()
 	s.settle(msg.DoubleAck(ctx))
 }
 
-// beat tells the queue how far the attempt is, and the stream that it goes on,
-// until ctx ends or nothing has moved for so long that others should try. An
+// beat tells the queue how far the attempt is, until ctx ends or nothing has moved for so long that others should try. An
 // answer that the attempt does not count revokes it.
 func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 	inbox := a.nc.NewInbox()
@@ -186,7 +183,6 @@ func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 	}
 	tick := time.NewTicker(a.progressEvery())
 	defer tick.Stop()
-	kept := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -199,10 +195,6 @@ func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 			a.tell(transcode.SubjectProgress, inbox, transcode.Progress{
 				Job: a.job, Unit: a.unit.ID, Attempt: a.number, Frames: frames, FPS: fps,
 			})
-			if now.Sub(kept) >= a.keepEvery() {
-				kept = now
-				a.settle(a.msg.InProgress())
-			}
 		}
 	}
 }

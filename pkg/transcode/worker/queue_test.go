@@ -41,6 +41,8 @@ type testQueue struct {
 	dones    chan transcode.Done
 	failures chan transcode.Failed
 
+	announced atomic.Int64 // work messages
+
 	drain   atomic.Bool // what is asked of the worker
 	revoked atomic.Bool // progress is answered: the attempt does not count
 
@@ -189,7 +191,7 @@ func (q *testQueue) announce(lane string, u transcode.Unit) {
 	if err != nil {
 		q.Fatal(err)
 	}
-	if _, err := q.js.Publish(q.Context(), transcode.WorkSubject(lane, transcode.PriorityNormal, 1, u), body); err != nil {
+	if _, err := q.js.Publish(q.Context(), transcode.WorkSubject(lane, transcode.PriorityNormal, q.announced.Add(1)), body); err != nil {
 		q.Fatal(err)
 	}
 }
@@ -256,7 +258,7 @@ func runWorker(t *testing.T, q *testQueue, source string, change func(*Worker)) 
 		Config:  Config{Name: testWorker, Token: testToken, QueueURL: q.server.ClientURL(), MediaDir: media},
 		Version: "test",
 	}
-	w.pace = pace{keep: 50 * time.Millisecond, fetch: time.Second, refusal: 10 * time.Millisecond}
+	w.pace = pace{fetch: time.Second, refusal: 10 * time.Millisecond}
 	if change != nil {
 		change(w)
 	}

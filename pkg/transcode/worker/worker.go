@@ -42,16 +42,14 @@ type Worker struct {
 // A pace is how patient a worker is. Zero fields mean the usual.
 type pace struct {
 	progress time.Duration // between two Progress messages
-	keep     time.Duration // between two signs of life to the work stream; a third of its AckWait at most
 	stall    time.Duration // after which a child without progress is killed
 	retry    time.Duration // before the first repetition of an unanswered question
 	fetch    time.Duration // that one request for work waits
-	refusal  time.Duration // before a refused unit is offered again
+	refusal  time.Duration // before a worker that was refused asks again
 	locked   time.Duration // before a worker that may take no work looks again
 }
 
 func (w *Worker) progressEvery() time.Duration { return cmp.Or(w.pace.progress, time.Second) }
-func (w *Worker) keepEvery() time.Duration     { return cmp.Or(w.pace.keep, 15*time.Second) }
 func (w *Worker) stall() time.Duration         { return cmp.Or(w.pace.stall, 5*time.Minute) }
 func (w *Worker) retryAfter() time.Duration    { return cmp.Or(w.pace.retry, 500*time.Millisecond) }
 func (w *Worker) fetchWait() time.Duration     { return cmp.Or(w.pace.fetch, 20*time.Second) }

@@ -1,0 +1,166 @@
+package queue
+
+import (
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// named returns the fixture's request with another name, so that it is another job.
+func named(name string) transcode.Request {
+	r := fixtureRequest
+	r.Name = name
+	return r
+}
+
+// gets has a worker claim, and checks which job it gets.
+func (b *bench) gets(worker string, job int64, unit string) transcode.ClaimReply {
+	b.t.Helper()
+	reply, err := b.claim(b.t.Context(), worker)
+	if err != nil || reply.Job != job || reply.Unit.ID != unit {
+		b.t.Fatalf("claim of %s: %+v, %v; want unit %s of job %d", worker, reply, err, unit, job)
+	}
+	return reply
+}
+
+// greets makes a worker known without a connection.
+func (b *bench) greets(worker string) {
+	b.workers.hello(worker, transcode.Hello{}, time.Now())
+}
+
+func (b *bench) fails(worker string, g transcode.ClaimReply, f transcode.Failed) {
+	b.t.Helper()
+	f.Job, f.Unit, f.Attempt = g.Job, g.Unit.ID, g.Attempt
+	if v, err := b.giveBack(b.t.Context(), worker, f); err != nil || !v.Accepted {
+		b.t.Fatalf("failure of %s: %+v, %v", worker, v, err)
+	}
+}
+
+// The oldest job is finished before the next is begun.
+func TestOldestJobFirst(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	first, second := b.submit(named("a")), b.submit(named("b"))
+	b.encode(transcode.Work{Job: first.ID, Unit: "probe"})
+	b.gets("pi1", first.ID, theFixture(t).plan.Units[0].ID)
+	b.gets("pi2", first.ID, theFixture(t).plan.Units[1].ID)
+	for i := 2; i < len(theFixture(t).plan.Units); i++ {
+		b.gets("pi"+string(rune('1'+i)), first.ID, theFixture(t).plan.Units[i].ID)
+	}
+	b.gets("pi9", second.ID, "probe")
+}
+
+func TestRetriedElsewhere(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	b.greets("pi1")
+	b.greets("pi2")
+	b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "exit status 1"})
+	reply, err := b.claim(t.Context(), "pi1")
+	if err != nil || reply.Refused == "" || reply.Gone {
+		t.Errorf("claim of the worker that failed: %+v, %v; want it refused for now", reply, err)
+	}
+	b.fails("pi2", b.gets("pi2", job.ID, "probe"), transcode.Failed{Reason: "exit status 1"})
+	b.gets("pi1", job.ID, "probe") // nobody is left that has not failed
+}
+
+func TestThreeWorkersArePoisoned(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	for _, worker := range []string{"pi1", "pi2", "pi3"} {
+		b.fails(worker, b.gets(worker, job.ID, "probe"), transcode.Failed{Reason: "exit status 1", Stderr: []string{"no such filter"}})
+	}
+	got, err := b.Job(t.Context(), job.ID)
+	want := "probe failed on 3 workers, the last time by pi3: exit status 1"
+	if err != nil || got.State != Failed || got.Reason != want || len(got.Stderr) != 1 {
+		t.Errorf("job = %+v, %v; want it failed because %s", got, err, want)
+	}
+}
+
+func TestStoppedIsNoFailure(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	b.greets("pi1")
+	b.greets("pi2")
+	for range maxAttempts + 1 {
+		b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "the worker was stopped", Stopped: true})
+	}
+	if got, err := b.Job(t.Context(), job.ID); err != nil || got.State.Ended() {
+		t.Errorf("job = %+v, %v; want it to go on", got, err)
+	}
+}
+
+func TestDrainedWorkerGetsNothing(t *testing.T) {
+	t.Parallel()
+	dir := newDirs(t)
+	b := open(t, dir, nil)
+	job := b.submit(fixtureRequest)
+	b.greets("pi1")
+	if err := b.Drain(t.Context(), "pi1", true); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	b = open(t, dir, nil) // it is remembered
+	if reply, err := b.claim(t.Context(), "pi1"); err != nil || reply.Refused != "this worker is drained" || reply.Gone {
+		t.Errorf("claim of a drained worker: %+v, %v", reply, err)
+	}
+	if err := b.Drain(t.Context(), "pi1", false); err != nil {
+		t.Fatal(err)
+	}
+	b.gets("pi1", job.ID, "probe")
+}
+
+// When nothing else is left, a faster worker tries what a slow one is at. The
+// first result counts, the other is refused.
+func TestEndGame(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
+	b.greets("pi1")
+	b.greets("pi2")
+	units := theFixture(t).plan.Units
+	slow := b.gets("pi2", job.ID, units[0].ID)
+	for _, u := range units[1:] {
+		b.encode(transcode.Work{Job: job.ID, Unit: u.ID}) // pi1 is fast: its speed is measured
+	}
+	now := time.Now()
+	p := transcode.Progress{Job: job.ID, Unit: slow.Unit.ID, Attempt: slow.Attempt, Frames: 1, FPS: 0.01}
+	if !b.claims.progress("pi2", p, now, now.Add(time.Minute)) {
+		t.Fatal("progress was refused")
+	}
+	if n := b.worthDoubling(now); n != 1 {
+		t.Errorf("%d workers could help; want one", n)
+	}
+	fast := b.gets("pi1", job.ID, units[0].ID)
+	if fast.Attempt == slow.Attempt {
+		t.Fatalf("both have attempt %d", fast.Attempt)
+	}
+	if reply, err := b.claim(t.Context(), "pi3"); err != nil || !reply.Gone {
+		t.Errorf("claim of a third: %+v, %v; want that there is nothing", reply, err)
+	}
+	work := transcode.Work{Job: job.ID, Unit: units[0].ID}
+	for _, c := range []struct {
+		worker   string
+		grant    transcode.ClaimReply
+		accepted bool
+	}{{"pi1", fast, true}, {"pi2", slow, false}, {"pi1", fast, true}} {
+		writeAttempt(t, b.media(""), work, c.grant.Attempt)
+		v, err := b.accept(t.Context(), c.worker, transcode.Done{
+			Job: work.Job, Unit: work.Unit, Attempt: c.grant.Attempt, Result: theFixture(t).results[work.Unit],
+		})
+		if err != nil || v.Accepted != c.accepted {
+			t.Errorf("result of %s: %+v, %v; want accepted: %v", c.worker, v, err, c.accepted)
+		}
+	}
+	if b.claims.progress("pi2", p, now, now) {
+		t.Error("the slow worker is not told to stop")
+	}
+	if got, err := b.Job(t.Context(), job.ID); err != nil || got.State != Publishing {
+		t.Errorf("job = %+v, %v; want it to be published", got, err)
+	}
+}
