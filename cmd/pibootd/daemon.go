@@ -19,6 +19,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/tftp"
+	"pibootd/pkg/tidy"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
 )
@@ -80,6 +81,7 @@ type daemon struct {
 	fleet  *fleet.Fleet
 	web    *web.Server
 
+	tidier     *tidy.Tidier
 	hookSecret []byte // nil: webhooks are not signed
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/muxer"
+	"pibootd/pkg/tidy"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/watchfolder"
 	"pibootd/pkg/webhook"
@@ -28,8 +29,9 @@ func (d *daemon) readSecrets() (err error) {
 
 // openDoors opens the other ways into the queue that the configuration asks for.
 func (d *daemon) openDoors() {
+	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}
 	if len(d.cfg.HTTP.Muxers) > 0 {
-		h := &muxer.Handler{Queue: d.queue, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
+		h := &muxer.Handler{Queue: d.queue, Tidier: d.tidier, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
 		d.web.Muxers = h.Routes()
 	}
 }
@@ -69,6 +71,7 @@ func readSecret(name string) ([]byte, error) {
 func (d *daemon) runDoors(ctx context.Context, g *errgroup.Group) {
 	hooks := &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.hookSecret, Log: d.log}
 	g.Go(func() error { return hooks.Run(ctx) })
+	g.Go(func() error { return d.tidier.Run(ctx) })
 	if dir := d.cfg.Media.Inbox; dir != "" {
 		folder := &watchfolder.Folder{
 			Store: d.state.store, Queue: d.queue, MediaDir: d.cfg.MediaDir(), Dir: dir, Output: outputs[d.cfg.Media.InboxMakes], Log: d.log,

@@ -29,6 +29,8 @@ var rank = map[string]int{
 	"pkg/nfs/linuxclient":  3, // tests alone
 	"pkg/fleet":            4,
 	"pkg/webhook":          4,
+	"pkg/share":            1,
+	"pkg/tidy":             4,
 	"pkg/muxer":            4,
 	"pkg/watchfolder":      4,
 	"pkg/doctor":           5,

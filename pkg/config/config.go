@@ -57,6 +57,7 @@ type Config struct {
 		Dir        string // see MediaDir
 		Inbox      string // in MediaDir; "": none is watched
 		InboxMakes Makes
+		TidyAfter  time.Duration // 0: originals stay
 	}
 	Webhook struct {
 		URL        string // "": nobody is told

@@ -60,6 +60,7 @@ func keys(c *Config) []key {
 		{"media", "dir", "The directory with the videos, which the boards mount; published streams go\nto hls in it. \"\" is media in state_dir.", path{&c.Media.Dir, true}},
 		{"media", "inbox", "A directory in the media share, for example \"inbox\": videos that are put there\nare transcoded. \"\" watches none.", sharePath{&c.Media.Inbox}},
 		{"media", "inbox_makes", "What they become: \"hls\" or \"cmaf\", a stream with the usual ladder; \"author\",\none with the source's bitrate, half of it and 200 kb/s; \"mp4\" or \"mkv\", a file.", choice[Makes]{&c.Media.InboxMakes, []Makes{MakesHLS, MakesCMAF, MakesAuthor, MakesMP4, MakesMKV}}},
+		{"media", "tidy_after", "How long after its job is done an original is moved to originals in the media\nshare, for example \"72h\"; \"0s\" leaves originals where they are.", span{&c.Media.TidyAfter, 0, maxLease}},
 
 		{"webhook", "url", "Where it is posted that a job has ended, for example\n\"https://cms.example/hooks/video\"; \"\" is nowhere.", webURL{&c.Webhook.URL}},
 		{"webhook", "secret_file", "A file of mode 0600 with a secret of 16 bytes or more that signs what is\nposted; \"\" signs nothing.", path{&c.Webhook.SecretFile, true}},

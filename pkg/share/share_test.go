@@ -1,0 +1,48 @@
+package share
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+)
+
+func TestRenameNew(t *testing.T) {
+	for name, rename := range map[string]func(*os.Root, string, string) error{"kernel": RenameNew, "looking": renameLooking} {
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		err = errors.Join(root.Mkdir("d", 0o755), root.WriteFile("a", []byte("a"), 0o644), root.WriteFile("b", []byte("b"), 0o644), root.Symlink("nowhere", "d/link"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, taken := range []string{"b", "d/link"} {
+			if err := rename(root, "a", taken); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("%s: to %s: %v; want %v", name, taken, err, fs.ErrExist)
+			}
+		}
+		if err := rename(root, "a", "d/a"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if text, err := root.ReadFile("d/a"); string(text) != "a" {
+			t.Errorf("%s: d/a is %q, %v", name, text, err)
+		}
+		if err := rename(root, "none", "c"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: what is not there: %v; want %v", name, err, fs.ErrNotExist)
+		}
+		if err := rename(root, "b", "../b"); err == nil {
+			t.Errorf("%s: out of the share: renamed", name)
+		}
+	}
+}
+
+func TestFreeBytes(t *testing.T) {
+	if n, err := FreeBytes(t.TempDir()); err != nil || n <= 0 {
+		t.Errorf("FreeBytes = %d, %v", n, err)
+	}
+	if _, err := FreeBytes("/nowhere"); err == nil {
+		t.Error("FreeBytes of nowhere: no error")
+	}
+}

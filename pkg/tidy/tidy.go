@@ -1,0 +1,226 @@
+// Package tidy puts originals away: some time after a job is done, the source
+// is moved to Dir of the media share. That time is for caches that still name
+// the original. Nothing is deleted, and nothing replaced.
+package tidy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"pibootd/pkg/share"
+	"pibootd/pkg/store"
+)
+
+// Dir is where originals are put, under the path that they had, without
+// videosDir at its beginning: it stands beside that one, as muxers expect.
+const (
+	Dir       = "originals"
+	videosDir = "videos/"
+)
+
+const (
+	defaultEvery = 30 * time.Second
+	// muxerGrace is how long a muxer has to put away what it has done. Then it
+	// is done for it.
+	muxerGrace = time.Hour
+	maxDue     = 100    // originals looked at in one go
+	maxNames   = 10_000 // tried for one original
+)
+
+// A Tidier puts originals away. Set its fields before use. It is safe for
+// concurrent use.
+type Tidier struct {
+	Store    *store.Store
+	MediaDir string
+	After    time.Duration // the end of its job; 0: never, and nothing is remembered
+	Log      *slog.Logger
+	Every    time.Duration // between two looks; 0 means 30 s
+}
+
+// An original is a source whose job is done.
+type original struct {
+	job            int64
+	source, output string
+	started        time.Time
+	muxer          string
+}
+
+// Run puts originals away when their time has come, until ctx ends; then it
+// returns nil.
+func (t *Tidier) Run(ctx context.Context) error {
+	tick := time.NewTicker(cmp.Or(t.Every, defaultEvery))
+	defer tick.Stop()
+	for {
+		if err := t.tidy(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			t.Log.Error("originals not put away, trying again", "component", "tidy", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// tidy puts away what the server is to put away now.
+func (t *Tidier) tidy(ctx context.Context, now time.Time) error {
+	if t.After == 0 {
+		return t.forgetAll(ctx)
+	}
+	due, err := t.due(ctx, "", now.Add(-t.After))
+	if err != nil {
+		return err
+	}
+	late, err := t.due(ctx, "muxer-%", now.Add(-t.After-muxerGrace))
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(t.MediaDir)
+	if err != nil {
+		return fmt.Errorf("opening the media share: %w", err)
+	}
+	defer root.Close()
+	var errs []error
+	for _, o := range append(due, late...) {
+		if ctx.Err() != nil {
+			break
+		}
+		errs = append(errs, t.put(ctx, root, o))
+	}
+	return errors.Join(errs...)
+}
+
+// errStays reports why an original is never put away.
+var errStays = errors.New("it stays where it is")
+
+// errLater reports that an original is still needed.
+var errLater = errors.New("it is needed by another job")
+
+// put moves one original, or says why it stays.
+func (t *Tidier) put(ctx context.Context, root *os.Root, o original) error {
+	to := ""
+	err := t.check(ctx, root, o)
+	if err == nil {
+		to, err = move(root, o.source)
+	}
+	switch {
+	case errors.Is(err, errLater):
+		return nil
+	case errors.Is(err, errStays):
+		t.Log.Warn("original not put away", "component", "tidy", "job", o.job, "file", o.source, "err", err)
+	case err != nil:
+		return fmt.Errorf("job %d: putting %s away: %w", o.job, o.source, err)
+	default:
+		t.Log.Info("original put away", "component", "tidy", "job", o.job, "file", o.source, "to", to)
+	}
+	return t.forget(ctx, o.job)
+}
+
+// check makes sure that the source is what was transcoded, and what it became
+// is there.
+func (t *Tidier) check(ctx context.Context, root *os.Root, o original) error {
+	first, _, _ := strings.Cut(o.source, "/")
+	if slices.Contains([]string{Dir, "hls", "mp4", "mkv"}, first) {
+		return fmt.Errorf("%w: it lies in %s", errStays, first)
+	}
+	info, err := root.Lstat(o.source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: it is gone", errStays)
+	}
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: it is %v", errStays, info.Mode())
+	}
+	if changed := time.Unix(st.Ctim.Unix()); changed.After(o.started) {
+		return fmt.Errorf("%w: it was changed or replaced at %s, after its job began", errStays, changed.Format(time.DateTime))
+	}
+	if _, err := root.Stat(o.output); err != nil {
+		return fmt.Errorf("%w: what it became is not there: %w", errStays, err)
+	}
+	return t.notNeeded(ctx, o)
+}
+
+// target returns where an original goes.
+func target(source string) string { return path.Join(Dir, strings.TrimPrefix(source, videosDir)) }
+
+// move renames a source to where it goes. Where something is already, a number
+// is added to its name.
+func move(root *os.Root, source string) (string, error) {
+	to := target(source)
+	if err := root.MkdirAll(path.Dir(to), 0o755); err != nil {
+		return "", err
+	}
+	ext := path.Ext(to)
+	for n := 2; n <= maxNames; n++ {
+		err := share.RenameNew(root, source, to)
+		if !errors.Is(err, fs.ErrExist) {
+			return to, err
+		}
+		to = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(target(source), ext), n, ext)
+	}
+	return "", fmt.Errorf("%w: %s and %d numbered after it exist", errStays, target(source), maxNames)
+}
+
+// Due returns what a foreign muxer has done and may put away now, by the numbers
+// of its jobs: paths in the media share. A muxer would replace what is in its
+// way, so what has something there is left to the server.
+func (t *Tidier) Due(ctx context.Context, muxer string) (map[int64]string, error) {
+	if t.After == 0 {
+		return nil, nil
+	}
+	due, err := t.due(ctx, muxer, time.Now().Add(-t.After))
+	if err != nil {
+		return nil, fmt.Errorf("tidy: %w", err)
+	}
+	root, err := os.OpenRoot(t.MediaDir)
+	if err != nil {
+		return nil, fmt.Errorf("tidy: opening the media share: %w", err)
+	}
+	defer root.Close()
+	files := map[int64]string{}
+	for _, o := range due {
+		if _, err := root.Lstat(target(o.source)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if t.check(ctx, root, o) == nil {
+			files[o.job] = o.source
+		}
+	}
+	return files, nil
+}
+
+// Tidied notes that a muxer says it has put away the original of a job. What it
+// has not is done by the server. The error matches queue.ErrNotClaimed if there
+// is nothing that it was to put away.
+func (t *Tidier) Tidied(ctx context.Context, muxer string, job int64) error {
+	o, err := t.ofMuxer(ctx, muxer, job)
+	if err != nil {
+		return fmt.Errorf("tidy: job %d: %w", job, err)
+	}
+	root, err := os.OpenRoot(t.MediaDir)
+	if err != nil {
+		return fmt.Errorf("tidy: opening the media share: %w", err)
+	}
+	defer root.Close()
+	_, gone := root.Lstat(o.source)
+	_, there := root.Lstat(target(o.source))
+	if errors.Is(gone, fs.ErrNotExist) && there == nil {
+		t.Log.Info("original put away", "component", "tidy", "job", job, "file", o.source, "to", target(o.source), "pi", muxer)
+		return t.forget(ctx, job)
+	}
+	t.Log.Warn("a muxer says that it put an original away, and has not", "component", "tidy", "job", job, "file", o.source, "pi", muxer)
+	return t.leaveToServer(ctx, job)
+}

@@ -1,0 +1,243 @@
+package tidy
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pibootd/pkg/store"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+const after = 24 * time.Hour
+
+var muxer = queue.Foreign{MuxID: 1, Host: "10.0.0.5"}
+
+// A bench is a tidier beside a real queue.
+type bench struct {
+	*Tidier
+	t     *testing.T
+	queue *queue.Queue
+}
+
+func open(t *testing.T) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	media := filepath.Join(dir, "media")
+	if err := os.MkdirAll(media, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := func(string, string) bool { return false }
+	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: nobody})
+	if err != nil {
+		t.Fatal(errors.Join(err, s.Close()))
+	}
+	jobs, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker})
+	if err != nil {
+		broker.Close()
+		t.Fatal(errors.Join(err, s.Close()))
+	}
+	t.Cleanup(func() {
+		err := jobs.Close()
+		broker.Close()
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &bench{t: t, queue: jobs, Tidier: &Tidier{Store: s, MediaDir: media, After: after, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
+}
+
+func (b *bench) write(name, text string) {
+	b.t.Helper()
+	file := filepath.Join(b.MediaDir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// done has a video transcoded and returns its job. A muxer has done it; if that
+// is not to matter, the server puts the original away.
+func (b *bench) done(source string, byMuxer bool) int64 {
+	b.t.Helper()
+	b.write(source, source)
+	job, _, err := b.queue.Submit(b.t.Context(), transcode.Request{Source: source})
+	if err == nil {
+		_, err = b.queue.ClaimForeign(b.t.Context(), muxer, func(r transcode.Request) bool { return r.Source == source })
+	}
+	b.write(queue.ForeignDir(source)+"/m.m3u8", "#EXTM3U")
+	if err == nil {
+		err = b.queue.CompleteForeign(b.t.Context(), muxer, job.ID, "m.m3u8")
+	}
+	if err == nil && !byMuxer {
+		err = b.leaveToServer(b.t.Context(), job.ID)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return job.ID
+}
+
+// tidies has originals put away when so much time has passed.
+func (b *bench) tidies(later time.Duration) {
+	b.t.Helper()
+	if err := b.tidy(b.t.Context(), time.Now().Add(later)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// want makes sure that a file is there with this text; "" means that it is not.
+func (b *bench) want(name, text string) {
+	b.t.Helper()
+	got, err := os.ReadFile(filepath.Join(b.MediaDir, name))
+	if string(got) != text || (text == "") != errors.Is(err, fs.ErrNotExist) {
+		b.t.Errorf("%s is %q, %v; want %q", name, got, err, text)
+	}
+}
+
+func TestOriginalsArePutAway(t *testing.T) {
+	b := open(t)
+	b.done("inbox/a.mp4", false)
+	b.done("videos/x/b.mp4", false)
+	b.tidies(after - time.Minute)
+	b.want("inbox/a.mp4", "inbox/a.mp4")
+	b.tidies(after)
+	b.want("inbox/a.mp4", "")
+	b.want("originals/inbox/a.mp4", "inbox/a.mp4")
+	b.want("videos/x/b.mp4", "")
+	b.want("originals/x/b.mp4", "videos/x/b.mp4")
+	b.want("videos/x/b.mp4.hls/m.m3u8", "#EXTM3U")
+	b.left(0)
+}
+
+// left makes sure that so many originals still wait.
+func (b *bench) left(want int) {
+	b.t.Helper()
+	var n int
+	if err := b.Store.QueryRow(b.t.Context(), `SELECT count(*) FROM originals`).Scan(&n); err != nil || n != want {
+		b.t.Errorf("%d originals wait, %v; want %d", n, err, want)
+	}
+}
+
+func TestNothingIsReplaced(t *testing.T) {
+	b := open(t)
+	b.write("originals/a.mp4", "an older one")
+	b.write("originals/a-2.mp4", "another")
+	b.done("a.mp4", false)
+	b.tidies(after)
+	b.want("originals/a.mp4", "an older one")
+	b.want("originals/a-2.mp4", "another")
+	b.want("originals/a-3.mp4", "a.mp4")
+}
+
+// What is not the file that was transcoded, or all there is, stays.
+func TestWhatStays(t *testing.T) {
+	for name, change := range map[string]func(b *bench){
+		"rewritten": func(b *bench) { b.write("a.mp4", "another") },
+		"replaced": func(b *bench) {
+			b.write("new", "another")
+			if err := os.Rename(filepath.Join(b.MediaDir, "new"), filepath.Join(b.MediaDir, "a.mp4")); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+		"a link": func(b *bench) {
+			b.write("elsewhere", "another")
+			if err := errors.Join(os.Remove(filepath.Join(b.MediaDir, "a.mp4")), os.Symlink("elsewhere", filepath.Join(b.MediaDir, "a.mp4"))); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+		"output gone": func(b *bench) {
+			if err := os.RemoveAll(filepath.Join(b.MediaDir, "a.mp4.hls")); err != nil {
+				b.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t)
+			b.done("a.mp4", false)
+			change(b)
+			b.tidies(after)
+			if _, err := os.Stat(filepath.Join(b.MediaDir, "a.mp4")); err != nil {
+				t.Errorf("the original: %v; want it where it was", err)
+			}
+			b.want("originals/a.mp4", "")
+			b.left(0)
+		})
+	}
+}
+
+func TestNeededOriginalWaits(t *testing.T) {
+	b := open(t)
+	b.done("a.mp4", false)
+	other, _, err := b.queue.Submit(t.Context(), transcode.Request{Source: "a.mp4", Name: "again"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.tidies(after)
+	b.want("a.mp4", "a.mp4")
+	if err := b.queue.Cancel(t.Context(), other.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.tidies(after)
+	b.want("originals/a.mp4", "a.mp4")
+}
+
+// Nothing is put away of jobs that failed, nor of those that were done while
+// originals were to stay.
+func TestOnlyWhatIsDue(t *testing.T) {
+	b := open(t)
+	b.write("failed.mp4", "x")
+	job, _, err := b.queue.Submit(t.Context(), transcode.Request{Source: "failed.mp4"})
+	if err == nil {
+		err = b.queue.Cancel(t.Context(), job.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.done("a.mp4", false)
+	b.After = 0
+	b.tidies(0)
+	b.After = after
+	b.tidies(after)
+	b.want("failed.mp4", "x")
+	b.want("a.mp4", "a.mp4")
+}
+
+func TestMuxersPutAway(t *testing.T) {
+	b := open(t)
+	b.After = time.Nanosecond
+	ours, theirs := b.done("videos/a.mp4", false), b.done("videos/b.mp4", true)
+	lazy := b.done("videos/c.mp4", true)
+	b.done("videos/d.mp4", true)
+	b.write("originals/d.mp4", "there already")
+	due, err := b.Due(t.Context(), muxer.Name())
+	if err != nil || len(due) != 2 || due[theirs] != "videos/b.mp4" || due[lazy] != "videos/c.mp4" {
+		t.Errorf("due = %v, %v; want b and c", due, err)
+	}
+	if due, err := b.Due(t.Context(), queue.Foreign{MuxID: 2, Host: "10.0.0.5"}.Name()); len(due) != 0 || err != nil {
+		t.Errorf("due for another = %v, %v; want nothing", due, err)
+	}
+	if err := os.Rename(filepath.Join(b.MediaDir, "videos/b.mp4"), filepath.Join(b.MediaDir, "originals/b.mp4")); err != nil {
+		t.Fatal(err)
+	}
+	for job, want := range map[int64]error{theirs: nil, lazy: nil, ours: queue.ErrNotClaimed, 99: queue.ErrNotClaimed} {
+		if err := b.Tidied(t.Context(), muxer.Name(), job); !errors.Is(err, want) {
+			t.Errorf("Tidied of job %d = %v; want %v", job, err, want)
+		}
+	}
+	b.tidies(time.Minute)
+	b.want("originals/c.mp4", "videos/c.mp4") // it had said so, and had not
+	b.want("videos/d.mp4", "videos/d.mp4")
+	b.tidies(2 * muxerGrace)
+	b.want("originals/d.mp4", "there already")
+	b.want("originals/d-2.mp4", "videos/d.mp4")
+}
