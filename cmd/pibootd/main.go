@@ -96,7 +96,8 @@ func newApp(std streams) *cli.App {
 		Commands: []*cli.Command{
 			serveCommand(std), templateCommand(std),
 			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
-			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), watchCommand(std),
+			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
+			watchCommand(std),
 			transcodeCommand(std), jobsCommand(std), doctorCommand(std), rehearseCommand(std),
 			configCommand(std), versionCommand(std), completionCommand(std),
 		},

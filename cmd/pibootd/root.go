@@ -151,6 +151,32 @@ func printReplaced(w io.Writer, r fleet.Replaced) error {
 	return err
 }
 
+func driftPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "drift-pi",
+		Usage:     "list what is not in a Pi's root as in the template that it was cloned from",
+		ArgsUsage: "PI (name, serial or address)",
+		Flags:     daemonFlags(),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "PI")
+			if err != nil {
+				return err
+			}
+			m := meter{w: std.err, terminal: std.terminal}
+			progress := m.progress
+			if c.Bool("json") {
+				progress = func(string, int64, int64) {}
+			}
+			changes, err := client(c).Drift(c.Context, args[0], progress)
+			m.clear()
+			if err != nil {
+				return err
+			}
+			return printChanges(c, std.out, changes)
+		},
+	}
+}
+
 func keptRootsCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "kept-roots",

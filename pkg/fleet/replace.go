@@ -107,6 +107,24 @@ func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.Kept
 	return replaced, err
 }
 
+// Drift returns what is not in a board's root as in the template that it was cloned
+// from.
+func (f *Fleet) Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []rootfs.Change, error) {
+	board, err := f.Registry.Find(ref)
+	if err != nil {
+		return registry.Pi{}, nil, err
+	}
+	template, err := f.Templates.Find(fmt.Sprintf("%s@%d", board.Template, board.Version))
+	if err != nil {
+		return registry.Pi{}, nil, err
+	}
+	changes, err := f.Templates.Drift(ctx, f.Roots, board.Serial, template, progress)
+	if err != nil {
+		return registry.Pi{}, nil, err
+	}
+	return board, changes, nil
+}
+
 // finishReplacements completes what an interrupted replace has left undone.
 func (f *Fleet) finishReplacements() error {
 	var errs []error

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -99,6 +102,38 @@ func TestResetAndRollback(t *testing.T) {
 		}
 	}
 	wantRoot(t, f, "first")
+}
+
+// A board's root drifts by what its user does, not by what pibootd does, and no
+// file in it can hold the comparison up or lead it out of the root.
+func TestDrift(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	add(t, f, request)
+	if _, changes, err := f.Drift(t.Context(), "hlspi1", nil); err != nil || len(changes) > 0 {
+		t.Errorf("Drift of a fresh root = %v, %v; want none", changes, err)
+	}
+	mark(t, f, "first")
+	root := f.Roots.Path(request.Serial)
+	for _, err := range []error{
+		unix.Mkfifo(filepath.Join(root, "fifo"), 0o644),
+		unix.Mknod(filepath.Join(root, "disk"), unix.S_IFBLK|0o600, int(unix.Mkdev(259, 70000))),
+		os.Symlink("/etc", filepath.Join(root, "out")),
+		os.Remove(filepath.Join(root, "bin/sh")),
+		os.Chmod(filepath.Join(root, "etc/os-release"), 0o600),
+		os.WriteFile(filepath.Join(root, "odd \xff name"), nil, 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, changes, err := f.Drift(t.Context(), "hlspi1", nil)
+	want := []rootfs.Change{
+		{File: "bin/sh", What: "removed"}, {File: "disk", What: "added"}, {File: "etc/os-release", What: "changed: mode"}, {File: "fifo", What: "added"},
+		{File: "first", What: "added"}, {File: "odd \xff name", What: "added"}, {File: "out", What: "added"},
+	}
+	if diff := cmp.Diff(want, changes); err != nil || diff != "" {
+		t.Errorf("Drift: %v, -want +got\n%s", err, diff)
+	}
 }
 
 // Killed at any point, the board has its old root or its new one, whole, after

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,70 +31,115 @@ const manifestFile = "manifest"
 // left out: they tell no damage.
 type manifest map[string]string
 
-// readTree makes the manifest of a tree.
+// readTree makes the manifest of a tree, which may be a board's that changes it
+// meanwhile: what is gone when its turn comes is left out, and nothing leads out
+// of the tree or is opened but regular files and directories.
 func readTree(ctx context.Context, tree string, tick func(files int)) (manifest, error) {
-	made := make(manifest)
-	var mu sync.Mutex
-	reading, ctx := errgroup.WithContext(ctx)
-	reading.SetLimit(copyWorkers)
-	walked := filepath.WalkDir(tree, func(file string, _ fs.DirEntry, err error) error {
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-		name, err := filepath.Rel(tree, file)
-		if err != nil {
-			return err
-		}
-		reading.Go(func() error {
-			line, err := describeEntry(file)
-			if err != nil {
-				return fmt.Errorf("%q: %w", name, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			made[name] = line
-			if tick != nil {
-				tick(len(made))
-			}
-			return nil
-		})
-		return nil
-	})
-	if err := reading.Wait(); err != nil {
+	root, err := os.OpenRoot(tree)
+	if err != nil {
 		return nil, err
 	}
-	return made, walked
+	defer root.Close()
+	r := treeReader{root: root, made: make(manifest), tick: tick}
+	r.reading, ctx = errgroup.WithContext(ctx)
+	r.reading.SetLimit(copyWorkers)
+	walked := r.entry(ctx, ".")
+	if err := r.reading.Wait(); err != nil {
+		return nil, err
+	}
+	return r.made, walked
 }
 
-func describeEntry(file string) (string, error) {
+type treeReader struct {
+	root    *os.Root
+	reading *errgroup.Group
+	tick    func(files int)
+
+	mu   sync.Mutex
+	made manifest
+}
+
+// entry reads an entry, and what is below it.
+func (r *treeReader) entry(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	info, err := r.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.reading.Go(func() error { return r.describe(name) })
+	if !info.IsDir() {
+		return nil
+	}
+	dir, err := r.root.OpenFile(name, unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err = errors.Join(err, dir.Close()); err != nil {
+		return err
+	}
+	for _, below := range names {
+		if err := r.entry(ctx, path.Join(name, below)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *treeReader) describe(name string) error {
+	line, err := describeEntry(r.root, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made[name] = line
+	if r.tick != nil {
+		r.tick(len(r.made))
+	}
+	return nil
+}
+
+func describeEntry(root *os.Root, name string) (string, error) {
+	dir, err := root.OpenFile(path.Dir(name), unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	base := path.Base(name)
 	var stat unix.Stat_t
-	if err := unix.Lstat(file, &stat); err != nil {
+	if err := unix.Fstatat(int(dir.Fd()), base, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return "", err
+	}
+	n, err := nodeAt(dir, base, &stat)
+	if err != nil {
 		return "", err
 	}
 	content := "-"
-	switch stat.Mode & unix.S_IFMT {
+	switch n.kind() {
 	case unix.S_IFREG:
-		sum, err := hashFile(file)
-		if err != nil {
+		if content, err = hashFile(root, name); err != nil {
 			return "", err
 		}
-		content = sum
 	case unix.S_IFLNK:
-		target, err := os.Readlink(file)
-		if err != nil {
-			return "", err
-		}
-		content = hashText(target)
-	}
-	var n node
-	if err := n.readXattrs(file); err != nil {
-		return "", err
+		content = hashText(n.target)
 	}
 	return fmt.Sprintf("%o %d:%d %d %s %s", stat.Mode, stat.Uid, stat.Gid, stat.Rdev, content, hashXattrs(n.xattrs)), nil
 }
 
-func hashFile(name string) (string, error) {
-	file, err := os.Open(name)
+func hashFile(root *os.Root, name string) (string, error) {
+	file, _, err := openRegular(root, name)
 	if err != nil {
 		return "", err
 	}
@@ -152,6 +198,9 @@ func parseManifest(from io.Reader) (manifest, error) {
 	return m, lines.Err()
 }
 
+// added is What of an entry that was not there.
+const added = "added"
+
 // compare lists what is not the same in two manifests, by name.
 func compare(before, after manifest) []Change {
 	var changes []Change
@@ -166,7 +215,7 @@ func compare(before, after manifest) []Change {
 	}
 	for name := range after {
 		if _, ok := before[name]; !ok {
-			changes = append(changes, Change{File: name, What: "added"})
+			changes = append(changes, Change{File: name, What: added})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.File, b.File) })

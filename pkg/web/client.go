@@ -73,6 +73,11 @@ func (c *Client) ChangeRoot(ctx context.Context, ref string, change RootChange, 
 	return follow(lines[Step[fleet.Replaced]](ctx, c, http.MethodPost, "/api/v1/pis/"+url.PathEscape(ref)+"/root", change), progress)
 }
 
+// Drift returns what is not in a board's root as in its template.
+func (c *Client) Drift(ctx context.Context, ref string, progress func(step string, done, total int64)) ([]rootfs.Change, error) {
+	return follow(lines[Step[[]rootfs.Change]](ctx, c, http.MethodGet, "/api/v1/pis/"+url.PathEscape(ref)+"/drift", nil), progress)
+}
+
 // KeptRoots returns the roots of a board that were set aside, the latest first.
 func (c *Client) KeptRoots(ctx context.Context, ref string) ([]rootfs.Kept, error) {
 	return get[[]rootfs.Kept](ctx, c, "/api/v1/pis/"+url.PathEscape(ref)+"/kept")

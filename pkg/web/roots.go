@@ -82,3 +82,10 @@ func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 	}
 	s.reply(w, kept)
 }
+
+func (s *Server) drift(w http.ResponseWriter, r *http.Request) {
+	replySteps(s, w, func(progress rootfs.Progress) ([]rootfs.Change, registry.Pi, error) {
+		board, changes, err := s.Fleet.Drift(r.Context(), r.PathValue("ref"), progress)
+		return append([]rootfs.Change{}, changes...), board, err
+	})
+}

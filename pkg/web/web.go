@@ -129,6 +129,7 @@ func (s *Server) controlHandler() http.Handler {
 	mux.HandleFunc("PATCH /api/v1/pis/{ref}", s.editPi)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}", s.removePi)
 	mux.HandleFunc("POST /api/v1/pis/{ref}/root", s.changeRoot)
+	mux.HandleFunc("GET /api/v1/pis/{ref}/drift", s.drift)
 	mux.HandleFunc("GET /api/v1/pis/{ref}/kept", s.listKept)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}/kept/{name}", s.removeKept)
 	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)
