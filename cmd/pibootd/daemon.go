@@ -150,7 +150,7 @@ func (d *daemon) startQueue(ctx context.Context) error {
 	}
 	d.queue, err = queue.Open(ctx, queue.Options{
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,
-		OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent,
+		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent,
 	})
 	if err != nil {
 		d.broker.Close()

@@ -16,12 +16,17 @@ import (
 func jobsCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:   "jobs",
-		Usage:  "list, show and cancel transcode jobs",
+		Usage:  "list, show, steer and remove transcode jobs",
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list all jobs", Flags: daemonFlags(), Action: func(c *cli.Context) error { return listJobs(c, std) }},
 			{Name: "show", Usage: "show one job and its units", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return showJob(c, std) }},
 			{Name: "cancel", Usage: "cancel a job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return cancelJob(c, std) }},
+			{Name: "retry", Usage: "hand in again what a failed or cancelled job was to do", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return retryJob(c, std) }},
+			{Name: "priority", Usage: "let a job come before others, or after", ArgsUsage: "JOB hi|normal|low", Flags: daemonFlags(), Action: func(c *cli.Context) error { return setPriority(c, std) }},
+			{Name: "pause", Usage: "begin nothing more of a job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return pauseJob(c, std, true) }},
+			{Name: "resume", Usage: "go on with a paused job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return pauseJob(c, std, false) }},
+			{Name: "rm", Usage: "forget a job that has ended; what it published stays", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return removeJob(c, std) }},
 		},
 	}
 }
@@ -39,7 +44,7 @@ func listJobs(c *cli.Context, std streams) error {
 	}
 	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT"}}
 	for _, job := range jobs {
-		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), string(job.State), percent(job), since(job.Created), shorten(job.Request.Source, 30), shorten(job.Output, 34)})
+		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(job.Request.Source, 30), shorten(job.Output, 34)})
 	}
 	return printList(std.out, rows, "no jobs; pibootd transcode --help says how to hand a video in")
 }
@@ -77,7 +82,7 @@ func showJob(c *cli.Context, std streams) error {
 
 func printJob(w io.Writer, job queue.Job) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "job %d  %s\n  video   %s\n", job.ID, job.State, job.Request.Source)
+	fmt.Fprintf(&out, "job %d  %s\n  video   %s\n", job.ID, stateText(job), job.Request.Source)
 	if job.Output != "" {
 		fmt.Fprintf(&out, "  output  %s\n", job.Output)
 	}
@@ -124,9 +129,13 @@ func jobArgument(c *cli.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	id, err := strconv.ParseInt(args[0], 10, 64)
+	return parseJob(args[0])
+}
+
+func parseJob(text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || id < 1 {
-		return 0, usageError{fmt.Errorf("got job %q; want its number, as pibootd jobs list shows it", args[0])}
+		return 0, usageError{fmt.Errorf("got job %q; want its number, as pibootd jobs list shows it", text)}
 	}
 	return id, nil
 }

@@ -98,7 +98,7 @@ func newApp(std streams) *cli.App {
 			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
 			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
 			watchCommand(std),
-			transcodeCommand(std), jobsCommand(std), doctorCommand(std), rehearseCommand(std),
+			transcodeCommand(std), jobsCommand(std), drainCommand(std), undrainCommand(std), doctorCommand(std), rehearseCommand(std),
 			configCommand(std), versionCommand(std), completionCommand(std),
 		},
 	}

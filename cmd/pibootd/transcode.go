@@ -28,6 +28,7 @@ func transcodeCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "wait", Usage: "show progress and end when the stream is published"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the published directory (default: the video's)"},
 			&cli.Float64Flag{Name: "segment", Usage: "segment length in `SECONDS`", Value: 4},
+			&cli.BoolFlag{Name: "force", Usage: "do it even if the same was done to the same video before"},
 			&cli.IntFlag{Name: "muxid", Usage: "only the worker with this muxer `ID` may do it"},
 		)...),
 		Action: func(c *cli.Context) error { return transcodeVideo(c, std) },
@@ -57,7 +58,7 @@ func transcodeVideo(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	submitted, err := client(c).Submit(c.Context, request)
+	submitted, err := client(c).Submit(c.Context, request, c.Bool("force"))
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,10 @@ func printSubmitted(c *cli.Context, std streams, s web.Submitted) error {
 	}
 	note := ""
 	if s.Existed {
-		note = " (it was handed in before and has not ended)"
+		note = " (the same was handed in before and has not ended)"
+		if s.Job.State == queue.Done {
+			note = " has done the same before; --force does it again"
+		}
 	}
 	_, err := fmt.Fprintf(std.out, "job %d%s; see pibootd jobs show %d\n", s.Job.ID, note, s.Job.ID)
 	return err

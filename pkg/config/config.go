@@ -44,6 +44,7 @@ type Config struct {
 	}
 	Queue struct {
 		Port int
+		Keep int // ended jobs that are remembered
 	}
 	HTTP struct {
 		Port   int
@@ -123,6 +124,7 @@ func Default() Config {
 	c.NFS.Port = 2049
 	c.NFS.PortmapPort = 111
 	c.Queue.Port = 4222
+	c.Queue.Keep = 1000
 	c.HTTP.Port = 8080
 	c.Boot.GPUMem = 192
 	c.Media.InboxMakes = MakesHLS

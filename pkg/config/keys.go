@@ -50,6 +50,7 @@ func keys(c *Config) []key {
 		{"nfs", "privileged_port", "Whether boards have to mount from a port below 1024, which on a board only root\ncan. Linux does so by itself. What speaks NFS without a mount may not.", yesNo{&c.NFS.PrivilegedPort}},
 
 		{"queue", "port", "TCP port on which the workers on the boards fetch work.", port(&c.Queue.Port)},
+		{"queue", "keep", "How many ended jobs are remembered; what they published stays.", number{&c.Queue.Keep, 1, 100_000, "jobs, 1 to 100000"}},
 
 		{"http", "port", "TCP port of the web interface, the API and the published videos.", port(&c.HTTP.Port)},
 		{"http", "muxers", "The addresses of muxers that fetch work over HTTP (POST /muxer/ID), as those of\nHLS-Muxing-Cluster-Example-Code do; [] speaks to none.", hosts{&c.HTTP.Muxers}},

@@ -147,9 +147,10 @@ func (c *Client) Follow(ctx context.Context, board string, after int64) iter.Seq
 	return lines[timeline.Event](ctx, c, http.MethodGet, fmt.Sprintf("/api/v1/events?follow=true&after=%d&board=%s", after, url.QueryEscape(board)), nil)
 }
 
-// Submit hands a video of the media share in.
-func (c *Client) Submit(ctx context.Context, r transcode.Request) (Submitted, error) {
-	return send[Submitted](ctx, c, http.MethodPost, "/api/v1/jobs", r)
+// Submit hands a video of the media share in. With force it is done even if the
+// same was done before.
+func (c *Client) Submit(ctx context.Context, r transcode.Request, force bool) (Submitted, error) {
+	return send[Submitted](ctx, c, http.MethodPost, "/api/v1/jobs?force="+strconv.FormatBool(force), r)
 }
 
 // Jobs returns all jobs, newest first.
@@ -165,6 +166,30 @@ func (c *Client) Job(ctx context.Context, id int64) (queue.Job, error) {
 // CancelJob ends a job that has not ended.
 func (c *Client) CancelJob(ctx context.Context, id int64) (queue.Job, error) {
 	return send[queue.Job](ctx, c, http.MethodDelete, fmt.Sprintf("/api/v1/jobs/%d", id), nil)
+}
+
+// RemoveJob forgets a job that has ended, and returns what it was.
+func (c *Client) RemoveJob(ctx context.Context, id int64) (queue.Job, error) {
+	return send[queue.Job](ctx, c, http.MethodDelete, fmt.Sprintf("/api/v1/jobs/%d?remove=true", id), nil)
+}
+
+// ChangeJob changes a job that has not ended.
+func (c *Client) ChangeJob(ctx context.Context, id int64, change queue.Change) (queue.Job, error) {
+	return send[queue.Job](ctx, c, http.MethodPatch, fmt.Sprintf("/api/v1/jobs/%d", id), change)
+}
+
+// RetryJob hands in again what a failed or cancelled job was to do.
+func (c *Client) RetryJob(ctx context.Context, id int64) (Submitted, error) {
+	return send[Submitted](ctx, c, http.MethodPost, fmt.Sprintf("/api/v1/jobs/%d/retry", id), nil)
+}
+
+// Drain has a board finish what it does and take no more, or take work again.
+func (c *Client) Drain(ctx context.Context, ref string, on bool) (Drained, error) {
+	method := http.MethodPut
+	if !on {
+		method = http.MethodDelete
+	}
+	return send[Drained](ctx, c, method, "/api/v1/pis/"+url.PathEscape(ref)+"/drain", nil)
 }
 
 // WatchJob yields a job now and whenever it has changed, until it has ended.

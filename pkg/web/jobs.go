@@ -58,7 +58,7 @@ func (s *Server) watchJob(w http.ResponseWriter, r *http.Request) {
 // Submitted is the answer to a submitted video.
 type Submitted struct {
 	Job     queue.Job `json:"job"`
-	Existed bool      `json:"existed"` // the same video with the same options was waiting or running already
+	Existed bool      `json:"existed"` // it is the job of the same video with the same options from before
 }
 
 func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +67,16 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	job, existed, err := s.Queue.Submit(r.Context(), request)
+	force, err := boolean(r, "force")
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	submit := s.Queue.Submit
+	if force {
+		submit = s.Queue.SubmitAgain
+	}
+	job, existed, err := submit(r.Context(), request)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
@@ -75,22 +84,90 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, Submitted{Job: job, Existed: existed})
 }
 
+// cancelJob ends a job; with remove it forgets one that has ended.
 func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) {
 	id, err := jobID(r)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	if err := s.Queue.Cancel(r.Context(), id); err != nil {
-		s.refuse(w, statusOf(err), err)
+	remove, err := boolean(r, "remove")
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	job, err := s.Queue.Job(r.Context(), id)
+	end, read := s.Queue.Cancel, s.Queue.Job
+	job, err := queue.Job{}, error(nil)
+	if remove {
+		job, err = read(r.Context(), id)
+		if end = s.Queue.Remove; err == nil {
+			err = end(r.Context(), id)
+		}
+	} else if err = end(r.Context(), id); err == nil {
+		job, err = read(r.Context(), id)
+	}
+	s.replyJob(w, job, err)
+}
+
+func (s *Server) replyJob(w http.ResponseWriter, job queue.Job, err error) {
 	if err != nil {
 		s.refuse(w, statusOf(err), err)
 		return
 	}
 	s.reply(w, job)
+}
+
+func (s *Server) changeJob(w http.ResponseWriter, r *http.Request) {
+	id, err := jobID(r)
+	var change queue.Change
+	if err == nil {
+		err = decode(w, r, &change)
+	}
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	job, err := s.Queue.Change(r.Context(), id, change)
+	s.replyJob(w, job, err)
+}
+
+func (s *Server) retryJob(w http.ResponseWriter, r *http.Request) {
+	id, err := jobID(r)
+	if err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	job, existed, err := s.Queue.Retry(r.Context(), id)
+	if err != nil {
+		s.refuse(w, statusOf(err), err)
+		return
+	}
+	s.reply(w, Submitted{Job: job, Existed: existed})
+}
+
+// Drained tells whether a board takes work.
+type Drained struct {
+	Pi      string `json:"pi"` // its name
+	Drained bool   `json:"drained"`
+	Job     int64  `json:"job,omitempty"` // that it still works for; 0: none
+	Unit    string `json:"unit,omitempty"`
+}
+
+// drainPi has a board finish what it does and take no more, until it is
+// undrained.
+func (s *Server) drainPi(w http.ResponseWriter, r *http.Request) {
+	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	on := r.Method != http.MethodDelete
+	if err := s.Queue.Drain(r.Context(), board.Serial.String(), on); err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
+	worker := s.workers()[board.Serial.String()]
+	s.reply(w, Drained{Pi: board.Name, Drained: on, Job: worker.Job, Unit: worker.Unit})
 }
 
 func jobID(r *http.Request) (int64, error) {
@@ -104,6 +181,9 @@ func jobID(r *http.Request) (int64, error) {
 func statusOf(err error) int {
 	if errors.Is(err, queue.ErrNoJob) {
 		return http.StatusNotFound
+	}
+	if errors.Is(err, queue.ErrState) {
+		return http.StatusConflict
 	}
 	return http.StatusInternalServerError
 }

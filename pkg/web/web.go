@@ -134,6 +134,10 @@ func (s *Server) controlHandler() http.Handler {
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}/kept/{name}", s.removeKept)
 	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)
 	mux.HandleFunc("DELETE /api/v1/jobs/{id}", s.cancelJob)
+	mux.HandleFunc("PATCH /api/v1/jobs/{id}", s.changeJob)
+	mux.HandleFunc("POST /api/v1/jobs/{id}/retry", s.retryJob)
+	mux.HandleFunc("PUT /api/v1/pis/{ref}/drain", s.drainPi)
+	mux.HandleFunc("DELETE /api/v1/pis/{ref}/drain", s.drainPi)
 	return mux
 }
 

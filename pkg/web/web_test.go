@@ -96,7 +96,7 @@ func TestClient(t *testing.T) {
 	if _, err := d.client.AddPi(ctx, fleet.Request{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}, Serial: 2}, nil); err == nil || !strings.Contains(err.Error(), "template") {
 		t.Errorf("AddPi without a template = %v; want an error that speaks of templates", err)
 	}
-	if _, err := d.client.Submit(ctx, transcode.Request{Source: "nothing.mp4"}); err == nil || !strings.Contains(err.Error(), "nothing.mp4") {
+	if _, err := d.client.Submit(ctx, transcode.Request{Source: "nothing.mp4"}, false); err == nil || !strings.Contains(err.Error(), "nothing.mp4") {
 		t.Errorf("Submit of nothing = %v; want an error that names it", err)
 	}
 	if _, err := d.client.Examine(ctx, []string{"nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {
@@ -146,15 +146,22 @@ func TestJobs(t *testing.T) {
 	d := start(t)
 	ctx := t.Context()
 	write(t, filepath.Join(d.media, "a.mp4"), "a video")
-	first, err := d.client.Submit(ctx, transcode.Request{Source: "a.mp4"})
+	first, err := d.client.Submit(ctx, transcode.Request{Source: "a.mp4"}, false)
 	if err != nil || first.Existed {
 		t.Fatalf("Submit = %+v, %v", first, err)
 	}
-	if again, err := d.client.Submit(ctx, transcode.Request{Source: "a.mp4"}); err != nil || !again.Existed || again.Job.ID != first.Job.ID {
+	if again, err := d.client.Submit(ctx, transcode.Request{Source: "a.mp4"}, false); err != nil || !again.Existed || again.Job.ID != first.Job.ID {
 		t.Errorf("Submit again = %+v, %v; want the same job", again, err)
 	}
 	if jobs, err := d.client.Jobs(ctx); err != nil || len(jobs) != 1 {
 		t.Errorf("Jobs = %+v, %v; want one", jobs, err)
+	}
+	high, on := queue.High, true
+	if job, err := d.client.ChangeJob(ctx, first.Job.ID, queue.Change{Priority: &high, Paused: &on}); err != nil || job.Priority != high || !job.Paused {
+		t.Errorf("ChangeJob = %+v, %v; want it high and paused", job, err)
+	}
+	if _, err := d.client.RemoveJob(ctx, first.Job.ID); err == nil {
+		t.Error("a job that has not ended was removed")
 	}
 	if job, err := d.client.CancelJob(ctx, first.Job.ID); err != nil || job.State != queue.Cancelled {
 		t.Errorf("CancelJob = %+v, %v; want it cancelled", job, err)
@@ -163,6 +170,13 @@ func TestJobs(t *testing.T) {
 		if err != nil || job.State != queue.Cancelled {
 			t.Errorf("WatchJob = %+v, %v; want it cancelled", job, err)
 		}
+	}
+	again, err := d.client.RetryJob(ctx, first.Job.ID)
+	if err != nil || again.Job.ID == first.Job.ID || again.Job.State != queue.Queued {
+		t.Errorf("RetryJob = %+v, %v; want a new job", again, err)
+	}
+	if job, err := d.client.RemoveJob(ctx, first.Job.ID); err != nil || job.State != queue.Cancelled {
+		t.Errorf("RemoveJob = %+v, %v", job, err)
 	}
 	if _, err := d.client.Job(ctx, 99); err == nil || !strings.Contains(err.Error(), "99") {
 		t.Errorf("Job 99 = %v; want an error that names it", err)

@@ -32,9 +32,12 @@ func TestPublishingEncrypted(t *testing.T) {
 	request := fixtureRequest
 	request.Encrypted = true
 	for stopped, whole := 0, false; !whole; stopped++ {
-		job := b.submit(request)
+		job, _, err := b.SubmitAgain(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
 		b.units(job)
-		err := b.publishJob(newCountdown(t.Context(), stopped), job.ID)
+		err = b.publishJob(newCountdown(t.Context(), stopped), job.ID)
 		if whole = err == nil; !whole {
 			if info, err := os.Stat(b.media(transcode.JobDir(job.ID) + "/publish/stream.key")); err == nil && info.Mode().Perm() != 0o600 {
 				t.Errorf("stopped at step %d: the key is %v; want it secret until it is published", stopped, info.Mode())
@@ -116,7 +119,10 @@ func TestPublishingFile(t *testing.T) {
 	request := fixtureRequest
 	request.Format = transcode.FormatMP4
 	for stopped, whole := 0, false; !whole; stopped++ {
-		job := b.submit(request)
+		job, _, err := b.SubmitAgain(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
 		b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
 		b.pretend(job.ID, "v-128p-0000")
 		b.pretend(job.ID, "audio")
@@ -124,7 +130,7 @@ func TestPublishingFile(t *testing.T) {
 		if len(join.Join.Video) != 1 || len(join.Join.Audio) != 1 || join.Join.Video[0] != (transcode.Part{Dir: transcode.AttemptDir(job.ID, "v-128p-0000", 1), End: 3}) {
 			t.Errorf("join = %+v; want the one unit of video and that of audio", join.Join)
 		}
-		err := b.publishJob(newCountdown(t.Context(), stopped), job.ID)
+		err = b.publishJob(newCountdown(t.Context(), stopped), job.ID)
 		if whole = err == nil; !whole {
 			err = b.publishJob(t.Context(), job.ID)
 		}

@@ -42,16 +42,18 @@ var ErrNoJob = errors.New("no such job")
 
 // A Job is a request and how far it is.
 type Job struct {
-	ID      int64             `json:"id"`
-	State   State             `json:"state"`
-	Request transcode.Request `json:"request"`
-	Output  string            `json:"output,omitempty"` // what a player opens: its path in the media share, once chosen
-	Note    string            `json:"note,omitempty"`   // what the user should know of how it is done
-	Reason  string            `json:"reason,omitempty"` // why it failed, or why publishing has to wait
-	Stderr  []string          `json:"stderr,omitempty"` // ffmpeg's last lines, of a job that failed
-	Created time.Time         `json:"created"`
-	Started time.Time         `json:"started,omitzero"`
-	Ended   time.Time         `json:"ended,omitzero"`
+	ID       int64             `json:"id"`
+	State    State             `json:"state"`
+	Request  transcode.Request `json:"request"`
+	Output   string            `json:"output,omitempty"` // what a player opens: its path in the media share, once chosen
+	Note     string            `json:"note,omitempty"`   // what the user should know of how it is done
+	Reason   string            `json:"reason,omitempty"` // why it failed, or why publishing has to wait
+	Stderr   []string          `json:"stderr,omitempty"` // ffmpeg's last lines, of a job that failed
+	Created  time.Time         `json:"created"`
+	Started  time.Time         `json:"started,omitzero"`
+	Ended    time.Time         `json:"ended,omitzero"`
+	Priority Priority          `json:"priority"`
+	Paused   bool              `json:"paused,omitempty"` // nothing more of it is begun
 	// Frames of TotalFrames are encoded, over all renditions. Both are 0 until
 	// the source has been probed.
 	Frames      int           `json:"frames"`
@@ -81,7 +83,7 @@ type UnitState struct {
 const maxJobs = 500
 
 const jobColumns = `id, state, request, output, reason, stderr, created, started, ended,
-	entry, CASE plan WHEN '' THEN '' ELSE coalesce(json_extract(plan, '$.note'), '') END`
+	priority, paused, entry, CASE plan WHEN '' THEN '' ELSE coalesce(json_extract(plan, '$.note'), '') END`
 
 // Job returns a job with its units. The error matches ErrNoJob if there is none.
 func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
@@ -136,7 +138,7 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 	var stderr column[[]string]
 	var output, entry string
 	var created, started, ended int64
-	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended, &entry, &job.Note)
+	err := row.Scan(&job.ID, &job.State, &request, &output, &job.Reason, &stderr, &created, &started, &ended, &job.Priority, &job.Paused, &entry, &job.Note)
 	if err != nil {
 		return Job{}, err
 	}

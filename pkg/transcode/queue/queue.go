@@ -34,6 +34,7 @@ const (
 	defaultHelloEvery = 15 * time.Second
 	// reconcileEvery is how long work can stay unannounced that the stream lost.
 	reconcileEvery = 30 * time.Second
+	defaultKeep    = 1000
 	// missedHellos makes a worker count as offline.
 	missedHellos = 3
 )
@@ -51,6 +52,7 @@ type Options struct {
 
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
+	Keep       int           // ended jobs that are remembered; 0 means 1000
 	ForeignTTL time.Duration // a foreign muxer's claim expires after this long; 0 means 6 h
 }
 
@@ -67,6 +69,7 @@ type Queue struct {
 	claimTTL   time.Duration
 	helloEvery time.Duration
 	foreignTTL time.Duration
+	keep       int
 
 	workers *workers
 	claims  *claims
@@ -101,6 +104,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
 		foreignTTL: cmp.Or(o.ForeignTTL, defaultForeignTTL),
+		keep:       cmp.Or(o.Keep, defaultKeep),
 		workers:    newWorkers(),
 		claims:     newClaims(),
 		watches:    newWatches(),
@@ -159,6 +163,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	g.Go(func() error { return q.work(ctx, "announcing work", q.announce, q.reconcile) })
 	g.Go(func() error { return q.work(ctx, "publishing", q.publish, q.publishReady) })
 	g.Go(func() error { return q.work(ctx, "sweeping the media share", nil, q.sweep) })
+	g.Go(func() error { return q.work(ctx, "forgetting old jobs", nil, q.prune) })
 	return g.Wait()
 }
 

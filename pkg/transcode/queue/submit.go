@@ -22,20 +22,40 @@ const (
 	maxUnfinished = 10_000 // jobs
 )
 
-// Submit takes a request in. What it returns is on disk. If the same request
-// is not finished yet, its job is returned and existing is true.
+// Submit takes a request in. What it returns is on disk. If the same was asked
+// of the same video before, and is not finished or is published, that job is
+// returned and existing is true.
 // Request.Name may be empty: then it follows from the source's.
 func (q *Queue) Submit(ctx context.Context, r transcode.Request) (job Job, existing bool, err error) {
+	return q.submit(ctx, r, false)
+}
+
+// SubmitAgain takes a request in even if the same was done before. One that is
+// not finished is not begun twice all the same.
+func (q *Queue) SubmitAgain(ctx context.Context, r transcode.Request) (job Job, existing bool, err error) {
+	return q.submit(ctx, r, true)
+}
+
+func (q *Queue) submit(ctx context.Context, r transcode.Request, again bool) (job Job, existing bool, err error) {
 	if r, err = q.checkRequest(r); err != nil {
 		return Job{}, false, fmt.Errorf("queue: %w", err)
 	}
+	identity, err := q.identityOf(r)
+	if err != nil {
+		return Job{}, false, fmt.Errorf("queue: submitting %q: %w", r.Source, err)
+	}
+	if !again {
+		if job, existing, err = q.finished(ctx, identity); existing || err != nil {
+			return job, existing, err
+		}
+	}
 	var id int64
 	err = q.write(ctx, func(s *step) error {
-		id, err = s.unfinished(ctx, r)
+		id, err = s.unfinished(ctx, identity)
 		if existing = err == nil; existing || !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		id, err = s.addJob(ctx, r)
+		id, err = s.addJob(ctx, r, identity)
 		return err
 	})
 	if err != nil {
@@ -45,19 +65,30 @@ func (q *Queue) Submit(ctx context.Context, r transcode.Request) (job Job, exist
 	return job, existing, err
 }
 
+// finished returns the job that has published the same.
+func (q *Queue) finished(ctx context.Context, identity string) (Job, bool, error) {
+	var id int64
+	err := q.store.QueryRow(ctx, `SELECT id FROM jobs WHERE identity = ? AND state = ? ORDER BY id DESC LIMIT 1`, identity, Done).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Job{}, false, nil
+	}
+	if err != nil {
+		return Job{}, false, fmt.Errorf("queue: looking for the same job: %w", err)
+	}
+	there, err := q.playable(ctx, id)
+	if err != nil || !there {
+		return Job{}, false, err
+	}
+	job, err := q.Job(ctx, id)
+	return job, err == nil, err
+}
+
 // Cancel ends a job. Workers that are at it find out when they hand in. What
 // has ended or is being published stays as it is, which is an error.
 func (q *Queue) Cancel(ctx context.Context, id int64) error {
 	err := q.write(ctx, func(s *step) error {
-		var state State
-		err := s.tx.QueryRowContext(ctx, `SELECT state FROM jobs WHERE id = ?`, id).Scan(&state)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return ErrNoJob
-		case err != nil:
+		if err := s.want(ctx, id, "cancelled", Queued, Running); err != nil {
 			return err
-		case state != Queued && state != Running:
-			return fmt.Errorf("it is %s; only a queued or running job can be cancelled", state)
 		}
 		return s.endJob(ctx, id, Cancelled, "", nil)
 	})
@@ -67,15 +98,14 @@ func (q *Queue) Cancel(ctx context.Context, id int64) error {
 	return nil
 }
 
-// unfinished returns the job of this very request that has not ended.
-func (s *step) unfinished(ctx context.Context, r transcode.Request) (id int64, err error) {
-	err = s.tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE state IN (?, ?, ?) AND request = ? ORDER BY id LIMIT 1`,
-		Queued, Running, Publishing, column[transcode.Request]{r}).Scan(&id)
+// unfinished returns the job of this identity that has not ended.
+func (s *step) unfinished(ctx context.Context, identity string) (id int64, err error) {
+	err = s.tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE identity = ? AND ended = 0 ORDER BY id LIMIT 1`, identity).Scan(&id)
 	return id, err
 }
 
 // addJob stores a job with the one unit that is known so far.
-func (s *step) addJob(ctx context.Context, r transcode.Request) (id int64, err error) {
+func (s *step) addJob(ctx context.Context, r transcode.Request, identity string) (id int64, err error) {
 	var unfinished int
 	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)`, Queued, Running, Publishing).Scan(&unfinished)
 	if err != nil {
@@ -84,8 +114,8 @@ func (s *step) addJob(ctx context.Context, r transcode.Request) (id int64, err e
 	if unfinished >= maxUnfinished {
 		return 0, fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished)
 	}
-	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, created) VALUES (?, ?, ?, ?) RETURNING id`,
-		Queued, column[transcode.Request]{r}, r.MuxID, s.now.UnixNano()).Scan(&id)
+	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, identity, created) VALUES (?, ?, ?, ?, ?) RETURNING id`,
+		Queued, column[transcode.Request]{r}, r.MuxID, identity, s.now.UnixNano()).Scan(&id)
 	if err != nil {
 		return 0, err
 	}

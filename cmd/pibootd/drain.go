@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
+
+func drainCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "drain", Usage: "have a Pi finish what it transcodes and take no more", ArgsUsage: "PI", Flags: daemonFlags(),
+		Action: func(c *cli.Context) error { return drain(c, std, true) },
+	}
+}
+
+func undrainCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "undrain", Usage: "have a drained Pi take work again", ArgsUsage: "PI", Flags: daemonFlags(),
+		Action: func(c *cli.Context) error { return drain(c, std, false) },
+	}
+}
+
+func drain(c *cli.Context, std streams, on bool) error {
+	args, err := arguments(c, "PI")
+	if err != nil {
+		return err
+	}
+	drained, err := client(c).Drain(c.Context, args[0], on)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, drained)
+	}
+	text := "takes work again"
+	if on {
+		text = "takes no more work"
+		if drained.Job != 0 {
+			text += fmt.Sprintf("; it finishes %s of job %d", drained.Unit, drained.Job)
+		}
+	}
+	_, err = fmt.Fprintf(std.out, "%s %s\n", drained.Pi, text)
+	return err
+}

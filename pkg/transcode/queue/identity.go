@@ -1,0 +1,32 @@
+package queue
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"pibootd/pkg/transcode"
+)
+
+// identityBytes of the beginning and of the end of a video are hashed: a whole
+// film would take minutes.
+const identityBytes = 1 << 20
+
+// hashIdentity hashes what tells a video and its request from others.
+func hashIdentity(r transcode.Request, info fs.FileInfo, file io.ReaderAt) (string, error) {
+	request, err := json.Marshal(r)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s\n%d %d\n", request, info.Size(), info.ModTime().UnixNano())
+	head := io.NewSectionReader(file, 0, min(info.Size(), identityBytes))
+	tail := io.NewSectionReader(file, max(info.Size()-identityBytes, 0), identityBytes)
+	if _, err := io.Copy(hash, io.MultiReader(head, tail)); err != nil {
+		return "", fmt.Errorf("reading the video: %w", err)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
