@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -82,6 +83,9 @@ func (c *clone) run(ctx context.Context, p Progress) (Report, error) {
 
 func (c *clone) make(ctx context.Context, s *stage, p Progress) (Report, error) {
 	began := time.Now()
+	if err := c.checkSpace(s); err != nil {
+		return Report{}, err
+	}
 	if err := os.Mkdir(s.tree(), 0o755); err != nil {
 		return Report{}, err
 	}
@@ -111,4 +115,38 @@ func (c *clone) make(ctx context.Context, s *stage, p Progress) (Report, error) 
 	}
 	report.Took = time.Since(began)
 	return report, nil
+}
+
+// checkSpace refuses a clone that would fill the disk under the boards that
+// write there. Where the clone shares the template's blocks it needs next to none.
+func (c *clone) checkSpace(s *stage) error {
+	need := c.src.SizeBytes
+	shares, err := sharesBlocks(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.dir)
+	if err != nil {
+		return err
+	}
+	if shares {
+		need = 0
+	}
+	return checkSpace(s.dir, c.roots.MinFree, need)
+}
+
+// sharesBlocks reports whether a copy of file in the directory dir can share its
+// blocks.
+func sharesBlocks(file, dir string) (bool, error) {
+	from, err := os.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer from.Close()
+	to, err := os.CreateTemp(dir, "reflink")
+	if err != nil {
+		return false, err
+	}
+	err = reflink(to, from)
+	no := errors.Is(err, errNoReflink)
+	if no {
+		err = nil
+	}
+	return !no, errors.Join(err, to.Close(), os.Remove(to.Name()))
 }

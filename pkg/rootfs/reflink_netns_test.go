@@ -63,3 +63,36 @@ func TestCloneAcrossFileSystems(t *testing.T) {
 		t.Errorf("clone by %q between file systems; want %q", report.How, HowCopy)
 	}
 }
+
+// A clone that does not fit is refused before it begins, one that fills the disk
+// all the same fails, and neither leaves anything.
+func TestCloneOnAFullDisk(t *testing.T) {
+	state, source := mountXFS(t), t.TempDir()
+	smallRoot().make(t, source)
+	treeSpec{"big": strings.Repeat("x", 100<<20)}.make(t, source)
+	src, _ := importSmall(t, &Templates{Dir: filepath.Join(t.TempDir(), "templates")}, source)
+	fill := filepath.Join(state, "fill")
+	roots := testRoots(t, filepath.Join(state, "roots"))
+	for want, prepare := range map[string]func(*Template){
+		"MB free; want": func(*Template) { roots.MinFree = 250 << 20 },
+		"no space left on": func(src *Template) { // something else writes there meanwhile
+			command(t, "fallocate", "-l", "210M", fill)
+			roots.MinFree, src.SizeBytes = 1, 1
+		},
+	} {
+		src := src
+		prepare(&src)
+		_, err := roots.Clone(t.Context(), src, 1, identityOf(1, "pi"), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Clone = %v; want %q in it", err, want)
+		}
+		if err := os.RemoveAll(fill); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(filepath.Join(roots.Dir, "[0-9]*"))
+		staged, stageErr := filepath.Glob(filepath.Join(roots.Dir, stagingDir, "*"))
+		if err != nil || stageErr != nil || len(left)+len(staged) > 0 {
+			t.Errorf("the clone left %q and %q", left, staged)
+		}
+	}
+}

@@ -19,6 +19,8 @@ type Roots struct {
 	Dir string       // <state>/roots; made, mode 0700, when first written to
 	Log *slog.Logger // nil discards
 
+	MinFree int64 // bytes of Dir's file system that a clone leaves free; 0 means 512 MB, or 5 % of a small one
+
 	// worker stands for images.Worker in tests: a test binary embeds none.
 	worker func(pi.Arch) ([]byte, error)
 }
