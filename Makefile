@@ -86,7 +86,7 @@ e2e: build ## the whole way, with QEMU (root)
 	go test -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
 
 .PHONY: soak
-soak: ## a Linux kernel works on the NFS server while that is killed again and again (root, 4-6 minutes)
+soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)
 	scripts/install-tools test
 	go test -tags soak -timeout 20m $(call tagged,soak)
 

@@ -1,4 +1,4 @@
-//go:build soak
+//go:build e2e || soak
 
 package linuxclient
 
@@ -111,7 +111,7 @@ func attributes() error {
 // renames has several directories renamed in at once, over each other's files
 // and from one directory to the next.
 func renames() error {
-	const workers, rounds = 6, 60
+	workers, rounds := 6, theLength().renames
 	return sideBySide(workers, func(worker int) error {
 		dir := strconv.Itoa(worker)
 		if err := errors.Join(os.MkdirAll(dir+"/a", 0o755), os.MkdirAll(dir+"/b", 0o755)); err != nil {
@@ -254,37 +254,42 @@ func exclusives() error {
 	return err
 }
 
-// many makes a directory of many files, reads it while it shrinks, and
-// leaves every hundredth.
+// many fills up a directory of many files, and removes those that it has made
+// but for every hundredth.
 func many() error {
-	const files, workers = 10000, 8
-	err := sideBySide(workers, func(worker int) error {
-		for i := worker; i < files; i += workers {
-			// Not to open it saves the emulated guest half of the calls.
-			if err := unix.Mknod(fmt.Sprintf("file %05d", i), unix.S_IFREG|0o644, 0); err != nil {
+	before := theLength().madeBefore
+	if err := eachOf(before, manyFiles, makeEmpty); err != nil {
+		return err
+	}
+	if err := wantEntries(manyFiles); err != nil {
+		return err
+	}
+	err := eachOf(before, manyFiles, func(i int) error {
+		if i%100 == 0 {
+			return nil
+		}
+		return os.Remove(numbered(i))
+	})
+	return errors.Join(err, wantEntries(before+(manyFiles-before)/100))
+}
+
+func numbered(i int) string { return fmt.Sprintf("file %05d", i) }
+
+// makeEmpty does not open the file: that saves the emulated guest half of the
+// calls.
+func makeEmpty(i int) error { return unix.Mknod(numbered(i), unix.S_IFREG|0o644, 0) }
+
+// eachOf calls f for each number from first to before end, several at a time.
+func eachOf(first, end int, f func(i int) error) error {
+	const workers = 8
+	return sideBySide(workers, func(worker int) error {
+		for i := first + worker; i < end; i += workers {
+			if err := f(i); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := wantEntries(files); err != nil {
-		return err
-	}
-	err = sideBySide(workers, func(worker int) error {
-		for i := worker; i < files; i += workers {
-			if i%100 == 0 {
-				continue
-			}
-			if err := os.Remove(fmt.Sprintf("file %05d", i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return errors.Join(err, wantEntries(files/100))
 }
 
 // wantEntries checks that the working directory lists n files, each once.

@@ -1,4 +1,4 @@
-//go:build soak
+//go:build e2e || soak
 
 package linuxclient
 
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // run runs a command, which has to succeed, and returns what it printed.
@@ -71,11 +72,14 @@ func makeShare(t *testing.T) string {
 	}
 	run(t, "install", program, filepath.Join(dir, "rootwork"))
 	run(t, "cp", "testdata/work", "testdata/inside", dir)
+	if err := os.WriteFile(filepath.Join(dir, "length"), []byte(theLength().name+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	root := debianRoot(t)
 	run(t, "cp", root, filepath.Join(dir, "root.tar"))
 	// Emulated, the guest is too slow to unpack all of it.
 	unpacked := t.TempDir()
-	run(t, "tar", "-xpf", root, "-C", unpacked, "./etc", "./usr/bin", "./dev")
+	run(t, "tar", append([]string{"-xpf", root, "-C", unpacked}, theLength().untarred...)...)
 	run(t, "tar", "-cpf", filepath.Join(dir, "part.tar"), "-C", unpacked, ".")
 	if err := os.Mkdir(filepath.Join(dir, "packages"), 0o755); err != nil {
 		t.Fatal(err)
@@ -124,4 +128,23 @@ func makeRepository(t *testing.T, dir string) {
 		for n in $(seq 60); do echo "$n again" >"file $n"; done
 		git rm -q 'file 100' && git mv a d && chmod +x 'file 3' && git add . && git commit -q -m two && git tag v2
 	`, dir)
+}
+
+// makeMany makes those files of the large directory that are there when the
+// guest begins, the same in every root.
+func makeMany(t *testing.T, dir string) {
+	t.Helper()
+	err := os.MkdirAll(dir, 0o755)
+	for i := range theLength().madeBefore {
+		name := filepath.Join(dir, numbered(i))
+		if err == nil {
+			err = os.WriteFile(name, nil, 0o644)
+		}
+		if err == nil {
+			err = os.Chtimes(name, time.Unix(1600000000, 0), time.Unix(1600000000, 0))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

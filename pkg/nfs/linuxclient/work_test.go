@@ -1,4 +1,4 @@
-//go:build soak
+//go:build e2e || soak
 
 package linuxclient
 
@@ -45,7 +45,7 @@ func listTo(root, file string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(list(root, f), f.Close())
+	return errors.Join(list(root, theLength().maxRead, f), f.Close())
 }
 
 // sideBySide runs f for each of n workers at once.

@@ -1,0 +1,16 @@
+//go:build soak
+
+package linuxclient
+
+import (
+	"math"
+	"time"
+)
+
+// theLength is one that finds what happens seldom.
+func theLength() length {
+	return length{
+		name: "long", minLife: 4 * time.Second, maxLife: 25 * time.Second, maxKills: 1000, wantKills: 8,
+		madeBefore: 0, renames: 60, untarred: []string{"./etc", "./usr/bin", "./dev"}, maxRead: math.MaxInt64,
+	}
+}
