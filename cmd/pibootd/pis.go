@@ -231,6 +231,9 @@ func printPi(w io.Writer, b web.Pi) error {
 		h := b.Worker.Hello
 		fmt.Fprintf(&out, "  worker    %s, ffmpeg %s, %d CPUs, encoders %s\n", h.Version, h.FFmpeg, h.CPUs, strings.Join(h.Encoders, " "))
 	}
+	for _, m := range b.Mismatches {
+		fmt.Fprintf(&out, "  warning   %s\n", strings.Map(graphic, m.String()))
+	}
 	if b.Boot != nil {
 		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
 	}

@@ -21,7 +21,21 @@ func (d *Doctor) bootFiles(ctx context.Context, board registry.Pi) []Finding {
 		file, _, err := d.Fleet.Policy.Open(ctx, board.IP, name)
 		return err == nil && file.Close() == nil
 	}
-	return judgeBoot(board, files.Config, served)
+	return append(judgeBoot(board, files.Config, served), d.coherence(board)...)
+}
+
+// coherence looks whether the board's kernels and firmware fit to the rest of
+// its root, which an upgrade on the board that stopped half-way leaves so.
+func (d *Doctor) coherence(board registry.Pi) []Finding {
+	mismatches, err := d.Fleet.Roots.CheckBoot(board.Serial, "")
+	if err != nil {
+		return []Finding{{Subject: board.Name, Level: Problem, Text: "its root cannot be looked at: " + err.Error(), Todo: "pibootd rollback-pi or reset-pi gives it another root"}}
+	}
+	var found []Finding
+	for _, m := range mismatches {
+		found = append(found, Finding{Subject: board.Name, Level: Warning, Text: m.String(), Todo: "finish the upgrade on the board, or pibootd reset-pi " + board.Name})
+	}
+	return found
 }
 
 // judgeBoot says whether boot code finds what it loads, given the config.txt

@@ -3,9 +3,12 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -89,6 +92,30 @@ func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	}
 	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
 	return file, info, err
+}
+
+// maxEntries is more than any directory has whose entries matter here.
+const maxEntries = 4096
+
+// readDir reads a directory of a root, its first maxEntries if it has more, in
+// the order of their names. Symbolic links to it are followed inside the root.
+func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
+	real, err := resolve(root, name)
+	if err != nil {
+		return nil, err
+	}
+	// O_DIRECTORY refuses a FIFO where it would else be waited for its writer.
+	dir, err := root.OpenFile(real, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	entries, err := dir.ReadDir(maxEntries)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
 }
 
 // editFile changes the text of a small file of the root, keeping its owner and

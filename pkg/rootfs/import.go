@@ -63,9 +63,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 		return Template{}, nil, err
 	}
 	boot := newCoherence(root, made.BootDir)
-	if err := boot.check(); err != nil {
-		return Template{}, nil, err
-	}
+	boot.check()
 	for _, m := range boot.found {
 		found = append(found, Change(m))
 	}

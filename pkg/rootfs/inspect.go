@@ -175,14 +175,11 @@ func readArch(root *os.Root) (pi.Arch, error) {
 }
 
 func programArch(root *os.Root, name string) (pi.Arch, error) {
-	file, err := root.Open(name)
+	file, _, err := openRegular(root, name)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", errors.Join(err, errors.New("not a program"))
-	}
 	header := make([]byte, elfHeaderBytes)
 	if _, err := io.ReadFull(bufio.NewReader(file), header); err != nil {
 		return "", fmt.Errorf("reading its ELF header: %w", err)
@@ -227,11 +224,7 @@ func elfArch(header []byte) (pi.Arch, error) {
 // kernels returns the versions that the root has modules for.
 func kernels(root *os.Root) []string {
 	versions := []string{}
-	dir, err := resolve(root, "lib/modules")
-	if err != nil {
-		return versions
-	}
-	entries, err := fs.ReadDir(root.FS(), dir)
+	entries, err := readDir(root, "lib/modules")
 	if err != nil {
 		return versions
 	}
@@ -248,10 +241,9 @@ func kernels(root *os.Root) []string {
 // since Debian 12 and on Ubuntu, boot before.
 func bootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
-		for _, pattern := range bootPatterns() {
-			if found, err := fs.Glob(root.FS(), path.Join(dir, pattern)); err == nil && len(found) > 0 {
-				return dir
-			}
+		entries, err := readDir(root, dir)
+		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return matchesAny(entry.Name(), bootPatterns()) }) {
+			return dir
 		}
 	}
 	return ""

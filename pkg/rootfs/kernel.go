@@ -3,9 +3,8 @@ package rootfs
 import (
 	"bytes"
 	"compress/gzip"
-	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"regexp"
 )
@@ -13,6 +12,8 @@ import (
 const (
 	// maxKernelBytes is far above any kernel, unpacked.
 	maxKernelBytes = 256 << 20
+	// maxKernelFile is far above any file that boot code loads as a kernel.
+	maxKernelFile = 96 << 20
 	// maxGzipStarts bounds what looks like packed data in a kernel.
 	maxGzipStarts = 64
 )
@@ -31,12 +32,15 @@ func kernelVersion(root *os.Root, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	file, err := root.Open(real)
+	file, info, err := openRegular(root, real)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxKernelBytes))
+	if info.Size() > maxKernelFile {
+		return "", fmt.Errorf("got %d bytes; want at most %d", info.Size(), maxKernelFile)
+	}
+	raw, err := io.ReadAll(io.LimitReader(file, maxKernelFile))
 	if err != nil {
 		return "", err
 	}
@@ -47,6 +51,7 @@ func bannerVersion(kernel []byte) string {
 	if version := findBanner(bytes.NewReader(kernel)); version != "" {
 		return version
 	}
+	budget := &io.LimitedReader{N: maxKernelBytes} // of all starts together
 	for range maxGzipStarts {
 		at := bytes.Index(kernel, []byte(zImageGzip))
 		if at < 0 {
@@ -54,7 +59,8 @@ func bannerVersion(kernel []byte) string {
 		}
 		if plain, err := gzip.NewReader(bytes.NewReader(kernel[at:])); err == nil {
 			plain.Multistream(false)
-			if version := findBanner(io.LimitReader(plain, maxKernelBytes)); version != "" {
+			budget.R = plain
+			if version := findBanner(budget); version != "" {
 				return version
 			}
 		}
@@ -81,10 +87,7 @@ func findBanner(from io.Reader) string {
 }
 
 // hasModules reports whether a root has a kernel version's modules.
-func hasModules(root *os.Root, version string) (bool, error) {
+func hasModules(root *os.Root, version string) bool {
 	_, err := resolve(root, "lib/modules/"+version)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	return err == nil
 }

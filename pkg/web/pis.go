@@ -19,6 +19,8 @@ type Pi struct {
 	Worker *queue.Worker    `json:"worker,omitempty"` // nil: it never said hello
 	Last   *timeline.Event  `json:"last,omitempty"`   // newest event
 	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // what it would be served; of one board only
+
+	Mismatches []rootfs.Mismatch `json:"mismatches,omitempty"` // boot files that do not fit its root; of one board only
 }
 
 func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
@@ -73,6 +75,11 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pi.Boot = &files
+	pi.Mismatches, err = s.Fleet.Roots.CheckBoot(board.Serial, "")
+	if err != nil {
+		s.refuse(w, http.StatusInternalServerError, err)
+		return
+	}
 	s.reply(w, pi)
 }
 
