@@ -90,6 +90,10 @@ soak: ## the long form of what a Linux kernel does to the NFS server while that 
 	scripts/install-tools test
 	go test -tags soak -timeout 20m $(call tagged,soak)
 
+.PHONY: chaos
+chaos: ## daemon and workers of the queue killed at random points, a hundred histories (minutes)
+	go test -tags chaos -run '^TestChaos$$' -count=1 -timeout 30m $(call tagged,chaos)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 	scripts/fuzz $(or $(FUZZTIME),20s)
@@ -103,6 +107,10 @@ bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each, d
 bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian)
 	scripts/install-tools bench
 	go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
+
+.PHONY: bench-transcode
+bench-transcode: ## the queue with two hundred simulated boards, beside the ideal
+	go test -tags bench -run '^TestSimulatedFilm$$' -count=1 -v ./pkg/transcode/queue
 
 .PHONY: clean
 clean: ## remove what was built

@@ -44,7 +44,7 @@ func listJobs(c *cli.Context, std streams) error {
 	}
 	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT"}}
 	for _, job := range jobs {
-		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(job.Request.Source, 30), shorten(job.Output, 34)})
+		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(job.Request.Source, 24), shorten(job.Output, 26)})
 	}
 	return printList(std.out, rows, "no jobs; pibootd transcode --help says how to hand a video in")
 }

@@ -104,6 +104,9 @@ type Work struct {
 type Claim struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
+	// Session is another one each time that the worker starts: so a question
+	// that is repeated is told from one after a restart.
+	Session string `json:"session,omitempty"`
 }
 
 // ClaimReply grants an attempt, or says why not.

@@ -162,11 +162,12 @@ func (b *bench) media(name string) string { return filepath.Join(b.dir, "media",
 
 // A member imitates a worker.
 type member struct {
-	t     testing.TB
-	name  string
-	media string
-	conn  *nats.Conn
-	js    jetstream.JetStream
+	t       testing.TB
+	name    string
+	media   string
+	session string
+	conn    *nats.Conn
+	js      jetstream.JetStream
 }
 
 func connect(b *bench, name, token string) (*nats.Conn, error) {
@@ -233,7 +234,7 @@ func (m *member) fetchLane(lane string) {
 func (m *member) claim() transcode.ClaimReply {
 	m.t.Helper()
 	var reply transcode.ClaimReply
-	m.ask(transcode.SubjectClaim, transcode.Claim{}, &reply)
+	m.ask(transcode.SubjectClaim, transcode.Claim{Session: m.session}, &reply)
 	return reply
 }
 

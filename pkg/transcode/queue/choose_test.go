@@ -17,7 +17,7 @@ func named(name string) transcode.Request {
 // gets has a worker claim, and checks which job it gets.
 func (b *bench) gets(worker string, job int64, unit string) transcode.ClaimReply {
 	b.t.Helper()
-	reply, err := b.claim(b.t.Context(), worker)
+	reply, err := b.claim(b.t.Context(), worker, "")
 	if err != nil || reply.Job != job || reply.Unit.ID != unit {
 		b.t.Fatalf("claim of %s: %+v, %v; want unit %s of job %d", worker, reply, err, unit, job)
 	}
@@ -58,7 +58,7 @@ func TestRetriedElsewhere(t *testing.T) {
 	b.greets("pi1")
 	b.greets("pi2")
 	b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "exit status 1"})
-	reply, err := b.claim(t.Context(), "pi1")
+	reply, err := b.claim(t.Context(), "pi1", "")
 	if err != nil || reply.Refused == "" || reply.Gone {
 		t.Errorf("claim of the worker that failed: %+v, %v; want it refused for now", reply, err)
 	}
@@ -105,7 +105,7 @@ func TestDrainedWorkerGetsNothing(t *testing.T) {
 	}
 	b.stop()
 	b = open(t, dir, nil) // it is remembered
-	if reply, err := b.claim(t.Context(), "pi1"); err != nil || reply.Refused != "this worker is drained" || reply.Gone {
+	if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Refused != "this worker is drained" || reply.Gone {
 		t.Errorf("claim of a drained worker: %+v, %v", reply, err)
 	}
 	if err := b.Drain(t.Context(), "pi1", false); err != nil {
@@ -140,7 +140,7 @@ func TestEndGame(t *testing.T) {
 	if fast.Attempt == slow.Attempt {
 		t.Fatalf("both have attempt %d", fast.Attempt)
 	}
-	if reply, err := b.claim(t.Context(), "pi3"); err != nil || !reply.Gone {
+	if reply, err := b.claim(t.Context(), "pi3", ""); err != nil || !reply.Gone {
 		t.Errorf("claim of a third: %+v, %v; want that there is nothing", reply, err)
 	}
 	work := transcode.Work{Job: job.ID, Unit: units[0].ID}

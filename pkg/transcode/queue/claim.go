@@ -15,11 +15,11 @@ import (
 // A worker does one unit at a time. So whatever it seemed to be doing when it
 // claims another it has lost, say by a restart: that is given up here and need
 // not wait for its claim to expire.
-func (q *Queue) claim(ctx context.Context, worker string) (transcode.ClaimReply, error) {
+func (q *Queue) claim(ctx context.Context, worker, session string) (transcode.ClaimReply, error) {
 	var reply transcode.ClaimReply
 	var granted claim
 	err := q.write(ctx, func(s *step) error {
-		again, err := q.giveUp(ctx, s, worker)
+		again, err := q.giveUp(ctx, s, worker, session)
 		if err != nil || again != nil {
 			reply = grantReply(again)
 			return err
@@ -32,6 +32,7 @@ func (q *Queue) claim(ctx context.Context, worker string) (transcode.ClaimReply,
 			return err
 		}
 		granted = q.newClaim(*u, u.tries+1, worker, s.now)
+		granted.session = session
 		u.attempt = granted.key.attempt
 		reply = grantReply(u)
 		return s.grant(ctx, *u, granted)
@@ -57,18 +58,19 @@ func grantReply(u *unitRow) transcode.ClaimReply {
 	return transcode.ClaimReply{Job: u.key.job, Attempt: u.attempt, Unit: u.spec}
 }
 
-// giveUp releases what this worker runs. But if nothing was heard of it yet,
-// our answer was lost and the worker asks again: then it returns the unit, with
-// the attempt that is this worker's. The deadline stays, so that this cannot go
-// on for ever.
-func (q *Queue) giveUp(ctx context.Context, s *step, worker string) (again *unitRow, err error) {
+// giveUp releases what this worker runs. But if nothing was heard of it yet in
+// this session, our answer was lost and the worker asks again: then it returns
+// the unit, with the attempt that is this worker's. The deadline stays, so that
+// this cannot go on for ever. In another session the attempt must be another:
+// an ffmpeg of the one before may still be writing.
+func (q *Queue) giveUp(ctx context.Context, s *step, worker, session string) (again *unitRow, err error) {
 	held, err := s.units(ctx, `WHERE u.state = ? AND (u.worker = ? OR u.second_worker = ?)`, running, worker, worker)
 	if err != nil {
 		return nil, err
 	}
 	for _, u := range held {
 		key := u.attemptOf(worker)
-		if q.claims.unheard(worker, key) {
+		if c, ok := q.claims.get(worker, key); ok && c.heard.IsZero() && !c.adopted && c.session == session {
 			u.attempt = key.attempt
 			return &u, nil
 		}

@@ -27,7 +27,8 @@ type attemptKey struct {
 type claim struct {
 	key      attemptKey
 	worker   string
-	total    int // video frames to encode
+	session  string // of the worker, as its claim said
+	total    int    // video frames to encode
 	spec     transcode.Unit
 	mux      int // id of the muxer that alone may do it; 0: any
 	granted  time.Time

@@ -157,10 +157,11 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 }
 
 func (q *Queue) onClaim(ctx context.Context, worker string, body []byte) (any, error) {
-	if _, err := decode[transcode.Claim](body); err != nil {
+	c, err := decode[transcode.Claim](body)
+	if err != nil {
 		return nil, err
 	}
-	return unlessFailed(q.claim(ctx, worker))
+	return unlessFailed(q.claim(ctx, worker, c.Session))
 }
 
 func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, error) {

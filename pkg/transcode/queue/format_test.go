@@ -177,7 +177,7 @@ func TestPublishingWhole(t *testing.T) {
 // pretend does a unit with files whose content nobody looks into.
 func (b *bench) pretend(job int64, unit string) transcode.Unit {
 	b.t.Helper()
-	reply, err := b.claim(b.t.Context(), "pi1")
+	reply, err := b.claim(b.t.Context(), "pi1", "")
 	if err != nil || reply.Job != job || reply.Unit.ID != unit {
 		b.t.Fatalf("claim of %s: %+v, %v", unit, reply, err)
 	}

@@ -33,7 +33,7 @@ func TestPriorityAndPause(t *testing.T) {
 			worker := "pi" + string(rune('1'+i))
 			running[worker] = b.gets(worker, want, "probe")
 		}
-		reply, err := b.claim(t.Context(), "pi9")
+		reply, err := b.claim(t.Context(), "pi9", "")
 		if err != nil || !reply.Gone {
 			t.Errorf("claim when all is running: %+v, %v", reply, err)
 		}

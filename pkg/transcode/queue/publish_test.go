@@ -53,7 +53,7 @@ func (b *bench) encoded() Job {
 
 func (b *bench) encode(w transcode.Work) {
 	b.t.Helper()
-	reply, err := b.claim(b.t.Context(), "pi1")
+	reply, err := b.claim(b.t.Context(), "pi1", "")
 	if err != nil || reply.Refused != "" {
 		b.t.Fatalf("claim of %v: %+v, %v", w, reply, err)
 	}
@@ -279,7 +279,7 @@ func TestSweep(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
 	b.submit(fixtureRequest)
-	if reply, err := b.claim(t.Context(), "pi1"); err != nil || reply.Attempt != 1 {
+	if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Attempt != 1 {
 		t.Fatalf("claim = %+v, %v", reply, err)
 	}
 	keep := []string{".work/1/probe.1", ".work/1/publish", ".work/notes", ".work/01"}

@@ -39,7 +39,7 @@ func TestWrongResultsAreRefused(t *testing.T) {
 			b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
 			b.encode(transcode.Work{Job: job.ID, Unit: theFixture(t).plan.Units[0].ID})
 			work := transcode.Work{Job: job.ID, Unit: unit}
-			if reply, err := b.claim(t.Context(), "pi1"); err != nil || reply.Attempt != 1 {
+			if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Attempt != 1 {
 				t.Fatalf("claim = %+v, %v", reply, err)
 			}
 			writeAttempt(t, b.media(""), work, 1)
@@ -122,7 +122,7 @@ func (b *bench) claimedAnew(t *testing.T) {
 		return err
 	})
 	_, _, submitErr := b.Submit(ctx, fixtureRequest)
-	reply, claimErr := b.claim(ctx, "pi1")
+	reply, claimErr := b.claim(ctx, "pi1", "")
 	if err := errors.Join(err, submitErr, claimErr); err != nil || reply.Attempt != 1 {
 		t.Fatalf("claim = %+v, %v", reply, err)
 	}

@@ -44,7 +44,8 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 	s.acknowledge(ctx, msg)
 	claimCtx, cancel := context.WithTimeout(ctx, claimWithin)
 	defer cancel()
-	reply, err := ask[transcode.ClaimReply](claimCtx, s, transcode.SubjectClaim, transcode.Claim(work))
+	reply, err := ask[transcode.ClaimReply](claimCtx, s, transcode.SubjectClaim,
+		transcode.Claim{Job: work.Job, Unit: work.Unit, Session: s.id})
 	switch {
 	case err != nil:
 		s.log().Warn("claim not answered", "job", work.Job, "unit", work.Unit, "err", err)

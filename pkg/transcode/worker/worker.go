@@ -7,6 +7,7 @@ package worker
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,6 +96,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // connection: that is made again for ever.
 type session struct {
 	*Worker
+	id    string // of this run, for claims
 	nc    *nats.Conn
 	js    jetstream.JetStream
 	known chan struct{} // hello has changed
@@ -134,7 +136,7 @@ func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
 		return nil, fmt.Errorf("finding our name: %w", err)
 	}
 	s := &session{
-		Worker: w, nc: nc, js: js, known: make(chan struct{}, 1),
+		Worker: w, id: rand.Text(), nc: nc, js: js, known: make(chan struct{}, 1),
 		undrained: make(chan struct{}, 1), failures: map[string]int{},
 	}
 	s.hello.Store(&transcode.Hello{
