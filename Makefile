@@ -109,8 +109,8 @@ bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network 
 	go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
 
 .PHONY: bench-transcode
-bench-transcode: ## the queue with two hundred simulated boards, beside the ideal
-	go test -tags bench -run '^TestSimulatedFilm$$' -count=1 -v ./pkg/transcode/queue
+bench-transcode: ## the queue with two hundred simulated boards beside the ideal, and with 10,000 jobs
+	go test -tags bench -run '^(TestSimulatedFilm|TestClaimsOfManyJobs)$$' -count=1 -v ./pkg/transcode/queue
 
 .PHONY: clean
 clean: ## remove what was built

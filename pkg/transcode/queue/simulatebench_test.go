@@ -3,8 +3,14 @@
 package queue
 
 import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"pibootd/pkg/transcode"
 )
 
 // A film of two hours on two hundred boards, a twentieth of which die: the time
@@ -17,4 +23,39 @@ func TestSimulatedFilm(t *testing.T) {
 	t.Logf("took %v; ideal %v; a chunk on an average node %v", got.took.Round(ms), got.ideal.Round(ms), got.chunk.Round(ms))
 	bound := got.ideal + got.ideal/20 + got.chunk
 	t.Logf("%.2f of 1.05 x ideal + one chunk", got.took.Seconds()/bound.Seconds())
+}
+
+// Ten thousand jobs wait, and boards ask for work all the time.
+func TestClaimsOfManyJobs(t *testing.T) {
+	b := start(t, newDirs(t), func(o *Options) { o.OnUnit = nil })
+	err := b.write(t.Context(), func(s *step) error {
+		for i := range maxUnfinished {
+			if _, err := s.addJob(t.Context(), named(fmt.Sprint("film ", i)), fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var took []time.Duration
+	for i := range 20 {
+		m := b.join(fmt.Sprintf("pi%d", i), transcode.Hello{})
+		for range 50 {
+			began := time.Now()
+			grant := m.claim()
+			took = append(took, time.Since(began))
+			m.failed(transcode.Failed{Job: grant.Job, Unit: grant.Unit.ID, Attempt: grant.Attempt, Reason: "stopped", Stopped: true})
+		}
+	}
+	slices.Sort(took)
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rss, _ := strings.Cut(string(status), "VmRSS:")
+	rss, _, _ = strings.Cut(rss, "\n")
+	t.Logf("%d jobs wait; a claim takes %v, p99 %v; resident: %s (with the clients)", maxUnfinished,
+		took[len(took)/2].Round(time.Microsecond), took[len(took)*99/100].Round(time.Microsecond), strings.TrimSpace(rss))
 }
