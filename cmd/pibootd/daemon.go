@@ -83,6 +83,8 @@ type daemon struct {
 
 	tidier     *tidy.Tidier
 	hookSecret []byte // nil: webhooks are not signed
+
+	uploadToken []byte // nil: no uploads over TCP
 }
 
 func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) (*daemon, error) {

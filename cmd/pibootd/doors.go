@@ -24,12 +24,18 @@ func (d *daemon) readSecrets() (err error) {
 			return fmt.Errorf("webhook.secret_file: %w", err)
 		}
 	}
+	if file := d.cfg.HTTP.UploadTokenFile; file != "" {
+		if d.uploadToken, err = readSecret(file); err != nil {
+			return fmt.Errorf("http.upload_token_file: %w", err)
+		}
+	}
 	return nil
 }
 
 // openDoors opens the other ways into the queue that the configuration asks for.
 func (d *daemon) openDoors() {
 	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}
+	d.web.UploadToken, d.web.MaxUpload = d.uploadToken, int64(d.cfg.HTTP.UploadMaxGB)*1_000_000_000
 	if len(d.cfg.HTTP.Muxers) > 0 {
 		h := &muxer.Handler{Queue: d.queue, Tidier: d.tidier, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
 		d.web.Muxers = h.Routes()

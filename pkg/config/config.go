@@ -49,6 +49,9 @@ type Config struct {
 	HTTP struct {
 		Port   int
 		Muxers []netip.Addr // foreign muxers; nil: their protocol is not spoken
+
+		UploadTokenFile string // "": no uploads over TCP
+		UploadMaxGB     int    // of one upload
 	}
 	Boot struct {
 		GPUMem int      // MB
@@ -126,6 +129,7 @@ func Default() Config {
 	c.Queue.Port = 4222
 	c.Queue.Keep = 1000
 	c.HTTP.Port = 8080
+	c.HTTP.UploadMaxGB = 100
 	c.Boot.GPUMem = 192
 	c.Media.InboxMakes = MakesHLS
 	c.Log.Level = slog.LevelInfo

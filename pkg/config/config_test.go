@@ -58,7 +58,7 @@ interface = "br0"
 state_dir = '/srv/"pi\ü/'
 socket = "/run/pibootd.sock"
 tftp.port = 1069 # dotted
-http = { port = 80, muxers = ["10.0.0.5"] }
+http = { port = 80, muxers = ["10.0.0.5"], upload_token_file = "/etc/token", upload_max_gb = 7 }
 
 [dhcp]
 port = 1067
@@ -109,6 +109,7 @@ level = "debug"
 	want.NFS.Driver = Kernel
 	want.NFS.Port, want.NFS.PortmapPort, want.NFS.PrivilegedPort = 20049, 0, true
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
+	want.HTTP.UploadTokenFile, want.HTTP.UploadMaxGB = "/etc/token", 7
 	want.HTTP.Muxers = []netip.Addr{addr("10.0.0.5")}
 	want.Media.TidyAfter = 72 * time.Hour
 	want.Webhook.URL, want.Webhook.SecretFile = "https://cms.example/hook?a=b", "/etc/secret"
@@ -133,7 +134,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
-		`"http":{"muxers":[],"port":8080},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","tidy_after":"0s"},` +
+		`"http":{"muxers":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","tidy_after":"0s"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"keep":1000,"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)

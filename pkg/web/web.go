@@ -29,16 +29,19 @@ import (
 
 // A Server answers HTTP requests. Set its fields before Serve.
 type Server struct {
-	Fleet    *fleet.Fleet
-	NFS      *nfs.Server  // what it counts is in /metrics; nil: another server serves NFS
-	DHCP     *dhcp.Server // the same
-	TFTP     *tftp.Server // the same
-	Queue    *queue.Queue
-	Muxers   http.Handler // answers foreign muxers on the TCP port; nil: nobody does
-	Timeline *timeline.Log
-	Doctor   *doctor.Doctor
-	Info     Info
-	Log      *slog.Logger
+	Fleet  *fleet.Fleet
+	NFS    *nfs.Server  // what it counts is in /metrics; nil: another server serves NFS
+	DHCP   *dhcp.Server // the same
+	TFTP   *tftp.Server // the same
+	Queue  *queue.Queue
+	Muxers http.Handler // answers foreign muxers on the TCP port; nil: nobody does
+	// UploadToken lets uploads in on the TCP port; nil lets none in there.
+	UploadToken []byte
+	MaxUpload   int64 // bytes of one upload
+	Timeline    *timeline.Log
+	Doctor      *doctor.Doctor
+	Info        Info
+	Log         *slog.Logger
 }
 
 // Info is what a client has to know of the running daemon.
@@ -62,6 +65,7 @@ const (
 // Serve answers requests on the public listener and on the control socket
 // until ctx ends. It closes both listeners.
 func (s *Server) Serve(ctx context.Context, public, control net.Listener) error {
+	s.sweepUploads()
 	servers := []*http.Server{s.newServer(ctx, s.publicHandler()), s.newServer(ctx, s.controlHandler())}
 	failed := make(chan error, len(servers))
 	for i, listener := range []net.Listener{public, control} {
@@ -113,6 +117,9 @@ func (s *Server) publicHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.handleReads(mux)
 	mux.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
+	if s.UploadToken != nil {
+		mux.Handle("PUT /api/v1/media/{name...}", s.withToken(s.uploadHandler()))
+	}
 	if s.Muxers != nil {
 		mux.Handle("/muxer/", s.Muxers)
 		mux.Handle("/tidy/", s.Muxers)
@@ -132,6 +139,7 @@ func (s *Server) controlHandler() http.Handler {
 	mux.HandleFunc("GET /api/v1/pis/{ref}/drift", s.drift)
 	mux.HandleFunc("GET /api/v1/pis/{ref}/kept", s.listKept)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}/kept/{name}", s.removeKept)
+	mux.Handle("PUT /api/v1/media/{name...}", s.uploadHandler())
 	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)
 	mux.HandleFunc("DELETE /api/v1/jobs/{id}", s.cancelJob)
 	mux.HandleFunc("PATCH /api/v1/jobs/{id}", s.changeJob)

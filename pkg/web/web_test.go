@@ -291,6 +291,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
 		DHCP: &dhcp.Server{}, TFTP: &tftp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
+		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax,
 	}
 	server.Doctor = &doctor.Doctor{Fleet: server.Fleet, Timeline: events}
 	ran := make(chan error, 2)

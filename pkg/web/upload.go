@@ -1,0 +1,221 @@
+package web
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"pibootd/pkg/share"
+)
+
+// uploadDir holds uploads in the media share until they are whole. Its name
+// begins with a dot, so neither players nor the watch folder see them.
+const uploadDir = ".uploads"
+
+// Limits of uploads.
+const (
+	maxUploads     = 4         // at a time
+	uploadPiece    = 1 << 20   // bytes that have to come within uploadPatience
+	uploadFloor    = 512 << 20 // bytes that stay free
+	maxUploadName  = 200       // bytes of each part of a name; 255 is Linux's, and a number may be added
+	maxUploadParts = 8
+	uploadPatience = time.Minute
+)
+
+// An Uploaded is the answer to an upload.
+type Uploaded struct {
+	Path      string `json:"path"` // in the media share
+	SizeBytes int64  `json:"size_bytes"`
+}
+
+// An uploadError is refused with a status of its own.
+type uploadError struct {
+	error
+	status int
+}
+
+// uploadHandler takes files into the media share. Each appears whole, on disk,
+// or not at all; none replaces another.
+func (s *Server) uploadHandler() http.Handler {
+	slots := make(chan struct{}, maxUploads)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		default:
+			s.refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%d uploads are under way already", maxUploads))
+			return
+		}
+		uploaded, err := s.upload(w, r)
+		if err != nil {
+			status := http.StatusInternalServerError
+			var refused uploadError
+			if errors.As(err, &refused) {
+				status = refused.status
+			}
+			s.Log.Warn("upload refused", "component", "web", "file", r.PathValue("name"), "addr", r.RemoteAddr, "err", err)
+			s.refuse(w, status, err)
+			return
+		}
+		s.Log.Info("uploaded", "component", "web", "file", uploaded.Path, "bytes", uploaded.SizeBytes, "addr", r.RemoteAddr)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		s.reply(w, uploaded)
+	})
+}
+
+// withToken lets through who has the token (RFC 6750 §2.1).
+func (s *Server) withToken(h http.Handler) http.Handler {
+	want := sha256.Sum256(s.UploadToken)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(token)) // of one length, whatever was sent
+		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			s.refuse(w, http.StatusUnauthorized, errors.New("uploads need the token of http.upload_token_file"))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error) {
+	name := r.PathValue("name")
+	if err := checkUploadName(name); err != nil {
+		return Uploaded{}, uploadError{err, http.StatusBadRequest}
+	}
+	root, err := os.OpenRoot(s.Info.MediaDir)
+	if err != nil {
+		return Uploaded{}, errors.New("the media share is not there")
+	}
+	defer root.Close()
+	if _, err := root.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return Uploaded{}, uploadError{errTaken, http.StatusConflict}
+	}
+	u := &upload{root: root, dir: s.Info.MediaDir, max: s.MaxUpload}
+	if err := u.room(max(r.ContentLength, 0)); err != nil {
+		return Uploaded{}, err
+	}
+	temp := path.Join(uploadDir, rand.Text()+".part")
+	defer func() { _ = root.Remove(temp) }() // gone, if all went well
+	if err := u.receive(w, r, temp); err != nil {
+		return Uploaded{}, err
+	}
+	if err := u.place(temp, name); err != nil {
+		return Uploaded{}, err
+	}
+	return Uploaded{Path: name, SizeBytes: u.got}, nil
+}
+
+var errTaken = errors.New("there is a file of this name; want a new one")
+
+// reservedDirs are those of the share that pibootd alone puts things into.
+var reservedDirs = []string{"hls", "mp4", "mkv", "originals"}
+
+func checkUploadName(name string) error {
+	parts := strings.Split(name, "/")
+	bad := func(part string) bool {
+		return part == "" || strings.HasPrefix(part, ".") || len(part) > maxUploadName || strings.ContainsFunc(part, unicode.IsControl)
+	}
+	if !utf8.ValidString(name) || len(parts) > maxUploadParts || slices.ContainsFunc(parts, bad) {
+		return fmt.Errorf("%.100q cannot name a file; want up to %d parts of 1 to %d bytes, without control characters or a leading dot", name, maxUploadParts, maxUploadName)
+	}
+	if slices.Contains(reservedDirs, parts[0]) {
+		return fmt.Errorf("%s is where pibootd puts things; want another directory", parts[0])
+	}
+	return nil
+}
+
+// An upload is a file that comes in.
+type upload struct {
+	root *os.Root
+	dir  string
+	max  int64 // bytes
+	got  int64
+}
+
+// room makes sure that so much more may come.
+func (u *upload) room(more int64) error {
+	if u.got+more > u.max {
+		return uploadError{fmt.Errorf("it has more than %d bytes, which is the most (http.upload_max_gb)", u.max), http.StatusRequestEntityTooLarge}
+	}
+	free, err := share.FreeBytes(u.dir)
+	if err != nil {
+		return errors.New("the media share's free space is not known")
+	}
+	if free-more < uploadFloor {
+		return uploadError{fmt.Errorf("the media share has %d bytes free; want %d more than the file's", free, int64(uploadFloor)), http.StatusInsufficientStorage}
+	}
+	return nil
+}
+
+// receive writes the body to a file and makes it durable.
+func (u *upload) receive(w http.ResponseWriter, r *http.Request, temp string) (err error) {
+	if err := u.root.MkdirAll(uploadDir, 0o700); err != nil {
+		return err
+	}
+	file, err := u.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	control := http.NewResponseController(w)
+	for {
+		if err := control.SetReadDeadline(time.Now().Add(uploadPatience)); err != nil {
+			return err
+		}
+		n, err := io.CopyN(file, r.Body, uploadPiece)
+		u.got += n
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return uploadError{fmt.Errorf("receiving byte %d: %w", u.got, err), http.StatusBadRequest}
+		}
+		if err := u.room(0); err != nil {
+			return err
+		}
+	}
+	switch {
+	case u.got == 0:
+		return uploadError{errors.New("the file is empty"), http.StatusBadRequest}
+	case u.got > u.max:
+		return u.room(0)
+	}
+	return file.Sync()
+}
+
+// place gives a whole file its name.
+func (u *upload) place(temp, name string) error {
+	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return uploadError{fmt.Errorf("making its directory: %w", err), http.StatusConflict}
+	}
+	err := share.RenameNew(u.root, temp, name)
+	if errors.Is(err, fs.ErrExist) {
+		return uploadError{errTaken, http.StatusConflict}
+	}
+	return err
+}
+
+// sweepUploads removes what a daemon that was killed has left.
+func (s *Server) sweepUploads() {
+	root, err := os.OpenRoot(s.Info.MediaDir)
+	if err == nil {
+		err = errors.Join(root.RemoveAll(uploadDir), root.Close())
+	}
+	if err != nil {
+		s.Log.Warn("unfinished uploads not removed", "component", "web", "err", err)
+	}
+}
