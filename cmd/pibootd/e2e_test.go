@@ -42,6 +42,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	board.waitFor(t, "worker online")
 	livesOnItsExport(t, l, console, began)
 	doctorIsContent(t, l)
+	keepsItsRootWhileItRuns(t, l)
 
 	const seconds, frames = 10, 300
 	video := filepath.Join(t.TempDir(), "a video.mp4")
@@ -77,6 +78,27 @@ func doctorIsContent(t *testing.T, l *lab) {
 		if !strings.Contains(out, want) {
 			t.Errorf("doctor says\n%s\nwant %q in it", out, want)
 		}
+	}
+}
+
+// keepsItsRootWhileItRuns checks that nothing takes a running board's root away
+// but by force, and that another board's can be exchanged beside it.
+func keepsItsRootWhileItRuns(t *testing.T, l *lab) {
+	t.Helper()
+	for _, command := range [][]string{
+		{"reset-pi", "hlspi1"}, {"upgrade-pi", "hlspi1", "--to", "minimal"}, {"rollback-pi", "hlspi1"}, {"edit-pi", "hlspi1", "--ip", "10.77.0.199"},
+	} {
+		if _, errs, err := l.try(t, command...); err == nil || !strings.Contains(errs, "hlspi1 is running") {
+			t.Errorf("%s: %v, %q; want it refused, as the board runs", strings.Join(command, " "), err, errs)
+		}
+	}
+	l.pibootd(t, "reset-pi", "hlspi2")
+	if out := l.pibootd(t, "kept-roots", "hlspi2"); !strings.Contains(out, "reset to minimal@1") {
+		t.Errorf("kept-roots says %q; want the root from before the reset", out)
+	}
+	l.pibootd(t, "rollback-pi", "hlspi2")
+	if out := l.pibootd(t, "drift-pi", "hlspi2"); out != "" {
+		t.Errorf("drift-pi says %q; want nothing of a root that nobody used", out)
 	}
 }
 

@@ -33,19 +33,17 @@ func editPi(c *cli.Context, std streams) error {
 	if err != nil {
 		return usageError{hintedError{err, helpHint(c)}}
 	}
-	board, err := client(c).Pi(c.Context, args[0])
-	if err != nil {
-		return err
-	}
-	if edit.IP != nil && *edit.IP != board.IP && board.Online && !c.Bool("force") {
-		return hintedError{fmt.Errorf("%s is running on %s, and would lose its root at once", board.Name, board.IP), "shut it down first, or give --force and power-cycle it"}
-	}
-	edited, err := client(c).EditPi(c.Context, board.Serial.String(), edit)
+	edit.Force = c.Bool("force")
+	edited, err := client(c).EditPi(c.Context, args[0], edit)
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
 		return printJSON(std.out, edited)
+	}
+	board, err := client(c).Pi(c.Context, edited.Pi.Serial.String())
+	if err != nil {
+		return err
 	}
 	return printEdited(std.out, edited, board.Online)
 }

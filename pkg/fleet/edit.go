@@ -21,6 +21,8 @@ type Edit struct {
 	Args     *[]string   `json:"args,omitempty"` // all of them
 	BootMenu *string     `json:"boot_menu,omitempty"`
 	Labels   *[]string   `json:"labels,omitempty"`
+
+	Force bool `json:"force,omitempty"` // another address also for a board that runs, which loses its root by it
 }
 
 // Edited tells what was changed.

@@ -105,12 +105,25 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, err)
 		return
 	}
+	if err := s.checkAddress(r.PathValue("ref"), edit); err != nil {
+		s.refuse(w, http.StatusConflict, err)
+		return
+	}
 	edited, err := s.Fleet.Edit(r.Context(), r.PathValue("ref"), edit)
 	if err != nil {
 		s.refuse(w, http.StatusConflict, err)
 		return
 	}
 	s.reply(w, edited)
+}
+
+// checkAddress refuses to give a board that runs another address.
+func (s *Server) checkAddress(ref string, edit fleet.Edit) error {
+	board, err := s.Fleet.Registry.Find(ref)
+	if err != nil || edit.IP == nil || *edit.IP == board.IP {
+		return err
+	}
+	return s.checkIdle(ref, edit.Force)
 }
 
 // Removed tells what became of a board that was removed.
