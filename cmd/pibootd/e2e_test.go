@@ -21,6 +21,7 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/virtualpi"
@@ -43,6 +44,9 @@ func TestFromNothingToAStream(t *testing.T) {
 	livesOnItsExport(t, l, console, began)
 	doctorIsContent(t, l)
 	keepsItsRootWhileItRuns(t, l)
+	if _, errs, err := l.try(t, "template", "from-pi", "muxer", "hlspi1"); err == nil || !strings.Contains(errs, "hlspi1 runs") || !strings.Contains(errs, "hint: ") {
+		t.Errorf("template from-pi of a board that runs: %v, %q; want it refused with a hint", err, errs)
+	}
 
 	const seconds, frames = 10, 300
 	video := filepath.Join(t.TempDir(), "a video.mp4")
@@ -55,6 +59,9 @@ func TestFromNothingToAStream(t *testing.T) {
 	countsCalls(t, l)
 	if err := board.end(t, syscall.SIGINT); err != nil {
 		t.Errorf("the rehearsal ends with %v; want nil", err)
+	}
+	if made := decode[rootfs.Template](t, l, "template", "from-pi", "muxer", "hlspi2"); made.String() != "muxer@1" || made.Arch != pi.ARM64 {
+		t.Errorf("template from-pi made %+v; want muxer@1 for arm64", made)
 	}
 	if err := l.daemon.end(t, syscall.SIGTERM); err != nil {
 		t.Errorf("the daemon ends with %v; want nil", err)

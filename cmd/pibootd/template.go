@@ -43,6 +43,16 @@ func templateCommand(std streams) *cli.Command {
 				Action: func(c *cli.Context) error { return importTemplate(c, std) },
 			},
 			{
+				Name: "from-pi", Usage: "make a template of a Pi's root, as it was set up by hand", ArgsUsage: "NAME PI",
+				Flags: daemonFlags(
+					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in as the first user"},
+					&cli.BoolFlag{Name: "lock-passwords", Usage: "lock the passwords, which all boards would share"},
+					&cli.BoolFlag{Name: "allow-mismatch", Usage: "also with a kernel without its modules, or firmware without a part"},
+					&cli.BoolFlag{Name: "force", Usage: "also while the Pi runs: files that it writes meanwhile may be half in the template"},
+				),
+				Action: func(c *cli.Context) error { return templateFromPi(c, std) },
+			},
+			{
 				Name: "show", Usage: "show a template and the boards that were cloned from it", ArgsUsage: "TEMPLATE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
 				Action: func(c *cli.Context) error { return showTemplate(c, std) },
@@ -124,6 +134,10 @@ func importTemplate(c *cli.Context, std streams) error {
 		return err
 	}
 	o := rootfs.ImportOptions{KeepPassword: c.Bool("keep-password"), AllowMismatch: c.Bool("allow-mismatch")}
+	return importWith(c, std, args[0], args[1], o)
+}
+
+func importWith(c *cli.Context, std streams, name, source string, o rootfs.ImportOptions) error {
 	if file := c.String("authorized-keys"); file != "" {
 		keys, err := os.ReadFile(file)
 		if err != nil {
@@ -132,7 +146,7 @@ func importTemplate(c *cli.Context, std streams) error {
 		o.AuthorizedKeys = string(keys)
 	}
 	m := meter{w: std.err, terminal: std.terminal}
-	imported, changes, err := templates(c, std).Import(c.Context, args[0], args[1], o, templateProgress(c, &m))
+	imported, changes, err := templates(c, std).Import(c.Context, name, source, o, templateProgress(c, &m))
 	m.clear()
 	if err != nil {
 		return err

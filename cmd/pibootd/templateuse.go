@@ -34,28 +34,70 @@ func foundTemplates(c *cli.Context, std streams, names ...string) ([]rootfs.Temp
 	return found, nil
 }
 
-// templateUsers are the names of the boards cloned from a version. They are
-// read from the database, so that it does not matter whether the daemon runs.
+// templateUsers are the names of the boards cloned from a version.
 func templateUsers(ctx context.Context, stateDir string, of rootfs.Template) (names []string, err error) {
+	err = readRegistry(ctx, stateDir, func(boards *registry.Registry) error {
+		for _, board := range boards.All() {
+			if board.Template == of.Name && board.Version == of.Version {
+				names = append(names, board.Name)
+			}
+		}
+		return nil
+	})
+	return names, err
+}
+
+// readRegistry calls read with the registered boards, if ever there were any.
+// They are read from the database, so that it does not matter whether the
+// daemon runs.
+func readRegistry(ctx context.Context, stateDir string, read func(*registry.Registry) error) (err error) {
 	file := filepath.Join(stateDir, "pibootd.db")
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	s, err := store.Open(ctx, file)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	boards, err := registry.Open(ctx, s)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, board := range boards.All() {
-		if board.Template == of.Name && board.Version == of.Version {
-			names = append(names, board.Name)
-		}
+	return read(boards)
+}
+
+// templateFromPi imports the root of a board that is off.
+func templateFromPi(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME", "PI")
+	if err != nil {
+		return err
 	}
-	return names, nil
+	if err := needRoot("template from-pi keeps owners and device nodes"); err != nil {
+		return err
+	}
+	var board registry.Pi
+	err = readRegistry(c.Context, c.String("state-dir"), func(boards *registry.Registry) (err error) {
+		board, err = boards.Find(args[1])
+		return err
+	})
+	if err == nil && board.ID == 0 {
+		err = hintedError{fmt.Errorf("no Pi is registered in %s", c.String("state-dir")), "name the daemon's state directory by --state-dir"}
+	}
+	if err != nil {
+		return err
+	}
+	now, err := client(c).Pi(c.Context, board.Serial.String())
+	if err != nil && !isNotRunning(err) {
+		return err
+	}
+	if now.Online && !c.Bool("force") {
+		return hintedError{fmt.Errorf("%s runs, and would change files while they are copied", board.Name), "shut it down first (ssh, then poweroff), or give --force"}
+	}
+	roots := rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots")}
+	return importWith(c, std, args[0], roots.Path(board.Serial), rootfs.ImportOptions{
+		FromBoard: true, KeepPassword: !c.Bool("lock-passwords"), AllowMismatch: c.Bool("allow-mismatch"),
+	})
 }
 
 func showTemplate(c *cli.Context, std streams) error {

@@ -3,7 +3,6 @@ package rootfs
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"regexp"
@@ -35,6 +34,9 @@ func adapt(root *os.Root, boot string, o ImportOptions) ([]Change, error) {
 		a.identity(),
 		a.access(o),
 	)
+	if o.FromBoard {
+		err = errors.Join(err, a.board())
+	}
 	return a.changes, err
 }
 
@@ -122,9 +124,7 @@ var startLink = regexp.MustCompile(`^S\d\d`)
 func (a *adapter) services() error {
 	var failed []error
 	for _, pattern := range []string{"etc/systemd/system/*.wants/*", "etc/rc?.d/S*"} {
-		links, err := fs.Glob(a.root.FS(), pattern)
-		failed = append(failed, err)
-		for _, link := range links {
+		for _, link := range glob(a.root, pattern) {
 			service := startLink.ReplaceAllString(path.Base(link), "")
 			for name, why := range unwantedServices() {
 				if strings.HasPrefix(service, name) {
@@ -161,9 +161,7 @@ func (a *adapter) put(name, text, what string) error {
 // identity removes what must differ between boards. Clone gives it anew.
 func (a *adapter) identity() error {
 	failed := []error{a.edit("etc/machine-id", "emptied: every clone gets its own", func(string) string { return "" })}
-	keys, err := fs.Glob(a.root.FS(), "etc/ssh/ssh_host_*key*")
-	failed = append(failed, err)
-	for _, key := range keys {
+	for _, key := range glob(a.root, "etc/ssh/ssh_host_*key*") {
 		failed = append(failed, a.remove(key, "removed: every clone gets its own"))
 	}
 	// A link to etc/machine-id, as Debian makes it, may stay.

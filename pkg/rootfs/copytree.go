@@ -25,8 +25,9 @@ const (
 // Other file systems mounted in the tree are followed if they are kept on a
 // disk, as /boot is; /proc and its like become empty directories.
 type treeCopy struct {
-	skip func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
-	tick func()                  // after each entry, by the goroutine that called copy; may be nil
+	skip   func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
+	within bool                    // leaves out all that is mounted in the tree
+	tick   func()                  // after each entry, by the goroutine that called copy; may be nil
 
 	into  *os.Root
 	jobs  chan fileCopy
@@ -170,10 +171,18 @@ func (c *treeCopy) subdirectory(ctx context.Context, source, target *os.File, de
 		return fmt.Errorf("copying %q: %w", name, err)
 	}
 	c.done(unix.S_IFDIR, 0)
-	if stat.Dev != device && !onDisk(opened) {
+	if stat.Dev != device && !onDisk(opened) || c.within && mountedOn(opened) {
 		return nil
 	}
 	return c.directory(ctx, opened, &stat, name)
+}
+
+// mountedOn reports whether something is mounted on a directory, also what is
+// of the same file system.
+func mountedOn(dir *os.File) bool {
+	var stat unix.Statx_t
+	err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat)
+	return err == nil && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // onDisk reports whether a directory's file system is one that keeps files,

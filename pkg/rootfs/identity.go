@@ -111,12 +111,18 @@ func putHosts(root *os.Root, name string) error {
 }
 
 func hostsFor(hosts, name string) string {
-	const own = "127.0.1.1"
+	return withoutOwnName(hosts) + ownAddress + "\t" + name + "\n"
+}
+
+// ownAddress is what Debian resolves a machine's own name to.
+const ownAddress = "127.0.1.1"
+
+func withoutOwnName(hosts string) string {
 	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(hosts, "\n"), "\n"), func(line string) bool {
 		fields := strings.Fields(line)
-		return len(fields) > 0 && fields[0] == own
+		return len(fields) > 0 && fields[0] == ownAddress
 	})
-	return strings.Join(append(lines, own+"\t"+name), "\n") + "\n"
+	return strings.Join(lines, "\n") + "\n"
 }
 
 func putWorkerConfig(root *os.Root, config WorkerConfig) error {

@@ -20,6 +20,7 @@ type ImportOptions struct {
 	AuthorizedKeys string // lines for the first user's authorized_keys (sshd(8)); "" adds none
 	KeepPassword   bool   // leave passwords as they are, rather than to lock them
 	AllowMismatch  bool   // import also what has a kernel without its modules, or firmware without a part
+	FromBoard      bool   // source is the directory of a board's root: what makes it that board is removed, what is mounted in it left out
 }
 
 // Import makes the next version of the template called name from source: a
@@ -46,7 +47,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	if err := os.MkdirAll(tree, 0o755); err != nil {
 		return Template{}, nil, err
 	}
-	found, err := t.load(ctx, s, source, p)
+	found, err := t.load(ctx, s, source, o, p)
 	if err != nil {
 		return Template{}, nil, err
 	}
@@ -105,14 +106,14 @@ func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progr
 
 // load fills the stage's tree from source. The changes are what could not be
 // taken as it was.
-func (t *Templates) load(ctx context.Context, s *stage, source string, p Progress) ([]Change, error) {
+func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportOptions, p Progress) ([]Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	info, err := os.Stat(source)
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
-		return nil, t.loadDir(ctx, source, tree, p)
+		return nil, t.loadDir(ctx, source, tree, o.FromBoard, p)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("it is a %v; want a directory, or %s", info.Mode().Type(), formats)
@@ -133,12 +134,12 @@ func (t *Templates) load(ctx context.Context, s *stage, source string, p Progres
 
 // loadDir copies a directory, without the templates themselves: the root of
 // the NAS may be imported, too.
-func (t *Templates) loadDir(ctx context.Context, source, tree string, p Progress) error {
+func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p Progress) error {
 	var own unix.Stat_t
 	if err := unix.Stat(t.Dir, &own); err != nil {
 		return fmt.Errorf("%s: %w", t.Dir, err)
 	}
-	c := &treeCopy{skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
+	c := &treeCopy{within: within, skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
 	c.tick = func() { p.report("copy", c.bytes, 0) }
 	return c.copy(ctx, source, tree)
 }

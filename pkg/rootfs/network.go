@@ -85,8 +85,8 @@ func (a *adapter) kernelResolver() error {
 var startsInterface = regexp.MustCompile(`^\s*(auto|allow-\w+)\s.*\b(eth0|end0)\b`)
 
 func (a *adapter) ifupdown() error {
-	files, err := fs.Glob(a.root.FS(), "etc/network/interfaces.d/*")
-	failed := []error{err}
+	files := glob(a.root, "etc/network/interfaces.d/*")
+	var failed []error
 	for _, name := range append([]string{"etc/network/interfaces"}, files...) {
 		failed = append(failed, a.edit(name, "commented out what sets eth0 up at boot, the root comes over it", func(text string) string {
 			var out strings.Builder
