@@ -1,0 +1,118 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// gnu makes a member that may have any bytes in its name.
+func gnu(kind byte, name, target, content string) (tar.Header, string) {
+	header, content := member(kind, name, target, content)
+	header.Format = tar.FormatGNU
+	return header, content
+}
+
+// Archives that are odd but not wrong: want has what is at some names, a
+// symbolic link's target or a file's content; "" for what is not there.
+func TestExtractOdd(t *testing.T) {
+	longest := strings.Repeat("n", unix.NAME_MAX)
+	deep := strings.Repeat("directory/", 60) + "file"
+	for name, test := range map[string]struct {
+		build func(tarBuilder)
+		want  map[string]string
+	}{
+		"newline":      {func(b tarBuilder) { b.add(member(tar.TypeReg, "a\nb", "", "x")) }, map[string]string{"a\nb": "x"}},
+		"no UTF-8":     {func(b tarBuilder) { b.add(gnu(tar.TypeReg, "\xff\xfe", "", "x")) }, map[string]string{"\xff\xfe": "x"}},
+		"255 bytes":    {func(b tarBuilder) { b.add(member(tar.TypeReg, longest, "", "x")) }, map[string]string{longest: "x"}},
+		"a long way":   {func(b tarBuilder) { b.add(member(tar.TypeReg, deep, "", "x")) }, map[string]string{deep: "x"}},
+		"two slashes":  {func(b tarBuilder) { b.add(member(tar.TypeReg, "a//b", "", "x")) }, map[string]string{"a/b": "x"}},
+		"an old file":  {func(b tarBuilder) { b.add(gnu(0, "a", "", "x")) }, map[string]string{"a": "x"}},
+		"absolute":     {func(b tarBuilder) { b.add(member(tar.TypeReg, "//etc/a", "", "x")) }, map[string]string{"etc/a": "x"}},
+		"link to self": {func(b tarBuilder) { b.add(member(tar.TypeSymlink, "a", "a", "")) }, map[string]string{"a": "a"}},
+		"hard link to a symbolic one": {func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "a", "/etc/shadow", ""))
+			b.add(member(tar.TypeLink, "b", "a", ""))
+		}, map[string]string{"b": "/etc/shadow"}},
+		"file again as a link": {func(b tarBuilder) {
+			b.add(member(tar.TypeReg, "a", "", "x"))
+			b.add(member(tar.TypeSymlink, "a", "../secret", ""))
+		}, map[string]string{"a": "../secret"}},
+		"link again as a directory": {func(b tarBuilder) {
+			b.add(member(tar.TypeReg, "real/a", "", "x"))
+			b.add(member(tar.TypeSymlink, "dir", "real", ""))
+			b.add(member(tar.TypeReg, "dir/b", "", "y"))
+		}, map[string]string{"real/a": "x", "real/b": "y"}},
+		"a file's second name again": {func(b tarBuilder) {
+			b.add(member(tar.TypeReg, "a", "", "first"))
+			b.add(member(tar.TypeLink, "b", "a", ""))
+			b.add(member(tar.TypeReg, "b", "", "second"))
+		}, map[string]string{"a": "first", "b": "second"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := extractTo(t, dir, makeTar(t, test.build)); err != nil {
+				t.Fatal(err)
+			}
+			got := snapshot(t, dir)
+			for name, want := range test.want {
+				if got[name].Content != want {
+					t.Errorf("%q = %q; want %q", name, got[name].Content, want)
+				}
+			}
+		})
+	}
+}
+
+// Archives that would reach outside by what came before in them: refused or
+// not, nothing beside the tree may change.
+func TestExtractStaysInside(t *testing.T) {
+	for name, build := range map[string]func(tarBuilder){
+		"hard link, absolute": func(b tarBuilder) { b.add(member(tar.TypeLink, "in", "/etc/passwd", "")) },
+		"hard link to a link, then written": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "a", "../secret", ""))
+			b.add(member(tar.TypeLink, "b", "a", ""))
+			b.add(member(tar.TypeReg, "b", "", "overwritten"))
+		},
+		"directory again as a link": func(b tarBuilder) {
+			b.add(member(tar.TypeDir, "dir", "", ""))
+			b.add(member(tar.TypeSymlink, "dir", "..", ""))
+			b.add(member(tar.TypeReg, "dir/secret", "", "overwritten"))
+		},
+		"directory that is a link": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "dir", "..", ""))
+			b.add(member(tar.TypeDir, "dir", "", ""))
+		},
+		"links upon links": func(b tarBuilder) {
+			b.add(member(tar.TypeSymlink, "a", ".", ""))
+			b.add(member(tar.TypeSymlink, "a/b", "..", ""))
+			b.add(member(tar.TypeReg, "a/b/secret", "", "overwritten"))
+		},
+		"a name of 256 bytes": func(b tarBuilder) { b.add(member(tar.TypeReg, strings.Repeat("n", 256), "", "x")) },
+		"the top as a link":   func(b tarBuilder) { b.add(member(tar.TypeSymlink, ".", "..", "")) },
+		"the top's parent":    func(b tarBuilder) { b.add(gnu(tar.TypeReg, "..", "", "x")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			outside := t.TempDir()
+			treeSpec{"secret": "s", "tree/": "dir"}.make(t, outside)
+			if err := os.Chmod(outside, 0o711); err != nil {
+				t.Fatal(err)
+			}
+			before := snapshot(t, outside)
+			if err := extractTo(t, filepath.Join(outside, "tree"), makeTar(t, build)); err != nil {
+				t.Log(err)
+			}
+			after := snapshot(t, outside)
+			for _, name := range []string{".", "secret"} {
+				one, other := before[name], after[name]
+				if one.Mode != other.Mode || one.Content != other.Content || one.Nlink != other.Nlink || one.Modified != other.Modified {
+					t.Errorf("%s = %+v; want it as it was, %+v", name, other, one)
+				}
+			}
+		})
+	}
+}
