@@ -48,6 +48,7 @@ func TestExitCodes(t *testing.T) {
 		{"transcode a.mp4 --codec vp9", exitUsage, `pibootd: codec "vp9"; want h264 or h265` + "\nhint: pibootd transcode --help\n"},
 		{"transcode a.mp4 --mp4 --mkv", exitUsage, "pibootd: --mp4 and --mkv; want one of them\n"},
 		{"transcode a.mp4 --rung tall", exitUsage, `pibootd: --rung: rung "tall"; want lines or lines:bitrate, e.g. 720 or 720:2500k`},
+		{"transcode a.mp4 --rung 720,480", exitUsage, `pibootd: --rung: rung "720,480"; want`},
 		{"transcode a.mp4 b.mp4", exitUsage, `pibootd: got 2 arguments ["a.mp4" "b.mp4"]; want one video, and ffmpeg options at most`},
 		{"transcode a.mp4 --mp4 -- -i /etc/passwd", exitUsage, "pibootd: ffmpeg option -i: a source is given once, before the options\n"},
 		{"serve", exitUsage, "pibootd: no interface given\nhint: "},

@@ -64,6 +64,7 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	take("gpu-mem", func() { v := c.Int("gpu-mem"); e.GPUMem = &v })
 	take("boot-menu", func() { v := c.String("boot-menu"); e.BootMenu = &v })
 	take("arg", func() { v := c.StringSlice("arg"); e.Args = &v })
+	take("config", func() { e.Config = c.StringSlice("config") })
 	take("label", func() { v := c.StringSlice("label"); e.Labels = &v })
 	take("no-labels", func() { e.Labels = &[]string{} })
 	take("no-args", func() { e.Args = &[]string{} })

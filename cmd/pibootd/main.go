@@ -91,8 +91,10 @@ func newApp(std streams) *cli.App {
 		EnableBashCompletion: true,
 		HideHelpCommand:      true,
 		HideVersion:          true,
-		ExitErrHandler:       func(*cli.Context, error) {}, // report prints and run exits
-		Action:               unknownCommand,
+
+		DisableSliceFlagSeparator: true,                         // kernel arguments have commas: console=ttyAMA0,115200
+		ExitErrHandler:            func(*cli.Context, error) {}, // report prints and run exits
+		Action:                    unknownCommand,
 		Commands: []*cli.Command{
 			serveCommand(std), templateCommand(std),
 			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),

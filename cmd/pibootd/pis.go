@@ -43,6 +43,7 @@ func settingFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
 		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
 		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
+		&cli.StringSliceFlag{Name: "config", Usage: "further `LINE` of config.txt, key=value (for edit-pi, key= takes it away), e.g. decode_MPG2=0x12345678; may be repeated"},
 		&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of boards, for upgrade-pi; may be repeated"},
 		&cli.StringFlag{Name: "boot-menu", Usage: "`FORM` of DHCP option 43 for a board that refuses the usual one: dnsmasq or raw"},
 	}
@@ -81,7 +82,7 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 	r := fleet.Request{
 		Name:     c.String("name"),
 		Template: c.String("template"),
-		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
+		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
 	}
 	var err error
 	if r.MAC, err = pi.ParseMAC(mac); err != nil {
@@ -199,7 +200,7 @@ func showPiCommand(std streams) *cli.Command {
 		Name:      "show-pi",
 		Usage:     "show a Pi: its settings, its state and the boot files it would be served",
 		ArgsUsage: "PI (name, serial or address)",
-		Flags:     daemonFlags(),
+		Flags:     daemonFlags(&cli.BoolFlag{Name: "boot", Usage: "only its boot files, and what it asked for when it booted last"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
@@ -211,6 +212,9 @@ func showPiCommand(std streams) *cli.Command {
 			}
 			if c.Bool("json") {
 				return printJSON(std.out, board)
+			}
+			if c.Bool("boot") {
+				return showBoot(c.Context, client(c), std.out, board)
 			}
 			return printPi(std.out, board)
 		},

@@ -69,15 +69,42 @@ func TestCommandLine(t *testing.T) {
 }
 
 func TestConfigTxt(t *testing.T) {
-	got := server.ConfigTxt("arm_64bit=1\n[pi4]\ngpu_mem=16", hlspi1)
-	want := "arm_64bit=1\n[pi4]\ngpu_mem=16\n\n[all]\n# by pibootd, for hlspi1:\ngpu_mem=192\n"
-	if got != want {
-		t.Errorf("ConfigTxt = %q; want %q", got, want)
+	const ours = "\n[all]\n# by pibootd, for hlspi1:\n"
+	for name, test := range map[string]struct {
+		base     string
+		settings registry.Settings
+		want     string
+	}{
+		"none":                        {"", registry.Settings{}, ours + "gpu_mem=192\n"},
+		"a filter ends":               {"arm_64bit=1\n[pi4]\ngpu_mem=16", registry.Settings{}, "arm_64bit=1\n[pi4]\ngpu_mem=16\n" + ours + "gpu_mem=192\n"},
+		"the board's own memory":      {"", registry.Settings{GPUMem: 64}, ours + "gpu_mem=64\n"},
+		"memory by size is stronger":  {"[pi3]\ngpu_mem_1024=320\n", registry.Settings{GPUMem: 64}, "[pi3]\ngpu_mem_1024=320\n" + ours + "gpu_mem=64\ngpu_mem_1024=64\n"},
+		"another cmdline.txt is ours": {"cmdline=nobtcmd.txt\n", registry.Settings{}, "cmdline=nobtcmd.txt\n" + ours + "gpu_mem=192\ncmdline=cmdline.txt\n"},
+		"included files are not read": {"include extra.txt\n#cmdline=x\n", registry.Settings{}, "include extra.txt\n#cmdline=x\n" + ours + "gpu_mem=192\n"},
+		"lines of the board": {
+			"arm_boost=1\n", registry.Settings{Config: []string{"arm_boost=0", "decode_MPG2=0x1"}},
+			"arm_boost=1\n" + ours + "gpu_mem=192\narm_boost=0\ndecode_MPG2=0x1\n",
+		},
+	} {
+		board := hlspi1
+		board.Settings = test.settings
+		if got := server.ConfigTxt(test.base, board); got != test.want {
+			t.Errorf("%s: ConfigTxt = %q; want %q", name, got, test.want)
+		}
 	}
-	board := hlspi1
-	board.Settings.GPUMem = 64
-	if got := server.ConfigTxt("", board); !strings.HasSuffix(got, "gpu_mem=64\n") {
-		t.Errorf("ConfigTxt = %q; want the board's own gpu_mem=64", got)
+}
+
+// Ubuntu has os_prefix in its config.txt, and the kernel arguments with the
+// kernel in that directory.
+func TestCommandLineOfAnotherDirectory(t *testing.T) {
+	p := newPolicy(t)
+	write(t, filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware/current/cmdline.txt"), "console=tty9 root=LABEL=writable\n")
+	got, err := open(t, p, "10.0.0.11", "3333347a/current/cmdline.txt")
+	if err != nil || !strings.HasPrefix(got, "console=tty9 root=/dev/nfs ") {
+		t.Errorf("current/cmdline.txt = %q, %v; want it with the NFS root", got, err)
+	}
+	if got, err := open(t, p, "10.0.0.11", "3333347a/old/cmdline.txt"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("old/cmdline.txt = %q, %v; want that there is none", got, err)
 	}
 }
 

@@ -5,13 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"pibootd/pkg/config"
 	"pibootd/pkg/registry"
 )
-
-// replaced are the kernel arguments that pibootd sets itself or that make no
-// sense on an NFS root, so that they are dropped from the root's own
-// cmdline.txt. All else in that file stays.
-var replaced = []string{"root", "rootfstype", "rootflags", "nfsroot", "ip", "ro", "rw", "fsck.repair", "muxid", "muxhwdec"}
 
 // CommandLine returns the kernel command line of a board: base, the root's own
 // cmdline.txt, with the NFS root and the worker's settings in place of what it
@@ -20,7 +16,7 @@ func (s Server) CommandLine(base string, board registry.Pi) string {
 	args := slices.DeleteFunc(strings.Fields(firstLine(base)), func(arg string) bool {
 		key, value, _ := strings.Cut(arg, "=")
 		// Raspberry Pi OS images grow their SD card's partition by init=.
-		return slices.Contains(replaced, key) || key == "init" && strings.Contains(value, "resize")
+		return slices.Contains(config.OwnArgs, key) || key == "init" && strings.Contains(value, "resize")
 	})
 	args = append(args, "root=/dev/nfs", "nfsroot="+s.nfsroot(board), "ip=dhcp", "rw", "rootwait")
 	if board.Settings.MuxID != 0 {
@@ -77,5 +73,28 @@ func (s Server) ConfigTxt(base string, board registry.Pi) string {
 	if base != "" && !strings.HasSuffix(base, "\n") {
 		base += "\n"
 	}
-	return base + fmt.Sprintf("\n[all]\n# by pibootd, for %s:\ngpu_mem=%d\n", board.Name, gpuMem)
+	var own strings.Builder
+	fmt.Fprintf(&own, "\n[all]\n# by pibootd, for %s:\ngpu_mem=%d\n", board.Name, gpuMem)
+	for _, key := range []string{"gpu_mem_256", "gpu_mem_512", "gpu_mem_1024"} {
+		if sets(base, key) { // they are stronger than gpu_mem, wherever they stand
+			fmt.Fprintf(&own, "%s=%d\n", key, gpuMem)
+		}
+	}
+	if sets(base, "cmdline") { // another file would not have the board's root
+		own.WriteString("cmdline=cmdline.txt\n")
+	}
+	for _, line := range board.Settings.Config {
+		own.WriteString(line + "\n")
+	}
+	return base + own.String()
+}
+
+// sets reports whether a config.txt gives key a value, for whichever model.
+func sets(text, key string) bool {
+	for line := range strings.Lines(text) {
+		if name, _, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == key {
+			return true
+		}
+	}
+	return false
 }

@@ -39,7 +39,7 @@ func (p *Policy) Open(_ context.Context, client netip.Addr, name string) (io.Rea
 	if file == name { // without a board's name before it
 		file = withoutText(bootDir, file)
 	}
-	if file == "cmdline.txt" || file == "config.txt" {
+	if isGenerated(bootDir, file) {
 		return p.generate(bootDir, file, board)
 	}
 	return openRegular(bootDir, file)
@@ -121,13 +121,23 @@ func (p *Policy) openBootDir(board registry.Pi) (*os.Root, error) {
 	return nil, fmt.Errorf("boot: the root of %s has no boot directory (%s): %w", board.Name, strings.Join(bootDirs, ", "), fs.ErrNotExist)
 }
 
+// isGenerated reports whether a file is one that pibootd makes. With os_prefix in
+// config.txt, as Ubuntu has it, cmdline.txt is in another directory.
+func isGenerated(bootDir *os.Root, name string) bool {
+	if name == "config.txt" || name == "cmdline.txt" {
+		return true
+	}
+	_, err := bootDir.Stat(name)
+	return path.Base(name) == "cmdline.txt" && err == nil
+}
+
 func (p *Policy) generate(bootDir *os.Root, name string, board registry.Pi) (io.ReadCloser, int64, error) {
 	base, err := readText(bootDir, name)
 	if err != nil {
 		return nil, 0, err
 	}
 	text := p.Server.ConfigTxt(base, board)
-	if name == "cmdline.txt" {
+	if path.Base(name) == "cmdline.txt" {
 		text = p.Server.CommandLine(base, board)
 	}
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil

@@ -166,7 +166,7 @@ func TestProblems(t *testing.T) {
 		aDomain  = `want a domain name, e.g. "home.arpa", or ""`
 		aLevel   = `want "debug", "info", "warn" or "error"`
 		aMemory  = `want megabytes, 16 to 512`
-		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, nfsroot, ip, muxid, muxhwdec, init, which are pibootd's own`
+		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
 		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, domain"
 		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [boot], [media], [webhook], [log]"

@@ -289,38 +289,6 @@ func notLabel(s string) bool {
 func (v domain) want() string { return `a domain name, e.g. "home.arpa", or ""` }
 func (v domain) text() string { return quote(*v.to) }
 
-type kernelArgs struct{ to *[]string }
-
-// ownArgs are the kernel arguments that pibootd writes itself.
-const ownArgs = "root, nfsroot, ip, muxid, muxhwdec, init"
-
-// maxArgsBytes bounds the arguments. 32-bit kernels take 1024 bytes of command
-// line; a board's own arguments and pibootd's need room too.
-const maxArgsBytes = 256
-
-func (v kernelArgs) read(n *unstable.Node) bool {
-	list, ok := stringsOf(n)
-	if !ok || len(strings.Join(list, " ")) > maxArgsBytes || slices.ContainsFunc(list, badArg) {
-		return false
-	}
-	*v.to = list
-	return true
-}
-
-// badArg reports whether arg cannot stand on the kernel command line as it is,
-// or meddles with what pibootd puts there.
-func badArg(arg string) bool {
-	unusual := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\'' }
-	key, _, _ := strings.Cut(arg, "=")
-	// Behind -- stand the arguments of init.
-	return key == "" || key == "--" || strings.ContainsFunc(arg, unusual) || slices.Contains(strings.Split(ownArgs, ", "), key)
-}
-
-func (v kernelArgs) want() string {
-	return fmt.Sprintf(`a list of "key" or "key=value" without white space and quotes, at most %d bytes in all, no --, none of %s, which are pibootd's own`, maxArgsBytes, ownArgs)
-}
-func (v kernelArgs) text() string { return quoteList(*v.to) }
-
 type level struct{ to *slog.Level }
 
 func (v level) read(n *unstable.Node) bool {

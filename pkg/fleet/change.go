@@ -62,6 +62,9 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	if !slices.Equal(is.Labels, asked.Labels) {
 		out = append(out, fmt.Sprintf("labels %q, not %q", is.Labels, asked.Labels))
 	}
+	if !slices.Equal(is.Config, asked.Config) {
+		out = append(out, fmt.Sprintf("config.txt lines %q, not %q", is.Config, asked.Config))
+	}
 	if !slices.Equal(is.Args, asked.Args) {
 		out = append(out, fmt.Sprintf("kernel arguments %q, not %q", is.Args, asked.Args))
 	}

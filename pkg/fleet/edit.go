@@ -18,7 +18,8 @@ type Edit struct {
 	MuxID    *int        `json:"mux_id,omitempty"`
 	HWDecode *bool       `json:"hw_decode,omitempty"`
 	GPUMem   *int        `json:"gpu_mem,omitempty"`
-	Args     *[]string   `json:"args,omitempty"` // all of them
+	Args     *[]string   `json:"args,omitempty"`   // all of them
+	Config   []string    `json:"config,omitempty"` // key=value in place of what the key had, "key=" for none
 	BootMenu *string     `json:"boot_menu,omitempty"`
 	Labels   *[]string   `json:"labels,omitempty"`
 
@@ -74,6 +75,7 @@ func (e Edit) apply(p *registry.Pi) {
 	set(&p.Settings.HWDecode, e.HWDecode)
 	set(&p.Settings.GPUMem, e.GPUMem)
 	set(&p.Settings.Args, e.Args)
+	p.Settings.Config = registry.MergeConfig(p.Settings.Config, e.Config)
 	set(&p.Settings.BootMenu, e.BootMenu)
 	set(&p.Settings.Labels, e.Labels)
 }
@@ -101,6 +103,9 @@ func changes(was, is registry.Pi) []string {
 	add("boot-menu", fmt.Sprintf("%q", a.BootMenu), fmt.Sprintf("%q", b.BootMenu))
 	if !slices.Equal(a.Labels, b.Labels) {
 		out = append(out, fmt.Sprintf("labels %q to %q", a.Labels, b.Labels))
+	}
+	if !slices.Equal(a.Config, b.Config) {
+		out = append(out, fmt.Sprintf("config.txt lines %q to %q", a.Config, b.Config))
 	}
 	if !slices.Equal(a.Args, b.Args) {
 		out = append(out, fmt.Sprintf("kernel arguments %q to %q", a.Args, b.Args))

@@ -40,6 +40,32 @@ func TestEdit(t *testing.T) {
 	}
 }
 
+func TestEditConfigTxt(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	with := request
+	with.Settings.Config = []string{"decode_MPG2=0x1", "dtoverlay=a"}
+	add(t, f, with)
+	if again := add(t, f, with); !again.Existed {
+		t.Errorf("Add again = %+v; want it known", again)
+	}
+	for _, test := range []struct {
+		change []string
+		want   string // the last lines of config.txt
+	}{
+		{nil, "gpu_mem=0\ndecode_MPG2=0x1\ndtoverlay=a\n"},
+		{[]string{"decode_MPG2=0x2"}, "gpu_mem=0\ndtoverlay=a\ndecode_MPG2=0x2\n"},
+		{[]string{"decode_MPG2=", "dtoverlay="}, "gpu_mem=0\n"},
+	} {
+		edited, err := f.Edit(t.Context(), "hlspi1", Edit{Config: test.change})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files, err := f.BootFiles(edited.Pi); err != nil || !strings.HasSuffix(files.Config, test.want) {
+			t.Errorf("config.txt after %q = %q, %v; want it to end in %q", test.change, files.Config, err, test.want)
+		}
+	}
+}
+
 // What cannot be is refused, and nothing of it done.
 func TestEditRefuses(t *testing.T) {
 	f := newFleet(t, t.TempDir())
@@ -49,6 +75,8 @@ func TestEditRefuses(t *testing.T) {
 		"not a host name":             {Name: ptr("no name"), MuxID: ptr(9)},
 		"muxer id -1":                 {MuxID: ptr(-1)},
 		"nfsroot":                     {Args: ptr([]string{"nfsroot=10.0.0.9:/"})},
+		"use --gpu-mem":               {Config: []string{"gpu_mem=64"}},
+		"config.txt line":             {Config: []string{"no value"}},
 		"boot menu":                   {BootMenu: ptr("à la carte")},
 	} {
 		if _, err := f.Edit(t.Context(), "hlspi1", edit); err == nil || !strings.Contains(err.Error(), want) {

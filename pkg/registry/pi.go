@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"pibootd/pkg/config"
 	"pibootd/pkg/pi"
 )
 
-// A Pi is a registered board and what it is to have. Its Args and
-// Labels are shared with the registry: read them, never change them in place.
+// A Pi is a registered board and what it is to have. The slices of
+// its Settings are shared with the registry: read them, never change them in
+// place.
 type Pi struct {
 	ID       int64      `json:"id"` // given by Add, never used twice
 	Serial   pi.Serial  `json:"serial"`
@@ -32,6 +34,7 @@ type Settings struct {
 	HWDecode bool     `json:"hw_decode,omitzero"` // muxhwdec=1 on its kernel command line
 	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 takes the configuration's
 	Args     []string `json:"args,omitempty"`     // further kernel arguments, k or k=v
+	Config   []string `json:"config,omitempty"`   // further lines of its config.txt, key=value; see MergeConfig
 	BootMenu string   `json:"boot_menu,omitzero"` // form of DHCP option 43: one of BootMenus
 	Labels   []string `json:"labels,omitempty"`   // by which its user names groups of boards
 }
@@ -52,9 +55,6 @@ const (
 	// silently; half of it is left to what pibootd itself puts there.
 	maxArgsBytes = 512
 )
-
-// ownArgs are the kernel arguments that pibootd writes itself.
-var ownArgs = []string{"root", "nfsroot", "ip", "muxid", "muxhwdec", "init"}
 
 // validate reports everything that is wrong with p on its own.
 func (p Pi) validate() error {
@@ -119,7 +119,7 @@ func (p Pi) checkRoot() error {
 }
 
 func (s Settings) clone() Settings {
-	s.Args, s.Labels = slices.Clone(s.Args), slices.Clone(s.Labels)
+	s.Args, s.Config, s.Labels = slices.Clone(s.Args), slices.Clone(s.Config), slices.Clone(s.Labels)
 	return s
 }
 
@@ -143,26 +143,16 @@ func (s Settings) check() error {
 		problems = append(problems, fmt.Errorf("%d labels; want at most %d", len(s.Labels), maxLabels))
 	}
 	for _, arg := range s.Args {
-		problems = append(problems, checkArg(arg))
+		problems = append(problems, config.CheckArg(arg))
 	}
 	if n := len(strings.Join(s.Args, " ")); n > maxArgsBytes {
 		problems = append(problems, fmt.Errorf("kernel arguments of %d bytes; want at most %d together", n, maxArgsBytes))
 	}
-	return errors.Join(problems...)
-}
-
-// checkArg reports whether arg can stand on the kernel command line as it is
-// and leaves alone what pibootd puts there.
-func checkArg(arg string) error {
-	plain := func(r rune) bool { return r > ' ' && r < 0x7f && r != '"' && r != '\'' }
-	key, _, _ := strings.Cut(arg, "=")
-	switch {
-	case key == "" || strings.ContainsFunc(arg, func(r rune) bool { return !plain(r) }):
-		return fmt.Errorf("kernel argument %q; want key or key=value, without white space and quotes", arg)
-	case key == "--": // all behind it would go to init instead of the kernel
-		return fmt.Errorf("kernel argument %q ends the kernel's arguments; leave it out", arg)
-	case slices.Contains(ownArgs, key):
-		return fmt.Errorf("kernel argument %q is pibootd's own; leave out %s", arg, strings.Join(ownArgs, ", "))
+	for _, line := range s.Config {
+		problems = append(problems, checkConfigLine(line))
 	}
-	return nil
+	if len(s.Config) > maxConfigLines {
+		problems = append(problems, fmt.Errorf("%d lines for config.txt; want at most %d", len(s.Config), maxConfigLines))
+	}
+	return errors.Join(problems...)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,21 @@ func TestAddRefuses(t *testing.T) {
 		"own argument":        {func(p *Pi) { p.Settings.Args = []string{"init=/bin/sh"} }, "is pibootd's own"},
 		"own flag":            {func(p *Pi) { p.Settings.Args = []string{"muxhwdec"} }, "is pibootd's own"},
 		"end of arguments":    {func(p *Pi) { p.Settings.Args = []string{"--"} }, "ends the kernel's arguments"},
+		"muxid as argument":   {func(p *Pi) { p.Settings.Args = []string{"muxid=2"} }, "use --muxid of add-pi or edit-pi"},
+		"read-only root":      {func(p *Pi) { p.Settings.Args = []string{"ro"} }, "is pibootd's own"},
+		"two config lines":    {func(p *Pi) { p.Settings.Config = []string{"a=1\nb=2"} }, `config.txt line "a=1\nb=2"; want key=value`},
+		"config newline":      {func(p *Pi) { p.Settings.Config = []string{"a=1\n"} }, "want key=value"},
+		"config section":      {func(p *Pi) { p.Settings.Config = []string{"[pi4]"} }, "want key=value"},
+		"config include":      {func(p *Pi) { p.Settings.Config = []string{"include x"} }, "want key=value"},
+		"config comment":      {func(p *Pi) { p.Settings.Config = []string{"#a=1"} }, "want key=value"},
+		"config no value":     {func(p *Pi) { p.Settings.Config = []string{"a="} }, "want key=value"},
+		"config no ASCII":     {func(p *Pi) { p.Settings.Config = []string{"a=\u00fc"} }, "want key=value"},
+		"config long line":    {func(p *Pi) { p.Settings.Config = []string{"a=" + strings.Repeat("x", 97)} }, "has 99 bytes; want at most 98"},
+		"config gpu_mem":      {func(p *Pi) { p.Settings.Config = []string{"gpu_mem=64"} }, "gpu_mem is pibootd's own: use --gpu-mem"},
+		"config gpu_mem size": {func(p *Pi) { p.Settings.Config = []string{"GPU_mem_1024=64"} }, "use --gpu-mem"},
+		"config cmdline":      {func(p *Pi) { p.Settings.Config = []string{"cmdline=my.txt"} }, "use --arg"},
+		"config os_prefix":    {func(p *Pi) { p.Settings.Config = []string{"os_prefix=a/"} }, "config.txt of the board's root"},
+		"many config lines":   {func(p *Pi) { p.Settings.Config = slices.Repeat([]string{"dtparam=x"}, 65) }, "65 lines for config.txt; want at most 64"},
 		"many arguments":      {func(p *Pi) { p.Settings.Args = []string{strings.Repeat("a", 513)} }, "want at most 512"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/web"
+)
+
+// showBoot prints the files that pibootd makes for a board, and what the board
+// asked for when it booted last.
+func showBoot(ctx context.Context, c *web.Client, w io.Writer, b web.Pi) error {
+	var asked askedFiles
+	for e, err := range c.Events(ctx, b.Serial.String()) {
+		if err != nil {
+			return err
+		}
+		asked.follow(e)
+	}
+	var out strings.Builder
+	if b.Boot != nil {
+		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
+	}
+	if len(asked.files) == 0 {
+		fmt.Fprintf(&out, "%s has not asked for files yet\n", b.Name)
+	} else {
+		fmt.Fprintf(&out, "asked for, %s\n", since(asked.last))
+	}
+	for _, e := range asked.files {
+		fmt.Fprintf(&out, "  %s\n", strings.Map(graphic, askedText(e)))
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// quietTime parts one boot from the next, where no root was mounted between.
+const quietTime = 2 * time.Minute
+
+// askedFiles collects what a board asks for over TFTP in one boot.
+type askedFiles struct {
+	files []timeline.Event // each file once, as it ended last
+	last  time.Time
+	over  bool // the board's system ran since
+}
+
+func (a *askedFiles) follow(e timeline.Event) {
+	switch e.Kind {
+	case timeline.Mount, timeline.MountRefused, timeline.WorkerOnline:
+		a.over = true
+	case timeline.File, timeline.FileMissing, timeline.FileAborted, timeline.FileFailed:
+		if a.over || e.At.Sub(a.last) > quietTime {
+			a.files = nil
+		}
+		a.over, a.last = false, e.At
+		a.note(e)
+	}
+}
+
+// note puts e in the place of an earlier request for the same file.
+func (a *askedFiles) note(e timeline.Event) {
+	for i, known := range a.files {
+		if known.File == e.File {
+			a.files[i] = e
+			return
+		}
+	}
+	a.files = append(a.files, e)
+}
+
+func askedText(e timeline.Event) string {
+	switch e.Kind {
+	case timeline.File:
+		return fmt.Sprintf("%s, %s", e.File, byteText(e.Bytes))
+	case timeline.FileMissing:
+		return e.File + ", which it has not"
+	case timeline.FileAborted:
+		return e.File + ", only its size"
+	}
+	return fmt.Sprintf("%s: %s", e.File, e.Detail)
+}
