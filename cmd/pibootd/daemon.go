@@ -61,6 +61,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	if err := d.fleet.Start(); err != nil {
 		return err
 	}
+	if f, exposed := doctor.RootsMount(cfg.StateDir); exposed {
+		log.Info("roots could be mounted more safely", "component", "rootfs", "detail", f.Text, "todo", f.Todo)
+	}
 	log.Info("serving", "interface", cfg.Interface, "addr", network, "state", cfg.StateDir, "pis", len(state.registry.All()), "version", buildVersion())
 	err = d.run(ctx, socks)
 	log.Info("stopped")
@@ -93,8 +96,9 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 		return nil, err
 	}
 	state.timeline.Logger = log
-	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log}
-	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log}
+	minFree := int64(cfg.Roots.MinFree) * 1e6
+	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log, MinFree: minFree}
+	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log, MinFree: minFree}
 	exporter, server, err := openExporter(cfg, state.nfsKey, log)
 	if err != nil {
 		return nil, err

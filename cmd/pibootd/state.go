@@ -80,6 +80,13 @@ func makeDirs(cfg config.Config) error {
 			return fmt.Errorf("state directory: %w", err)
 		}
 	}
+	// Boards make programs with set-user-ID bits and devices in their roots,
+	// and users of this machine must not reach them, whoever made the directory.
+	for _, dir := range []string{"keys", "templates", "roots"} {
+		if err := os.Chmod(filepath.Join(cfg.StateDir, dir), 0o700); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+	}
 	if err := os.MkdirAll(cfg.MediaDir(), 0o755); err != nil {
 		return fmt.Errorf("media share: %w", err)
 	}

@@ -53,6 +53,9 @@ type Config struct {
 		UploadTokenFile string // "": no uploads over TCP
 		UploadMaxGB     int    // of one upload
 	}
+	Roots struct {
+		MinFree int // MB; 0: what rootfs.Roots takes
+	}
 	Boot struct {
 		GPUMem int      // MB
 		Args   []string // kernel arguments, each k or k=v

@@ -81,6 +81,8 @@ portmap_port = 0
 privileged_port = true
 [queue]
 port = 0x1000
+[roots]
+min_free = 2_000
 [boot]
 gpu_mem = 128
 args = ["quiet", "cma=128M", "isolcpus=1,2"]
@@ -108,6 +110,7 @@ level = "debug"
 	want.DHCP.Router, want.DHCP.DNS = addr("10.0.0.1"), []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
 	want.NFS.Driver = Kernel
 	want.NFS.Port, want.NFS.PortmapPort, want.NFS.PrivilegedPort = 20049, 0, true
+	want.Roots.MinFree = 2000
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
 	want.HTTP.UploadTokenFile, want.HTTP.UploadMaxGB = "/etc/token", 7
 	want.HTTP.Muxers = []netip.Addr{addr("10.0.0.5")}
@@ -135,7 +138,7 @@ func TestJSON(t *testing.T) {
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
 		`"http":{"muxers":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","tidy_after":"0s"},` +
-		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"keep":1000,"port":4222},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
+		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"keep":1000,"port":4222},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
 	}
@@ -169,7 +172,7 @@ func TestProblems(t *testing.T) {
 		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
 		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, domain"
-		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [boot], [media], [webhook], [log]"
+		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [roots], [boot], [media], [webhook], [log]"
 	)
 	for in, want := range map[string]string{
 		"[dhcp]\nport = 70000":       "FILE:2: dhcp.port: 70000; " + aPort,
@@ -179,6 +182,8 @@ func TestProblems(t *testing.T) {
 		"queue.port = 1.5":           "FILE:1: queue.port: 1.5; " + aPort,
 		"queue.port = 4222222222222": "FILE:1: queue.port: 4222222222222; " + aPort,
 		"nfs.port = true":            "FILE:1: nfs.port: true; " + aPort,
+		"roots.min_free = -1":        "FILE:1: roots.min_free: -1; want megabytes, 0 to 100000000",
+		"roots.min_free = 0.5":       "FILE:1: roots.min_free: 0.5; want megabytes, 0 to 100000000",
 		"nfs.portmap_port = -1":      "FILE:1: nfs.portmap_port: -1; want a port, 1 to 65535, or 0 for no portmapper",
 
 		`nfs.driver = "nfsd"`: `FILE:1: nfs.driver: "nfsd"; want "auto", "embedded" or "kernel"`,

@@ -57,6 +57,8 @@ func keys(c *Config) []key {
 		{"http", "upload_token_file", "A file of mode 0600 with a token of 16 bytes or more: who has it may upload\ninto the media share through this port (PUT /api/v1/media/NAME); \"\" lets nobody.", path{&c.HTTP.UploadTokenFile, true}},
 		{"http", "upload_max_gb", "The most that one upload may have, in gigabytes.", number{&c.HTTP.UploadMaxGB, 1, 100_000, "gigabytes, 1 to 100000"}},
 
+		{"roots", "min_free", "Megabytes that making a root or importing a template leaves free on the file\nsystem of state_dir, for the boards that write there; 0 means 512, or 5 % of a\nsmall file system.", number{&c.Roots.MinFree, 0, 100_000_000, "megabytes, 0 to 100000000"}},
+
 		{"boot", "gpu_mem", "Megabytes of each board's memory that its GPU gets; hardware decoding needs\n128 or more. A board's own setting overrides it.", number{&c.Boot.GPUMem, 16, 512, "megabytes, 16 to 512"}},
 		{"boot", "args", "Further kernel arguments for all boards, for example [\"cma=128M\", \"quiet\"].", kernelArgs{&c.Boot.Args}},
 

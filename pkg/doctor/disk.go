@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,11 +28,38 @@ var foreign = map[uint32]string{
 // Disks looks at the file systems that hold roots and videos.
 func Disks(stateDir, mediaDir string) []Finding {
 	found := []Finding{disk("state directory", stateDir)}
+	if f, exposed := RootsMount(stateDir); exposed {
+		found = append(found, f)
+	}
 	var state, media unix.Statfs_t
 	if unix.Statfs(stateDir, &state) == nil && unix.Statfs(mediaDir, &media) == nil && state.Fsid == media.Fsid {
 		return found // one look is enough
 	}
 	return append(found, disk("media share", mediaDir))
+}
+
+// RootsMount says how the roots could be mounted more safely; exposed is whether
+// they could. What boards put into their roots, devices and programs with
+// set-user-ID bits too, is then nothing but files on this machine.
+func RootsMount(stateDir string) (f Finding, exposed bool) {
+	dir := filepath.Join(stateDir, "roots")
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return Finding{}, false // there are none yet, or disk says so
+	}
+	var missing []string
+	for _, option := range []struct {
+		name string
+		flag int64
+	}{{"nodev", unix.ST_NODEV}, {"nosuid", unix.ST_NOSUID}, {"noexec", unix.ST_NOEXEC}} {
+		if int64(fs.Flags)&option.flag == 0 {
+			missing = append(missing, option.name)
+		}
+	}
+	return Finding{
+		Subject: "disk", Level: OK, Text: fmt.Sprintf("%s is mounted without %s; only its mode 0700 keeps users of this machine from what boards put there", dir, strings.Join(missing, ",")),
+		Todo: fmt.Sprintf("boards do not notice these in /etc/fstab: %s %s none bind,nodev,nosuid,noexec 0 0", dir, dir),
+	}, len(missing) > 0
 }
 
 func disk(what, dir string) Finding {

@@ -22,6 +22,9 @@ type fileSystem struct {
 func allFileSystems() []fileSystem {
 	return []fileSystem{
 		{"ext4", func(t *testing.T) string { return diskImage(t, "64M", "mkfs.ext4", "-q", "-F") }},
+		{"ext4-nodev-nosuid-noexec", func(t *testing.T) string { // as is recommended for roots: clients do not notice
+			return loopMount(t, newImage(t, "64M", "mkfs.ext4", "-q", "-F"), "nodev,nosuid,noexec")
+		}},
 		{"xfs", func(t *testing.T) string { return diskImage(t, "320M", "mkfs.xfs", "-q") }},
 		{"btrfs", func(t *testing.T) string { return diskImage(t, "160M", "mkfs.btrfs", "-q") }},
 		{"tmpfs", func(t *testing.T) string { return tmpfs(t) }},
