@@ -11,10 +11,9 @@ import (
 	"path"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/share"
 )
 
 // maxText bounds the cmdline.txt and config.txt that a root may have.
@@ -164,25 +163,12 @@ func readText(bootDir *os.Root, name string) (string, error) {
 	return string(text), nil
 }
 
-// openRegular opens a regular file of dir. Boards can make any kind of file in
-// their roots; to open a device or a FIFO would be an act on this machine, so
-// the file is looked at through a descriptor that does not open it.
+// openRegular opens a regular file of dir; what else a board made there is not
+// there.
 func openRegular(dir *os.Root, name string) (io.ReadCloser, int64, error) {
-	found, err := dir.OpenFile(name, unix.O_PATH, 0)
+	file, info, err := share.OpenRegular(dir, name)
 	if err != nil {
 		return nil, 0, fmt.Errorf("boot: %w", err)
-	}
-	defer found.Close()
-	info, err := found.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("boot: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("boot: %s is no regular file: %w", name, fs.ErrNotExist)
-	}
-	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
-	if err != nil {
-		return nil, 0, fmt.Errorf("boot: opening %s: %w", name, err)
 	}
 	return file, info.Size(), nil
 }

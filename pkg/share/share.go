@@ -1,4 +1,5 @@
-// Package share does to files of the media share what os.Root has no call for.
+// Package share does to files in directories that boards write to, such as the
+// media share, what os.Root has no call for.
 package share
 
 import (
@@ -7,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,6 +47,60 @@ func renameLooking(root *os.Root, from, to string) error {
 		return err
 	}
 	return root.Rename(from, to)
+}
+
+// maxLinks is how many symbolic links lead to a file at most.
+const maxLinks = 8
+
+// OpenRegular opens a regular file for reading, also by symbolic links that stay
+// inside root. Boards can make any kind of file, and exchange it at any moment;
+// to open a device or a FIFO would be an act on this machine, so the file is
+// looked at through a descriptor that does not open it. The error for what is
+// no regular file of root matches fs.ErrNotExist.
+func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	at := name
+	for range maxLinks {
+		file, info, err := openFound(root, at)
+		if err != nil || info.Mode().Type() != fs.ModeSymlink {
+			return file, info, err
+		}
+		// O_PATH opens the link itself, so os.Root follows none at the end.
+		target, err := root.Readlink(at)
+		if err != nil {
+			return nil, nil, err
+		}
+		at = path.Join(path.Dir(at), target)
+		if path.IsAbs(target) || !filepath.IsLocal(at) {
+			return nil, nil, fmt.Errorf("%s leads out of its directory: %w", name, fs.ErrNotExist)
+		}
+	}
+	return nil, nil, fmt.Errorf("%s is behind more than %d links: %w", name, maxLinks, fs.ErrNotExist)
+}
+
+// openFound opens name if it is a regular file. Of a symbolic link it returns
+// what there is to know and no file.
+func openFound(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	found, err := root.OpenFile(name, unix.O_PATH, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer found.Close()
+	info, err := found.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	switch info.Mode().Type() {
+	case 0:
+	case fs.ModeSymlink:
+		return nil, info, nil
+	default:
+		return nil, nil, fmt.Errorf("%s is %v; want a regular file: %w", name, info.Mode().Type(), fs.ErrNotExist)
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening %s: %w", name, err)
+	}
+	return file, info, nil
 }
 
 // FreeBytes returns how much can still be written to the file system of a

@@ -2,9 +2,13 @@ package share
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRenameNew(t *testing.T) {
@@ -34,6 +38,37 @@ func TestRenameNew(t *testing.T) {
 		}
 		if err := rename(root, "b", "../b"); err == nil {
 			t.Errorf("%s: out of the share: renamed", name)
+		}
+	}
+}
+
+func TestOpenRegular(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	err = errors.Join(root.Mkdir("d", 0o755), root.WriteFile("d/a", []byte("a file"), 0o644), root.Symlink("d/a", "inside"),
+		root.Symlink("../../etc/hostname", "outside"), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644), root.Symlink("fifo", "to-fifo"),
+		root.Symlink("/etc/hostname", "absolute"), root.Symlink("loop", "loop"), root.Symlink("../inside", "d/chain"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"d/a", "inside", "d/chain"} {
+		file, info, err := OpenRegular(root, name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		text, err := io.ReadAll(file)
+		if string(text) != "a file" || info.Size() != int64(len(text)) || errors.Join(err, file.Close()) != nil {
+			t.Errorf("%s: %q of %d bytes, %v; want %q", name, text, info.Size(), err, "a file")
+		}
+	}
+	for _, name := range []string{"d", "fifo", "to-fifo", "none", "outside", "absolute", "loop"} {
+		if _, _, err := OpenRegular(root, name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v; want %v", name, err, fs.ErrNotExist)
 		}
 	}
 }

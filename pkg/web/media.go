@@ -1,21 +1,25 @@
 package web
 
 import (
-	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
+
+	"pibootd/pkg/share"
 )
 
-// mediaTypes are those that players insist on (RFC 8216 §4); Go's own table
-// does not have them on every machine.
+// mediaTypes are those that players insist on (RFC 8216 §4) or go by; Go's own
+// table does not have them on every machine.
 var mediaTypes = map[string]string{
 	".m3u8": "application/vnd.apple.mpegurl",
 	".ts":   "video/mp2t",
 	".m4s":  "video/iso.segment",
 	".mp4":  "video/mp4",
+	".mkv":  "video/x-matroska",
 }
 
 // mediaHandler serves the files of the media share to players. What begins
@@ -24,7 +28,7 @@ var mediaTypes = map[string]string{
 func mediaHandler(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := path.Clean("/" + r.URL.Path)[1:]
-		if name == "" || strings.HasPrefix(name, ".") || strings.Contains(name, "/.") {
+		if name == "" || isHidden(name) {
 			http.NotFound(w, r)
 			return
 		}
@@ -43,21 +47,45 @@ func mediaHandler(dir string) http.Handler {
 	})
 }
 
+// isHidden reports whether any part of a path in the share begins with a dot.
+func isHidden(name string) bool { return strings.Contains("/"+name, "/.") }
+
 func openMedia(dir, name string) (*os.File, fs.FileInfo, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer root.Close()
-	// Boards write here: looked at before it is opened, so that a FIFO cannot
-	// hold the request for ever.
-	info, err := root.Stat(name)
+	file, info, err := share.OpenRegular(root, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, errors.New("not a regular file")
+	if err := notHidden(root, file); err != nil {
+		file.Close()
+		return nil, nil, err
 	}
-	file, err := root.Open(name)
-	return file, info, err
+	return file, info, nil
+}
+
+// notHidden refuses a file that a link leads to and that has a hidden name
+// itself, such as the key of a stream.
+func notHidden(root *os.Root, file *os.File) error {
+	top, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	from, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", top.Fd()))
+	if err != nil {
+		return err
+	}
+	to, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	if err != nil {
+		return err
+	}
+	name, err := filepath.Rel(from, to)
+	if err != nil || isHidden(name) {
+		return fmt.Errorf("%s is not for players: %w", to, fs.ErrNotExist)
+	}
+	return nil
 }

@@ -196,14 +196,20 @@ func TestMedia(t *testing.T) {
 	write(t, filepath.Join(d.media, "hls/a/master.m3u8"), "#EXTM3U\n")
 	write(t, filepath.Join(d.media, ".work/1/secret.ts"), "unpublished")
 	write(t, filepath.Join(d.media, "hls/.hidden/x.ts"), "hidden")
-	if err := os.Symlink("/etc/hostname", filepath.Join(d.media, "out.ts")); err != nil {
-		t.Fatal(err)
+	write(t, filepath.Join(d.media, "mkv/a.mkv"), "a video")
+	for name, target := range map[string]string{
+		"out.ts": "/etc/hostname", "link.m3u8": "hls/a/master.m3u8", "secret.ts": ".work/1/secret.ts", "work": ".work", "link.ts": "fifo.ts",
+	} {
+		if err := os.Symlink(target, filepath.Join(d.media, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := syscall.Mkfifo(filepath.Join(d.media, "fifo.ts"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	types := map[string]string{".m3u8": "application/vnd.apple.mpegurl", ".mkv": "video/x-matroska"}
 	for path, want := range map[string]int{
-		"hls/a/master.m3u8": 200, "hls/a/": 404, "hls/a": 404, "": 404, ".work/1/secret.ts": 404,
+		"hls/a/master.m3u8": 200, "link.m3u8": 200, "mkv/a.mkv": 200, "secret.ts": 404, "work/1/secret.ts": 404, "link.ts": 404, "hls/a/": 404, "hls/a": 404, "": 404, ".work/1/secret.ts": 404,
 		"hls/.hidden/x.ts": 404, "out.ts": 404, "fifo.ts": 404, "hls/..%2f.work/1/secret.ts": 404, "%2e%2e/pibootd.db": 404,
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.public+"/media/"+path, nil)
@@ -218,8 +224,8 @@ func TestMedia(t *testing.T) {
 		if response.StatusCode != want {
 			t.Errorf("GET /media/%s: %s; want %d", path, response.Status, want)
 		}
-		if want == 200 && response.Header.Get("Content-Type") != "application/vnd.apple.mpegurl" {
-			t.Errorf("GET /media/%s is of type %q; want a playlist's", path, response.Header.Get("Content-Type"))
+		if want, got := types[filepath.Ext(path)], response.Header.Get("Content-Type"); response.StatusCode == 200 && got != want {
+			t.Errorf("GET /media/%s is of type %q; want %s", path, got, want)
 		}
 	}
 }
