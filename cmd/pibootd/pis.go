@@ -238,6 +238,9 @@ func printPi(w io.Writer, b web.Pi) error {
 	for _, m := range b.Mismatches {
 		fmt.Fprintf(&out, "  warning   %s\n", strings.Map(graphic, m.String()))
 	}
+	if b.Problem != "" {
+		fmt.Fprintf(&out, "  problem   %s\n", strings.Map(graphic, b.Problem))
+	}
 	if b.Boot != nil {
 		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
 	}
@@ -272,11 +275,7 @@ func removePi(c *cli.Context, std streams) error {
 		return err
 	}
 	if !c.Bool("yes") {
-		question := fmt.Sprintf("remove %s (serial %s) and delete its root?", board.Name, board.Serial)
-		if c.Bool("keep-root") {
-			question = fmt.Sprintf("remove %s (serial %s)?", board.Name, board.Serial)
-		}
-		if err := confirm(std, question); err != nil {
+		if err := confirm(std, removeQuestion(board, c.Bool("keep-root"))); err != nil {
 			return err
 		}
 	}
@@ -293,6 +292,17 @@ func removePi(c *cli.Context, std streams) error {
 	}
 	_, err = fmt.Fprintf(std.out, "%s removed\n", board.Name)
 	return err
+}
+
+func removeQuestion(board web.Pi, keepRoot bool) string {
+	question := fmt.Sprintf("remove %s (serial %s)", board.Name, board.Serial)
+	if !keepRoot {
+		question += " and delete its root"
+	}
+	if board.Online {
+		question += ", which it is running on"
+	}
+	return question + "?"
 }
 
 // confirm asks the user and returns an error unless the answer is yes.

@@ -22,6 +22,9 @@ func showBoot(ctx context.Context, c *web.Client, w io.Writer, b web.Pi) error {
 		asked.follow(e)
 	}
 	var out strings.Builder
+	if b.Problem != "" {
+		fmt.Fprintf(&out, "problem: %s\n", strings.Map(graphic, b.Problem))
+	}
 	if b.Boot != nil {
 		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
 	}

@@ -21,6 +21,7 @@ type Pi struct {
 	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // what it would be served; of one board only
 
 	Mismatches []rootfs.Mismatch `json:"mismatches,omitempty"` // boot files that do not fit its root; of one board only
+	Problem    string            `json:"problem,omitempty"`    // why Boot and Mismatches are not known; of one board only
 }
 
 func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
@@ -69,16 +70,14 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
+	// A board whose root is broken is to be shown, too, and can be removed.
 	files, err := s.Fleet.BootFiles(board)
-	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
+	if err == nil {
+		pi.Boot = &files
+		pi.Mismatches, err = s.Fleet.Roots.CheckBoot(board.Serial, "")
 	}
-	pi.Boot = &files
-	pi.Mismatches, err = s.Fleet.Roots.CheckBoot(board.Serial, "")
 	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
-		return
+		pi.Problem = err.Error()
 	}
 	s.reply(w, pi)
 }

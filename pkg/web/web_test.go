@@ -111,6 +111,12 @@ func TestClient(t *testing.T) {
 		}
 		break
 	}
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(d.media), "roots")); err != nil {
+		t.Fatal(err)
+	}
+	if board, err := d.client.Pi(ctx, "hlspi1"); err != nil || board.Boot != nil || !strings.Contains(board.Problem, "opening the root of hlspi1") {
+		t.Errorf("Pi without a root = %+v, %v; want it, and what is wrong", board, err)
+	}
 	if _, err := NewClient(filepath.Join(t.TempDir(), "none")).Info(ctx); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("Info without a daemon = %v; want %v", err, ErrNotRunning)
 	}
