@@ -168,11 +168,16 @@ func mediaPlaylist(o Output, t *track, target int) []byte {
 		fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", cmp.Or(o.KeyURI, "../"+KeyName))
 	}
 	for _, s := range t.segments {
-		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", s.Seconds, s.Name)
+		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(s.Seconds), s.Name)
 	}
 	b.WriteString("#EXT-X-ENDLIST\n")
 	return b.Bytes()
 }
+
+// extinf returns a segment's seconds as its playlist has them. All that is
+// computed from seconds starts here, so that who measures by the playlist finds
+// the same numbers.
+func extinf(seconds float64) float64 { return math.Round(seconds*1e6) / 1e6 }
 
 // masterPlaylist writes the playlist that names the variant streams.
 func masterPlaylist(p Plan, tracks map[string]*track, target int) []byte {
@@ -228,7 +233,7 @@ func (v variant) write(b *bytes.Buffer) {
 func bitrates(segments []Segment, target int) (peak, average int) {
 	var most, bits, seconds float64
 	for i, s := range segments {
-		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+s.Seconds
+		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+extinf(s.Seconds)
 		most = max(most, peakFrom(segments[i:], float64(target)))
 	}
 	all := math.Ceil(bits / seconds)
@@ -239,7 +244,7 @@ func bitrates(segments []Segment, target int) (peak, average int) {
 func peakFrom(segments []Segment, target float64) float64 {
 	var most, bits, seconds float64
 	for _, s := range segments {
-		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+s.Seconds
+		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+extinf(s.Seconds)
 		if seconds > 1.5*target {
 			break
 		}

@@ -3,6 +3,7 @@ package transcode
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -171,6 +172,23 @@ func TestBitrates(t *testing.T) {
 	for _, tt := range tests {
 		if peak, average := bitrates(tt.segments, 4); peak != tt.peak || average != tt.average {
 			t.Errorf("%s: bitrates = %d, %d; want %d, %d", tt.name, peak, average, tt.peak, tt.average)
+		}
+	}
+}
+
+// Bitrates are the same whether they are computed from a segment or from its
+// line in a playlist, which has six decimals.
+func TestBitratesAsWritten(t *testing.T) {
+	for size := range int64(20_000) {
+		exact := Segment{Seconds: AudioSeconds(94), SizeBytes: 20_000 + size}
+		written := exact
+		if _, err := fmt.Sscanf(fmt.Sprintf("%.6f", extinf(exact.Seconds)), "%g", &written.Seconds); err != nil {
+			t.Fatal(err)
+		}
+		peak, average := bitrates([]Segment{exact}, 2)
+		wantPeak, wantAverage := bitrates([]Segment{written}, 2)
+		if peak != wantPeak || average != wantAverage {
+			t.Fatalf("%d bytes: bitrates = %d, %d; by the playlist %d, %d", exact.SizeBytes, peak, average, wantPeak, wantAverage)
 		}
 	}
 }
