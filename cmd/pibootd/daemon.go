@@ -123,6 +123,9 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
 		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port, PrivilegedPort: cfg.NFS.PrivilegedPort,
+		FindUsers: func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
+			return dhcp.FindUsers(ctx, cfg.Interface, network.Addr(), addrs)
+		},
 		Disconnect: func(worker string) error { return d.broker.Disconnect(worker) },
 	})
 	d.policy.Server.RootPath = d.fleet.RootPath
@@ -189,6 +192,7 @@ func (d *daemon) run(ctx context.Context, socks *sockets) error {
 		g.Go(func() error { return d.dhcp.Serve(ctx, socks.pxe) })
 	}
 	g.Go(func() error { d.lookForRivals(ctx); return nil })
+	g.Go(func() error { d.fleet.WatchAddresses(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, socks.http, socks.control) })
 	d.runDoors(ctx, g)

@@ -19,7 +19,7 @@ func editPiCommand(std streams) *cli.Command {
 		Flags: daemonFlags(append(settingFlags(),
 			&cli.BoolFlag{Name: "no-args", Usage: "take all further kernel arguments away"},
 			&cli.BoolFlag{Name: "no-labels", Usage: "take all labels away"},
-			&cli.BoolFlag{Name: "force", Usage: "change the address of a Pi that is running"})...),
+			&cli.BoolFlag{Name: "force", Usage: "change the address of a Pi that is running, or to one that another host uses"})...),
 		Action: func(c *cli.Context) error { return editPi(c, std) },
 	}
 }

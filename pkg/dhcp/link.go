@@ -133,12 +133,16 @@ const (
 
 // askFor sends an ARP probe (RFC 5227 §1.1): a request that tells no address of
 // its own, so that no host learns a wrong one from it.
-func (l *link) askFor(addr netip.Addr) error {
+func (l *link) askFor(addr netip.Addr) error { return l.ask(addr, netip.IPv4Unspecified()) }
+
+// ask sends an ARP request for addr in the name of sender, an address of this
+// machine.
+func (l *link) ask(addr, sender netip.Addr) error {
 	f := l.frame(pi.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, etherTypeARP, arpLen)
 	f = append(f, arpHeader...)
 	f = append(f, 1) // request
 	f = append(f, l.mac[:]...)
-	f = append(f, 0, 0, 0, 0)
+	f = append(f, sender.AsSlice()...)
 	f = append(f, make([]byte, len(pi.MAC{}))...)
 	f = append(f, addr.AsSlice()...)
 	return l.write(f)

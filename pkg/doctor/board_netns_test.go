@@ -125,6 +125,13 @@ func TestBoard(t *testing.T) {
 		t.Errorf("exports when the time is used up = %+v; want a warning that says so", late)
 	}
 
+	stranger := pi.MAC{0x52, 0x54, 0, 0, 0, 9}
+	d.Fleet.FindUsers = func(context.Context, []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
+		return map[netip.Addr][]pi.MAC{board.IP: {board.MAC, stranger}}, nil
+	}
+	want(t, d, Problem, "10.9.0.192 is used by 52:54:00:00:00:09, not by hlspi1")
+	d.Fleet.FindUsers = nil
+
 	_, err := d.Fleet.Registry.Update(t.Context(), board.Serial, func(p *registry.Pi) { p.IP = netip.MustParseAddr("10.9.0.77") })
 	must(t, err)
 	want(t, d, Problem, "10.9.0.77 may not mount /roots/3333347a")

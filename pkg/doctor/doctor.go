@@ -72,8 +72,9 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 		return nil, err
 	}
 	var g errgroup.Group
-	var network []Finding
+	var network, conflicts []Finding
 	g.Go(func() error { network = d.network(ctx); return nil })
+	g.Go(func() error { conflicts = d.conflicts(ctx, boards); return nil })
 	ofBoards := make([][]Finding, len(boards))
 	deadline := time.Now().Add(proofTime)
 	g.Go(func() error {
@@ -90,7 +91,7 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 	for _, findings := range ofBoards {
 		all = append(all, findings...)
 	}
-	return all, ctx.Err()
+	return append(all, conflicts...), ctx.Err()
 }
 
 func (d *Doctor) boards(refs []string) ([]registry.Pi, error) {

@@ -10,6 +10,7 @@ import (
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
 )
 
@@ -24,6 +25,22 @@ func (d *Doctor) network(ctx context.Context) []Finding {
 		return append(found, Finding{Subject: "dhcp", Level: Warning, Text: "other DHCP servers could not be looked for: " + err.Error()})
 	}
 	return append(found, d.judge(rivals)...)
+}
+
+// conflicts looks for other hosts that use the boards' addresses.
+func (d *Doctor) conflicts(ctx context.Context, boards []registry.Pi) []Finding {
+	conflicts, err := d.Fleet.Conflicts(ctx, boards)
+	if err != nil {
+		return []Finding{{Subject: "boards", Level: Warning, Text: "not known whether other hosts use their addresses: " + err.Error()}}
+	}
+	var found []Finding
+	for _, c := range conflicts {
+		found = append(found, Finding{
+			Subject: c.Board.Name, Level: Problem, Text: c.String(),
+			Todo: fmt.Sprintf("give that host another address, or pibootd edit-pi %s --ip ADDRESS; a Pi's own Wi-Fi in the same network answers so, too", c.Board.Name),
+		})
+	}
+	return found
 }
 
 // link looks at the interface that boards are on.

@@ -23,7 +23,7 @@ type Edit struct {
 	BootMenu *string     `json:"boot_menu,omitempty"`
 	Labels   *[]string   `json:"labels,omitempty"`
 
-	Force bool `json:"force,omitempty"` // another address also for a board that runs, which loses its root by it
+	Force bool `json:"force,omitempty"` // an address that another host uses, and another address also for a board that runs, which loses its root by it
 }
 
 // Edited tells what was changed.
@@ -48,6 +48,9 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 	}
 	if e.IP != nil {
 		if err := f.checkAddress(*e.IP); err != nil {
+			return Edited{}, err
+		}
+		if err := f.checkUnused(ctx, registry.Pi{MAC: was.MAC, IP: *e.IP}); err != nil && !e.Force {
 			return Edited{}, err
 		}
 	}

@@ -44,6 +44,9 @@ type Fleet struct {
 	QueuePort int
 	// PrivilegedPort has all exports refuse calls from port 1024 and up.
 	PrivilegedPort bool
+	// FindUsers tells which hosts use addresses, as dhcp.FindUsers does; nil:
+	// nobody knows.
+	FindUsers func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error)
 	// Disconnect ends the queue connection of a board that was removed.
 	Disconnect func(worker string) error
 
@@ -219,7 +222,7 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 	if err != nil {
 		return Added{}, err
 	}
-	board, err := f.plan(r, template)
+	board, err := f.plan(ctx, r, template)
 	if err != nil {
 		return Added{}, err
 	}
@@ -258,7 +261,7 @@ func (f *Fleet) template(ref string) (rootfs.Template, error) {
 }
 
 // plan turns a request into a board that can be registered.
-func (f *Fleet) plan(r Request, template rootfs.Template) (registry.Pi, error) {
+func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (registry.Pi, error) {
 	board := registry.Pi{
 		Serial: r.Serial, MAC: r.MAC, Name: r.Name, IP: r.IP, Settings: r.Settings,
 		Template: template.Name, Version: template.Version, Arch: template.Arch, Added: time.Now(),
@@ -267,8 +270,10 @@ func (f *Fleet) plan(r Request, template rootfs.Template) (registry.Pi, error) {
 		board.Name = "pi-" + r.Serial.String()
 	}
 	if !board.IP.IsValid() {
-		own := func(a netip.Addr) bool { return a == f.Network.Addr() }
-		ip, err := f.Registry.FreeAddress(f.Addresses.First, f.Addresses.Last, own)
+		taken := func(a netip.Addr) bool {
+			return a == f.Network.Addr() || f.checkUnused(ctx, registry.Pi{MAC: r.MAC, IP: a}) != nil
+		}
+		ip, err := f.Registry.FreeAddress(f.Addresses.First, f.Addresses.Last, taken)
 		if err != nil {
 			return registry.Pi{}, err
 		}
@@ -277,7 +282,10 @@ func (f *Fleet) plan(r Request, template rootfs.Template) (registry.Pi, error) {
 	if err := f.checkAddress(board.IP); err != nil {
 		return registry.Pi{}, err
 	}
-	return board, f.Registry.Check(board)
+	if err := f.Registry.Check(board); err != nil || !r.IP.IsValid() {
+		return board, err
+	}
+	return board, f.checkUnused(ctx, board)
 }
 
 // checkAddress says why a board could not have that address here.

@@ -44,6 +44,8 @@ const (
 	Removed Kind = "removed"
 	Unknown Kind = "unknown" // a board that is not registered asked for something
 
+	Conflict Kind = "conflict" // another host uses the board's address; detail
+
 	Rival Kind = "rival" // another DHCP server answers on the boards' network; detail
 )
 

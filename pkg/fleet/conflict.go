@@ -1,0 +1,113 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/timeline"
+)
+
+// watchEvery is how often it is asked who uses the boards' addresses. Nothing of
+// it is in a board's way: boards that boot are not asked for anything.
+const watchEvery = time.Minute
+
+// A Conflict is a host that uses a board's address.
+type Conflict struct {
+	Board registry.Pi
+	User  pi.MAC
+}
+
+// String says it in words.
+func (c Conflict) String() string {
+	return fmt.Sprintf("%s is used by %s, not by %s", c.Board.IP, c.User, c.Board.Name)
+}
+
+// same reports whether c and other are about the same host and address.
+func (c Conflict) same(other Conflict) bool {
+	return c.User == other.User && c.Board.IP == other.Board.IP && c.Board.Serial == other.Board.Serial
+}
+
+// Conflicts looks for hosts that use the addresses of boards, in 0.3 s.
+func (f *Fleet) Conflicts(ctx context.Context, boards []registry.Pi) ([]Conflict, error) {
+	if f.FindUsers == nil || len(boards) == 0 {
+		return nil, nil
+	}
+	var addrs []netip.Addr
+	for _, board := range boards {
+		addrs = append(addrs, board.IP)
+	}
+	users, err := f.FindUsers(ctx, addrs)
+	if err != nil {
+		return nil, err
+	}
+	var found []Conflict
+	for _, board := range boards {
+		for _, user := range users[board.IP] {
+			if user != board.MAC {
+				found = append(found, Conflict{board, user})
+			}
+		}
+	}
+	return found, nil
+}
+
+// checkUnused says which host uses the address that a board is to have.
+func (f *Fleet) checkUnused(ctx context.Context, board registry.Pi) error {
+	found, err := f.Conflicts(ctx, []registry.Pi{board})
+	if err != nil {
+		f.Log.Warn("not known whether an address is in use", "component", "fleet", "addr", board.IP, "err", err)
+		return nil
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("fleet: %s is used by the host %s; want another address, or that host to give it up", board.IP, found[0].User)
+	}
+	return nil
+}
+
+// WatchAddresses notes on the timeline and in the log when a host is found to
+// use a board's address, until ctx ends.
+func (f *Fleet) WatchAddresses(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var known []Conflict
+	for {
+		known = f.lookForConflicts(ctx, known)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lookForConflicts notes those conflicts that are not known, and returns all.
+func (f *Fleet) lookForConflicts(ctx context.Context, known []Conflict) []Conflict {
+	found, err := f.Conflicts(ctx, f.Registry.All())
+	if err != nil {
+		if ctx.Err() == nil {
+			f.Log.Debug("addresses in use not looked for", "component", "fleet", "err", err)
+		}
+		return known
+	}
+	for _, c := range found {
+		if slices.ContainsFunc(known, c.same) {
+			continue
+		}
+		f.Log.Warn("a board's address is used by another host", "component", "fleet", "pi", c.Board.Name, "addr", c.Board.IP, "mac", c.User)
+		f.Timeline.Record(timeline.Event{
+			At: time.Now(), Board: c.Board.Serial.String(), Name: c.Board.Name, Kind: timeline.Conflict,
+			Addr: c.Board.IP, MAC: c.User, Detail: c.String(),
+		})
+	}
+	for _, c := range known {
+		if !slices.ContainsFunc(found, c.same) {
+			f.Log.Info("a board's address is no longer used by another host", "component", "fleet", "pi", c.Board.Name, "addr", c.Board.IP, "mac", c.User)
+		}
+	}
+	return found
+}
