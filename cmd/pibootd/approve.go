@@ -18,6 +18,7 @@ func approvePiCommand(std streams) *cli.Command {
 		Flags: daemonFlags(append([]cli.Flag{
 			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number of a board whose boot code does not tell it"},
 			&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
+			cloneFlag("the best that the file system can do"),
 		}, settingFlags()...)...),
 		Action: func(c *cli.Context) error { return approvePi(c, std) },
 	}

@@ -66,6 +66,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	}
 	log.Info("serving", "interface", cfg.Interface, "addr", network, "state", cfg.StateDir, "pis", len(state.registry.All()), "version", buildVersion())
 	err = d.run(ctx, socks)
+	if d.nfs != nil { // nfsd serves the roots on
+		err = errors.Join(err, d.fleet.Stop())
+	}
 	log.Info("stopped")
 	return err
 }
@@ -97,8 +100,8 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	}
 	state.timeline.Logger = log
 	minFree := int64(cfg.Roots.MinFree) * 1e6
-	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Log: log, MinFree: minFree}
 	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log, MinFree: minFree}
+	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Templates: templates, Log: log, MinFree: minFree}
 	exporter, server, err := openExporter(cfg, state.nfsKey, log)
 	if err != nil {
 		return nil, err

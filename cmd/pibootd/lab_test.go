@@ -60,7 +60,22 @@ func newLab(t *testing.T) *lab {
 	neighbour(t, network)
 	l := &lab{net: network, binary: binary, state: t.TempDir()}
 	l.client = web.NewClient(filepath.Join(l.state, "pibootd.sock"))
+	t.Cleanup(func() { l.unmountRoots(t) })
 	return l
+}
+
+// unmountRoots unmounts what a daemon that was killed has left mounted.
+func (l *lab) unmountRoots(t *testing.T) {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(l.state, "roots", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+			t.Error(err)
+		}
+	}
 }
 
 // neighbour makes another machine a port of the bridge, so that the bridge has a

@@ -31,7 +31,12 @@ func addFlags() []cli.Flag {
 		&cli.StringFlag{Name: "mac", Usage: "Ethernet `ADDRESS` of the board, e.g. b8:27:eb:33:34:7a"},
 		&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number, its last 8 hex digits, e.g. 3333347a"},
 		&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
+		cloneFlag("the best that the file system can do"),
 	}, settingFlags()...)
+}
+
+func cloneFlag(otherwise string) cli.Flag {
+	return &cli.StringFlag{Name: "clone", Usage: "`WAY` to make the root: auto, btrfs, reflink, overlay or copy (default: " + otherwise + ")"}
 }
 
 // settingFlags are what can be changed about a board later.
@@ -82,6 +87,7 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 	r := fleet.Request{
 		Name:     c.String("name"),
 		Template: c.String("template"),
+		Clone:    c.String("clone"),
 		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
 	}
 	var err error
@@ -221,12 +227,20 @@ func showPiCommand(std streams) *cli.Command {
 	}
 }
 
+// clonedBy says how a root was made of its template, if that is known.
+func clonedBy(way string) string {
+	if way == "" {
+		return ""
+	}
+	return " by " + way
+}
+
 func printPi(w io.Writer, b web.Pi) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s\n", b.Name)
 	fmt.Fprintf(&out, "  board     serial %s, address %s, %s\n", b.Serial, b.MAC, b.Arch)
 	fmt.Fprintf(&out, "  network   %s\n", b.IP)
-	fmt.Fprintf(&out, "  template  %s@%d, added %s\n", b.Template, b.Version, since(b.Added))
+	fmt.Fprintf(&out, "  template  %s@%d%s, added %s\n", b.Template, b.Version, clonedBy(b.Clone), since(b.Added))
 	if len(b.Settings.Labels) > 0 {
 		fmt.Fprintf(&out, "  labels    %s\n", strings.Join(b.Settings.Labels, " "))
 	}

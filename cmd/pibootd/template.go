@@ -90,6 +90,11 @@ func templates(c *cli.Context, std streams) *rootfs.Templates {
 	}
 }
 
+func roots(c *cli.Context, std streams) *rootfs.Roots {
+	of := templates(c, std)
+	return &rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots"), Templates: of, Log: of.Log}
+}
+
 func buildTemplate(c *cli.Context, std streams) error {
 	args, err := arguments(c, "RECIPE")
 	if err != nil {

@@ -29,7 +29,7 @@ func stateWithBoard(t *testing.T) string {
 	}
 	board := registry.Pi{
 		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "kitchen",
-		IP: netip.MustParseAddr("192.0.2.7"), Template: "muxer", Version: 2, Arch: pi.ARM64,
+		IP: netip.MustParseAddr("192.0.2.7"), Root: registry.Root{Template: "muxer", Version: 2, Arch: pi.ARM64},
 	}
 	if _, err := boards.Add(t.Context(), board, "token"); err != nil {
 		t.Fatal(err)

@@ -94,8 +94,11 @@ func templateFromPi(c *cli.Context, std streams) error {
 	if now.Online && !c.Bool("force") {
 		return hintedError{fmt.Errorf("%s runs, and would change files while they are copied", board.Name), "shut it down first (ssh, then poweroff), or give --force"}
 	}
-	roots := rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots")}
-	return importWith(c, std, args[0], roots.Path(board.Serial), rootfs.ImportOptions{
+	from := roots(c, std)
+	if err := from.Mount(board.Serial); err != nil { // the daemon may be off
+		return err
+	}
+	return importWith(c, std, args[0], from.Path(board.Serial), rootfs.ImportOptions{
 		FromBoard: true, KeepPassword: !c.Bool("lock-passwords"), AllowMismatch: c.Bool("allow-mismatch"),
 	})
 }
@@ -221,6 +224,13 @@ func removeTemplate(c *cli.Context, std streams) error {
 	}
 	if len(users) > 0 {
 		return hintedError{fmt.Errorf("template %s is in use by %s", t, strings.Join(users, ", ")), "remove these boards first (pibootd remove-pi), or keep the template"}
+	}
+	kept, err := roots(c, std).KeptOver(t)
+	if err != nil {
+		return err
+	}
+	if len(kept) > 0 {
+		return hintedError{fmt.Errorf("template %s lies under the kept roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots PI --remove NAME), or keep the template"}
 	}
 	return templates(c, std).Remove(t)
 }

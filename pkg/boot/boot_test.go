@@ -25,11 +25,11 @@ import (
 var (
 	hlspi1 = registry.Pi{
 		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.0.0.11"),
-		Template: "minimal", Version: 1, Arch: pi.ARM64, Settings: registry.Settings{MuxID: 1, HWDecode: true},
+		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{MuxID: 1, HWDecode: true},
 	}
 	hlspi2 = registry.Pi{
 		Serial: 0x10000002, MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}, Name: "hlspi2", IP: netip.MustParseAddr("10.0.0.12"),
-		Template: "minimal", Version: 1, Arch: pi.ARM64,
+		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64},
 	}
 	server = Server{Addr: netip.MustParseAddr("10.0.0.1"), NFSPort: 2049, PortmapPort: 111, GPUMem: 192}
 )

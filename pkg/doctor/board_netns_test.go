@@ -53,7 +53,7 @@ func newDoctor(t *testing.T) (*Doctor, registry.Pi) {
 	})
 	board, err := known.Add(t.Context(), registry.Pi{
 		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.9.0.192"),
-		Template: "tiny", Version: 1, Arch: pi.ARM64,
+		Root: registry.Root{Template: "tiny", Version: 1, Arch: pi.ARM64},
 	}, "token")
 	must(t, err)
 	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots"), Log: log}

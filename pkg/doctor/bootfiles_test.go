@@ -36,7 +36,7 @@ func TestJudgeBoot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := strings.Fields(test.files)
-			found := judgeBoot(registry.Pi{MAC: test.mac, Arch: test.arch}, test.config, func(name string) bool { return slices.Contains(files, name) })
+			found := judgeBoot(registry.Pi{MAC: test.mac, Root: registry.Root{Arch: test.arch}}, test.config, func(name string) bool { return slices.Contains(files, name) })
 			if len(found) != len(test.want) {
 				t.Fatalf("findings = %+v; want %q", found, test.want)
 			}

@@ -9,7 +9,6 @@ import (
 
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/registry"
-	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
 )
 
@@ -136,7 +135,7 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	f.record(board, timeline.Removed, "")
 	err = errors.Join(err, f.exportMedia(), f.Disconnect(board.Serial.String()))
 	if keepRoot {
-		aside, keepErr := f.Roots.Keep(board.Serial, rootfs.Origin{Template: board.Template, Version: board.Version, Arch: board.Arch, Why: "the board was removed"})
+		aside, keepErr := f.Roots.Keep(board.Serial, origin(board, "the board was removed"))
 		return board, f.Roots.KeptPath(aside), errors.Join(err, keepErr)
 	}
 	return board, "", errors.Join(err, f.Roots.Remove(board.Serial))

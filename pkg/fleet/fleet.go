@@ -106,6 +106,10 @@ func (f *Fleet) Start() error {
 		return err
 	}
 	for _, board := range f.Registry.All() {
+		if err := f.Roots.Mount(board.Serial); err != nil {
+			f.Log.Error("root not mounted", "component", "fleet", "pi", board.Name, "err", err)
+			continue
+		}
 		if err := f.NFS.Export(f.rootExport(board)); err != nil {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
 		}
@@ -115,6 +119,16 @@ func (f *Fleet) Start() error {
 		}
 	}
 	return f.exportMedia()
+}
+
+// Stop takes back what Start did on this machine, once nobody serves the roots
+// any more.
+func (f *Fleet) Stop() error {
+	var errs []error
+	for _, board := range f.Registry.All() {
+		errs = append(errs, f.Roots.Unmount(board.Serial))
+	}
+	return errors.Join(errs...)
 }
 
 // closeStrangers closes what an interrupted Remove, or a media share that was
@@ -192,6 +206,7 @@ type Request struct {
 	Name     string            `json:"name,omitempty"`     // "" means pi-<serial>
 	IP       netip.Addr        `json:"ip,omitzero"`        // zero: one is taken from Addresses
 	Template string            `json:"template,omitempty"` // "" means the only one there is
+	Clone    string            `json:"clone,omitempty"`    // the way its root is made, a rootfs.Way; "" means the best there is
 	Settings registry.Settings `json:"settings"`
 }
 
@@ -199,7 +214,7 @@ type Request struct {
 type Added struct {
 	Pi      registry.Pi `json:"pi"`
 	Existed bool        `json:"existed"` // it was there already, as asked; nothing was done
-	Clone   string      `json:"clone,omitempty"`
+	Clone   rootfs.Way  `json:"clone,omitempty"`
 	Files   int         `json:"files,omitempty"`
 	Bytes   int64       `json:"bytes,omitempty"`
 	Export  string      `json:"export"`
@@ -264,7 +279,7 @@ func (f *Fleet) template(ref string) (rootfs.Template, error) {
 func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (registry.Pi, error) {
 	board := registry.Pi{
 		Serial: r.Serial, MAC: r.MAC, Name: r.Name, IP: r.IP, Settings: r.Settings,
-		Template: template.Name, Version: template.Version, Arch: template.Arch, Added: time.Now(),
+		Root: registry.Root{Template: template.Name, Version: template.Version, Arch: template.Arch, Clone: r.Clone}, Added: time.Now(),
 	}
 	if board.Name == "" {
 		board.Name = "pi-" + r.Serial.String()
@@ -298,14 +313,19 @@ func (f *Fleet) checkAddress(ip netip.Addr) error {
 
 // create clones the board's root and commits its registration.
 func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.Template, progress rootfs.Progress) (Added, error) {
+	way, err := rootfs.ParseWay(board.Clone)
+	if err != nil {
+		return Added{}, err
+	}
 	token, err := newToken()
 	if err != nil {
 		return Added{}, err
 	}
-	report, err := f.Roots.Clone(ctx, template, board.Serial, f.identity(board, token), progress)
+	report, err := f.Roots.Clone(ctx, template, way, board.Serial, f.identity(board, token), progress)
 	if err != nil {
 		return Added{}, err
 	}
+	board.Clone = string(report.How)
 	registered, err := f.Registry.Add(ctx, board, token)
 	if err != nil {
 		return Added{}, errors.Join(err, f.Roots.Remove(board.Serial))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pibootd/pkg/boot"
@@ -145,7 +146,7 @@ func TestStart(t *testing.T) {
 	}
 	const leftover = pi.Serial(0x10000002)
 	identity := f.identity(registry.Pi{Serial: leftover, Name: "left"}, "token")
-	if _, err := f.Roots.Clone(t.Context(), template, leftover, identity, nil); err != nil {
+	if _, err := f.Roots.Clone(t.Context(), template, rootfs.Auto, leftover, identity, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.NFS = &nfs.Server{Key: make([]byte, 32)}
@@ -162,6 +163,8 @@ func TestStart(t *testing.T) {
 
 func TestRemoveKeepsTheRoot(t *testing.T) {
 	f := newFleet(t, t.TempDir())
+	request := request
+	request.Clone = string(rootfs.Copy)
 	add(t, f, request)
 	_, kept, err := f.Remove(t.Context(), request.Serial.String(), true)
 	if err != nil {
@@ -212,10 +215,12 @@ func newFleet(t *testing.T, dir string) *Fleet {
 	}
 	log := slog.New(slog.DiscardHandler)
 	network := netip.MustParsePrefix("10.9.0.1/24")
+	templates := &rootfs.Templates{Dir: filepath.Join(dir, "templates")}
+	t.Cleanup(func() { unmountRoots(t, dir) })
 	f := New(Fleet{
 		Registry: known, Timeline: events, Log: log,
-		Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
-		Roots:     &rootfs.Roots{Dir: filepath.Join(dir, "roots")},
+		Templates: templates,
+		Roots:     &rootfs.Roots{Dir: filepath.Join(dir, "roots"), Templates: templates},
 		NFS:       &nfs.Server{Key: make([]byte, 32)},
 		Network:   network, Addresses: config.UpperQuarter(network), MediaDir: filepath.Join(dir, "media"), QueuePort: 4222,
 		Disconnect: func(string) error { return nil },
@@ -226,6 +231,21 @@ func newFleet(t *testing.T, dir string) *Fleet {
 	}
 	importTiny(t, f, dir)
 	return f
+}
+
+// unmountRoots unmounts the overlay roots below a state directory, as a restart of
+// the machine does.
+func unmountRoots(t *testing.T, dir string) {
+	t.Helper()
+	roots, err := filepath.Glob(filepath.Join(dir, "roots", "[0-9a-f]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range roots {
+		if err := syscall.Unmount(root, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+			t.Error(err)
+		}
+	}
 }
 
 func importTiny(t *testing.T, f *Fleet, dir string) {

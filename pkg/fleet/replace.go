@@ -14,17 +14,18 @@ import (
 type Replaced struct {
 	Pi    registry.Pi `json:"pi"`
 	Kept  rootfs.Kept `json:"kept"` // the root that it had
-	Clone string      `json:"clone,omitempty"`
+	Clone rootfs.Way  `json:"clone,omitempty"`
 	Files int         `json:"files,omitempty"`
 	Bytes int64       `json:"bytes,omitempty"`
 	Proof []string    `json:"proof,omitempty"`
 }
 
 // Reset gives a board a fresh clone of a template: of the one that to names, or
-// for "" of the version that it has. The root it had is kept. A board that runs
+// for "" of the version that it has. by is the way, "" being that of the root it
+// had. That root is kept. A board that runs
 // loses its root at once. Interrupted, the board has either its old root or its
 // new one after the next Start.
-func (f *Fleet) Reset(ctx context.Context, ref, to string, progress rootfs.Progress) (Replaced, error) {
+func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.Progress) (Replaced, error) {
 	if err := f.lock(ctx); err != nil {
 		return Replaced{}, err
 	}
@@ -41,11 +42,18 @@ func (f *Fleet) Reset(ctx context.Context, ref, to string, progress rootfs.Progr
 	if err != nil {
 		return Replaced{}, err
 	}
+	if by == "" {
+		by = board.Clone
+	}
+	way, err := rootfs.ParseWay(by)
+	if err != nil {
+		return Replaced{}, err
+	}
 	token, err := newToken()
 	if err != nil {
 		return Replaced{}, err
 	}
-	next, report, err := f.Roots.Prepare(ctx, template, board.Serial, f.identity(board, token), progress)
+	next, report, err := f.Roots.Prepare(ctx, template, way, board.Serial, f.identity(board, token), progress)
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -86,13 +94,13 @@ func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error
 // replace puts the root next, whose worker has the token, in the place of the
 // board's.
 func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.Kept, token, why string) (Replaced, error) {
-	is, err := f.Registry.SetRoot(ctx, board.Serial, next.Template, next.Version, next.Arch, token)
+	is, err := f.Registry.SetRoot(ctx, board.Serial, registry.Root{Template: next.Template, Version: next.Version, Arch: next.Arch, Clone: next.Clone}, token)
 	if err != nil {
 		return Replaced{}, err
 	}
 	// From here on next is the board's root: were this interrupted, the next
 	// Start would know it by the token.
-	was := rootfs.Origin{Template: board.Template, Version: board.Version, Arch: board.Arch, Why: why}
+	was := origin(board, why)
 	replaced := Replaced{Pi: is}
 	if replaced.Kept, err = f.Roots.Swap(next, was); err != nil {
 		return replaced, err
@@ -105,6 +113,11 @@ func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.Kept
 		err = fmt.Errorf("%s has its new root, but it does not work: %w", is.Name, err)
 	}
 	return replaced, err
+}
+
+// origin says where the root of a board came from, and why it is set aside.
+func origin(board registry.Pi, why string) rootfs.Origin {
+	return rootfs.Origin{Template: board.Template, Version: board.Version, Arch: board.Arch, Clone: board.Clone, Why: why}
 }
 
 // Drift returns what is not in a board's root as in the template that it was cloned

@@ -62,7 +62,7 @@ func TestResetAndRollback(t *testing.T) {
 	added := add(t, f, request)
 	mark(t, f, "first")
 
-	reset, err := f.Reset(t.Context(), "hlspi1", "", nil)
+	reset, err := f.Reset(t.Context(), "hlspi1", "", "", nil)
 	if err != nil || reset.Pi.ID == added.Pi.ID || reset.Pi.Version != 1 || len(reset.Proof) != 2 || reset.Files == 0 {
 		t.Errorf("Reset = %+v, %v; want a clone under another id, proved", reset, err)
 	}
@@ -74,7 +74,7 @@ func TestResetAndRollback(t *testing.T) {
 	mark(t, f, "second")
 
 	importTiny(t, f, t.TempDir())
-	upgraded, err := f.Reset(t.Context(), "hlspi1", "tiny", nil)
+	upgraded, err := f.Reset(t.Context(), "hlspi1", "tiny", "", nil)
 	if err != nil || upgraded.Pi.Version != 2 {
 		t.Errorf("upgrade = %+v, %v; want version 2", upgraded, err)
 	}
@@ -94,7 +94,7 @@ func TestResetAndRollback(t *testing.T) {
 
 	for want, rollback := range map[string]func() error{
 		"no root":           func() error { _, err := f.Rollback(t.Context(), "hlspi1", kept[1].Name); return err },
-		"there are: tiny@1": func() error { _, err := f.Reset(t.Context(), "hlspi1", "big", nil); return err },
+		"there are: tiny@1": func() error { _, err := f.Reset(t.Context(), "hlspi1", "big", "", nil); return err },
 		"hlspi9":            func() error { _, err := f.Rollback(t.Context(), "hlspi9", ""); return err },
 	} {
 		if err := rollback(); err == nil || !strings.Contains(err.Error(), want) {
@@ -169,7 +169,7 @@ func TestInterruptedReplacement(t *testing.T) {
 				t.Fatal(err)
 			}
 			const token = "the new root's"
-			next, _, err := f.Roots.Prepare(t.Context(), template, board.Serial, f.identity(board, token), nil)
+			next, _, err := f.Roots.Prepare(t.Context(), template, rootfs.Auto, board.Serial, f.identity(board, token), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestInterruptedReplacement(t *testing.T) {
 
 func setRoot(t *testing.T, f *Fleet, token string) registry.Pi {
 	t.Helper()
-	is, err := f.Registry.SetRoot(t.Context(), request.Serial, "tiny", 1, pi.AMD64, token)
+	is, err := f.Registry.SetRoot(t.Context(), request.Serial, registry.Root{Template: "tiny", Version: 1, Arch: pi.AMD64}, token)
 	if err != nil {
 		t.Fatal(err)
 	}

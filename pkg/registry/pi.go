@@ -16,16 +16,22 @@ import (
 // its Settings are shared with the registry: read them, never change them in
 // place.
 type Pi struct {
-	ID       int64      `json:"id"` // given by Add, never used twice
-	Serial   pi.Serial  `json:"serial"`
-	MAC      pi.MAC     `json:"mac"`
-	Name     string     `json:"name"` // its host name
-	IP       netip.Addr `json:"ip"`
-	Template string     `json:"template"` // what its root was cloned from
-	Version  int        `json:"version"`  // of the template, from 1
-	Arch     pi.Arch    `json:"arch"`
-	Settings Settings   `json:"settings"`
-	Added    time.Time  `json:"added"`
+	ID     int64      `json:"id"` // given by Add, never used twice
+	Serial pi.Serial  `json:"serial"`
+	MAC    pi.MAC     `json:"mac"`
+	Name   string     `json:"name"` // its host name
+	IP     netip.Addr `json:"ip"`
+	Root
+	Settings Settings  `json:"settings"`
+	Added    time.Time `json:"added"`
+}
+
+// A Root is what a board's root was cloned from.
+type Root struct {
+	Template string  `json:"template"`
+	Version  int     `json:"version"` // from 1
+	Arch     pi.Arch `json:"arch"`
+	Clone    string  `json:"clone,omitempty"` // how, one of rootfs's ways; "" where it was not noted
 }
 
 // Settings are a board's differences from the others.
@@ -61,7 +67,7 @@ func (p Pi) validate() error {
 	return errors.Join(
 		p.checkIdentity(),
 		p.checkName(),
-		p.checkRoot(),
+		p.Root.check(),
 		p.Settings.check(),
 	)
 }
@@ -106,14 +112,14 @@ func isLabel(s string) bool {
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-func (p Pi) checkRoot() error {
+func (r Root) check() error {
 	var problems []error
-	if p.Template == "" || p.Version < 1 {
-		problems = append(problems, fmt.Errorf("template %q version %d does not exist; want a name and a version from 1", p.Template, p.Version))
+	if r.Template == "" || r.Version < 1 {
+		problems = append(problems, fmt.Errorf("template %q version %d does not exist; want a name and a version from 1", r.Template, r.Version))
 	}
 	known := []pi.Arch{pi.ARM64, pi.ARMv7, pi.ARMv6, pi.AMD64}
-	if !slices.Contains(known, p.Arch) {
-		problems = append(problems, fmt.Errorf("architecture %q has no worker; want one of %q", p.Arch, known))
+	if !slices.Contains(known, r.Arch) {
+		problems = append(problems, fmt.Errorf("architecture %q has no worker; want one of %q", r.Arch, known))
 	}
 	return errors.Join(problems...)
 }

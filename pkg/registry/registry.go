@@ -97,7 +97,7 @@ func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi
 	p.Settings = p.Settings.clone()
 	change(&p)
 	p.Serial, p.ID, p.Added = old.pi.Serial, old.pi.ID, old.pi.Added
-	p.Template, p.Version, p.Arch = old.pi.Template, old.pi.Version, old.pi.Arch
+	p.Root = old.pi.Root
 	p.Settings = p.Settings.clone()
 	if err := errors.Join(p.validate(), r.conflicts(p)); err != nil {
 		return Pi{}, fmt.Errorf("registry: changing %s: %w", old.pi.Name, err)
@@ -111,10 +111,9 @@ func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi
 	return p, nil
 }
 
-// SetRoot says that a board has another root: what it was cloned from, and the
-// token of its worker in it. The board gets another ID, as its export is of
-// another tree.
-func (r *Registry) SetRoot(ctx context.Context, serial pi.Serial, template string, version int, arch pi.Arch, token string) (Pi, error) {
+// SetRoot says that a board has another root, and what the token of its worker
+// in it is. The board gets another ID, as its export is of another tree.
+func (r *Registry) SetRoot(ctx context.Context, serial pi.Serial, root Root, token string) (Pi, error) {
 	if token == "" {
 		return Pi{}, errors.New("registry: a board needs a token for its worker")
 	}
@@ -124,7 +123,7 @@ func (r *Registry) SetRoot(ctx context.Context, serial pi.Serial, template strin
 	if err != nil {
 		return Pi{}, err
 	}
-	e.pi.Template, e.pi.Version, e.pi.Arch, e.token = template, version, arch, sha256.Sum256([]byte(token))
+	e.pi.Root, e.token = root, sha256.Sum256([]byte(token))
 	if err = e.pi.validate(); err == nil {
 		e.pi.ID, err = r.insert(ctx, e)
 	}

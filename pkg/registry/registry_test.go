@@ -206,12 +206,12 @@ func TestSetRoot(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "pibootd.db"))
 	r := open(t, s)
 	before, other := add(t, r, board(1), "secret"), add(t, r, board(2), "secret")
-	after, err := r.SetRoot(t.Context(), before.Serial, "muxer", 4, pi.ARMv7, "new secret")
+	after, err := r.SetRoot(t.Context(), before.Serial, Root{"muxer", 4, pi.ARMv7, "copy"}, "new secret")
 	if err != nil || after.ID == before.ID || after.ID == other.ID {
 		t.Fatalf("SetRoot = %+v, %v; want an id of its own", after, err)
 	}
 	want := before
-	want.ID, want.Template, want.Version, want.Arch = after.ID, "muxer", 4, pi.ARMv7
+	want.ID, want.Root = after.ID, Root{"muxer", 4, pi.ARMv7, "copy"}
 	for _, r := range []*Registry{r, open(t, s)} {
 		got, _ := r.BySerial(before.Serial)
 		if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(after, want) {
@@ -223,9 +223,9 @@ func TestSetRoot(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, cancelled := r.SetRoot(ended, before.Serial, "muxer", 5, pi.ARMv7, "third secret")
-	_, wrong := r.SetRoot(t.Context(), before.Serial, "", 0, pi.ARMv7, "third secret")
-	_, unknown := r.SetRoot(t.Context(), 77, "muxer", 5, pi.ARMv7, "third secret")
+	_, cancelled := r.SetRoot(ended, before.Serial, Root{"muxer", 5, pi.ARMv7, ""}, "third secret")
+	_, wrong := r.SetRoot(t.Context(), before.Serial, Root{"", 0, pi.ARMv7, ""}, "third secret")
+	_, unknown := r.SetRoot(t.Context(), 77, Root{"muxer", 5, pi.ARMv7, ""}, "third secret")
 	if got, _ := r.BySerial(before.Serial); cancelled == nil || wrong == nil || !errors.Is(unknown, ErrUnknown) || !reflect.DeepEqual(got, want) {
 		t.Errorf("SetRoot = %v, %v, %v and left %+v; want errors and no change", cancelled, wrong, unknown, got)
 	}
@@ -346,13 +346,11 @@ func TestConcurrentAddsAndLookups(t *testing.T) {
 
 func board(i int) Pi {
 	return Pi{
-		Serial:   pi.Serial(0x10000000 + i),
-		MAC:      pi.MAC{0xdc, 0xa6, 0x32, 0, byte(i >> 8), byte(i)},
-		Name:     fmt.Sprintf("pi%d", i),
-		IP:       netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}),
-		Template: "minimal",
-		Version:  1,
-		Arch:     pi.ARM64,
+		Serial: pi.Serial(0x10000000 + i),
+		MAC:    pi.MAC{0xdc, 0xa6, 0x32, 0, byte(i >> 8), byte(i)},
+		Name:   fmt.Sprintf("pi%d", i),
+		IP:     netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}),
+		Root:   Root{"minimal", 1, pi.ARM64, "reflink"},
 	}
 }
 

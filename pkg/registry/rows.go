@@ -26,9 +26,9 @@ func (r *Registry) insert(ctx context.Context, e entry) (int64, error) {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM pis WHERE serial = ?", p.Serial.String()); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx, `INSERT INTO pis (serial, mac, name, ip, template, version, arch, settings, token, added)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			p.Serial.String(), p.MAC.String(), p.Name, p.IP.String(), p.Template, p.Version, string(p.Arch),
+		result, err := tx.ExecContext(ctx, `INSERT INTO pis (serial, mac, name, ip, template, version, arch, clone, settings, token, added)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			p.Serial.String(), p.MAC.String(), p.Name, p.IP.String(), p.Template, p.Version, string(p.Arch), p.Clone,
 			string(settings), hex.EncodeToString(e.token[:]), p.Added.UnixNano())
 		if err != nil {
 			return err
@@ -49,16 +49,15 @@ func (r *Registry) update(ctx context.Context, p Pi) error {
 		return err
 	}
 	return r.store.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE pis SET mac = ?, name = ?, ip = ?, template = ?, version = ?, arch = ?, settings = ?
+		_, err := tx.ExecContext(ctx, `UPDATE pis SET mac = ?, name = ?, ip = ?, settings = ?
 			WHERE serial = ?`,
-			p.MAC.String(), p.Name, p.IP.String(), p.Template, p.Version, string(p.Arch), string(settings),
-			p.Serial.String())
+			p.MAC.String(), p.Name, p.IP.String(), string(settings), p.Serial.String())
 		return err
 	})
 }
 
 func (r *Registry) loadPis(ctx context.Context) error {
-	rows, err := r.store.Query(ctx, "SELECT id, serial, mac, name, ip, template, version, arch, settings, token, added FROM pis")
+	rows, err := r.store.Query(ctx, "SELECT id, serial, mac, name, ip, template, version, arch, clone, settings, token, added FROM pis")
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func scan(rows *sql.Rows) (entry, error) {
 	var p Pi
 	var serial, mac, ip, settings, token string
 	var added int64
-	err := rows.Scan(&p.ID, &serial, &mac, &p.Name, &ip, &p.Template, &p.Version, &p.Arch, &settings, &token, &added)
+	err := rows.Scan(&p.ID, &serial, &mac, &p.Name, &ip, &p.Template, &p.Version, &p.Arch, &p.Clone, &settings, &token, &added)
 	if err != nil {
 		return entry{}, err
 	}

@@ -24,7 +24,7 @@ func TestImportFromBoard(t *testing.T) {
 	roots := testRoots(t, filepath.Join(state, "roots"))
 	first, _ := importSmall(t, templates, source)
 	const serial = pi.Serial(0x33333400)
-	if _, err := roots.Clone(t.Context(), first, serial, identityOf(serial, "pi-one"), nil); err != nil {
+	if _, err := roots.Clone(t.Context(), first, Copy, serial, identityOf(serial, "pi-one"), nil); err != nil {
 		t.Fatal(err)
 	}
 	board := roots.Path(serial)
@@ -69,7 +69,7 @@ func TestImportFromBoard(t *testing.T) {
 	if diff := cmp.Diff(wantNew, slices.Sorted(maps.Keys(added))); diff != "" {
 		t.Errorf("new in the template (-want +got):\n%s", diff)
 	}
-	checkClones(t, testRoots(t, filepath.Join(state, "others")), made)
+	checkClones(t, testRoots(t, filepath.Join(state, "others")), made, Copy)
 }
 
 // bind shows a directory in another place until the test ends.

@@ -1,13 +1,11 @@
 package rootfs
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -16,7 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/errgroup"
 )
 
 // A hostKey is an ssh host key as sshd(8) keeps it.
@@ -26,34 +23,27 @@ type hostKey struct {
 	public  []byte
 }
 
-// rsaBits is what ssh-keygen makes.
-const rsaBits = 3072
-
-// makeHostKeys makes one key of each kind that sshd uses.
-func makeHostKeys(ctx context.Context, hostname string) ([]hostKey, error) {
+// makeHostKeys makes one key of each kind that clients of the last ten years ask
+// for. An RSA key would take most of a clone's time.
+func makeHostKeys(hostname string) ([]hostKey, error) {
 	kinds := []struct {
 		name string
 		make func() (crypto.Signer, error)
 	}{
 		{"ed25519", func() (crypto.Signer, error) { _, key, err := ed25519.GenerateKey(rand.Reader); return key, err }},
 		{"ecdsa", func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }},
-		{"rsa", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, rsaBits) }},
 	}
 	keys := make([]hostKey, len(kinds))
-	making, ctx := errgroup.WithContext(ctx)
 	for i, kind := range kinds {
-		making.Go(func() error {
-			signer, err := kind.make()
-			if err == nil {
-				keys[i], err = formatKey(kind.name, signer, "root@"+hostname)
-			}
-			if err = errors.Join(err, ctx.Err()); err != nil {
-				return fmt.Errorf("making the %s host key: %w", kind.name, err)
-			}
-			return nil
-		})
+		signer, err := kind.make()
+		if err == nil {
+			keys[i], err = formatKey(kind.name, signer, "root@"+hostname)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("making the %s host key: %w", kind.name, err)
+		}
 	}
-	return keys, making.Wait()
+	return keys, nil
 }
 
 func formatKey(kind string, signer crypto.Signer, comment string) (hostKey, error) {

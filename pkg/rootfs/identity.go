@@ -54,8 +54,12 @@ func (id Identity) check() error {
 
 // identify writes the identity and the worker into the clone and returns the
 // machine id.
-func (c *clone) identify(tree string, keys []hostKey) (string, error) {
+func (c *clone) identify(tree string) (string, error) {
 	machineID, err := newMachineID()
+	if err != nil {
+		return "", err
+	}
+	keys, err := makeHostKeys(c.id.Hostname)
 	if err != nil {
 		return "", err
 	}

@@ -44,14 +44,14 @@ func (t *Templates) Import(ctx context.Context, name, source string, o ImportOpt
 
 func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p Progress) (Template, []Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
-	if err := os.MkdirAll(tree, 0o755); err != nil {
+	if err := makeTree(tree); err != nil {
 		return Template{}, nil, err
 	}
 	found, err := t.load(ctx, s, source, o, p)
 	if err != nil {
 		return Template{}, nil, err
 	}
-	if err := unwrap(s, tree); err != nil {
+	if err := unwrap(tree); err != nil {
 		return Template{}, nil, err
 	}
 	root, err := os.OpenRoot(tree)
@@ -160,7 +160,7 @@ func loadArchive(ctx context.Context, from *archive, limited io.Reader, tree str
 
 // unwrap makes the only directory of tree the tree, if it holds the root:
 // archives are often made from outside.
-func unwrap(s *stage, tree string) error {
+func unwrap(tree string) error {
 	entries, err := os.ReadDir(tree)
 	if err != nil || len(entries) != 1 || !entries[0].IsDir() {
 		return err
@@ -174,11 +174,24 @@ func unwrap(s *stage, tree string) error {
 	if err := root.Close(); err != nil || !wrapped {
 		return err
 	}
-	outer := filepath.Join(s.dir, "outer")
-	if err := os.Rename(tree, outer); err != nil {
+	return moveUp(tree, entries[0].Name())
+}
+
+// moveUp puts the content of a directory of tree, and its owner and the like, in
+// the place of tree's. The name may also be that of one of its entries.
+func moveUp(tree, name string) error {
+	inner := filepath.Join(tree, ".wrapped")
+	if err := os.Rename(filepath.Join(tree, name), inner); err != nil {
 		return err
 	}
-	return os.Rename(filepath.Join(outer, entries[0].Name()), tree)
+	entries, err := os.ReadDir(inner)
+	for _, entry := range entries {
+		err = errors.Join(err, os.Rename(filepath.Join(inner, entry.Name()), filepath.Join(tree, entry.Name())))
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyNode(inner, tree), os.Remove(inner))
 }
 
 // measure counts the entries of a tree and the bytes that its files take on

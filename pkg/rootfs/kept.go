@@ -25,6 +25,7 @@ type Origin struct {
 	Template string  `json:"template,omitempty"` // "" where nobody knows
 	Version  int     `json:"version,omitempty"`
 	Arch     pi.Arch `json:"arch,omitempty"`
+	Clone    string  `json:"clone,omitempty"` // how, a Way; "" where nobody knows
 	Why      string  `json:"why"`
 }
 
@@ -66,7 +67,7 @@ func (r *Roots) keptPath(name string) string { return filepath.Join(r.Dir, keptD
 // Keep takes the root of a board out of use without deleting it.
 func (r *Roots) Keep(serial pi.Serial, o Origin) (Kept, error) {
 	k := newKept(serial, o)
-	err := r.note(k)
+	err := errors.Join(r.note(k), unmount(r.Path(serial)))
 	if err == nil {
 		err = os.Rename(r.Path(serial), r.keptPath(k.Name))
 	}
@@ -186,6 +187,26 @@ func (r *Roots) FindKept(serial pi.Serial, name string) (Kept, error) {
 	return Kept{}, fmt.Errorf("rootfs: no root %q of %s was kept: %w; there are: %s", name, serial, fs.ErrNotExist, strings.Join(names, ", "))
 }
 
+// KeptOver returns the roots that were set aside and need a template, as they lie
+// over it.
+func (r *Roots) KeptOver(t Template) ([]string, error) {
+	dirs, err := os.ReadDir(filepath.Join(r.Dir, keptDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("rootfs: listing kept roots: %w", err)
+	}
+	var names []string
+	for _, dir := range dirs {
+		over, err := overlayTemplate(r.keptPath(dir.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("rootfs: %w", err)
+		}
+		if over == t.String() {
+			names = append(names, dir.Name())
+		}
+	}
+	return names, nil
+}
+
 // RemoveKept deletes a root that was set aside.
 func (r *Roots) RemoveKept(k Kept) error {
 	err := removeByStage(r.Dir, r.keptPath(k.Name))
@@ -199,28 +220,29 @@ func (r *Roots) RemoveKept(k Kept) error {
 }
 
 // Prepare clones a root that Swap is to put in the place of a board's.
-func (r *Roots) Prepare(ctx context.Context, src Template, serial pi.Serial, id Identity, p Progress) (Kept, Report, error) {
+func (r *Roots) Prepare(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p Progress) (Kept, Report, error) {
 	k := newKept(serial, Origin{Template: src.Name, Version: src.Version, Arch: src.Arch, Why: prepared})
 	if err := r.note(k); err != nil {
 		return Kept{}, Report{}, fmt.Errorf("rootfs: preparing a root for %s: %w", serial, err)
 	}
-	report, err := r.cloneTo(ctx, r.keptPath(k.Name), src, serial, id, p)
+	report, err := r.clone(ctx, clone{src: src, way: by, serial: serial, id: id, target: r.keptPath(k.Name)}, p)
 	if err != nil {
 		return Kept{}, Report{}, errors.Join(err, r.forget(k.Name))
 	}
+	k.Clone = string(report.How)
 	return k, report, nil
 }
 
 // Revive gives a kept root its board's identity of today, host keys and machine
 // id aside, so that Swap can put it back.
 func (r *Roots) Revive(k Kept, id Identity) error {
-	root, err := os.OpenRoot(r.keptPath(k.Name))
+	root, done, err := r.open(r.keptPath(k.Name))
 	if err == nil {
-		defer root.Close()
 		err = errors.Join(
 			putFile(root, "etc/hostname", []byte(id.Hostname+"\n"), 0o644),
 			putHosts(root, id.Hostname),
-			putWorkerConfig(root, id.Worker))
+			putWorkerConfig(root, id.Worker),
+			done())
 	}
 	if err == nil {
 		err = syncFileSystem(r.keptPath(k.Name))
@@ -242,7 +264,7 @@ func (r *Roots) Swap(next Kept, was Origin) (old Kept, err error) {
 	}
 	err = os.Rename(r.keptPath(next.Name), r.Path(next.Serial))
 	if err == nil {
-		err = errors.Join(syncDir(filepath.Join(r.Dir, keptDir)), syncDir(r.Dir), r.forget(next.Name))
+		err = errors.Join(syncDir(filepath.Join(r.Dir, keptDir)), syncDir(r.Dir), r.forget(next.Name), r.Mount(next.Serial))
 	}
 	if err != nil {
 		return old, fmt.Errorf("rootfs: putting the root %s in place: %w", next.Name, err)
@@ -259,8 +281,8 @@ func (r *Roots) FinishSwap(serial pi.Serial, valid func(token string) bool) erro
 		return fmt.Errorf("rootfs: looking for interrupted changes of the root of %s: %w", serial, err)
 	}
 	for _, k := range all {
-		switch token := tokenOf(r.keptPath(k.Name)); {
-		case token != "" && valid(token) && !valid(tokenOf(r.Path(serial))):
+		switch token := r.tokenOf(r.keptPath(k.Name)); {
+		case token != "" && valid(token) && !valid(r.tokenOf(r.Path(serial))):
 			r.log().Warn("interrupted change of a root completed", "serial", serial, "file", k.Name)
 			if _, err := r.Swap(k, Origin{Why: "its replacement was interrupted"}); err != nil {
 				return err
@@ -275,15 +297,14 @@ func (r *Roots) FinishSwap(serial pi.Serial, valid func(token string) bool) erro
 }
 
 // tokenOf returns the worker's token in a root, "" where it cannot be read.
-func tokenOf(tree string) string {
-	root, err := os.OpenRoot(tree)
+func (r *Roots) tokenOf(dir string) string {
+	root, done, err := r.open(dir)
 	if err != nil {
 		return ""
 	}
-	defer root.Close()
 	text, err := readText(root, WorkerConfigFile)
 	var config WorkerConfig
-	if err != nil || json.Unmarshal(text, &config) != nil {
+	if err = errors.Join(err, done()); err != nil || json.Unmarshal(text, &config) != nil {
 		return ""
 	}
 	return config.Token

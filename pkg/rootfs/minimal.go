@@ -125,7 +125,7 @@ func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildO
 // mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into
 // /usr, which packages rely on.
 func mergedTree(dir string) (*os.Root, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := makeTree(dir); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(dir)

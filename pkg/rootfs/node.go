@@ -96,6 +96,9 @@ func (n *node) readXattrs(path string) error {
 	if err != nil {
 		return fmt.Errorf("listing extended attributes: %w", err)
 	}
+	if size == 0 { // an overlay counts its own before it leaves them out
+		return nil
+	}
 	value := make([]byte, maxXattrBytes)
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:size]), "\x00"), "\x00") {
 		length, err := unix.Lgetxattr(path, name, value)
@@ -108,9 +111,10 @@ func (n *node) readXattrs(path string) error {
 }
 
 // setXattr notes an attribute that belongs to the file. SELinux labels belong
-// to the policy of the machine that the file was on.
+// to the policy of the machine that the file was on; what overlays, ours among
+// them, note of their files is good in its place only.
 func (n *node) setXattr(name, value string) {
-	if name == "" || name == "security.selinux" {
+	if name == "" || name == "security.selinux" || name == overlayMark || strings.HasPrefix(name, "trusted.overlay.") {
 		return
 	}
 	if n.xattrs == nil {

@@ -39,9 +39,9 @@ func TestCloneByReflink(t *testing.T) {
 	state, source := mountXFS(t), t.TempDir()
 	rootlyTree(t, source)
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
-	report := checkClones(t, testRoots(t, filepath.Join(state, "roots")), src)
-	if report.How != HowReflink {
-		t.Errorf("clone by %q on XFS; want %q", report.How, HowReflink)
+	report := checkClones(t, testRoots(t, filepath.Join(state, "roots")), src, Auto)
+	if report.How != Reflink {
+		t.Errorf("clone by %q on XFS; want %q", report.How, Reflink)
 	}
 	// Writing to a clone must not change the template.
 	before := readFile(t, src.tree, "usr/bin/sudo")
@@ -59,8 +59,8 @@ func TestCloneAcrossFileSystems(t *testing.T) {
 	state, source := mountXFS(t), t.TempDir()
 	rootlyTree(t, source)
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
-	if report := checkClones(t, testRoots(t, t.TempDir()), src); report.How != HowCopy {
-		t.Errorf("clone by %q between file systems; want %q", report.How, HowCopy)
+	if report := checkClones(t, testRoots(t, t.TempDir()), src, Copy); report.How != Copy {
+		t.Errorf("clone by %q between file systems; want %q", report.How, Copy)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestCloneOnAFullDisk(t *testing.T) {
 	} {
 		src := src
 		prepare(&src)
-		_, err := roots.Clone(t.Context(), src, 1, identityOf(1, "pi"), nil)
+		_, err := roots.Clone(t.Context(), src, Copy, 1, identityOf(1, "pi"), nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Clone = %v; want %q in it", err, want)
 		}

@@ -16,8 +16,9 @@ import (
 // Roots are the root file systems of the boards, as <serial>/ below Dir. The
 // methods are safe for concurrent use, also by several processes.
 type Roots struct {
-	Dir string       // <state>/roots; made, mode 0700, when first written to
-	Log *slog.Logger // nil discards
+	Dir       string       // <state>/roots; made, mode 0700, when first written to
+	Templates *Templates   // that the roots are made of
+	Log       *slog.Logger // nil discards
 
 	MinFree int64 // bytes of Dir's file system that a clone leaves free; 0 means 512 MB, or 5 % of a small one
 
@@ -25,14 +26,18 @@ type Roots struct {
 	worker func(pi.Arch) ([]byte, error)
 }
 
-// Path returns where the root of a board is, whether or not there is one.
+// Path returns where the root of a board is, whether or not there is one. An
+// overlay root is there once it is mounted, see Mount.
 func (r *Roots) Path(serial pi.Serial) string {
 	return filepath.Join(r.Dir, serial.String())
 }
 
 // Remove deletes the root of a board; a board without one is fine.
 func (r *Roots) Remove(serial pi.Serial) error {
-	err := removeByStage(r.Dir, r.Path(serial))
+	err := unmount(r.Path(serial))
+	if err == nil {
+		err = removeByStage(r.Dir, r.Path(serial))
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rootfs: removing the root of %s: %w", serial, err)
 	}

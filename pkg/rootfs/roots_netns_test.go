@@ -191,7 +191,7 @@ func ownFiles() map[string]bool {
 		"usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, "etc/systemd/system/pibootd-worker.service": true,
 		"etc/systemd/system/multi-user.target.wants/pibootd-worker.service": true,
 	}
-	for _, kind := range []string{"rsa", "ecdsa", "ed25519"} {
+	for _, kind := range []string{"ecdsa", "ed25519"} {
 		names["etc/ssh/ssh_host_"+kind+"_key"] = true
 		names["etc/ssh/ssh_host_"+kind+"_key.pub"] = true
 	}
@@ -202,11 +202,11 @@ func TestClone(t *testing.T) {
 	state, source := t.TempDir(), t.TempDir()
 	rootlyTree(t, source)
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
-	checkClones(t, testRoots(t, filepath.Join(state, "roots")), src)
+	checkClones(t, testRoots(t, filepath.Join(state, "roots")), src, Copy)
 }
 
 // checkClones clones two boards from src and compares all three trees.
-func checkClones(t *testing.T, roots *Roots, src Template) Report {
+func checkClones(t *testing.T, roots *Roots, src Template, by Way) Report {
 	t.Helper()
 	template := snapshot(t, src.tree)
 	var report Report
@@ -214,7 +214,7 @@ func checkClones(t *testing.T, roots *Roots, src Template) Report {
 	for i, name := range []string{"pi-one", "pi-two"} {
 		serial := pi.Serial(0x33333400 + i)
 		var err error
-		if report, err = roots.Clone(t.Context(), src, serial, identityOf(serial, name), nil); err != nil {
+		if report, err = roots.Clone(t.Context(), src, by, serial, identityOf(serial, name), nil); err != nil {
 			t.Fatal(err)
 		}
 		clones[i] = snapshot(t, roots.Path(serial))
@@ -250,16 +250,16 @@ func TestCloneRefuses(t *testing.T) {
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
 	roots := testRoots(t, filepath.Join(state, "roots"))
 	const serial = pi.Serial(0x3333347a)
-	if _, err := roots.Clone(t.Context(), src, serial, identityOf(serial, "a b"), nil); err == nil {
+	if _, err := roots.Clone(t.Context(), src, Copy, serial, identityOf(serial, "a b"), nil); err == nil {
 		t.Error("Clone with a bad host name = nil; want an error")
 	}
-	if _, err := roots.Clone(t.Context(), Template{Name: "x", Version: 1}, serial, identityOf(serial, "pi"), nil); err == nil {
+	if _, err := roots.Clone(t.Context(), Template{Name: "x", Version: 1}, Copy, serial, identityOf(serial, "pi"), nil); err == nil {
 		t.Error("Clone of a template from nowhere = nil; want an error")
 	}
-	if _, err := roots.Clone(t.Context(), src, serial, identityOf(serial, "pi"), nil); err != nil {
+	if _, err := roots.Clone(t.Context(), src, Copy, serial, identityOf(serial, "pi"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := roots.Clone(t.Context(), src, serial, identityOf(serial, "pi"), nil); !errors.Is(err, fs.ErrExist) {
+	if _, err := roots.Clone(t.Context(), src, Copy, serial, identityOf(serial, "pi"), nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second Clone = %v; want ErrExist", err)
 	}
 }
@@ -270,7 +270,7 @@ func TestRootsLife(t *testing.T) {
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
 	roots := testRoots(t, filepath.Join(state, "roots"))
 	for _, serial := range []pi.Serial{1, 2, 3, 4} {
-		if _, err := roots.Clone(t.Context(), src, serial, identityOf(serial, "pi"), nil); err != nil {
+		if _, err := roots.Clone(t.Context(), src, Copy, serial, identityOf(serial, "pi"), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -327,7 +327,7 @@ func TestInterrupted(t *testing.T) {
 		}
 		roots := testRoots(t, t.TempDir())
 		steps = rand.IntN(src.Files + 4)
-		_, err := roots.Clone(ctx, src, 1, identityOf(1, "pi"), stop)
+		_, err := roots.Clone(ctx, src, Copy, 1, identityOf(1, "pi"), stop)
 		if _, lost := os.Stat(roots.Path(1)); (err == nil) != (lost == nil) {
 			t.Errorf("Clone = %v, and its root: %v", err, lost)
 		}

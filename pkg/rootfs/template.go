@@ -166,7 +166,8 @@ func (t *Templates) Root(of Template) string {
 	return filepath.Join(t.Dir, of.Name, strconv.Itoa(of.Version), treeDir)
 }
 
-// Remove deletes a version of a template. Roots cloned from it do not need it.
+// Remove deletes a version of a template. Roots cloned from it do not need it,
+// other than those that lie over it (see Overlay).
 func (t *Templates) Remove(of Template) error {
 	if err := checkName(of.Name); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 // template version that it has.
 type RootChange struct {
 	Template string `json:"template,omitempty"` // NAME or NAME@VERSION
+	Clone    string `json:"clone,omitempty"`    // the way, as rootfs names it; "" means that of the board's root
 	Rollback bool   `json:"rollback,omitempty"`
 	Kept     string `json:"kept,omitempty"`  // name of the kept root; "" means the latest
 	Force    bool   `json:"force,omitempty"` // also while the board runs
@@ -35,7 +36,7 @@ func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
 			replaced, err := s.Fleet.Rollback(r.Context(), ref, change.Kept)
 			return replaced, replaced.Pi, err
 		}
-		replaced, err := s.Fleet.Reset(r.Context(), ref, change.Template, progress)
+		replaced, err := s.Fleet.Reset(r.Context(), ref, change.Template, change.Clone, progress)
 		return replaced, replaced.Pi, err
 	})
 }

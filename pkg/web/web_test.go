@@ -288,7 +288,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	must(err)
 	board, err := known.Add(ctx, registry.Pi{
 		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.9.0.192"),
-		Template: "minimal", Version: 1, Arch: pi.ARM64, Settings: registry.Settings{MuxID: 1},
+		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{MuxID: 1},
 	}, "token")
 	must(err)
 	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: func(string, string) bool { return false }})

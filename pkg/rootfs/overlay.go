@@ -1,0 +1,196 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/pi"
+)
+
+// An overlay root is a directory with two in it: upper holds what is not as in
+// the template, work is the kernel's. Once mounted, the root covers both, so that
+// it is found where every other root is.
+const (
+	upperDir = "upper"
+	workDir  = "work"
+)
+
+// overlayMark is the extended attribute that makes a directory an overlay root;
+// its value names the template version. No board can set one: NFSv3 has none.
+const overlayMark = "trusted.pibootd.overlay"
+
+// overlay makes dir an overlay root over the template and mounts it where only
+// this process sees it: the mount goes when what is returned is closed.
+func (c *clone) overlay(dir string) (*os.File, error) {
+	upper := filepath.Join(dir, upperDir)
+	err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(upper, 0o755), os.Mkdir(filepath.Join(dir, workDir), 0o700))
+	if err == nil {
+		err = copyNode(c.src.tree, upper)
+	}
+	var mount *os.File
+	if err == nil {
+		mount, err = mountLayers(c.src.tree, dir)
+	}
+	if err == nil {
+		err = unix.Setxattr(dir, overlayMark, []byte(c.src.String()), 0)
+	}
+	if err == nil {
+		return mount, nil
+	}
+	if mount != nil {
+		err = errors.Join(err, mount.Close())
+	}
+	return nil, errors.Join(err, os.RemoveAll(dir))
+}
+
+// copyNode gives a directory the owner, mode, attributes and times of another.
+func copyNode(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.Open(to)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
+		return err
+	}
+	self, err := nodeAt(source, ".", &stat)
+	if err != nil {
+		return err
+	}
+	return self.finish(target, ".")
+}
+
+// mountLayers mounts the overlay root dir over the directory lower where only
+// this process sees it. Handles of its files last (index and nfs_export, see
+// the kernel's overlayfs.rst), and directories of the template can be renamed
+// (redirect_dir). Where the kernel cannot, the error matches errCannot.
+func mountLayers(lower, dir string) (*os.File, error) {
+	for _, path := range []string{lower, dir} {
+		if strings.ContainsAny(path, `:,\`) {
+			return nil, fmt.Errorf(`%w: %q has one of : , \ in it, which overlayfs takes for its own`, errCannot, path)
+		}
+	}
+	context, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the kernel has no overlayfs, or is older than 5.2 (%w)", errCannot, err)
+	}
+	messages := os.NewFile(uintptr(context), "fsopen")
+	defer messages.Close()
+	for _, option := range [][2]string{
+		{"source", "pibootd"}, {"lowerdir", lower}, {"upperdir", filepath.Join(dir, upperDir)}, {"workdir", filepath.Join(dir, workDir)},
+		{"index", "on"}, {"nfs_export", "on"}, {"redirect_dir", "on"}, {"xino", "auto"},
+	} {
+		err = errors.Join(err, unix.FsconfigSetString(context, option[0], option[1]))
+	}
+	if err == nil {
+		err = unix.FsconfigCreate(context)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: mounting the overlay: %w%s", errCannot, err, kernelSays(context))
+	}
+	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("mounting the overlay: %w", err)
+	}
+	return os.NewFile(uintptr(mount), "mount"), nil
+}
+
+// overlayTemplate returns what the overlay root dir lies over, "" for a
+// directory that is no overlay root, or one that is mounted.
+func overlayTemplate(dir string) (string, error) {
+	value := make([]byte, 256)
+	length, err := unix.Getxattr(dir, overlayMark, value)
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOENT) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading what %s is: %w", dir, err)
+	}
+	return string(value[:length]), nil
+}
+
+// open returns the files of the root in dir, which may be an overlay root that
+// is not mounted, and a function that lets go of them.
+func (r *Roots) open(dir string) (*os.Root, func() error, error) {
+	mount, err := r.mountAlone(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if mount == nil {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		return root, root.Close, nil
+	}
+	root, err := os.OpenRoot(fdPath(mount))
+	if err != nil {
+		return nil, nil, errors.Join(err, mount.Close())
+	}
+	return root, func() error { return errors.Join(root.Close(), mount.Close()) }, nil
+}
+
+// mountAlone mounts the overlay root dir where only this process sees it; any
+// other directory gives nil.
+func (r *Roots) mountAlone(dir string) (*os.File, error) {
+	ref, err := overlayTemplate(dir)
+	if err != nil || ref == "" {
+		return nil, err
+	}
+	src, err := r.Templates.Find(ref)
+	if err != nil {
+		return nil, fmt.Errorf("%s lies over the template %s: %w", dir, ref, err)
+	}
+	return mountLayers(src.tree, dir)
+}
+
+// Mount mounts the root of a board where it is an overlay and not mounted, as
+// after this machine was started. Roots of other kinds need none.
+func (r *Roots) Mount(serial pi.Serial) error {
+	mount, err := r.mountAlone(r.Path(serial))
+	if err == nil && mount != nil {
+		err = r.attach(mount, serial)
+	}
+	if err != nil {
+		return fmt.Errorf("rootfs: mounting the root of %s: %w", serial, err)
+	}
+	return nil
+}
+
+// Unmount takes back what Mount did.
+func (r *Roots) Unmount(serial pi.Serial) error {
+	if err := unmount(r.Path(serial)); err != nil {
+		return fmt.Errorf("rootfs: %w", err)
+	}
+	return nil
+}
+
+// attach puts a mount of a board's root in its place, and closes it.
+func (r *Roots) attach(mount *os.File, serial pi.Serial) error {
+	err := unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, r.Path(serial), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return errors.Join(err, mount.Close())
+}
+
+// unmount takes the mount from a root, if there is one. Who still uses it, as
+// the NFS server until the export has changed, can go on to.
+func unmount(dir string) error {
+	err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil // nothing is mounted there
+	}
+	if err != nil {
+		return fmt.Errorf("unmounting %s: %w", dir, err)
+	}
+	return nil
+}

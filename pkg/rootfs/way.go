@@ -1,0 +1,129 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A Way is how a root is made of a template.
+type Way string
+
+// The ways, the best first. Auto takes the first that the file system can do.
+const (
+	Auto     Way = "auto"
+	Snapshot Way = "btrfs"   // a snapshot of the template's subvolume
+	Reflink  Way = "reflink" // every file shares its blocks with the template's
+	Overlay  Way = "overlay" // what differs from the template lies over it
+	Copy     Way = "copy"
+)
+
+var ways = []Way{Auto, Snapshot, Reflink, Overlay, Copy}
+
+// ParseWay reads the name of a way, "" being Auto.
+func ParseWay(text string) (Way, error) {
+	if text == "" {
+		return Auto, nil
+	}
+	if !slices.Contains(ways, Way(text)) {
+		return "", fmt.Errorf("rootfs: no roots are cloned by %q; want one of %s", text, strings.Trim(fmt.Sprint(ways), "[]"))
+	}
+	return Way(text), nil
+}
+
+// errCannot reports that a root cannot be made in a way here; others may do.
+var errCannot = errors.New("it cannot be done here")
+
+// A draft is a root in the making.
+type draft struct {
+	tree  string   // where its files can be written
+	way   Way      // how it came to be
+	mount *os.File // of an overlay, as long as it is open; nil otherwise
+	files int
+	bytes int64
+}
+
+func (d draft) close() error {
+	if d.mount == nil {
+		return nil
+	}
+	return d.mount.Close()
+}
+
+// draw makes the files of a root in the stage.
+func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
+	var reasons []error
+	for _, way := range ways[1:] {
+		if c.way != Auto && c.way != way {
+			continue
+		}
+		d, err := c.drawBy(ctx, way, s, p)
+		if !errors.Is(err, errCannot) {
+			return d, err
+		}
+		reasons = append(reasons, fmt.Errorf("by %s: %w", way, err))
+	}
+	err := errors.Join(reasons...)
+	if c.way != Auto {
+		err = fmt.Errorf("%w; the way auto finds one that can be done", err)
+	}
+	return draft{}, err
+}
+
+// drawBy leaves nothing in the stage where its error matches errCannot.
+func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draft, error) {
+	d := draft{tree: s.tree(), way: way, files: c.src.Files, bytes: c.src.SizeBytes}
+	var err error
+	switch way {
+	case Snapshot:
+		err = snapshotOf(c.src.tree, d.tree)
+	case Reflink:
+		if err = sharesBlocks(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.dir); err == nil {
+			d.files, d.bytes, err = c.copyTree(ctx, d.tree, p)
+		}
+	case Overlay:
+		if d.mount, err = c.overlay(d.tree); err == nil {
+			d.tree = fdPath(d.mount)
+		}
+	case Copy:
+		if err = checkSpace(s.dir, c.roots.MinFree, c.src.SizeBytes); err == nil {
+			d.files, d.bytes, err = c.copyTree(ctx, d.tree, p)
+		}
+	}
+	return d, err
+}
+
+// copyTree copies the template's files, as references to the same blocks where
+// that can be.
+func (c *clone) copyTree(ctx context.Context, to string, p Progress) (files int, bytes int64, err error) {
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return 0, 0, err
+	}
+	tree := &treeCopy{}
+	tree.tick = func() { p.report("copy", tree.bytes, max(tree.bytes, c.src.SizeBytes)) }
+	err = tree.copy(ctx, c.src.tree, to)
+	return tree.files, tree.bytes, err
+}
+
+// sharesBlocks returns an error that matches errCannot if a copy of file in the
+// directory dir could not share its blocks.
+func sharesBlocks(file, dir string) error {
+	from, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.CreateTemp(dir, "reflink")
+	if err != nil {
+		return err
+	}
+	err = reflink(to, from)
+	if errors.Is(err, errNoReflink) {
+		err = fmt.Errorf("%w: %w", errCannot, err)
+	}
+	return errors.Join(err, to.Close(), os.Remove(to.Name()))
+}
