@@ -1,0 +1,274 @@
+//go:build e2e
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pibootd/images"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+// published is what is made of one video, and what a browser has to make of it.
+var published = []struct {
+	name    string
+	options []string
+	levels  int
+	refused string // is right, too, of a browser that has no decoder for it
+}{
+	{"ts", nil, 2, ""},
+	{"cmaf", []string{"--segments", "cmaf"}, 2, ""},
+	{"ts-encrypted", []string{"--encrypt"}, 2, ""},
+	{"cmaf-encrypted", []string{"--segments", "cmaf", "--encrypt"}, 2, ""},
+	{"hevc", []string{"--codec", "h265"}, 2, "manifestIncompatibleCodecsError: "},
+	{"file", []string{"--mp4"}, 1, ""},
+}
+
+// hls.js in a browser plays every level of every kind of stream to its end, as
+// the daemon serves it to a page of another origin.
+func TestStreamsArePlayed(t *testing.T) {
+	const seconds = 7
+	l := newLab(t)
+	l.serve(t)
+	l.startWorker(t)
+	video := filepath.Join(t.TempDir(), "a.mp4")
+	makeVideo(t, video, strconv.Itoa(seconds))
+
+	urls := map[string]int{} // to the place in published
+	var order []string
+	for i, p := range published {
+		args := append([]string{"transcode", video, "--name", p.name, "--segment", "2"}, p.options...)
+		if p.levels > 1 {
+			args = append(args, "--rung", "180", "--rung", "90")
+		}
+		job := l.waitFor(t, decode[web.Submitted](t, l, args...).Job)
+		url := "http://10.77.0.1:8080/media/" + job.Output
+		urls[url] = i
+		order = append(order, url)
+	}
+	for url, report := range l.play(t, order) {
+		p := published[urls[url]]
+		if p.refused != "" && len(report) == 1 && strings.HasPrefix(report[0].Error, p.refused) {
+			continue
+		}
+		if len(report) != p.levels {
+			t.Errorf("%s: %d levels were played; want %d", p.name, len(report), p.levels)
+		}
+		for _, level := range report {
+			level.check(t, p.name, seconds)
+		}
+	}
+}
+
+// startWorker makes this machine the worker of a board that is registered and
+// off. The media share is its own directory.
+func (l *lab) startWorker(t *testing.T) {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"etc/os-release": "PRETTY_NAME=Tiny\n", "boot/firmware/config.txt": "kernel=kernel8.img\n",
+	} {
+		putText(t, filepath.Join(root, name), text)
+	}
+	tool(t, "install", "-D", "/bin/busybox", filepath.Join(root, "sbin/init"))
+	tool(t, "install", "-D", "/bin/busybox", filepath.Join(root, "bin/sh"))
+	l.pibootd(t, "template", "import", "tiny", root)
+	added := decode[fleet.Added](t, l, "add-pi", "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--name", "hlspi1")
+
+	text, err := os.ReadFile(filepath.Join(l.state, "roots", added.Pi.Serial.String(), "etc/pibootd/worker.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	config["media_dir"] = filepath.Join(l.state, "media")
+	if text, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
+	}
+	arch := map[string]pi.Arch{"amd64": pi.AMD64, "arm64": pi.ARM64}[runtime.GOARCH]
+	worker, err := images.Worker(arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, program := filepath.Join(dir, "worker.json"), filepath.Join(dir, "pibootd-worker")
+	if err := errors.Join(os.WriteFile(file, text, 0o600), os.WriteFile(program, worker, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	l.startProgram(t, program, "-config", file)
+}
+
+// waitFor returns a job that is done.
+func (l *lab) waitFor(t *testing.T, job queue.Job) queue.Job {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
+	defer cancel()
+	for update, err := range l.client.WatchJob(ctx, job.ID) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		job = update
+	}
+	if job.State != queue.Done {
+		t.Fatalf("job %d is %s: %s %q; want it done", job.ID, job.State, job.Reason, job.Stderr)
+	}
+	return job
+}
+
+// A playedLevel is what a browser says of one level that it played.
+type playedLevel struct {
+	Error      string  `json:"error"`
+	Ended      bool    `json:"ended"`
+	At         float64 `json:"at"`
+	Duration   float64 `json:"duration"`
+	Width      int     `json:"width"`
+	Height     int     `json:"height"`
+	Frames     int     `json:"frames"`
+	AudioBytes int     `json:"audioBytes"`
+
+	// Of streams only.
+	Level      int   `json:"level"`
+	Played     []int `json:"played"`
+	WantWidth  int   `json:"wantWidth"` // as the master playlist has it
+	WantHeight int   `json:"wantHeight"`
+}
+
+func (p playedLevel) check(t *testing.T, name string, seconds float64) {
+	t.Helper()
+	if p.Error != "" || !p.Ended {
+		t.Errorf("%s, level %d: %q at %.2f s; want it played to the end", name, p.Level, p.Error, p.At)
+	}
+	if math.Abs(p.Duration-seconds) > 0.2 || p.At < p.Duration-0.2 {
+		t.Errorf("%s, level %d: ends at %.2f of %.2f s; want %.0f", name, p.Level, p.At, p.Duration, seconds)
+	}
+	if p.Frames == 0 || p.AudioBytes == 0 {
+		t.Errorf("%s, level %d: %d frames and %d bytes of audio were decoded; want both", name, p.Level, p.Frames, p.AudioBytes)
+	}
+	for _, level := range p.Played {
+		if level != p.Level {
+			t.Errorf("%s: level %d was played; want %d alone", name, level, p.Level)
+		}
+	}
+	if p.WantWidth != 0 && len(p.Played) == 0 {
+		t.Errorf("%s, level %d: no segment of it was played", name, p.Level)
+	}
+	if p.WantWidth != 0 && (p.Width != p.WantWidth || p.Height != p.WantHeight) {
+		t.Errorf("%s, level %d is %dx%d; want the master playlist's %dx%d", name, p.Level, p.Width, p.Height, p.WantWidth, p.WantHeight)
+	}
+}
+
+// A playReport is what the page says of one stream.
+type playReport struct {
+	URL     string        `json:"url"`
+	Levels  []playedLevel `json:"levels"`
+	Failure string        `json:"failure"` // of the page itself
+}
+
+// play has a browser in the lab's network play streams one after the other.
+func (l *lab) play(t *testing.T, urls []string) map[string][]playedLevel {
+	t.Helper()
+	if _, err := os.Stat(hlsJS); err != nil {
+		t.Fatalf("no hls.js to play with, run scripts/install-tools test first: %v", err)
+	}
+	reports := make(chan playReport, len(urls)+1)
+	page := l.servePage(t, playerPage(urls, reports))
+	browser := l.startBrowser(t, page)
+	defer browser.end(t, syscall.SIGTERM)
+	late := time.After(labTimeout)
+	played := map[string][]playedLevel{}
+	for range urls {
+		select {
+		case report := <-reports:
+			if report.Failure != "" {
+				t.Fatalf("the page fails: %s", report.Failure)
+			}
+			played[report.URL] = report.Levels
+		case <-browser.ended:
+			t.Fatalf("the browser ended: %v", browser.err)
+		case <-late:
+			t.Fatalf("the browser played %d of %d streams", len(played), len(urls))
+		}
+	}
+	return played
+}
+
+// hlsJS is where scripts/install-tools puts it.
+const hlsJS = "../../bin/player/node_modules/hls.js/dist/hls.min.js"
+
+// playerPage serves the page, hls.js and the list of streams, and takes reports.
+func playerPage(urls []string, reports chan<- playReport) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, "testdata/player/index.html")
+	})
+	mux.HandleFunc("GET /hls.js", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, hlsJS)
+	})
+	mux.HandleFunc("GET /streams", func(w http.ResponseWriter, _ *http.Request) {
+		if err := json.NewEncoder(w).Encode(urls); err != nil {
+			reports <- playReport{Failure: err.Error()}
+		}
+	})
+	mux.HandleFunc("POST /report", func(_ http.ResponseWriter, r *http.Request) {
+		var report playReport
+		if err := json.NewDecoder(r.Body).Decode(&report); err != nil {
+			report.Failure = err.Error()
+		}
+		select {
+		case reports <- report:
+		default: // nobody waits for more than one each
+		}
+	})
+	return mux
+}
+
+// servePage serves HTTP in the lab's network until the test ends.
+func (l *lab) servePage(t *testing.T, handler http.Handler) (url string) {
+	t.Helper()
+	var listener net.Listener
+	err := l.net.Do(func() (err error) {
+		listener, err = net.Listen("tcp4", "10.77.0.1:0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: labTimeout}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return "http://" + listener.Addr().String() + "/"
+}
+
+// startBrowser opens a page in a browser without a screen.
+func (l *lab) startBrowser(t *testing.T, url string) *process {
+	t.Helper()
+	return l.startProgram(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+		"--autoplay-policy=no-user-gesture-required", "--mute-audio", "--disable-background-networking", "--disable-component-update",
+		"--user-data-dir="+filepath.Join(t.TempDir(), "profile"), url)
+}
