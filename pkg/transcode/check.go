@@ -48,7 +48,7 @@ func checkResult(u Unit, r Result) error {
 		}
 		return checkProbe(*r.Probe)
 	case u.Kind == KindVideo && u.Video != nil:
-		return checkVideo(*u.Video, r)
+		return checkPieces(u, r)
 	case u.Kind == KindAudio && u.Audio != nil:
 		return checkAudio(*u.Audio, r)
 	case u.Kind == KindJoin && u.Join != nil:
@@ -81,6 +81,21 @@ func checkProbe(p Probe) error {
 			saneBitrate(a.BitrateBPS) && sane(a.EndSeconds, maxStart)
 		if !ok {
 			return errors.New("a number of the audio stream is out of range")
+		}
+	}
+	return nil
+}
+
+func checkPieces(u Unit, r Result) error {
+	if len(r.Others) != len(u.Video.Others) {
+		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(u.Video.Others))
+	}
+	for _, p := range Pieces(u, r) {
+		if err := checkVideo(*p.Unit.Video, p.Result); err != nil {
+			if p.Dir != "" {
+				err = fmt.Errorf("%s: %w", p.Dir, err)
+			}
+			return err
 		}
 	}
 	return nil

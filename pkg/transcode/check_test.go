@@ -46,10 +46,29 @@ func goodAudio(a AudioUnit, sizeBytes int64) Result {
 // testPlan is of 65 s of film: two units for each of two renditions, and audio.
 func testPlan(t testing.TB) Plan {
 	t.Helper()
-	p, err := NewPlan(Request{}, source(320, 180, Rational{24000, 1001}, 65))
+	return halved(t, Request{}, source(320, 180, Rational{24000, 1001}, 65))
+}
+
+// halved is a plan of two units for each rendition, and audio, if it can be cut.
+func halved(t testing.TB, r Request, probe Probe) Plan {
+	t.Helper()
+	p, err := NewPlan(r, probe, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p.Note != "" {
+		return p // it cannot be cut
+	}
+	o, err := ParseOptions(r.Format, r.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var units []Unit
+	segments := p.Grid.Segments()
+	for _, rendition := range p.Renditions {
+		units = append(units, videoUnits(r, probe, p.Grid, [][]Rendition{{rendition}}, o, []int{0, segments / 2, segments})...)
+	}
+	p.Units = append(units, unit(t, p, AudioName))
 	return p
 }
 

@@ -9,11 +9,7 @@ import (
 // filePlan is of 65 s of film that become an MP4 file.
 func filePlan(t testing.TB, o Output) Plan {
 	t.Helper()
-	p, err := NewPlan(Request{Source: "in/film.mkv", Output: o}, source(320, 180, Rational{24000, 1001}, 65))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return halved(t, Request{Source: "in/film.mkv", Output: o}, source(320, 180, Rational{24000, 1001}, 65))
 }
 
 // withInit gives a result the initialization section that CMAF has.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 )
 
 // Limits of what can be planned.
@@ -21,17 +20,27 @@ const (
 
 const (
 	defaultSegmentSeconds = 4
-	// maxChunkSeconds bounds a video unit. A source longer than that is cut
-	// evenly, so that no unit is shorter than half of it.
+	// maxChunkSeconds bounds a video unit of one rendition. One of several
+	// renditions is as much shorter as they are more work.
 	maxChunkSeconds = 60
-	// minPreroll is how long before its first frame a unit at least reads: the
-	// decoder needs a key frame, and the grid the frame shown before it.
-	minPreroll = 5
+	// minChunkSeconds bounds it from below: the start of ffmpeg, and what it
+	// reads before the first frame, would cost more than is won.
+	minChunkSeconds = 8
+	// fewWorkers is how many workers are at least planned for: others may yet
+	// be booting.
+	fewWorkers = 4
+	// apartSeconds is the length from which on a unit makes all renditions. A
+	// shorter source is better shared by renditions than by time.
+	apartSeconds = 20
+	// minPreroll is how long before its first frame a unit at least reads, beside
+	// the longest time between two key frames: the grid needs the frame that is
+	// shown before it.
+	minPreroll = 1
 )
 
-// NewPlan cuts the source that p describes into units. Its errors are meant
-// for the user who asked.
-func NewPlan(r Request, p Probe) (Plan, error) {
+// NewPlan cuts the source that p describes into units for this many workers; 0
+// if that is not known. Its errors are meant for the user who asked.
+func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	if err := plannable(p); err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
@@ -53,13 +62,15 @@ func NewPlan(r Request, p Probe) (Plan, error) {
 		return plan, nil
 	}
 	plan.Renditions = Ladder(r.Output, p)
-	for _, rendition := range plan.Renditions {
-		plan.Units = append(plan.Units, videoUnits(r, p, grid, rendition, options)...)
-	}
 	if p.Audio != nil && !options.NoAudio {
+		// First: it cannot be cut, and nobody should wait for it in the end.
 		plan.Audio = audioRendition(r.Output, p)
 		plan.Units = append(plan.Units, audioUnit(r, p, grid, *plan.Audio, options))
 	}
+	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
+	most, least := chunkSegments(grid, groups, preroll(*p.Video))
+	cuts := cut(grid.Segments(), most, least, max(workers, fewWorkers))
+	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
 	return plan, nil
 }
 
@@ -123,26 +134,74 @@ func newGrid(r Request, p Probe) (Grid, error) {
 	}, nil
 }
 
-// videoUnits cuts one rendition into units of whole segments.
-func videoUnits(r Request, p Probe, grid Grid, rendition Rendition, o Options) []Unit {
-	segments := grid.Segments()
-	most := max(int(maxChunkSeconds/grid.Seconds(grid.SegmentFrames)), 1)
-	chunks := (segments + most - 1) / most
-	units := make([]Unit, chunks)
-	for i := range units {
-		first, _ := grid.Segment(i * segments / chunks)
-		_, end := grid.Segment((i+1)*segments/chunks - 1)
-		units[i] = Unit{
-			ID:     fmt.Sprintf("v-%s-%04d", rendition.Name, i),
-			Kind:   KindVideo,
-			Source: r.Source,
-			Video: &VideoUnit{
-				Rendition:    rendition,
+// together returns the renditions by the units that make them. libx264 makes
+// all of them at once: the source is decoded once then, and not once for each,
+// which is a fifth of the work. Other encoders are so slow that this would save
+// nothing, or have room for few streams.
+func together(p Plan, encoder string, custom bool) [][]Rendition {
+	long := p.Grid.Seconds(p.Grid.Frames) >= apartSeconds
+	if long && encoder == EncoderX264 && !custom {
+		return [][]Rendition{p.Renditions}
+	}
+	var each [][]Rendition
+	for _, r := range p.Renditions {
+		each = append(each, []Rendition{r})
+	}
+	return each
+}
+
+// chunkSegments returns how many segments a unit has at most, and at least.
+func chunkSegments(g Grid, together [][]Rendition, preroll float64) (most, least int) {
+	work, segment := 1.0, g.Seconds(g.SegmentFrames)
+	for _, group := range together {
+		work = max(work, float64(pixels(group))/float64(max(pixels(group[:1]), 1)))
+	}
+	most = max(int(maxChunkSeconds/work/segment), 1)
+	return most, min(int(math.Ceil(max(minChunkSeconds, preroll)/segment)), most)
+}
+
+func pixels(renditions []Rendition) int {
+	n := 0
+	for _, r := range renditions {
+		n += r.Width * r.Height
+	}
+	return n
+}
+
+// cut returns the numbers of segments that units begin with, and of all. The
+// units become shorter towards the end, so that workers of whatever speed have
+// nothing left to do at about the same time.
+func cut(segments, most, least, workers int) []int {
+	cuts := []int{0}
+	for begin := 0; begin < segments; cuts = append(cuts, begin) {
+		left := segments - begin
+		begin += min(max((left+2*workers-1)/(2*workers), least), most, left)
+		if segments-begin < least {
+			begin = segments
+		}
+	}
+	return cuts
+}
+
+// videoUnits makes units of each group of renditions from cut to cut.
+func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options, cuts []int) []Unit {
+	var units []Unit
+	for i, end := range cuts[1:] {
+		first, _ := grid.Segment(cuts[i])
+		_, endFrame := grid.Segment(end - 1)
+		for _, group := range together {
+			id := fmt.Sprintf("v-%s-%04d", group[0].Name, i)
+			if len(group) > 1 {
+				id = fmt.Sprintf("v-%04d", i)
+			}
+			units = append(units, Unit{ID: id, Kind: KindVideo, Source: r.Source, Video: &VideoUnit{
+				Rendition:    group[0],
+				Others:       group[1:],
 				Grid:         grid,
 				FirstFrame:   first,
-				EndFrame:     end,
+				EndFrame:     endFrame,
 				SourceStart:  p.Start,
-				SeekSeconds:  seekSeconds(grid.Seconds(first), *p.Video),
+				SeekSeconds:  max(grid.Seconds(first)-preroll(*p.Video), 0),
 				SourceCodec:  p.Video.Codec,
 				Deinterlaced: p.Video.Interlaced,
 				Container:    r.unitContainer(),
@@ -150,16 +209,15 @@ func videoUnits(r Request, p Probe, grid Grid, rendition Rendition, o Options) [
 				Custom:       len(r.Options) > 0,
 				Filter:       o.Filter,
 				Options:      o.Video,
-			},
+			}})
 		}
 	}
 	return units
 }
 
-// seekSeconds returns where to begin to read for a frame shown at this time: so
+// preroll returns how long before its first frame a unit begins to read: so
 // early that a key frame lies between, and the frame that the source shows at
 // that time.
-func seekSeconds(at float64, v VideoStream) float64 {
-	preroll := slices.Max([]float64{minPreroll, v.MaxGOPSeconds, v.MaxGapSeconds + 1})
-	return max(at-preroll, 0)
+func preroll(v VideoStream) float64 {
+	return minPreroll + max(v.MaxGOPSeconds, v.MaxGapSeconds)
 }

@@ -77,25 +77,30 @@ func TestNewPlan(t *testing.T) {
 		want    string
 	}{
 		{"film", Request{Source: "in/film.ts"}, film, `24000/1001 96 3596 audio 2ch 96000 150
-v-180p-0000 0-1152 seek 0.000 start 1.445 deinterlaced
-v-180p-0001 1152-2400 seek 38.048 start 1.445 deinterlaced
-v-180p-0002 2400-3596 seek 90.100 start 1.445 deinterlaced
-v-90p-0000 0-1152 seek 0.000 start 1.445 deinterlaced
-v-90p-0001 1152-2400 seek 38.048 start 1.445 deinterlaced
-v-90p-0002 2400-3596 seek 90.100 start 1.445 deinterlaced
 audio 4.004 start 1.445
+v-0000 0-480 seek 0.000 start 1.445 with 90p deinterlaced
+v-0001 480-960 seek 9.020 start 1.445 with 90p deinterlaced
+v-0002 960-1344 seek 29.040 start 1.445 with 90p deinterlaced
+v-0003 1344-1632 seek 45.056 start 1.445 with 90p deinterlaced
+v-0004 1632-1920 seek 57.068 start 1.445 with 90p deinterlaced
+v-0005 1920-2208 seek 69.080 start 1.445 with 90p deinterlaced
+v-0006 2208-2496 seek 81.092 start 1.445 with 90p deinterlaced
+v-0007 2496-2784 seek 93.104 start 1.445 with 90p deinterlaced
+v-0008 2784-3072 seek 105.116 start 1.445 with 90p deinterlaced
+v-0009 3072-3360 seek 117.128 start 1.445 with 90p deinterlaced
+v-0010 3360-3596 seek 129.140 start 1.445 with 90p deinterlaced
 `},
 		{"short and mute", Request{}, mute, "30/1 120 147 mute\nv-90p-0000 0-147 seek 0.000 start 0.000\n"},
 		{"long segments", Request{SegmentSeconds: 20}, mute, "30/1 600 147 mute\nv-90p-0000 0-147 seek 0.000 start 0.000\n"},
 		{"still pictures", Request{SegmentSeconds: 10}, stills, `30/1 300 3000 audio 2ch 96000 100
+audio 10.000 start 0.000
 v-90p-0000 0-1500 seek 0.000 start 0.000
 v-90p-0001 1500-3000 seek 9.000 start 0.000
-audio 10.000 start 0.000
 `},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			plan, err := NewPlan(tt.request, tt.probe)
+			plan, err := NewPlan(tt.request, tt.probe, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,6 +130,9 @@ func planText(t *testing.T, r Request, p Plan) string {
 		}
 		v := u.Video
 		fmt.Fprintf(&b, "%s %d-%d seek %.3f start %.3f", u.ID, v.FirstFrame, v.EndFrame, v.SeekSeconds, v.SourceStart)
+		for _, r := range v.Others {
+			fmt.Fprintf(&b, " with %s", r.Name)
+		}
 		if v.Deinterlaced {
 			b.WriteString(" deinterlaced")
 		}
@@ -159,7 +167,7 @@ func TestNewPlanRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewPlan(Request{Source: "a.mp4", SegmentSeconds: tt.seconds}, tt.probe)
+			_, err := NewPlan(Request{Source: "a.mp4", SegmentSeconds: tt.seconds}, tt.probe, 0)
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("NewPlan = %v\n want %s", err, tt.want)
 			}
@@ -169,13 +177,13 @@ func TestNewPlanRefuses(t *testing.T) {
 
 // Whatever can be planned covers every frame once, in units of bounded length.
 func FuzzNewPlan(f *testing.F) {
-	f.Add(60.0, 30, 1, 4.0, 1.0, 2.0)
-	f.Add(86400.0, 60000, 1001, 1.0, 0.0, 0.0)
-	f.Add(0.01, 24000, 1001, 20.0, 1e9, -5.0)
-	f.Fuzz(func(t *testing.T, seconds float64, num, den int, segment, gop, start float64) {
+	f.Add(60.0, 30, 1, 4.0, 1.0, 2.0, 3)
+	f.Add(86400.0, 60000, 1001, 1.0, 0.0, 0.0, 200)
+	f.Add(0.01, 24000, 1001, 20.0, 1e9, -5.0, 0)
+	f.Fuzz(func(t *testing.T, seconds float64, num, den int, segment, gop, start float64, workers int) {
 		p := source(320, 180, Rational{num, den}, seconds)
 		p.Start, p.Video.MaxGOPSeconds = start, gop
-		plan, err := NewPlan(Request{SegmentSeconds: segment}, p)
+		plan, err := NewPlan(Request{SegmentSeconds: segment}, p, workers)
 		if err != nil {
 			return
 		}
@@ -194,7 +202,9 @@ func FuzzNewPlan(f *testing.F) {
 			if at := v.Grid.Seconds(v.FirstFrame); v.SeekSeconds < 0 || v.FirstFrame > 0 && v.SeekSeconds > max(at-minPreroll, 0) {
 				t.Errorf("unit %s at %v s is read from %v s", u.ID, at, v.SeekSeconds)
 			}
-			next[v.Rendition.Name] = v.EndFrame
+			for _, r := range append([]Rendition{v.Rendition}, v.Others...) {
+				next[r.Name] = v.EndFrame
+			}
 		}
 		for _, r := range plan.Renditions {
 			if next[r.Name] != plan.Grid.Frames {

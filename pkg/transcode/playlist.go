@@ -90,22 +90,33 @@ func joinTracks(p Plan, results map[string]Result) (map[string]*track, error) {
 		if err := Check(u, r); err != nil {
 			return nil, fmt.Errorf("joining units: %w", err)
 		}
-		t := tracks[u.Dir()]
-		if t == nil {
-			t = &track{dir: u.Dir(), container: u.Container(), codecs: r.Codecs, init: r.Init}
-			tracks[t.dir] = t
+		for _, piece := range Pieces(u, r) {
+			if err := joinPiece(tracks, piece); err != nil {
+				return nil, fmt.Errorf("joining units: %w", err)
+			}
 		}
-		// One playlist has one decoder configuration: a player told of avc1.4d400d
-		// need not take avc1.64001f (RFC 8216 §4.3.2.3).
-		if r.Codecs != t.codecs {
-			return nil, fmt.Errorf("joining units: %s is %s, the units before it %s; want one encoder for a rendition", u.ID, r.Codecs, t.codecs)
-		}
-		if r.Init != nil && r.Init.SHA256 != t.init.SHA256 {
-			return nil, fmt.Errorf("joining units: the initialization section of %s is not that of the units before it; want one encoder for a rendition", u.ID)
-		}
-		t.segments = append(t.segments, r.Segments...)
 	}
 	return tracks, checkTracks(p, tracks)
+}
+
+// joinPiece puts the segments of a piece behind those of its track.
+func joinPiece(tracks map[string]*track, p Piece) error {
+	u, r := p.Unit, p.Result
+	t := tracks[u.Dir()]
+	if t == nil {
+		t = &track{dir: u.Dir(), container: u.Container(), codecs: r.Codecs, init: r.Init}
+		tracks[t.dir] = t
+	}
+	// One playlist has one decoder configuration: a player told of avc1.4d400d
+	// need not take avc1.64001f (RFC 8216 §4.3.2.3).
+	if r.Codecs != t.codecs {
+		return fmt.Errorf("%s is %s, the units before it %s; want one encoder for a rendition", u.ID, r.Codecs, t.codecs)
+	}
+	if r.Init != nil && r.Init.SHA256 != t.init.SHA256 {
+		return fmt.Errorf("the initialization section of %s is not that of the units before it; want one encoder for a rendition", u.ID)
+	}
+	t.segments = append(t.segments, r.Segments...)
+	return nil
 }
 
 // encrypt gives the segments the sizes that they are published with.

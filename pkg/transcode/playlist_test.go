@@ -109,7 +109,7 @@ func parsePlaylist[P m3u8.Playlist](t *testing.T, text []byte) P {
 func TestPlaylistsWithoutAudio(t *testing.T) {
 	probe := source(160, 90, Rational{30, 1}, 9.5)
 	probe.Audio = nil
-	p, err := NewPlan(Request{SegmentSeconds: 2}, probe)
+	p, err := NewPlan(Request{SegmentSeconds: 2}, probe, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,16 +124,19 @@ type Unit struct {
 // A VideoUnit encodes the frames [FirstFrame, EndFrame) of the grid into
 // segments that are numbered from FirstFrame/Grid.SegmentFrames.
 type VideoUnit struct {
-	Rendition    Rendition `json:"rendition"`
-	Grid         Grid      `json:"grid"`
-	FirstFrame   int       `json:"first_frame"` // a multiple of Grid.SegmentFrames
-	EndFrame     int       `json:"end_frame"`
-	SourceStart  float64   `json:"source_start"` // Probe.Start
-	SeekSeconds  float64   `json:"seek_seconds"` // where reading begins, relative to SourceStart; 0: at the beginning
-	SourceCodec  string    `json:"source_codec"`
-	Deinterlaced bool      `json:"deinterlaced,omitempty"` // bwdif before the grid
-	Container    Container `json:"container,omitempty"`    // "" means ts
-	Encoder      string    `json:"encoder,omitempty"`      // ffmpeg's name; "" means libx264
+	Rendition Rendition `json:"rendition"`
+	// Others are made of the same decoded frames, each into a directory of its
+	// name within the attempt's. Few units have any.
+	Others       []Rendition `json:"others,omitempty"`
+	Grid         Grid        `json:"grid"`
+	FirstFrame   int         `json:"first_frame"` // a multiple of Grid.SegmentFrames
+	EndFrame     int         `json:"end_frame"`
+	SourceStart  float64     `json:"source_start"` // Probe.Start
+	SeekSeconds  float64     `json:"seek_seconds"` // where reading begins, relative to SourceStart; 0: at the beginning
+	SourceCodec  string      `json:"source_codec"`
+	Deinterlaced bool        `json:"deinterlaced,omitempty"` // bwdif before the grid
+	Container    Container   `json:"container,omitempty"`    // "" means ts
+	Encoder      string      `json:"encoder,omitempty"`      // ffmpeg's name; "" means libx264
 	// Custom says that Options are all that the encoder is told of quality, and
 	// that the source's size is kept but for Filter.
 	Custom  bool     `json:"custom,omitempty"`
@@ -197,12 +200,14 @@ type Result struct {
 	File     *File     `json:"file,omitempty"`     // of a join or a whole unit
 	Encoder  string    `json:"encoder,omitempty"`  // e.g. libx264
 	// Codecs is the RFC 6381 name of what was encoded, e.g. avc1.4d400d.
-	Codecs string        `json:"codecs,omitempty"`
+	Codecs string `json:"codecs,omitempty"`
+	// Others are of VideoUnit.Others, in its order: segments, init and codecs.
+	Others []Result      `json:"others,omitempty"`
 	FPS    float64       `json:"fps,omitempty"`  // frames per second over the whole unit
 	Took   time.Duration `json:"took,omitempty"` // nanoseconds
 }
 
-// Files returns every file of a result as it was found on disk.
+// Files returns every file of a result, but for Others, as it was found on disk.
 func (r Result) Files() []Segment {
 	files := slices.Clone(r.Segments)
 	if r.Init != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"syscall"
 
 	"pibootd/pkg/transcode"
@@ -16,7 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verifyFiles makes sure that an attempt's directory holds what its worker says.
+// verifyResult makes sure that an attempt's directory holds what its worker
+// says, of every rendition.
+func (q *Queue) verifyResult(ctx context.Context, dir string, u transcode.Unit, r transcode.Result) error {
+	for _, p := range transcode.Pieces(u, r) {
+		if err := q.verifyFiles(ctx, path.Join(dir, p.Dir), p.Result.Files()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifyFiles makes sure that a directory holds what a worker says.
 func (q *Queue) verifyFiles(ctx context.Context, dir string, segments []transcode.Segment) error {
 	for _, s := range segments {
 		if err := ctx.Err(); err != nil {

@@ -72,7 +72,7 @@ func makeFixture(dir string) (*fixture, error) {
 		Audio: &transcode.AudioStream{Codec: "aac", Channels: 1, SampleRate: 48000, EndSeconds: sourceSeconds},
 	}
 	f.results["probe"] = transcode.Result{Probe: &f.probe}
-	if f.plan, err = transcode.NewPlan(fixtureRequest, f.probe); err != nil {
+	if f.plan, err = transcode.NewPlan(fixtureRequest, f.probe, 0); err != nil {
 		return nil, err
 	}
 	for _, u := range f.plan.Units {

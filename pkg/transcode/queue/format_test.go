@@ -124,8 +124,8 @@ func TestPublishingFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
-		b.pretend(job.ID, "v-128p-0000")
 		b.pretend(job.ID, "audio")
+		b.pretend(job.ID, "v-128p-0000")
 		join := b.pretend(job.ID, "join")
 		if len(join.Join.Video) != 1 || len(join.Join.Audio) != 1 || join.Join.Video[0] != (transcode.Part{Dir: transcode.AttemptDir(job.ID, "v-128p-0000", 1), End: 3}) {
 			t.Errorf("join = %+v; want the one unit of video and that of audio", join.Join)

@@ -54,7 +54,7 @@ type Job struct {
 	Ended    time.Time         `json:"ended,omitzero"`
 	Priority Priority          `json:"priority"`
 	Paused   bool              `json:"paused,omitempty"` // nothing more of it is begun
-	// Frames of TotalFrames are encoded, over all renditions. Both are 0 until
+	// Frames of TotalFrames are encoded, over all units. Both are 0 until
 	// the source has been probed.
 	Frames      int           `json:"frames"`
 	TotalFrames int           `json:"total_frames"`

@@ -219,22 +219,32 @@ func (st *stream) take(plan transcode.Plan, results unitResults) {
 		if st.request.IsFile() {
 			continue
 		}
-		if r.Init != nil && !inits[u.Dir()] {
-			inits[u.Dir()] = true // the others are the same, byte for byte
-			st.segments = append(st.segments, segment{
-				from: path.Join(from, r.Init.Name), to: path.Join(u.Dir(), r.Init.Name), sizeBytes: r.Init.SizeBytes,
-			})
+		for _, p := range transcode.Pieces(u, r) {
+			st.takePiece(p, path.Join(from, p.Dir), inits)
 		}
-		first := 0
-		if u.Video != nil {
-			first, _ = u.Video.Segments()
-		}
-		for i, s := range r.Segments {
-			st.segments = append(st.segments, segment{
-				from: path.Join(from, s.Name), to: path.Join(u.Dir(), s.Name), sizeBytes: s.SizeBytes,
-				number: first + i, encrypted: st.request.Encrypted,
-			})
-		}
+	}
+}
+
+// takePiece notes the segments of one rendition, which are in from. inits are
+// the renditions whose initialization section is noted already: the others are
+// the same, byte for byte.
+func (st *stream) takePiece(p transcode.Piece, from string, inits map[string]bool) {
+	u, r := p.Unit, p.Result
+	if r.Init != nil && !inits[u.Dir()] {
+		inits[u.Dir()] = true
+		st.segments = append(st.segments, segment{
+			from: path.Join(from, r.Init.Name), to: path.Join(u.Dir(), r.Init.Name), sizeBytes: r.Init.SizeBytes,
+		})
+	}
+	first := 0
+	if u.Video != nil {
+		first, _ = u.Video.Segments()
+	}
+	for i, s := range r.Segments {
+		st.segments = append(st.segments, segment{
+			from: path.Join(from, s.Name), to: path.Join(u.Dir(), s.Name), sizeBytes: s.SizeBytes,
+			number: first + i, encrypted: st.request.Encrypted,
+		})
 	}
 }
 

@@ -31,7 +31,7 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 	}
 	wrong := transcode.Check(u.spec, d.Result)
 	if wrong == nil {
-		wrong = q.verifyFiles(ctx, transcode.AttemptDir(d.Job, d.Unit, d.Attempt), d.Result.Files())
+		wrong = q.verifyResult(ctx, transcode.AttemptDir(d.Job, d.Unit, d.Attempt), u.spec, d.Result)
 	}
 	if ctx.Err() != nil {
 		return transcode.Verdict{}, ctx.Err()
@@ -104,7 +104,7 @@ func (q *Queue) finish(ctx context.Context, s *step, u unitRow, key attemptKey, 
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
-		return s.plan(ctx, u, *r.Probe)
+		return s.plan(ctx, u, *r.Probe, q.workers.free())
 	}
 	var left int
 	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
@@ -114,10 +114,11 @@ func (q *Queue) finish(ctx context.Context, s *step, u unitRow, key attemptKey, 
 	return s.complete(ctx, u.key.job)
 }
 
-// plan cuts a probed job into units. A source that cannot be planned fails it.
-func (s *step) plan(ctx context.Context, probe unitRow, p transcode.Probe) error {
+// plan cuts a probed job into units for this many workers. A source that cannot
+// be planned fails it.
+func (s *step) plan(ctx context.Context, probe unitRow, p transcode.Probe, workers int) error {
 	job := probe.key.job
-	plan, err := transcode.NewPlan(probe.request, p)
+	plan, err := transcode.NewPlan(probe.request, p, workers)
 	if err == nil && len(plan.Units) > maxUnits {
 		err = fmt.Errorf("planning %q: %d units; want %d at most", probe.request.Source, len(plan.Units), maxUnits)
 	}

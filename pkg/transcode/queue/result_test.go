@@ -37,7 +37,8 @@ func TestWrongResultsAreRefused(t *testing.T) {
 			b := open(t, newDirs(t), nil)
 			job := b.submit(fixtureRequest)
 			b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
-			b.encode(transcode.Work{Job: job.ID, Unit: theFixture(t).plan.Units[0].ID})
+			b.encode(transcode.Work{Job: job.ID, Unit: "audio"})
+			b.encode(transcode.Work{Job: job.ID, Unit: "v-128p-0000"})
 			work := transcode.Work{Job: job.ID, Unit: unit}
 			if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Attempt != 1 {
 				t.Fatalf("claim = %+v, %v", reply, err)

@@ -214,18 +214,33 @@ func (n *node) encode(ctx context.Context, g transcode.ClaimReply) error {
 	return n.ask(ctx, transcode.SubjectDone, transcode.Done{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Result: result}, &v)
 }
 
-// result makes files that nobody looks into.
+// result makes files that nobody looks into, of every rendition.
 func (n *node) result(g transcode.ClaimReply) (transcode.Result, error) {
-	dir := n.media(transcode.AttemptDir(g.Job, g.Unit.ID, g.Attempt))
+	var all transcode.Result
+	for i, p := range transcode.Pieces(g.Unit, all) {
+		r, err := n.pretend(p.Unit, n.media(transcode.AttemptDir(g.Job, g.Unit.ID, g.Attempt)+"/"+p.Dir))
+		if err != nil {
+			return all, err
+		}
+		if i == 0 {
+			all = r
+		} else {
+			all.Others = append(all.Others, r)
+		}
+	}
+	return all, nil
+}
+
+func (n *node) pretend(u transcode.Unit, dir string) (transcode.Result, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return transcode.Result{}, err
 	}
-	r, grid := transcode.Result{Codecs: "avc1.4d400d"}, g.Unit.Video.Grid
-	first, end := g.Unit.Video.Segments()
+	r, grid := transcode.Result{Codecs: "avc1.4d400d"}, u.Video.Grid
+	first, end := u.Video.Segments()
 	for i := first; i < end; i++ {
 		from, to := grid.Segment(i)
-		name := g.Unit.Container().SegmentName(i)
-		content := []byte(g.Unit.ID + name)
+		name := u.Container().SegmentName(i)
+		content := []byte(u.Dir() + name)
 		sum := sha256.Sum256(content)
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return r, err

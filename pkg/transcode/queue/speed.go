@@ -68,7 +68,7 @@ func speedOf(u transcode.Unit, fps float64) transcode.Speed {
 	if encoder == "" {
 		encoder = transcode.EncoderX264
 	}
-	return transcode.Speed{Encoder: encoder, Lines: u.Video.Rendition.Height, FPS: fps}
+	return transcode.Speed{Encoder: encoder, Lines: u.Video.Lines(), FPS: fps}
 }
 
 // average returns speeds with one more measured.

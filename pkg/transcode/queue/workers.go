@@ -167,6 +167,17 @@ func (ws *workers) get(name string) (Worker, bool) {
 	return w, ok
 }
 
+// free counts the workers that take work.
+func (ws *workers) free() int {
+	n := 0
+	for _, w := range ws.list() {
+		if w.free() {
+			n++
+		}
+	}
+	return n
+}
+
 func (ws *workers) list() []Worker {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"strconv"
 
 	"pibootd/pkg/transcode"
@@ -39,13 +40,21 @@ func inputArgs(source, decoder string, seek float64) []string {
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
 func VideoArgs(u transcode.VideoUnit, source, decoder string) []string {
-	first, _ := u.Segments()
 	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, u.SeekSeconds)...)
-	args = append(args,
+	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
+		args = append(args, renditionArgs(*p.Unit.Video, p.Dir)...)
+	}
+	return args
+}
+
+// renditionArgs make the one rendition of u, in dir.
+func renditionArgs(u transcode.VideoUnit, dir string) []string {
+	first, _ := u.Segments()
+	args := []string{
 		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
 		"-vf", videoFilter(u),
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
-	)
+	}
 	args = append(args, encoderArgs(u)...)
 	args = append(args,
 		"-force_key_frames", keyFrames(u),
@@ -56,7 +65,7 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string) []string {
 	if u.Container == transcode.ContainerCMAF {
 		args = append(args, "-video_track_timescale", strconv.Itoa(u.Grid.Rate.Num))
 	}
-	return append(args, segmentArgs(u.Container)...)
+	return append(args, segmentArgs(u.Container, dir)...)
 }
 
 // cutAfter is how long a segment at least is. What makes key frames only where
@@ -116,7 +125,7 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 	)
 	args = append(args, u.Options...)
-	return append(args, segmentArgs(u.Container)...)
+	return append(args, segmentArgs(u.Container, "")...)
 }
 
 // audioFilter puts audio on the video's clock and gives it its planned length:
@@ -126,16 +135,17 @@ func audioFilter(u transcode.AudioUnit) string {
 		seconds(u.SourceStart), seconds(u.Rendition.Seconds))
 }
 
-// segmentArgs are the end of the arguments. frag_discont makes each fragment
-// say when it is decoded, as if all that came before it were there.
-func segmentArgs(c transcode.Container) []string {
+// segmentArgs are the end of the arguments: segments in dir. frag_discont makes
+// each fragment say when it is decoded, as if all that came before it were there.
+func segmentArgs(c transcode.Container, dir string) []string {
+	name, index := filepath.Join(dir, "%05d."), filepath.Join(dir, indexName)
 	if c == transcode.ContainerCMAF {
 		return []string{
-			"-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", transcode.InitName,
-			"-hls_segment_options", "movflags=+frag_discont", "-hls_segment_filename", "%05d.m4s", indexName,
+			"-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", transcode.InitName, // beside the index
+			"-hls_segment_options", "movflags=+frag_discont", "-hls_segment_filename", name + "m4s", index,
 		}
 	}
-	return []string{"-hls_segment_type", "mpegts", "-hls_segment_filename", "%05d.ts", indexName}
+	return []string{"-hls_segment_type", "mpegts", "-hls_segment_filename", name + "ts", index}
 }
 
 // seconds writes a time as ffmpeg's options and expressions take it.

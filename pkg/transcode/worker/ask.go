@@ -48,8 +48,10 @@ func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q
 func patienceFor[Q question](q Q) time.Duration {
 	wait := answerWithin
 	if done, ok := any(q).(transcode.Done); ok {
-		for _, f := range done.Result.Files() {
-			wait += time.Duration(float64(f.SizeBytes) / readSpeed * float64(time.Second))
+		for _, r := range append([]transcode.Result{done.Result}, done.Result.Others...) {
+			for _, f := range r.Files() {
+				wait += time.Duration(float64(f.SizeBytes) / readSpeed * float64(time.Second))
+			}
 		}
 	}
 	return wait

@@ -215,7 +215,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 		return transcode.Result{Probe: &p}, stderr, err
 	}
 	dir := a.dir()
-	if err := freshDir(dir); err != nil {
+	if err := freshDir(dir, a.unit); err != nil {
 		return transcode.Result{}, nil, err
 	}
 	stderr, err := a.encode(ctx, a.unit, source, dir, a.pulse)
@@ -235,6 +235,9 @@ func checkUnit(u transcode.Unit) error {
 			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||
 		u.Kind == transcode.KindJoin && u.Join != nil && u.Join.Grid.Rate.Float() > 0 && isFile(u.Join.Format) ||
 		u.Kind == transcode.KindWhole && u.Whole != nil && isFile(u.Whole.Format)
+	for _, p := range transcode.Pieces(u, transcode.Result{}) {
+		ok = ok && (p.Dir == "" || validUnitID.MatchString(p.Dir))
+	}
 	if !ok || !validUnitID.MatchString(u.ID) || !filepath.IsLocal(filepath.FromSlash(u.Source)) {
 		return fmt.Errorf("unit %.100q of kind %.20q on %.200q is not one this worker knows to do", u.ID, u.Kind, u.Source)
 	}
@@ -257,13 +260,15 @@ func (a *attempt) discard() {
 	}
 }
 
-// freshDir makes an empty directory.
-func freshDir(dir string) error {
+// freshDir makes an empty directory for the files of u.
+func freshDir(dir string, u transcode.Unit) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("clearing the attempt's directory: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making the attempt's directory: %w", err)
+	for _, p := range transcode.Pieces(u, transcode.Result{}) {
+		if err := os.MkdirAll(filepath.Join(dir, p.Dir), 0o755); err != nil {
+			return fmt.Errorf("making the attempt's directory: %w", err)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,11 +19,27 @@ import (
 type cluster struct {
 	*testing.T
 	queue *queue.Queue
+	addr  netip.AddrPort // where workers connect to
 	media string
 }
 
 // newCluster runs a queue with two workers until the test ends.
 func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := newQueue(t, testLog(t))
+	for i := range 2 {
+		startWorker(t, &Worker{Config: c.config(fmt.Sprintf("worker%d", i))})
+	}
+	return c
+}
+
+// config is that of a worker of c.
+func (c *cluster) config(name string) Config {
+	return Config{Name: name, Token: testToken, QueueURL: "nats://" + c.addr.String(), MediaDir: c.media}
+}
+
+// newQueue runs a queue without workers until the test ends.
+func newQueue(t *testing.T, log *slog.Logger) *cluster {
 	t.Helper()
 	dir, media := t.TempDir(), t.TempDir()
 	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
@@ -32,13 +49,13 @@ func newCluster(t *testing.T) *cluster {
 	t.Cleanup(func() { s.Close() })
 	broker, err := queue.StartBroker(queue.BrokerOptions{
 		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"),
-		Authenticate: func(_, token string) bool { return token == testToken }, Log: testLog(t),
+		Authenticate: func(_, token string) bool { return token == testToken }, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	q, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker, Log: testLog(t)})
+	q, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,12 +71,19 @@ func newCluster(t *testing.T) *cluster {
 			t.Error(err)
 		}
 	})
-	for i := range 2 {
-		startWorker(t, &Worker{Config: Config{
-			Name: fmt.Sprintf("worker%d", i), Token: testToken, QueueURL: "nats://" + broker.Addr().String(), MediaDir: media,
-		}})
+	return &cluster{T: t, queue: q, addr: broker.Addr(), media: media}
+}
+
+// provide puts a file into the media share.
+func (c *cluster) provide(name, file string) {
+	c.Helper()
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.media, name), data, 0o644)
 	}
-	return &cluster{T: t, queue: q, media: media}
+	if err != nil {
+		c.Fatal(err)
+	}
 }
 
 // do has a request done and returns the job as it ended.
@@ -84,28 +108,29 @@ func (c *cluster) do(r transcode.Request) queue.Job {
 func TestEveryFormatIsPublished(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	data, err := os.ReadFile(makeSource(t, "a.mp4", shortClip))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(c.media, "a.mp4"), data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	c.provide("a.mp4", makeSource(t, "a.mp4", shortClip))
+	// Long enough for units that make all renditions at once.
+	c.provide("long.mp4", makeSource(t, "long.mp4", "-f lavfi -i testsrc2=s=160x128:r=10:d=24 -f lavfi -i sine=440:d=24 "+x264+"-c:a aac"))
 	tests := []struct {
 		name   string
 		output transcode.Output
 		want   string
+		source string
 	}{
-		{"stream", transcode.Output{}, "hls/stream/master.m3u8"},
-		{"cmaf", transcode.Output{Container: transcode.ContainerCMAF}, "hls/cmaf/master.m3u8"},
-		{"encrypted", transcode.Output{Encrypted: true}, "hls/encrypted/master.m3u8"},
-		{"both", transcode.Output{Container: transcode.ContainerCMAF, Encrypted: true}, "hls/both/master.m3u8"},
-		{"file", transcode.Output{Format: transcode.FormatMP4}, "mp4/file.mp4"},
-		{"options", transcode.Output{Format: transcode.FormatMKV, Options: strings.Fields("-c:v mpeg4 -b:v 1M")}, "mkv/options.mkv"},
-		{"whole", transcode.Output{Format: transcode.FormatMP4, Options: strings.Fields("-c:v libx264 -preset ultrafast -vf tmix")}, "mp4/whole.mp4"},
+		{"stream", transcode.Output{}, "hls/stream/master.m3u8", "a.mp4"},
+		{"cmaf", transcode.Output{Container: transcode.ContainerCMAF}, "hls/cmaf/master.m3u8", "a.mp4"},
+		{"encrypted", transcode.Output{Encrypted: true}, "hls/encrypted/master.m3u8", "a.mp4"},
+		{"both", transcode.Output{Container: transcode.ContainerCMAF, Encrypted: true}, "hls/both/master.m3u8", "a.mp4"},
+		{"long", transcode.Output{}, "hls/long/master.m3u8", "long.mp4"},
+		{"long-both", transcode.Output{Container: transcode.ContainerCMAF, Encrypted: true}, "hls/long-both/master.m3u8", "long.mp4"},
+		{"long-file", transcode.Output{Format: transcode.FormatMP4}, "mp4/long-file.mp4", "long.mp4"},
+		{"file", transcode.Output{Format: transcode.FormatMP4}, "mp4/file.mp4", "a.mp4"},
+		{"options", transcode.Output{Format: transcode.FormatMKV, Options: strings.Fields("-c:v mpeg4 -b:v 1M")}, "mkv/options.mkv", "a.mp4"},
+		{"whole", transcode.Output{Format: transcode.FormatMP4, Options: strings.Fields("-c:v libx264 -preset ultrafast -vf tmix")}, "mp4/whole.mp4", "a.mp4"},
 	}
 	for _, tt := range tests {
-		job := c.do(transcode.Request{Source: "a.mp4", Name: tt.name, SegmentSeconds: 1, Output: tt.output})
+		want := map[string]string{"a.mp4": "30", "long.mp4": "240"}[tt.source]
+		job := c.do(transcode.Request{Source: tt.source, Name: tt.name, SegmentSeconds: 1, Output: tt.output})
 		if job.State != queue.Done || job.Output != tt.want {
 			t.Errorf("%s: job is %s at %q: %s, %q; want it done at %s", tt.name, job.State, job.Output, job.Reason, job.Stderr, tt.want)
 			continue
@@ -118,8 +143,8 @@ func TestEveryFormatIsPublished(t *testing.T) {
 			args := append([]string{"-v", "error"}, extensions...)
 			out := ffmpegRun(t, c.media, "ffprobe", append(args, "-select_streams", kind+":0", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0", job.Output)...)
 			frames := strings.Fields(strings.ReplaceAll(out, ",", " "))
-			if kind == "v" && (len(frames) == 0 || frames[0] != "30") || kind == "a" && len(frames) == 0 {
-				t.Errorf("%s: a player decodes %q frames of %s; want 30 of video, and audio", tt.name, out, kind)
+			if kind == "v" && (len(frames) == 0 || frames[0] != want) || kind == "a" && len(frames) == 0 {
+				t.Errorf("%s: a player decodes %q frames of %s; want %s of video, and audio", tt.name, out, kind, want)
 			}
 		}
 	}

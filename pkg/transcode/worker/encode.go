@@ -24,7 +24,7 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 		}
 		w.log().Warn("hardware decoder failed", "unit", u.ID, "err", err)
 		p.restart(time.Now())
-		if err := freshDir(dir); err != nil {
+		if err := freshDir(dir, u); err != nil {
 			return stderr, err
 		}
 	}

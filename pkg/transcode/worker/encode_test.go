@@ -70,7 +70,7 @@ func transcodeBy(t *testing.T, w *Worker, source string, r transcode.Request, ch
 	if err := transcode.Check(transcode.Unit{Kind: transcode.KindProbe}, transcode.Result{Probe: &probe}); err != nil {
 		t.Error(err)
 	}
-	if j.plan, err = transcode.NewPlan(r, probe); err != nil {
+	if j.plan, err = transcode.NewPlan(r, probe, 0); err != nil {
 		t.Fatal(err)
 	}
 	if chunk > 0 {
@@ -129,7 +129,7 @@ func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit 
 func (j *job) encode(ctx context.Context, u transcode.Unit) {
 	j.Helper()
 	dir, p := filepath.Join(j.TempDir(), "attempt"), newPulse(time.Now())
-	if err := freshDir(dir); err != nil {
+	if err := freshDir(dir, u); err != nil {
 		j.Fatal(err)
 	}
 	stderr, err := j.w.encode(ctx, u, j.source, dir, p)
@@ -147,13 +147,15 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 		j.Errorf("%s: progress ended at %d frames", u.ID, frames)
 	}
 	j.results[u.ID] = result
-	for _, s := range result.Files() {
-		to := filepath.Join(j.dir, u.Dir(), s.Name)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			j.Fatal(err)
-		}
-		if err := os.Rename(filepath.Join(dir, s.Name), to); err != nil {
-			j.Fatal(err)
+	for _, piece := range transcode.Pieces(u, result) {
+		for _, s := range piece.Result.Files() {
+			to := filepath.Join(j.dir, piece.Unit.Dir(), s.Name)
+			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+				j.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(dir, piece.Dir, s.Name), to); err != nil {
+				j.Fatal(err)
+			}
 		}
 	}
 }
@@ -321,7 +323,7 @@ func TestTranscodeLastFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		probe.Video.EndSeconds += missing
-		plan, err := transcode.NewPlan(transcode.Request{SegmentSeconds: 1}, probe)
+		plan, err := transcode.NewPlan(transcode.Request{SegmentSeconds: 1}, probe, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -135,7 +135,7 @@ func (r *report) probe() (transcode.Probe, error) {
 	if a := r.first("audio"); a != nil {
 		p.Audio = a.audio(r.packets[a.Index], p.Start)
 	}
-	if _, err := transcode.NewPlan(transcode.Request{}, p); err != nil {
+	if _, err := transcode.NewPlan(transcode.Request{}, p, 0); err != nil {
 		return p, fmt.Errorf("%w: %w", errSource, errors.Unwrap(err))
 	}
 	return p, nil

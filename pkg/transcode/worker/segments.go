@@ -24,7 +24,19 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	if u.Whole != nil {
 		return w.fileProof(ctx, u.Whole.Format, dir, p)
 	}
-	return segmentsProof(u, dir, p)
+	var result transcode.Result
+	for i, piece := range transcode.Pieces(u, result) {
+		r, err := segmentsProof(piece.Unit, filepath.Join(dir, piece.Dir), p)
+		if err != nil {
+			return transcode.Result{}, err
+		}
+		if i == 0 {
+			result = r
+		} else {
+			result.Others = append(result.Others, r)
+		}
+	}
+	return result, nil
 }
 
 // segmentsProof looks at the segments in dir from the given number on, until

@@ -111,7 +111,7 @@ func (s *session) measured(u transcode.VideoUnit, fps float64) {
 	if !(fps > 0) {
 		return
 	}
-	encoder, lines := encoderOf(u), min(u.Rendition.Width, u.Rendition.Height)
+	encoder, lines := encoderOf(u), u.Lines()
 	s.tellMore(func(h *transcode.Hello) {
 		h.Speeds = slices.Clone(h.Speeds) // the one before may just be sent
 		for i := range h.Speeds {

@@ -16,18 +16,18 @@ const shortClip = "-f lavfi -i testsrc2=s=64x64:r=10:d=3 -f lavfi -i sine=440:d=
 
 var probeUnit = transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: "in/a.mp4"}
 
-// units returns the units that source, as in/a.mp4, is cut into.
+// units returns the units that source, as in/a.mp4, is cut into, video first.
 func units(t *testing.T, source string) []transcode.Unit {
 	t.Helper()
 	p, _, err := (&Worker{}).probe(t.Context(), source, newPulse(time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := transcode.NewPlan(transcode.Request{Source: "in/a.mp4", SegmentSeconds: 1}, p)
+	plan, err := transcode.NewPlan(transcode.Request{Source: "in/a.mp4", SegmentSeconds: 1}, p, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan.Units
+	return append(plan.Units[1:], plan.Units[0])
 }
 
 func TestWorkerDoesEveryKind(t *testing.T) {

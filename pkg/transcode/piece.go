@@ -1,0 +1,47 @@
+package transcode
+
+import "math"
+
+// A Piece is one rendition of a unit, as a unit and a result of its own. Of
+// units that make no more than one thing, it is all.
+type Piece struct {
+	Unit   Unit
+	Result Result
+	Dir    string // of its files, in the attempt's directory; "" is that directory
+}
+
+// Pieces takes a unit and its result apart. What the result lacks is empty.
+func Pieces(u Unit, r Result) []Piece {
+	others := r.Others
+	r.Others = nil
+	if u.Video == nil || len(u.Video.Others) == 0 {
+		return []Piece{{Unit: u, Result: r}}
+	}
+	renditions := append([]Rendition{u.Video.Rendition}, u.Video.Others...)
+	pieces := make([]Piece, len(renditions))
+	for i, rendition := range renditions {
+		video := *u.Video
+		video.Rendition, video.Others = rendition, nil
+		pieces[i].Unit = u
+		pieces[i].Unit.Video = &video
+		if i > 0 {
+			pieces[i].Dir = rendition.Name
+		}
+	}
+	pieces[0].Result = r
+	for i := range min(len(others), len(u.Video.Others)) {
+		pieces[i+1].Result = others[i]
+	}
+	return pieces
+}
+
+// Lines returns the height of the picture that is as much work as all that u
+// makes.
+func (u VideoUnit) Lines() int {
+	all := pixels(append([]Rendition{u.Rendition}, u.Others...))
+	one := pixels([]Rendition{u.Rendition})
+	if len(u.Others) == 0 || one == 0 {
+		return u.Rendition.Height
+	}
+	return int(math.Round(float64(u.Rendition.Height) * math.Sqrt(float64(all)/float64(one))))
+}
