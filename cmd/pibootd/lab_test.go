@@ -100,9 +100,9 @@ func neighbour(t *testing.T, network *netlab.Namespace) {
 }
 
 // serve starts the daemon and returns when it serves.
-func (l *lab) serve(t *testing.T) {
+func (l *lab) serve(t *testing.T, more ...string) {
 	t.Helper()
-	l.daemon = l.start(t, "serve", "--interface", "br0", "--state-dir", l.state)
+	l.daemon = l.start(t, append([]string{"serve", "--interface", "br0", "--state-dir", l.state}, more...)...)
 	l.daemon.waitFor(t, "msg=serving")
 }
 

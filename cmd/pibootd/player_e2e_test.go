@@ -268,7 +268,14 @@ func (l *lab) servePage(t *testing.T, handler http.Handler) (url string) {
 // startBrowser opens a page in a browser without a screen.
 func (l *lab) startBrowser(t *testing.T, url string) *process {
 	t.Helper()
-	return l.startProgram(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+	return l.startProgram(t, "chromium", append(browserFlags(t), url)...)
+}
+
+// browserFlags have a browser run without a screen, alone, and play at once.
+func browserFlags(t *testing.T) []string {
+	return []string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
 		"--autoplay-policy=no-user-gesture-required", "--mute-audio", "--disable-background-networking", "--disable-component-update",
-		"--user-data-dir="+filepath.Join(t.TempDir(), "profile"), url)
+		"--disable-background-timer-throttling", "--user-data-dir=" + filepath.Join(t.TempDir(), "profile"),
+	}
 }

@@ -16,7 +16,7 @@ func (s *Server) examine(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusNotFound, err)
 		return
 	}
-	s.reply(w, found)
+	s.reply(w, list(found))
 }
 
 // Examine has the daemon look at its machine and at boards, all if none is

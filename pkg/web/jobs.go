@@ -16,7 +16,7 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
-	s.reply(w, jobs)
+	s.reply(w, list(jobs))
 }
 
 func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {

@@ -83,7 +83,7 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) listDiscovered(w http.ResponseWriter, _ *http.Request) {
-	s.reply(w, s.Fleet.Registry.Discovered())
+	s.reply(w, list(s.Fleet.Registry.Discovered()))
 }
 
 func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
@@ -183,7 +183,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
-	s.reply(w, events)
+	s.reply(w, list(events))
 }
 
 // maxEvents is how many events one answer holds; "after" asks for the rest.

@@ -64,7 +64,7 @@ func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
-	s.reply(w, kept)
+	s.reply(w, list(kept))
 }
 
 func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {

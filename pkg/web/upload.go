@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -69,6 +70,10 @@ func (s *Server) uploadHandler() http.Handler {
 			s.refuse(w, status, err)
 			return
 		}
+		if uploaded.SizeBytes == 0 { // it was only asked
+			s.reply(w, uploaded)
+			return
+		}
 		s.Log.Info("uploaded", "component", "web", "file", uploaded.Path, "bytes", uploaded.SizeBytes, "addr", r.RemoteAddr)
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
@@ -84,7 +89,7 @@ func (s *Server) withToken(h http.Handler) http.Handler {
 		got := sha256.Sum256([]byte(token)) // of one length, whatever was sent
 		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			s.refuse(w, http.StatusUnauthorized, errors.New("uploads need the token of http.upload_token_file"))
+			s.refuse(w, http.StatusUnauthorized, errors.New("this needs the token of http.upload_token_file"))
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -105,8 +110,12 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 		return Uploaded{}, uploadError{errTaken, http.StatusConflict}
 	}
 	u := &upload{root: root, dir: s.Info.MediaDir, max: s.MaxUpload}
-	if err := u.room(max(r.ContentLength, 0)); err != nil {
-		return Uploaded{}, err
+	size, asked, err := sizeOf(r)
+	if err != nil {
+		return Uploaded{}, uploadError{err, http.StatusBadRequest}
+	}
+	if err := u.room(size); err != nil || asked {
+		return Uploaded{Path: name}, err
 	}
 	temp := path.Join(uploadDir, rand.Text()+".part")
 	defer func() { _ = root.Remove(temp) }() // gone, if all went well
@@ -117,6 +126,20 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 		return Uploaded{}, err
 	}
 	return Uploaded{Path: name, SizeBytes: u.got}, nil
+}
+
+// sizeOf returns how many bytes are to come, 0 if that is not known. With
+// ?check=SIZE a client only asks whether they could.
+func sizeOf(r *http.Request) (size int64, asked bool, err error) {
+	text := r.URL.Query().Get("check")
+	if text == "" {
+		return max(r.ContentLength, 0), false, nil
+	}
+	size, err = strconv.ParseInt(text, 10, 64)
+	if err != nil || size < 1 {
+		return 0, true, fmt.Errorf("check=%.40q; want the size of the file in bytes", text)
+	}
+	return size, true, nil
 }
 
 var errTaken = errors.New("there is a file of this name; want a new one")

@@ -1,5 +1,5 @@
 // Package web is pibootd's HTTP interface: a JSON API for the command line and
-// for scripts, and the media share for players.
+// for scripts, a page for people, and the media share for players.
 //
 // There are two doors. The control socket, which only its owner can open,
 // takes everything. The TCP port takes what changes nothing: it is open to the
@@ -35,7 +35,8 @@ type Server struct {
 	TFTP   *tftp.Server // the same
 	Queue  *queue.Queue
 	Muxers http.Handler // answers foreign muxers on the TCP port; nil: nobody does
-	// UploadToken lets uploads in on the TCP port; nil lets none in there.
+	// UploadToken lets uploads in on the TCP port, and has them transcoded; nil
+	// lets none in there.
 	UploadToken []byte
 	MaxUpload   int64 // bytes of one upload
 	Timeline    *timeline.Log
@@ -116,9 +117,11 @@ func shutdown(server *http.Server) error {
 func (s *Server) publicHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.handleReads(mux)
+	handlePage(mux)
 	mux.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
 	if s.UploadToken != nil {
 		mux.Handle("PUT /api/v1/media/{name...}", s.withToken(s.uploadHandler()))
+		mux.Handle("POST /api/v1/jobs", s.withToken(http.HandlerFunc(s.submitJob)))
 	}
 	if s.Muxers != nil {
 		mux.Handle("/muxer/", s.Muxers)
@@ -170,6 +173,9 @@ func (s *Server) reply(w http.ResponseWriter, v any) {
 		s.Log.Debug("reply not sent", "component", "web", "err", err)
 	}
 }
+
+// list returns a list that is [] in JSON, and not null, if there is nothing in it.
+func list[T any](some []T) []T { return append([]T{}, some...) }
 
 // A Problem is the body of every answer that is not a success.
 type Problem struct {
