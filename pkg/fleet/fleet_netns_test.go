@@ -196,6 +196,14 @@ func exported(f *Fleet) string {
 // machine's: enough of a root to be cloned and mounted.
 func newFleet(t *testing.T, dir string) *Fleet {
 	t.Helper()
+	f := openFleet(t, dir)
+	importTiny(t, f, dir)
+	return f
+}
+
+// openFleet returns the fleet that is in dir.
+func openFleet(t *testing.T, dir string) *Fleet {
+	t.Helper()
 	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +237,6 @@ func newFleet(t *testing.T, dir string) *Fleet {
 	if err := os.MkdirAll(f.MediaDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	importTiny(t, f, dir)
 	return f
 }
 

@@ -120,14 +120,27 @@ func TestKilledImporter(t *testing.T) {
 // A kill at any step leaves neither template, mount nor loop device, and the
 // next sweep takes what is left of the stage.
 func TestImportKilled(t *testing.T) {
-	image := imageSpec{label: "dos"}.make(t, piTree(t))
-	packed := filepath.Join(t.TempDir(), "packed.xz")
+	tree := piTree(t)
+	image := imageSpec{label: "dos"}.make(t, tree)
+	packed, archive := filepath.Join(t.TempDir(), "packed.xz"), filepath.Join(t.TempDir(), "root.tar")
 	command(t, "sh", "-c", `xz -0 -c "$1" >"$2"`, "sh", image, packed)
-	for _, step := range []string{"at unpack", "at copy", "at copy the boot files", "at hash"} {
-		t.Run(step, func(t *testing.T) {
+	command(t, "tar", "-C", tree, "--xattrs", "-cf", archive, ".")
+	for name, at := range map[string]struct{ source, step string }{
+		"packed image at unpack": {packed, "at unpack"},
+		"packed image at copy":   {packed, "at copy"},
+		"packed image at boot":   {packed, "at copy the boot files"},
+		"packed image at hash":   {packed, "at hash"},
+		"image at copy":          {image, "at copy"},
+		"image at hash":          {image, "at hash"},
+		"archive at unpack":      {archive, "at unpack"},
+		"archive at hash":        {archive, "at hash"},
+		"directory at copy":      {tree, "at copy"},
+		"directory at disk":      {tree, "at write to disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			templates := &Templates{Dir: filepath.Join(t.TempDir(), "templates")}
-			killAt(t, step, templates.Dir+"\n"+packed)
-			checkNoLoop(t, packed, templates.Dir)
+			killAt(t, at.step, templates.Dir+"\n"+at.source)
+			checkNoLoop(t, at.source, templates.Dir)
 			if err := templates.Sweep(); err != nil {
 				t.Fatal(err)
 			}

@@ -28,6 +28,7 @@ func rootlyTree(t *testing.T, dir string) {
 	t.Helper()
 	smallRoot().make(t, dir)
 	treeSpec{"usr/bin/ping": "ping", "usr/bin/sudo": "sudo", "home/pi/file": "pi's", "proc/": "dir", "big": strings.Repeat("x", 3<<20)}.make(t, dir)
+	treeSpec{"opt/a  b/ c ": "spaces", "opt/new\nline/\\": "newline", "opt/\xff\xfe": "no UTF-8", "opt/-rf": "dash", "opt/odd link": "-> \xff no\nsuch"}.make(t, dir)
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, err := range []error{
 		os.Lchown(at("home/pi/file"), 1000, 1001),
