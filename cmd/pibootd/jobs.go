@@ -42,11 +42,23 @@ func listJobs(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, jobs)
 	}
-	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT"}}
+	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT OR REASON"}}
 	for _, job := range jobs {
-		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(job.Request.Source, 24), shorten(job.Output, 26)})
+		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(job.Request.Source, 24), outcome(job, 26)})
 	}
 	return printList(std.out, rows, "no jobs; pibootd transcode --help says how to hand a video in")
+}
+
+// outcome is what became of a job: its output, or the beginning of what kept it
+// from having one.
+func outcome(job queue.Job, width int) string {
+	if job.State != queue.Failed {
+		return shorten(job.Output, width)
+	}
+	if reason := []rune(job.Reason); len(reason) > width {
+		return string(reason[:width-1]) + "…"
+	}
+	return job.Reason
 }
 
 func percent(job queue.Job) string {
@@ -77,10 +89,19 @@ func showJob(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, job)
 	}
-	return printJob(std.out, job)
+	waits := ""
+	if idle(job) {
+		boards, err := client(c).Pis(c.Context)
+		if err != nil {
+			return err
+		}
+		waits = waitsFor(job.Request, boards)
+	}
+	return printJob(std.out, job, waits)
 }
 
-func printJob(w io.Writer, job queue.Job) error {
+// printJob shows a job; waits is what keeps boards from doing it, or "".
+func printJob(w io.Writer, job queue.Job, waits string) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "job %d  %s\n  video   %s\n", job.ID, stateText(job), job.Request.Source)
 	if job.Output != "" {
@@ -91,6 +112,9 @@ func printJob(w io.Writer, job queue.Job) error {
 	}
 	if job.Reason != "" {
 		fmt.Fprintf(&out, "  reason  %s\n", job.Reason)
+	}
+	if waits != "" {
+		fmt.Fprintf(&out, "  waits   %s\n", waits)
 	}
 	for _, line := range job.Stderr {
 		fmt.Fprintf(&out, "          %s\n", line)
@@ -163,7 +187,8 @@ func waitForJob(c *cli.Context, std streams, id int64) (queue.Job, error) {
 			}
 		}
 		if err := pause(c, reconnectEvery); err != nil {
-			return last, fmt.Errorf("not waiting any longer for job %d, which goes on: %w", id, err)
+			err = fmt.Errorf("not waiting any longer for job %d, which goes on: %w", id, err)
+			return last, hintedError{err, fmt.Sprintf("pibootd jobs show %d, or pibootd jobs cancel %d", id, id)}
 		}
 	}
 }

@@ -170,6 +170,8 @@ func listPis(c *cli.Context, std streams) error {
 // state says in a few words what a board is doing.
 func state(b web.Pi) string {
 	switch {
+	case b.Online && b.Worker != nil && b.Worker.Drained:
+		return "worker online, drained"
 	case b.Online:
 		return "worker online"
 	case b.Last == nil:

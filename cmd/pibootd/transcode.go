@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -62,7 +61,7 @@ func transcodeVideo(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := warnIdle(c, std); err != nil {
+	if err := warnWaiting(c, std, submitted.Job); err != nil {
 		return err
 	}
 	if !c.Bool("wait") {
@@ -83,15 +82,17 @@ func transcodeVideo(c *cli.Context, std streams) error {
 	return err
 }
 
-// warnIdle says so where nobody is there to do the work.
-func warnIdle(c *cli.Context, std streams) error {
+// warnWaiting says so where nobody is there to do the work.
+func warnWaiting(c *cli.Context, std streams, job queue.Job) error {
+	if !idle(job) {
+		return nil
+	}
 	boards, err := client(c).Pis(c.Context)
 	if err != nil {
 		return err
 	}
-	online := func(b web.Pi) bool { return b.Online }
-	if !slices.ContainsFunc(boards, online) {
-		fmt.Fprintln(std.err, "no Pi is online yet: the video waits for one")
+	if why := waitsFor(job.Request, boards); why != "" {
+		fmt.Fprintln(std.err, why)
 	}
 	return nil
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"pibootd/pkg/muxer"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+// waitsFor says what keeps all of these boards from doing a request; "" if
+// nothing does.
+func waitsFor(r transcode.Request, boards []web.Pi) string {
+	if foreign(r) {
+		return ""
+	}
+	for _, need := range []struct {
+		met  func(queue.Worker) bool
+		told string
+	}{
+		{func(w queue.Worker) bool { return w.Online }, "no Pi is online yet: the video waits for one"},
+		{func(w queue.Worker) bool { return !w.Drained }, "all Pis that are online are drained: the video waits for pibootd undrain"},
+		{func(w queue.Worker) bool { return r.MuxID == 0 || w.Hello.MuxID == r.MuxID },
+			fmt.Sprintf("no Pi that takes work has muxer id %d: the video waits for one", r.MuxID)},
+		{func(w queue.Worker) bool { return r.Encoder == "" || slices.Contains(w.Hello.Encoders, r.Encoder) },
+			fmt.Sprintf("no Pi that may do it has the encoder %s: the video waits for one", r.Encoder)},
+	} {
+		boards = slices.DeleteFunc(slices.Clone(boards), func(b web.Pi) bool { return b.Worker == nil || !need.met(*b.Worker) })
+		if len(boards) == 0 {
+			return need.told
+		}
+	}
+	return ""
+}
+
+// foreign reports whether a muxer that is no board of ours may do a request:
+// nobody knows of those until they ask.
+func foreign(r transcode.Request) bool {
+	return strings.HasPrefix(r.Source, muxer.VideosDir+"/") && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
+}
+
+// idle reports whether nobody does anything for a job that is to be done.
+func idle(job queue.Job) bool {
+	running := func(u queue.UnitState) bool { return u.State == "running" }
+	return !job.State.Ended() && !job.Paused && !slices.ContainsFunc(job.Units, running)
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+func TestWaitsFor(t *testing.T) {
+	board := func(online, drained bool, mux int, encoders ...string) web.Pi {
+		return web.Pi{Online: online, Worker: &queue.Worker{Online: online, Drained: drained, Hello: transcode.Hello{MuxID: mux, Encoders: encoders}}}
+	}
+	off, on, drained := board(false, false, 2), board(true, false, 1, "libx264"), board(true, true, 2, "libx264", "h264_v4l2m2m")
+	hardware := transcode.Output{Encoder: "h264_v4l2m2m"}
+	for _, tt := range []struct {
+		what   string
+		r      transcode.Request
+		boards []web.Pi
+		want   string
+	}{
+		{"no board", transcode.Request{}, nil, "no Pi is online yet"},
+		{"boards that are off", transcode.Request{}, []web.Pi{{}, off}, "no Pi is online yet"},
+		{"one that is on", transcode.Request{}, []web.Pi{off, on}, ""},
+		{"drained", transcode.Request{}, []web.Pi{off, drained}, "drained"},
+		{"pinned", transcode.Request{MuxID: 1}, []web.Pi{off, on, drained}, ""},
+		{"pinned to nobody", transcode.Request{MuxID: 9}, []web.Pi{on}, "muxer id 9"},
+		{"pinned to one that is drained", transcode.Request{MuxID: 2}, []web.Pi{on, drained}, "muxer id 2"},
+		{"an encoder", transcode.Request{Output: hardware}, []web.Pi{board(true, false, 0, "h264_v4l2m2m")}, ""},
+		{"an encoder of nobody", transcode.Request{Output: hardware}, []web.Pi{on, drained}, "encoder h264_v4l2m2m"},
+		{"for a muxer that we do not know", transcode.Request{Source: "videos/a.mp4", MuxID: 9}, nil, ""},
+		{"not for one", transcode.Request{Source: "videos/a.mp4"}, nil, "no Pi is online yet"},
+	} {
+		if got := waitsFor(tt.r, tt.boards); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: it waits for %q; want %q", tt.what, got, tt.want)
+		}
+	}
+	if got := state(drained); got != "worker online, drained" {
+		t.Errorf("the state of a drained board is %q", got)
+	}
+}
+
+func TestIdle(t *testing.T) {
+	units := []queue.UnitState{{State: "done"}, {State: "running"}}
+	for _, tt := range []struct {
+		job  queue.Job
+		want bool
+	}{
+		{queue.Job{State: queue.Queued}, true},
+		{queue.Job{State: queue.Queued, Paused: true}, false},
+		{queue.Job{State: queue.Running, Units: units}, false},
+		{queue.Job{State: queue.Running, Units: units[:1]}, true},
+		{queue.Job{State: queue.Done}, false},
+	} {
+		if got := idle(tt.job); got != tt.want {
+			t.Errorf("idle(%+v) = %v; want %v", tt.job, got, tt.want)
+		}
+	}
+}
+
+// A line of the list fits a terminal, whatever is in it.
+func TestOutcome(t *testing.T) {
+	for _, tt := range []struct {
+		job  queue.Job
+		want string
+	}{
+		{queue.Job{}, ""},
+		{queue.Job{Output: "hls/a/master.m3u8"}, "hls/a/master.m3u8"},
+		{queue.Job{Output: "hls/" + strings.Repeat("a", 20) + "/master.m3u8"}, "…aaaaaaaaaaaa/master.m3u8"},
+		{queue.Job{State: queue.Failed, Reason: "bad source: it is empty"}, "bad source: it is empty"},
+		{queue.Job{State: queue.Failed, Reason: "bad source: it is no video ä"}, "bad source: it is no vid…"},
+		{queue.Job{State: queue.Running, Output: "a", Reason: "no space"}, "a"},
+		{queue.Job{State: queue.Failed, Output: "a", Reason: "no space"}, "no space"},
+	} {
+		if got := outcome(tt.job, 25); got != tt.want {
+			t.Errorf("outcome(%+v) = %q; want %q", tt.job, got, tt.want)
+		}
+	}
+}
