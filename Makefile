@@ -15,7 +15,7 @@ export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
-TAGS        := netns,e2e,soak,bench
+TAGS        := netns,e2e,soak,bench,release
 # tagged TAG lists the packages that have tests with that build tag.
 tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
@@ -84,6 +84,12 @@ netns: ## tests with real peers in network namespaces (root)
 .PHONY: e2e
 e2e: build ## the whole way, with QEMU (root)
 	go test -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
+
+.PHONY: test-release
+test-release: ## whole Debians built from packages, for 64 and 32 bits, and netbooted in QEMU; RELEASE=trixie for another (root, 10-40 minutes)
+	scripts/install-tools release
+	$(MAKE) --no-print-directory build
+	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestEmulate)$$' -count=1 -v -timeout 60m $(call tagged,release)
 
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)

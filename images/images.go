@@ -1,6 +1,6 @@
 // Package images holds what pibootd puts into a Pi's root, embedded in the
 // binary: the worker for each architecture, the unit that starts it under
-// systemd, and the recipe of the minimal template. It imports nothing of the
+// systemd, and the recipes of the minimal and the Debian template. It imports nothing of the
 // project but pkg/pi and, like it, has rank 0.
 package images
 
@@ -23,7 +23,7 @@ import (
 //go:embed worker/*[Ez]
 var workers embed.FS
 
-//go:embed overlay minimal initramfs
+//go:embed overlay minimal initramfs debian
 var recipes embed.FS
 
 // maxWorkerBytes is far above what a worker binary takes.
@@ -71,6 +71,14 @@ func Overlay() fs.FS { return sub("overlay") }
 // applets, modules, packages and drop, which List reads.
 func Minimal() fs.FS { return sub("minimal") }
 
+// Debian returns the recipe of the full template: the hooks that mmdebstrap(1)
+// calls, the files of its root, as they are named in it, under "root", dpkg's
+// settings and the list of packages, which DebianPackages reads.
+func Debian() fs.FS { return sub("debian") }
+
+// DebianPackages returns the names of the full template's packages.
+func DebianPackages() ([]string, error) { return list("debian/packages") }
+
 // Initramfs returns the scripts of the initramfs that mounts a root over NFS,
 // as they are named in it. All of them are executable.
 func Initramfs() fs.FS { return sub("initramfs") }
@@ -87,8 +95,10 @@ func sub(dir string) fs.FS {
 
 // List returns the entries of one of Minimal's lists. An entry is a line's
 // text; empty lines and those that begin with # are left out.
-func List(name string) ([]string, error) {
-	text, err := fs.ReadFile(recipes, "minimal/"+name)
+func List(name string) ([]string, error) { return list("minimal/" + name) }
+
+func list(name string) ([]string, error) {
+	text, err := fs.ReadFile(recipes, name)
 	if err != nil {
 		return nil, fmt.Errorf("images: list %q: %w", name, err)
 	}

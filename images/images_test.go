@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,9 @@ func TestLists(t *testing.T) {
 			}
 		}
 	}
+	if packages, err := DebianPackages(); err != nil || !slices.Contains(packages, "ffmpeg") {
+		t.Errorf("DebianPackages() = %q, %v; want ffmpeg among them", packages, err)
+	}
 	if _, err := List("none"); err == nil {
 		t.Error("List(none) = nil; want an error")
 	}
@@ -58,6 +62,8 @@ func TestTrees(t *testing.T) {
 		{Overlay(), "etc/systemd/system/pibootd-worker.service"},
 		{Minimal(), "root/etc/inittab"},
 		{Minimal(), "boot/config.txt"},
+		{Debian(), "hooks/customize"},
+		{Debian(), "root/usr/sbin/update-initramfs"},
 		{Initramfs(), "init"},
 	} {
 		if _, err := fs.Stat(want.tree, want.name); err != nil {

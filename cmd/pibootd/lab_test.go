@@ -1,4 +1,4 @@
-//go:build e2e
+//go:build e2e || release
 
 package main
 
@@ -176,15 +176,20 @@ func decode[T any](t *testing.T, l *lab, args ...string) T {
 // where PIBOOTD_APT_CACHE says.
 func (l *lab) buildTemplate(t *testing.T) {
 	t.Helper()
+	if out, err := l.build(t, "minimal").CombinedOutput(); err != nil {
+		t.Fatalf("template build: %v\n%s", err, out)
+	}
+}
+
+// build is template build, not in the lab's network, which has no way to
+// Debian's packages.
+func (l *lab) build(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
 	cache := os.Getenv("PIBOOTD_APT_CACHE")
 	if cache == "" {
 		cache = t.TempDir()
 	}
-	// Not in the lab's network, which has no way to Debian's packages.
-	out, err := exec.CommandContext(t.Context(), l.binary, "template", "build", "minimal", "--state-dir", l.state, "--cache", cache).CombinedOutput()
-	if err != nil {
-		t.Fatalf("template build: %v\n%s", err, out)
-	}
+	return exec.CommandContext(t.Context(), l.binary, append([]string{"template", "build", "--state-dir", l.state, "--cache", cache}, args...)...)
 }
 
 // A process is a program that runs beside the test.

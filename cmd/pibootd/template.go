@@ -22,11 +22,14 @@ func templateCommand(std streams) *cli.Command {
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
 			{
-				Name: "build", Usage: "build a template from Debian packages", ArgsUsage: "minimal",
+				Name: "build", Usage: "build a template from Debian packages: a full Debian called NAME, or the minimal one", ArgsUsage: "NAME | minimal",
 				Flags: []cli.Flag{
 					jsonFlag(), stateDirFlag(),
-					&cli.StringFlag{Name: "name", Usage: "`NAME` of the template (default: the recipe's)"},
-					&cli.StringFlag{Name: "release", Usage: "Debian `RELEASE` (default: bookworm)"},
+					&cli.StringFlag{Name: "name", Usage: "`NAME` of a minimal template (default: minimal)"},
+					&cli.StringFlag{Name: "release", Usage: "Debian `RELEASE`, bookworm or trixie (default: bookworm)"},
+					&cli.StringFlag{Name: "arch", Usage: "`ARCH` of a full Debian, arm64 or armhf (default: arm64)"},
+					&cli.StringFlag{Name: "packages", Usage: "more `PACKAGES` for a full Debian, with commas between them"},
+					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in to a full Debian as root"},
 					&cli.StringFlag{Name: "mirror", Usage: "`URL` of a Debian mirror (default: deb.debian.org)"},
 					&cli.StringFlag{Name: "cache", Usage: "`DIR` for downloaded packages (default: cache in the state directory)"},
 				},
@@ -95,34 +98,6 @@ func roots(c *cli.Context, std streams) *rootfs.Roots {
 	return &rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots"), Templates: of, Log: of.Log}
 }
 
-func buildTemplate(c *cli.Context, std streams) error {
-	args, err := arguments(c, "RECIPE")
-	if err != nil {
-		return err
-	}
-	if args[0] != "minimal" {
-		return usageError{fmt.Errorf("no recipe %q; want minimal", args[0])}
-	}
-	if err := needRoot("template build keeps owners and device nodes"); err != nil {
-		return err
-	}
-	name := c.String("name")
-	if name == "" {
-		name = args[0]
-	}
-	cache := c.String("cache")
-	if cache == "" {
-		cache = filepath.Join(c.String("state-dir"), "cache")
-	}
-	m := meter{w: std.err, terminal: std.terminal}
-	built, err := templates(c, std).BuildMinimal(c.Context, name, rootfs.BuildOptions{Mirror: c.String("mirror"), Release: c.String("release"), CacheDir: cache}, templateProgress(c, &m))
-	m.clear()
-	if err != nil {
-		return err
-	}
-	return printTemplate(c, std, built, nil)
-}
-
 func templateProgress(c *cli.Context, m *meter) rootfs.Progress {
 	if c.Bool("json") {
 		return nil
@@ -143,12 +118,9 @@ func importTemplate(c *cli.Context, std streams) error {
 }
 
 func importWith(c *cli.Context, std streams, name, source string, o rootfs.ImportOptions) error {
-	if file := c.String("authorized-keys"); file != "" {
-		keys, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("authorized keys: %w", err)
-		}
-		o.AuthorizedKeys = string(keys)
+	var err error
+	if o.AuthorizedKeys, err = authorizedKeys(c); err != nil {
+		return err
 	}
 	m := meter{w: std.err, terminal: std.terminal}
 	imported, changes, err := templates(c, std).Import(c.Context, name, source, o, templateProgress(c, &m))
@@ -157,6 +129,19 @@ func importWith(c *cli.Context, std streams, name, source string, o rootfs.Impor
 		return err
 	}
 	return printTemplate(c, std, imported, changes)
+}
+
+// authorizedKeys reads the file that --authorized-keys names, if it does.
+func authorizedKeys(c *cli.Context) (string, error) {
+	file := c.String("authorized-keys")
+	if file == "" {
+		return "", nil
+	}
+	keys, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("authorized keys: %w", err)
+	}
+	return string(keys), nil
 }
 
 // needRoot refuses early what would fail half-way.

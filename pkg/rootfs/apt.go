@@ -25,6 +25,7 @@ import (
 // the lists.
 type apt struct {
 	dir     string   // absolute
+	arch    string   // as Debian has it
 	sources []string // each a mirror and a suite of it
 	keyring string
 }
@@ -34,13 +35,14 @@ type debFile struct {
 	name, version string
 	file          string // path of the .deb
 	size          int64
+	installed     int64  // bytes, about
 	sha256        string // in hex
 }
 
 // aptConfig is all the configuration that apt gets: the host's may hold hooks
 // that act on the host.
-const aptConfig = `APT::Architecture "arm64";
-APT::Architectures "arm64";
+const aptConfig = `APT::Architecture "%[2]s";
+APT::Architectures "%[2]s";
 APT::Install-Recommends "false";
 APT::Get::Assume-Yes "true";
 APT::Sandbox::User "root";
@@ -58,6 +60,9 @@ Dir::State::Status "%[1]s/status";
 Dir::Cache "%[1]s/cache";
 `
 
+// components are the parts of Debian that hold all packages of the recipes.
+const components = "main non-free-firmware"
+
 // prepare writes apt's directories.
 func (a *apt) prepare() error {
 	if strings.ContainsAny(a.dir, "\"\n") {
@@ -70,10 +75,10 @@ func (a *apt) prepare() error {
 	}
 	var list strings.Builder
 	for _, source := range a.sources {
-		fmt.Fprintf(&list, "deb [arch=arm64 signed-by=%s] %s main non-free-firmware\n", a.keyring, source)
+		fmt.Fprintf(&list, "deb [arch=%s signed-by=%s] %s %s\n", a.arch, a.keyring, source, components)
 	}
 	return errors.Join(
-		os.WriteFile(a.configFile(), fmt.Appendf(nil, aptConfig, a.dir), 0o644),
+		os.WriteFile(a.configFile(), fmt.Appendf(nil, aptConfig, a.dir, a.arch), 0o644),
 		os.WriteFile(filepath.Join(a.dir, "etc/sources.list"), []byte(list.String()), 0o644),
 		os.WriteFile(filepath.Join(a.dir, "status"), nil, 0o644),
 	)

@@ -54,6 +54,14 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	if err := unwrap(tree); err != nil {
 		return Template{}, nil, err
 	}
+	made, changes, err := t.settle(ctx, s, name, o, p)
+	return made, slices.Concat(found, changes), err
+}
+
+// settle makes what lies in the stage a template that can live on NFS: it proves
+// that its boot files fit, changes what must be changed, and publishes it.
+func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportOptions, p Progress) (Template, []Change, error) {
+	tree := filepath.Join(s.tree(), treeDir)
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return Template{}, nil, err
@@ -65,6 +73,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 	}
 	boot := newCoherence(root, made.BootDir)
 	boot.check()
+	var found []Change
 	for _, m := range boot.found {
 		found = append(found, Change(m))
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"pibootd/images"
-	"pibootd/pkg/pi"
 )
 
 // BuildOptions says what a minimal template is made from. The zero value is
@@ -65,6 +64,27 @@ func (o *BuildOptions) complete() error {
 	return nil
 }
 
+// apt opens the cache of packages called name, or the directory scratch where
+// no packages are to be kept. It is locked until the file is closed.
+func (o *BuildOptions) apt(arch, name, scratch string) (*apt, *os.File, error) {
+	dir := scratch
+	if o.CacheDir != "" {
+		dir = filepath.Join(o.CacheDir, name)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the package cache is in use by another build: %w", err)
+	}
+	return &apt{dir: dir, arch: arch, sources: o.sources(), keyring: debianKeyring}, lock, nil
+}
+
 // sources returns where packages come from, as sources.list has it.
 func (o *BuildOptions) sources() []string {
 	if o.Mirror != "" && o.Mirror != defaultMirror {
@@ -74,15 +94,23 @@ func (o *BuildOptions) sources() []string {
 }
 
 func needTools() error {
-	for tool, from := range map[string]string{"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "depmod": "kmod"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("rootfs: building a template needs %s (Debian package %s); elsewhere, import one: %w", tool, from, err)
-		}
+	if missing := missingTools(map[string]string{"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "depmod": "kmod"}); len(missing) > 0 {
+		return fmt.Errorf("rootfs: building a template needs the Debian packages %s; elsewhere, import one", strings.Join(missing, " "))
 	}
 	if _, err := os.Stat(debianKeyring); err != nil {
 		return fmt.Errorf("rootfs: building a template needs Debian's signing keys (package debian-archive-keyring): %w", err)
 	}
 	return nil
+}
+
+// missingTools returns the packages of the tools that are not there.
+func missingTools(packages map[string]string) (missing []string) {
+	for tool, from := range packages {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing = append(missing, from)
+		}
+	}
+	return missing
 }
 
 // A build is a minimal template in the making.
@@ -143,23 +171,12 @@ func mergedTree(dir string) (*os.Root, error) {
 
 // fetch gets the packages. scratch is used where no cache is wanted.
 func (b *build) fetch(ctx context.Context, scratch string) error {
-	dir := scratch
-	if b.options.CacheDir != "" {
-		dir = filepath.Join(b.options.CacheDir, b.options.Release+"-"+string(pi.ARM64))
-	}
-	dir, err := filepath.Abs(dir)
+	const arch = "arm64"
+	a, lock, err := b.options.apt(arch, b.options.Release+"-"+arch, scratch)
 	if err != nil {
 		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		return fmt.Errorf("the package cache is in use by another build: %w", err)
 	}
 	defer lock.Close()
-	a := &apt{dir: dir, sources: b.options.sources(), keyring: debianKeyring}
 	if b.debs, b.kernel, err = b.choose(ctx, a); err != nil {
 		return err
 	}

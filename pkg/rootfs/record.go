@@ -45,6 +45,9 @@ func parseRecords(text []byte) ([]record, error) {
 // them from being paths or options.
 var packageWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+:~-]*$`)
 
+// maxInstalledKB is far above what a package takes.
+const maxInstalledKB = 1 << 30
+
 // deb says which file in dir holds the package.
 func (r record) deb(dir string) (debFile, error) {
 	name, version, arch := r["Package"], r["Version"], r["Architecture"]
@@ -57,8 +60,12 @@ func (r record) deb(dir string) (debFile, error) {
 	if err != nil || size <= 0 || len(r["SHA256"]) != 64 {
 		return debFile{}, fmt.Errorf("package list: %s has size %q and SHA256 %q; want a number and 64 hex digits", name, r["Size"], r["SHA256"])
 	}
+	installed, err := strconv.ParseInt(r["Installed-Size"], 10, 64)
+	if err != nil || installed < 0 || installed > maxInstalledKB {
+		installed = 0 // the field is optional, and an estimate
+	}
 	file := fmt.Sprintf("%s_%s_%s.deb", name, strings.ReplaceAll(version, ":", "%3a"), arch)
-	return debFile{name: name, version: version, file: filepath.Join(dir, file), size: size, sha256: r["SHA256"]}, nil
+	return debFile{name: name, version: version, file: filepath.Join(dir, file), size: size, installed: installed << 10, sha256: r["SHA256"]}, nil
 }
 
 // kernelName is a kernel's own package, linux-image-6.1.0-50-arm64.

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs"
+)
+
+// minimalRecipe is the name that template build takes for the minimal template;
+// any other is that of a full Debian.
+const minimalRecipe = "minimal"
+
+func buildTemplate(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	if err := onlyFor(c, args[0]); err != nil {
+		return err
+	}
+	if err := needRoot("template build keeps owners and device nodes"); err != nil {
+		return err
+	}
+	o := rootfs.BuildOptions{Mirror: c.String("mirror"), Release: c.String("release"), CacheDir: c.String("cache")}
+	if o.CacheDir == "" {
+		o.CacheDir = filepath.Join(c.String("state-dir"), "cache")
+	}
+	m := meter{w: std.err, terminal: std.terminal}
+	var built rootfs.Template
+	var changes []rootfs.Change
+	if args[0] == minimalRecipe {
+		name := c.String("name")
+		if name == "" {
+			name = minimalRecipe
+		}
+		built, err = templates(c, std).BuildMinimal(c.Context, name, o, templateProgress(c, &m))
+	} else {
+		built, changes, err = buildDebian(c, std, args[0], o, &m)
+	}
+	m.clear()
+	if err != nil {
+		return err
+	}
+	return printTemplate(c, std, built, changes)
+}
+
+// onlyFor refuses the flags that the other kind of template has.
+func onlyFor(c *cli.Context, name string) error {
+	foreign, kind := []string{"name"}, "a full Debian is called by its argument"
+	if name == minimalRecipe {
+		foreign, kind = []string{"arch", "packages", "authorized-keys"}, "the minimal template has no such choice; any other name builds a full Debian"
+	}
+	for _, flag := range foreign {
+		if c.IsSet(flag) {
+			return usageError{fmt.Errorf("--%s with %s: %s", flag, name, kind)}
+		}
+	}
+	return nil
+}
+
+func buildDebian(c *cli.Context, std streams, name string, build rootfs.BuildOptions, m *meter) (rootfs.Template, []rootfs.Change, error) {
+	o := rootfs.DebianOptions{BuildOptions: build}
+	switch arch := c.String("arch"); arch {
+	case "", "arm64":
+		o.Arch = pi.ARM64
+	case "armhf":
+		o.Arch = pi.ARMv7
+	default:
+		return rootfs.Template{}, nil, usageError{fmt.Errorf("--arch: got %q; want arm64 or armhf", arch)}
+	}
+	o.Packages = strings.FieldsFunc(c.String("packages"), func(r rune) bool { return r == ',' || r == ' ' })
+	var err error
+	if o.AuthorizedKeys, err = authorizedKeys(c); err != nil {
+		return rootfs.Template{}, nil, err
+	}
+	return templates(c, std).BuildDebian(c.Context, name, o, templateProgress(c, m))
+}

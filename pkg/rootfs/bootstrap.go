@@ -1,0 +1,141 @@
+package rootfs
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// install has mmdebstrap make the tree of the stage.
+func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
+	tree := filepath.Join(d.stage.tree(), treeDir)
+	if err := os.MkdirAll(tree, 0o755); err != nil {
+		return err
+	}
+	cmd := d.command(ctx, a, arch, tree)
+	said := &installLog{progress: d.progress, total: int64(2 * d.count)}
+	d.progress.report("install", 0, 0)
+	if err := said.run(cmd); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("mmdebstrap: %w%s", err, said)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return os.Chmod(tree, 0o755)
+}
+
+// programPath is where programs are looked for, also by dpkg in the new root.
+const programPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// killGrace is how long what is killed may take to be gone.
+const killGrace = 10 * time.Second
+
+// command is mmdebstrap in namespaces of its own: what it mounts is seen by
+// nobody else, and both mounts and processes go when it is killed, or this
+// process is.
+func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree string) *exec.Cmd {
+	args := []string{
+		"-c", `mount -t proc proc /proc && exec mmdebstrap "$@"`, "mmdebstrap",
+		"--verbose", "--mode=root", "--format=directory", "--variant=apt",
+		"--architectures=" + arch.name, "--include=" + strings.Join(d.names, ","),
+		// It links /bin to /usr/bin and the like before the first package.
+		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+		// The packages stay in the cache, and emulation is looked after here.
+		"--skip=check/qemu,download/empty,essential/unlink",
+		`--aptopt=APT::Sandbox::User "root"`, `--aptopt=DPkg::Path "` + programPath + `"`,
+	}
+	for _, hook := range []string{"setup", "extract", "essential", "customize"} {
+		args = append(args, fmt.Sprintf(`--%s-hook=sh "$PIBOOTD_RECIPE/hooks/%s" "$1"`, hook, hook))
+	}
+	args = append(args, d.options.Release, tree)
+	for _, source := range a.sources {
+		args = append(args, fmt.Sprintf("deb [signed-by=%s] %s %s", a.keyring, source, components))
+	}
+	cmd := exec.CommandContext(ctx, "sh", args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR=/tmp",
+		"PATH="+programPath,
+		"PIBOOTD_RECIPE="+filepath.Join(d.stage.dir, recipeDir), "PIBOOTD_ARCHIVES="+a.archives(), "PIBOOTD_ARCH="+arch.name)
+	if foreign(d.options.Arch) {
+		cmd.Env = append(cmd.Env, "PIBOOTD_EMULATED=1")
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS,
+	}
+	cmd.WaitDelay = killGrace
+	return cmd
+}
+
+// An installLog follows what mmdebstrap and dpkg say.
+type installLog struct {
+	progress    Progress
+	done, total int64
+	errors      []string // the first lines that speak of an error
+	last        []string
+}
+
+const (
+	// firstErrors and lastLines are how much of what was said is told with an
+	// error: what went wrong is followed by what could not be done because of it.
+	firstErrors, lastLines = 4, 4
+	maxLine                = 200
+)
+
+// errorLine matches "dpkg: error processing …", "chroot: error: …" and the like,
+// and not the names of packages.
+var errorLine = regexp.MustCompile(`(^|: )(error|cannot|fatal)\b|subprocess returned error|No such file`)
+
+func (i *installLog) run(cmd *exec.Cmd) error {
+	// The kernel sends Pdeathsig when the thread ends that started the command.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		i.line(lines.Text())
+	}
+	_, _ = io.Copy(io.Discard, out) // what follows a line beyond the scanner's limit
+	return cmd.Wait()
+}
+
+// line takes a line. dpkg says of every package that it is unpacked, and that it
+// is set up.
+func (i *installLog) line(text string) {
+	switch {
+	case strings.HasPrefix(text, "Unpacking "), strings.HasPrefix(text, "Setting up "):
+		i.done++
+		i.progress.report("install", min(i.done, i.total), i.total)
+	case text == "pibootd: boot files":
+		i.progress.report("boot files", 0, 0)
+	}
+	text = text[:min(len(text), maxLine)]
+	if errorLine.MatchString(text) && len(i.errors) < firstErrors {
+		i.errors = append(i.errors, text)
+	} else if strings.TrimSpace(text) != "" {
+		i.last = append(i.last[max(0, len(i.last)-lastLines+1):], text)
+	}
+}
+
+func (i *installLog) String() string {
+	said := slices.Concat(i.errors, i.last)
+	if len(said) == 0 {
+		return ""
+	}
+	return "; it said:\n  " + strings.Join(said, "\n  ")
+}
