@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ func reflink(to, from *os.File) error {
 // copyContent copies a file's data; holes stay holes.
 func copyContent(ctx context.Context, job fileCopy) error {
 	if !job.sparse {
-		return copyRange(ctx, job.to, job.from, 1<<62)
+		return copyRange(ctx, job, math.MaxInt64)
 	}
 	info, err := job.from.Stat()
 	if err != nil {
@@ -59,22 +60,25 @@ func copySection(ctx context.Context, job fileCopy, start, end int64) error {
 	if _, err := job.to.Seek(start, io.SeekStart); err != nil {
 		return err
 	}
-	return copyRange(ctx, job.to, job.from, end-start)
+	return copyRange(ctx, job, end-start)
 }
 
-// copyRange copies up to length bytes from where both files stand. The kernel
-// does it without them passing through here, where it can.
-func copyRange(ctx context.Context, to, from *os.File, length int64) error {
+// copyRange copies up to length bytes from where both files stand, through this
+// process: the kernel's own copying shares blocks where it can.
+func copyRange(ctx context.Context, job fileCopy, length int64) error {
 	for length > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		copied, err := io.CopyN(to, from, min(length, copyChunk))
-		length -= copied
+		n, err := job.from.Read(job.buffer[:min(length, int64(len(job.buffer)))])
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if _, err := job.to.Write(job.buffer[:n]); err != nil {
+			return err
+		}
+		length -= int64(n)
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}

@@ -9,15 +9,14 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
 const (
+	// copyWorkers is how many directories are copied at once.
 	copyWorkers = 4
-	// copyQueue bounds the files that are open but not yet copied.
-	copyQueue = 32
-	// copyChunk is how much is copied between two looks at the context.
-	copyChunk = 64 << 20
+	copyBuffer  = 1 << 20
 )
 
 // A treeCopy copies a directory tree with everything that belongs to it:
@@ -27,27 +26,35 @@ const (
 type treeCopy struct {
 	skip   func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
 	within bool                    // leaves out all that is mounted in the tree
-	tick   func()                  // after each entry, by the goroutine that called copy; may be nil
+	plain  bool                    // shares no blocks
+	tick   func()                  // after each entry, one at a time; may be nil
 
-	into  *os.Root
-	jobs  chan fileCopy
-	links map[inode]string // the copy of each file that has several names
+	into    *os.Root
+	workers *errgroup.Group
 
-	files     int         // entries made so far
-	bytes     int64       // what the files among them hold
+	mu    sync.Mutex // guards what follows, and tick
+	links map[inode]*firstName
+	files int   // entries made so far
+	bytes int64 // what the files among them hold
+
 	noReflink atomic.Bool // the file system cannot share blocks
+	buffers   sync.Pool   // of *[]byte, copyBuffer long
 }
 
 // An inode identifies a file of the source.
 type inode struct{ device, number uint64 }
 
-// A fileCopy is a file whose content is still to be copied. Both files are the
-// receiver's to close.
+// A firstName is the copy of a file that has several names, by its first one.
+type firstName struct {
+	name string
+	made chan struct{} // closed once it is there, or never will be
+}
+
+// A fileCopy is a file whose content is to be copied.
 type fileCopy struct {
-	name     string
-	node     node
 	from, to *os.File
 	sparse   bool
+	buffer   []byte
 }
 
 // copy copies the content of the directory from, and its own owner and mode,
@@ -58,38 +65,24 @@ func (c *treeCopy) copy(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer into.Close()
-	c.into, c.links, c.jobs = into, make(map[inode]string), make(chan fileCopy, copyQueue)
-
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	var workers sync.WaitGroup
-	for range copyWorkers {
-		workers.Go(func() { c.work(ctx, fail) })
-	}
-	walked := c.walk(ctx, from)
-	close(c.jobs)
-	workers.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return walked
-}
-
-func (c *treeCopy) walk(ctx context.Context, from string) error {
 	source, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	defer source.Close()
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
-		return err
+		return errors.Join(err, source.Close())
 	}
-	return c.directory(ctx, source, &stat, ".")
+	c.into, c.links = into, make(map[inode]*firstName)
+	c.workers, ctx = errgroup.WithContext(ctx)
+	c.workers.SetLimit(copyWorkers)
+	c.workers.Go(func() error { return errors.Join(c.directory(ctx, source, &stat, "."), source.Close()) })
+	return c.workers.Wait()
 }
 
 // directory copies what is in source to the directory called name, which is
-// made already, and finishes it.
+// made already, and finishes it. Directories in it may still be on their way
+// then: they change nothing of it any more.
 func (c *treeCopy) directory(ctx context.Context, source *os.File, stat *unix.Stat_t, name string) error {
 	target, err := c.into.Open(name)
 	if err != nil {
@@ -119,62 +112,77 @@ func (c *treeCopy) entry(ctx context.Context, source, target *os.File, device ui
 	}
 	base := path.Base(name)
 	var stat unix.Stat_t
-	if err := unix.Fstatat(int(source.Fd()), base, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("copying %q: %w", name, err)
-	}
-	if c.skip != nil && c.skip(&stat) {
+	err := unix.Fstatat(int(source.Fd()), base, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && c.skip != nil && c.skip(&stat) {
 		return nil
 	}
-	n, err := nodeAt(source, base, &stat)
-	if err != nil {
-		return fmt.Errorf("copying %q: %w", name, err)
-	}
-	switch n.kind() {
-	case unix.S_IFDIR:
-		return c.subdirectory(ctx, source, target, device, name)
-	case unix.S_IFREG:
-		err = c.file(ctx, source, target, &stat, n, name)
-	default:
-		if err = n.make(target, base); err == nil {
-			err = n.finish(target, base)
+	var opened *os.File
+	if err == nil {
+		switch stat.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			opened, err = c.subdirectory(source, target, device, base)
+		case unix.S_IFREG:
+			err = c.file(ctx, source, target, &stat, name)
+		default:
+			err = special(source, target, &stat, base)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("copying %q: %w", name, err)
 	}
-	c.done(n.kind(), stat.Size)
-	return nil
+	c.done(&stat)
+	if opened == nil {
+		return nil
+	}
+	return c.descend(ctx, opened, name)
 }
 
-func (c *treeCopy) done(kind uint32, size int64) {
+// descend copies what is in a directory, by another worker if one has nothing
+// to do.
+func (c *treeCopy) descend(ctx context.Context, source *os.File, name string) error {
+	work := func() error {
+		var stat unix.Stat_t
+		err := unix.Fstat(int(source.Fd()), &stat)
+		if err == nil {
+			err = c.directory(ctx, source, &stat, name)
+		}
+		return errors.Join(err, source.Close())
+	}
+	if c.workers.TryGo(work) {
+		return nil
+	}
+	return work()
+}
+
+func (c *treeCopy) done(stat *unix.Stat_t) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.files++
-	if kind == unix.S_IFREG {
-		c.bytes += size
+	if stat.Mode&unix.S_IFMT == unix.S_IFREG {
+		c.bytes += stat.Size
 	}
 	if c.tick != nil {
 		c.tick()
 	}
 }
 
-func (c *treeCopy) subdirectory(ctx context.Context, source, target *os.File, device uint64, name string) error {
-	opened, err := openEntry(source, path.Base(name), unix.O_RDONLY|unix.O_DIRECTORY)
+// subdirectory makes a directory and opens its original, which is nil where it
+// stays empty.
+func (c *treeCopy) subdirectory(source, target *os.File, device uint64, base string) (*os.File, error) {
+	opened, err := openEntry(source, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return fmt.Errorf("copying %q: %w", name, err)
+		return nil, err
 	}
-	defer opened.Close()
 	// What is mounted on a directory shows only once it is open.
 	var stat unix.Stat_t
-	if err := unix.Fstat(int(opened.Fd()), &stat); err != nil {
-		return fmt.Errorf("copying %q: %w", name, err)
+	err = unix.Fstat(int(opened.Fd()), &stat)
+	if err == nil {
+		err = unix.Mkdirat(int(target.Fd()), base, 0o700)
 	}
-	if err := unix.Mkdirat(int(target.Fd()), path.Base(name), 0o700); err != nil {
-		return fmt.Errorf("copying %q: %w", name, err)
+	if err != nil || stat.Dev != device && !onDisk(opened) || c.within && mountedOn(opened) {
+		return nil, errors.Join(err, opened.Close())
 	}
-	c.done(unix.S_IFDIR, 0)
-	if stat.Dev != device && !onDisk(opened) || c.within && mountedOn(opened) {
-		return nil
-	}
-	return c.directory(ctx, opened, &stat, name)
+	return opened, nil
 }
 
 // mountedOn reports whether something is mounted on a directory, also what is
@@ -199,32 +207,38 @@ func onDisk(dir *os.File) bool {
 	return false
 }
 
-// file makes a regular file and hands its content to a worker; a further name
-// of one that was copied before becomes a hard link.
-func (c *treeCopy) file(ctx context.Context, source, target *os.File, stat *unix.Stat_t, n node, name string) error {
-	base := path.Base(name)
-	id := inode{stat.Dev, stat.Ino}
-	if first, ok := c.links[id]; ok {
-		return c.hardLink(first, target, base)
+// special makes what is neither a directory nor a regular file.
+func special(source, target *os.File, stat *unix.Stat_t, base string) error {
+	n, err := nodeAt(source, base, stat)
+	if err == nil {
+		err = n.make(target, base)
 	}
-	if stat.Nlink > 1 {
-		c.links[id] = name
-	}
-	from, err := openEntry(source, base, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	to, err := openEntry(target, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
-	if err != nil {
-		return errors.Join(err, from.Close())
+	return n.finish(target, base)
+}
+
+// file copies a regular file; a further name of one that was copied before
+// becomes a hard link.
+func (c *treeCopy) file(ctx context.Context, source, target *os.File, stat *unix.Stat_t, name string) error {
+	base := path.Base(name)
+	if stat.Nlink == 1 {
+		return c.content(ctx, source, target, stat, base)
 	}
-	job := fileCopy{name: name, node: n, from: from, to: to, sparse: stat.Blocks*512 < stat.Size}
-	select {
-	case c.jobs <- job:
-		return nil
-	case <-ctx.Done():
-		return errors.Join(ctx.Err(), from.Close(), to.Close())
+	c.mu.Lock()
+	id := inode{stat.Dev, stat.Ino}
+	first := c.links[id]
+	if first == nil {
+		mine := &firstName{name: name, made: make(chan struct{})}
+		c.links[id] = mine
+		c.mu.Unlock()
+		defer close(mine.made)
+		return c.content(ctx, source, target, stat, base)
 	}
+	c.mu.Unlock()
+	<-first.made
+	return c.hardLink(first.name, target, base)
 }
 
 func (c *treeCopy) hardLink(first string, target *os.File, base string) error {
@@ -236,38 +250,52 @@ func (c *treeCopy) hardLink(first string, target *os.File, base string) error {
 	return replaceLink(dir, path.Base(first), target, base)
 }
 
-// work copies files until there are no more. Once ctx has ended it only closes
-// them.
-func (c *treeCopy) work(ctx context.Context, fail context.CancelCauseFunc) {
-	for job := range c.jobs {
-		var err error
-		if ctx.Err() == nil {
-			err = c.content(ctx, job)
-		}
-		if err = errors.Join(err, job.from.Close(), job.to.Close()); err != nil {
-			fail(fmt.Errorf("copying %q: %w", job.name, err))
-		}
-	}
-}
-
-func (c *treeCopy) content(ctx context.Context, job fileCopy) error {
-	err := errNoReflink
-	if !c.noReflink.Load() {
-		err = reflink(job.to, job.from)
-	}
-	if errors.Is(err, errNoReflink) {
-		c.noReflink.Store(true)
-		err = copyContent(ctx, job)
-	}
+// content makes a file with the content and attributes of source's.
+func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *unix.Stat_t, base string) error {
+	from, err := openEntry(source, base, unix.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO put there would be waited for
 	if err != nil {
 		return err
 	}
-	return job.node.finishFile(job.to)
+	defer from.Close()
+	n, err := nodeOfFile(from, source, base, stat)
+	if err != nil {
+		return err
+	}
+	to, err := openEntry(target, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, stat.Mode&0o777)
+	if err != nil {
+		return err
+	}
+	if stat.Size > 0 {
+		err = c.fill(ctx, fileCopy{from: from, to: to, sparse: stat.Blocks*512 < stat.Size})
+	}
+	if err == nil {
+		err = n.finishFile(to, target, base)
+	}
+	return errors.Join(err, to.Close())
+}
+
+// fill has a new file share the blocks of another, or copies them.
+func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
+	if !c.plain && !c.noReflink.Load() {
+		err := reflink(job.to, job.from)
+		if !errors.Is(err, errNoReflink) {
+			return err
+		}
+		c.noReflink.Store(true)
+	}
+	buffer, ok := c.buffers.Get().(*[]byte)
+	if !ok {
+		made := make([]byte, copyBuffer)
+		buffer = &made
+	}
+	defer c.buffers.Put(buffer)
+	job.buffer = *buffer
+	return copyContent(ctx, job)
 }
 
 // openEntry opens an entry of an open directory, never through a symbolic link.
-func openEntry(dir *os.File, name string, flags int) (*os.File, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+func openEntry(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
+	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}

@@ -218,12 +218,12 @@ func (x *extractor) finishDir(dir pendingDir) error {
 
 // fill writes and finishes the regular file that make has just made.
 func (n node) fill(dir *os.File, name string, content io.Reader) error {
-	file, err := openEntry(dir, name, unix.O_WRONLY)
+	file, err := openEntry(dir, name, unix.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	if _, err := io.Copy(file, content); err != nil {
 		return errors.Join(err, file.Close())
 	}
-	return errors.Join(n.finishFile(file), file.Close())
+	return errors.Join(n.finishFile(file, dir, name), file.Close())
 }

@@ -83,6 +83,24 @@ func nodeAt(dir *os.File, name string, stat *unix.Stat_t) (node, error) {
 	return n, n.readXattrs(path)
 }
 
+// nodeOfFile reads the open regular file name of the open directory dir. Boards
+// can have exchanged it since it was looked at.
+func nodeOfFile(file, dir *os.File, name string, looked *unix.Stat_t) (node, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
+		return node{}, err
+	}
+	if stat.Ino != looked.Ino || stat.Dev != looked.Dev {
+		return node{}, errors.New("it became another file while it was copied; try again")
+	}
+	n := node{mode: stat.Mode, uid: int(stat.Uid), gid: int(stat.Gid), modified: stat.Mtim}
+	// Few files have attributes; asking the open file is the fastest way to know.
+	if size, err := unix.Flistxattr(int(file.Fd()), nil); err == nil && size == 0 {
+		return n, nil
+	}
+	return n, n.readXattrs(entryPath(dir, name))
+}
+
 // maxXattrBytes is the most that Linux lets a list or a value have.
 const maxXattrBytes = 64 << 10
 
@@ -181,13 +199,24 @@ func (n node) finish(dir *os.File, name string) error {
 	return nil
 }
 
-// finishFile is finish for a regular file that is open.
-func (n node) finishFile(file *os.File) error {
-	if err := file.Chown(n.uid, n.gid); err != nil {
+// finishFile is finish for the open regular file name of dir. What is right
+// already is left alone, because every change costs the file system a
+// transaction.
+func (n node) finishFile(file, dir *os.File, name string) error {
+	var is unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &is); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(int(file.Fd()), n.mode&0o7777); err != nil {
-		return fmt.Errorf("mode %o: %w", n.mode&0o7777, err)
+	if int(is.Uid) != n.uid || int(is.Gid) != n.gid {
+		if err := file.Chown(n.uid, n.gid); err != nil {
+			return err
+		}
+		is.Mode &= 0o777
+	}
+	if is.Mode&0o7777 != n.mode&0o7777 {
+		if err := unix.Fchmod(int(file.Fd()), n.mode&0o7777); err != nil {
+			return fmt.Errorf("mode %o: %w", n.mode&0o7777, err)
+		}
 	}
 	for attr, value := range n.xattrs {
 		if err := unix.Fsetxattr(int(file.Fd()), attr, []byte(value), 0); err != nil {
@@ -195,8 +224,7 @@ func (n node) finishFile(file *os.File) error {
 		}
 	}
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, n.modified}
-	path := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, 0); err != nil {
+	if err := unix.UtimesNanoAt(int(dir.Fd()), name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("time: %w", err)
 	}
 	return nil

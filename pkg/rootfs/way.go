@@ -83,7 +83,7 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 		err = snapshotOf(c.src.tree, d.tree)
 	case Reflink:
 		if err = sharesBlocks(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.dir); err == nil {
-			d.files, d.bytes, err = c.copyTree(ctx, d.tree, p)
+			d.files, d.bytes, err = c.copyTree(ctx, &treeCopy{}, d.tree, p)
 		}
 	case Overlay:
 		if d.mount, err = c.overlay(d.tree); err == nil {
@@ -91,19 +91,17 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 		}
 	case Copy:
 		if err = checkSpace(s.dir, c.roots.MinFree, c.src.SizeBytes); err == nil {
-			d.files, d.bytes, err = c.copyTree(ctx, d.tree, p)
+			d.files, d.bytes, err = c.copyTree(ctx, &treeCopy{plain: true}, d.tree, p)
 		}
 	}
 	return d, err
 }
 
-// copyTree copies the template's files, as references to the same blocks where
-// that can be.
-func (c *clone) copyTree(ctx context.Context, to string, p Progress) (files int, bytes int64, err error) {
+// copyTree copies the template's files.
+func (c *clone) copyTree(ctx context.Context, tree *treeCopy, to string, p Progress) (files int, bytes int64, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return 0, 0, err
 	}
-	tree := &treeCopy{}
 	tree.tick = func() { p.report("copy", tree.bytes, max(tree.bytes, c.src.SizeBytes)) }
 	err = tree.copy(ctx, c.src.tree, to)
 	return tree.files, tree.bytes, err
