@@ -114,6 +114,11 @@ bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network 
 	scripts/install-tools bench
 	go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
 
+.PHONY: bench-rootfs
+bench-rootfs: ## how long clones take on ext4, XFS and btrfs beside cp, and an import beside xz (root, Debian)
+	scripts/install-tools test
+	go test -tags bench,netns -run '^Test(Clone|Import)Speed$$' -count=1 -v ./pkg/rootfs
+
 .PHONY: bench-transcode
 bench-transcode: ## the queue with two hundred simulated boards beside the ideal, and with 10,000 jobs
 	go test -tags bench -run '^(TestSimulatedFilm|TestClaimsOfManyJobs)$$' -count=1 -v ./pkg/transcode/queue

@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	testBootMB  = 4
-	testRootMB  = 24
-	testImageMB = testBootMB + testRootMB + 4
+	testBootMB = 4
+	testRootMB = 24
 )
 
 // An imageSpec is a disk image in the layout of Raspberry Pi OS.
@@ -25,6 +24,7 @@ type imageSpec struct {
 	label     string // of sfdisk: dos or gpt
 	rootFirst bool
 	logical   bool // the partitions are inside an extended one
+	rootMB    int  // size of the root's partition, at least testRootMB
 }
 
 // make writes the image with the tree root, whose boot/firmware becomes the
@@ -32,16 +32,18 @@ type imageSpec struct {
 func (spec imageSpec) make(t *testing.T, root string) string {
 	t.Helper()
 	dir := t.TempDir()
+	rootMB := max(spec.rootMB, testRootMB)
+	imageMB := testBootMB + rootMB + 4
 	image, fat, ext := filepath.Join(dir, "pi.img"), filepath.Join(dir, "fat"), filepath.Join(dir, "ext")
-	sizes := []int{testBootMB, testRootMB}
+	sizes := []int{testBootMB, rootMB}
 	parts := []string{fat, ext}
 	if spec.rootFirst {
-		sizes, parts = []int{testRootMB, testBootMB}, []string{ext, fat}
+		sizes, parts = []int{rootMB, testBootMB}, []string{ext, fat}
 	}
 	starts := []int{1, 2 + sizes[0]}
 	table := fmt.Sprintf("label: %s\n", spec.label)
 	if spec.logical {
-		table += fmt.Sprintf("1: start=1024, size=%dMiB, type=5\n", testImageMB-1)
+		table += fmt.Sprintf("1: start=1024, size=%dMiB, type=5\n", imageMB-1)
 	}
 	for i, size := range sizes {
 		number := ""
@@ -50,9 +52,9 @@ func (spec imageSpec) make(t *testing.T, root string) string {
 		}
 		table += fmt.Sprintf("%sstart=%dMiB, size=%dMiB\n", number, starts[i], size)
 	}
-	makeSized(t, image, testImageMB)
+	makeSized(t, image, int64(imageMB))
 	makeSized(t, fat, testBootMB)
-	makeSized(t, ext, testRootMB)
+	makeSized(t, ext, int64(rootMB))
 	sfdisk := exec.Command("sfdisk", "-q", image)
 	sfdisk.Stdin = strings.NewReader(table)
 	if out, err := sfdisk.CombinedOutput(); err != nil {

@@ -1,0 +1,198 @@
+//go:build bench && netns
+
+package rootfs
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pibootd/pkg/pi"
+)
+
+const (
+	benchRounds = 3
+	benchFiles  = 30000
+	benchBytes  = 1 << 30
+)
+
+// debianTree makes a tree that is to a file system what a Debian root is: 30,000
+// files of 1 GB, most of them small, in 3,000 directories, some with two names.
+// It is the same each time.
+func debianTree(t *testing.T) string {
+	t.Helper()
+	dir := piTree(t)
+	random := rand.NewChaCha8([32]byte{1})
+	sizes := rand.New(random)
+	data := make([]byte, 64<<20)
+	random.Read(data)
+	for i, left := 0, benchBytes; i < benchFiles; i++ {
+		// Log-normal: half are below 4 kB, a few are tens of megabytes.
+		size := min(int(math.Exp(8.3+2.05*sizes.NormFloat64())), len(data), max(left, 0))
+		if i == benchFiles-1 {
+			size = min(max(left, 0), len(data))
+		}
+		left -= size
+		name := filepath.Join(dir, fmt.Sprintf("usr/share/%02d/%02d/file-%05d", i%60, i/60%50, i))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		from := sizes.IntN(len(data) - size + 1)
+		if err := os.WriteFile(name, data[from:from+size], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if i%50 == 0 {
+			if err := os.Link(name, name+"-again"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+// benchDisk mounts a new file system with room for a few clones.
+func benchDisk(t *testing.T, kind string) string {
+	t.Helper()
+	dir := t.TempDir()
+	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
+	treeSpec{"mount/": "dir", "image": ""}.make(t, dir)
+	if err := os.Truncate(image, 6<<30); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mkfs."+kind, "-q", image)
+	command(t, "mount", "-o", "loop", image, mount)
+	t.Cleanup(func() { command(t, "umount", mount) })
+	return mount
+}
+
+// TestCloneSpeed prints how long clones take beside cp, both until all is on
+// disk, in turn on the same file system.
+func TestCloneSpeed(t *testing.T) {
+	source, small := debianTree(t), t.TempDir()
+	rootlyTree(t, small)
+	fmt.Printf("%-6s %-9s %10s %10s  %-31s %7s  %s\n", "on", "way", "1 GB", "3 MB", "beside", "ratio", "wanted")
+	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
+		t.Run(kind, func(t *testing.T) { cloneSpeedOn(t, kind, source, small) })
+	}
+}
+
+func cloneSpeedOn(t *testing.T, kind, source, small string) {
+	state := benchDisk(t, kind)
+	b := installation{templates: &Templates{Dir: filepath.Join(state, "templates"), MinFree: 1}}
+	b.roots = testRoots(t, filepath.Join(state, "roots"))
+	b.roots.Templates, b.roots.MinFree = b.templates, 1
+	b.src, _ = importSmall(t, b.templates, source)
+	little, _ := importSmall(t, b.templates, small)
+	t.Cleanup(func() { b.restartMachine(t) })
+	for _, by := range ways[1:] {
+		peer, wanted := []string{"cp", "-a", "--reflink=never"}, "1.30x faster"
+		switch by {
+		case Snapshot, Overlay:
+			wanted = "< 0.3 s, any size"
+		case Reflink:
+			peer, wanted = []string{"cp", "-a", "--reflink=always"}, "2.00x faster"
+		}
+		var ours, littles, theirs []time.Duration
+		for round := range benchRounds {
+			took, err := b.timeClone(t, b.src, by)
+			if err != nil {
+				break // the file system cannot
+			}
+			tookLittle, err := b.timeClone(t, little, by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, littles = append(ours, took), append(littles, tookLittle)
+			if by == Copy || by == Reflink {
+				theirs = append(theirs, timeCopy(t, append(slices.Clone(peer), b.src.tree, filepath.Join(state, fmt.Sprint("peer", round)))))
+			}
+		}
+		if len(ours) == 0 {
+			continue
+		}
+		row := fmt.Sprintf("%-6s %-9s %8.2f s %8.2f s", kind, by, median(ours), median(littles))
+		beside, ratio := "", ""
+		if len(theirs) > 0 {
+			beside, ratio = fmt.Sprintf("%s %.2f s", strings.Join(peer, " "), median(theirs)), fmt.Sprintf("%.2fx", median(theirs)/median(ours))
+		}
+		fmt.Printf("%s  %-31s %7s  %s\n", row, beside, ratio, wanted)
+	}
+}
+
+// timeClone clones a template once, and removes the clone. What came before is
+// on disk already.
+func (i installation) timeClone(t *testing.T, src Template, by Way) (time.Duration, error) {
+	t.Helper()
+	const serial = pi.Serial(7)
+	command(t, "sync", "-f", i.templates.Dir)
+	began := time.Now()
+	_, err := i.roots.Clone(t.Context(), src, by, serial, identityOf(serial, "pi"), nil)
+	took := time.Since(began)
+	if err := i.roots.Remove(serial); err != nil {
+		t.Fatal(err)
+	}
+	return took, err
+}
+
+// timeCopy has a program copy a tree to a directory, its last argument, and
+// removes the copy.
+func timeCopy(t *testing.T, args []string) time.Duration {
+	t.Helper()
+	to := args[len(args)-1]
+	command(t, "sync", "-f", filepath.Dir(to))
+	began := time.Now()
+	command(t, args[0], args[1:]...)
+	command(t, "sync", "-f", to)
+	took := time.Since(began)
+	if err := os.RemoveAll(to); err != nil {
+		t.Fatal(err)
+	}
+	return took
+}
+
+func median(all []time.Duration) float64 {
+	all = slices.Sorted(slices.Values(all))
+	return all[len(all)/2].Seconds()
+}
+
+// importImage is what this program does instead of its tests where it is set:
+// import the image of that name.
+const importImage = "ROOTFS_BENCH_IMAGE"
+
+// TestImportSpeed prints how long the import of a large .img.xz takes beside xz
+// alone, and how much memory the importing process has.
+func TestImportSpeed(t *testing.T) {
+	if image := os.Getenv(importImage); image != "" {
+		importSmall(t, &Templates{Dir: filepath.Join(filepath.Dir(image), "templates"), MinFree: 1}, image)
+		return
+	}
+	image := imageSpec{label: "dos", rootMB: 2500}.make(t, debianTree(t))
+	command(t, "xz", "-0", "-T0", image)
+	var ours, theirs []time.Duration
+	var memory int64
+	for range 3 {
+		began := time.Now()
+		command(t, "sh", "-c", "xz -T0 -dc \"$1\" >/dev/null", "sh", image+".xz")
+		theirs = append(theirs, time.Since(began))
+
+		importing := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestImportSpeed$")
+		importing.Env = append(os.Environ(), importImage+"="+image+".xz")
+		began = time.Now()
+		if out, err := importing.CombinedOutput(); err != nil {
+			t.Fatalf("import: %v: %s", err, out)
+		}
+		ours = append(ours, time.Since(began))
+		memory = max(memory, importing.ProcessState.SysUsage().(*syscall.Rusage).Maxrss<<10)
+		command(t, "rm", "-rf", filepath.Join(filepath.Dir(image), "templates"))
+	}
+	fmt.Printf("import of a 2.5 GB .img.xz: %.1f s, %.2fx xz alone (%.1f s); %d MB of memory at most (wanted: 256)\n",
+		median(ours), median(ours)/median(theirs), median(theirs), memory>>20)
+}
