@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
 )
 
 func jobsCommand(std streams) *cli.Command {
@@ -44,7 +48,7 @@ func listJobs(c *cli.Context, std streams) error {
 	}
 	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT OR REASON"}}
 	for _, job := range jobs {
-		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(job.Request.Source, 24), outcome(job, 26)})
+		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(shown(job.Request.Source), 24), shown(outcome(job, 26))})
 	}
 	return printList(std.out, rows, "no jobs; pibootd transcode --help says how to hand a video in")
 }
@@ -89,47 +93,74 @@ func showJob(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, job)
 	}
-	waits := ""
-	if idle(job) {
-		boards, err := client(c).Pis(c.Context)
-		if err != nil {
-			return err
-		}
-		waits = waitsFor(job.Request, boards)
+	boards, err := client(c).Pis(c.Context)
+	if err != nil {
+		return err
 	}
-	return printJob(std.out, job, waits)
+	return printJob(std.out, job, boards)
 }
 
-// printJob shows a job; waits is what keeps boards from doing it, or "".
-func printJob(w io.Writer, job queue.Job, waits string) error {
+// printJob shows a job, with its workers by their boards' names.
+func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "job %d  %s\n  video   %s\n", job.ID, stateText(job), job.Request.Source)
-	if job.Output != "" {
-		fmt.Fprintf(&out, "  output  %s\n", job.Output)
+	fmt.Fprintf(&out, "job %d  %s\n", job.ID, stateText(job))
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&out, "  %-7s %s\n", name, shown(text))
+		}
 	}
-	if job.Note != "" {
-		fmt.Fprintf(&out, "  note    %s\n", job.Note)
+	line("video", job.Request.Source)
+	line("output", job.Output)
+	line("done", progressText(job))
+	line("note", job.Note)
+	line("reason", job.Reason)
+	for _, text := range job.Stderr {
+		line("", text)
 	}
-	if job.Reason != "" {
-		fmt.Fprintf(&out, "  reason  %s\n", job.Reason)
-	}
-	if waits != "" {
-		fmt.Fprintf(&out, "  waits   %s\n", waits)
-	}
-	for _, line := range job.Stderr {
-		fmt.Fprintf(&out, "          %s\n", line)
+	if idle(job) {
+		line("waits", waitsFor(job.Request, boards))
 	}
 	if !job.Ended.IsZero() {
-		fmt.Fprintf(&out, "  took    %s\n", job.Ended.Sub(job.Created).Round(time.Second))
+		line("took", job.Ended.Sub(job.Created).Round(time.Second).String())
 	}
 	if _, err := io.WriteString(w, out.String()); err != nil {
 		return err
 	}
+	names := map[string]string{}
+	for _, b := range boards {
+		names[b.Serial.String()] = b.Name
+	}
 	rows := [][]string{{"  UNIT", "STATE", "ATTEMPT", "WORKER", "FRAMES"}}
 	for _, unit := range job.Units {
-		rows = append(rows, []string{"  " + unit.ID, string(unit.State), strconv.Itoa(unit.Attempt), unit.Worker, fmt.Sprintf("%d/%d", unit.Frames, unit.TotalFrames)})
+		worker := cmp.Or(names[unit.Worker], unit.Worker)
+		rows = append(rows, []string{"  " + unit.ID, unit.State, strconv.Itoa(unit.Attempt), worker, fmt.Sprintf("%d/%d", unit.Frames, unit.TotalFrames)})
 	}
 	return printTable(w, rows)
+}
+
+// shown is a text of others, quoted if a terminal could take some of it for
+// something else.
+func shown(text string) string {
+	unfit := func(r rune) bool { return !unicode.IsPrint(r) }
+	if strings.ContainsFunc(text, unfit) || !utf8.ValidString(text) {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// progressText says how far a job is that is under way.
+func progressText(job queue.Job) string {
+	if job.State.Ended() || job.TotalFrames == 0 {
+		return ""
+	}
+	text := percent(job)
+	if job.FPS > 0 {
+		text += fmt.Sprintf(", %.0f fps", job.FPS)
+	}
+	if job.ETA > 0 {
+		text += ", ETA " + job.ETA.Round(time.Second).String()
+	}
+	return text
 }
 
 func cancelJob(c *cli.Context, std streams) error {

@@ -3,7 +3,11 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/registry"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
@@ -57,6 +61,29 @@ func TestIdle(t *testing.T) {
 		if got := idle(tt.job); got != tt.want {
 			t.Errorf("idle(%+v) = %v; want %v", tt.job, got, tt.want)
 		}
+	}
+}
+
+func TestPrintJob(t *testing.T) {
+	job := queue.Job{
+		ID: 7, State: queue.Running, Request: transcode.Request{Source: "inbox/\x1b[2Ja.mp4"}, Note: `one worker does "all"`, Frames: 30, TotalFrames: 120, FPS: 12.4, ETA: 7400 * time.Millisecond,
+		Units: []queue.UnitState{{ID: "probe", State: "done", Attempt: 1, Worker: "3333347a"}, {ID: "v-0000", State: "running", Attempt: 2, Worker: "muxer-2", Frames: 30, TotalFrames: 120}},
+	}
+	board := web.Pi{Pi: registry.Pi{Serial: 0x3333347a, Name: "hlspi1"}}
+	var out strings.Builder
+	if err := printJob(&out, job, []web.Pi{board}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `job 7  running
+  video   "inbox/\x1b[2Ja.mp4"
+  done    25 %, 12 fps, ETA 7s
+  note    one worker does "all"
+  UNIT    STATE    ATTEMPT  WORKER   FRAMES
+  probe   done     1        hlspi1   0/0
+  v-0000  running  2        muxer-2  30/120
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("the job is shown so (-want +got):\n%s", diff)
 	}
 }
 
