@@ -390,6 +390,10 @@ func stagesInOrder(t *testing.T, l *lab, began time.Time) {
 		}
 		rest = rest[at+1:]
 	}
+	// The system in the root prolongs the lease that the initramfs was given.
+	if at := slices.Index(told, "mount /roots/3333347a"); !slices.Contains(told[at+1:], "ack") {
+		t.Errorf("the board's system asked for no lease:\n%s", strings.Join(told, "\n"))
+	}
 	if units := strings.Count(strings.Join(told, "\n"), string(timeline.UnitDone)); units < 4 {
 		t.Errorf("%d units were done; want the probe, two renditions and the audio", units)
 	}

@@ -227,6 +227,8 @@ func (b *build) userland(context.Context) error {
 		putLink(b.root, "etc/os-release", "../usr/lib/os-release"),
 		putTree(b.root, ".", images.Minimal(), "root"),
 		b.root.Chmod("etc/init.d/rcS", 0o755),
+		b.root.Chmod("etc/init.d/lease", 0o755),
+		b.root.Chmod("etc/udhcpc.sh", 0o755),
 		b.applets(),
 		linkLibraries(b.root, "usr/bin/ffmpeg", "usr/bin/ffprobe"),
 	)

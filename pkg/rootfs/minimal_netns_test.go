@@ -124,6 +124,11 @@ func checkUserland(t *testing.T, tree string) {
 			t.Error(err)
 		}
 	}
+	for _, name := range []string{"etc/init.d/rcS", "etc/init.d/lease", "etc/udhcpc.sh"} {
+		if info, err := os.Stat(filepath.Join(tree, name)); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: %v, %v; want a program", name, info, err)
+		}
+	}
 	if target, err := os.Readlink(filepath.Join(tree, "sbin/init")); err != nil || target != "../bin/busybox" {
 		t.Errorf("sbin/init -> %q, %v; want ../bin/busybox", target, err)
 	}
