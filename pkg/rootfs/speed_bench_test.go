@@ -3,6 +3,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -34,6 +35,9 @@ func debianTree(t *testing.T) string {
 	sizes := rand.New(random)
 	data := make([]byte, 64<<20)
 	random.Read(data)
+	for block := 0; block < len(data); block += 32 << 10 { // programs and texts repeat themselves
+		copy(data[block+8<<10:block+32<<10], bytes.Repeat(data[block:block+8<<10], 3))
+	}
 	for i, left := 0, benchBytes; i < benchFiles; i++ {
 		// Log-normal: half are below 4 kB, a few are tens of megabytes.
 		size := min(int(math.Exp(8.3+2.05*sizes.NormFloat64())), len(data), max(left, 0))
