@@ -180,8 +180,8 @@ func driftPiCommand(std streams) *cli.Command {
 func keptRootsCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "kept-roots",
-		Usage:     "list the roots of a Pi that were set aside by reset-pi, upgrade-pi and rollback-pi",
-		ArgsUsage: "PI (name, serial or address)",
+		Usage:     "list the roots of a Pi that were set aside by reset-pi, upgrade-pi, rollback-pi and remove-pi --keep-root",
+		ArgsUsage: "PI (name, serial or address; a removed one's serial)",
 		Flags:     daemonFlags(&cli.StringFlag{Name: "remove", Usage: "delete the kept root `NAME`"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")

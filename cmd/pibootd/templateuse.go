@@ -230,7 +230,7 @@ func removeTemplate(c *cli.Context, std streams) error {
 		return err
 	}
 	if len(kept) > 0 {
-		return hintedError{fmt.Errorf("template %s lies under the kept roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots PI --remove NAME), or keep the template"}
+		return hintedError{fmt.Errorf("template %s lies under the kept roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots SERIAL --remove NAME), or keep the template"}
 	}
 	return templates(c, std).Remove(t)
 }

@@ -96,6 +96,9 @@ func mountLayers(lower, dir string) (*os.File, error) {
 	if err == nil {
 		err = unix.FsconfigCreate(context)
 	}
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("mounting the overlay %s: %w: a process in another mount namespace has it mounted; stop the daemon first, if it runs in one", dir, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: mounting the overlay: %w%s", errCannot, err, kernelSays(context))
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 )
@@ -54,12 +55,12 @@ func (s *Server) checkIdle(ref string, force bool) error {
 }
 
 func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
-	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	serial, err := s.everRegistered(r.PathValue("ref"))
 	if err != nil {
 		s.refuse(w, http.StatusNotFound, err)
 		return
 	}
-	kept, err := s.Fleet.Roots.Kept(board.Serial)
+	kept, err := s.Fleet.Roots.Kept(serial)
 	if err != nil {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
@@ -68,12 +69,12 @@ func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
-	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	serial, err := s.everRegistered(r.PathValue("ref"))
 	if err != nil {
 		s.refuse(w, http.StatusNotFound, err)
 		return
 	}
-	kept, err := s.Fleet.Roots.FindKept(board.Serial, r.PathValue("name"))
+	kept, err := s.Fleet.Roots.FindKept(serial, r.PathValue("name"))
 	if err == nil {
 		err = s.Fleet.Roots.RemoveKept(kept)
 	}
@@ -82,6 +83,19 @@ func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, kept)
+}
+
+// everRegistered returns the serial number of a board, which may be registered
+// no more where ref is that number.
+func (s *Server) everRegistered(ref string) (pi.Serial, error) {
+	board, err := s.Fleet.Registry.Find(ref)
+	if err == nil {
+		return board.Serial, nil
+	}
+	if serial, notSerial := pi.ParseSerial(ref); notSerial == nil {
+		return serial, nil
+	}
+	return 0, err
 }
 
 func (s *Server) drift(w http.ResponseWriter, r *http.Request) {

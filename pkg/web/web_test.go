@@ -84,6 +84,27 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 	}
 }
 
+// Roots that were kept of a board outlive its registration.
+func TestKeptRootsOfARemovedBoard(t *testing.T) {
+	d := start(t)
+	roots := rootfs.Roots{Dir: filepath.Join(filepath.Dir(d.media), "roots")}
+	const gone = pi.Serial(0x10000001)
+	write(t, filepath.Join(roots.Path(gone), "etc/hostname"), "gone\n")
+	kept, err := roots.Keep(gone, rootfs.Origin{Why: "the board was removed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := d.client.KeptRoots(t.Context(), gone.String()); err != nil || len(all) != 1 || all[0].Name != kept.Name {
+		t.Errorf("KeptRoots = %+v, %v; want %s", all, err, kept.Name)
+	}
+	if _, err := d.client.RemoveKept(t.Context(), gone.String(), kept.Name); err != nil {
+		t.Errorf("RemoveKept = %v", err)
+	}
+	if _, err := d.client.KeptRoots(t.Context(), "nobody"); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("KeptRoots of nobody = %v; want an error that names it", err)
+	}
+}
+
 func TestClient(t *testing.T) {
 	d := start(t)
 	ctx := t.Context()
