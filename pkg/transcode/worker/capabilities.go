@@ -32,27 +32,19 @@ const trialLimit = 3 * time.Minute
 // trialSource is small: an emulated board encodes a dozen frames a second.
 const trialSource = "testsrc2=size=128x96:rate=5:duration=1"
 
-// capabilities tries what ffmpeg could use: its own lists name what it was
+// capabilities tries what every unit needs: its own lists name what ffmpeg was
 // built with, not what works here.
 func (w *Worker) capabilities(ctx context.Context) (found, error) {
-	version, err := w.trial(ctx, encoderTrial(softwareEncoders)...)
+	version, err := w.trial(ctx, encoderTrial(transcode.EncoderX264)...)
 	if version == "" {
 		return found{}, fmt.Errorf("looking for ffmpeg: %w", cmp.Or(err, errNoBanner))
 	}
 	f := found{version: version}
-	candidates := hardwareEncoders()
-	if err == nil {
-		f.encoders = append(f.encoders, softwareEncoders...)
-	} else { // one of them failed: which?
-		candidates = append(slices.Clone(softwareEncoders), candidates...)
+	if err != nil {
+		w.log().Warn("encoder not usable", "encoder", transcode.EncoderX264, "err", err)
+		return f, nil
 	}
-	for _, encoder := range candidates {
-		if _, err := w.trial(ctx, encoderTrial([]string{encoder})...); err != nil {
-			w.log().Warn("encoder not usable", "encoder", encoder, "err", err)
-			continue
-		}
-		f.encoders = append(f.encoders, encoder)
-	}
+	f.encoders = append(f.encoders, transcode.EncoderX264)
 	if w.Boot.HWDecode && exists(decoderDevice) {
 		if err := w.tryDecoder(ctx); err != nil {
 			w.log().Warn("hardware decoder not usable", "decoder", hwDecoder, "err", err)
@@ -63,9 +55,23 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 	return f, nil
 }
 
-// softwareEncoders are tried in one go: the start of ffmpeg takes a small board
-// longer than the trial.
-var softwareEncoders = []string{transcode.EncoderX264, transcode.EncoderX265}
+// tryMore tries the encoders that few units need, and tells of those that work.
+// It runs beside the first units: libx265 alone takes an emulated board a
+// minute to load.
+func (s *session) tryMore(ctx context.Context) {
+	for _, encoder := range append([]string{transcode.EncoderX265}, hardwareEncoders()...) {
+		_, err := s.trial(ctx, encoderTrial(encoder)...)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.log().Warn("encoder not usable", "encoder", encoder, "err", err)
+			continue
+		}
+		s.log().Info("encoder usable", "encoder", encoder)
+		s.tellMore(func(h *transcode.Hello) { h.Encoders = append(slices.Clone(h.Encoders), encoder) })
+	}
+}
 
 // errNoBanner reports that something else is called ffmpeg.
 var errNoBanner = errors.New("what is called ffmpeg does not say \"ffmpeg version …\"")
@@ -96,14 +102,11 @@ func encoderDevice(encoder string) string {
 	return ""
 }
 
-// encoderTrial are ffmpeg's arguments that try encoders on a test picture.
-func encoderTrial(encoders []string) []string {
-	args := append(deviceArgs(encoders[0]), "-f", "lavfi", "-i", trialSource)
-	for _, e := range encoders {
-		// -fps_mode is the youngest option that units need.
-		args = append(args, "-map", "0:v", "-vf", pixelFormat(e), "-fps_mode", "passthrough", "-c:v", e, "-f", "null", "-")
-	}
-	return args
+// encoderTrial are ffmpeg's arguments that try an encoder on a test picture.
+func encoderTrial(encoder string) []string {
+	// -fps_mode is the youngest option that units need.
+	return append(deviceArgs(encoder), "-f", "lavfi", "-i", trialSource,
+		"-map", "0:v", "-vf", pixelFormat(encoder), "-fps_mode", "passthrough", "-c:v", encoder, "-f", "null", "-")
 }
 
 func exists(path string) bool {

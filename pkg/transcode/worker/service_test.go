@@ -138,6 +138,37 @@ func TestWorkerTellsItsSpeed(t *testing.T) {
 	}
 }
 
+// Units that need no more than libx264 are begun while other encoders are
+// still being tried.
+func TestWorkerBeginsBeforeAllIsTried(t *testing.T) {
+	t.Parallel()
+	ffmpeg := written(t, "ffmpeg", "#!/bin/sh\ncase \"$*\" in *libx265*) sleep 1000 & wait ;; esac\nexec ffmpeg \"$@\"\n")
+	if err := os.Chmod(ffmpeg, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source := makeSource(t, "a.mp4", shortClip)
+	u := units(t, source)[0]
+	q := newTestQueue(t)
+	q.claim = grant(u)
+	q.start()
+	q.announce(transcode.LaneAny, u)
+	runWorker(t, q, source, func(w *Worker) { w.FFmpeg = ffmpeg })
+	wait(t, "result", q.dones)
+	h := waitHello(t, q, "in service", func(h transcode.Hello) bool { return len(h.Encoders) > 0 })
+	if !slices.Equal(h.Encoders, []string{transcode.EncoderX264}) {
+		t.Errorf("encoders = %q; want the one that was tried", h.Encoders)
+	}
+}
+
+// What else works is told when it has been tried.
+func TestWorkerTellsOfMoreEncoders(t *testing.T) {
+	t.Parallel()
+	q := newTestQueue(t)
+	q.start()
+	runWorker(t, q, "", nil)
+	waitHello(t, q, "complete", func(h transcode.Hello) bool { return slices.Contains(h.Encoders, transcode.EncoderX265) })
+}
+
 // liar is an ffmpeg that can all it is asked, but leaves nothing.
 const liar = `#!/bin/sh
 echo ffmpeg version test >&2

@@ -87,6 +87,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		if err := s.introduce(ctx); err != nil {
 			return err
 		}
+		g.Go(func() error { s.tryMore(ctx); return nil })
 		return s.work(ctx)
 	})
 	return g.Wait()
@@ -175,8 +176,8 @@ func (w *Worker) natsOptions() []nats.Option {
 	}
 }
 
-// introduce finds out what this machine can do, and says so in every Hello
-// from then on.
+// introduce finds out whether this machine can do what most units need, and
+// says so in every Hello from then on.
 func (s *session) introduce(ctx context.Context) error {
 	found, err := s.capabilities(ctx)
 	if ctx.Err() != nil {
