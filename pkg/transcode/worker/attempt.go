@@ -119,8 +119,21 @@ func (a *attempt) prove(ctx context.Context) (transcode.Result, []string, error)
 		a.measured(*a.unit.Video, result.FPS)
 	case err != nil && ctx.Err() == nil:
 		a.unproven(a.unit)
+		err = a.unlessFull(err)
 	}
 	return result, stderr, err
+}
+
+// fullBytes is what is free, or less, of a share that is full.
+const fullBytes = 1 << 20
+
+// unlessFull says so where the share is full: ffmpeg may only write less then,
+// and not even complain.
+func (w *Worker) unlessFull(err error) error {
+	if free, statErr := freeBytes(w.mediaDir()); statErr == nil && free < fullBytes {
+		return fmt.Errorf("the media share is full: %w", err)
+	}
+	return err
 }
 
 // totalFrames counts what a result has of the unit's own kind.

@@ -41,7 +41,13 @@ func (c *cluster) config(name string) Config {
 // newQueue runs a queue without workers until the test ends.
 func newQueue(t *testing.T, log *slog.Logger) *cluster {
 	t.Helper()
-	dir, media := t.TempDir(), t.TempDir()
+	return newQueueOn(t, log, t.TempDir())
+}
+
+// newQueueOn is newQueue on a media share that is there.
+func newQueueOn(t *testing.T, log *slog.Logger, media string) *cluster {
+	t.Helper()
+	dir := t.TempDir()
 	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,10 +95,21 @@ func (c *cluster) provide(name, file string) {
 // do has a request done and returns the job as it ended.
 func (c *cluster) do(r transcode.Request) queue.Job {
 	c.Helper()
+	return c.waitEnd(c.submit(r))
+}
+
+func (c *cluster) submit(r transcode.Request) queue.Job {
+	c.Helper()
 	job, _, err := c.queue.Submit(c.Context(), r)
 	if err != nil {
 		c.Fatal(err)
 	}
+	return job
+}
+
+// waitEnd returns a job as it ended.
+func (c *cluster) waitEnd(job queue.Job) queue.Job {
+	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 3*patience)
 	defer cancel()
 	for update, err := range c.queue.Watch(ctx, job.ID) {
@@ -102,6 +119,15 @@ func (c *cluster) do(r transcode.Request) queue.Job {
 		job = update
 	}
 	return job
+}
+
+// checkSwept makes sure that no unpublished file is left.
+func (c *cluster) checkSwept() {
+	c.Helper()
+	left, err := filepath.Glob(filepath.Join(c.media, transcode.WorkDir, "*"))
+	if err != nil || len(left) > 0 {
+		c.Errorf("%q, %v are left; want nothing", left, err)
+	}
 }
 
 // Every format goes all the way: from a request to what a player reads.

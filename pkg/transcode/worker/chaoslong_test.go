@@ -1,0 +1,8 @@
+//go:build chaos
+
+package worker
+
+const (
+	networkSeeds = 20
+	networkCuts  = 20
+)
