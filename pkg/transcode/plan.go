@@ -26,8 +26,7 @@ const (
 	// minChunkSeconds bounds it from below: the start of ffmpeg, and what it
 	// reads before the first frame, would cost more than is won.
 	minChunkSeconds = 8
-	// fewWorkers is how many workers are at least planned for: others may yet
-	// be booting.
+	// fewWorkers are planned for where nobody knows how many there are.
 	fewWorkers = 4
 	// apartSeconds is the length from which on a unit makes all renditions. A
 	// shorter source is better shared by renditions than by time.
@@ -69,7 +68,10 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	}
 	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
 	most, least := chunkSegments(grid, groups, preroll(*p.Video))
-	cuts := cut(grid.Segments(), most, least, max(workers, fewWorkers))
+	if workers <= 0 {
+		workers = fewWorkers
+	}
+	cuts := cut(grid.Segments(), most, least, workers)
 	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
 	return plan, nil
 }
