@@ -23,7 +23,7 @@ import (
 //go:embed worker/*[Ez]
 var workers embed.FS
 
-//go:embed overlay minimal initramfs debian
+//go:embed overlay minimal initramfs debian volatile
 var recipes embed.FS
 
 // maxWorkerBytes is far above what a worker binary takes.
@@ -82,6 +82,19 @@ func DebianPackages() ([]string, error) { return list("debian/packages") }
 // Initramfs returns the scripts of the initramfs that mounts a root over NFS,
 // as they are named in it. All of them are executable.
 func Initramfs() fs.FS { return sub("initramfs") }
+
+// VolatileInitFile is where VolatileInit's script is in a root.
+const VolatileInitFile = "usr/lib/pibootd/volatile-init"
+
+// VolatileInit returns the program that is started before a root's own init
+// where what the board changes is to stay in its memory.
+func VolatileInit() ([]byte, error) {
+	text, err := fs.ReadFile(recipes, "volatile/"+VolatileInitFile)
+	if err != nil {
+		return nil, fmt.Errorf("images: %w", err)
+	}
+	return text, nil
+}
 
 // sub returns an embedded directory.
 func sub(dir string) fs.FS {

@@ -63,6 +63,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	if made := decode[rootfs.Template](t, l, "template", "from-pi", "muxer", "hlspi2"); made.String() != "muxer@1" || made.Arch != pi.ARM64 {
 		t.Errorf("template from-pi made %+v; want muxer@1 for arm64", made)
 	}
+	keepsNothingWhereVolatile(t, l)
 	if err := l.daemon.end(t, syscall.SIGTERM); err != nil {
 		t.Errorf("the daemon ends with %v; want nil", err)
 	}
@@ -74,6 +75,27 @@ func TestFromNothingToAStream(t *testing.T) {
 	_, errs, err = l.try(t, "list-pis")
 	if err == nil || !strings.Contains(errs, "does not answer") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("list-pis without a daemon: %v, %q; want it to fail with a hint", err, errs)
+	}
+}
+
+// keepsNothingWhereVolatile checks that a volatile board works, and that nothing
+// of what it does reaches its root.
+func keepsNothingWhereVolatile(t *testing.T, l *lab) {
+	t.Helper()
+	if out := l.pibootd(t, "edit-pi", "hlspi2", "--volatile"); !strings.Contains(out, "volatile false to true") {
+		t.Errorf("edit-pi --volatile says %q", out)
+	}
+	console := filepath.Join(t.TempDir(), "console")
+	board := l.start(t, "rehearse", "hlspi2", "--qemu", "--console", console)
+	board.waitFor(t, "worker online")
+	if text, err := os.ReadFile(console); err != nil || !strings.Contains(string(text), "changes stay in memory") {
+		t.Errorf("the console of a volatile board does not say so (%v):\n%s", err, text)
+	}
+	if err := board.end(t, syscall.SIGINT); err != nil {
+		t.Errorf("the rehearsal ends with %v; want nil", err)
+	}
+	if out := l.pibootd(t, "drift-pi", "hlspi2"); out != "" {
+		t.Errorf("drift-pi says %q; want nothing of a volatile board's root", out)
 	}
 }
 

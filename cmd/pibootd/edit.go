@@ -61,6 +61,7 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	take("name", func() { v := c.String("name"); e.Name = &v })
 	take("muxid", func() { v := c.Int("muxid"); e.MuxID = &v })
 	take("muxhwdec", func() { v := c.Bool("muxhwdec"); e.HWDecode = &v })
+	take("volatile", func() { v := c.Bool("volatile"); e.Volatile = &v })
 	take("gpu-mem", func() { v := c.Int("gpu-mem"); e.GPUMem = &v })
 	take("boot-menu", func() { v := c.String("boot-menu"); e.BootMenu = &v })
 	take("arg", func() { v := c.StringSlice("arg"); e.Args = &v })

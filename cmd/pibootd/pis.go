@@ -46,6 +46,7 @@ func settingFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ip", Usage: "fixed `ADDRESS` (default: a free one, which stays the board's)"},
 		&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid="},
 		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
+		&cli.BoolFlag{Name: "volatile", Usage: "its root is read-only to it; what it changes stays in its memory until it is switched off"},
 		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
 		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
 		&cli.StringSliceFlag{Name: "config", Usage: "further `LINE` of config.txt, key=value (for edit-pi, key= takes it away), e.g. decode_MPG2=0x12345678; may be repeated"},
@@ -88,7 +89,7 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 		Name:     c.String("name"),
 		Template: c.String("template"),
 		Clone:    c.String("clone"),
-		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
+		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), Volatile: c.Bool("volatile"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
 	}
 	var err error
 	if r.MAC, err = pi.ParseMAC(mac); err != nil {
@@ -245,6 +246,9 @@ func printPi(w io.Writer, b web.Pi) error {
 	fmt.Fprintf(&out, "  template  %s@%d%s, added %s\n", b.Template, b.Version, clonedBy(b.Clone), since(b.Added))
 	if len(b.Settings.Labels) > 0 {
 		fmt.Fprintf(&out, "  labels    %s\n", strings.Join(b.Settings.Labels, " "))
+	}
+	if b.Settings.Volatile {
+		out.WriteString("  root      read-only; changes stay in the board's memory\n")
 	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
 	if b.Worker != nil {

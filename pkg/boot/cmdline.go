@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"pibootd/images"
 	"pibootd/pkg/config"
 	"pibootd/pkg/registry"
 )
@@ -18,7 +19,12 @@ func (s Server) CommandLine(base string, board registry.Pi) string {
 		// Raspberry Pi OS images grow their SD card's partition by init=.
 		return slices.Contains(config.OwnArgs, key) || key == "init" && strings.Contains(value, "resize")
 	})
-	args = append(args, "root=/dev/nfs", "nfsroot="+s.nfsroot(board), "ip=dhcp", "rw", "rootwait")
+	mode := "rw"
+	if board.Settings.Volatile {
+		mode = "ro"
+		args = append(args, "init=/"+images.VolatileInitFile)
+	}
+	args = append(args, "root=/dev/nfs", "nfsroot="+s.nfsroot(board), "ip=dhcp", mode, "rootwait")
 	if board.Settings.MuxID != 0 {
 		args = append(args, fmt.Sprintf("muxid=%d", board.Settings.MuxID))
 	}

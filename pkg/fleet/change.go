@@ -52,6 +52,9 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	if is.HWDecode != asked.HWDecode {
 		out = append(out, fmt.Sprintf("muxhwdec %t, not %t", is.HWDecode, asked.HWDecode))
 	}
+	if is.Volatile != asked.Volatile {
+		out = append(out, fmt.Sprintf("volatile %t, not %t", is.Volatile, asked.Volatile))
+	}
 	if is.GPUMem != asked.GPUMem {
 		out = append(out, fmt.Sprintf("gpu-mem %d, not %d", is.GPUMem, asked.GPUMem))
 	}
@@ -89,7 +92,7 @@ func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) 
 		path string
 		want nfs.ProbeFile
 	}{
-		{f.RootPath(board.Serial), nfs.ProbeFile{Name: "sbin/init", Write: true}},
+		{f.RootPath(board.Serial), nfs.ProbeFile{Name: "sbin/init", Write: !board.Settings.Volatile}},
 		{f.mediaPath(), nfs.ProbeFile{}},
 	} {
 		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export.path, export.want)

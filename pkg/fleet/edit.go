@@ -17,6 +17,7 @@ type Edit struct {
 	IP       *netip.Addr `json:"ip,omitempty"`
 	MuxID    *int        `json:"mux_id,omitempty"`
 	HWDecode *bool       `json:"hw_decode,omitempty"`
+	Volatile *bool       `json:"volatile,omitempty"`
 	GPUMem   *int        `json:"gpu_mem,omitempty"`
 	Args     *[]string   `json:"args,omitempty"`   // all of them
 	Config   []string    `json:"config,omitempty"` // key=value in place of what the key had, "key=" for none
@@ -54,6 +55,11 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 			return Edited{}, err
 		}
 	}
+	if e.Volatile != nil && *e.Volatile { // before its kernel is told to start it
+		if err := f.Roots.PutVolatileInit(was.Serial); err != nil {
+			return Edited{}, err
+		}
+	}
 	is, err := f.Registry.Update(ctx, was.Serial, e.apply)
 	if err != nil {
 		return Edited{}, err
@@ -76,6 +82,7 @@ func (e Edit) apply(p *registry.Pi) {
 	set(&p.IP, e.IP)
 	set(&p.Settings.MuxID, e.MuxID)
 	set(&p.Settings.HWDecode, e.HWDecode)
+	set(&p.Settings.Volatile, e.Volatile)
 	set(&p.Settings.GPUMem, e.GPUMem)
 	set(&p.Settings.Args, e.Args)
 	p.Settings.Config = registry.MergeConfig(p.Settings.Config, e.Config)
@@ -102,6 +109,7 @@ func changes(was, is registry.Pi) []string {
 	add("IP", was.IP, is.IP)
 	add("muxid", a.MuxID, b.MuxID)
 	add("muxhwdec", a.HWDecode, b.HWDecode)
+	add("volatile", a.Volatile, b.Volatile)
 	add("gpu-mem", a.GPUMem, b.GPUMem)
 	add("boot-menu", fmt.Sprintf("%q", a.BootMenu), fmt.Sprintf("%q", b.BootMenu))
 	if !slices.Equal(a.Labels, b.Labels) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pibootd/images"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -115,5 +117,34 @@ func TestEditOfABrokenRoot(t *testing.T) {
 	edited, err := f.Edit(t.Context(), "hlspi1", Edit{MuxID: ptr(7)})
 	if err == nil || !strings.Contains(err.Error(), "hlspi1 is changed (muxid 1 to 7), but does not work so: ") || edited.Pi.Settings.MuxID != 7 {
 		t.Errorf("Edit = %+v, %v; want muxid 7, and both told", edited, err)
+	}
+}
+
+// A volatile board cannot write to its root, which has what its kernel is told to
+// start.
+func TestVolatile(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	add(t, f, request)
+	if err := os.Remove(filepath.Join(f.Roots.Path(request.Serial), images.VolatileInitFile)); err != nil {
+		t.Fatal(err) // as in a root of an older pibootd
+	}
+	edited, err := f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(true)})
+	if err != nil || !edited.Pi.Settings.Volatile || strings.Contains(strings.Join(edited.Proof, ""), "written") {
+		t.Fatalf("Edit = %+v, %v; want it volatile, and no file written", edited, err)
+	}
+	if _, err := os.Stat(filepath.Join(f.Roots.Path(request.Serial), images.VolatileInitFile)); err != nil {
+		t.Errorf("its root: %v; want what its kernel is to start", err)
+	}
+	files, err := f.BootFiles(edited.Pi)
+	if err != nil || !strings.Contains(files.CommandLine, "init=/"+images.VolatileInitFile+" ") || !strings.Contains(files.CommandLine, " ro ") {
+		t.Errorf("its command line is %q, %v; want init= and ro", files.CommandLine, err)
+	}
+	for _, e := range f.NFS.Exports() {
+		if e.Path != "/media" && !e.ReadOnly {
+			t.Errorf("%s is exported to be written", e.Path)
+		}
+	}
+	if edited, err = f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(false)}); err != nil || !strings.Contains(strings.Join(edited.Proof, ""), "written") {
+		t.Errorf("Edit back = %+v, %v; want a file written", edited, err)
 	}
 }

@@ -163,6 +163,7 @@ func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 		Clients: []netip.Addr{board.IP},
 		Squash:  nfs.NoSquash,
 
+		ReadOnly:       board.Settings.Volatile,
 		PrivilegedPort: f.PrivilegedPort,
 	}
 }

@@ -38,6 +38,7 @@ type Root struct {
 type Settings struct {
 	MuxID    int      `json:"mux_id,omitzero"`    // muxid= on its kernel command line; 0 gives none
 	HWDecode bool     `json:"hw_decode,omitzero"` // muxhwdec=1 on its kernel command line
+	Volatile bool     `json:"volatile,omitzero"`  // what it changes of its root stays in its memory
 	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 takes the configuration's
 	Args     []string `json:"args,omitempty"`     // further kernel arguments, k or k=v
 	Config   []string `json:"config,omitempty"`   // further lines of its config.txt, key=value; see MergeConfig

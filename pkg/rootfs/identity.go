@@ -74,6 +74,7 @@ func (c *clone) identify(tree string) (string, error) {
 		putFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
 		putHostKeys(root, keys),
 		putFile(root, WorkerFile, c.worker, 0o755),
+		putVolatileInit(root),
 		putWorkerConfig(root, c.id.Worker),
 		c.roots.enableWorker(root),
 	)
@@ -90,6 +91,28 @@ func (r *Roots) SetHostname(serial pi.Serial, name string) error {
 		return fmt.Errorf("rootfs: naming the root of %s: %w", serial, err)
 	}
 	return nil
+}
+
+// PutVolatileInit puts the program that CommandLine of pkg/boot has a volatile
+// board start first into its root, which may have been cloned without it.
+func (r *Roots) PutVolatileInit(serial pi.Serial) error {
+	root, err := os.OpenRoot(r.Path(serial))
+	if err == nil {
+		defer root.Close()
+		err = putVolatileInit(root)
+	}
+	if err != nil {
+		return fmt.Errorf("rootfs: preparing the root of %s for a layer of memory: %w", serial, err)
+	}
+	return nil
+}
+
+func putVolatileInit(root *os.Root) error {
+	text, err := images.VolatileInit()
+	if err != nil {
+		return err
+	}
+	return putFile(root, images.VolatileInitFile, text, 0o755)
 }
 
 // newMachineID makes a machine-id(5): a random UUID without dashes.

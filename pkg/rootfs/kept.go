@@ -239,6 +239,7 @@ func (r *Roots) Revive(k Kept, id Identity) error {
 	root, done, err := r.open(r.keptPath(k.Name))
 	if err == nil {
 		err = errors.Join(
+			putVolatileInit(root),
 			putFile(root, "etc/hostname", []byte(id.Hostname+"\n"), 0o644),
 			putHosts(root, id.Hostname),
 			putWorkerConfig(root, id.Worker),
