@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"pibootd/images"
 	"pibootd/pkg/pi"
 )
 
@@ -189,7 +190,7 @@ func identityOf(serial pi.Serial, name string) Identity {
 func ownFiles() map[string]bool {
 	names := map[string]bool{
 		"etc/hostname": true, "etc/hosts": true, "etc/machine-id": true, "etc/pibootd": true, "etc/pibootd/worker.json": true,
-		"usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, "etc/systemd/system/pibootd-worker.service": true,
+		"usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, images.VolatileInitFile: true, "etc/systemd/system/pibootd-worker.service": true,
 		"etc/systemd/system/multi-user.target.wants/pibootd-worker.service": true,
 	}
 	for _, kind := range []string{"ecdsa", "ed25519"} {
@@ -230,7 +231,7 @@ func checkClones(t *testing.T, roots *Roots, src Template, by Way) Report {
 		}
 	}
 	shared := map[string]bool{
-		"etc/pibootd": true, "usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, "etc/systemd/system/pibootd-worker.service": true,
+		"etc/pibootd": true, "usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, images.VolatileInitFile: true, "etc/systemd/system/pibootd-worker.service": true,
 		"etc/systemd/system/multi-user.target.wants/pibootd-worker.service": true,
 	}
 	for name := range ownFiles() {
