@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,9 +124,10 @@ func readmePibootd(t *testing.T, l *lab, args []string) {
 		l.daemon = l.start(t, append(args, "--state-dir", l.state)...)
 		l.daemon.waitFor(t, "msg=serving")
 	case args[0] == "template" && args[1] == "build":
-		// Built already: it is what stands in for the mounted image.
+		// The minimal one is built already: it stands in for the mounted image. A
+		// whole Debian takes minutes; TestDebianNetboots builds it.
 		if args[2] != "minimal" {
-			t.Errorf("README builds %q; want minimal", args[2])
+			l.pibootd(t, slices.Concat(args[:2], args[3:], []string{"--help"})...)
 		}
 	case args[0] == "template" && args[1] == "import":
 		l.buildTemplate(t)
