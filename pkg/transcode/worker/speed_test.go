@@ -70,7 +70,9 @@ func TestSpeed(t *testing.T) {
 // alone does a row, and ends what it has started.
 func (c *speed) alone(r *row) {
 	c.cpu.Store(0)
-	ok := c.Run(r.name, func(t *testing.T) {
+	// A name of its own: the # of a repeated one would be in the paths, and
+	// begins a fragment for ffmpeg's concat.
+	ok := c.Run(fmt.Sprintf("%s, round %d", r.name, len(r.took)+1), func(t *testing.T) {
 		row := *c
 		row.T = t
 		took := r.run(&row)
