@@ -26,7 +26,6 @@ const (
 type treeCopy struct {
 	skip   func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
 	within bool                    // leaves out all that is mounted in the tree
-	plain  bool                    // shares no blocks
 	tick   func()                  // after each entry, one at a time; may be nil
 
 	into    *os.Root
@@ -37,7 +36,7 @@ type treeCopy struct {
 	files int   // entries made so far
 	bytes int64 // what the files among them hold
 
-	noReflink atomic.Bool // the file system cannot share blocks
+	noReflink atomic.Bool // no blocks are to be shared, or can be
 	buffers   sync.Pool   // of *[]byte, copyBuffer long
 }
 
@@ -69,21 +68,22 @@ func (c *treeCopy) copy(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
-		return errors.Join(err, source.Close())
-	}
 	c.into, c.links = into, make(map[inode]*firstName)
 	c.workers, ctx = errgroup.WithContext(ctx)
 	c.workers.SetLimit(copyWorkers)
-	c.workers.Go(func() error { return errors.Join(c.directory(ctx, source, &stat, "."), source.Close()) })
+	c.workers.Go(func() error { return c.directory(ctx, source, ".") })
 	return c.workers.Wait()
 }
 
-// directory copies what is in source to the directory called name, which is
-// made already, and finishes it. Directories in it may still be on their way
-// then: they change nothing of it any more.
-func (c *treeCopy) directory(ctx context.Context, source *os.File, stat *unix.Stat_t, name string) error {
+// directory copies what is in source, which it closes, to the directory called
+// name, which is made already, and finishes it. Directories in it may still be
+// on their way then: they change nothing of it any more.
+func (c *treeCopy) directory(ctx context.Context, source *os.File, name string) error {
+	defer source.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
+		return err
+	}
 	target, err := c.into.Open(name)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (c *treeCopy) directory(ctx context.Context, source *os.File, stat *unix.St
 			return err
 		}
 	}
-	self, err := nodeAt(source, ".", stat)
+	self, err := nodeAt(source, ".", &stat)
 	if err != nil {
 		return err
 	}
@@ -134,24 +134,10 @@ func (c *treeCopy) entry(ctx context.Context, source, target *os.File, device ui
 	if opened == nil {
 		return nil
 	}
-	return c.descend(ctx, opened, name)
-}
-
-// descend copies what is in a directory, by another worker if one has nothing
-// to do.
-func (c *treeCopy) descend(ctx context.Context, source *os.File, name string) error {
-	work := func() error {
-		var stat unix.Stat_t
-		err := unix.Fstat(int(source.Fd()), &stat)
-		if err == nil {
-			err = c.directory(ctx, source, &stat, name)
-		}
-		return errors.Join(err, source.Close())
+	if c.workers.TryGo(func() error { return c.directory(ctx, opened, name) }) {
+		return nil // another worker had nothing to do
 	}
-	if c.workers.TryGo(work) {
-		return nil
-	}
-	return work()
+	return c.directory(ctx, opened, name)
 }
 
 func (c *treeCopy) done(stat *unix.Stat_t) {
@@ -276,7 +262,7 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 
 // fill has a new file share the blocks of another, or copies them.
 func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
-	if !c.plain && !c.noReflink.Load() {
+	if !c.noReflink.Load() {
 		err := reflink(job.to, job.from)
 		if !errors.Is(err, errNoReflink) {
 			return err

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -82,8 +81,8 @@ func putHostKeys(root *os.Root, keys []hostKey) error {
 }
 
 func dropHostKeys(root *os.Root) error {
-	old, err := fs.Glob(root.FS(), "etc/ssh/ssh_host_*")
-	for _, name := range old {
+	var err error
+	for _, name := range glob(root, "etc/ssh/ssh_host_*") {
 		err = errors.Join(err, root.Remove(name))
 	}
 	return err

@@ -69,8 +69,7 @@ func (c *clone) identify(tree string) (string, error) {
 	}
 	defer root.Close()
 	return machineID, errors.Join(
-		putFile(root, "etc/hostname", []byte(c.id.Hostname+"\n"), 0o644),
-		putHosts(root, c.id.Hostname),
+		putName(root, c.id.Hostname),
 		putFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
 		putHostKeys(root, keys),
 		putFile(root, WorkerFile, c.worker, 0o755),
@@ -82,12 +81,7 @@ func (c *clone) identify(tree string) (string, error) {
 
 // SetHostname gives a board's root another host name.
 func (r *Roots) SetHostname(serial pi.Serial, name string) error {
-	root, err := os.OpenRoot(r.Path(serial))
-	if err == nil {
-		defer root.Close()
-		err = errors.Join(putFile(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, name))
-	}
-	if err != nil {
+	if err := r.change(serial, func(root *os.Root) error { return putName(root, name) }); err != nil {
 		return fmt.Errorf("rootfs: naming the root of %s: %w", serial, err)
 	}
 	return nil
@@ -96,15 +90,25 @@ func (r *Roots) SetHostname(serial pi.Serial, name string) error {
 // PutVolatileInit puts the program that CommandLine of pkg/boot has a volatile
 // board start first into its root, which may have been cloned without it.
 func (r *Roots) PutVolatileInit(serial pi.Serial) error {
-	root, err := os.OpenRoot(r.Path(serial))
-	if err == nil {
-		defer root.Close()
-		err = putVolatileInit(root)
-	}
-	if err != nil {
+	if err := r.change(serial, putVolatileInit); err != nil {
 		return fmt.Errorf("rootfs: preparing the root of %s for a layer of memory: %w", serial, err)
 	}
 	return nil
+}
+
+// change has by change the files of a board's root.
+func (r *Roots) change(serial pi.Serial, by func(*os.Root) error) error {
+	root, err := os.OpenRoot(r.Path(serial))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return by(root)
+}
+
+// putName gives a root its board's name.
+func putName(root *os.Root, name string) error {
+	return errors.Join(putFile(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, name))
 }
 
 func putVolatileInit(root *os.Root) error {

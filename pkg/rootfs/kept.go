@@ -240,8 +240,7 @@ func (r *Roots) Revive(k Kept, id Identity) error {
 	if err == nil {
 		err = errors.Join(
 			putVolatileInit(root),
-			putFile(root, "etc/hostname", []byte(id.Hostname+"\n"), 0o644),
-			putHosts(root, id.Hostname),
+			putName(root, id.Hostname),
 			putWorkerConfig(root, id.Worker),
 			done())
 	}

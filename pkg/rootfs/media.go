@@ -13,13 +13,14 @@ import (
 // share: its path, and the port of NFS, 0 for the one that the portmapper
 // names. Whatever else its configuration says stays.
 func (r *Roots) SetMedia(serial pi.Serial, export string, port int) error {
-	root, err := os.OpenRoot(r.Path(serial))
+	err := r.change(serial, func(root *os.Root) error {
+		if err := setMedia(root, export, port); err != nil {
+			return fmt.Errorf("%s: %w", WorkerConfigFile, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("rootfs: telling the worker of %s of the media share: %w", serial, err)
-	}
-	defer root.Close()
-	if err := setMedia(root, export, port); err != nil {
-		return fmt.Errorf("rootfs: telling the worker of %s of the media share: %s: %w", serial, WorkerConfigFile, err)
 	}
 	return nil
 }

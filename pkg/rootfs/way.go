@@ -91,7 +91,9 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 		}
 	case Copy:
 		if err = checkSpace(s.dir, c.roots.MinFree, c.src.SizeBytes); err == nil {
-			d.files, d.bytes, err = c.copyTree(ctx, &treeCopy{plain: true}, d.tree, p)
+			plain := &treeCopy{}
+			plain.noReflink.Store(true)
+			d.files, d.bytes, err = c.copyTree(ctx, plain, d.tree, p)
 		}
 	}
 	return d, err

@@ -251,7 +251,7 @@ func (b *board) boot(set map[string]int) error {
 		if b.tries++; !errors.Is(err, errFileTime) || b.tries == attempts {
 			return err
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) // as a Pi's boot code does; nothing happens meanwhile that could be waited for
 	}
 }
 
