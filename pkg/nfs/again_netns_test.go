@@ -135,7 +135,7 @@ func TestOthersAreNotAdopted(t *testing.T) {
 		r := newRestarted(b)
 		b.locally(os.Mkdir(b.path("lock"), 0o755))
 		b.locally(os.Symlink("elsewhere", b.path("link")))
-		b.locally(waitTick(b.path("lock")))
+		b.locally(waitTick(b.path("link")))
 		for name, call := range map[string][]any{
 			"MKDIR":   {uint32(9), b.root, "lock", sattr{}},
 			"SYMLINK": {uint32(10), b.root, "link", sattr{}, "elsewhere"},
@@ -158,7 +158,7 @@ func TestOthersAreNotAdopted(t *testing.T) {
 // the file was made.
 func waitTick(file string) error {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, file, 0, unix.STATX_BASIC_STATS, &st); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, file, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &st); err != nil {
 		return err
 	}
 	for {
@@ -166,7 +166,7 @@ func waitTick(file string) error {
 		if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
 			return err
 		}
-		if now.Sec > st.Ctime.Sec || now.Nsec > int64(st.Ctime.Nsec) {
+		if now.Nano() > time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec)).UnixNano() {
 			return nil
 		}
 	}
