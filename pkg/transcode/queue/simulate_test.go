@@ -37,13 +37,20 @@ type simulated struct {
 	chunk   time.Duration // one unit on a node of average speed
 	units   int
 	doubled int
+	lost    losses
+}
+
+// losses say what the time of those that did not die went to beside attempts
+// that were accepted: in seconds of all of them together, as ideal is.
+type losses struct {
+	begin, between, doubled, end time.Duration
 }
 
 func (s simulation) run(t testing.TB) simulated {
 	t.Helper()
 	b := start(t, newDirs(t), func(o *Options) { o.ClaimTTL = s.ttl; o.OnUnit = nil })
 	request := fixtureRequest
-	request.SegmentSeconds = 20
+	request.SegmentSeconds = 0 // the usual
 	job := b.submit(request)
 	probe := transcode.Probe{
 		Format: "mov", Seconds: s.film, BitrateBPS: 20_000_000,
@@ -83,10 +90,10 @@ func (s simulation) run(t testing.TB) simulated {
 			break // or it ends at once: nothing can be played of this
 		}
 	}
-	return s.sum(t, b, job.ID, time.Since(began))
+	return s.sum(t, b, job.ID, began, time.Since(began))
 }
 
-func (s simulation) sum(t testing.TB, b *bench, id int64, took time.Duration) simulated {
+func (s simulation) sum(t testing.TB, b *bench, id int64, began time.Time, took time.Duration) simulated {
 	job, err := b.Job(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +113,53 @@ func (s simulation) sum(t testing.TB, b *bench, id int64, took time.Duration) si
 	if err := b.store.QueryRow(t.Context(), `SELECT count(*) FROM attempts WHERE outcome = ?`, EventOutrun).Scan(&out.doubled); err != nil {
 		t.Fatal(err)
 	}
+	out.lost = s.losses(t, b, began, took, speed)
 	return out
+}
+
+// losses reads what every worker did when. speed is that of all that live.
+func (s simulation) losses(t testing.TB, b *bench, began time.Time, took time.Duration, speed float64) losses {
+	rows, err := b.store.Query(t.Context(), `SELECT worker, started, ended, outcome FROM attempts WHERE unit <> 'probe' ORDER BY worker, started`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var l losses
+	free := map[string]int64{} // when each was last done with something
+	share := map[string]float64{}
+	for i := s.dead; i < s.nodes; i++ {
+		name := fmt.Sprintf("pi%d", i+1)
+		free[name], share[name] = began.UnixNano(), s.speeds(i)/speed
+	}
+	add := func(to *time.Duration, worker string, ns int64) { *to += time.Duration(float64(ns) * share[worker]) }
+	seen := map[string]bool{}
+	for rows.Next() {
+		var worker, outcome string
+		var started, ended int64
+		if err := rows.Scan(&worker, &started, &ended, &outcome); err != nil {
+			t.Fatal(err)
+		}
+		if share[worker] == 0 {
+			continue
+		}
+		waited := &l.between
+		if !seen[worker] {
+			waited = &l.begin
+		}
+		seen[worker] = true
+		add(waited, worker, started-free[worker])
+		if outcome != EventDone {
+			add(&l.doubled, worker, ended-started)
+		}
+		free[worker] = ended
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for name, then := range free {
+		add(&l.end, name, began.Add(took).UnixNano()-then)
+	}
+	return l
 }
 
 // A node is a worker that sleeps.
@@ -134,18 +187,21 @@ func (n *node) connect() (err error) {
 	return n.ask(n.t.Context(), transcode.SubjectHello, transcode.Hello{}, &reply)
 }
 
+// ask asks until it is answered, as a worker does.
 func (n *node) ask(ctx context.Context, subject string, request, reply any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	answer, err := n.conn.RequestWithContext(ctx, subject+"."+n.name, body)
-	if err != nil {
-		return err
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, 5*time.Second)
+		answer, err := n.conn.RequestWithContext(within, subject+"."+n.name, body)
+		cancel()
+		if err == nil {
+			return json.Unmarshal(answer.Data, reply)
+		}
 	}
-	return json.Unmarshal(answer.Data, reply)
+	return ctx.Err()
 }
 
 // work does units until ctx ends, or the node dies.
@@ -191,7 +247,7 @@ func (n *node) encode(ctx context.Context, g transcode.ClaimReply) error {
 	}
 	defer sub.Unsubscribe()
 	for time.Since(began) < takes {
-		if !pause(ctx, min(takes-time.Since(began), n.claimTTL/10)) {
+		if !pause(ctx, min(takes-time.Since(began), min(n.claimTTL/10, time.Second))) {
 			return ctx.Err()
 		}
 		p := transcode.Progress{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Frames: int(time.Since(began).Seconds() * n.speed), FPS: n.speed}
