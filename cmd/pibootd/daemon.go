@@ -162,7 +162,7 @@ func (d *daemon) startQueue(ctx context.Context) error {
 	}
 	d.queue, err = queue.Open(ctx, queue.Options{
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,
-		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent,
+		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight,
 	})
 	if err != nil {
 		d.broker.Close()
@@ -177,6 +177,19 @@ func (d *daemon) startQueue(ctx context.Context) error {
 func (d *daemon) authenticate(worker, token string) bool {
 	serial, err := pi.ParseSerial(worker)
 	return err == nil && d.state.registry.CheckToken(serial, token)
+}
+
+// weight returns the share of its time that a worker is to work in.
+func (d *daemon) weight(worker string) float64 {
+	serial, err := pi.ParseSerial(worker)
+	if err != nil {
+		return 1
+	}
+	board, ok := d.state.registry.BySerial(serial)
+	if !ok {
+		return 1
+	}
+	return board.Settings.Share()
 }
 
 // run has every server serve until ctx ends or one of them fails, which ends

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -67,6 +68,7 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	take("arg", func() { v := c.StringSlice("arg"); e.Args = &v })
 	take("config", func() { e.Config = c.StringSlice("config") })
 	take("label", func() { v := c.StringSlice("label"); e.Labels = &v })
+	take("weight", func() { v := c.Float64("weight"); e.Weight = &v })
 	take("no-labels", func() { e.Labels = &[]string{} })
 	take("no-args", func() { e.Args = &[]string{} })
 	var err error
@@ -87,6 +89,9 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	return e, nil
 }
 
+// isWeight knows the one change that a board need not boot for.
+func isWeight(change string) bool { return strings.HasPrefix(change, "weight ") }
+
 func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 	var out strings.Builder
 	if len(edited.Changed) == 0 {
@@ -100,8 +105,11 @@ func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 	for _, proof := range edited.Proof {
 		fmt.Fprintf(&out, "  proved   %s\n", proof)
 	}
-	if len(edited.Changed) > 0 && online {
+	if online && slices.ContainsFunc(edited.Changed, func(change string) bool { return !isWeight(change) }) {
 		fmt.Fprintln(&out, "it is running, and learns of this when it boots again")
+	}
+	if online && slices.ContainsFunc(edited.Changed, isWeight) {
+		fmt.Fprintln(&out, "its worker keeps to the weight within half a minute")
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

@@ -51,6 +51,7 @@ func settingFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
 		&cli.StringSliceFlag{Name: "config", Usage: "further `LINE` of config.txt, key=value (for edit-pi, key= takes it away), e.g. decode_MPG2=0x12345678; may be repeated"},
 		&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of boards, for upgrade-pi; may be repeated"},
+		&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units (default: 1)"},
 		&cli.StringFlag{Name: "boot-menu", Usage: "`FORM` of DHCP option 43 for a board that refuses the usual one: dnsmasq or raw"},
 	}
 }
@@ -89,7 +90,7 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 		Name:     c.String("name"),
 		Template: c.String("template"),
 		Clone:    c.String("clone"),
-		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), Volatile: c.Bool("volatile"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label")},
+		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), Volatile: c.Bool("volatile"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label"), Weight: c.Float64("weight")},
 	}
 	var err error
 	if r.MAC, err = pi.ParseMAC(mac); err != nil {
@@ -249,6 +250,9 @@ func printPi(w io.Writer, b web.Pi) error {
 	}
 	if b.Settings.Volatile {
 		out.WriteString("  root      read-only; changes stay in the board's memory\n")
+	}
+	if share := b.Settings.Share(); share < 1 {
+		fmt.Fprintf(&out, "  weight    transcodes in %v of its time\n", share)
 	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
 	if b.Worker != nil {

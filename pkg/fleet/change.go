@@ -58,6 +58,9 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	if is.GPUMem != asked.GPUMem {
 		out = append(out, fmt.Sprintf("gpu-mem %d, not %d", is.GPUMem, asked.GPUMem))
 	}
+	if is.Share() != asked.Share() {
+		out = append(out, fmt.Sprintf("weight %v, not %v", is.Share(), asked.Share()))
+	}
 	if is.BootMenu != asked.BootMenu {
 		out = append(out, fmt.Sprintf("boot-menu %q, not %q", is.BootMenu, asked.BootMenu))
 	}

@@ -23,6 +23,7 @@ type Edit struct {
 	Config   []string    `json:"config,omitempty"` // key=value in place of what the key had, "key=" for none
 	BootMenu *string     `json:"boot_menu,omitempty"`
 	Labels   *[]string   `json:"labels,omitempty"`
+	Weight   *float64    `json:"weight,omitempty"`
 
 	Force bool `json:"force,omitempty"` // an address that another host uses, and another address also for a board that runs, which loses its root by it
 }
@@ -88,6 +89,7 @@ func (e Edit) apply(p *registry.Pi) {
 	p.Settings.Config = registry.MergeConfig(p.Settings.Config, e.Config)
 	set(&p.Settings.BootMenu, e.BootMenu)
 	set(&p.Settings.Labels, e.Labels)
+	set(&p.Settings.Weight, e.Weight)
 }
 
 func set[T any](field, value *T) {
@@ -112,6 +114,7 @@ func changes(was, is registry.Pi) []string {
 	add("volatile", a.Volatile, b.Volatile)
 	add("gpu-mem", a.GPUMem, b.GPUMem)
 	add("boot-menu", fmt.Sprintf("%q", a.BootMenu), fmt.Sprintf("%q", b.BootMenu))
+	add("weight", a.Share(), b.Share())
 	if !slices.Equal(a.Labels, b.Labels) {
 		out = append(out, fmt.Sprintf("labels %q to %q", a.Labels, b.Labels))
 	}

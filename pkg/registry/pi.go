@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -44,6 +45,7 @@ type Settings struct {
 	Config   []string `json:"config,omitempty"`   // further lines of its config.txt, key=value; see MergeConfig
 	BootMenu string   `json:"boot_menu,omitzero"` // form of DHCP option 43: one of BootMenus
 	Labels   []string `json:"labels,omitempty"`   // by which its user names groups of boards
+	Weight   float64  `json:"weight,omitzero"`    // share of its time that it transcodes in; 0 means 1, all of it
 }
 
 // BootMenus are the forms in which a board can be told over DHCP that it has
@@ -58,6 +60,7 @@ const (
 	maxMuxID  = 65535
 	minGPUMem = 16
 	maxGPUMem = 512
+	minWeight = 0.01
 	// 32-bit kernels take 1024 bytes of command line and cut the rest off
 	// silently; half of it is left to what pibootd itself puts there.
 	maxArgsBytes = 512
@@ -125,6 +128,9 @@ func (r Root) check() error {
 	return errors.Join(problems...)
 }
 
+// Share returns the share of its time that a board transcodes in.
+func (s Settings) Share() float64 { return cmp.Or(s.Weight, 1) }
+
 func (s Settings) clone() Settings {
 	s.Args, s.Config, s.Labels = slices.Clone(s.Args), slices.Clone(s.Config), slices.Clone(s.Labels)
 	return s
@@ -137,6 +143,9 @@ func (s Settings) check() error {
 	}
 	if s.GPUMem != 0 && (s.GPUMem < minGPUMem || s.GPUMem > maxGPUMem) {
 		problems = append(problems, fmt.Errorf("gpu_mem %d MB; want %d to %d, or 0 for the configuration's", s.GPUMem, minGPUMem, maxGPUMem))
+	}
+	if s.Weight != 0 && !(s.Weight >= minWeight && s.Weight <= 1) {
+		problems = append(problems, fmt.Errorf("weight %v; want %v to 1, the share of its time that it transcodes in", s.Weight, minWeight))
 	}
 	if !slices.Contains(BootMenus, s.BootMenu) {
 		problems = append(problems, fmt.Errorf("boot menu %q; want one of %q", s.BootMenu, BootMenus))

@@ -21,7 +21,7 @@ func TestAddIsKept(t *testing.T) {
 	s := openStore(t, file)
 	r := open(t, s)
 	want := board(1)
-	want.Settings = Settings{MuxID: 3, HWDecode: true, GPUMem: 128, Args: []string{"quiet", "isolcpus=1,2"}}
+	want.Settings = Settings{MuxID: 3, HWDecode: true, GPUMem: 128, Weight: 0.5, Args: []string{"quiet", "isolcpus=1,2"}}
 	added := add(t, r, want, "secret")
 	if added.ID == 0 || added.Added.IsZero() {
 		t.Errorf("Add = %+v; want an ID and a time", added)
@@ -95,6 +95,8 @@ func TestAddRefuses(t *testing.T) {
 		"odd architecture":    {func(p *Pi) { p.Arch = "riscv64" }, `architecture "riscv64" has no worker`},
 		"negative muxer":      {func(p *Pi) { p.Settings.MuxID = -1 }, "muxer id -1"},
 		"unknown boot menu":   {func(p *Pi) { p.Settings.BootMenu = "isc" }, `boot menu "isc"; want one of ["" "dnsmasq" "raw"]`},
+		"no weight":           {func(p *Pi) { p.Settings.Weight = 0.001 }, "weight 0.001; want 0.01 to 1, the share of its time that it transcodes in"},
+		"great weight":        {func(p *Pi) { p.Settings.Weight = 100 }, "weight 100; want 0.01 to 1"},
 		"small gpu_mem":       {func(p *Pi) { p.Settings.GPUMem = 8 }, "gpu_mem 8 MB; want 16 to 512"},
 		"empty argument":      {func(p *Pi) { p.Settings.Args = []string{""} }, `kernel argument ""`},
 		"two in one":          {func(p *Pi) { p.Settings.Args = []string{"a b"} }, `kernel argument "a b"`},

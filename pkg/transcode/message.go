@@ -91,6 +91,9 @@ type HelloReply struct {
 	// Drain asks the worker to finish what it does and to take no more, until
 	// a later reply does not.
 	Drain bool `json:"drain,omitempty"`
+	// Weight is the share of its time that the worker is to work in: after each
+	// unit it rests for the rest. 0 means 1, all of it.
+	Weight float64 `json:"weight,omitzero"`
 }
 
 // Work is the body of a work message. Job 0 says only that there is work in the

@@ -153,7 +153,11 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 	if q.workers.hello(worker, hello, time.Now()) {
 		q.tellWorker(worker)
 	}
-	return transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker)}, nil
+	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker)}
+	if q.weight != nil {
+		reply.Weight = q.weight(worker)
+	}
+	return reply, nil
 }
 
 func (q *Queue) onClaim(ctx context.Context, worker string, body []byte) (any, error) {

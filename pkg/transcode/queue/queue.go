@@ -50,6 +50,10 @@ type Options struct {
 	OnWorker func(WorkerEvent) // nil: nobody is told
 	OnUnit   func(UnitEvent)   // nil: nobody is told
 
+	// Weight returns the share of its time that a worker is to work in; nil
+	// means all of it for each.
+	Weight func(worker string) float64
+
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
 	Keep       int           // ended jobs that are remembered; 0 means 1000
@@ -66,6 +70,7 @@ type Queue struct {
 	log        *slog.Logger
 	onWorker   func(WorkerEvent)
 	onUnit     func(UnitEvent)
+	weight     func(worker string) float64
 	claimTTL   time.Duration
 	helloEvery time.Duration
 	foreignTTL time.Duration
@@ -101,6 +106,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		log:        logger(o.Log),
 		onWorker:   o.OnWorker,
 		onUnit:     o.OnUnit,
+		weight:     o.Weight,
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
 		foreignTTL: cmp.Or(o.ForeignTTL, defaultForeignTTL),

@@ -108,3 +108,19 @@ func countFrames(t *testing.T, master string) []string {
 	}
 	return counts
 }
+
+// Each worker is told its weight with every answer to its Hello.
+func TestWorkersAreToldTheirWeight(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), func(o *Options) {
+		o.Weight = func(worker string) float64 { return map[string]float64{"pi1": 0.5, "pi2": 1}[worker] }
+	})
+	for name, want := range map[string]float64{"pi1": 0.5, "pi2": 1, "pi3": 0} {
+		m := b.join(name, transcode.Hello{})
+		var reply transcode.HelloReply
+		m.ask(transcode.SubjectHello, transcode.Hello{}, &reply)
+		if reply.Weight != want {
+			t.Errorf("weight of %s = %v; want %v", name, reply.Weight, want)
+		}
+	}
+}

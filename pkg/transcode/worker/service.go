@@ -24,7 +24,7 @@ func (s *session) outOfService() string {
 	if exists(lock) {
 		return lock + " is there"
 	}
-	if s.drained.Load() {
+	if s.told.Load().Drain {
 		return "it is drained"
 	}
 	if hello := s.hello.Load(); !slices.Contains(hello.Encoders, transcode.EncoderX264) {
@@ -79,12 +79,37 @@ func (s *session) ready(ctx context.Context) bool {
 
 // obey notes what the queue wants with its answer to a Hello.
 func (s *session) obey(r transcode.HelloReply) {
-	if s.drained.Swap(r.Drain) && !r.Drain {
+	if s.told.Swap(&r).Drain && !r.Drain {
 		select {
 		case s.undrained <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// leastWeight bounds how long a worker rests: a hundred times as long as it worked.
+const leastWeight = 0.01
+
+// restLook is how often a worker that rests looks whether it still has to.
+const restLook = 5 * time.Second
+
+// rest waits so long after work that took this long that both together have
+// the weight that the queue gives this worker.
+func (s *session) rest(ctx context.Context, took time.Duration) {
+	for began := time.Now(); ctx.Err() == nil; {
+		left := restAfter(took, s.told.Load().Weight) - time.Since(began)
+		if left <= 0 {
+			return
+		}
+		pause(ctx, min(left, restLook))
+	}
+}
+
+func restAfter(took time.Duration, weight float64) time.Duration {
+	if !(weight > 0 && weight < 1) {
+		return 0
+	}
+	return time.Duration(float64(took) * (1/max(weight, leastWeight) - 1))
 }
 
 // tellMore changes what is said of this worker, and has it said soon.

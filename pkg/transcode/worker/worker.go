@@ -105,9 +105,9 @@ type session struct {
 	helloMu sync.Mutex // held to change hello, not to read it
 	hello   atomic.Pointer[transcode.Hello]
 
-	drained   atomic.Bool
-	undrained chan struct{}  // work may be taken again
-	failures  map[string]int // of hardware encoders since they last proved their work
+	told      atomic.Pointer[transcode.HelloReply] // the queue's latest
+	undrained chan struct{}                        // work may be taken again
+	failures  map[string]int                       // of hardware encoders since they last proved their work
 }
 
 // connect returns a session, or nil if ctx ended first. The server need not be
@@ -140,6 +140,7 @@ func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
 		Worker: w, id: rand.Text(), nc: nc, js: js, known: make(chan struct{}, 1),
 		undrained: make(chan struct{}, 1), failures: map[string]int{},
 	}
+	s.told.Store(&transcode.HelloReply{})
 	s.hello.Store(&transcode.Hello{
 		Hostname: hostname,
 		Version:  w.Version,
@@ -231,7 +232,9 @@ func (s *session) work(ctx context.Context) error {
 		}
 		wait = s.retryAfter()
 		if msg != nil {
+			began := time.Now()
 			s.take(ctx, msg)
+			s.rest(ctx, time.Since(began))
 		}
 	}
 	return nil
