@@ -120,15 +120,18 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	if idle(job) {
 		line("waits", waitsFor(job.Request, boards))
 	}
+	names := map[string]string{}
+	for _, b := range boards {
+		names[b.Serial.String()] = b.Name
+	}
+	for _, text := range failures(job, names) {
+		line("failed", text)
+	}
 	if !job.Ended.IsZero() {
 		line("took", job.Ended.Sub(job.Created).Round(time.Second).String())
 	}
 	if _, err := io.WriteString(w, out.String()); err != nil {
 		return err
-	}
-	names := map[string]string{}
-	for _, b := range boards {
-		names[b.Serial.String()] = b.Name
 	}
 	rows := [][]string{{"  UNIT", "STATE", "ATTEMPT", "WORKER", "FRAMES"}}
 	for _, unit := range job.Units {
@@ -136,6 +139,20 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 		rows = append(rows, []string{"  " + unit.ID, unit.State, strconv.Itoa(unit.Attempt), worker, fmt.Sprintf("%d/%d", unit.Frames, unit.TotalFrames)})
 	}
 	return printTable(w, rows)
+}
+
+// maxFailures bounds the failures shown of a job that goes on.
+const maxFailures = 5
+
+// failures are what the units of a job that goes on failed with, the last time.
+func failures(job queue.Job, names map[string]string) []string {
+	var list []string
+	for _, unit := range job.Units {
+		if unit.FailedOn != "" && !job.State.Ended() && len(list) < maxFailures {
+			list = append(list, fmt.Sprintf("%s on %s: %s", unit.ID, cmp.Or(names[unit.FailedOn], unit.FailedOn), unit.FailedWhy))
+		}
+	}
+	return list
 }
 
 // shown is a text of others, quoted if a terminal could take some of it for

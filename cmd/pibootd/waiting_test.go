@@ -67,7 +67,7 @@ func TestIdle(t *testing.T) {
 func TestPrintJob(t *testing.T) {
 	job := queue.Job{
 		ID: 7, State: queue.Running, Request: transcode.Request{Source: "inbox/\x1b[2Ja.mp4"}, Note: `one worker does "all"`, Frames: 30, TotalFrames: 120, FPS: 12.4, ETA: 7400 * time.Millisecond,
-		Units: []queue.UnitState{{ID: "probe", State: "done", Attempt: 1, Worker: "3333347a"}, {ID: "v-0000", State: "running", Attempt: 2, Worker: "muxer-2", Frames: 30, TotalFrames: 120}},
+		Units: []queue.UnitState{{ID: "probe", State: "done", Attempt: 1, Worker: "3333347a"}, {ID: "v-0000", State: "running", Attempt: 2, Worker: "muxer-2", Frames: 30, TotalFrames: 120, FailedOn: "3333347a", FailedWhy: "no progress for 1m0s"}},
 	}
 	board := web.Pi{Pi: registry.Pi{Serial: 0x3333347a, Name: "hlspi1"}}
 	var out strings.Builder
@@ -78,6 +78,7 @@ func TestPrintJob(t *testing.T) {
   video   "inbox/\x1b[2Ja.mp4"
   done    25 %, 12 fps, ETA 7s
   note    one worker does "all"
+  failed  v-0000 on hlspi1: no progress for 1m0s
   UNIT    STATE    ATTEMPT  WORKER   FRAMES
   probe   done     1        hlspi1   0/0
   v-0000  running  2        muxer-2  30/120

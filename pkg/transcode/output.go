@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // An Output says what a video is to become. The zero Output is an HLS stream
@@ -92,7 +94,18 @@ func (r Request) Check() error {
 	if r.MuxID < 0 || r.MuxID > maxMuxID {
 		return fmt.Errorf("muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
 	}
+	if r.Name != "" && !validName(r.Name) {
+		return fmt.Errorf("name %.300q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
+	}
 	return r.Output.check()
+}
+
+// maxName bounds a name, in bytes: a file's has 255, and a number may be added.
+const maxName = 200
+
+func validName(name string) bool {
+	return len(name) <= maxName && utf8.ValidString(name) && !strings.HasPrefix(name, ".") &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
 }
 
 func (o Output) check() error {

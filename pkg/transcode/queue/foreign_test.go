@@ -124,6 +124,35 @@ func TestForeignMuxerFails(t *testing.T) {
 	}
 }
 
+// While a job waits for its next attempt its units say what became of the last
+// one, and no longer when they are done.
+func TestFailureIsShown(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	probe := func() UnitState {
+		t.Helper()
+		now, err := b.Job(t.Context(), job.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now.Units[0]
+	}
+	for _, reason := range []string{"FFmpegErr", "CantGetBitRate"} {
+		b.takes(muxerOne, job.ID)
+		if err := b.FailForeign(t.Context(), muxerOne, job.ID, reason); err != nil {
+			t.Fatal(err)
+		}
+		if u := probe(); u.FailedOn != muxerOne.Name() || u.FailedWhy != reason {
+			t.Errorf("after %s: failed on %q because %q; want %s", reason, u.FailedOn, u.FailedWhy, muxerOne.Name())
+		}
+	}
+	b.join("pi1", transcode.Hello{}).do()
+	if u := probe(); u.FailedOn != "" || u.FailedWhy != "" {
+		t.Errorf("a unit that is done: failed on %q because %q; want nothing", u.FailedOn, u.FailedWhy)
+	}
+}
+
 // A directory that a muxer found is not what it made.
 func TestForeignMuxerLeavesWhatItFound(t *testing.T) {
 	t.Parallel()

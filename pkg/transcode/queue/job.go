@@ -74,6 +74,11 @@ type UnitState struct {
 	Second       int    `json:"second,omitempty"`
 	SecondWorker string `json:"second_worker,omitempty"`
 
+	// FailedOn is the worker that the latest attempt that came to nothing was
+	// of, and FailedWhy what it said; "" once the unit is done, or if none has.
+	FailedOn  string `json:"failed_on,omitempty"`
+	FailedWhy string `json:"failed_why,omitempty"`
+
 	Frames      int     `json:"frames"` // encoded, of a video unit
 	TotalFrames int     `json:"total_frames"`
 	FPS         float64 `json:"fps"` // of a running unit
@@ -153,10 +158,18 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 	return job, nil
 }
 
+// unitStates are the units of a job, each that is not done with the latest
+// attempt that failed.
+const unitStates = `
+	SELECT u.unit, u.kind, u.state, u.attempt, u.worker, u.second, u.second_worker, u.frames,
+		coalesce(f.worker, ''), coalesce(f.detail, '')
+	FROM units u LEFT JOIN attempts f ON u.state <> 'done' AND f.job = u.job AND f.unit = u.unit AND f.attempt = (
+		SELECT max(attempt) FROM attempts a WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN (?, ?))
+	WHERE u.job = ? ORDER BY u.seq`
+
 // addUnits adds the units of a job and sums them up.
 func (q *Queue) addUnits(ctx context.Context, job *Job) error {
-	rows, err := q.store.Query(ctx, `
-		SELECT unit, kind, state, attempt, worker, second, second_worker, frames FROM units WHERE job = ? ORDER BY seq`, job.ID)
+	rows, err := q.store.Query(ctx, unitStates, EventFailed, EventExpired, job.ID)
 	if err != nil {
 		return err
 	}
@@ -164,7 +177,7 @@ func (q *Queue) addUnits(ctx context.Context, job *Job) error {
 	claims := q.claims.ofUnits(job.ID)
 	for rows.Next() {
 		var u UnitState
-		if err := rows.Scan(&u.ID, &u.Kind, &u.State, &u.Attempt, &u.Worker, &u.Second, &u.SecondWorker, &u.TotalFrames); err != nil {
+		if err := rows.Scan(&u.ID, &u.Kind, &u.State, &u.Attempt, &u.Worker, &u.Second, &u.SecondWorker, &u.TotalFrames, &u.FailedOn, &u.FailedWhy); err != nil {
 			return err
 		}
 		if c, ok := claims[u.ID]; ok && u.State == running {

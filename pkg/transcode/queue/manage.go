@@ -41,7 +41,7 @@ func (p *Priority) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("got priority %q; want hi, normal or low", clip(string(text), maxName))
+	return fmt.Errorf("got priority %q; want hi, normal or low", clip(string(text), 50))
 }
 
 // A Change is what can be changed of a job that has not ended; nil leaves it.

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"pibootd/pkg/transcode"
 )
@@ -17,7 +15,6 @@ import (
 // Limits of a request.
 const (
 	maxSource     = 4096 // bytes
-	maxName       = 200  // bytes; a file name has 255, and a number may be added
 	maxMuxID      = 1 << 20
 	maxUnfinished = 10_000 // jobs
 )
@@ -133,9 +130,6 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 		base := path.Base(r.Source)
 		r.Name = strings.TrimSuffix(base, path.Ext(base))
 	}
-	if !validName(r.Name) {
-		return r, fmt.Errorf("name %q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
-	}
 	return r, r.Check()
 }
 
@@ -156,9 +150,4 @@ func (q *Queue) checkSource(source string) error {
 		return fmt.Errorf("source %q is a %v; want a regular file", source, info.Mode().Type())
 	}
 	return nil
-}
-
-func validName(name string) bool {
-	return name != "" && len(name) <= maxName && utf8.ValidString(name) && !strings.HasPrefix(name, ".") &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
 }

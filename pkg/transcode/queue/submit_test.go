@@ -44,7 +44,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{transcode.Request{Source: sourceName, Name: "a/b"}, "cannot name a directory"},
 		{transcode.Request{Source: sourceName, Name: ".."}, "cannot name a directory"},
 		{transcode.Request{Source: sourceName, Name: "a\nb"}, "cannot name a directory"},
-		{transcode.Request{Source: sourceName, Name: strings.Repeat("x", maxName+1)}, "cannot name a directory"},
+		{transcode.Request{Source: sourceName, Name: strings.Repeat("x", 201)}, "cannot name a directory"},
 		{transcode.Request{Source: sourceName, SegmentSeconds: 0.5}, "segments of 0.5 s; want 1 to 20"},
 		{transcode.Request{Source: sourceName, SegmentSeconds: math.NaN()}, "segments of NaN s"},
 		{transcode.Request{Source: sourceName, MuxID: -1}, "muxer id -1"},
