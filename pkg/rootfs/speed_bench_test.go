@@ -10,11 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
 )
@@ -104,7 +108,7 @@ func cloneSpeedOn(t *testing.T, kind, source, small string) {
 		case Reflink:
 			peer, wanted = []string{"cp", "-a", "--reflink=always"}, "2.00x faster"
 		}
-		var ours, littles, theirs []time.Duration
+		var ours, littles, theirs, calls []time.Duration
 		for round := range benchRounds {
 			took, err := b.timeClone(t, b.src, by)
 			if err != nil {
@@ -115,8 +119,12 @@ func cloneSpeedOn(t *testing.T, kind, source, small string) {
 				t.Fatal(err)
 			}
 			ours, littles = append(ours, took), append(littles, tookLittle)
+			to := filepath.Join(state, fmt.Sprint("peer", round))
 			if by == Copy || by == Reflink {
-				theirs = append(theirs, timeCopy(t, append(slices.Clone(peer), b.src.tree, filepath.Join(state, fmt.Sprint("peer", round)))))
+				theirs = append(theirs, timeCopy(t, to, func() { command(t, peer[0], append(peer[1:len(peer):len(peer)], b.src.tree, to)...) }))
+			}
+			if by == Reflink {
+				calls = append(calls, timeCopy(t, to, func() { reflinkCalls(t, b.src.tree, to) }))
 			}
 		}
 		if len(ours) == 0 {
@@ -128,7 +136,67 @@ func cloneSpeedOn(t *testing.T, kind, source, small string) {
 			beside, ratio = fmt.Sprintf("%s %.2f s", strings.Join(peer, " "), median(theirs)), fmt.Sprintf("%.2fx", median(theirs)/median(ours))
 		}
 		fmt.Printf("%s  %-31s %7s  %s\n", row, beside, ratio, wanted)
+		if len(calls) > 0 {
+			fmt.Printf("%-6s %-9s %8.2f s %21s %24.2fx  nobody could be faster\n", kind, "its calls", median(calls), "", median(theirs)/median(calls))
+		}
 	}
+}
+
+// reflinkCalls makes the files of a tree again, of shared blocks, with the calls
+// that nobody can do without, on all cores at once.
+func reflinkCalls(t *testing.T, from, to string) {
+	var dirs []string
+	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+			err = os.MkdirAll(to+strings.TrimPrefix(path, from), 0o755)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cores errgroup.Group
+	cores.SetLimit(runtime.GOMAXPROCS(0))
+	for _, dir := range dirs {
+		cores.Go(func() error { return reflinkDir(dir, to+strings.TrimPrefix(dir, from)) })
+	}
+	if err := cores.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func reflinkDir(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if err := reflinkFile(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func reflinkFile(from, to string) error {
+	source, err := unix.Open(from, unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(source)
+	target, err := unix.Open(to, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	if err := unix.IoctlFileClone(target, source); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: 1}}, 0)
 }
 
 // timeClone clones a template once, and removes the clone. What came before is
@@ -146,14 +214,12 @@ func (i installation) timeClone(t *testing.T, src Template, by Way) (time.Durati
 	return took, err
 }
 
-// timeCopy has a program copy a tree to a directory, its last argument, and
-// removes the copy.
-func timeCopy(t *testing.T, args []string) time.Duration {
+// timeCopy has make make a tree called to, on disk, and removes it.
+func timeCopy(t *testing.T, to string, make func()) time.Duration {
 	t.Helper()
-	to := args[len(args)-1]
 	command(t, "sync", "-f", filepath.Dir(to))
 	began := time.Now()
-	command(t, args[0], args[1:]...)
+	make()
 	command(t, "sync", "-f", to)
 	took := time.Since(began)
 	if err := os.RemoveAll(to); err != nil {
