@@ -37,6 +37,8 @@ var rank = map[string]int{
 	"pkg/web":              6,
 	"cmd/pibootd":          7,
 	"cmd/pibootd-worker":   7,
+
+	"pkg/transcode/queue/queuetest": 4, // tests alone
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -3,7 +3,6 @@ package muxer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,9 +15,9 @@ import (
 	"strings"
 	"testing"
 
-	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
 )
 
 // A bench is a handler on a real queue.
@@ -48,37 +47,12 @@ func (d *tidier) Tidied(_ context.Context, muxer string, job int64) error {
 
 func start(t *testing.T) *bench {
 	t.Helper()
-	dir := t.TempDir()
-	media := filepath.Join(dir, "media")
-	if err := os.MkdirAll(filepath.Join(media, "videos/a b"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := func(string, string) bool { return false }
-	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: nobody})
-	if err != nil {
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	jobs, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker})
-	if err != nil {
-		broker.Close()
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	b := &bench{t: t, media: media, tidier: &tidier{due: map[int64]string{}}}
-	b.Handler = &Handler{Queue: jobs, Tidier: b.tidier, MediaDir: media, Allowed: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Log: slog.New(slog.DiscardHandler)}
+	q := queuetest.Open(t, t.TempDir(), nil)
+	b := &bench{t: t, media: q.MediaDir, tidier: &tidier{due: map[int64]string{}}}
+	b.Handler = &Handler{Queue: q.Queue, Tidier: b.tidier, MediaDir: q.MediaDir, Allowed: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Log: slog.New(slog.DiscardHandler)}
 	server := httptest.NewServer(b.Routes())
 	b.url = server.URL
-	t.Cleanup(func() {
-		server.Close()
-		err := jobs.Close()
-		broker.Close()
-		if err := errors.Join(err, s.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(server.Close)
 	return b
 }
 

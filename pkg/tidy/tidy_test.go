@@ -4,15 +4,14 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
 )
 
 const after = 24 * time.Hour
@@ -28,33 +27,9 @@ type bench struct {
 
 func open(t *testing.T) *bench {
 	t.Helper()
-	dir := t.TempDir()
-	media := filepath.Join(dir, "media")
-	if err := os.MkdirAll(media, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := func(string, string) bool { return false }
-	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: nobody})
-	if err != nil {
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	jobs, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker})
-	if err != nil {
-		broker.Close()
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	t.Cleanup(func() {
-		err := jobs.Close()
-		broker.Close()
-		if err := errors.Join(err, s.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return &bench{t: t, queue: jobs, Tidier: &Tidier{Store: s, MediaDir: media, After: after, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
+	q := queuetest.Open(t, t.TempDir(), nil)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return &bench{t: t, queue: q.Queue, Tidier: &Tidier{Store: q.Store, MediaDir: q.MediaDir, After: after, Log: log}}
 }
 
 func (b *bench) write(name, text string) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
 	"pibootd/pkg/transcode/worker"
 )
 
@@ -53,36 +52,9 @@ func (l *lines) count(text string) int {
 func start(t *testing.T, dir string) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: dir, log: &lines{}, now: time.Now()}
-	media := filepath.Join(dir, "media")
-	if err := os.MkdirAll(media, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := func(string, string) bool { return true }
-	b.broker, err = queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: all})
-	if err != nil {
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	jobs, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: b.broker})
-	if err != nil {
-		b.broker.Close()
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- jobs.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		err := errors.Join(<-ran, jobs.Close())
-		b.broker.Close()
-		if err := errors.Join(err, s.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	b.Folder = &Folder{Store: s, Queue: jobs, MediaDir: media, Dir: "inbox", Log: slog.New(slog.NewTextHandler(b.log, nil))}
+	q := queuetest.Start(t, dir, nil)
+	b.broker = q.Broker
+	b.Folder = &Folder{Store: q.Store, Queue: q.Queue, MediaDir: q.MediaDir, Dir: "inbox", Log: slog.New(slog.NewTextHandler(b.log, nil))}
 	b.looks(0)
 	return b
 }
@@ -239,7 +211,7 @@ func TestVideoIsTranscoded(t *testing.T) {
 	b.looks(0)
 	b.looks(time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &worker.Worker{Config: worker.Config{Name: "pi1", QueueURL: "nats://" + b.broker.Addr().String(), MediaDir: b.MediaDir}, Lock: filepath.Join(b.dir, "lock")}
+	w := &worker.Worker{Config: worker.Config{Name: "pi1", Token: queuetest.Token, QueueURL: "nats://" + b.broker.Addr().String(), MediaDir: b.MediaDir}, Lock: filepath.Join(b.dir, "lock")}
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
 	defer func() { cancel(); <-ended }()

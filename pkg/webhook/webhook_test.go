@@ -3,22 +3,20 @@ package webhook
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
 )
 
 var secret = []byte("a secret of more than enough bytes")
@@ -30,47 +28,14 @@ const patience = time.Minute
 type bench struct {
 	*Sender
 	t     *testing.T
-	queue *queue.Queue
-	media string
-	close func()
+	queue *queuetest.Queue
 }
 
 func open(t *testing.T, dir, url string) *bench {
 	t.Helper()
-	media := filepath.Join(dir, "media")
-	if err := os.MkdirAll(media, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := func(string, string) bool { return false }
-	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: nobody})
-	if err != nil {
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	jobs, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker})
-	if err != nil {
-		broker.Close()
-		t.Fatal(errors.Join(err, s.Close()))
-	}
-	b := &bench{t: t, queue: jobs, media: media}
-	b.Sender = &Sender{Store: s, URL: url, Secret: secret, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Backoff: time.Millisecond}
-	closed := false
-	b.close = func() {
-		if closed {
-			return
-		}
-		closed = true
-		err := jobs.Close()
-		broker.Close()
-		if err := errors.Join(err, s.Close()); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(b.close)
-	return b
+	q := queuetest.Open(t, dir, nil)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return &bench{t: t, queue: q, Sender: &Sender{Store: q.Store, URL: url, Secret: secret, Log: log, Backoff: time.Millisecond}}
 }
 
 // ended has a job end and returns its number.
@@ -85,7 +50,7 @@ func (b *bench) ended(name string) int64 {
 
 func (b *bench) submit(name string) int64 {
 	b.t.Helper()
-	if err := os.WriteFile(filepath.Join(b.media, name), []byte("x"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(b.queue.MediaDir, name), []byte("x"), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 	job, _, err := b.queue.Submit(b.t.Context(), transcode.Request{Source: name})
@@ -252,7 +217,7 @@ func TestSurvivesAKill(t *testing.T) {
 	b := open(t, dir, "http://127.0.0.1:1/")
 	id := b.ended("a.mp4")
 	b.tries()
-	b.close()
+	b.queue.Close()
 	var told []Delivery
 	b = open(t, dir, serve(t, func(_ http.ResponseWriter, d Delivery) { told = append(told, d) }))
 	due, err := b.due(t.Context(), time.Now().Add(time.Hour))

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
 )
 
 // A cluster is a real queue and its real workers, on one media share.
@@ -35,7 +35,7 @@ func newCluster(t *testing.T) *cluster {
 
 // config is that of a worker of c.
 func (c *cluster) config(name string) Config {
-	return Config{Name: name, Token: testToken, QueueURL: "nats://" + c.addr.String(), MediaDir: c.media}
+	return Config{Name: name, Token: queuetest.Token, QueueURL: "nats://" + c.addr.String(), MediaDir: c.media}
 }
 
 // newQueue runs a queue without workers until the test ends.
@@ -47,37 +47,8 @@ func newQueue(t *testing.T, log *slog.Logger) *cluster {
 // newQueueOn is newQueue on a media share that is there.
 func newQueueOn(t *testing.T, log *slog.Logger, media string) *cluster {
 	t.Helper()
-	dir := t.TempDir()
-	s, err := store.Open(t.Context(), filepath.Join(dir, "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	broker, err := queue.StartBroker(queue.BrokerOptions{
-		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"),
-		Authenticate: func(_, token string) bool { return token == testToken }, Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
-	q, err := queue.Open(t.Context(), queue.Options{Store: s, MediaDir: media, Broker: broker, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- q.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if err := q.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &cluster{T: t, queue: q, addr: broker.Addr(), media: media}
+	q := queuetest.Start(t, t.TempDir(), func(o *queue.Options) { o.MediaDir, o.Log = media, log })
+	return &cluster{T: t, queue: q.Queue, addr: q.Broker.Addr(), media: media}
 }
 
 // provide puts a file into the media share.
