@@ -14,16 +14,21 @@ import (
 	"pibootd/pkg/transcode"
 )
 
+// joinQueue is how many packets are read ahead of each input. Where there are
+// two, ffmpeg sleeps for 10 ms whenever it finds nothing read of a pipe: with
+// its usual 8 packets that is minutes for a film.
+const joinQueue = "512"
+
 // JoinArgs returns ffmpeg's arguments that make one file in its working
 // directory of video, read from standard input, and of audio, read from file
 // descriptor 3. Nothing is encoded anew.
 func JoinArgs(u transcode.JoinUnit) []string {
 	args := []string{
 		"-hide_banner", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
-		"-copyts", "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:0",
+		"-copyts", "-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:0",
 	}
 	if len(u.Audio) > 0 {
-		args = append(args, "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:3", "-map", "1:a:0")
+		args = append(args, "-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:3", "-map", "1:a:0")
 	}
 	args = append(args, "-map", "0:v:0", "-c", "copy", "-map_metadata", "-1",
 		"-output_ts_offset", strconv.Itoa(-startSeconds))
