@@ -117,13 +117,32 @@ func commandError(ctx context.Context, cmd *exec.Cmd, complaints *bytes.Buffer, 
 	}
 	const most = 500
 	said := strings.TrimSpace(complaints.String())
-	return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said[max(0, len(said)-most):])
+	err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said[max(0, len(said)-most):])
+	if mixedLists.MatchString(said) {
+		return fmt.Errorf("%w: %w", errMixedLists, err)
+	}
+	return err
 }
 
-// update fetches the package lists if the mirror has newer ones.
+// errMixedLists reports that a mirror's package lists are not those that it has
+// signed: it is being updated, or a cache on the way has some of before.
+var errMixedLists = errors.New("the mirror's package lists are not of one time, as while it is being updated; try again later, or take another mirror (--mirror)")
+
+// mixedLists matches what apt-get says of that.
+var mixedLists = regexp.MustCompile(`Hash Sum mismatch|has unexpected size|Mirror sync in progress`)
+
+// update fetches the package lists if the mirror has newer ones. Lists that do
+// not fit are asked for once more.
 func (a *apt) update(ctx context.Context) error {
-	// Without it apt-get warns, succeeds and works on with old lists.
-	_, err := a.run(ctx, "apt-get", "-q", "update", "--error-on=any")
+	const tries = 2
+	var err error
+	for range tries {
+		// Without it apt-get warns, succeeds and works on with old lists.
+		_, err = a.run(ctx, "apt-get", "-q", "update", "--error-on=any")
+		if !errors.Is(err, errMixedLists) {
+			return err
+		}
+	}
 	return err
 }
 

@@ -26,6 +26,9 @@ func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
 	said := &installLog{progress: d.progress, total: int64(2 * d.count)}
 	d.progress.report("install", 0, 0)
 	if err := said.run(cmd); err != nil && ctx.Err() == nil {
+		if said.mixed { // it fetches the lists once more, for the root
+			return fmt.Errorf("%w: mmdebstrap: %w%s", errMixedLists, err, said)
+		}
 		return fmt.Errorf("mmdebstrap: %w%s", err, said)
 	}
 	if err := ctx.Err(); err != nil {
@@ -62,7 +65,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree stri
 		args = append(args, fmt.Sprintf("deb [signed-by=%s] %s %s", a.keyring, source, components))
 	}
 	cmd := exec.CommandContext(ctx, "sh", args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR=/tmp",
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR="+d.stage.dir,
 		"PATH="+programPath,
 		"PIBOOTD_RECIPE="+filepath.Join(d.stage.dir, recipeDir), "PIBOOTD_ARCHIVES="+a.archives(), "PIBOOTD_ARCH="+arch.name)
 	if foreign(d.options.Arch) {
@@ -81,6 +84,7 @@ type installLog struct {
 	done, total int64
 	errors      []string // the first lines that speak of an error
 	last        []string
+	mixed       bool // some were of lists that do not fit together
 }
 
 const (
@@ -124,6 +128,7 @@ func (i *installLog) line(text string) {
 	case text == "pibootd: boot files":
 		i.progress.report("boot files", 0, 0)
 	}
+	i.mixed = i.mixed || mixedLists.MatchString(text)
 	text = text[:min(len(text), maxLine)]
 	if errorLine.MatchString(text) && len(i.errors) < firstErrors {
 		i.errors = append(i.errors, text)

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type BuildOptions struct {
 	Mirror   string // "" means deb.debian.org, with its security updates
 	Release  string // "" means bookworm
 	CacheDir string // keeps packages between builds; "" keeps none
+
+	keyring string // that signs the mirror's lists; "" means Debian's
 }
 
 const (
@@ -82,7 +85,7 @@ func (o *BuildOptions) apt(arch, name, scratch string) (*apt, *os.File, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("the package cache is in use by another build: %w", err)
 	}
-	return &apt{dir: dir, arch: arch, sources: o.sources(), keyring: debianKeyring}, lock, nil
+	return &apt{dir: dir, arch: arch, sources: o.sources(), keyring: cmp.Or(o.keyring, debianKeyring)}, lock, nil
 }
 
 // sources returns where packages come from, as sources.list has it.
