@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/pi"
@@ -65,6 +66,13 @@ func TestCommandLine(t *testing.T) {
 	}
 	if got := server.CommandLine("", hlspi2); strings.Contains(got, "mux") {
 		t.Errorf("a board without muxer settings gets %q; want no mux arguments", got)
+	}
+}
+
+func TestServedAt(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	if got, want := servedAt(now, "rootwait\n"), "rootwait systemd.clock_usec=1767323045000000\n"; got != want {
+		t.Errorf("servedAt = %q; want %q", got, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"pibootd/images"
 	"pibootd/pkg/config"
@@ -34,6 +35,12 @@ func (s Server) CommandLine(base string, board registry.Pi) string {
 	args = append(args, s.Args...)
 	args = append(args, board.Settings.Args...)
 	return strings.Join(unique(args), " ") + "\n"
+}
+
+// servedAt tells a board what time it is, as it has no clock of its own. systemd
+// sets it by this (kernel-command-line(7)), and so does the minimal template.
+func servedAt(now time.Time, commandLine string) string {
+	return fmt.Sprintf("%s systemd.clock_usec=%d\n", strings.TrimSuffix(commandLine, "\n"), now.Unix()*1e6)
 }
 
 // nfsroot returns the value of nfsroot=. Ports are named only where they have

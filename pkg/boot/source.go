@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
@@ -137,7 +138,7 @@ func (p *Policy) generate(bootDir *os.Root, name string, board registry.Pi) (io.
 	}
 	text := p.Server.ConfigTxt(base, board)
 	if path.Base(name) == "cmdline.txt" {
-		text = p.Server.CommandLine(base, board)
+		text = servedAt(time.Now(), p.Server.CommandLine(base, board))
 	}
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
 }
@@ -185,7 +186,7 @@ func (p *Policy) Preview(board registry.Pi) (cmdline, config string, err error) 
 	if err != nil {
 		return "", "", err
 	}
-	cmdline = p.Server.CommandLine(base, board)
+	cmdline = servedAt(time.Now(), p.Server.CommandLine(base, board))
 	if base, err = readText(bootDir, "config.txt"); err != nil {
 		return "", "", err
 	}

@@ -230,6 +230,7 @@ func (b *build) userland(context.Context) error {
 		putLink(b.root, "etc/os-release", "../usr/lib/os-release"),
 		putTree(b.root, ".", images.Minimal(), "root"),
 		b.root.Chmod("etc/init.d/rcS", 0o755),
+		b.root.Chmod("etc/init.d/clock", 0o755),
 		b.root.Chmod("etc/init.d/lease", 0o755),
 		b.root.Chmod("etc/udhcpc.sh", 0o755),
 		b.applets(),
