@@ -26,8 +26,8 @@ func reflink(to, from *os.File) error {
 
 // copyContent copies a file's data; holes stay holes.
 func copyContent(ctx context.Context, job fileCopy) error {
-	if !job.sparse {
-		return copyRange(ctx, job, math.MaxInt64)
+	if !job.sized {
+		return copyRange(ctx, job, 0, math.MaxInt64)
 	}
 	info, err := job.from.Stat()
 	if err != nil {
@@ -47,38 +47,31 @@ func copyContent(ctx context.Context, job fileCopy) error {
 		if end, err = job.from.Seek(start, unix.SEEK_HOLE); err != nil {
 			return err
 		}
-		if err := copySection(ctx, job, start, end); err != nil {
+		if err := copyRange(ctx, job, start, end); err != nil {
 			return err
 		}
 	}
 }
 
-func copySection(ctx context.Context, job fileCopy, start, end int64) error {
-	if _, err := job.from.Seek(start, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := job.to.Seek(start, io.SeekStart); err != nil {
-		return err
-	}
-	return copyRange(ctx, job, end-start)
-}
-
-// copyRange copies up to length bytes from where both files stand, through this
-// process: the kernel's own copying shares blocks where it can.
-func copyRange(ctx context.Context, job fileCopy, length int64) error {
-	for length > 0 {
-		n, err := job.from.Read(job.buffer[:min(length, int64(len(job.buffer)))])
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
+// copyRange copies the bytes from start to end, or the end of the file, through
+// this process: the kernel's own copying shares blocks where it can.
+func copyRange(ctx context.Context, job fileCopy, start, end int64) error {
+	for at := start; at < end; {
+		n, err := job.from.ReadAt(job.buffer[:min(end-at, int64(len(job.buffer)))], at)
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return err
 		}
-		if _, err := job.to.Write(job.buffer[:n]); err != nil {
+		if _, err := job.to.WriteAt(job.buffer[:n], at); err != nil {
 			return err
 		}
-		length -= int64(n)
-		if err := ctx.Err(); err != nil {
+		if job.spent != nil && n > 0 {
+			if err := job.spent(job.from, at, int64(n)); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+		if err := ctx.Err(); err != nil || last {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ type treeCopy struct {
 	skip   func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
 	within bool                    // leaves out all that is mounted in the tree
 	tick   func()                  // after each entry, one at a time; may be nil
+	spent  spentFunc               // after each part of a file that was copied byte by byte; may be nil
 
 	into    *os.Root
 	workers *errgroup.Group
@@ -52,9 +53,13 @@ type firstName struct {
 // A fileCopy is a file whose content is to be copied.
 type fileCopy struct {
 	from, to *os.File
-	sparse   bool
+	sized    bool // to gets its size before its content, and has holes where from has
 	buffer   []byte
+	spent    spentFunc
 }
+
+// A spentFunc is told that a part of a file has been copied.
+type spentFunc func(file *os.File, at, length int64) error
 
 // copy copies the content of the directory from, and its own owner and mode,
 // to the directory to, which must be empty.
@@ -252,7 +257,10 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 		return err
 	}
 	if stat.Size > 0 {
-		err = c.fill(ctx, fileCopy{from: from, to: to, sparse: stat.Blocks*512 < stat.Size})
+		// Where space is short the size comes first, too: XFS reserves what it may
+		// need behind the end of a file that grows.
+		sized := c.spent != nil || stat.Blocks*512 < stat.Size
+		err = c.fill(ctx, fileCopy{from: from, to: to, sized: sized})
 	}
 	if err == nil {
 		err = n.finishFile(to, target, base)
@@ -275,7 +283,7 @@ func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
 		buffer = &made
 	}
 	defer c.buffers.Put(buffer)
-	job.buffer = *buffer
+	job.buffer, job.spent = *buffer, c.spent
 	return copyContent(ctx, job)
 }
 

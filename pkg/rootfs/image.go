@@ -25,7 +25,8 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 // loadImage copies the root file system of a disk image into the stage, and its
 // boot partition to where the root mounts it. ext4 is read by the kernel, FAT
 // by fatVolume. The kernel has to find any block at any time, so a compressed
-// image is unpacked beside the template first, without what is zero in it.
+// image is unpacked beside the template first, without what is zero in it, and
+// then becomes less as the template becomes more.
 func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stage, p Progress) (_ []Change, err error) {
 	file, size := from.file, from.size
 	if from.packed {
@@ -45,7 +46,7 @@ func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stag
 	if err != nil {
 		return nil, err
 	}
-	i := imageImport{file: file, list: list, stage: s, tree: filepath.Join(s.tree(), treeDir), floor: limited.floor, progress: p}
+	i := imageImport{file: file, ours: from.packed, list: list, stage: s, tree: filepath.Join(s.tree(), treeDir), floor: limited.floor, progress: p}
 	err = i.run(ctx)
 	return i.changes, err
 }
@@ -54,6 +55,9 @@ func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stag
 func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
 	const block = 64 << 10
 	buf, zeros := make([]byte, block), make([]byte, block)
+	// XFS reserves space behind the end of a file that grows, also where holes are
+	// to be. Where a file cannot be so large, it grows.
+	_ = file.Truncate(maxImageBytes)
 	for size := int64(0); size <= maxImageBytes; {
 		n, err := io.ReadFull(from, buf)
 		if !bytes.Equal(buf[:n], zeros[:n]) {
@@ -76,6 +80,7 @@ func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
 // An imageImport takes the file systems out of an image.
 type imageImport struct {
 	file     *os.File
+	ours     bool // file was unpacked for this import alone
 	list     []partition
 	stage    *stage
 	tree     string
@@ -84,16 +89,15 @@ type imageImport struct {
 	changes  []Change
 }
 
-func (i *imageImport) run(ctx context.Context) (err error) {
+func (i *imageImport) run(ctx context.Context) error {
 	number, top, err := i.findRoot()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, top.Close()) }()
 	if i.list[number].unclean {
 		i.changes = append(i.changes, Change{File: ".", What: "was in use when the image was made: its last writes, still in the journal, are left out"})
 	}
-	if err := i.copyRoot(ctx, top); err != nil {
+	if err := errors.Join(i.copyRoot(ctx, top, i.list[number]), top.Close()); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(i.tree)
@@ -158,17 +162,20 @@ func isMountedRoot(top *os.File) bool {
 	return isRoot(root)
 }
 
-func (i *imageImport) copyRoot(ctx context.Context, top *os.File) error {
+// copyRoot copies what is mounted at top, the partition from.
+func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from partition) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(fdPath(top), &stat); err != nil {
 		return err
 	}
 	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
-	if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
-		return err
-	}
 	c := &treeCopy{}
 	c.tick = func() { i.progress.report("copy", min(c.bytes, total), total) }
+	if by := i.spender(from, int64(stat.Bsize)); by != nil {
+		c.spent = by.spent
+	} else if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
+		return err
+	}
 	return c.copy(ctx, fdPath(top), i.tree)
 }
 

@@ -18,6 +18,7 @@ type partition struct {
 	start, size int64  // bytes
 	holds       string // a file system's name; "" if unknown
 	unclean     bool   // ext4 that was in use when the image was made
+	shared      bool   // ext4 whose files may share blocks, as Android's
 }
 
 // The file systems that an import reads.
@@ -289,7 +290,9 @@ const (
 	extLogAt      = extSuperAt + 0x18
 	extFeaturesAt = extSuperAt + 0x60
 	extBlocksHi   = extSuperAt + 0x150
+	extReadOnlyAt = extSuperAt + 0x64 // features that a reader may ignore
 	extRecover    = 0x4
+	extShared     = 0x4000
 	ext64Bit      = 0x80
 	extMaxLog     = 6
 )
@@ -309,6 +312,7 @@ func (p *partition) lookExt(head []byte) error {
 		return fmt.Errorf("its ext4 says that it has %d blocks of %d KiB, but the partition has %d KiB: it is damaged or cut short", blocks, 1<<min(log, extMaxLog), p.size>>10)
 	}
 	p.unclean = features&extRecover != 0
+	p.shared = binary.LittleEndian.Uint32(head[extReadOnlyAt:])&extShared != 0
 	return nil
 }
 
