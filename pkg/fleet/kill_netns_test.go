@@ -28,8 +28,8 @@ import (
 )
 
 // killedDir names the state directory in which a second process of this test
-// changes boards until it is killed.
-const killedDir = "PIBOOTD_TEST_FLEET"
+// changes boards until it is killed, killedWays the ways in which it clones.
+const killedDir, killedWays = "PIBOOTD_TEST_FLEET", "PIBOOTD_TEST_WAYS"
 
 // opened is an Exporter that exports nothing: what is tried is what becomes of
 // the state.
@@ -91,18 +91,24 @@ func changeSomething(ctx context.Context, f *Fleet, serial pi.Serial) (what stri
 	return "reset", err
 }
 
-// anyWay is one that every file system can do.
+// anyWay is one of those that the file system can do.
 func anyWay() string {
-	ways := []rootfs.Way{rootfs.Copy, rootfs.Overlay}
-	return string(ways[rand.IntN(len(ways))])
+	ways := strings.Fields(os.Getenv(killedWays))
+	return ways[rand.IntN(len(ways))]
 }
 
 // TestKilled kills a process that adds, resets and removes boards, at random
 // changes of its files. After the next start each board is there whole or not at
 // all, and nothing is left half-made.
 func TestKilled(t *testing.T) {
-	const kills, mostChanges = 24, 60
-	dir := t.TempDir()
+	t.Run("any", func(t *testing.T) { killMany(t, t.TempDir(), rootfs.Copy, rootfs.Overlay) })
+	t.Run("xfs", func(t *testing.T) { killMany(t, mountDisk(t, "xfs"), rootfs.Reflink) })
+	t.Run("btrfs", func(t *testing.T) { killMany(t, mountDisk(t, "btrfs"), rootfs.Snapshot, rootfs.Reflink) })
+}
+
+func killMany(t *testing.T, dir string, ways ...rootfs.Way) {
+	const kills, mostChanges = 16, 60
+	t.Setenv(killedWays, strings.Trim(fmt.Sprint(ways), "[]"))
 	newFleet(t, dir)
 	for _, made := range []string{"roots/.kept", "roots/.staging"} { // to be watched from the beginning
 		if err := os.MkdirAll(filepath.Join(dir, made), 0o700); err != nil {
@@ -127,6 +133,26 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("so it is after a kill at change %d, after %q", changes, done)
 		}
 	}
+}
+
+// mountDisk mounts a new file system of a kind and returns a directory on it.
+func mountDisk(t *testing.T, kind string) string {
+	t.Helper()
+	dir := t.TempDir()
+	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
+	const size = 320 << 20 // mkfs.xfs takes no less than 300 MB
+	if err := errors.Join(os.Mkdir(mount, 0o755), os.WriteFile(image, nil, 0o600), os.Truncate(image, size)); err != nil {
+		t.Fatal(err)
+	}
+	run := func(command ...string) {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", command, err, out)
+		}
+	}
+	run("mkfs."+kind, "-q", image)
+	run("mount", "-o", "loop", image, mount) // and umount frees the loop device
+	t.Cleanup(func() { run("umount", mount) })
+	return mount
 }
 
 // killAt runs TestKilledFleet and kills it at so many changes of the database or

@@ -30,11 +30,11 @@ func makeTree(dir string) error {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	var stat unix.Statfs_t
-	if err := unix.Statfs(parent, &stat); err != nil {
-		return fmt.Errorf("file system of %s: %w", parent, err)
+	there, err := onBtrfs(parent)
+	if err != nil {
+		return err
 	}
-	if uint32(stat.Type) != unix.BTRFS_SUPER_MAGIC {
+	if !there {
 		return os.Mkdir(dir, 0o755)
 	}
 	if err := btrfs(btrfsSubvolume, nil, dir); err != nil {
@@ -43,7 +43,15 @@ func makeTree(dir string) error {
 	return os.Chmod(dir, 0o755)
 }
 
-// snapshot makes the directory to a snapshot of the subvolume from. Where that
+func onBtrfs(path string) (bool, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(path, &stat); err != nil {
+		return false, fmt.Errorf("file system of %s: %w", path, err)
+	}
+	return uint32(stat.Type) == unix.BTRFS_SUPER_MAGIC, nil
+}
+
+// snapshotOf makes the directory to a snapshot of the subvolume from. Where that
 // cannot be, the error matches errCannot.
 func snapshotOf(from, to string) error {
 	source, err := os.Open(from)

@@ -27,6 +27,11 @@ const overlayMark = "trusted.pibootd.overlay"
 // overlay makes dir an overlay root over the template and mounts it where only
 // this process sees it: the mount goes when what is returned is closed.
 func (c *clone) overlay(dir string) (*os.File, error) {
+	for _, part := range []string{c.src.tree, filepath.Dir(dir)} {
+		if there, err := onBtrfs(part); err != nil || there {
+			return nil, errors.Join(err, fmt.Errorf("%w: an overlay's file handles have no room in NFS on btrfs", errCannot))
+		}
+	}
 	upper := filepath.Join(dir, upperDir)
 	err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(upper, 0o755), os.Mkdir(filepath.Join(dir, workDir), 0o700))
 	if err == nil {
