@@ -4,11 +4,9 @@ package tftp
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -21,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
@@ -200,145 +197,6 @@ func (c *contender) peakMemory() int {
 	return 0
 }
 
-// A board reads files as boot code does: lockstep, or windows of RFC 7440.
-type board struct {
-	fd      int
-	block   int
-	window  int
-	loss    float64 // of the packets that come, this part is taken for lost
-	random  *rand.Rand
-	slowest time.Duration // of its files
-	bytes   int64
-	lost    int
-	tries   int // boots that were begun anew
-}
-
-// Of a Pi 4: how long it waits for a packet before it repeats itself, how long it
-// gives a file (TFTP_FILE_TIMEOUT), how long it waits before it boots anew, and how
-// often a board of this benchmark does that.
-const (
-	patience = 2 * time.Second
-	fileTime = 30 * time.Second
-	pause    = 5 * time.Second
-	attempts = 3
-)
-
-// errFileTime is why a board gives up a file.
-var errFileTime = fmt.Errorf("not done within %v", fileTime)
-
-func (c *contender) newBoard(i, block, window int) (*board, error) {
-	b := &board{block: block, window: window, random: rand.New(rand.NewPCG(uint64(i), 1))}
-	err := c.boards.Do(func() (err error) {
-		b.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		return err
-	})
-	if err == nil {
-		err = unix.Bind(b.fd, &unix.SockaddrInet4{Addr: boardAddr(i).As4()})
-	}
-	if err != nil {
-		return nil, err
-	}
-	patient := unix.NsecToTimeval(patience.Nanoseconds())
-	return b, errors.Join(
-		unix.SetsockoptTimeval(b.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patient),
-		unix.SetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20))
-}
-
-// boot reads the files of a set, from the first again where one takes too long.
-func (b *board) boot(set map[string]int) error {
-	for {
-		err := b.try(set)
-		if b.tries++; !errors.Is(err, errFileTime) || b.tries == attempts {
-			return err
-		}
-		time.Sleep(pause) // as a Pi's boot code does; nothing happens meanwhile that could be waited for
-	}
-}
-
-func (b *board) try(set map[string]int) error {
-	for _, name := range slices.Sorted(mapsKeys(set)) {
-		began := time.Now()
-		n, err := b.read(name)
-		if err == nil && n != set[name] {
-			err = fmt.Errorf("%s has %d bytes; want %d", name, n, set[name])
-		}
-		if err != nil {
-			return err
-		}
-		b.slowest = max(b.slowest, time.Since(began))
-		b.bytes += int64(n)
-	}
-	return nil
-}
-
-func mapsKeys(set map[string]int) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for name := range set {
-			if !yield(name) {
-				return
-			}
-		}
-	}
-}
-
-// read reads a file and returns its size.
-func (b *board) read(name string) (int, error) {
-	request := fmt.Appendf(nil, "\x00\x01%s\x00octet\x00tsize\x000\x00blksize\x00%d\x00", name, b.block)
-	if b.window > 1 {
-		request = fmt.Appendf(request, "windowsize\x00%d\x00", b.window)
-	}
-	packet := make([]byte, b.block+4)
-	send, to := request, unix.Sockaddr(&unix.SockaddrInet4{Port: 69, Addr: [4]byte{10, 78, 0, 1}})
-	next, total, inWindow, window := uint16(1), 0, 0, 1
-	for limit := time.Now().Add(fileTime); time.Now().Before(limit); {
-		if send != nil {
-			if err := unix.Sendto(b.fd, send, 0, to); err != nil {
-				return 0, err
-			}
-		}
-		n, from, err := unix.Recvfrom(b.fd, packet, 0)
-		if err == unix.EAGAIN || err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		if b.loss > 0 && b.random.Float64() < b.loss {
-			b.lost++
-			send = nil
-			continue
-		}
-		switch op := binary.BigEndian.Uint16(packet); {
-		case op == opOAck:
-			to, send = from, []byte{0, opAck, 0, 0}
-			if strings.Contains(string(packet[:n]), "windowsize") {
-				window = b.window
-			}
-		case op == opError:
-			return 0, fmt.Errorf("%s: ERROR %q", name, packet[4:n])
-		case op == opData && binary.BigEndian.Uint16(packet[2:]) == next:
-			total += n - 4
-			inWindow++
-			last := n < b.block+4
-			send = nil
-			if inWindow >= window || last {
-				send, inWindow = []byte{0, opAck, byte(next >> 8), byte(next)}, 0
-			}
-			next++
-			if last {
-				return total, unix.Sendto(b.fd, send, 0, to)
-			}
-		default: // a repetition, or behind a gap
-			inWindow = 0
-			send = nil
-			if window > 1 {
-				send = []byte{0, opAck, byte((next - 1) >> 8), byte(next - 1)}
-			}
-		}
-	}
-	return 0, fmt.Errorf("%s: after %d bytes: %w", name, total, errFileTime)
-}
-
 // A storm is boards that are switched on at once.
 type storm struct {
 	wall    time.Duration
@@ -354,46 +212,32 @@ func (c *contender) storm(boards, block, window int, loss float64, set map[strin
 	var s storm
 	all := make([]*board, boards)
 	for i := range all {
-		b, err := c.newBoard(i, block, window)
-		must(c.t, err)
-		b.loss = loss
-		all[i] = b
-		defer unix.Close(b.fd)
+		all[i] = newBoard(i, block, window, set)
+		all[i].loss = loss
 	}
-	failed := make([]error, boards)
 	cpu, began := c.cpu(), time.Now()
-	var g errgroup.Group
-	for i, b := range all {
-		g.Go(func() error { failed[i] = b.boot(set); return nil })
-	}
-	_ = g.Wait()
+	must(c.t, c.boards.Do(func() error { return bootAll(all) }))
 	s.wall, s.cpu = time.Since(began), c.cpu()-cpu
-	for i, b := range all {
+	for _, b := range all {
 		s.bytes += b.bytes
 		s.lost += b.lost
-		s.again += max(b.tries-1, 0)
+		s.again += b.again
 		s.slowest = max(s.slowest, b.slowest)
-		if failed[i] != nil {
+		if b.err != nil {
 			s.failed++
+			c.t.Logf("%s: board %v: %v", c.name, b.addr, b.err)
 		}
 	}
 	return s
 }
 
 // await returns when the server answers.
-func (c *contender) await(name string) {
-	for range 100 {
-		b, err := c.newBoard(0, 512, 1)
-		must(c.t, err)
-		short := unix.NsecToTimeval((100 * time.Millisecond).Nanoseconds())
-		must(c.t, unix.SetsockoptTimeval(b.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &short))
-		_, err = b.read(name)
-		unix.Close(b.fd)
-		if err == nil {
-			return
-		}
+func (c *contender) await(set map[string]int, name string) {
+	b := newBoard(0, 512, 1, map[string]int{name: set[name]})
+	must(c.t, c.boards.Do(func() error { return bootAll([]*board{b}) }))
+	if b.err != nil {
+		c.t.Fatalf("%s does not answer: %v", c.name, b.err)
 	}
-	c.t.Fatalf("%s does not answer", c.name)
 }
 
 func median(values []float64) float64 {
@@ -420,7 +264,7 @@ func TestSpeed(t *testing.T) {
 	var all []*contender
 	for _, name := range names {
 		c := startContender(t, name, dir)
-		c.await("small00")
+		c.await(set, "small00")
 		all = append(all, c)
 	}
 	rows := os.Getenv("ROWS")
