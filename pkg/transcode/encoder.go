@@ -16,16 +16,18 @@ const (
 // rendition come from one of them: players are told of one configuration only.
 func encoderCodecs() map[string]Codec {
 	return map[string]Codec{
-		EncoderX264:    CodecH264,
-		"h264_v4l2m2m": CodecH264,
-		"h264_omx":     CodecH264,
-		"h264_vaapi":   CodecH264,
-		"h264_nvenc":   CodecH264,
-		"h264_qsv":     CodecH264,
-		EncoderX265:    CodecH265,
-		"hevc_vaapi":   CodecH265,
-		"hevc_nvenc":   CodecH265,
-		"hevc_qsv":     CodecH265,
+		EncoderX264:         CodecH264,
+		"h264_v4l2m2m":      CodecH264,
+		"h264_omx":          CodecH264,
+		"h264_vaapi":        CodecH264,
+		"h264_nvenc":        CodecH264,
+		"h264_qsv":          CodecH264,
+		"h264_videotoolbox": CodecH264,
+		EncoderX265:         CodecH265,
+		"hevc_vaapi":        CodecH265,
+		"hevc_nvenc":        CodecH265,
+		"hevc_qsv":          CodecH265,
+		"hevc_videotoolbox": CodecH265,
 	}
 }
 

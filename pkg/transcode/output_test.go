@@ -50,7 +50,7 @@ func TestRequestCheck(t *testing.T) {
 		{Output{Codec: "vp9"}, `codec "vp9"; want h264 or h265`},
 		{Output{Ladder: "tall"}, `ladder "tall"; want apple or author`},
 		{Output{AudioBPS: 1}, `audio of 1 b/s; want 16000 to 512000, or 0 for the default`},
-		{Output{Encoder: "libx265"}, `encoder "libx265" for h264; want one of h264_nvenc, h264_omx, h264_qsv, h264_v4l2m2m, h264_vaapi, libx264`},
+		{Output{Encoder: "libx265"}, `encoder "libx265" for h264; want one of h264_nvenc, h264_omx, h264_qsv, h264_v4l2m2m, h264_vaapi, h264_videotoolbox, libx264`},
 		{Output{Codec: CodecH265, Container: ContainerTS}, "h265 in MPEG-TS segments, which players do not take; want cmaf segments"},
 		{Output{Rungs: []Rung{{Lines: 1}}}, "rung of 1 lines; want 16 to 8192"},
 		{Output{Rungs: []Rung{{Lines: 720, BitrateBPS: 1}}}, "rung of 1 b/s; want 32000 to 200000000, or none for the usual one"},

@@ -22,8 +22,16 @@ type found struct {
 	decoders []string
 }
 
-// decoderDevice is that of the boards' video codec, bcm2835-codec.
-const decoderDevice = "/dev/video10"
+// A decoder is a hardware decoder of H.264, and the device without which it
+// need not be tried.
+type decoder struct{ name, device string }
+
+// hardwareDecoders are those of the boards up to the Raspberry Pi 4, the better
+// one first: by the kernel's driver bcm2835-codec, and by the older firmware
+// interface that 32-bit systems of a Raspberry Pi 3 have.
+func hardwareDecoders() []decoder {
+	return []decoder{{"h264_v4l2m2m", "/dev/video10"}, {"h264_mmal", "/dev/vchiq"}}
+}
 
 // trialLimit bounds one trial. An emulated board needs a minute only to load
 // ffmpeg's libraries for the first time.
@@ -45,12 +53,8 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 		return f, nil
 	}
 	f.encoders = append(f.encoders, transcode.EncoderX264)
-	if w.Boot.HWDecode && exists(decoderDevice) {
-		if err := w.tryDecoder(ctx); err != nil {
-			w.log().Warn("hardware decoder not usable", "decoder", hwDecoder, "err", err)
-		} else {
-			f.decoders = append(f.decoders, hwDecoder)
-		}
+	if w.Boot.HWDecode {
+		f.decoders = w.tryDecoders(ctx)
 	}
 	return f, nil
 }
@@ -59,7 +63,7 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 // It runs beside the first units: libx265 alone takes an emulated board a
 // minute to load.
 func (s *session) tryMore(ctx context.Context) {
-	for _, encoder := range append([]string{transcode.EncoderX265}, hardwareEncoders()...) {
+	for _, encoder := range append([]string{transcode.EncoderX265}, s.hardwareEncoders()...) {
 		_, err := s.trial(ctx, encoderTrial(encoder)...)
 		if ctx.Err() != nil {
 			return
@@ -77,23 +81,26 @@ func (s *session) tryMore(ctx context.Context) {
 var errNoBanner = errors.New("what is called ffmpeg does not say \"ffmpeg version …\"")
 
 // hardwareEncoders are those whose device is there.
-func hardwareEncoders() []string {
+func (w *Worker) hardwareEncoders() []string {
 	var list []string
 	for _, e := range slices.Concat(transcode.Encoders(transcode.CodecH264), transcode.Encoders(transcode.CodecH265)) {
-		if device := encoderDevice(e); device != "" && exists(device) {
+		if device := encoderDevice(e); device != "" && w.has(device) {
 			list = append(list, e)
 		}
 	}
 	return list
 }
 
-// encoderDevice returns the device of a hardware encoder; "" if it is none.
+// encoderDevice returns the device of a hardware encoder, or what else tells
+// that there is one; "" if it is none.
 func encoderDevice(encoder string) string {
 	switch {
 	case encoder == "h264_v4l2m2m":
 		return "/dev/video11" // bcm2835-codec
 	case encoder == "h264_omx":
 		return "/dev/vchiq"
+	case strings.HasSuffix(encoder, "_videotoolbox"):
+		return "/System/Library/Frameworks/VideoToolbox.framework" // of macOS
 	case strings.HasSuffix(encoder, "_nvenc"):
 		return "/dev/nvidia0"
 	case strings.HasSuffix(encoder, "_vaapi"), strings.HasSuffix(encoder, "_qsv"):
@@ -109,13 +116,37 @@ func encoderTrial(encoder string) []string {
 		"-map", "0:v", "-vf", pixelFormat(encoder), "-fps_mode", "passthrough", "-c:v", encoder, "-f", "null", "-")
 }
 
+// has reports whether this machine has a device.
+func (w *Worker) has(device string) bool {
+	if w.devices != nil {
+		return slices.Contains(w.devices, device)
+	}
+	return exists(device)
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
+// tryDecoders returns the hardware decoders that work here.
+func (w *Worker) tryDecoders(ctx context.Context) []string {
+	var usable []string
+	for _, d := range hardwareDecoders() {
+		if !w.has(d.device) {
+			continue
+		}
+		if err := w.tryDecoder(ctx, d.name); err != nil {
+			w.log().Warn("hardware decoder not usable", "decoder", d.name, "err", err)
+			continue
+		}
+		usable = append(usable, d.name)
+	}
+	return usable
+}
+
 // tryDecoder decodes a clip that is made for the purpose.
-func (w *Worker) tryDecoder(ctx context.Context) error {
+func (w *Worker) tryDecoder(ctx context.Context, name string) error {
 	dir, err := os.MkdirTemp("", "pibootd-trial-")
 	if err != nil {
 		return fmt.Errorf("making a test clip: %w", err)
@@ -125,7 +156,7 @@ func (w *Worker) tryDecoder(ctx context.Context) error {
 	if _, err := w.trial(ctx, "-f", "lavfi", "-i", trialSource, "-c:v", transcode.EncoderX264, "-pix_fmt", "yuv420p", clip); err != nil {
 		return fmt.Errorf("making a test clip: %w", err)
 	}
-	_, err = w.trial(ctx, "-c:v", hwDecoder, "-i", clip, "-f", "null", "-")
+	_, err = w.trial(ctx, "-c:v", name, "-i", clip, "-f", "null", "-")
 	return err
 }
 

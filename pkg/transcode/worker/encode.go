@@ -11,9 +11,6 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// hwDecoder is the decoder of the boards up to the Raspberry Pi 4.
-const hwDecoder = "h264_v4l2m2m"
-
 // encode runs ffmpeg for u. A hardware decoder that fails is replaced by
 // ffmpeg's own once: what it cannot do is known too badly to be foreseen.
 func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
@@ -41,15 +38,10 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 
 // decoderFor returns the hardware decoder for u; "" is none.
 func (w *Worker) decoderFor(u transcode.Unit) string {
-	if u.Video == nil || u.Video.SourceCodec != "h264" || u.Video.Deinterlaced {
+	if u.Video == nil || u.Video.SourceCodec != "h264" || u.Video.Deinterlaced || len(w.decoders) == 0 {
 		return ""
 	}
-	for _, d := range w.decoders {
-		if d == hwDecoder {
-			return d
-		}
-	}
-	return ""
+	return w.decoders[0]
 }
 
 // transcode runs ffmpeg in dir. done tells how many frames there are where

@@ -2,10 +2,12 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,6 +169,59 @@ func TestWorkerTellsOfMoreEncoders(t *testing.T) {
 	q.start()
 	runWorker(t, q, "", nil)
 	waitHello(t, q, "complete", func(h transcode.Hello) bool { return slices.Contains(h.Encoders, transcode.EncoderX265) })
+}
+
+// What a board decodes with is what has decoded a test clip there, the better
+// first; only devices that are there are tried.
+func TestDecodersAreTried(t *testing.T) {
+	t.Parallel()
+	const video10, vchiq = "/dev/video10", "/dev/vchiq"
+	tests := map[string]struct {
+		hwdec          bool
+		devices, works []string
+		want           []string
+	}{
+		"both":            {true, []string{video10, vchiq}, []string{"h264_v4l2m2m", "h264_mmal"}, []string{"h264_v4l2m2m", "h264_mmal"}},
+		"the older":       {true, []string{video10, vchiq}, []string{"h264_mmal"}, []string{"h264_mmal"}},
+		"none works":      {true, []string{video10, vchiq}, nil, nil},
+		"no device of it": {true, []string{video10}, []string{"h264_mmal"}, nil},
+		"not asked for":   {false, []string{video10, vchiq}, []string{"h264_v4l2m2m"}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := &Worker{FFmpeg: decodingFFmpeg(t, test.works), Boot: Boot{HWDecode: test.hwdec}, devices: test.devices}
+			found, err := w.capabilities(t.Context())
+			if err != nil || !slices.Equal(found.decoders, test.want) {
+				t.Fatalf("decoders = %q, %v; want %q", found.decoders, err, test.want)
+			}
+			w.decoders = found.decoders
+			unit := transcode.Unit{Video: &transcode.VideoUnit{SourceCodec: "h264"}}
+			if got := w.decoderFor(unit); len(test.want) > 0 && got != test.want[0] || len(test.want) == 0 && got != "" {
+				t.Errorf("decoder of a unit = %q; want the first of %q", got, test.want)
+			}
+		})
+	}
+}
+
+// decodingFFmpeg is an ffmpeg whose software poses as these decoders.
+func decodingFFmpeg(t *testing.T, works []string) string {
+	const script = `#!/bin/bash
+args=("$@")
+for ((i = 0; i + 2 < $#; i++)); do
+	[ "${args[i]} ${args[i+2]}" = "-c:v -i" ] || continue
+	case " %s " in
+	*" ${args[i+1]} "*) args[i+1]=h264 ;;
+	*) echo ffmpeg version test >&2; exit 1 ;;
+	esac
+done
+exec ffmpeg "${args[@]}"
+`
+	ffmpeg := written(t, "ffmpeg", fmt.Sprintf(script, strings.Join(works, " ")))
+	if err := os.Chmod(ffmpeg, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return ffmpeg
 }
 
 // liar is an ffmpeg that can all it is asked, but leaves nothing.

@@ -37,7 +37,8 @@ type Worker struct {
 
 	pace     pace
 	floor    int64    // bytes that the media share must have free; 0 means minFreeBytes
-	decoders []string // hardware decoders found usable; written before the first unit
+	decoders []string // hardware decoders found usable, the best first; written before the first unit
+	devices  []string // paths that are taken for the only devices; nil looks for them
 }
 
 // A pace is how patient a worker is. Zero fields mean the usual.
