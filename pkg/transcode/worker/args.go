@@ -34,21 +34,22 @@ func inputArgs(source, decoder string, seek float64) []string {
 
 // VideoArgs returns ffmpeg's arguments that encode u from the file source into
 // segments in its working directory. decoder is one of
-// ffmpeg's names, or "" for its own choice.
+// ffmpeg's names, or "" for its own choice; threads are those of each rendition's
+// encoder, 0 for its own choice.
 //
 // Frames are numbered on the grid before they are cut, so that units of any
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
-func VideoArgs(u transcode.VideoUnit, source, decoder string) []string {
+func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []string {
 	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, u.SeekSeconds)...)
 	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
-		args = append(args, renditionArgs(*p.Unit.Video, p.Dir)...)
+		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
 	}
 	return args
 }
 
 // renditionArgs make the one rendition of u, in dir.
-func renditionArgs(u transcode.VideoUnit, dir string) []string {
+func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	first, _ := u.Segments()
 	args := []string{
 		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
@@ -56,6 +57,9 @@ func renditionArgs(u transcode.VideoUnit, dir string) []string {
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
 	}
 	args = append(args, encoderArgs(u)...)
+	if threads > 0 {
+		args = append(args, "-threads", strconv.Itoa(threads))
+	}
 	args = append(args,
 		"-force_key_frames", keyFrames(u),
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",

@@ -386,3 +386,30 @@ func TestTranscode(t *testing.T) {
 		})
 	}
 }
+
+// A board with little memory has fewer threads for each of several encoders.
+func TestEncoderThreads(t *testing.T) {
+	t.Parallel()
+	one := transcode.VideoUnit{Rendition: transcode.Rendition{Name: "240p"}, Grid: transcode.Grid{Rate: transcode.Rational{Num: 25, Den: 1}, SegmentFrames: 100, Frames: 100}, EndFrame: 100}
+	all := one
+	all.Others = []transcode.Rendition{{Name: "144p"}, {Name: "96p"}}
+	tests := map[string]struct {
+		unit   transcode.VideoUnit
+		memory int64
+		want   int // how often threads are said
+	}{
+		"one on a small board":       {one, 900 << 20, 0},
+		"several on a small board":   {all, 900 << 20, 3},
+		"several on a greater board": {all, 3800 << 20, 0},
+	}
+	for name, test := range tests {
+		w := &Worker{memory: test.memory}
+		args := strings.Join(VideoArgs(test.unit, "a.mp4", "", w.encoderThreads(test.unit)), " ")
+		if got := strings.Count(args, " -threads 2 "); got != test.want {
+			t.Errorf("%s: %d times -threads 2 in %q; want %d", name, got, args, test.want)
+		}
+	}
+	if n := (&Worker{}).memoryBytes(); n < 64<<20 {
+		t.Errorf("this machine has %d bytes of memory; want more", n)
+	}
+}

@@ -38,6 +38,7 @@ type Worker struct {
 	pace     pace
 	floor    int64    // bytes that the media share must have free; 0 means minFreeBytes
 	decoders []string // hardware decoders found usable, the best first; written before the first unit
+	memory   int64    // bytes that this machine has; 0 asks it
 	devices  []string // paths that are taken for the only devices; nil looks for them
 }
 
