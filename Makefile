@@ -97,8 +97,8 @@ soak: ## the long form of what a Linux kernel does to the NFS server while that 
 	go test -tags soak -timeout 20m $(call tagged,soak)
 
 .PHONY: chaos
-chaos: ## a hundred histories of the queue: daemon and workers killed, networks cut, a full share (root, minutes)
-	go test -tags chaos -run '^(TestChaos|TestNetworkCut|TestFullShare)$$' -count=1 -timeout 30m $(call tagged,chaos)
+chaos: ## a hundred histories of the queue: daemon, workers and ffmpeg killed, networks cut, a full share (root, minutes)
+	go test -tags chaos -run '^(TestChaos|TestKilled|TestNetworkCut|TestFullShare)$$' -count=1 -timeout 30m $(call tagged,chaos)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

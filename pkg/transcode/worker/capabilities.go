@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"pibootd/pkg/transcode"
@@ -160,9 +162,33 @@ func (w *Worker) tryDecoder(ctx context.Context, name string) error {
 	return err
 }
 
+// maxTrials bounds how often a trial is repeated that somebody has killed.
+const maxTrials = 5
+
 // trial runs ffmpeg and returns its version, which it says first of all; "" if
-// it does not get so far.
+// it does not get so far. What was killed says nothing of what ffmpeg can do: a
+// board that was short of memory for a moment would be out of service for good.
 func (w *Worker) trial(ctx context.Context, args ...string) (version string, err error) {
+	for range maxTrials {
+		if version, err = w.tryOnce(ctx, args); !wasKilled(err) || ctx.Err() != nil {
+			break
+		}
+		w.log().Warn("ffmpeg was killed, trying again", "err", err)
+	}
+	return version, err
+}
+
+// wasKilled reports whether a child was ended by somebody else's SIGKILL.
+func wasKilled(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+func (w *Worker) tryOnce(ctx context.Context, args []string) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
 	banner := ""

@@ -5,4 +5,7 @@ package worker
 const (
 	networkSeeds = 20
 	networkCuts  = 20
+
+	killSeeds = 40
+	kills     = 15
 )

@@ -6,4 +6,7 @@ package worker
 const (
 	networkSeeds = 2
 	networkCuts  = 5
+
+	killSeeds = 2
+	kills     = 6
 )

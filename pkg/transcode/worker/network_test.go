@@ -19,11 +19,11 @@ import (
 // A network passes connections on to a server until it is cut: some connections
 // are reset then, the others hang, and so do new ones until it is mended.
 type network struct {
-	to     string
 	listen net.Listener
 	random *rand.Rand
 
 	mu    sync.Mutex
+	to    string
 	conns []net.Conn    // of both sides
 	whole chan struct{} // closed while the network is
 	pipes sync.WaitGroup
@@ -55,7 +55,7 @@ func (n *network) serve() {
 			return
 		}
 		<-n.state()
-		far, err := net.Dial("tcp", n.to)
+		far, err := net.Dial("tcp", n.server())
 		if err != nil {
 			near.Close()
 			continue
@@ -86,6 +86,19 @@ func (n *network) state() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.whole
+}
+
+func (n *network) server() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.to
+}
+
+// lead has new connections go to another server.
+func (n *network) lead(to string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.to = to
 }
 
 // cut stops everything; every other connection is reset.
