@@ -68,6 +68,7 @@ type Hello struct {
 	Arch     string   `json:"arch"` // GOARCH
 	FFmpeg   string   `json:"ffmpeg"`
 	CPUs     int      `json:"cpus"`
+	Memory   int64    `json:"memory,omitzero"` // bytes; 0: unknown
 	MuxID    int      `json:"mux_id"`
 	HWDecode bool     `json:"hw_decode"` // muxhwdec=1 on the kernel command line
 	Encoders []string `json:"encoders"`  // those that encoded a test picture

@@ -35,6 +35,22 @@ func Pieces(u Unit, r Result) []Piece {
 	return pieces
 }
 
+// What libx264 takes of memory, measured with all renditions of 1080p in one
+// ffmpeg: bytes for each pixel of a picture, with the six threads for each
+// encoder that it starts on four cores, and with two. The rest of ffmpeg takes
+// about basicMemory.
+const (
+	MemoryPerPixel       = 170
+	MemoryPerPixelFrugal = 125
+
+	basicMemory = 40 << 20
+)
+
+// MemoryBytes estimates what ffmpeg takes for u.
+func (u VideoUnit) MemoryBytes(perPixel int) int64 {
+	return basicMemory + int64(perPixel)*int64(pixels([]Rendition{u.Rendition})+pixels(u.Others))
+}
+
 // Lines returns the height of the picture that is as much work as all that u
 // makes.
 func (u VideoUnit) Lines() int {

@@ -38,6 +38,7 @@ func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, t
 		return nil, transcode.ClaimReply{}, err
 	}
 	defer rows.Close()
+	most := q.workers.mostMemory()
 	refused := transcode.ClaimReply{Refused: "nothing is to be done", Gone: true}
 	for n := 0; n < maxOffers && rows.Next(); n++ {
 		var failedOn string
@@ -46,6 +47,9 @@ func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, t
 			return nil, transcode.ClaimReply{}, err
 		}
 		why := q.unfit(u, me, strings.Split(failedOn, ","))
+		if why == "" && u.request.MuxID == 0 && !hasRoom(u.spec, me.Hello.Memory) && hasRoom(u.spec, most) {
+			why = fmt.Sprintf("its encoders need more memory than %d MB, which others have", me.Hello.Memory>>20)
+		}
 		if why == "" {
 			return &u, transcode.ClaimReply{}, nil
 		}
@@ -78,7 +82,7 @@ func (q *Queue) unfit(u unitRow, me Worker, failedOn []string) string {
 		return ""
 	}
 	for _, other := range q.workers.list() {
-		if other.free() && able(u.spec, u.request.MuxID, other) && !slices.Contains(failedOn, other.Name) {
+		if other.free() && able(u.spec, u.request.MuxID, other) && hasRoom(u.spec, other.Hello.Memory) && !slices.Contains(failedOn, other.Name) {
 			return "you have failed at it, and " + other.Name + " has not"
 		}
 	}
@@ -89,6 +93,12 @@ func (q *Queue) unfit(u unitRow, me Worker, failedOn []string) string {
 func able(u transcode.Unit, mux int, w Worker) bool {
 	encoder := u.NeedsEncoder()
 	return (mux == 0 || mux == w.Hello.MuxID) && (encoder == "" || slices.Contains(w.Hello.Encoders, encoder))
+}
+
+// hasRoom reports whether a machine with this much memory can be expected to do
+// a unit beside all else that runs there; 0 is not known.
+func hasRoom(u transcode.Unit, memory int64) bool {
+	return memory == 0 || u.Video == nil || u.NeedsEncoder() != "" || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
 }
 
 // Beside a running attempt another is begun where nothing else is left to do
@@ -124,7 +134,7 @@ func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, o
 	}
 	var most time.Duration
 	for _, c := range all {
-		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.mux, me) {
+		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.mux, me) || !hasRoom(c.spec, me.Hello.Memory) {
 			continue
 		}
 		mine, known := q.workers.takes(me.Name, c.spec)

@@ -165,3 +165,30 @@ func TestEndGame(t *testing.T) {
 		t.Errorf("job = %+v, %v; want it to be published", got, err)
 	}
 }
+
+// A board with too little memory for a unit leaves it to those that have more,
+// as long as one of them is there.
+func TestUnitsGoWhereThereIsRoom(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	job := b.submit(fixtureRequest)
+	probe := transcode.Probe{
+		Format: "mp4", Seconds: 60, BitrateBPS: 40_000_000,
+		Video: &transcode.VideoStream{Codec: "h264", Width: 3840, Height: 2160, Rate: transcode.Rational{Num: 25, Den: 1}, PixelFormat: "yuv420p", EndSeconds: 60},
+	}
+	claimed := b.gets("pi1", job.ID, "probe")
+	if v, err := b.accept(t.Context(), "pi1", transcode.Done{Job: job.ID, Unit: "probe", Attempt: claimed.Attempt, Result: transcode.Result{Probe: &probe}}); err != nil || !v.Accepted {
+		t.Fatalf("probe: %+v, %v", v, err)
+	}
+	b.workers.hello("small", transcode.Hello{Memory: 900 << 20}, time.Now())
+	b.workers.hello("great", transcode.Hello{Memory: 8 << 30}, time.Now())
+	reply, err := b.claim(t.Context(), "small", "")
+	if err != nil || reply.Refused == "" || reply.Gone {
+		t.Errorf("claim of the small board: %+v, %v; want it refused", reply, err)
+	}
+	// It may try again what it failed at: nobody else has room.
+	b.fails("great", b.gets("great", job.ID, "v-0000"), transcode.Failed{Reason: "exit status 1"})
+	b.gets("great", job.ID, "v-0000")
+	b.workers.hello("great", transcode.Hello{Memory: 8 << 30, Locked: "it is drained"}, time.Now())
+	b.gets("small", job.ID, "v-0001") // nobody else is there
+}

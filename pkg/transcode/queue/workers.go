@@ -178,6 +178,20 @@ func (ws *workers) free() int {
 	return n
 }
 
+// mostMemory returns the most that a worker has that takes work, as far as it is
+// known.
+func (ws *workers) mostMemory() int64 {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	var most int64
+	for _, w := range ws.byName {
+		if w.Online && !ws.memories[w.Name].drained && w.Hello.Locked == "" {
+			most = max(most, w.Hello.Memory)
+		}
+	}
+	return most
+}
+
 func (ws *workers) list() []Worker {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

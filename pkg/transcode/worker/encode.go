@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -38,33 +39,27 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	return w.transcode(ctx, VideoArgs(*u.Video, source, "", w.encoderThreads(*u.Video)), dir, p, nil)
 }
 
-// On a machine with less memory than smallMemory bytes encoders get only so many
-// threads when there are several in one ffmpeg. Each thread holds frames: all
-// renditions of 1080p take 745 MB where libx264 starts the six threads that it
-// wants on four cores, and 550 MB with two. Two for each keep four cores busy.
-const (
-	smallMemory  = 1536 << 20
-	smallThreads = 2
-)
+// smallThreads is how many threads each of several encoders gets where memory
+// is short: each thread holds frames. Two for each keep four cores busy.
+const smallThreads = 2
 
 // encoderThreads returns how many threads each encoder of u is to have; 0 is
-// its own choice.
+// its own choice, where that takes less than half of this machine's memory.
 func (w *Worker) encoderThreads(u transcode.VideoUnit) int {
-	if len(u.Others) == 0 || w.memoryBytes() >= smallMemory {
+	if len(u.Others) == 0 || u.MemoryBytes(transcode.MemoryPerPixel) < w.memoryBytes()/2 {
 		return 0
 	}
 	return smallThreads
 }
 
-// memoryBytes returns how much memory this machine has. One that does not say
-// is taken for a big one.
+// memoryBytes returns how much memory this machine has.
 func (w *Worker) memoryBytes() int64 {
 	var info unix.Sysinfo_t
 	if w.memory > 0 {
 		return w.memory
 	}
 	if err := unix.Sysinfo(&info); err != nil {
-		return smallMemory
+		return math.MaxInt64 // it does not say: it is taken for a big one
 	}
 	return int64(info.Totalram) * int64(info.Unit)
 }

@@ -390,9 +390,11 @@ func TestTranscode(t *testing.T) {
 // A board with little memory has fewer threads for each of several encoders.
 func TestEncoderThreads(t *testing.T) {
 	t.Parallel()
-	one := transcode.VideoUnit{Rendition: transcode.Rendition{Name: "240p"}, Grid: transcode.Grid{Rate: transcode.Rational{Num: 25, Den: 1}, SegmentFrames: 100, Frames: 100}, EndFrame: 100}
+	one := transcode.VideoUnit{Rendition: transcode.Rendition{Name: "1080p", Width: 1920, Height: 1080}, Grid: transcode.Grid{Rate: transcode.Rational{Num: 25, Den: 1}, SegmentFrames: 100, Frames: 100}, EndFrame: 100}
 	all := one
-	all.Others = []transcode.Rendition{{Name: "144p"}, {Name: "96p"}}
+	all.Others = []transcode.Rendition{{Name: "720p", Width: 1280, Height: 720}, {Name: "540p", Width: 960, Height: 540}}
+	great := all
+	great.Rendition = transcode.Rendition{Name: "2160p", Width: 3840, Height: 2160}
 	tests := map[string]struct {
 		unit   transcode.VideoUnit
 		memory int64
@@ -401,6 +403,7 @@ func TestEncoderThreads(t *testing.T) {
 		"one on a small board":       {one, 900 << 20, 0},
 		"several on a small board":   {all, 900 << 20, 3},
 		"several on a greater board": {all, 3800 << 20, 0},
+		"more than it has room for":  {great, 1900 << 20, 3},
 	}
 	for name, test := range tests {
 		w := &Worker{memory: test.memory}

@@ -148,6 +148,7 @@ func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
 		Version:  w.Version,
 		Arch:     runtime.GOARCH,
 		CPUs:     runtime.NumCPU(),
+		Memory:   w.memoryBytes(),
 		MuxID:    w.Boot.MuxID,
 		HWDecode: w.Boot.HWDecode,
 	})
