@@ -52,16 +52,18 @@ func TestChildStopped(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var grandchild, watch int
+	var child, grandchild, watch int
 	var stat []byte
-	c := shell("sleep 1000 & echo $!; wait")
+	c := shell("sleep 1000 & echo $$ $!; wait")
 	c.stdout = func(r io.Reader) error {
-		_, err := fmt.Fscanln(r, &grandchild)
+		_, err := fmt.Fscanln(r, &child, &grandchild)
 		if err == nil {
 			watch, err = unix.PidfdOpen(grandchild, 0)
 		}
 		if err == nil {
-			stat, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", grandchild))
+			// Not of the grandchild, which may be forked just when its parent
+			// becomes polite.
+			stat, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", child))
 		}
 		cancel()
 		return err
