@@ -28,6 +28,8 @@ const (
 	minChunkSeconds = 8
 	// fewWorkers are planned for where nobody knows how many there are.
 	fewWorkers = 4
+	// manyWorkers are so many that their speeds will differ a lot.
+	manyWorkers = 16
 	// apartSeconds is the length from which on a unit makes all renditions. A
 	// shorter source is better shared by renditions than by time.
 	apartSeconds = 20
@@ -172,12 +174,18 @@ func pixels(renditions []Rendition) int {
 
 // cut returns the numbers of segments that units begin with, and of all. The
 // units become shorter towards the end, so that workers of whatever speed have
-// nothing left to do at about the same time.
+// nothing left to do at about the same time: each is a half of what would be
+// left for one worker, or with many workers a third. Among many is one that is
+// much slower than the others, and its first unit must not outlast all of them.
 func cut(segments, most, least, workers int) []int {
+	parts := 2 * workers
+	if workers >= manyWorkers {
+		parts = 3 * workers
+	}
 	cuts := []int{0}
 	for begin := 0; begin < segments; cuts = append(cuts, begin) {
 		left := segments - begin
-		begin += min(max((left+2*workers-1)/(2*workers), least), most, left)
+		begin += min(max((left+parts-1)/parts, least), most, left)
 		if segments-begin < least {
 			begin = segments
 		}

@@ -3,6 +3,7 @@ package transcode
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -212,4 +213,25 @@ func FuzzNewPlan(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Units become shorter towards the end, none is longer than allowed, and with
+// many workers already the first is shorter than with few.
+func TestCut(t *testing.T) {
+	tests := map[string]struct {
+		segments, most, least, workers int
+		want                           []int
+	}{
+		"two workers":                   {60, 6, 2, 2, []int{0, 6, 12, 18, 24, 30, 36, 42, 47, 51, 54, 56, 58, 60}},
+		"many for the length":           {60, 6, 2, 16, []int{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60}},
+		"a remainder is not on its own": {7, 6, 2, 1, []int{0, 4, 7}},
+	}
+	for name, test := range tests {
+		if got := cut(test.segments, test.most, test.least, test.workers); !slices.Equal(got, test.want) {
+			t.Errorf("%s: cut = %v; want %v", name, got, test.want)
+		}
+	}
+	if few, many := cut(1800, 6, 2, 15), cut(1800, 20, 2, 64); few[1] != 6 || many[1] != 10 {
+		t.Errorf("first units of a film: %d and %d segments; want 6 and 10", few[1], many[1])
+	}
 }
