@@ -86,10 +86,10 @@ e2e: build ## the whole way, with QEMU (root)
 	go test -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
 
 .PHONY: test-release
-test-release: ## whole Debians built from packages, for 64 and 32 bits, and netbooted in QEMU; RELEASE=trixie for another (root, 10-40 minutes)
+test-release: ## whole Debians built from packages, for 64 and 32 bits, netbooted in QEMU and upgraded there; RELEASE=trixie for another (root, 30-90 minutes)
 	scripts/install-tools release
 	$(MAKE) --no-print-directory build
-	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestEmulate)$$' -count=1 -v -timeout 60m $(call tagged,release)
+	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestEmulate)$$' -count=1 -v -timeout 120m $(call tagged,release)
 
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)
@@ -117,7 +117,7 @@ bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network 
 .PHONY: bench-rootfs
 bench-rootfs: ## how long clones take on ext4, XFS and btrfs beside cp, and an import beside xz (root, Debian)
 	scripts/install-tools test
-	go test -tags bench,netns -run '^Test(Clone|Import)Speed$$' -count=1 -v ./pkg/rootfs
+	go test -tags bench,netns -run '^Test(Clone|Import)Speed$$' -count=1 -v -timeout 30m ./pkg/rootfs
 
 .PHONY: bench-transcode
 bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice for each, ROUNDS times, default 3; 200 simulated boards; 10,000 jobs

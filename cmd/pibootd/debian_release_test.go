@@ -18,23 +18,29 @@ import (
 
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/transcode/queue"
 )
 
-// A full Debian, built from its packages, netboots and transcodes a video.
-// PIBOOTD_TEST_RELEASE names another release than the default one.
+// A full Debian, built from its packages, netboots, transcodes a video, and
+// upgrades itself. PIBOOTD_TEST_RELEASE names another release than the default one.
 func TestDebianNetboots(t *testing.T) {
 	l := newLab(t)
-	made := buildDebian64(t, l)
+	key, keys := newKey(t)
+	made := buildDebian64(t, l, keys)
 	isWhole(t, filepath.Join(l.state, "templates/muxer/1/root"), elf.EM_AARCH64)
 	if !slices.Contains(made.Boards, pi.Pi3) || !slices.Contains(made.Boards, pi.Pi4) {
 		t.Errorf("the template has all boot files for %q; want a Pi 3 and a Pi 4 among them", made.Boards)
 	}
 
 	l.serve(t)
+	var four registry.Pi
 	for name, address := range map[string][]string{"three": {"b8:27:eb:00:00:03", "10000003"}, "four": {"dc:a6:32:00:00:04", "10000004"}} {
-		decode[fleet.Added](t, l, "add-pi", "--mac", address[0], "--serial", address[1], "--name", name, "--template", "muxer")
+		added := decode[fleet.Added](t, l, "add-pi", "--mac", address[0], "--serial", address[1], "--name", name, "--template", "muxer")
+		if name == "four" {
+			four = added.Pi
+		}
 	}
 	// What a Pi 3 asks for is there, too; it takes QEMU as long to boot as a Pi 4.
 	l.pibootd(t, "rehearse", "three")
@@ -51,6 +57,17 @@ func TestDebianNetboots(t *testing.T) {
 		t.Errorf("jobs: %+v, %v; want one that is done", jobs, err)
 	}
 	t.Logf("transcoding 2 s of video: %s", time.Since(began).Round(time.Second))
+	kernel := l.login(t, four.Serial, four.IP, key).upgradesItself(t, l.proxy(t))
+	if err := board.end(t, syscall.SIGINT); err != nil {
+		t.Errorf("the rehearsal ends with %v; want nil", err)
+	}
+
+	board = l.start(t, "rehearse", "four", "--qemu", "--memory", "1024")
+	board.waitFor(t, "worker online")
+	l.login(t, four.Serial, four.IP, key).bootsKernel(t, kernel)
+	if out := l.pibootd(t, "doctor", "four"); strings.Contains(out, "warning ") || strings.Contains(out, "problem ") {
+		t.Errorf("after its upgrade, doctor says of the board:\n%s", out)
+	}
 	if err := board.end(t, syscall.SIGINT); err != nil {
 		t.Errorf("the rehearsal ends with %v; want nil", err)
 	}
@@ -69,16 +86,19 @@ func TestDebianFor32Bits(t *testing.T) {
 	l.pibootd(t, "rehearse", "three")
 }
 
-func buildDebian64(t *testing.T, l *lab) rootfs.Template {
+func buildDebian64(t *testing.T, l *lab, keys string) rootfs.Template {
 	t.Helper()
 	killedBuildLeavesNothing(t, l)
-	return buildFull(t, l, "muxer", "--packages", "htop")
+	return buildFull(t, l, "muxer", "--packages", "htop", "--authorized-keys", keys)
 }
 
 func buildFull(t *testing.T, l *lab, name string, args ...string) rootfs.Template {
 	t.Helper()
 	began := time.Now()
 	release := cmp.Or(os.Getenv("PIBOOTD_TEST_RELEASE"), "bookworm")
+	if mirror := os.Getenv("PIBOOTD_TEST_MIRROR"); mirror != "" {
+		args = append(args, "--mirror", mirror)
+	}
 	cmd := l.build(t, append([]string{"--json", "--release", release}, append(args, name)...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
