@@ -25,8 +25,8 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 // loadImage copies the root file system of a disk image into the stage, and its
 // boot partition to where the root mounts it. ext4 is read by the kernel, FAT
 // by fatVolume. The kernel has to find any block at any time, so a compressed
-// image is unpacked beside the template first, without what is zero in it, and
-// then becomes less as the template becomes more.
+// image is unpacked beside the template first, without what is zero in it. Where
+// there is no room for both, it becomes less as the template becomes more.
 func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stage, p Progress) (_ []Change, err error) {
 	file, size := from.file, from.size
 	if from.packed {
@@ -171,10 +171,12 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from partition
 	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
 	c := &treeCopy{}
 	c.tick = func() { i.progress.report("copy", min(c.bytes, total), total) }
-	if by := i.spender(from, int64(stat.Bsize)); by != nil {
+	if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
+		by := i.spender(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
+		if by == nil {
+			return err
+		}
 		c.spent = by.spent
-	} else if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
-		return err
 	}
 	return c.copy(ctx, fdPath(top), i.tree)
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // A spender gives blocks of an unpacked image back to the file system that it is
-// on as soon as what they hold has been copied, so that an import needs little
-// more space than what it makes. The image is mounted meanwhile, read-only.
+// on as soon as what they hold has been copied, so that an import can do with
+// little more space than what it makes. The image is mounted meanwhile, read-only.
 type spender struct {
 	image *os.File
 	start int64 // of the mounted partition in the image
