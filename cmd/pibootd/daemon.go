@@ -91,6 +91,8 @@ type daemon struct {
 	hookSecret []byte // nil: webhooks are not signed
 
 	uploadToken []byte // nil: no uploads over TCP
+
+	queueCredentials queue.Credentials // of the external server, if there is one
 }
 
 func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) (*daemon, error) {
@@ -125,7 +127,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	}
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
-		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueuePort: cfg.Queue.Port, PrivilegedPort: cfg.NFS.PrivilegedPort,
+		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueueURL: queueURL(cfg, network.Addr()), PrivilegedPort: cfg.NFS.PrivilegedPort,
 		FindUsers: func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
 			return dhcp.FindUsers(ctx, cfg.Interface, network.Addr(), addrs)
 		},
@@ -135,7 +137,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	d.web = &web.Server{
 		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Timeline: state.timeline, Log: log,
 		Doctor: &doctor.Doctor{
-			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() },
+			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() }, Broker: func() *queue.Broker { return d.broker },
 			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),
 		},
 		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
@@ -151,14 +153,33 @@ func boardAddresses(cfg config.Config, network netip.Prefix) config.Range {
 	return config.UpperQuarter(network)
 }
 
-// startQueue starts the broker, the last socket to be bound, and the queue on
-// it.
+// queueURL is where workers find the queue.
+func queueURL(cfg config.Config, own netip.Addr) string {
+	if cfg.Queue.URL != "" {
+		return cfg.Queue.URL
+	}
+	return "nats://" + netip.AddrPortFrom(own, uint16(cfg.Queue.Port)).String()
+}
+
+// openBroker starts the embedded NATS server, the last socket to be bound, or
+// connects to the one that the configuration names.
+func (d *daemon) openBroker() (*queue.Broker, error) {
+	if d.cfg.Queue.URL != "" {
+		return queue.ConnectBroker(queue.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.queueCredentials, Authenticate: d.authenticate, Log: d.log})
+	}
+	addr := netip.AddrPortFrom(d.policy.Server.Addr, uint16(d.cfg.Queue.Port))
+	b, err := queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, Log: d.log})
+	if err != nil {
+		return nil, portError("queue", d.cfg.Queue.Port, err)
+	}
+	return b, nil
+}
+
+// startQueue opens the broker and the queue on it.
 func (d *daemon) startQueue(ctx context.Context) error {
 	var err error
-	addr := netip.AddrPortFrom(d.policy.Server.Addr, uint16(d.cfg.Queue.Port))
-	d.broker, err = queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, Log: d.log})
-	if err != nil {
-		return portError("queue", d.cfg.Queue.Port, err)
+	if d.broker, err = d.openBroker(); err != nil {
+		return err
 	}
 	d.queue, err = queue.Open(ctx, queue.Options{
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,

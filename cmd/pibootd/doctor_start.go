@@ -113,7 +113,10 @@ func portsOf(cfg config.Config) []port {
 	if cfg.NFS.Driver != config.Kernel {
 		ports = append(ports, port{"nfs", cfg.NFS.Port, both("nfs")}, port{"portmap", cfg.NFS.PortmapPort, both("portmap")})
 	}
-	ports = append(ports, port{"queue", cfg.Queue.Port, tcp("queue")}, port{"http", cfg.HTTP.Port, tcp("http")})
+	if cfg.Queue.URL == "" {
+		ports = append(ports, port{"queue", cfg.Queue.Port, tcp("queue")})
+	}
+	ports = append(ports, port{"http", cfg.HTTP.Port, tcp("http")})
 	return slices.DeleteFunc(ports, func(p port) bool { return p.number == 0 }) // no portmapper
 }
 

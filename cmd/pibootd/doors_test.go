@@ -7,6 +7,30 @@ import (
 	"testing"
 )
 
+func TestReadCredentials(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		{"user = \"a\"", 0o644, "is -rw-r--r--; want a file that only its owner can read"},
+		{"user = \"a\"\npassword = \"b\"\nissuer = \"SAx\"", 0o600, "issuer is not the seed of an account's key; want the line with SA"},
+		{"", 0, "no such file or directory"},
+	} {
+		file := filepath.Join(dir, tt.mode.String())
+		if tt.mode != 0 {
+			if err := os.WriteFile(file, []byte(tt.text), tt.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := readCredentials(file)
+		if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("readCredentials = %v; want %s and %s", err, file, tt.want)
+		}
+	}
+}
+
 func TestReadSecret(t *testing.T) {
 	for name, test := range map[string]struct {
 		text  string

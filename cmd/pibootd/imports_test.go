@@ -39,6 +39,7 @@ var rank = map[string]int{
 	"cmd/pibootd-worker":   7,
 
 	"pkg/transcode/queue/queuetest": 4, // tests alone
+	"pkg/transcode/queue/natstest":  0, // tests alone
 }
 
 func TestImportsPointDown(t *testing.T) {

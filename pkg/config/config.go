@@ -43,8 +43,10 @@ type Config struct {
 		PrivilegedPort bool // boards' calls have to come from a port below 1024
 	}
 	Queue struct {
-		Port int
-		Keep int // ended jobs that are remembered
+		Port        int    // not opened if there is a URL
+		URL         string // of external servers, comma-separated; "": the embedded one
+		Credentials string // a file; "" if URL is
+		Keep        int    // ended jobs that are remembered
 	}
 	HTTP struct {
 		Port   int

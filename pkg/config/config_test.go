@@ -81,6 +81,8 @@ portmap_port = 0
 privileged_port = true
 [queue]
 port = 0x1000
+url = "nats://10.0.0.2:4222, tls://nats.home.arpa"
+credentials = "/etc/nats.toml"
 [roots]
 min_free = 2_000
 [boot]
@@ -111,6 +113,7 @@ level = "debug"
 	want.NFS.Driver = Kernel
 	want.NFS.Port, want.NFS.PortmapPort, want.NFS.PrivilegedPort = 20049, 0, true
 	want.Roots.MinFree = 2000
+	want.Queue.URL, want.Queue.Credentials = "nats://10.0.0.2:4222,tls://nats.home.arpa", "/etc/nats.toml"
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
 	want.HTTP.UploadTokenFile, want.HTTP.UploadMaxGB = "/etc/token", 7
 	want.HTTP.Muxers = []netip.Addr{addr("10.0.0.5")}
@@ -138,7 +141,7 @@ func TestJSON(t *testing.T) {
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
 		`"http":{"muxers":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","tidy_after":"0s"},` +
-		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"keep":1000,"port":4222},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
+		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
 	}
@@ -167,6 +170,7 @@ func TestProblems(t *testing.T) {
 		aPath    = `want an absolute path, e.g. "/srv/pibootd"`
 		aLink    = `want the name of a network interface, at most 15 letters, e.g. "eth0"`
 		aDomain  = `want a domain name, e.g. "home.arpa", or ""`
+		aServer  = `want one URL or several with commas, without a password, e.g. "nats://10.0.0.2:4222", or ""`
 		aLevel   = `want "debug", "info", "warn" or "error"`
 		aMemory  = `want megabytes, 16 to 512`
 		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
@@ -220,6 +224,11 @@ func TestProblems(t *testing.T) {
 		`webhook.url = "ftp://x/"`:                            `FILE:1: webhook.url: "ftp://x/"; want a URL, e.g. "https://cms.example/hooks/video", or ""`,
 		`media.inbox = "hls/x"`:                               `FILE:1: media.inbox: "hls/x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, or ""`,
 		`media.inbox = "../x"`:                                `FILE:1: media.inbox: "../x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, or ""`,
+		`queue.url = "http://10.0.0.2"`:                       `FILE:1: queue.url: "http://10.0.0.2"; ` + aServer,
+		`queue.url = "nats://a:b@10.0.0.2"`:                   `FILE:1: queue.url: "nats://a:b@10.0.0.2"; ` + aServer,
+		`queue.url = "nats://10.0.0.2,"`:                      `FILE:1: queue.url: "nats://10.0.0.2,"; ` + aServer,
+		`queue.url = "nats://10.0.0.2"`:                       `FILE:1: queue.url: set; want queue.credentials too`,
+		`queue.credentials = "/etc/nats.toml"`:                `FILE:1: queue.credentials: set; want queue.url too`,
 		`media.dir = "videos"`:                                `FILE:1: media.dir: "videos"; ` + aPath,
 		"boot.gpu_mem = 1024":                                 `FILE:1: boot.gpu_mem: 1024; ` + aMemory,
 		`boot.args = "quiet"`:                                 `FILE:1: boot.args: "quiet"; ` + kernel,

@@ -50,6 +50,8 @@ func keys(c *Config) []key {
 		{"nfs", "privileged_port", "Whether boards have to mount from a port below 1024, which on a board only root\ncan. Linux does so by itself. What speaks NFS without a mount may not.", yesNo{&c.NFS.PrivilegedPort}},
 
 		{"queue", "port", "TCP port on which the workers on the boards fetch work.", port(&c.Queue.Port)},
+		{"queue", "url", "A NATS server of your own that is used instead of pibootd's, as boards reach\nit, for example \"nats://10.0.0.2:4222\"; several, of one cluster, with commas.\n\"\" is none. docs/operate.md has the server's configuration.", queueURL{&c.Queue.URL}},
+		{"queue", "credentials", "The file of mode 0600 with pibootd's user, password and issuer on that server.", path{&c.Queue.Credentials, true}},
 		{"queue", "keep", "How many ended jobs are remembered; what they published stays.", number{&c.Queue.Keep, 1, 100_000, "jobs, 1 to 100000"}},
 
 		{"http", "port", "TCP port of the web interface, the API and the published videos.", port(&c.HTTP.Port)},

@@ -34,6 +34,7 @@ func parse(file string, data []byte) (Config, error) {
 	r.readAll()
 	r.checkPorts(&c)
 	r.checkPool(&c)
+	r.checkQueue(&c)
 	if err := r.err(); err != nil {
 		return Config{}, err
 	}

@@ -10,8 +10,11 @@ type listener struct {
 func listeners(c *Config) (udp, tcp []listener) {
 	nfs := []listener{{"nfs.port", c.NFS.Port}, {"nfs.portmap_port", c.NFS.PortmapPort}}
 	udp = append([]listener{{"dhcp.port", c.DHCP.Port}, {"tftp.port", c.TFTP.Port}}, nfs...)
-	tcp = append(nfs, listener{"queue.port", c.Queue.Port}, listener{"http.port", c.HTTP.Port})
-	return udp, tcp
+	tcp = nfs
+	if c.Queue.URL == "" {
+		tcp = append(tcp, listener{"queue.port", c.Queue.Port})
+	}
+	return udp, append(tcp, listener{"http.port", c.HTTP.Port})
 }
 
 // checkPorts reports ports that two listeners want, at the later of the two

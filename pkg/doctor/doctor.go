@@ -31,7 +31,7 @@ const (
 
 // A Finding is one thing that was looked at.
 type Finding struct {
-	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, templates, boards, or a board's name
+	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, queue, templates, boards, or a board's name
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`           // what was found
 	Todo    string `json:"todo,omitempty"` // what to do about it
@@ -43,6 +43,7 @@ type Doctor struct {
 	Fleet     *fleet.Fleet
 	Timeline  *timeline.Log
 	Workers   func() []queue.Worker
+	Broker    func() *queue.Broker // nil: nothing is said of the queue's server
 	Interface string
 	Network   netip.Prefix // this machine's address on it
 	StateDir  string
@@ -124,7 +125,7 @@ func (d *Doctor) services() []Finding {
 		templates.Level, templates.Text = Warning, "there is no template to clone a root from"
 		templates.Todo = "pibootd template build minimal, or pibootd template import"
 	}
-	found := []Finding{ports, server, templates}
+	found := append([]Finding{ports, server}, append(d.queue(), templates)...)
 	if unknown := len(d.Fleet.Registry.Discovered()); unknown > 0 {
 		found = append(found, Finding{
 			Subject: "boards", Level: OK, Text: fmt.Sprintf("%d that are not registered have asked for an address", unknown),
@@ -132,6 +133,17 @@ func (d *Doctor) services() []Finding {
 		})
 	}
 	return found
+}
+
+// queue says whether the queue's server is reached.
+func (d *Doctor) queue() []Finding {
+	if d.Broker == nil {
+		return nil
+	}
+	if b := d.Broker(); !b.Reached() {
+		return []Finding{{Subject: "queue", Level: Problem, Text: "its server is not reached at " + b.URL(), Todo: "start that server: pibootd and the workers find it by themselves"}}
+	}
+	return []Finding{{Subject: "queue", Level: OK, Text: "workers fetch work at " + d.Broker().URL()}}
 }
 
 // when says when something was, short and without a date if it was today.

@@ -41,7 +41,7 @@ type Fleet struct {
 	Network   netip.Prefix // this machine's address and its network's mask
 	Addresses config.Range // of boards without a fixed address
 	MediaDir  string
-	QueuePort int
+	QueueURL  string // where workers fetch work
 	// PrivilegedPort has all exports refuse calls from port 1024 and up.
 	PrivilegedPort bool
 	// FindUsers tells which hosts use addresses, as dhcp.FindUsers does; nil:
@@ -114,8 +114,8 @@ func (f *Fleet) Start() error {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
 		}
 		// The media share's path changes with the NFS driver.
-		if err := f.Roots.SetMedia(board.Serial, f.mediaPath(), f.Policy.Server.NFSPort); err != nil {
-			f.Log.Error("worker not told of the media share", "component", "fleet", "pi", board.Name, "err", err)
+		if err := f.Roots.SetServices(board.Serial, f.mediaPath(), f.Policy.Server.NFSPort, f.QueueURL); err != nil {
+			f.Log.Error("worker not told of the media share and the queue", "component", "fleet", "pi", board.Name, "err", err)
 		}
 	}
 	return f.exportMedia()
@@ -341,7 +341,7 @@ func (f *Fleet) identity(board registry.Pi, token string) rootfs.Identity {
 		Worker: rootfs.WorkerConfig{
 			Name:        board.Serial.String(),
 			Token:       token,
-			QueueURL:    "nats://" + netip.AddrPortFrom(f.Network.Addr(), uint16(f.QueuePort)).String(),
+			QueueURL:    f.QueueURL,
 			Server:      f.Network.Addr(),
 			MediaExport: f.mediaPath(),
 			NFSPort:     f.Policy.Server.NFSPort,

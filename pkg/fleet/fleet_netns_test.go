@@ -230,7 +230,7 @@ func openFleet(t *testing.T, dir string) *Fleet {
 		Templates: templates,
 		Roots:     &rootfs.Roots{Dir: filepath.Join(dir, "roots"), Templates: templates},
 		NFS:       &nfs.Server{Key: make([]byte, 32)},
-		Network:   network, Addresses: config.UpperQuarter(network), MediaDir: filepath.Join(dir, "media"), QueuePort: 4222,
+		Network:   network, Addresses: config.UpperQuarter(network), MediaDir: filepath.Join(dir, "media"), QueueURL: "nats://10.0.0.1:4222",
 		Disconnect: func(string) error { return nil },
 	})
 	f.Policy = &boot.Policy{Registry: known, Timeline: events, Roots: f.Roots, Log: log, Server: boot.Server{Addr: network.Addr(), NFSPort: 2049, PortmapPort: 111}}

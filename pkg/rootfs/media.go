@@ -9,23 +9,23 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// SetMedia changes what the worker in a board's root is told of the media
-// share: its path, and the port of NFS, 0 for the one that the portmapper
-// names. Whatever else its configuration says stays.
-func (r *Roots) SetMedia(serial pi.Serial, export string, port int) error {
+// SetServices changes what the worker in a board's root is told of the media
+// share, its path and the port of NFS, 0 for the one that the portmapper
+// names, and of where the queue is. Whatever else its configuration says stays.
+func (r *Roots) SetServices(serial pi.Serial, export string, port int, queueURL string) error {
 	err := r.change(serial, func(root *os.Root) error {
-		if err := setMedia(root, export, port); err != nil {
+		if err := setServices(root, export, port, queueURL); err != nil {
 			return fmt.Errorf("%s: %w", WorkerConfigFile, err)
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("rootfs: telling the worker of %s of the media share: %w", serial, err)
+		return fmt.Errorf("rootfs: telling the worker of %s of the media share and the queue: %w", serial, err)
 	}
 	return nil
 }
 
-func setMedia(root *os.Root, export string, port int) error {
+func setServices(root *os.Root, export string, port int, queueURL string) error {
 	text, err := readText(root, WorkerConfigFile)
 	if err != nil {
 		return err
@@ -38,10 +38,10 @@ func setMedia(root *os.Root, export string, port int) error {
 	if err := json.Unmarshal(text, &is); err != nil {
 		return err
 	}
-	if is.MediaExport == export && is.NFSPort == port {
+	if is.MediaExport == export && is.NFSPort == port && is.QueueURL == queueURL {
 		return nil
 	}
-	for key, value := range map[string]any{"media_export": export, "nfs_port": port} {
+	for key, value := range map[string]any{"media_export": export, "nfs_port": port, "queue_url": queueURL} {
 		if all[key], err = json.Marshal(value); err != nil {
 			return err
 		}

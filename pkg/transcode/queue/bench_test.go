@@ -82,25 +82,27 @@ func open(t testing.TB, dir string, change func(*Options)) *bench {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	broker, err := StartBroker(BrokerOptions{
-		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"), Authenticate: authenticate, Log: log,
-	})
-	if err != nil {
-		t.Fatal(errors.Join(err, s.Close()))
-	}
 	o := Options{
-		Store: s, MediaDir: filepath.Join(dir, "media"), Broker: broker, Log: log,
+		Store: s, MediaDir: filepath.Join(dir, "media"), Log: log,
 		OnUnit: func(e UnitEvent) { b.events <- e }, OnWorker: func(e WorkerEvent) { b.comes <- e },
 	}
 	if change != nil {
 		change(&o)
 	}
+	if o.Broker == nil {
+		o.Broker, err = StartBroker(BrokerOptions{
+			Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"), Authenticate: authenticate, Log: log,
+		})
+		if err != nil {
+			t.Fatal(errors.Join(err, s.Close()))
+		}
+	}
 	if b.Queue, err = Open(t.Context(), o); err != nil {
-		broker.Close()
+		o.Broker.Close()
 		t.Fatal(errors.Join(err, s.Close()))
 	}
 	b.stop = sync.OnceFunc(func() {
-		defer broker.Close()
+		defer o.Broker.Close()
 		if err := errors.Join(b.Close(), s.Close()); err != nil {
 			t.Error(err)
 		}
@@ -171,7 +173,7 @@ type member struct {
 }
 
 func connect(b *bench, name, token string) (*nats.Conn, error) {
-	return nats.Connect("nats://"+b.broker.Addr().String(), nats.UserInfo(name, token),
+	return nats.Connect(b.broker.URL(), nats.UserInfo(name, token),
 		nats.CustomInboxPrefix("_INBOX."+name), nats.MaxReconnects(0), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 }
 

@@ -45,11 +45,12 @@ type BrokerOptions struct {
 	Log          *slog.Logger // nil discards
 }
 
-// A Broker is the embedded NATS server: workers reach it over TCP, the daemon
-// itself without.
+// A Broker is what work is dispatched over: the embedded NATS server, which
+// workers reach over TCP and the daemon itself without, or one that is not ours.
 type Broker struct {
-	server *server.Server
-	conn   *nats.Conn // the daemon's own
+	server *server.Server // nil: it is not ours
+	conn   *nats.Conn     // the daemon's own
+	url    string
 }
 
 // StartBroker starts the server and returns when workers can connect.
@@ -71,7 +72,7 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 		stopServer(s)
 		return nil, fmt.Errorf("queue: connecting to the embedded NATS server: %w", err)
 	}
-	return &Broker{server: s, conn: conn}, nil
+	return &Broker{server: s, conn: conn, url: s.ClientURL()}, nil
 }
 
 // portFree asks for the port before the server does, whose error is only text.
@@ -132,14 +133,26 @@ func serverOptions(o BrokerOptions) *server.Options {
 	}
 }
 
-// Addr returns where workers connect to.
+// URL returns where workers connect to.
+func (b *Broker) URL() string { return b.url }
+
+// Reached reports whether the server is connected right now. The embedded one
+// always is.
+func (b *Broker) Reached() bool { return b.conn.IsConnected() }
+
+// Addr returns where the embedded server listens.
 func (b *Broker) Addr() netip.AddrPort {
 	return b.server.Addr().(*net.TCPAddr).AddrPort()
 }
 
 // Disconnect closes every connection of a worker. It comes back only if
-// Authenticate lets it.
+// Authenticate lets it. A server that is not ours takes no such orders from us:
+// there it does nothing, and the worker stays until the server asks again
+// whether it may, for up to five minutes.
 func (b *Broker) Disconnect(worker string) error {
+	if b.server == nil {
+		return nil
+	}
 	open, err := b.server.Connz(&server.ConnzOptions{Username: true, User: worker, Limit: maxConns})
 	if err != nil {
 		return fmt.Errorf("queue: looking for connections of %s: %w", worker, err)
@@ -151,11 +164,13 @@ func (b *Broker) Disconnect(worker string) error {
 	return nil
 }
 
-// Close disconnects everybody and stops the server. A Queue on it must have
-// stopped running.
+// Close disconnects everybody and stops the server; one that is not ours is
+// only left. A Queue on it must have stopped running.
 func (b *Broker) Close() {
 	b.conn.Close()
-	stopServer(b.server)
+	if b.server != nil {
+		stopServer(b.server)
+	}
 }
 
 func stopServer(s *server.Server) {

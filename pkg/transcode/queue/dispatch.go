@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"pibootd/pkg/transcode"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -27,7 +30,19 @@ func (q *Queue) openStream(ctx context.Context) error {
 		return fmt.Errorf("queue: opening JetStream: %w", err)
 	}
 	q.js = js
-	q.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	if q.stream, err = q.makeStream(ctx); err != nil {
+		return err
+	}
+	q.broker.conn.SetReconnectHandler(func(*nats.Conn) {
+		q.log.Info("queue's server reached again")
+		q.lost.Store(true)
+		wake(q.announce)
+	})
+	return q.openLane(ctx, transcode.LaneAny)
+}
+
+func (q *Queue) makeStream(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:       transcode.StreamWork,
 		Subjects:   []string{transcode.SubjectWork + ".>"},
 		Retention:  jetstream.WorkQueuePolicy,
@@ -37,10 +52,38 @@ func (q *Queue) openStream(ctx context.Context) error {
 		MaxBytes:   maxStreamBytes / 2,
 		Replicas:   1,
 	})
-	if err != nil {
-		return fmt.Errorf("queue: making the stream %s: %w", transcode.StreamWork, err)
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("queue: making the stream %s: %w; the server needs jetstream in its configuration, for the daemon's account", transcode.StreamWork, err)
+	case err != nil:
+		return nil, fmt.Errorf("queue: making the stream %s: %w", transcode.StreamWork, err)
 	}
-	return q.openLane(ctx, transcode.LaneAny)
+	return stream, nil
+}
+
+// restore makes the stream and its consumers again if a server that is not ours
+// may have lost them. They are as they were if it has not.
+func (q *Queue) restore(ctx context.Context) error {
+	if !q.lost.Swap(false) {
+		return nil
+	}
+	_, err := q.makeStream(ctx)
+	for _, lane := range q.openLanes() {
+		if err != nil {
+			break
+		}
+		err = q.makeConsumer(ctx, lane)
+	}
+	if err != nil {
+		q.lost.Store(true)
+	}
+	return err
+}
+
+func (q *Queue) openLanes() []string {
+	q.lanesMu.Lock()
+	defer q.lanesMu.Unlock()
+	return slices.Collect(maps.Keys(q.lanes))
 }
 
 // openLane makes the consumer of a lane. Workers must not make it: consumers
@@ -55,6 +98,16 @@ func (q *Queue) openLane(ctx context.Context, lane string) error {
 	if full {
 		return fmt.Errorf("queue: opening lane %s: there are %d already", lane, maxLanes)
 	}
+	if err := q.makeConsumer(ctx, lane); err != nil {
+		return err
+	}
+	q.lanesMu.Lock()
+	defer q.lanesMu.Unlock()
+	q.lanes[lane] = true
+	return nil
+}
+
+func (q *Queue) makeConsumer(ctx context.Context, lane string) error {
 	_, err := q.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable:       transcode.WorkConsumer(lane, transcode.PriorityNormal),
 		FilterSubject: transcode.WorkFilter(lane, transcode.PriorityNormal),
@@ -69,9 +122,6 @@ func (q *Queue) openLane(ctx context.Context, lane string) error {
 	if err != nil {
 		return fmt.Errorf("queue: opening lane %s: %w", lane, err)
 	}
-	q.lanesMu.Lock()
-	defer q.lanesMu.Unlock()
-	q.lanes[lane] = true
 	return nil
 }
 
@@ -86,6 +136,12 @@ const (
 // soon as there is one: fewer messages than units in the stream are enough only
 // while there are many.
 func (q *Queue) reconcile(ctx context.Context) error {
+	if !q.broker.Reached() {
+		return nil // reaching it wakes us
+	}
+	if err := q.restore(ctx); err != nil {
+		return err
+	}
 	waiting, err := q.waitingUnits(ctx)
 	if err != nil {
 		return err
@@ -130,6 +186,9 @@ func (q *Queue) fill(ctx context.Context, lane string, units int) error {
 		return err
 	}
 	info, err := q.stream.Info(ctx, jetstream.WithSubjectFilter(transcode.WorkFilter(lane, transcode.PriorityNormal)))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		q.lost.Store(true) // somebody has deleted it
+	}
 	if err != nil {
 		return fmt.Errorf("reading the stream: %w", err)
 	}

@@ -17,7 +17,11 @@ import (
 
 func TestOnlyKnownWorkersConnect(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	onlyKnownWorkersConnect(t, start(t, newDirs(t), nil))
+}
+
+func onlyKnownWorkersConnect(t *testing.T, b *bench) {
+	t.Helper()
 	for _, c := range []struct{ name, token string }{
 		{"pi1", "guess"},
 		{"pi1", ""},
@@ -28,7 +32,7 @@ func TestOnlyKnownWorkersConnect(t *testing.T) {
 		{"pi1.pi2", goodToken("pi1.pi2")},
 		{"pi" + strings.Repeat("x", maxWorkerName), goodToken("pi" + strings.Repeat("x", maxWorkerName))},
 	} {
-		conn, err := nats.Connect("nats://"+b.broker.Addr().String(), nats.UserInfo(c.name, c.token))
+		conn, err := nats.Connect(b.broker.URL(), nats.UserInfo(c.name, c.token))
 		if err == nil {
 			conn.Close()
 		}
@@ -40,7 +44,11 @@ func TestOnlyKnownWorkersConnect(t *testing.T) {
 
 func TestWorkerSpeaksForItselfOnly(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	workerSpeaksForItselfOnly(t, start(t, newDirs(t), nil))
+}
+
+func workerSpeaksForItselfOnly(t *testing.T, b *bench) {
+	t.Helper()
 	b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
 	for _, subject := range []string{

@@ -86,6 +86,7 @@ type Queue struct {
 	lanesMu sync.Mutex
 	lanes   map[string]bool // those that have a consumer
 	number  atomic.Int64    // of the latest work message
+	lost    atomic.Bool     // the server may have lost the stream
 
 	announce chan struct{} // there may be units that no message announces
 	publish  chan struct{} // there may be a job whose units are all done

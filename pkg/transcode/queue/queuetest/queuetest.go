@@ -30,7 +30,8 @@ type Queue struct {
 
 // Open opens a queue that nobody runs. What it keeps is in dir, the media share
 // too, and is there again for the next that is opened on it. change may alter
-// all options but the store and the broker; nil alters nothing.
+// all options but the store, and set another broker, which is closed with the
+// queue; nil alters nothing.
 func Open(t testing.TB, dir string, change func(*queue.Options)) *Queue {
 	t.Helper()
 	q, err := open(t.Context(), dir, change)
@@ -81,10 +82,12 @@ func open(ctx context.Context, dir string, change func(*queue.Options)) (*Queue,
 	if err := os.MkdirAll(o.MediaDir, 0o755); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	o.Broker, err = queue.StartBroker(queue.BrokerOptions{
-		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"),
-		Authenticate: func(_, token string) bool { return token == Token }, Log: o.Log,
-	})
+	if o.Broker == nil {
+		o.Broker, err = queue.StartBroker(queue.BrokerOptions{
+			Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"),
+			Authenticate: func(_, token string) bool { return token == Token }, Log: o.Log,
+		})
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -1,0 +1,128 @@
+package queue
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+const (
+	// workerStay is how long a worker is let in for; then the server asks again.
+	workerStay = 5 * time.Minute
+	// maxCallout bounds a question, in bytes. It holds certificates, if any.
+	maxCallout        = 256 << 10
+	maxCalloutWaiting = 2 * maxConns
+)
+
+// A callout is the gate of a server that is not ours: the server asks it about
+// everybody who wants in (NATS calls that auth callout).
+type callout struct {
+	authenticate func(worker, token string) bool
+	issuer       nkeys.KeyPair
+	public       string // of issuer
+	account      string
+	stay         time.Duration
+	log          *slog.Logger
+}
+
+func newCallout(o ExternalOptions, log *slog.Logger) (*callout, error) {
+	public, err := o.Credentials.issuer.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("queue: reading the issuer's key: %w", err)
+	}
+	return &callout{o.Authenticate, o.Credentials.issuer, public, o.Credentials.Account, cmp.Or(o.stay, workerStay), log}, nil
+}
+
+// listen answers until conn is closed. A question that comes while too many wait
+// is dropped: who is not let in tries again.
+func (c *callout) listen(conn *nats.Conn) error {
+	sub, err := conn.Subscribe(server.AuthCalloutSubject, c.answer)
+	if err == nil {
+		err = sub.SetPendingLimits(maxCalloutWaiting, maxCalloutWaiting*maxCallout)
+	}
+	if err == nil {
+		err = conn.FlushTimeout(connectTimeout)
+	}
+	if err != nil {
+		return fmt.Errorf("queue: subscribing to %s: %w", server.AuthCalloutSubject, err)
+	}
+	return nil
+}
+
+// answer answers one question. What is foreign in it must not end the daemon.
+func (c *callout) answer(m *nats.Msg) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("queue's server not answered", "err", fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	reply, err := c.decide(m.Data)
+	if err == nil {
+		err = m.Respond(reply)
+	}
+	if err != nil {
+		c.log.Warn("queue's server not answered", "err", err)
+	}
+}
+
+// decide returns the answer to a question.
+func (c *callout) decide(question []byte) ([]byte, error) {
+	if len(question) > maxCallout {
+		return nil, fmt.Errorf("its question has %d bytes; want %d at most", len(question), maxCallout)
+	}
+	asked, err := jwt.DecodeAuthorizationRequestClaims(string(question))
+	if err != nil {
+		return nil, fmt.Errorf("reading its question: %w; is it encrypted? pibootd has no xkey", err)
+	}
+	if asked.Subject != c.public {
+		return nil, fmt.Errorf("it trusts the issuer %q; the one of queue.credentials is %q", asked.Subject, c.public)
+	}
+	answer := jwt.NewAuthorizationResponseClaims(asked.UserNkey)
+	if answer == nil {
+		return nil, errors.New("its question is about nobody")
+	}
+	answer.Audience = asked.Server.ID
+	if c.knows(asked) {
+		if answer.Jwt, err = c.pass(asked).Encode(c.issuer); err != nil {
+			return nil, fmt.Errorf("making a pass: %w", err)
+		}
+	} else {
+		answer.Error = "unknown worker or wrong token"
+	}
+	text, err := answer.Encode(c.issuer)
+	return []byte(text), err
+}
+
+// knows reports whether it is a worker that asks to be let in. Servers that want
+// to link themselves with this one are none, whatever token they have.
+func (c *callout) knows(asked *jwt.AuthorizationRequestClaims) bool {
+	who := asked.ConnectOptions
+	return asked.ClientInformation.Kind == "Client" && asked.ClientInformation.Type == "nats" &&
+		validWorker(who.Username) && c.authenticate(who.Username, who.Password)
+}
+
+// pass lets a worker do what gate lets it do.
+func (c *callout) pass(asked *jwt.AuthorizationRequestClaims) *jwt.UserClaims {
+	worker := asked.ConnectOptions.Username
+	may := workerPermissions(worker)
+	p := jwt.NewUserClaims(asked.UserNkey)
+	p.Name = worker
+	p.Audience = c.account
+	// By the server's clock, which may not be ours.
+	p.Expires = time.Unix(asked.IssuedAt, 0).Add(c.stay).Unix()
+	p.Pub.Allow = may.Publish.Allow
+	p.Sub.Allow = may.Subscribe.Allow
+	// Servers up to 2.15 at least hold workers to their own limits instead.
+	p.Limits.Subs = maxSubs
+	p.Limits.Payload = maxPayload
+	p.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeStandard}
+	return p
+}
