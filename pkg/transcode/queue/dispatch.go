@@ -41,7 +41,26 @@ func (q *Queue) openStream(ctx context.Context) error {
 	return q.openLane(ctx, transcode.LaneAny)
 }
 
+// clusterReplicas are what a cluster of servers is asked for, so that any of them
+// may fail, and errNoPeers is what one says that has not so many.
+const (
+	clusterReplicas                     = 3
+	errNoPeers      jetstream.ErrorCode = 10005
+)
+
 func (q *Queue) makeStream(ctx context.Context) (jetstream.Stream, error) {
+	if q.broker.conn.ConnectedClusterName() == "" {
+		return q.makeStreamOf(ctx, 1)
+	}
+	stream, err := q.makeStreamOf(ctx, clusterReplicas)
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.ErrorCode == errNoPeers {
+		return q.makeStreamOf(ctx, 1)
+	}
+	return stream, err
+}
+
+func (q *Queue) makeStreamOf(ctx context.Context, replicas int) (jetstream.Stream, error) {
 	stream, err := q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:       transcode.StreamWork,
 		Subjects:   []string{transcode.SubjectWork + ".>"},
@@ -50,7 +69,7 @@ func (q *Queue) makeStream(ctx context.Context) (jetstream.Stream, error) {
 		Discard:    jetstream.DiscardNew,
 		MaxMsgSize: maxWorkMessage,
 		MaxBytes:   maxStreamBytes / 2,
-		Replicas:   1,
+		Replicas:   replicas,
 	})
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):

@@ -5,12 +5,9 @@ package natstest
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,11 +26,8 @@ type Server struct {
 	t      testing.TB
 	dir    string
 	config string
-	front  net.Listener
-	pipes  sync.WaitGroup
-
-	mu   sync.Mutex
-	runs *server.Server // nil: stopped
+	front  *front
+	runs   *server.Server // nil: stopped
 }
 
 // Start runs a server until the test ends. The documentation is looked for at
@@ -46,23 +40,17 @@ func Start(t testing.TB, manual string, edit ...string) *Server {
 	}
 	seed, seedErr := issuer.Seed()
 	public, publicErr := issuer.PublicKey()
-	config, configErr := sample(manual)
-	front, err := net.Listen("tcp", "127.0.0.1:0")
-	if err := errors.Join(seedErr, publicErr, configErr, err); err != nil {
+	config, err := sample(manual)
+	if err := errors.Join(seedErr, publicErr, err); err != nil {
 		t.Fatal(err)
 	}
 	s := &Server{
 		Credentials: fmt.Sprintf("user = \"pibootd\"\npassword = %q\nissuer = %q\n", Password, seed),
-		t:           t, dir: t.TempDir(), front: front,
+		t:           t, dir: t.TempDir(), front: newFront(t),
 	}
 	s.config = strings.NewReplacer("10.0.0.2:4222", "127.0.0.1:-1", "/var/lib/nats", s.storeDir(), "PASSWORD", Password, "ACCOUNT-KEY", public).Replace(config)
 	s.config = strings.NewReplacer(edit...).Replace(s.config)
-	s.pipes.Go(s.serve)
-	t.Cleanup(func() {
-		front.Close()
-		s.Stop()
-		s.pipes.Wait()
-	})
+	t.Cleanup(s.Stop)
 	s.Run()
 	return s
 }
@@ -82,7 +70,7 @@ func sample(manual string) (string, error) {
 }
 
 // URL returns where it is reached while it runs.
-func (s *Server) URL() string { return "nats://" + s.front.Addr().String() }
+func (s *Server) URL() string { return "nats://" + s.front.listen.Addr().String() }
 
 func (s *Server) storeDir() string { return filepath.Join(s.dir, "store") }
 
@@ -98,29 +86,38 @@ func (s *Server) Run() {
 		s.t.Fatal(err)
 	}
 	o.NoSigs, o.NoLog = true, true
-	runs, err := server.NewServer(o)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	runs.Start()
-	if !runs.ReadyForConnections(30 * time.Second) {
-		s.t.Fatal("the server does not start")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.runs = runs
+	s.runs = run(s.t, o)
+	s.front.to.Store(new(s.runs.Addr().String()))
 }
 
-// Stop ends it, and with it all connections.
+// Stop ends it, and with it all connections. Doing it twice is doing it once.
 func (s *Server) Stop() {
-	s.mu.Lock()
-	runs := s.runs
-	s.runs = nil
-	s.mu.Unlock()
-	if runs != nil {
-		runs.Shutdown()
-		runs.WaitForShutdown()
+	s.front.to.Store(nil)
+	if s.runs != nil {
+		stop(s.runs)
+		s.runs = nil
 	}
+}
+
+func run(t testing.TB, o *server.Options) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(startTimeout) {
+		stop(s)
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+const startTimeout = 30 * time.Second
+
+func stop(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
 }
 
 // Forget deletes all that it has stored. It must be stopped.
@@ -129,37 +126,4 @@ func (s *Server) Forget() {
 	if err := os.RemoveAll(s.storeDir()); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-// serve passes connections on to the server that runs.
-func (s *Server) serve() {
-	for {
-		near, err := s.front.Accept()
-		if err != nil {
-			return
-		}
-		far, err := s.dial()
-		if err != nil {
-			near.Close()
-			continue
-		}
-		s.pipes.Go(func() { pass(near, far) })
-		s.pipes.Go(func() { pass(far, near) })
-	}
-}
-
-func (s *Server) dial() (net.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.runs == nil {
-		return nil, errors.New("stopped")
-	}
-	return net.Dial("tcp", s.runs.Addr().String())
-}
-
-// pass copies until one side is closed, and then closes the other.
-func pass(from, to net.Conn) {
-	defer from.Close()
-	defer to.Close()
-	_, _ = io.Copy(to, from) // what ends it is seen at both ends
 }
