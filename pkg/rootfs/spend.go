@@ -25,8 +25,9 @@ type spender struct {
 }
 
 // spender returns what makes room while the partition p, of blocks of so many
-// bytes, is copied; nil if nothing does: where the image is somebody else's, where files of it may share blocks,
-// and where the file system does not take blocks back.
+// bytes, is copied; nil if nothing does: where the image is somebody else's,
+// where files of it may share blocks, and where the file system does not take
+// blocks back.
 func (i *imageImport) spender(p partition, block int64) *spender {
 	if !i.ours || p.shared || punch(i.file, maxImageBytes, 1) != nil { // past its end
 		return nil

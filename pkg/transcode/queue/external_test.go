@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -88,14 +87,7 @@ func TestExternalServerAsksAgain(t *testing.T) {
 	gone := make(chan struct{})
 	conn.SetClosedHandler(func(*nats.Conn) { close(gone) })
 	removed.Store(true)
-	select {
-	case <-gone:
-	case <-time.After(patience):
-		t.Fatal("pi1 is still connected")
-	}
-	if _, err := connect(b, "pi1", goodToken("pi1")); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("connecting again: %v; want %v", err, nats.ErrAuthorization)
-	}
+	wantCutOff(t, b, gone)
 }
 
 func TestExternalServerCannotBeUsed(t *testing.T) {

@@ -145,14 +145,7 @@ func TestDisconnect(t *testing.T) {
 	if err := broker.Disconnect("pi1"); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-gone:
-	case <-time.After(patience):
-		t.Fatal("pi1 is still connected")
-	}
-	if _, err := connect(b, "pi1", goodToken("pi1")); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("connecting again: %v; want %v", err, nats.ErrAuthorization)
-	}
+	wantCutOff(t, b, gone)
 	if err := second.Flush(); err != nil {
 		t.Errorf("pi2: %v; want it still connected", err)
 	}
@@ -180,5 +173,19 @@ func TestUnusableStoreDir(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "starting the embedded NATS server") {
 		t.Errorf("StartBroker = %v; want that it cannot start", err)
+	}
+}
+
+// wantCutOff waits until the connection of pi1 is closed, and checks that another
+// is refused.
+func wantCutOff(t *testing.T, b *bench, gone <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-gone:
+	case <-time.After(patience):
+		t.Fatal("pi1 is still connected")
+	}
+	if _, err := connect(b, "pi1", goodToken("pi1")); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("connecting again: %v; want %v", err, nats.ErrAuthorization)
 	}
 }

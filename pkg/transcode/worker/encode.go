@@ -18,7 +18,7 @@ import (
 // ffmpeg's own once: what it cannot do is known too badly to be foreseen.
 func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
 	if decoder := w.decoderFor(u); decoder != "" {
-		stderr, err := w.transcode(ctx, VideoArgs(*u.Video, source, decoder, w.encoderThreads(*u.Video)), dir, p, nil)
+		stderr, err := w.transcode(ctx, w.videoArgs(*u.Video, source, decoder), dir, p, nil)
 		if err == nil || ctx.Err() != nil {
 			return stderr, err
 		}
@@ -36,7 +36,12 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	case u.Whole != nil:
 		return w.whole(ctx, *u.Whole, source, dir, p)
 	}
-	return w.transcode(ctx, VideoArgs(*u.Video, source, "", w.encoderThreads(*u.Video)), dir, p, nil)
+	return w.transcode(ctx, w.videoArgs(*u.Video, source, ""), dir, p, nil)
+}
+
+// videoArgs are VideoArgs for this machine's memory.
+func (w *Worker) videoArgs(u transcode.VideoUnit, source, decoder string) []string {
+	return VideoArgs(u, source, decoder, w.encoderThreads(u))
 }
 
 // smallThreads is how many threads each of several encoders gets where memory

@@ -407,7 +407,7 @@ func TestEncoderThreads(t *testing.T) {
 	}
 	for name, test := range tests {
 		w := &Worker{memory: test.memory}
-		args := strings.Join(VideoArgs(test.unit, "a.mp4", "", w.encoderThreads(test.unit)), " ")
+		args := strings.Join(w.videoArgs(test.unit, "a.mp4", ""), " ")
 		if got := strings.Count(args, " -threads 2 "); got != test.want {
 			t.Errorf("%s: %d times -threads 2 in %q; want %d", name, got, args, test.want)
 		}

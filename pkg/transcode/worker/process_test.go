@@ -68,9 +68,8 @@ exec ffmpeg "${@/#open-gop=0/open-gop=0:threads=1}"
 
 // A process is one that a test has started.
 type process struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	says  string // its first line
+	cmd  *exec.Cmd
+	says string // its first line
 }
 
 // startProcess runs the test binary with one more variable until it is killed.
@@ -80,7 +79,7 @@ func startProcess(t *testing.T, dir, name, value string) *process {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestProcess$", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), name+"="+value, "TMPDIR="+dir)
 	cmd.Stderr = t.Output()
-	stdin, err := cmd.StdinPipe()
+	_, err := cmd.StdinPipe() // that Wait closes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +90,7 @@ func startProcess(t *testing.T, dir, name, value string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: cmd, stdin: stdin}
+	p := &process{cmd: cmd}
 	t.Cleanup(p.kill)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
@@ -106,7 +105,6 @@ func (p *process) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
-		_ = p.stdin.Close()
 	}
 }
 
