@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -15,11 +16,10 @@ func approvePiCommand(std streams) *cli.Command {
 		Name:      "approve-pi",
 		Usage:     "register a Pi that asked for an address: add-pi with what pibootd list-pis --discovered shows",
 		ArgsUsage: "SERIAL|ADDRESS",
-		Flags: daemonFlags(append([]cli.Flag{
+		Flags: daemonFlags(slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number of a board whose boot code does not tell it"},
 			&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
-			cloneFlag("the best that the file system can do"),
-		}, settingFlags()...)...),
+		}, cloneFlags("the best that the file system can do"), settingFlags())...),
 		Action: func(c *cli.Context) error { return approvePi(c, std) },
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -27,16 +28,11 @@ func addPiCommand(std streams) *cli.Command {
 
 // addFlags say what a new board is and is to have.
 func addFlags() []cli.Flag {
-	return append([]cli.Flag{
+	return slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "mac", Usage: "Ethernet `ADDRESS` of the board, e.g. b8:27:eb:33:34:7a"},
 		&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number, its last 8 hex digits, e.g. 3333347a"},
 		&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
-		cloneFlag("the best that the file system can do"),
-	}, settingFlags()...)
-}
-
-func cloneFlag(otherwise string) cli.Flag {
-	return &cli.StringFlag{Name: "clone", Usage: "`WAY` to make the root: auto, btrfs, reflink, overlay or copy (default: " + otherwise + ")"}
+	}, cloneFlags("the best that the file system can do"), settingFlags())
 }
 
 // settingFlags are what can be changed about a board later.
@@ -89,10 +85,12 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 	r := fleet.Request{
 		Name:     c.String("name"),
 		Template: c.String("template"),
-		Clone:    c.String("clone"),
 		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), Volatile: c.Bool("volatile"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label"), Weight: c.Float64("weight")},
 	}
 	var err error
+	if r.Clone, err = cloneWay(c); err != nil {
+		return r, err
+	}
 	if r.MAC, err = pi.ParseMAC(mac); err != nil {
 		return r, fmt.Errorf("--mac: %w", err)
 	}

@@ -18,13 +18,17 @@ func resetPiCommand(std streams) *cli.Command {
 		Name:      "reset-pi",
 		Usage:     "give a Pi a fresh clone of its template version; the root it had is kept for rollback-pi",
 		ArgsUsage: "PI (name, serial or address)",
-		Flags:     daemonFlags(forceFlag(), cloneFlag("that of its root")),
+		Flags:     daemonFlags(append(cloneFlags("that of its root"), forceFlag())...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
 				return err
 			}
-			return changeRoots(c, std, args, web.RootChange{Clone: c.String("clone")})
+			way, err := cloneWay(c)
+			if err != nil {
+				return usageError{hintedError{err, helpHint(c)}}
+			}
+			return changeRoots(c, std, args, web.RootChange{Clone: way})
 		},
 	}
 }
@@ -34,10 +38,10 @@ func upgradePiCommand(std streams) *cli.Command {
 		Name:      "upgrade-pi",
 		Usage:     "give Pis a clone of another template, one after the other; the roots they had are kept for rollback-pi",
 		ArgsUsage: "PI… (names, serials or addresses), or --label",
-		Flags: daemonFlags(forceFlag(), cloneFlag("that of its root"),
+		Flags: daemonFlags(append(cloneFlags("that of its root"), forceFlag(),
 			&cli.StringFlag{Name: "to", Usage: "`TEMPLATE` to clone, NAME for its newest version or NAME@VERSION", Required: true},
 			&cli.StringFlag{Name: "label", Usage: "all Pis with this `LABEL` that do not have the template yet"},
-		),
+		)...),
 		Action: func(c *cli.Context) error { return upgradePis(c, std) },
 	}
 }
@@ -70,6 +74,10 @@ func upgradePis(c *cli.Context, std streams) error {
 	if (len(refs) == 0) == (label == "") {
 		return usageError{hintedError{errors.New("want the Pis to upgrade, or --label"), helpHint(c)}}
 	}
+	way, err := cloneWay(c)
+	if err != nil {
+		return usageError{hintedError{err, helpHint(c)}}
+	}
 	if label != "" {
 		to, err := templates(c, std).Find(c.String("to"))
 		if err != nil {
@@ -93,7 +101,7 @@ func upgradePis(c *cli.Context, std streams) error {
 			return hintedError{fmt.Errorf("no Pi has the label %q", label), "give it to some: pibootd edit-pi PI --label " + label}
 		}
 	}
-	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to"), Clone: c.String("clone")})
+	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to"), Clone: way})
 }
 
 // changeRoots changes the roots of boards, one after the other, and stops at the

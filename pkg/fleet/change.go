@@ -5,19 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
 )
 
 // existing answers a request for a board that is registered: nothing is done
 // if it is as asked, and nothing is changed if it is not.
 func (f *Fleet) existing(ctx context.Context, board registry.Pi, r Request) (Added, error) {
-	if differs := differences(board, r); len(differs) > 0 {
-		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; change it with pibootd edit-pi %s",
-			board.Serial, strings.Join(differs, ", "), board.Name)
+	differs, remedies, err := differences(board, r)
+	if err != nil {
+		return Added{}, err
+	}
+	if len(differs) > 0 {
+		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; change it with pibootd %s",
+			board.Serial, strings.Join(differs, ", "), strings.Join(remedies, " and "))
 	}
 	added := Added{Pi: board, Existed: true, Export: f.RootPath(board.Serial)}
 	proof, err := f.open(ctx, board)
@@ -25,23 +31,43 @@ func (f *Fleet) existing(ctx context.Context, board registry.Pi, r Request) (Add
 	return added, err
 }
 
-// differences lists in what board is not as r asks. What r leaves open is no
-// difference.
-func differences(board registry.Pi, r Request) []string {
-	var out []string
-	if r.MAC != board.MAC {
-		out = append(out, fmt.Sprintf("address %s, not %s", board.MAC, r.MAC))
+// differences lists in what board is not as r asks, and the commands that would
+// change that. What r leaves open is no difference.
+func differences(board registry.Pi, r Request) (differs, remedies []string, err error) {
+	note := func(remedy string, what ...string) {
+		if len(what) > 0 {
+			differs, remedies = append(differs, what...), append(remedies, remedy)
+		}
 	}
+	if r.MAC != board.MAC {
+		note("remove-pi "+board.Name+" (it asks first) before this", fmt.Sprintf("address %s, not %s", board.MAC, r.MAC))
+	}
+	if !isTemplate(r.Template, board.Root) {
+		note(fmt.Sprintf("upgrade-pi %s --to %s", board.Name, r.Template), fmt.Sprintf("template %s@%d, not %s", board.Template, board.Version, r.Template))
+	}
+	way, err := rootfs.ParseWay(r.Clone)
+	if err != nil {
+		return nil, nil, err
+	}
+	if board.Clone != "" && !way.Allows(rootfs.Way(board.Clone)) {
+		note(fmt.Sprintf("reset-pi %s --clone %s", board.Name, way), fmt.Sprintf("a root made by %s, not %s", board.Clone, way))
+	}
+	var edit []string
 	if r.Name != "" && r.Name != board.Name {
-		out = append(out, fmt.Sprintf("name %s, not %s", board.Name, r.Name))
+		edit = append(edit, fmt.Sprintf("name %s, not %s", board.Name, r.Name))
 	}
 	if r.IP.IsValid() && r.IP != board.IP {
-		out = append(out, fmt.Sprintf("IP %s, not %s", board.IP, r.IP))
+		edit = append(edit, fmt.Sprintf("IP %s, not %s", board.IP, r.IP))
 	}
-	if name, _, _ := strings.Cut(r.Template, "@"); name != "" && name != board.Template {
-		out = append(out, fmt.Sprintf("template %s, not %s", board.Template, name))
-	}
-	return append(out, settingsDiffer(board.Settings, r.Settings)...)
+	note("edit-pi "+board.Name, append(edit, settingsDiffer(board.Settings, r.Settings)...)...)
+	return differs, remedies, nil
+}
+
+// isTemplate reports whether ref, a NAME or NAME@VERSION, or "" for any, names
+// what a root was cloned from.
+func isTemplate(ref string, root registry.Root) bool {
+	name, version, versioned := strings.Cut(ref, "@")
+	return name == "" || name == root.Template && (!versioned || version == strconv.Itoa(root.Version))
 }
 
 func settingsDiffer(is, asked registry.Settings) []string {

@@ -60,20 +60,33 @@ func TestAddAndRemove(t *testing.T) {
 
 func TestAddAgain(t *testing.T) {
 	f := newFleet(t, t.TempDir())
+	request := request
+	request.Clone = "copy"
 	first := add(t, f, request)
 	again := add(t, f, request)
 	if !again.Existed || again.Pi.ID != first.Pi.ID || len(again.Proof) != 2 {
 		t.Errorf("Add again = %+v; want the same board, proved", again)
 	}
 	unnamed := request
-	unnamed.Name = ""
+	unnamed.Name, unnamed.Clone = "", ""
 	if got := add(t, f, unnamed); !got.Existed {
 		t.Errorf("Add without a name = %+v; want the same board", got)
+	}
+	precise := request
+	precise.Template, precise.Clone = "tiny@1", "auto"
+	if got := add(t, f, precise); !got.Existed {
+		t.Errorf("Add with the template's version = %+v; want the same board", got)
 	}
 	for want, change := range map[string]func(*Request){
 		"name hlspi1, not other":             func(r *Request) { r.Name = "other" },
 		"IP 10.9.0.192, not 10.9.0.7":        func(r *Request) { r.IP = netip.MustParseAddr("10.9.0.7") },
-		"template tiny, not big":             func(r *Request) { r.Template = "big@3" },
+		"template tiny@1, not big@3":         func(r *Request) { r.Template = "big@3" },
+		"upgrade-pi hlspi1 --to tiny@2":      func(r *Request) { r.Template = "tiny@2" },
+		"a root made by copy, not shared":    func(r *Request) { r.Clone = "shared" },
+		"reset-pi hlspi1 --clone shared":     func(r *Request) { r.Clone = "shared" },
+		"no roots are cloned by":             func(r *Request) { r.Clone = "magic" },
+		"address b8:27:eb:33:34:7a, not":     func(r *Request) { r.MAC[3] = 0x34 },
+		"edit-pi hlspi1":                     func(r *Request) { r.Settings.GPUMem = 64 },
 		"muxid 1, not 2":                     func(r *Request) { r.Settings.MuxID = 2 },
 		"muxhwdec true, not false":           func(r *Request) { r.Settings.HWDecode = false },
 		`kernel arguments [], not ["quiet"]`: func(r *Request) { r.Settings.Args = []string{"quiet"} },

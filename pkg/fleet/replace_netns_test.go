@@ -104,6 +104,37 @@ func TestResetAndRollback(t *testing.T) {
 	wantRoot(t, f, "first")
 }
 
+// A root that shares its template's files does so after a reset and an upgrade,
+// and where the board is volatile there is nothing that it could write to.
+func TestSharedStaysShared(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	shared := request
+	shared.Clone, shared.Settings.Volatile = string(rootfs.Shared), true
+	added := add(t, f, shared)
+	if !rootfs.Shared.Allows(added.Clone) || strings.Contains(strings.Join(added.Proof, ""), "written") {
+		t.Errorf("Add = %+v; want files shared, and nothing written", added)
+	}
+	if again := add(t, f, shared); !again.Existed {
+		t.Errorf("Add again = %+v; want the same board", again)
+	}
+	importTiny(t, f, t.TempDir())
+	for _, to := range []string{"", "tiny@2"} {
+		replaced, err := f.Reset(t.Context(), "hlspi1", to, "", nil)
+		if err != nil || replaced.Clone != added.Clone || replaced.Pi.Clone != string(added.Clone) || !replaced.Pi.Settings.Volatile {
+			t.Errorf("Reset to %q = %+v, %v; want a volatile root by %s", to, replaced, err, added.Clone)
+		}
+		if exports := f.NFS.Exports(); len(exports) != 2 || !exports[1].ReadOnly {
+			t.Errorf("exports = %+v; want the root read-only", exports)
+		}
+	}
+	if replaced, err := f.Reset(t.Context(), "hlspi1", "", string(rootfs.Copy), nil); err != nil || replaced.Pi.Clone != string(rootfs.Copy) {
+		t.Errorf("Reset by copy = %+v, %v", replaced, err)
+	}
+	if replaced, err := f.Reset(t.Context(), "hlspi1", "", string(rootfs.Shared), nil); err != nil || replaced.Pi.Clone != string(added.Clone) {
+		t.Errorf("Reset to a shared root = %+v, %v", replaced, err)
+	}
+}
+
 // A board's root drifts by what its user does, not by what pibootd does, and no
 // file in it can hold the comparison up or lead it out of the root.
 func TestDrift(t *testing.T) {

@@ -100,7 +100,7 @@ func cloneSpeedOn(t *testing.T, kind, source, small string) {
 	b.src, _ = importSmall(t, b.templates, source)
 	little, _ := importSmall(t, b.templates, small)
 	t.Cleanup(func() { b.restartMachine(t) })
-	for _, by := range ways[1:] {
+	for _, by := range Auto.among() {
 		peer, wanted := []string{"cp", "-a", "--reflink=never"}, "1.30x faster"
 		switch by {
 		case Snapshot, Overlay:

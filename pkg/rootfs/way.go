@@ -13,16 +13,32 @@ import (
 // A Way is how a root is made of a template.
 type Way string
 
-// The ways, the best first. Auto takes the first that the file system can do.
+// The ways, the best first. Auto takes the first that the file system can do,
+// Shared the first of those by which no file of the template is copied.
 const (
 	Auto     Way = "auto"
+	Shared   Way = "shared"
 	Snapshot Way = "btrfs"   // a snapshot of the template's subvolume
 	Reflink  Way = "reflink" // every file shares its blocks with the template's
 	Overlay  Way = "overlay" // what differs from the template lies over it
 	Copy     Way = "copy"
 )
 
-var ways = []Way{Auto, Snapshot, Reflink, Overlay, Copy}
+var ways = []Way{Auto, Shared, Snapshot, Reflink, Overlay, Copy}
+
+// among returns the ways that w leaves the choice of, the best first.
+func (w Way) among() []Way {
+	switch w {
+	case Auto:
+		return []Way{Snapshot, Reflink, Overlay, Copy}
+	case Shared:
+		return []Way{Snapshot, Overlay}
+	}
+	return []Way{w}
+}
+
+// Allows reports whether a root that came to be by made is one that w asks for.
+func (w Way) Allows(made Way) bool { return slices.Contains(w.among(), made) }
 
 // ParseWay reads the name of a way, "" being Auto.
 func ParseWay(text string) (Way, error) {
@@ -57,10 +73,7 @@ func (d draft) close() error {
 // draw makes the files of a root in the stage.
 func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
 	var reasons []error
-	for _, way := range ways[1:] {
-		if c.way != Auto && c.way != way {
-			continue
-		}
+	for _, way := range c.way.among() {
 		d, err := c.drawBy(ctx, way, s, p)
 		if !errors.Is(err, errCannot) {
 			return d, err
@@ -68,7 +81,11 @@ func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
 		reasons = append(reasons, fmt.Errorf("by %s: %w", way, err))
 	}
 	err := errors.Join(reasons...)
-	if c.way != Auto {
+	switch c.way {
+	case Auto:
+	case Shared:
+		err = fmt.Errorf("a root that shares its template's files cannot be had here; the way auto, without --shared, makes one of its own:\n%w", err)
+	default:
 		err = fmt.Errorf("%w; the way auto finds one that can be done", err)
 	}
 	return draft{}, err

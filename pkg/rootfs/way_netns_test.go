@@ -74,17 +74,21 @@ func TestWays(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			i := install(t, mountDisk(t, kind))
-			for _, by := range append([]Way{Auto}, can...) {
+			shared := map[string]Way{"ext4": Overlay, "xfs": Overlay, "btrfs": Snapshot}[kind]
+			for _, by := range append([]Way{Auto, Shared}, can...) {
 				want := by
-				if by == Auto {
+				switch by {
+				case Auto:
 					want = can[0]
+				case Shared:
+					want = shared
 				}
 				if report := checkClones(t, i.roots, i.src, by); report.How != want {
 					t.Errorf("clone by %s on %s was made by %s; want %s", by, kind, report.How, want)
 				}
 				i.remove(t)
 			}
-			for _, by := range ways[1:] {
+			for _, by := range Auto.among() {
 				if slices.Contains(can, by) {
 					continue
 				}
@@ -155,6 +159,11 @@ func TestSnapshotOfADirectory(t *testing.T) {
 	if !errors.Is(err, errCannot) || !strings.Contains(err.Error(), "import it again") {
 		t.Errorf("snapshot of a directory = %v; want it refused, with what to do", err)
 	}
+	_, err = i.roots.Clone(t.Context(), i.src, Shared, 1, identityOf(1, "pi"), nil)
+	if !errors.Is(err, errCannot) || !strings.Contains(err.Error(), "import it again") || !strings.Contains(err.Error(), "without --shared") {
+		t.Errorf("shared root of a directory on btrfs = %v; want it refused rather than copied, with why and what to do", err)
+	}
+	checkStaging(t, i.roots.Dir)
 	if report := checkClones(t, i.roots, i.src, Auto); report.How != Reflink {
 		t.Errorf("clone of it by auto was made by %s; want reflink", report.How)
 	}
