@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 // formatFlags say what a video is to become.
 func formatFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.BoolFlag{Name: "hls", Usage: "make an HLS stream, as without --mp4 and --mkv"},
 		&cli.BoolFlag{Name: "mp4", Usage: "make one MP4 file; ffmpeg options may follow after --"},
 		&cli.BoolFlag{Name: "mkv", Usage: "make one Matroska file; ffmpeg options may follow after --"},
 		&cli.StringFlag{Name: "segments", Usage: "`KIND` of HLS segments: ts or cmaf (default: ts; cmaf for h265)"},
@@ -27,7 +27,7 @@ func formatFlags() []cli.Flag {
 }
 
 // outputOf reads formatFlags and ffmpeg's options, which are what follows the
-// video.
+// videos.
 func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 	o := transcode.Output{
 		Container: transcode.Container(c.String("segments")),
@@ -38,15 +38,9 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		KeyURI:    c.String("key-uri"),
 		Options:   options,
 	}
-	switch {
-	case len(options) > 0 && !strings.HasPrefix(options[0], "-"):
-		return o, fmt.Errorf("got %d arguments %q; want one video, and ffmpeg options at most", 1+len(options), c.Args().Slice())
-	case c.Bool("mp4") && c.Bool("mkv"):
-		return o, errors.New("--mp4 and --mkv; want one of them")
-	case c.Bool("mp4"):
-		o.Format = transcode.FormatMP4
-	case c.Bool("mkv"):
-		o.Format = transcode.FormatMKV
+	var err error
+	if o.Format, err = formatOf(c); err != nil {
+		return o, err
 	}
 	for _, text := range c.StringSlice("rung") {
 		rung, err := transcode.ParseRung(text)
@@ -56,10 +50,27 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		o.Rungs = append(o.Rungs, rung)
 	}
 	if text := c.String("audio"); text != "" {
-		var err error
 		if o.AudioBPS, err = transcode.ParseBitrate(text); err != nil {
 			return o, fmt.Errorf("--audio: %w", err)
 		}
 	}
 	return o, nil
+}
+
+func formatOf(c *cli.Context) (transcode.Format, error) {
+	var got []string
+	for _, name := range []string{"hls", "mp4", "mkv"} {
+		if c.Bool(name) {
+			got = append(got, "--"+name)
+		}
+	}
+	switch {
+	case len(got) > 1:
+		return "", fmt.Errorf("%s; want one of them", strings.Join(got, " and "))
+	case c.Bool("mp4"):
+		return transcode.FormatMP4, nil
+	case c.Bool("mkv"):
+		return transcode.FormatMKV, nil
+	}
+	return transcode.FormatHLS, nil
 }

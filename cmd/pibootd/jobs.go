@@ -212,9 +212,9 @@ func parseJob(text string) (int64, error) {
 	return id, nil
 }
 
-// waitForJob shows a job's progress until it has ended and returns it. A
-// daemon that goes away is waited for: jobs survive it.
-func waitForJob(c *cli.Context, std streams, id int64) (queue.Job, error) {
+// waitForJob shows a job's progress, behind prefix, until it has ended and
+// returns it. A daemon that goes away is waited for: jobs survive it.
+func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job, error) {
 	m := meter{w: std.err, terminal: std.terminal}
 	defer m.clear()
 	var last queue.Job
@@ -228,7 +228,7 @@ func waitForJob(c *cli.Context, std streams, id int64) (queue.Job, error) {
 			}
 			last = job
 			if !c.Bool("json") {
-				showProgress(&m, job)
+				showProgress(&m, prefix, job)
 			}
 			if job.State.Ended() {
 				return job, nil
@@ -256,7 +256,7 @@ func pause(c *cli.Context, d time.Duration) error {
 }
 
 // showProgress shows what is being done for a job right now.
-func showProgress(m *meter, job queue.Job) {
+func showProgress(m *meter, prefix string, job queue.Job) {
 	var running []string
 	for _, unit := range job.Units {
 		if unit.State == "running" {
@@ -270,5 +270,5 @@ func showProgress(m *meter, job queue.Job) {
 	if job.FPS > 0 {
 		note.text = fmt.Sprintf("%.0f fps", job.FPS)
 	}
-	m.update(step, int64(job.Frames), int64(job.TotalFrames), note)
+	m.update(prefix+step, int64(job.Frames), int64(job.TotalFrames), note)
 }

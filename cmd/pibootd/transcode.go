@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -21,60 +17,135 @@ import (
 func transcodeCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "transcode",
-		Usage:     "have the Pis turn a video into an HLS stream, or into an MP4 or MKV file",
-		ArgsUsage: "VIDEO [-- FFMPEG OPTIONS] (a file; one that is not in the media share is copied there)",
+		Usage:     "have the Pis turn videos into HLS streams, or into MP4 or MKV files",
+		ArgsUsage: "VIDEO... [-- FFMPEG OPTIONS] (files; what is not in the media share is copied there)",
 		Flags: daemonFlags(append(formatFlags(),
-			&cli.BoolFlag{Name: "wait", Usage: "show progress and end when the stream is published"},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of the published directory (default: the video's)"},
+			&cli.BoolFlag{Name: "wait", Usage: "show progress and end when all is published"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of what is published (default: the video's)"},
 			&cli.Float64Flag{Name: "segment", Usage: "segment length in `SECONDS`", Value: 4},
 			&cli.BoolFlag{Name: "force", Usage: "do it even if the same was done to the same video before"},
 			&cli.IntFlag{Name: "muxid", Usage: "only the worker with this muxer `ID` may do it"},
 		)...),
-		Action: func(c *cli.Context) error { return transcodeVideo(c, std) },
+		Action: func(c *cli.Context) error { return transcodeVideos(c, std) },
 	}
 }
 
-func transcodeVideo(c *cli.Context, std streams) error {
-	if !c.Args().Present() {
-		_, err := arguments(c, "VIDEO")
-		return err
+func transcodeVideos(c *cli.Context, std streams) error {
+	videos, options := videosAndOptions(c.Args().Slice())
+	if len(videos) == 0 {
+		return usageError{hintedError{errors.New("no video given"), helpHint(c)}}
 	}
-	video, options := c.Args().First(), c.Args().Tail()
-	request := transcode.Request{Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid")}
-	var err error
-	request.Output, err = outputOf(c, options)
-	if err == nil {
-		err = request.Check() // before a video is copied
-	}
-	if err != nil {
+	request, err := requestOf(c, videos, options)
+	if err != nil { // before a video is copied
 		return usageError{hintedError{err, helpHint(c)}}
 	}
 	info, err := client(c).Info(c.Context)
 	if err != nil {
 		return err
 	}
-	request.Source, err = intoShare(c.Context, std, info.MediaDir, video)
+	batch := batch{c: c, std: std, share: info.MediaDir}
+	for _, video := range videos {
+		if err := batch.handIn(request, video); err != nil && !batch.goesOn(err) {
+			break
+		}
+	}
+	if c.Bool("wait") {
+		batch.wait()
+	}
+	return errors.Join(batch.failed...)
+}
+
+// videosAndOptions parts the videos of a command line from ffmpeg's options,
+// of which the first begins with a dash.
+func videosAndOptions(args []string) (videos, options []string) {
+	end := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
+	if end < 0 {
+		return args, nil
+	}
+	return args[:end], args[end:]
+}
+
+// requestOf returns what is to become of each video, checked.
+func requestOf(c *cli.Context, videos, options []string) (transcode.Request, error) {
+	request := transcode.Request{Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid")}
+	if request.Name != "" && len(videos) > 1 {
+		return request, fmt.Errorf("--name names what one video becomes; got %d videos %q", len(videos), videos)
+	}
+	var err error
+	request.Output, err = outputOf(c, options)
+	if err == nil {
+		err = request.Check()
+	}
+	return request, err
+}
+
+// A batch is the videos of one command line. What fails of one does not keep
+// the others from being transcoded.
+type batch struct {
+	c     *cli.Context
+	std   streams
+	share string // the media share's directory
+
+	jobs   []queue.Job // handed in
+	warned bool
+	failed []error
+}
+
+// handIn submits what is to become of one video and, where nobody waits for
+// its end, says so.
+func (b *batch) handIn(request transcode.Request, video string) error {
+	source, err := intoShare(b.c.Context, b.std, b.share, video)
 	if err != nil {
 		return err
 	}
-	submitted, err := client(c).Submit(c.Context, request, c.Bool("force"))
+	request.Source = source
+	submitted, err := client(b.c).Submit(b.c.Context, request, b.c.Bool("force"))
 	if err != nil {
 		return err
 	}
-	if err := warnWaiting(c, std, submitted.Job); err != nil {
-		return err
+	b.jobs = append(b.jobs, submitted.Job)
+	if !b.warned {
+		b.warned, err = warnWaiting(b.c, b.std, submitted.Job)
 	}
-	if !c.Bool("wait") {
-		return printSubmitted(c, std, submitted)
+	if err == nil && !b.c.Bool("wait") {
+		err = printSubmitted(b.c, b.std, submitted)
 	}
-	job, err := waitForJob(c, std, submitted.Job.ID)
-	if err != nil {
-		return err
+	return err
+}
+
+// goesOn notes what failed of a video and reports whether the next may be
+// tried.
+func (b *batch) goesOn(err error) bool {
+	b.failed = append(b.failed, err)
+	return b.c.Context.Err() == nil && !isNotRunning(err)
+}
+
+// wait shows the jobs' progress until the last has ended, or the user stops
+// waiting.
+func (b *batch) wait() {
+	for i, job := range b.jobs {
+		prefix := ""
+		if len(b.jobs) > 1 {
+			prefix = fmt.Sprintf("%d of %d: ", i+1, len(b.jobs))
+		}
+		ended, err := waitForJob(b.c, b.std, job.ID, prefix)
+		if err == nil {
+			err = b.printEnded(ended)
+		}
+		if err != nil && !b.goesOn(err) {
+			return
+		}
 	}
-	if c.Bool("json") {
-		err = printJSON(std.out, job)
+}
+
+// printEnded prints where the output of a job is. A job that has none is an
+// error.
+func (b *batch) printEnded(job queue.Job) error {
+	var err error
+	if b.c.Bool("json") {
+		err = printJSON(b.std.out, job)
 	} else if job.State == queue.Done {
-		_, err = fmt.Fprintf(std.out, "%s\n", filepath.Join(info.MediaDir, filepath.FromSlash(job.Output)))
+		_, err = fmt.Fprintf(b.std.out, "%s\n", filepath.Join(b.share, filepath.FromSlash(job.Output)))
 	}
 	if err == nil && job.State != queue.Done {
 		err = hintedError{fmt.Errorf("job %d %s: %s", job.ID, job.State, job.Reason), fmt.Sprintf("pibootd jobs show %d", job.ID)}
@@ -82,19 +153,20 @@ func transcodeVideo(c *cli.Context, std streams) error {
 	return err
 }
 
-// warnWaiting says so where nobody is there to do the work.
-func warnWaiting(c *cli.Context, std streams, job queue.Job) error {
+// warnWaiting says so where nobody is there to do the work, and whether it did.
+func warnWaiting(c *cli.Context, std streams, job queue.Job) (bool, error) {
 	if !idle(job) {
-		return nil
+		return false, nil
 	}
 	boards, err := client(c).Pis(c.Context)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if why := waitsFor(job.Request, boards); why != "" {
+	why := waitsFor(job.Request, boards)
+	if why != "" {
 		fmt.Fprintln(std.err, why)
 	}
-	return nil
+	return why != "", nil
 }
 
 func printSubmitted(c *cli.Context, std streams, s web.Submitted) error {
@@ -110,162 +182,4 @@ func printSubmitted(c *cli.Context, std streams, s web.Submitted) error {
 	}
 	_, err := fmt.Fprintf(std.out, "job %d%s; see pibootd jobs show %d\n", s.Job.ID, note, s.Job.ID)
 	return err
-}
-
-// inbox is the directory of the media share that videos are copied into.
-const inbox = "inbox"
-
-// intoShare returns the path of a video in the media share. A file that is not
-// there is copied there; a name that is no file here may be one there.
-func intoShare(ctx context.Context, std streams, share, video string) (string, error) {
-	info, err := os.Stat(video)
-	if errors.Is(err, fs.ErrNotExist) && filepath.IsLocal(video) {
-		if _, err := os.Stat(filepath.Join(share, video)); err == nil {
-			return filepath.ToSlash(filepath.Clean(video)), nil
-		}
-	}
-	if err != nil {
-		return "", hintedError{fmt.Errorf("video: %w", err), "give a file, or a path in the media share " + share}
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("video: %s is no regular file", video)
-	}
-	if inside, ok := pathInside(share, video); ok {
-		return inside, nil
-	}
-	return copyIn(ctx, std, share, video, info.Size())
-}
-
-// pathInside returns where in dir the file is, if it is.
-func pathInside(dir, file string) (string, bool) {
-	realDir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return "", false
-	}
-	absolute, err := filepath.Abs(file)
-	if err != nil {
-		return "", false
-	}
-	realFile, err := filepath.EvalSymlinks(absolute)
-	if err != nil {
-		return "", false
-	}
-	inside, err := filepath.Rel(realDir, realFile)
-	if err != nil || !filepath.IsLocal(inside) {
-		return "", false
-	}
-	return filepath.ToSlash(inside), true
-}
-
-// copyIn copies a video into the share's inbox, whole or not at all. One of
-// the same name and size is taken for the same video.
-func copyIn(ctx context.Context, std streams, share, video string, size int64) (string, error) {
-	name := strings.TrimLeft(filepath.Base(video), ".")
-	target := filepath.Join(share, inbox, name)
-	if there, err := os.Stat(target); err == nil && there.Size() == size {
-		same, err := sameContent(video, target)
-		if err != nil {
-			return "", err
-		}
-		if same {
-			return inbox + "/" + name, nil
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return "", fmt.Errorf("copying the video: %w", err)
-	}
-	if _, err := os.Stat(target); err == nil {
-		return "", hintedError{fmt.Errorf("copying the video: %s exists and is another one", target), "rename the video, or remove that file"}
-	}
-	m := meter{w: std.err, terminal: std.terminal}
-	defer m.clear()
-	if err := copyFile(ctx, video, target, func(done int64) { m.progress("copying", done, size) }); err != nil {
-		return "", err
-	}
-	return inbox + "/" + name, nil
-}
-
-// copyFile copies a file so that target appears whole and stays.
-func copyFile(ctx context.Context, source, target string, progress func(done int64)) (err error) {
-	in, err := os.Open(source)
-	if err != nil {
-		return fmt.Errorf("copying the video: %w", err)
-	}
-	defer in.Close()
-	out, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*.part")
-	if err != nil {
-		return fmt.Errorf("copying the video: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("copying the video: %w", err), out.Close(), os.Remove(out.Name()))
-		}
-	}()
-	if _, err := io.Copy(out, &countingReader{ctx: ctx, in: in, progress: progress}); err != nil {
-		return err
-	}
-	if err := errors.Join(out.Chmod(0o644), out.Sync()); err != nil {
-		return err
-	}
-	if err := os.Rename(out.Name(), target); err != nil {
-		return err
-	}
-	return errors.Join(out.Close(), syncDir(filepath.Dir(target)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// countingReader reads until ctx ends and tells how far it is.
-type countingReader struct {
-	ctx      context.Context
-	in       io.Reader
-	done     int64
-	progress func(done int64)
-}
-
-func (r *countingReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := r.in.Read(p)
-	r.done += int64(n)
-	r.progress(r.done)
-	return n, err
-}
-
-// sameContent compares two files of one size.
-func sameContent(a, b string) (bool, error) {
-	left, err := os.Open(a)
-	if err != nil {
-		return false, err
-	}
-	defer left.Close()
-	right, err := os.Open(b)
-	if err != nil {
-		return false, err
-	}
-	defer right.Close()
-	return equal(bufio.NewReader(left), bufio.NewReader(right))
-}
-
-// equal compares two readers byte by byte.
-func equal(a, b io.ByteReader) (bool, error) {
-	for {
-		x, errA := a.ReadByte()
-		y, errB := b.ReadByte()
-		switch {
-		case errA == io.EOF || errB == io.EOF:
-			return errA == errB, nil
-		case errA != nil || errB != nil:
-			return false, errors.Join(errA, errB)
-		case x != y:
-			return false, nil
-		}
-	}
 }

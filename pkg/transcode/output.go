@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -98,6 +99,18 @@ func (r Request) Check() error {
 		return fmt.Errorf("name %.300q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
 	}
 	return r.Output.check()
+}
+
+// Canonical returns r with the defaults in place of what it leaves out, so that
+// two requests for the same are equal.
+func (r Request) Canonical() Request {
+	r.SegmentSeconds = cmp.Or(r.SegmentSeconds, defaultSegmentSeconds)
+	r.Output.Format = cmp.Or(r.Output.Format, FormatHLS)
+	r.Output.Ladder = cmp.Or(r.Output.Ladder, PresetApple)
+	r.Output.Container = r.Output.container()
+	r.Output.Encoder = r.Output.encoder()
+	r.Output.Codec = r.Output.codec()
+	return r
 }
 
 // maxName bounds a name, in bytes: a file's has 255, and a number may be added.

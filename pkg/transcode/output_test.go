@@ -81,6 +81,23 @@ func errorText(err error) string {
 	return err.Error()
 }
 
+// Whoever says the defaults asks for the same as whoever leaves them out.
+func TestCanonical(t *testing.T) {
+	for _, tt := range []struct{ short, long Output }{
+		{Output{}, Output{Format: FormatHLS, Container: ContainerTS, Codec: CodecH264, Encoder: EncoderX264, Ladder: PresetApple}},
+		{Output{Codec: CodecH265}, Output{Container: ContainerCMAF, Codec: CodecH265, Encoder: EncoderX265}},
+		{Output{Format: FormatMKV}, Output{Format: FormatMKV, Codec: CodecH264}},
+	} {
+		short, long := Request{Output: tt.short}, Request{Output: tt.long, SegmentSeconds: 4}
+		if a, b := short.Canonical(), long.Canonical(); !reflect.DeepEqual(a, b) {
+			t.Errorf("%+v becomes %+v, and %+v %+v; want the same of both", tt.short, a, tt.long, b)
+		}
+	}
+	if a, b := (Request{}).Canonical(), (Request{Output: Output{Container: ContainerCMAF}}).Canonical(); reflect.DeepEqual(a, b) {
+		t.Error("CMAF segments are the same as MPEG-TS")
+	}
+}
+
 func TestParseRung(t *testing.T) {
 	for text, want := range map[string]Rung{
 		"720": {Lines: 720}, "720p": {Lines: 720}, "360:800k": {Lines: 360, BitrateBPS: 800_000}, "1080:4.5M": {Lines: 1080, BitrateBPS: 4_500_000},

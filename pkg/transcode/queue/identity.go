@@ -17,7 +17,7 @@ const identityBytes = 1 << 20
 
 // hashIdentity hashes what tells a video and its request from others.
 func hashIdentity(r transcode.Request, info fs.FileInfo, file io.ReaderAt) (string, error) {
-	request, err := json.Marshal(r)
+	request, err := json.Marshal(r.Canonical())
 	if err != nil {
 		return "", err
 	}

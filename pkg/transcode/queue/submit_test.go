@@ -69,6 +69,11 @@ func TestSubmitTwice(t *testing.T) {
 	if err != nil || !existing || again.ID != first.ID {
 		t.Errorf("Submit again = %+v, %v, %v; want job %d", again, existing, err, first.ID)
 	}
+	explicit := transcode.Request{Source: sourceName, SegmentSeconds: 4, Output: transcode.Output{Format: transcode.FormatHLS, Codec: transcode.CodecH264}}
+	again, existing, err = b.Submit(t.Context(), explicit)
+	if err != nil || !existing || again.ID != first.ID {
+		t.Errorf("Submit with the defaults said = %+v, %v, %v; want job %d", again, existing, err, first.ID)
+	}
 	other, existing, err := b.Submit(t.Context(), fixtureRequest)
 	if err != nil || existing || other.ID == first.ID {
 		t.Errorf("Submit of another request = %+v, %v, %v; want a new job", other, existing, err)

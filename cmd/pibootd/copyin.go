@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// inbox is the directory of the media share that videos are copied into.
+const inbox = "inbox"
+
+// intoShare returns the path of a video in the media share. A file that is not
+// there is copied there; a name that is no file here may be one there.
+func intoShare(ctx context.Context, std streams, share, video string) (string, error) {
+	info, err := os.Stat(video)
+	if errors.Is(err, fs.ErrNotExist) && filepath.IsLocal(video) {
+		if _, err := os.Stat(filepath.Join(share, video)); err == nil {
+			return filepath.ToSlash(filepath.Clean(video)), nil
+		}
+	}
+	if err != nil {
+		return "", hintedError{fmt.Errorf("video: %w", err), "give a file, or a path in the media share " + share}
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("video: %s is no regular file", video)
+	}
+	if inside, ok := pathInside(share, video); ok {
+		return inside, nil
+	}
+	return copyIn(ctx, std, share, video, info.Size())
+}
+
+// pathInside returns where in dir the file is, if it is.
+func pathInside(dir, file string) (string, bool) {
+	realDir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", false
+	}
+	absolute, err := filepath.Abs(file)
+	if err != nil {
+		return "", false
+	}
+	realFile, err := filepath.EvalSymlinks(absolute)
+	if err != nil {
+		return "", false
+	}
+	inside, err := filepath.Rel(realDir, realFile)
+	if err != nil || !filepath.IsLocal(inside) {
+		return "", false
+	}
+	return filepath.ToSlash(inside), true
+}
+
+// copyIn copies a video into the share's inbox, whole or not at all. One of
+// the same name and size is taken for the same video.
+func copyIn(ctx context.Context, std streams, share, video string, size int64) (string, error) {
+	name := strings.TrimLeft(filepath.Base(video), ".")
+	target := filepath.Join(share, inbox, name)
+	if there, err := os.Stat(target); err == nil && there.Size() == size {
+		same, err := sameContent(video, target)
+		if err != nil {
+			return "", err
+		}
+		if same {
+			return inbox + "/" + name, nil
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return "", fmt.Errorf("copying the video: %w", err)
+	}
+	if _, err := os.Stat(target); err == nil {
+		return "", hintedError{fmt.Errorf("copying the video: %s exists and is another one", target), "rename the video, or remove that file"}
+	}
+	m := meter{w: std.err, terminal: std.terminal}
+	defer m.clear()
+	if err := copyFile(ctx, video, target, func(done int64) { m.progress("copying", done, size) }); err != nil {
+		return "", err
+	}
+	return inbox + "/" + name, nil
+}
+
+// copyFile copies a file so that target appears whole and stays.
+func copyFile(ctx context.Context, source, target string, progress func(done int64)) (err error) {
+	in, err := os.Open(source)
+	if err != nil {
+		return fmt.Errorf("copying the video: %w", err)
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*.part")
+	if err != nil {
+		return fmt.Errorf("copying the video: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("copying the video: %w", err), out.Close(), os.Remove(out.Name()))
+		}
+	}()
+	if _, err := io.Copy(out, &countingReader{ctx: ctx, in: in, progress: progress}); err != nil {
+		return err
+	}
+	if err := errors.Join(out.Chmod(0o644), out.Sync()); err != nil {
+		return err
+	}
+	if err := os.Rename(out.Name(), target); err != nil {
+		return err
+	}
+	return errors.Join(out.Close(), syncDir(filepath.Dir(target)))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// countingReader reads until ctx ends and tells how far it is.
+type countingReader struct {
+	ctx      context.Context
+	in       io.Reader
+	done     int64
+	progress func(done int64)
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.in.Read(p)
+	r.done += int64(n)
+	r.progress(r.done)
+	return n, err
+}
+
+// sameContent compares two files of one size.
+func sameContent(a, b string) (bool, error) {
+	left, err := os.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer left.Close()
+	right, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer right.Close()
+	return equal(bufio.NewReader(left), bufio.NewReader(right))
+}
+
+// equal compares two readers byte by byte.
+func equal(a, b io.ByteReader) (bool, error) {
+	for {
+		x, errA := a.ReadByte()
+		y, errB := b.ReadByte()
+		switch {
+		case errA == io.EOF || errB == io.EOF:
+			return errA == errB, nil
+		case errA != nil || errB != nil:
+			return false, errors.Join(errA, errB)
+		case x != y:
+			return false, nil
+		}
+	}
+}

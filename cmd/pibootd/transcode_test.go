@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
+	"pibootd/pkg/web"
+)
+
+// serveQueue answers the control socket for a queue without workers. It returns
+// the flag that names the socket.
+func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string) {
+	t.Helper()
+	q = queuetest.Start(t, dir, nil)
+	known, err := registry.Open(t.Context(), q.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := timeline.Open(t.Context(), q.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}
+	server := &web.Server{
+		Fleet: fleet.New(fleet.Fleet{
+			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)},
+			Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
+			Policy:    &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
+		}),
+		Queue: q.Queue, Timeline: events, Log: log, Info: web.Info{MediaDir: q.MediaDir},
+	}
+	socket := filepath.Join(dir, "s")
+	control, controlErr := net.Listen("unix", socket)
+	public, publicErr := net.Listen("tcp4", "127.0.0.1:0")
+	if err := errors.Join(controlErr, publicErr); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, public, control) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return q, "--socket=" + socket
+}
+
+// Several videos are a job each, and one that cannot be does not keep the
+// others from it.
+func TestTranscodeSeveral(t *testing.T) {
+	dir := t.TempDir()
+	q, socket := serveQueue(t, dir)
+	var args []string
+	for _, name := range []string{"a.mp4", "none.mp4", "b.mp4"} {
+		args = append(args, filepath.Join(dir, name))
+		if name == "none.mp4" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("the video "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := append([]string{"pibootd", "transcode", socket, "--mp4"}, args...)
+	command = append(command, "--", "-c:v", "mpeg4")
+
+	var out, errs bytes.Buffer
+	code := run(command, streams{in: strings.NewReader(""), out: &out, err: &errs})
+	const submitted = "job 1; see pibootd jobs show 1\njob 2; see pibootd jobs show 2\n"
+	if code != exitFailed || out.String() != submitted {
+		t.Errorf("exit %d, %q; want %d and %q", code, out.String(), exitFailed, submitted)
+	}
+	if text := errs.String(); strings.Count(text, "no Pi is online yet") != 1 || strings.Count(text, "none.mp4: no such file") != 1 {
+		t.Errorf("errors: %q; want one that nobody is there and one of none.mp4", text)
+	}
+	jobs, err := q.Jobs(t.Context())
+	if err != nil || len(jobs) != 2 || jobs[0].Request.Source != "inbox/b.mp4" || jobs[1].Request.Source != "inbox/a.mp4" {
+		t.Fatalf("jobs %+v, %v; want b.mp4 and a.mp4", jobs, err)
+	}
+	if got := jobs[0].Request.Output.Options; !slices.Equal(got, []string{"-c:v", "mpeg4"}) {
+		t.Errorf("options %q; want those behind --", got)
+	}
+}
+
+// Waiting for several videos ends with the last, and tells what became of each.
+func TestTranscodeSeveralWaits(t *testing.T) {
+	dir := t.TempDir()
+	q, socket := serveQueue(t, dir)
+	for _, name := range []string{"a.mp4", "b.mp4"} {
+		if err := os.WriteFile(filepath.Join(q.MediaDir, name), []byte("the video "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var errs bytes.Buffer
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run([]string{"pibootd", "transcode", socket, "--json", "--wait", "a.mp4", "b.mp4"}, streams{in: strings.NewReader(""), out: in, err: &errs})
+		in.Close()
+	}()
+	stdout := json.NewDecoder(out)
+	for _, id := range []int64{1, 2} {
+		cancelWhenThere(t, q, id)
+		var job queue.Job
+		if err := stdout.Decode(&job); err != nil || job.ID != id || job.State != queue.Cancelled {
+			t.Fatalf("got job %+v, %v; want job %d, cancelled", job, err, id)
+		}
+	}
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Error(err)
+	}
+	if code := <-ended; code != exitFailed || !strings.Contains(errs.String(), "job 1 cancelled") || !strings.Contains(errs.String(), "job 2 cancelled") {
+		t.Errorf("exit %d, %q; want %d and both jobs", code, errs.String(), exitFailed)
+	}
+}
+
+// cancelWhenThere cancels a job as soon as it was handed in.
+func cancelWhenThere(t *testing.T, q *queuetest.Queue, id int64) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		jobs, err := q.Jobs(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(jobs, func(j queue.Job) bool { return j.ID == id }) {
+			break
+		}
+	}
+	if err := q.Cancel(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+}
