@@ -17,6 +17,7 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/tftp"
 	"pibootd/pkg/tidy"
@@ -194,23 +195,27 @@ func (d *daemon) startQueue(ctx context.Context) error {
 	return nil
 }
 
-// authenticate tells whether a worker is the board that it says it is.
+// authenticate tells whether a worker is the board, or the other machine, that
+// it says it is.
 func (d *daemon) authenticate(worker, token string) bool {
-	serial, err := pi.ParseSerial(worker)
-	return err == nil && d.state.registry.CheckToken(serial, token)
+	if serial, err := pi.ParseSerial(worker); err == nil {
+		return d.state.registry.CheckToken(serial, token)
+	}
+	return d.state.registry.CheckMachineToken(worker, token)
 }
 
 // weight returns the share of its time that a worker is to work in.
-func (d *daemon) weight(worker string) float64 {
-	serial, err := pi.ParseSerial(worker)
-	if err != nil {
-		return 1
+func (d *daemon) weight(worker string) float64 { return d.settings(worker).Share() }
+
+// settings returns those of a worker's board or machine; none if it is not
+// known.
+func (d *daemon) settings(worker string) registry.Settings {
+	if serial, err := pi.ParseSerial(worker); err == nil {
+		board, _ := d.state.registry.BySerial(serial)
+		return board.Settings
 	}
-	board, ok := d.state.registry.BySerial(serial)
-	if !ok {
-		return 1
-	}
-	return board.Settings.Share()
+	m, _ := d.state.registry.MachineByName(worker)
+	return m.Settings()
 }
 
 // run has every server serve until ctx ends or one of them fails, which ends

@@ -14,8 +14,8 @@ import (
 	"pibootd/pkg/store"
 )
 
-// adderFile names the database that this test binary adds boards to instead
-// of running tests.
+// adderFile names the database that this test binary adds boards and machines
+// to instead of running tests.
 const adderFile = "PIBOOTD_TEST_ADDER"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// addUntilKilled adds boards and prints the name of each once Add returned.
+// addUntilKilled adds boards and machines and prints the name of each once it is
+// added.
 func addUntilKilled(file string) error {
 	ctx := context.Background()
 	s, err := store.Open(ctx, file)
@@ -37,12 +38,17 @@ func addUntilKilled(file string) error {
 	if err != nil {
 		return err
 	}
-	for i := 1; i < 5000; i++ {
+	for i := 1; i <= maxMachines; i++ {
 		p, err := r.Add(ctx, board(i), "secret")
 		if err != nil {
 			return err
 		}
 		fmt.Println(p.Name)
+		m, err := r.AddMachine(ctx, Machine{Name: fmt.Sprintf("pc%d", i)}, "secret")
+		if err != nil {
+			return err
+		}
+		fmt.Println(m.Name)
 	}
 	return errors.New("nobody killed it")
 }
@@ -74,13 +80,16 @@ func TestKillLosesNothingThatAddReturned(t *testing.T) {
 	}
 	r := open(t, openStore(t, file))
 	for _, name := range added {
+		if _, ok := r.MachineByName(name); ok && r.CheckMachineToken(name, "secret") {
+			continue
+		}
 		p, err := r.Find(name)
 		if err != nil || !r.CheckToken(p.Serial, "secret") {
 			t.Errorf("after the kill: %v; want %s and its token", err, name)
 		}
 	}
 	// At most the one that was being added may be there beyond them.
-	if got := len(r.All()); len(added) < 20 || got > len(added)+1 {
-		t.Errorf("%d boards after the kill, %d reported; want no more than one beyond", got, len(added))
+	if got := len(r.All()) + len(r.Machines()); len(added) < 20 || got > len(added)+1 {
+		t.Errorf("%d boards and machines after the kill, %d reported; want no more than one beyond", got, len(added))
 	}
 }

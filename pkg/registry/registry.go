@@ -1,5 +1,6 @@
 // Package registry knows the boards: those registered, with what each is to
-// have, and those that were only heard of. Lookups are answered from memory;
+// have, and those that were only heard of; and the machines that are no boards
+// and may work. Lookups are answered from memory;
 // changes are in the store when the call that makes them returns.
 package registry
 
@@ -30,9 +31,10 @@ type Registry struct {
 	// changes come one after the other. Lookups never wait for it.
 	changing sync.Mutex
 
-	mu   sync.RWMutex // guards what follows; no I/O under it
-	pis  map[pi.Serial]entry
-	seen map[pi.MAC]sighting
+	mu       sync.RWMutex // guards what follows; no I/O under it
+	pis      map[pi.Serial]entry
+	machines map[string]machine // by name
+	seen     map[pi.MAC]sighting
 
 	written time.Time // when seen was last written; guarded by changing
 }
@@ -44,9 +46,12 @@ type entry struct {
 
 // Open reads the boards that s holds.
 func Open(ctx context.Context, s *store.Store) (*Registry, error) {
-	r := &Registry{store: s, pis: map[pi.Serial]entry{}, seen: map[pi.MAC]sighting{}}
+	r := &Registry{store: s, pis: map[pi.Serial]entry{}, machines: map[string]machine{}, seen: map[pi.MAC]sighting{}}
 	if err := r.loadPis(ctx); err != nil {
 		return nil, fmt.Errorf("registry: reading boards: %w", err)
+	}
+	if err := r.loadMachines(ctx); err != nil {
+		return nil, fmt.Errorf("registry: reading machines: %w", err)
 	}
 	if err := r.loadSeen(ctx); err != nil {
 		return nil, fmt.Errorf("registry: reading discovered boards: %w", err)
@@ -173,9 +178,12 @@ func (r *Registry) known(serial pi.Serial) error {
 	return nil
 }
 
-// conflicts reports what p has in common with other boards and must not.
+// conflicts reports what p has in common with others and must not.
 func (r *Registry) conflicts(p Pi) error {
 	var problems []error
+	if _, ok := r.MachineByName(p.Name); ok {
+		problems = append(problems, fmt.Errorf("name %s belongs to a worker that is no board; want another name", p.Name))
+	}
 	for _, other := range r.All() {
 		if other.Serial == p.Serial {
 			continue

@@ -94,9 +94,18 @@ func scan(rows *sql.Rows) (entry, error) {
 	if err := json.Unmarshal([]byte(settings), &p.Settings); err != nil {
 		return entry{}, fmt.Errorf("settings of %s: %w", p.Name, err)
 	}
-	hash, err := hex.DecodeString(token)
-	if err != nil || len(hash) != sha256.Size {
-		return entry{}, fmt.Errorf("token of %s: %d bytes; want the %d of a SHA-256", p.Name, len(hash), sha256.Size)
+	hash, err := parseHash(token)
+	if err != nil {
+		return entry{}, fmt.Errorf("token of %s: %w", p.Name, err)
 	}
-	return entry{pi: p, token: [sha256.Size]byte(hash)}, nil
+	return entry{pi: p, token: hash}, nil
+}
+
+// parseHash reads the hash of a token.
+func parseHash(text string) ([sha256.Size]byte, error) {
+	hash, err := hex.DecodeString(text)
+	if err != nil || len(hash) != sha256.Size {
+		return [sha256.Size]byte{}, fmt.Errorf("%d bytes; want the %d of a SHA-256", len(hash), sha256.Size)
+	}
+	return [sha256.Size]byte(hash), nil
 }

@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Machine is one that is no board, such as a PC, and whose worker may come to
+// the queue. Nothing is booted or exported for it. Its Labels are shared with
+// the registry: read them, never change them in place.
+type Machine struct {
+	Name   string    `json:"name"` // its worker's, too; no board has or can be called by it
+	Labels []string  `json:"labels,omitempty"`
+	Weight float64   `json:"weight,omitzero"` // share of its time that it transcodes in; 0 means 1, all of it
+	Added  time.Time `json:"added"`
+}
+
+// ErrNoMachine is matched by the errors about a machine that is not registered.
+var ErrNoMachine = errors.New("no such worker")
+
+// maxMachines bounds what is registered: more could not be connected at once
+// beside as many boards.
+const maxMachines = 256
+
+// foreignPrefix begins the names that the queue gives to muxers of others.
+const foreignPrefix = "muxer-"
+
+type machine struct {
+	Machine
+	token [sha256.Size]byte
+}
+
+// Settings returns m's in the form of a board's.
+func (m Machine) Settings() Settings { return Settings{Labels: m.Labels, Weight: m.Weight} }
+
+func (m Machine) validate() error {
+	name := Pi{Name: m.Name}.checkName()
+	if strings.HasPrefix(m.Name, foreignPrefix) {
+		name = fmt.Errorf("name %q reads as a muxer's of an older pool; want a name without %s", m.Name, foreignPrefix)
+	}
+	return errors.Join(name, m.Settings().check())
+}
+
+// AddMachine registers m and the token that its worker is to present, of which
+// only a hash is kept. A zero m.Added becomes now.
+func (r *Registry) AddMachine(ctx context.Context, m Machine, token string) (Machine, error) {
+	if token == "" {
+		return Machine{}, errors.New("registry: a machine needs a token for its worker")
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if err := errors.Join(m.validate(), r.machineConflicts(m.Name)); err != nil {
+		return Machine{}, fmt.Errorf("registry: %w", err)
+	}
+	if m.Added.IsZero() {
+		m.Added = time.Now()
+	}
+	m.Added = time.Unix(0, m.Added.UnixNano()) // what the store will give back
+	m.Labels = append([]string(nil), m.Labels...)
+	added := machine{m, sha256.Sum256([]byte(token))}
+	if err := r.insertMachine(ctx, added); err != nil {
+		return Machine{}, fmt.Errorf("registry: adding %s: %w", m.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.machines[m.Name] = added
+	return m, nil
+}
+
+func (r *Registry) machineConflicts(name string) error {
+	if _, ok := r.MachineByName(name); ok {
+		return fmt.Errorf("worker %s is registered already, and its token cannot be shown again; for a new one remove it first: pibootd remove-worker %s", name, name)
+	}
+	if p, ok := r.first(func(p Pi) bool { return p.Name == name }); ok {
+		return fmt.Errorf("name %s belongs to the board with serial %s; want another name", name, p.Serial)
+	}
+	if n := len(r.Machines()); n >= maxMachines {
+		return fmt.Errorf("%d workers that are no boards are registered, the most there can be; remove one first", n)
+	}
+	return nil
+}
+
+func (r *Registry) insertMachine(ctx context.Context, m machine) error {
+	settings, err := json.Marshal(m.Settings())
+	if err != nil {
+		return err
+	}
+	return r.store.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO machines (name, settings, token, added) VALUES (?, ?, ?, ?)",
+			m.Name, string(settings), hex.EncodeToString(m.token[:]), m.Added.UnixNano())
+		return err
+	})
+}
+
+// RemoveMachine forgets a machine and returns what it was. The error matches
+// ErrNoMachine if it is not known.
+func (r *Registry) RemoveMachine(ctx context.Context, name string) (Machine, error) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	m, err := r.FindMachine(name)
+	if err != nil {
+		return Machine{}, err
+	}
+	err = r.store.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM machines WHERE name = ?", m.Name)
+		return err
+	})
+	if err != nil {
+		return Machine{}, fmt.Errorf("registry: removing %s: %w", m.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.machines, m.Name)
+	return m, nil
+}
+
+// CheckMachineToken is CheckToken for a machine.
+func (r *Registry) CheckMachineToken(name, token string) bool {
+	got := sha256.Sum256([]byte(token))
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	m, ok := r.machines[name]
+	return subtle.ConstantTimeCompare(got[:], m.token[:]) == 1 && ok
+}
+
+// MachineByName returns the machine of that name.
+func (r *Registry) MachineByName(name string) (Machine, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	m, ok := r.machines[name]
+	return m.Machine, ok
+}
+
+// FindMachine returns the machine that a person calls ref. The error matches
+// ErrNoMachine.
+func (r *Registry) FindMachine(ref string) (Machine, error) {
+	if m, ok := r.MachineByName(strings.ToLower(strings.TrimSpace(ref))); ok {
+		return m, nil
+	}
+	return Machine{}, fmt.Errorf("registry: %q: %w that is no board; pibootd list-workers lists them", ref, ErrNoMachine)
+}
+
+// Machines returns all machines by name.
+func (r *Registry) Machines() []Machine {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := make([]Machine, 0, len(r.machines))
+	for _, m := range r.machines {
+		all = append(all, m.Machine)
+	}
+	slices.SortFunc(all, func(a, b Machine) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+func (r *Registry) loadMachines(ctx context.Context) error {
+	rows, err := r.store.Query(ctx, "SELECT name, settings, token, added FROM machines")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		m, err := scanMachine(rows)
+		if err != nil {
+			return err
+		}
+		r.machines[m.Name] = m
+	}
+	return rows.Err()
+}
+
+// scanMachine reads a row of machines.
+func scanMachine(rows *sql.Rows) (machine, error) {
+	var name, text, token string
+	var added int64
+	if err := rows.Scan(&name, &text, &token, &added); err != nil {
+		return machine{}, err
+	}
+	var settings Settings
+	if err := json.Unmarshal([]byte(text), &settings); err != nil {
+		return machine{}, fmt.Errorf("settings of %s: %w", name, err)
+	}
+	hash, err := parseHash(token)
+	if err != nil {
+		return machine{}, fmt.Errorf("token of %s: %w", name, err)
+	}
+	m := Machine{Name: name, Labels: settings.Labels, Weight: settings.Weight, Added: time.Unix(0, added)}
+	return machine{m, hash}, nil
+}
