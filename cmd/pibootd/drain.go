@@ -8,14 +8,14 @@ import (
 
 func drainCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "drain", Usage: "have a Pi finish what it transcodes and take no more", ArgsUsage: "PI", Flags: daemonFlags(),
+		Name: "drain", Usage: "have a Pi, or another worker, finish what it transcodes and take no more", ArgsUsage: "PI|WORKER", Flags: daemonFlags(),
 		Action: func(c *cli.Context) error { return drain(c, std, true) },
 	}
 }
 
 func undrainCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "undrain", Usage: "have a drained Pi take work again", ArgsUsage: "PI", Flags: daemonFlags(),
+		Name: "undrain", Usage: "have a drained Pi, or another worker, take work again", ArgsUsage: "PI|WORKER", Flags: daemonFlags(),
 		Action: func(c *cli.Context) error { return drain(c, std, false) },
 	}
 }

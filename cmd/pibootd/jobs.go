@@ -59,10 +59,7 @@ func outcome(job queue.Job, width int) string {
 	if job.State != queue.Failed {
 		return shorten(job.Output, width)
 	}
-	if reason := []rune(job.Reason); len(reason) > width {
-		return string(reason[:width-1]) + "…"
-	}
-	return job.Reason
+	return cut(job.Reason, width)
 }
 
 func percent(job queue.Job) string {
@@ -93,7 +90,7 @@ func showJob(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, job)
 	}
-	boards, err := client(c).Pis(c.Context)
+	boards, err := everyone(c)
 	if err != nil {
 		return err
 	}

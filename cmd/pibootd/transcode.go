@@ -158,7 +158,7 @@ func warnWaiting(c *cli.Context, std streams, job queue.Job) (bool, error) {
 	if !idle(job) {
 		return false, nil
 	}
-	boards, err := client(c).Pis(c.Context)
+	boards, err := everyone(c)
 	if err != nil {
 		return false, err
 	}

@@ -42,11 +42,11 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}
 	server := &web.Server{
 		Fleet: fleet.New(fleet.Fleet{
-			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)},
+			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: q.Broker.Disconnect,
 			Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy:    &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
-		Queue: q.Queue, Timeline: events, Log: log, Info: web.Info{MediaDir: q.MediaDir},
+		Queue: q.Queue, Timeline: events, Log: log, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
 	}
 	socket := filepath.Join(dir, "s")
 	control, controlErr := net.Listen("unix", socket)

@@ -12,7 +12,7 @@ func watchCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "watch",
 		Usage:     "show what the Pis do while they boot and work, as it happens",
-		ArgsUsage: "[PI]",
+		ArgsUsage: "[PI|WORKER]",
 		Flags: daemonFlags(
 			&cli.BoolFlag{Name: "all", Usage: fmt.Sprintf("show the whole history first, not the last %d events", recent)},
 			&cli.BoolFlag{Name: "no-follow", Usage: "end after the history"},

@@ -39,13 +39,16 @@ func (f *Fleet) UnitEvent(e queue.UnitEvent) {
 	f.recordWorker(e.Worker, kind, detail)
 }
 
-// recordWorker records an event of the board that a worker runs on.
+// recordWorker records an event of the board, or other machine, that a worker
+// runs on.
 func (f *Fleet) recordWorker(worker string, kind timeline.Kind, detail string) {
 	event := timeline.Event{At: time.Now(), Board: worker, Kind: kind, Detail: detail}
 	if serial, err := pi.ParseSerial(worker); err == nil {
 		if board, ok := f.Registry.BySerial(serial); ok {
 			event.Name = board.Name
 		}
+	} else if m, ok := f.Registry.MachineByName(worker); ok {
+		event.Name = m.Name
 	}
 	f.Timeline.Record(event)
 }

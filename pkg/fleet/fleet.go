@@ -47,7 +47,7 @@ type Fleet struct {
 	// FindUsers tells which hosts use addresses, as dhcp.FindUsers does; nil:
 	// nobody knows.
 	FindUsers func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error)
-	// Disconnect ends the queue connection of a board that was removed.
+	// Disconnect ends the queue connection of a board or machine that was removed.
 	Disconnect func(worker string) error
 
 	// changing is held while a board is added or removed, so that two

@@ -66,8 +66,8 @@ var labels = map[Kind]string{
 type Event struct {
 	ID    int64     `json:"id,omitzero"` // given when it is written, rising; not every number is used
 	At    time.Time `json:"at"`
-	Board string    `json:"board"`         // serial number, or Ethernet address of a board that is not registered
-	Name  string    `json:"name,omitzero"` // of a registered board
+	Board string    `json:"board"`         // serial number, Ethernet address of a board that is not registered, or name of a worker that is no board
+	Name  string    `json:"name,omitzero"` // of a registered board or machine
 	Kind  Kind      `json:"kind"`
 
 	Addr   netip.Addr    `json:"addr,omitzero"`

@@ -32,7 +32,7 @@ const writeTime = 10 * time.Second
 // fields, which Open fills in, before Run.
 type Log struct {
 	PerBoard  int          // events kept of each board; 2000
-	Boards    int          // registered boards of which events are kept; 256
+	Boards    int          // registered boards, and workers of other machines, of which events are kept; 256
 	Strangers int          // other boards of which events are kept; 64
 	Logger    *slog.Logger // told when writing fails; nil discards
 

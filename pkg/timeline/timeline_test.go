@@ -161,14 +161,15 @@ func TestStrangersPushOutNoBoard(t *testing.T) {
 	l := open(t, s)
 	l.Strangers = 5
 	write(t, l, numbered(0, 0))
+	write(t, l, Event{At: noon, Board: "desk-pc", Kind: WorkerOnline})
 	var flood []Event
 	for i := range 500 {
 		flood = append(flood, Event{At: noon, Board: fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&0xff), Kind: Unknown})
 	}
 	write(t, l, flood...)
 	got, err := l.Events(t.Context(), "", 0, 0)
-	if err != nil || len(got) != 6 || got[0].Board != name(0) || got[5].Board != flood[499].Board {
-		t.Errorf("%d events, %v; want that of the board and the last five strangers'", len(got), err)
+	if err != nil || len(got) != 7 || got[0].Board != name(0) || got[1].Board != "desk-pc" || got[6].Board != flood[499].Board {
+		t.Errorf("%d events, %v; want those of the board and of the worker that is none, and the last five strangers'", len(got), err)
 	}
 }
 

@@ -145,11 +145,11 @@ func (l *Log) forget(ctx context.Context, tx *sql.Tx, latest map[string]int64) e
 	var boards, strangers []string
 	for board := range latest {
 		// Anything on the network can invent Ethernet addresses. Those must
-		// not push out the boards that are registered.
-		if _, err := pi.ParseSerial(board); err == nil {
-			boards = append(boards, board)
-		} else {
+		// not push out the boards and workers that are known.
+		if _, err := pi.ParseMAC(board); err == nil {
 			strangers = append(strangers, board)
+		} else {
+			boards = append(boards, board)
 		}
 	}
 	surplus := slices.Concat(oldest(boards, latest, l.Boards), oldest(strangers, latest, l.Strangers))

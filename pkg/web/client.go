@@ -183,7 +183,28 @@ func (c *Client) RetryJob(ctx context.Context, id int64) (Submitted, error) {
 	return send[Submitted](ctx, c, http.MethodPost, fmt.Sprintf("/api/v1/jobs/%d/retry", id), nil)
 }
 
-// Drain has a board finish what it does and take no more, or take work again.
+// Machines returns the machines that are no boards, by name.
+func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
+	return get[[]Machine](ctx, c, "/api/v1/workers")
+}
+
+// Machine returns the machine of this name.
+func (c *Client) Machine(ctx context.Context, name string) (Machine, error) {
+	return get[Machine](ctx, c, "/api/v1/workers/"+url.PathEscape(name))
+}
+
+// AddMachine lets a machine that is no board work.
+func (c *Client) AddMachine(ctx context.Context, m NewMachine) (AddedMachine, error) {
+	return send[AddedMachine](ctx, c, http.MethodPost, "/api/v1/workers", m)
+}
+
+// RemoveMachine takes a machine away.
+func (c *Client) RemoveMachine(ctx context.Context, name string) (registry.Machine, error) {
+	return send[registry.Machine](ctx, c, http.MethodDelete, "/api/v1/workers/"+url.PathEscape(name), nil)
+}
+
+// Drain has a board, or another machine, finish what it does and take no more,
+// or take work again.
 func (c *Client) Drain(ctx context.Context, ref string, on bool) (Drained, error) {
 	method := http.MethodPut
 	if !on {

@@ -145,7 +145,7 @@ func (s *Server) retryJob(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, Submitted{Job: job, Existed: existed})
 }
 
-// Drained tells whether a board takes work.
+// Drained tells whether a board, or another machine, takes work.
 type Drained struct {
 	Pi      string `json:"pi"` // its name
 	Drained bool   `json:"drained"`
@@ -153,21 +153,21 @@ type Drained struct {
 	Unit    string `json:"unit,omitempty"`
 }
 
-// drainPi has a board finish what it does and take no more, until it is
-// undrained.
+// drainPi has a board, or another machine, finish what it does and take no
+// more, until it is undrained.
 func (s *Server) drainPi(w http.ResponseWriter, r *http.Request) {
-	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	name, key, err := s.findWorker(r.PathValue("ref"))
 	if err != nil {
 		s.refuse(w, http.StatusNotFound, err)
 		return
 	}
 	on := r.Method != http.MethodDelete
-	if err := s.Queue.Drain(r.Context(), board.Serial.String(), on); err != nil {
+	if err := s.Queue.Drain(r.Context(), key, on); err != nil {
 		s.refuse(w, http.StatusInternalServerError, err)
 		return
 	}
-	worker := s.workers()[board.Serial.String()]
-	s.reply(w, Drained{Pi: board.Name, Drained: on, Job: worker.Job, Unit: worker.Unit})
+	worker := s.workers()[key]
+	s.reply(w, Drained{Pi: name, Drained: on, Job: worker.Job, Unit: worker.Unit})
 }
 
 func jobID(r *http.Request) (int64, error) {

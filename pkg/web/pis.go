@@ -189,17 +189,14 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 // maxEvents is how many events one answer holds; "after" asks for the rest.
 const maxEvents = 1000
 
-// boardOf turns a board's name, serial or address into the key of its events.
-// "" stays: it means all boards.
+// boardOf turns a board's name, serial or address, or the name of another
+// machine, into the key of its events. "" stays: it means all.
 func (s *Server) boardOf(ref string) (string, error) {
 	if ref == "" {
 		return "", nil
 	}
-	board, err := s.Fleet.Registry.Find(ref)
-	if err != nil {
-		return "", err
-	}
-	return board.Serial.String(), nil
+	_, key, err := s.findWorker(ref)
+	return key, err
 }
 
 func integer(r *http.Request, name string) (int64, error) {

@@ -149,6 +149,8 @@ func (s *Server) controlHandler() http.Handler {
 	mux.HandleFunc("POST /api/v1/jobs/{id}/retry", s.retryJob)
 	mux.HandleFunc("PUT /api/v1/pis/{ref}/drain", s.drainPi)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}/drain", s.drainPi)
+	mux.HandleFunc("POST /api/v1/workers", s.addMachine)
+	mux.HandleFunc("DELETE /api/v1/workers/{ref}", s.removeMachine)
 	return mux
 }
 
@@ -158,6 +160,8 @@ func (s *Server) handleReads(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/pis", s.listPis)
 	mux.HandleFunc("GET /api/v1/pis/{ref}", s.showPi)
 	mux.HandleFunc("GET /api/v1/discovered", s.listDiscovered)
+	mux.HandleFunc("GET /api/v1/workers", s.listMachines)
+	mux.HandleFunc("GET /api/v1/workers/{ref}", s.showMachine)
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	mux.HandleFunc("GET /api/v1/jobs", s.listJobs)
 	mux.HandleFunc("GET /api/v1/jobs/{id}", s.showJob)

@@ -44,6 +44,10 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		{"GET", "/api/v1/pis/3333347a", 200},
 		{"GET", "/api/v1/pis/nobody", 404},
 		{"GET", "/api/v1/discovered", 200},
+		{"GET", "/api/v1/workers", 200},
+		{"GET", "/api/v1/workers/nobody", 404},
+		{"POST", "/api/v1/workers", 405},
+		{"DELETE", "/api/v1/workers/desk-pc", 405},
 		{"GET", "/api/v1/events", 200},
 		{"GET", "/api/v1/events?board=hlspi1&after=0", 200},
 		{"GET", "/api/v1/events?after=x", 400},
@@ -326,7 +330,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	write(t, filepath.Join(roots.Path(board.Serial), "boot/firmware/config.txt"), "")
 	server = &Server{
 		Fleet: fleet.New(fleet.Fleet{
-			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
+			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: broker.Disconnect, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
 		DHCP: &dhcp.Server{}, TFTP: &tftp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},

@@ -27,10 +27,11 @@ function mediaURL(path) {
 	return "media/" + path.split("/").map(encodeURIComponent).join("/");
 }
 
+// piRow shows a board, or a worker that is none and has no address or template.
 function piRow(pi) {
 	const worker = pi.worker;
 	const does = worker?.job ? `job ${worker.job}, ${worker.unit}` : "";
-	return [pi.name, pi.ip, `${pi.template}@${pi.version}`, pi.online ? "online" : "offline", does];
+	return [pi.name, pi.ip ?? "", pi.template ? `${pi.template}@${pi.version}` : "", pi.online ? "online" : "offline", does];
 }
 
 function doneText(job) {
@@ -80,9 +81,9 @@ async function get(path) {
 
 async function refresh() {
 	try {
-		const [info, pis, jobs] = await Promise.all([get("info"), get("pis"), get("jobs")]);
+		const [info, pis, machines, jobs] = await Promise.all([get("info"), get("pis"), get("workers"), get("jobs")]);
 		$("#info").textContent = `${info.version}, ${info.interface} ${info.network}`;
-		fill($("#pis"), pis.map(piRow), "none; pibootd add-pi --help says how to add one");
+		fill($("#pis"), [...pis, ...machines].map(piRow), "none; pibootd add-pi --help says how to add one");
 		fill($("#jobs"), jobs.slice(0, most).map(jobRow), "none");
 		$("#more").hidden = jobs.length <= most;
 		$("#more").textContent = `and ${jobs.length - most} older ones`;

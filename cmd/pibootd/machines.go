@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/registry"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+func addWorkerCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "add-worker", Usage: "let a machine that is no Pi, such as a PC, transcode too", ArgsUsage: "NAME",
+		Flags: daemonFlags(
+			&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of workers; may be repeated"},
+			&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units (default: 1)"},
+		),
+		Action: func(c *cli.Context) error { return addWorker(c, std) },
+	}
+}
+
+func listWorkersCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "list-workers", Usage: "list the workers that are no Pis", Flags: daemonFlags(),
+		Action: func(c *cli.Context) error { return listWorkers(c, std) },
+	}
+}
+
+func removeWorkerCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "remove-worker", Usage: "have a machine that is no Pi transcode no more, and forget it", ArgsUsage: "NAME",
+		Flags:  daemonFlags(&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}),
+		Action: func(c *cli.Context) error { return removeWorker(c, std) },
+	}
+}
+
+func addWorker(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	added, err := client(c).AddMachine(c.Context, web.NewMachine{Name: args[0], Labels: c.StringSlice("label"), Weight: c.Float64("weight")})
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, added)
+	}
+	return printAddedWorker(std.out, added)
+}
+
+func printAddedWorker(w io.Writer, added web.AddedMachine) error {
+	_, err := fmt.Fprintf(w, `%s added
+  token    %s
+The token is shown this once. On that machine, with ffmpeg there and the token in a FILE of mode 0600:
+  pibootd-worker --server %s --name %s --token-file FILE
+`, added.Name, added.Token, added.Server, added.Name)
+	return err
+}
+
+func listWorkers(c *cli.Context, std streams) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	machines, err := client(c).Machines(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, machines)
+	}
+	return printWorkers(std.out, machines)
+}
+
+// printWorkers shows machines in lines of at most 100 columns.
+func printWorkers(w io.Writer, machines []web.Machine) error {
+	rows := [][]string{{"NAME", "STATE", "MUXID", "ENCODERS", "DOES", "SEEN"}}
+	for _, m := range machines {
+		worker, muxID := queue.Worker{}, "-"
+		if m.Worker != nil {
+			worker = *m.Worker
+		}
+		if id := worker.Hello.MuxID; id != 0 {
+			muxID = strconv.Itoa(id)
+		}
+		rows = append(rows, []string{
+			cut(m.Name, 18), cut(shown(machineState(m)), 24), muxID,
+			encodersText(worker.Hello.Encoders, 14), cut(doesText(worker), 20), since(m.LastSeen),
+		})
+	}
+	return printList(w, rows, "no other machine is registered; pibootd add-worker --help says how")
+}
+
+// machineState says in a few words whether a machine takes work.
+func machineState(m web.Machine) string {
+	switch {
+	case !m.Online && m.LastSeen.IsZero():
+		return "never seen"
+	case !m.Online:
+		return "offline"
+	case m.Worker.Hello.Locked != "":
+		return "locked: " + m.Worker.Hello.Locked
+	case m.Worker.Drained:
+		return "online, drained"
+	}
+	return "online"
+}
+
+// encodersText names the first of a worker's encoders and counts the others.
+func encodersText(encoders []string, width int) string {
+	if len(encoders) == 0 {
+		return "-"
+	}
+	more := ""
+	if n := len(encoders) - 1; n > 0 {
+		more = fmt.Sprintf(" +%d", n)
+	}
+	return cut(shown(encoders[0]), width-len(more)) + more
+}
+
+// doesText says what a worker is at.
+func doesText(w queue.Worker) string {
+	if w.Job == 0 {
+		return "-"
+	}
+	text := fmt.Sprintf("job %d %s", w.Job, w.Unit)
+	if w.FPS > 0 {
+		text += fmt.Sprintf(" %.0f fps", w.FPS)
+	}
+	return text
+}
+
+// cut keeps the beginning of a text that is too long for its column.
+func cut(text string, width int) string {
+	if runes := []rune(text); len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return text
+}
+
+func removeWorker(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	machine, err := client(c).Machine(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	if !c.Bool("yes") {
+		question := "remove " + machine.Name
+		if machine.Online {
+			question += ", whose worker is online"
+		}
+		if err := confirm(std, question+"?"); err != nil {
+			return err
+		}
+	}
+	removed, err := client(c).RemoveMachine(c.Context, machine.Name)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, removed)
+	}
+	_, err = fmt.Fprintf(std.out, "%s removed\n", removed.Name)
+	return err
+}
+
+// everyone returns the boards and, as if they were some, the other machines.
+func everyone(c *cli.Context) ([]web.Pi, error) {
+	all, err := client(c).Pis(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	machines, err := client(c).Machines(c.Context)
+	for _, m := range machines {
+		all = append(all, web.Pi{Pi: registry.Pi{Name: m.Name, Settings: m.Settings()}, Online: m.Online, Worker: m.Worker})
+	}
+	return all, err
+}
