@@ -55,8 +55,6 @@ var BootMenus = []string{"", "dnsmasq", "raw"}
 
 // Limits of what a board can be given.
 const (
-	maxName   = 63 // RFC 1123 §2.1, RFC 1035 §2.3.4
-	maxLabels = 16
 	maxMuxID  = 65535
 	minGPUMem = 16
 	maxGPUMem = 512
@@ -97,8 +95,8 @@ func (p Pi) checkIdentity() error {
 // checkName wants lower case only, as host names that differ in case alone
 // are one name.
 func (p Pi) checkName() error {
-	if !isLabel(p.Name) {
-		return fmt.Errorf("name %q is not a host name; want 1 to %d of a-z, 0-9 and -, neither first nor last a -", p.Name, maxName)
+	if !pi.IsLabel(p.Name) {
+		return fmt.Errorf("name %q is not a host name; want 1 to %d of a-z, 0-9 and -, neither first nor last a -", p.Name, pi.MaxLabel)
 	}
 	if serial, err := pi.ParseSerial(p.Name); err == nil && serial != p.Serial {
 		return fmt.Errorf("name %q reads as another board's serial number; want a name that is none", p.Name)
@@ -107,13 +105,6 @@ func (p Pi) checkName() error {
 		return fmt.Errorf("name %q reads as another board's Ethernet address; want a name that is none", p.Name)
 	}
 	return nil
-}
-
-func isLabel(s string) bool {
-	if s == "" || len(s) > maxName || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
-	}
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 func (r Root) check() error {
@@ -150,14 +141,7 @@ func (s Settings) check() error {
 	if !slices.Contains(BootMenus, s.BootMenu) {
 		problems = append(problems, fmt.Errorf("boot menu %q; want one of %q", s.BootMenu, BootMenus))
 	}
-	for _, label := range s.Labels {
-		if !isLabel(label) {
-			problems = append(problems, fmt.Errorf("label %q; want 1 to %d of a-z, 0-9 and -, neither first nor last a -", label, maxName))
-		}
-	}
-	if len(s.Labels) > maxLabels {
-		problems = append(problems, fmt.Errorf("%d labels; want at most %d", len(s.Labels), maxLabels))
-	}
+	problems = append(problems, pi.CheckLabels(s.Labels))
 	for _, arg := range s.Args {
 		problems = append(problems, config.CheckArg(arg))
 	}
