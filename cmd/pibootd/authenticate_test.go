@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"pibootd/pkg/pi"
@@ -28,12 +29,12 @@ func TestAuthenticate(t *testing.T) {
 	}
 	board := registry.Pi{
 		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.0.0.11"),
-		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{Weight: 0.25},
+		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{Weight: 0.25, Labels: []string{"row1"}},
 	}
 	if _, err := known.Add(t.Context(), board, "board's"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := known.AddMachine(t.Context(), registry.Machine{Name: "desk-pc", Weight: 0.5}, "machine's"); err != nil {
+	if _, err := known.AddMachine(t.Context(), registry.Machine{Name: "desk-pc", Weight: 0.5, Labels: []string{"fast"}}, "machine's"); err != nil {
 		t.Fatal(err)
 	}
 	d := &daemon{state: &stateDir{registry: known}}
@@ -51,6 +52,11 @@ func TestAuthenticate(t *testing.T) {
 	for worker, want := range map[string]float64{"3333347a": 0.25, "desk-pc": 0.5, "10000001": 1, "laptop": 1} {
 		if got := d.weight(worker); got != want {
 			t.Errorf("weight(%q) = %v; want %v", worker, got, want)
+		}
+	}
+	for worker, want := range map[string][]string{"3333347a": {"row1"}, "desk-pc": {"fast"}, "hlspi1": nil, "10000001": nil, "laptop": nil} {
+		if got := d.labels(worker); !slices.Equal(got, want) {
+			t.Errorf("labels(%q) = %q; want %q", worker, got, want)
 		}
 	}
 }

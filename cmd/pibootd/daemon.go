@@ -184,7 +184,7 @@ func (d *daemon) startQueue(ctx context.Context) error {
 	}
 	d.queue, err = queue.Open(ctx, queue.Options{
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,
-		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight,
+		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight, Labels: d.labels,
 	})
 	if err != nil {
 		d.broker.Close()
@@ -206,6 +206,9 @@ func (d *daemon) authenticate(worker, token string) bool {
 
 // weight returns the share of its time that a worker is to work in.
 func (d *daemon) weight(worker string) float64 { return d.settings(worker).Share() }
+
+// labels returns the labels of a worker's board or machine, as they are now.
+func (d *daemon) labels(worker string) []string { return d.settings(worker).Labels }
 
 // settings returns those of a worker's board or machine; none if it is not
 // known.

@@ -89,8 +89,9 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	return e, nil
 }
 
-// isWeight knows the one change that a board need not boot for.
+// isWeight and isLabels know the changes that a board need not boot for.
 func isWeight(change string) bool { return strings.HasPrefix(change, "weight ") }
+func isLabels(change string) bool { return strings.HasPrefix(change, "labels ") }
 
 func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 	var out strings.Builder
@@ -105,11 +106,14 @@ func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 	for _, proof := range edited.Proof {
 		fmt.Fprintf(&out, "  proved   %s\n", proof)
 	}
-	if online && slices.ContainsFunc(edited.Changed, func(change string) bool { return !isWeight(change) }) {
+	if online && slices.ContainsFunc(edited.Changed, func(change string) bool { return !isWeight(change) && !isLabels(change) }) {
 		fmt.Fprintln(&out, "it is running, and learns of this when it boots again")
 	}
 	if online && slices.ContainsFunc(edited.Changed, isWeight) {
 		fmt.Fprintln(&out, "its worker keeps to the weight within half a minute")
+	}
+	if online && slices.ContainsFunc(edited.Changed, isLabels) {
+		fmt.Fprintln(&out, "its labels count from the next piece of work that it asks for")
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

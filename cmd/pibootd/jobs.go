@@ -108,6 +108,7 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	}
 	line("video", job.Request.Source)
 	line("output", job.Output)
+	line("labels", strings.Join(job.Request.Labels, " "))
 	line("done", progressText(job))
 	line("note", job.Note)
 	line("reason", job.Reason)

@@ -25,6 +25,7 @@ func transcodeCommand(std streams) *cli.Command {
 			&cli.Float64Flag{Name: "segment", Usage: "segment length in `SECONDS`", Value: 4},
 			&cli.BoolFlag{Name: "force", Usage: "do it even if the same was done to the same video before"},
 			&cli.IntFlag{Name: "muxid", Usage: "only the worker with this muxer `ID` may do it"},
+			&cli.StringSliceFlag{Name: "label", Usage: "only Pis with this `LABEL` may do it; repeat for those that have all"},
 		)...),
 		Action: func(c *cli.Context) error { return transcodeVideos(c, std) },
 	}
@@ -67,7 +68,7 @@ func videosAndOptions(args []string) (videos, options []string) {
 
 // requestOf returns what is to become of each video, checked.
 func requestOf(c *cli.Context, videos, options []string) (transcode.Request, error) {
-	request := transcode.Request{Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid")}
+	request := transcode.Request{Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid"), Labels: c.StringSlice("label")}
 	if request.Name != "" && len(videos) > 1 {
 		return request, fmt.Errorf("--name names what one video becomes; got %d videos %q", len(videos), videos)
 	}

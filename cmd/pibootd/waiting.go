@@ -17,18 +17,26 @@ func waitsFor(r transcode.Request, boards []web.Pi) string {
 	if foreign(r) {
 		return ""
 	}
+	labelled := func(b web.Pi) bool { return transcode.Request{Labels: r.Labels}.For(0, b.Settings.Labels) }
+	if len(r.Labels) > 0 && !slices.ContainsFunc(boards, labelled) {
+		return fmt.Sprintf("no Pi has %s: the video waits for one (pibootd edit-pi PI --label %s)", labelsText(r.Labels), strings.Join(r.Labels, " --label "))
+	}
 	for _, need := range []struct {
-		met  func(queue.Worker) bool
+		met  func(web.Pi, queue.Worker) bool
 		told string
 	}{
-		{func(w queue.Worker) bool { return w.Online }, "no Pi is online yet: the video waits for one"},
-		{func(w queue.Worker) bool { return !w.Drained }, "all Pis that are online are drained: the video waits for pibootd undrain"},
-		{func(w queue.Worker) bool { return r.MuxID == 0 || w.Hello.MuxID == r.MuxID },
+		{func(_ web.Pi, w queue.Worker) bool { return w.Online }, "no Pi is online yet: the video waits for one"},
+		{func(_ web.Pi, w queue.Worker) bool { return !w.Drained }, "all Pis that are online are drained: the video waits for pibootd undrain"},
+		{func(_ web.Pi, w queue.Worker) bool { return r.MuxID == 0 || w.Hello.MuxID == r.MuxID },
 			fmt.Sprintf("no Pi that takes work has muxer id %d: the video waits for one", r.MuxID)},
-		{func(w queue.Worker) bool { return r.Encoder == "" || slices.Contains(w.Hello.Encoders, r.Encoder) },
+		{func(b web.Pi, _ queue.Worker) bool { return labelled(b) },
+			fmt.Sprintf("no Pi that takes work has %s: the video waits for one", labelsText(r.Labels))},
+		{func(_ web.Pi, w queue.Worker) bool {
+			return r.Encoder == "" || slices.Contains(w.Hello.Encoders, r.Encoder)
+		},
 			fmt.Sprintf("no Pi that may do it has the encoder %s: the video waits for one", r.Encoder)},
 	} {
-		boards = slices.DeleteFunc(slices.Clone(boards), func(b web.Pi) bool { return b.Worker == nil || !need.met(*b.Worker) })
+		boards = slices.DeleteFunc(slices.Clone(boards), func(b web.Pi) bool { return b.Worker == nil || !need.met(b, *b.Worker) })
 		if len(boards) == 0 {
 			return need.told
 		}
@@ -36,10 +44,18 @@ func waitsFor(r transcode.Request, boards []web.Pi) string {
 	return ""
 }
 
+// labelsText is what a Pi must have.
+func labelsText(labels []string) string {
+	if len(labels) == 1 {
+		return "the label " + labels[0]
+	}
+	return "the labels " + strings.Join(labels, ", ")
+}
+
 // foreign reports whether a muxer that is no board of ours may do a request:
 // nobody knows of those until they ask.
 func foreign(r transcode.Request) bool {
-	return strings.HasPrefix(r.Source, muxer.VideosDir+"/") && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
+	return strings.HasPrefix(r.Source, muxer.VideosDir+"/") && len(r.Labels) == 0 && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
 }
 
 // idle reports whether nobody does anything for a job that is to be done.

@@ -18,6 +18,10 @@ func TestWaitsFor(t *testing.T) {
 		return web.Pi{Online: online, Worker: &queue.Worker{Online: online, Drained: drained, Hello: transcode.Hello{MuxID: mux, Encoders: encoders}}}
 	}
 	off, on, drained := board(false, false, 2), board(true, false, 1, "libx264"), board(true, true, 2, "libx264", "h264_v4l2m2m")
+	fast := on
+	fast.Settings.Labels = []string{"fast", "row1"}
+	fastOff := off
+	fastOff.Settings.Labels = []string{"slow"}
 	hardware := transcode.Output{Encoder: "h264_v4l2m2m"}
 	for _, tt := range []struct {
 		what   string
@@ -32,6 +36,13 @@ func TestWaitsFor(t *testing.T) {
 		{"pinned", transcode.Request{MuxID: 1}, []web.Pi{off, on, drained}, ""},
 		{"pinned to nobody", transcode.Request{MuxID: 9}, []web.Pi{on}, "muxer id 9"},
 		{"pinned to one that is drained", transcode.Request{MuxID: 2}, []web.Pi{on, drained}, "muxer id 2"},
+		{"a label", transcode.Request{Labels: []string{"fast"}}, []web.Pi{on, fast}, ""},
+		{"labels", transcode.Request{Labels: []string{"fast", "row1"}}, []web.Pi{on, fast}, ""},
+		{"a label of nobody", transcode.Request{Labels: []string{"slow"}}, []web.Pi{on, fast}, "no Pi has the label slow: the video waits for one (pibootd edit-pi PI --label slow)"},
+		{"a label, and no board", transcode.Request{Labels: []string{"slow"}}, nil, "no Pi has the label slow"},
+		{"labels of two", transcode.Request{Labels: []string{"fast", "slow"}}, []web.Pi{fast, fastOff}, "no Pi has the labels fast, slow: the video waits for one (pibootd edit-pi PI --label fast --label slow)"},
+		{"a label of one that is off", transcode.Request{Labels: []string{"slow"}}, []web.Pi{fast, fastOff}, "no Pi that takes work has the label slow"},
+		{"a label that no muxer has", transcode.Request{Source: "videos/a.mp4", MuxID: 9, Labels: []string{"fast"}}, []web.Pi{fast}, "muxer id 9"},
 		{"an encoder", transcode.Request{Output: hardware}, []web.Pi{board(true, false, 0, "h264_v4l2m2m")}, ""},
 		{"an encoder of nobody", transcode.Request{Output: hardware}, []web.Pi{on, drained}, "encoder h264_v4l2m2m"},
 		{"for a muxer that we do not know", transcode.Request{Source: "videos/a.mp4", MuxID: 9}, nil, ""},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -56,6 +57,53 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	_, err := Open(context.Background(), file)
 	if err == nil || !strings.Contains(err.Error(), "schema 999") {
 		t.Errorf("Open = %v; want the schema refused", err)
+	}
+}
+
+// Jobs of a database from before there were labels are anybody's, and keep
+// their order.
+func TestOldJobsHaveNoLabels(t *testing.T) {
+	ctx := t.Context()
+	file := filepath.Join(t.TempDir(), "pibootd.db")
+	db, err := sql.Open("sqlite", source(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := &Store{db: db}
+	names, _, err := schema(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := slices.IndexFunc(names, func(name string) bool { return strings.HasSuffix(name, "_labels.sql") })
+	for i, name := range names[:before] {
+		if err := old.apply(ctx, name, i+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = db.ExecContext(ctx, `
+		INSERT INTO jobs (id, state, request, priority, mux, created) VALUES
+			(1, 'queued', '{"source":"a.mp4"}', 0, 0, 1), (2, 'running', '{"source":"b.mp4","mux_id":2}', 0, 2, 2),
+			(3, 'queued', '{"source":"c.mp4"}', 1, 0, 3), (4, 'done', '{"source":"d.mp4"}', 0, 0, 4);
+		UPDATE jobs SET ended = 5 WHERE id = 4`)
+	if err := errors.Join(err, old.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, file)
+	rows, err := s.Query(ctx, `SELECT id FROM jobs INDEXED BY jobs_live WHERE ended = 0 AND labels IN ('') ORDER BY priority DESC, mux DESC, (labels <> '') DESC, id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var got []int
+	for rows.Next() {
+		var id int
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, id)
+	}
+	if err := rows.Err(); err != nil || !slices.Equal(got, []int{3, 2, 1}) {
+		t.Errorf("jobs that wait: %v, %v; want 3, 2 and 1", got, err)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pibootd/pkg/pi"
 )
 
 // An Output says what a video is to become. The zero Output is an HLS stream
@@ -94,6 +96,9 @@ func (r Request) Check() error {
 	}
 	if r.MuxID < 0 || r.MuxID > maxMuxID {
 		return fmt.Errorf("muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
+	}
+	if err := pi.CheckLabels(r.Labels); err != nil {
+		return err
 	}
 	if r.Name != "" && !validName(r.Name) {
 		return fmt.Errorf("name %.300q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)

@@ -16,7 +16,16 @@ type Request struct {
 	Name           string  `json:"name"`                      // the published directory's name
 	SegmentSeconds float64 `json:"segment_seconds,omitempty"` // 0 means 4
 	MuxID          int     `json:"mux_id,omitempty"`          // the worker that must do it; 0 means any
+	// Labels are those that a worker must have, all of them, to do any of it.
+	Labels []string `json:"labels,omitempty"`
 	Output
+}
+
+// For reports whether a worker with this muxer id and these labels may do what
+// r asks for.
+func (r Request) For(muxID int, labels []string) bool {
+	missing := func(label string) bool { return !slices.Contains(labels, label) }
+	return (r.MuxID == 0 || r.MuxID == muxID) && !slices.ContainsFunc(r.Labels, missing)
 }
 
 // A Rational is a positive fraction, such as the frame rate 30000/1001.

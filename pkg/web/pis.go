@@ -113,6 +113,9 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusConflict, err)
 		return
 	}
+	if edit.Labels != nil {
+		s.Queue.Relabel()
+	}
 	s.reply(w, edited)
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -217,6 +218,21 @@ func TestJobs(t *testing.T) {
 	}
 	if _, err := d.client.Job(ctx, 99); err == nil || !strings.Contains(err.Error(), "99") {
 		t.Errorf("Job 99 = %v; want an error that names it", err)
+	}
+}
+
+func TestJobWithLabels(t *testing.T) {
+	d := start(t)
+	write(t, filepath.Join(d.media, "a.mp4"), "a video")
+	request := map[string]any{"source": "a.mp4", "labels": []string{"row1", "fast"}}
+	got, err := send[Submitted](t.Context(), d.client, http.MethodPost, "/api/v1/jobs", request)
+	if err != nil || !slices.Equal(got.Job.Request.Labels, []string{"fast", "row1"}) {
+		t.Errorf("submitted: %+v, %v; want its labels", got, err)
+	}
+	request["labels"] = []string{"Fast"}
+	_, err = send[Submitted](t.Context(), d.client, http.MethodPost, "/api/v1/jobs", request)
+	if err == nil || !strings.Contains(err.Error(), `label "Fast"; want 1 to 63 of`) {
+		t.Errorf("a label that no board can have: %v; want it refused", err)
 	}
 }
 

@@ -16,15 +16,16 @@ import (
 const maxOffers = 2000
 
 // offers are the units that wait, in the order in which they are to be done,
-// and who has failed at each. CROSS JOIN keeps the order of the index of jobs,
-// so that reading can end with the first unit that fits.
+// and who has failed at each: first what not every worker may do. CROSS JOIN
+// keeps the order of the index of jobs, so that reading can end with the first
+// unit that fits.
 const offers = `
 	SELECT ` + unitColumns + `, coalesce((
 		SELECT group_concat(a.worker) FROM attempts a
 		WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN ('failed', 'expired', 'given_up')), '')
 	FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = 'pending'
-	WHERE j.ended = 0 AND j.paused = 0 AND (j.mux = 0 OR j.mux = ?)
-	ORDER BY j.priority DESC, j.mux DESC, j.id, u.seq`
+	WHERE j.ended = 0 AND j.paused = 0 AND (j.mux = 0 OR j.mux = ?) AND j.labels IN (SELECT value FROM json_each(?))
+	ORDER BY j.priority DESC, j.mux DESC, (j.labels <> '') DESC, j.id, u.seq`
 
 // choose returns the unit that a worker is to do next. If there is none the
 // reply says why.
@@ -33,12 +34,16 @@ func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, t
 		return nil, transcode.ClaimReply{Refused: "this worker is drained"}, nil
 	}
 	me, _ := q.workers.get(worker)
-	rows, err := s.tx.QueryContext(ctx, offers, me.Hello.MuxID)
+	labels, err := s.labelsFor(ctx, me)
+	if err != nil {
+		return nil, transcode.ClaimReply{}, err
+	}
+	rows, err := s.tx.QueryContext(ctx, offers, me.Hello.MuxID, labels)
 	if err != nil {
 		return nil, transcode.ClaimReply{}, err
 	}
 	defer rows.Close()
-	most := q.workers.mostMemory()
+	all := q.workers.list()
 	refused := transcode.ClaimReply{Refused: "nothing is to be done", Gone: true}
 	for n := 0; n < maxOffers && rows.Next(); n++ {
 		var failedOn string
@@ -46,10 +51,7 @@ func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, t
 		if err != nil {
 			return nil, transcode.ClaimReply{}, err
 		}
-		why := q.unfit(u, me, strings.Split(failedOn, ","))
-		if why == "" && u.request.MuxID == 0 && !hasRoom(u.spec, me.Hello.Memory) && hasRoom(u.spec, most) {
-			why = fmt.Sprintf("its encoders need more memory than %d MB, which others have", me.Hello.Memory>>20)
-		}
+		why := unfit(u, me, all, strings.Split(failedOn, ","))
 		if why == "" {
 			return &u, transcode.ClaimReply{}, nil
 		}
@@ -60,6 +62,9 @@ func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, t
 	}
 	if refused.Gone {
 		u, err := q.double(ctx, s, me)
+		if u == nil && err == nil {
+			refused, err = s.forOthers(ctx, me, labels, refused)
+		}
 		return u, refused, err
 	}
 	return nil, refused, nil
@@ -73,26 +78,32 @@ type offer struct {
 
 func (o offer) Scan(dest ...any) error { return o.rows.Scan(append(dest, o.failedOn)...) }
 
-// unfit says why a worker should not do a unit; "" if it may.
-func (q *Queue) unfit(u unitRow, me Worker, failedOn []string) string {
-	if !able(u.spec, u.request.MuxID, me) {
+// unfit says why a worker should leave a unit to another of all there are; "" if
+// it should not.
+func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
+	if !able(u.spec, u.request, me) {
 		return fmt.Sprintf("it needs %s; you have %q", u.spec.NeedsEncoder(), me.Hello.Encoders)
 	}
-	if !slices.Contains(failedOn, me.Name) {
+	failed, room := slices.Contains(failedOn, me.Name), hasRoom(u.spec, me.Hello.Memory)
+	if room && !failed {
 		return ""
 	}
-	for _, other := range q.workers.list() {
-		if other.free() && able(u.spec, u.request.MuxID, other) && hasRoom(u.spec, other.Hello.Memory) && !slices.Contains(failedOn, other.Name) {
+	for _, other := range all {
+		switch {
+		case !other.free() || !able(u.spec, u.request, other) || !hasRoom(u.spec, other.Hello.Memory):
+		case failed && !slices.Contains(failedOn, other.Name):
 			return "you have failed at it, and " + other.Name + " has not"
+		case !room && other.Hello.Memory != 0:
+			return fmt.Sprintf("its encoders need more memory than %d MB, which others have", me.Hello.Memory>>20)
 		}
 	}
 	return ""
 }
 
-// able reports whether a worker has what a unit needs.
-func able(u transcode.Unit, mux int, w Worker) bool {
+// able reports whether a worker may do a unit of a request, and has what it needs.
+func able(u transcode.Unit, r transcode.Request, w Worker) bool {
 	encoder := u.NeedsEncoder()
-	return (mux == 0 || mux == w.Hello.MuxID) && (encoder == "" || slices.Contains(w.Hello.Encoders, encoder))
+	return r.For(w.Hello.MuxID, w.Labels) && (encoder == "" || slices.Contains(w.Hello.Encoders, encoder))
 }
 
 // hasRoom reports whether a machine with this much memory can be expected to do
@@ -134,7 +145,7 @@ func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, o
 	}
 	var most time.Duration
 	for _, c := range all {
-		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.mux, me) || !hasRoom(c.spec, me.Hello.Memory) {
+		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.request, me) || !hasRoom(c.spec, me.Hello.Memory) {
 			continue
 		}
 		mine, known := q.workers.takes(me.Name, c.spec)

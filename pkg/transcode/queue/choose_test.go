@@ -114,37 +114,46 @@ func TestDrainedWorkerGetsNothing(t *testing.T) {
 	b.gets("pi1", job.ID, "probe")
 }
 
+// lastUnit submits a request and has all of it done but for one video unit,
+// which pi2 is at, slowly. pi1 is known to be faster.
+func (b *bench) lastUnit(r transcode.Request) (Job, transcode.ClaimReply, transcode.Progress) {
+	b.t.Helper()
+	job := b.submit(r)
+	b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
+	b.greets("pi1")
+	b.greets("pi2")
+	b.encode(transcode.Work{Job: job.ID, Unit: "audio"})
+	units := theFixture(b.t).plan.Units[1:]
+	slow := b.gets("pi2", job.ID, units[0].ID)
+	for _, u := range units[1:] {
+		b.encode(transcode.Work{Job: job.ID, Unit: u.ID}) // pi1's speed is measured
+	}
+	now := time.Now()
+	p := transcode.Progress{Job: job.ID, Unit: slow.Unit.ID, Attempt: slow.Attempt, Frames: 1, FPS: 0.01}
+	if !b.claims.progress("pi2", p, now, now.Add(time.Minute)) {
+		b.t.Fatal("progress was refused")
+	}
+	return job, slow, p
+}
+
 // When nothing else is left, a faster worker tries what a slow one is at. The
 // first result counts, the other is refused.
 func TestEndGame(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
-	job := b.submit(fixtureRequest)
-	b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
-	b.greets("pi1")
-	b.greets("pi2")
-	b.encode(transcode.Work{Job: job.ID, Unit: "audio"})
-	units := theFixture(t).plan.Units[1:]
-	slow := b.gets("pi2", job.ID, units[0].ID)
-	for _, u := range units[1:] {
-		b.encode(transcode.Work{Job: job.ID, Unit: u.ID}) // pi1 is fast: its speed is measured
-	}
+	job, slow, p := b.lastUnit(fixtureRequest)
 	now := time.Now()
-	p := transcode.Progress{Job: job.ID, Unit: slow.Unit.ID, Attempt: slow.Attempt, Frames: 1, FPS: 0.01}
-	if !b.claims.progress("pi2", p, now, now.Add(time.Minute)) {
-		t.Fatal("progress was refused")
-	}
 	if n := b.worthDoubling(now); n != 1 {
 		t.Errorf("%d workers could help; want one", n)
 	}
-	fast := b.gets("pi1", job.ID, units[0].ID)
+	fast := b.gets("pi1", job.ID, slow.Unit.ID)
 	if fast.Attempt == slow.Attempt {
 		t.Fatalf("both have attempt %d", fast.Attempt)
 	}
 	if reply, err := b.claim(t.Context(), "pi3", ""); err != nil || !reply.Gone {
 		t.Errorf("claim of a third: %+v, %v; want that there is nothing", reply, err)
 	}
-	work := transcode.Work{Job: job.ID, Unit: units[0].ID}
+	work := transcode.Work{Job: job.ID, Unit: slow.Unit.ID}
 	for _, c := range []struct {
 		worker   string
 		grant    transcode.ClaimReply

@@ -45,7 +45,7 @@ func (q *Queue) claim(ctx context.Context, worker, session string) (transcode.Cl
 
 func (q *Queue) newClaim(u unitRow, attempt int, worker string, now time.Time) claim {
 	return claim{
-		key: attemptKey{u.key, attempt}, worker: worker, total: u.frames, spec: u.spec, mux: u.request.MuxID,
+		key: attemptKey{u.key, attempt}, worker: worker, total: u.frames, spec: u.spec, request: u.request,
 		granted: now, deadline: now.Add(q.ttl(worker)),
 	}
 }

@@ -305,7 +305,7 @@ func TestClaimsExpireWithoutProgress(t *testing.T) {
 }
 
 func TestTooManyWorkersForgetTheQuietest(t *testing.T) {
-	ws := newWorkers()
+	ws := newWorkers(nil)
 	for i := range maxWorkers + 1 {
 		ws.hello("pi"+strings.Repeat("x", i), transcode.Hello{}, time.Unix(int64(i+1), 0))
 	}

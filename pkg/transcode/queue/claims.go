@@ -30,7 +30,7 @@ type claim struct {
 	session  string // of the worker, as its claim said
 	total    int    // video frames to encode
 	spec     transcode.Unit
-	mux      int // id of the muxer that alone may do it; 0: any
+	request  transcode.Request
 	granted  time.Time
 	adopted  bool // it was granted before the daemon started, nobody knows when
 	deadline time.Time

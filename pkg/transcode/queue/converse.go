@@ -152,6 +152,7 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 	}
 	if q.workers.hello(worker, hello, time.Now()) {
 		q.tellWorker(worker)
+		wake(q.announce) // there may be work that waits for its labels
 	}
 	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker)}
 	if q.weight != nil {

@@ -179,22 +179,27 @@ func (q *Queue) reconcile(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// waitingUnits counts the units that wait by the muxer that may do them.
+// waitingUnits counts the units that wait by the muxer that may do them. Those
+// for labels that no worker has who is there wake nobody: all others would ask
+// for them again and again. Workers that come are told.
 func (q *Queue) waitingUnits(ctx context.Context) (map[int]int, error) {
 	rows, err := q.store.Query(ctx, `
-		SELECT j.mux, count(*) FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = ?
-		WHERE j.ended = 0 AND j.paused = 0 GROUP BY j.mux`, pending)
+		SELECT j.mux, j.labels, count(*) FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = ?
+		WHERE j.ended = 0 AND j.paused = 0 GROUP BY j.mux, j.labels`, pending)
 	if err != nil {
 		return nil, fmt.Errorf("counting units: %w", err)
 	}
 	defer rows.Close()
-	waiting := map[int]int{}
+	all, waiting := q.workers.list(), map[int]int{}
 	for rows.Next() {
 		var mux, units int
-		if err := rows.Scan(&mux, &units); err != nil {
+		var labels string
+		if err := rows.Scan(&mux, &labels, &units); err != nil {
 			return nil, fmt.Errorf("counting units: %w", err)
 		}
-		waiting[mux] = units
+		if labels == "" || anyHas(all, splitLabels(labels)) {
+			waiting[mux] += units
+		}
 	}
 	return waiting, rows.Err()
 }

@@ -102,7 +102,7 @@ func (q *Queue) foreignOffer(ctx context.Context, s *step, f Foreign, fits func(
 		return nil, err
 	}
 	for _, u := range offers {
-		if (u.request.MuxID == 0 || u.request.MuxID == f.MuxID) && fits(u.request) && q.foreignFree(u) {
+		if u.request.For(f.MuxID, nil) && fits(u.request) && q.foreignFree(u) {
 			return &u, nil
 		}
 	}

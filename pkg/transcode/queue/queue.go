@@ -53,6 +53,9 @@ type Options struct {
 	// Weight returns the share of its time that a worker is to work in; nil
 	// means all of it for each.
 	Weight func(worker string) float64
+	// Labels returns the labels of a worker; nil means that none has any.
+	// It is asked while the store is being written: it must answer from memory.
+	Labels func(worker string) []string
 
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
@@ -112,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
 		foreignTTL: cmp.Or(o.ForeignTTL, defaultForeignTTL),
 		keep:       cmp.Or(o.Keep, defaultKeep),
-		workers:    newWorkers(),
+		workers:    newWorkers(o.Labels),
 		claims:     newClaims(),
 		watches:    newWatches(),
 		lanes:      map[string]bool{},

@@ -104,7 +104,7 @@ func (q *Queue) finish(ctx context.Context, s *step, u unitRow, key attemptKey, 
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
-		return s.plan(ctx, u, *r.Probe, q.workers.free())
+		return s.plan(ctx, u, *r.Probe, q.workers.free(u.request))
 	}
 	var left int
 	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)

@@ -111,8 +111,8 @@ func (s *step) addJob(ctx context.Context, r transcode.Request, identity string)
 	if unfinished >= maxUnfinished {
 		return 0, fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished)
 	}
-	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, identity, created) VALUES (?, ?, ?, ?, ?) RETURNING id`,
-		Queued, column[transcode.Request]{r}, r.MuxID, identity, s.now.UnixNano()).Scan(&id)
+	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, created) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
+		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, s.now.UnixNano()).Scan(&id)
 	if err != nil {
 		return 0, err
 	}
@@ -120,8 +120,8 @@ func (s *step) addJob(ctx context.Context, r transcode.Request, identity string)
 	return id, s.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
 }
 
-// checkRequest returns r with its name filled in, or what is wrong with it in
-// words for the user.
+// checkRequest returns r with its name filled in and its labels in order, or what
+// is wrong with it in words for the user.
 func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 	if err := q.checkSource(r.Source); err != nil {
 		return r, err
@@ -130,7 +130,9 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 		base := path.Base(r.Source)
 		r.Name = strings.TrimSuffix(base, path.Ext(base))
 	}
-	return r, r.Check()
+	err := r.Check()
+	r.Labels = normalLabels(r.Labels)
+	return r, err
 }
 
 // checkSource makes sure that there is such a file in the media share.

@@ -48,6 +48,8 @@ func TestSubmitRefuses(t *testing.T) {
 		{transcode.Request{Source: sourceName, SegmentSeconds: 0.5}, "segments of 0.5 s; want 1 to 20"},
 		{transcode.Request{Source: sourceName, SegmentSeconds: math.NaN()}, "segments of NaN s"},
 		{transcode.Request{Source: sourceName, MuxID: -1}, "muxer id -1"},
+		{transcode.Request{Source: sourceName, Labels: []string{"fast "}}, `label "fast "; want 1 to 63 of`},
+		{transcode.Request{Source: sourceName, Labels: make([]string, 17)}, "17 labels; want at most 16"},
 	} {
 		if _, _, err := b.Submit(t.Context(), c.r); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Submit(%.100q, %+v) = %v; want %s", c.r.Source, c.r, err, c.want)

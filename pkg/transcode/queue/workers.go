@@ -25,6 +25,7 @@ type Worker struct {
 	Frames   int             `json:"frames,omitempty"`
 	FPS      float64         `json:"fps,omitempty"`
 	Drained  bool            `json:"drained,omitempty"` // it takes no more work until it is undrained
+	Labels   []string        `json:"labels,omitempty"`  // as it is registered with now
 }
 
 // free reports whether a worker takes work.
@@ -66,6 +67,8 @@ func (q *Queue) tellWorker(name string) {
 
 // workers remembers who said hello.
 type workers struct {
+	labels func(worker string) []string // called without mu held
+
 	mu       sync.Mutex
 	byName   map[string]Worker
 	memories map[string]memory
@@ -77,8 +80,11 @@ type memory struct {
 	speeds  []transcode.Speed
 }
 
-func newWorkers() *workers {
-	return &workers{byName: map[string]Worker{}, memories: map[string]memory{}}
+func newWorkers(labels func(worker string) []string) *workers {
+	if labels == nil {
+		labels = func(string) []string { return nil }
+	}
+	return &workers{labels: labels, byName: map[string]Worker{}, memories: map[string]memory{}}
 }
 
 func (ws *workers) memory(name string) memory {
@@ -160,6 +166,12 @@ func (ws *workers) expire(then time.Time) []string {
 }
 
 func (ws *workers) get(name string) (Worker, bool) {
+	w, ok := ws.remembered(name)
+	w.Labels = ws.labels(name)
+	return w, ok
+}
+
+func (ws *workers) remembered(name string) (Worker, bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w, ok := ws.byName[name]
@@ -167,32 +179,26 @@ func (ws *workers) get(name string) (Worker, bool) {
 	return w, ok
 }
 
-// free counts the workers that take work.
-func (ws *workers) free() int {
+// free counts the workers that take such work.
+func (ws *workers) free(r transcode.Request) int {
 	n := 0
 	for _, w := range ws.list() {
-		if w.free() {
+		if w.free() && r.For(w.Hello.MuxID, w.Labels) {
 			n++
 		}
 	}
 	return n
 }
 
-// mostMemory returns the most that a worker has that takes work, as far as it is
-// known.
-func (ws *workers) mostMemory() int64 {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	var most int64
-	for _, w := range ws.byName {
-		if w.Online && !ws.memories[w.Name].drained && w.Hello.Locked == "" {
-			most = max(most, w.Hello.Memory)
-		}
+func (ws *workers) list() []Worker {
+	list := ws.allRemembered()
+	for i := range list {
+		list[i].Labels = ws.labels(list[i].Name)
 	}
-	return most
+	return list
 }
 
-func (ws *workers) list() []Worker {
+func (ws *workers) allRemembered() []Worker {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	list := slices.SortedFunc(maps.Values(ws.byName), func(a, b Worker) int { return strings.Compare(a.Name, b.Name) })
