@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path"
 	"math"
 	"net/url"
 	"slices"
@@ -120,6 +121,24 @@ func (r Request) Canonical() Request {
 
 // maxName bounds a name, in bytes: a file's has 255, and a number may be added.
 const maxName = 200
+
+// NameOf returns what is published of a source: its own name as far as a
+// directory can have it.
+func NameOf(source string) string {
+	base := path.Base(source)
+	name := strings.TrimLeft(strings.TrimSuffix(base, path.Ext(base)), ".")
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '_'
+		}
+		return r
+	}, name)
+	for len(name) > maxName {
+		_, last := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-last]
+	}
+	return cmp.Or(name, "video")
+}
 
 func validName(name string) bool {
 	return len(name) <= maxName && utf8.ValidString(name) && !strings.HasPrefix(name, ".") &&

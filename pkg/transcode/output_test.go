@@ -3,6 +3,7 @@ package transcode
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -109,6 +110,27 @@ func TestParseRung(t *testing.T) {
 	for _, text := range []string{"", "x", "720:", "720:x", "720:-1", "720:1e300k", "720:NaN"} {
 		if got, err := ParseRung(text); err == nil {
 			t.Errorf("ParseRung(%q) = %v; want an error", text, got)
+		}
+	}
+}
+
+func TestNameOf(t *testing.T) {
+	long := strings.Repeat("ü", 150)
+	for source, want := range map[string]string{
+		"in/a film.mp4":     "a film",
+		"in/a\nb\t\x7f.mp4": "a_b__",
+		"in/\xff\xfe.mkv":   "__",
+		"in/..hidden.x.mp4": "hidden.x",
+		"in/.mp4":           "video",
+		"in/" + long:        long[:200],
+		"in/\"q\" 'q' 日本":   "\"q\" 'q' 日本",
+	} {
+		got := NameOf(source)
+		if got != want {
+			t.Errorf("NameOf(%q) = %q; want %q", source, got, want)
+		}
+		if err := (Request{Name: got}).Check(); err != nil {
+			t.Errorf("NameOf(%q): %v", source, err)
 		}
 	}
 }

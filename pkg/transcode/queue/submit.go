@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"strings"
 
 	"pibootd/pkg/transcode"
@@ -127,8 +126,7 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 		return r, err
 	}
 	if r.Name == "" {
-		base := path.Base(r.Source)
-		r.Name = strings.TrimSuffix(base, path.Ext(base))
+		r.Name = transcode.NameOf(r.Source)
 	}
 	err := r.Check()
 	r.Labels = normalLabels(r.Labels)
