@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"os"
 	"strings"
 	"testing"
@@ -180,8 +181,15 @@ func TestFinalFailureEndsTheJob(t *testing.T) {
 	if !v.Accepted {
 		t.Error(v.Reason)
 	}
-	if got := b.waitEnd(job.ID); got.State != Failed || got.Reason != "the source is truncated" {
+	got := b.waitEnd(job.ID)
+	if got.State != Failed || got.Reason != "the source is truncated" {
 		t.Errorf("job = %+v; want it failed", got)
+	}
+	for _, u := range got.Units {
+		want := map[string]string{"probe": done, first.Unit: failed}[u.ID]
+		if u.State != cmp.Or(want, cancelled) {
+			t.Errorf("unit %s is %s; want %s", u.ID, u.State, cmp.Or(want, cancelled))
+		}
 	}
 	b.waitEvent(EventCancelled, second.Unit)
 	two.write(second, grantTwo.Attempt)

@@ -209,7 +209,9 @@ func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending)
 	}
 	switch {
 	case e.final:
-		return s.endJob(ctx, u.key.job, Failed, e.detail, e.stderr)
+		// After the job: as long as the unit runs, so does an attempt beside this one.
+		return errors.Join(s.endJob(ctx, u.key.job, Failed, e.detail, e.stderr),
+			s.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, failed, u.key.job, u.key.unit))
 	case key.attempt == u.second:
 		return s.exec(ctx, `UPDATE units SET second = 0, second_worker = '' WHERE job = ? AND unit = ?`, u.key.job, u.key.unit)
 	case u.second > 0:
