@@ -39,7 +39,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	}
 	report, stderr, err := w.examine(ctx, source, p)
 	if refused(err, stderr) {
-		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, lastOf(stderr))
+		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, complaint(stderr))
 	}
 	if err != nil {
 		return transcode.Probe{}, stderr, err
@@ -95,6 +95,20 @@ func readable(source string) error {
 		return fmt.Errorf("reading the source: %w", err)
 	}
 	return nil
+}
+
+// complaint is what ffprobe said of a source that it could not read, without the
+// path that the source has on this machine.
+func complaint(stderr []string) string {
+	last := lastOf(stderr)
+	said := last[strings.LastIndex(last, ": ")+1:]
+	for _, line := range stderr {
+		if strings.Contains(line, "moov atom not found") {
+			said += " (it has no index, as an MP4 file that was cut short or is still being copied)"
+			break
+		}
+	}
+	return strings.TrimSpace(said)
 }
 
 // lastOf returns the last line that ffmpeg said, without where it said it.

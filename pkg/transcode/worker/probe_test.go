@@ -77,10 +77,10 @@ func TestProbeRefuses(t *testing.T) {
 	tests := []struct {
 		name, source, want string
 	}{
-		{"index missing", spoiled(t, 0.5, "a.mp4", long), "not a video that ffmpeg can read"},
+		{"index missing", spoiled(t, 0.5, "a.mp4", long), "not a video that ffmpeg can read: Invalid data found when processing input (it has no index, as an MP4 file that was cut short"},
 		{"index at the front", spoiled(t, 0.5, "a.mp4", long+"-movflags +faststart"), "it is truncated"},
 		{"cut matroska", spoiled(t, 0.5, "a.mkv", long), "it is truncated"},
-		{"text", written(t, "a.mp4", strings.Repeat("this is not a video\n", 1000)), "not a video that ffmpeg can read"},
+		{"text", written(t, "a.mp4", strings.Repeat("this is not a video\n", 1000)), "not a video that ffmpeg can read: Invalid data found when processing input"},
 		{"empty", written(t, "a.mp4", ""), "it is empty"},
 		{"directory", t.TempDir(), "want a regular file"},
 		{"sound only", makeSource(t, "a.mp4", sound+"-c:a aac"), "it has no video"},
