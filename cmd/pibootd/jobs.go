@@ -44,7 +44,7 @@ func listJobs(c *cli.Context, std streams) error {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(std.out, jobs)
+		return printJobsJSON(c, std, jobs)
 	}
 	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT OR REASON"}}
 	for _, job := range jobs {
@@ -87,12 +87,12 @@ func showJob(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return printJSON(std.out, job)
-	}
 	boards, err := everyone(c)
 	if err != nil {
 		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, shownJob{job, waiting(job, boards)})
 	}
 	return printJob(std.out, job, boards)
 }
@@ -115,9 +115,7 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	for _, text := range job.Stderr {
 		line("", text)
 	}
-	if idle(job) {
-		line("waits", waitsFor(job.Request, boards))
-	}
+	line("waits", waiting(job, boards))
 	names := map[string]string{}
 	for _, b := range boards {
 		names[b.Serial.String()] = b.Name

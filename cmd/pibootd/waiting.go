@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"pibootd/pkg/muxer"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -58,8 +60,36 @@ func foreign(r transcode.Request) bool {
 	return strings.HasPrefix(r.Source, muxer.VideosDir+"/") && len(r.Labels) == 0 && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
 }
 
+// A shownJob is a job with what it waits for, as programs read it.
+type shownJob struct {
+	queue.Job
+	Waits string `json:"waits,omitempty"`
+}
+
+func printJobsJSON(c *cli.Context, std streams, jobs []queue.Job) error {
+	boards, err := everyone(c)
+	if err != nil {
+		return err
+	}
+	all := make([]shownJob, len(jobs))
+	for i, job := range jobs {
+		all[i] = shownJob{job, waiting(job, boards)}
+	}
+	return printJSON(std.out, all)
+}
+
+// waiting says what a job waits for that none of these boards is at; "" if it
+// does not, or is not to be done.
+func waiting(job queue.Job, boards []web.Pi) string {
+	at := func(b web.Pi) bool { return b.Worker != nil && b.Worker.Job == job.ID }
+	if !idle(job) || slices.ContainsFunc(boards, at) {
+		return ""
+	}
+	return waitsFor(job.Request, boards)
+}
+
 // idle reports whether nobody does anything for a job that is to be done.
 func idle(job queue.Job) bool {
 	running := func(u queue.UnitState) bool { return u.State == "running" }
-	return !job.State.Ended() && !job.Paused && !slices.ContainsFunc(job.Units, running)
+	return (job.State == queue.Queued || job.State == queue.Running) && !job.Paused && !slices.ContainsFunc(job.Units, running)
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,11 +70,64 @@ func TestIdle(t *testing.T) {
 		{queue.Job{State: queue.Queued, Paused: true}, false},
 		{queue.Job{State: queue.Running, Units: units}, false},
 		{queue.Job{State: queue.Running, Units: units[:1]}, true},
+		{queue.Job{State: queue.Publishing, Units: units[:1]}, false},
 		{queue.Job{State: queue.Done}, false},
 	} {
 		if got := idle(tt.job); got != tt.want {
 			t.Errorf("idle(%+v) = %v; want %v", tt.job, got, tt.want)
 		}
+	}
+}
+
+// Programs read of a job what it waits for, also where its units are not told.
+func TestWaiting(t *testing.T) {
+	at := func(job int64) []web.Pi {
+		return []web.Pi{{}, {Online: true, Worker: &queue.Worker{Online: true, Job: job}}}
+	}
+	job := queue.Job{ID: 7, State: queue.Running, Request: transcode.Request{Labels: []string{"fast"}}}
+	for _, tt := range []struct {
+		job    queue.Job
+		boards []web.Pi
+		want   string
+	}{
+		{job, at(7), ""},
+		{job, at(8), `"waits":"no Pi has the label fast`},
+		{queue.Job{ID: 7, State: queue.Queued}, at(0), ""},
+		{queue.Job{ID: 7, State: queue.Queued}, nil, `"waits":"no Pi is online yet`},
+		{queue.Job{ID: 7, State: queue.Publishing}, nil, ""},
+	} {
+		text, err := json.Marshal(shownJob{tt.job, waiting(tt.job, tt.boards)})
+		if err != nil || !strings.Contains(string(text), `"id":7`) || strings.Contains(string(text), "waits") != (tt.want != "") || !strings.Contains(string(text), tt.want) {
+			t.Errorf("a %s job with %d boards: %s, %v; want %s", tt.job.State, len(tt.boards), text, err, tt.want)
+		}
+	}
+}
+
+// What is for labels that nobody has is taken and says so, as long as it waits.
+func TestTranscodeForLabels(t *testing.T) {
+	q, socket := serveQueue(t, t.TempDir())
+	if code, _, errs := pibootd(t, "", "add-worker", socket, "desk-pc", "--label", "fast"); code != exitDone {
+		t.Fatal(errs)
+	}
+	hello(t, q, "desk-pc", transcode.Hello{})
+	if err := os.WriteFile(filepath.Join(q.MediaDir, "a.mp4"), []byte("a video"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := pibootd(t, "", "transcode", socket, "a.mp4", "--label", "fast"); code != exitDone || errs != "" {
+		t.Errorf("for a label that is there: exit %d, %q, %q; want nothing said", code, out, errs)
+	}
+	const nobody = "no Pi has the labels fast, slow: the video waits for one (pibootd edit-pi PI --label fast --label slow)"
+	code, out, errs := pibootd(t, "", "transcode", socket, "a.mp4", "--label", "slow", "--label", "fast")
+	if code != exitDone || out != "job 2; see pibootd jobs show 2\n" || errs != nobody+"\n" {
+		t.Errorf("for labels that nobody has: exit %d, %q, %q; want a job and %q", code, out, errs, nobody)
+	}
+	if _, out, errs := pibootd(t, "", "jobs", "show", socket, "2"); !strings.Contains(out, "  labels  fast slow\n") || !strings.Contains(out, "  waits   "+nobody+"\n") {
+		t.Errorf("the job is shown as %q, %q; want %q", out, errs, nobody)
+	}
+	_, out, errs = pibootd(t, "", "jobs", "list", socket, "--json")
+	var jobs []shownJob
+	if err := json.Unmarshal([]byte(out), &jobs); err != nil || len(jobs) != 2 || jobs[0].Waits != nobody || jobs[1].Waits != "" {
+		t.Errorf("jobs are listed as %s, %q, %v; want the second to wait, and why", out, errs, err)
 	}
 }
 
