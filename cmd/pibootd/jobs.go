@@ -211,8 +211,8 @@ func parseJob(text string) (int64, error) {
 // waitForJob shows a job's progress, behind prefix, until it has ended and
 // returns it. A daemon that goes away is waited for: jobs survive it.
 func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job, error) {
-	m := meter{w: std.err, terminal: std.terminal}
-	defer m.clear()
+	p := jobProgress{meter: meter{w: std.err, terminal: std.terminal}, prefix: prefix}
+	defer p.clear()
 	var last queue.Job
 	for {
 		for job, err := range client(c).WatchJob(c.Context, id) {
@@ -224,7 +224,7 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 			}
 			last = job
 			if !c.Bool("json") {
-				showProgress(&m, prefix, job)
+				p.show(job)
 			}
 			if job.State.Ended() {
 				return job, nil
@@ -251,8 +251,21 @@ func pause(c *cli.Context, d time.Duration) error {
 	}
 }
 
-// showProgress shows what is being done for a job right now.
-func showProgress(m *meter, prefix string, job queue.Job) {
+// A jobProgress shows how far a job is.
+type jobProgress struct {
+	meter
+	prefix string
+	noted  bool // the job's note was shown
+}
+
+// show shows what is being done for the job right now, and what there is to
+// note about it once.
+func (p *jobProgress) show(job queue.Job) {
+	if job.Note != "" && !p.noted {
+		p.clear()
+		fmt.Fprintln(p.w, p.prefix+job.Note)
+		p.noted = true
+	}
 	var running []string
 	for _, unit := range job.Units {
 		if unit.State == "running" {
@@ -266,5 +279,5 @@ func showProgress(m *meter, prefix string, job queue.Job) {
 	if job.FPS > 0 {
 		note.text = fmt.Sprintf("%.0f fps", job.FPS)
 	}
-	m.update(prefix+step, int64(job.Frames), int64(job.TotalFrames), note)
+	p.update(p.prefix+step, int64(job.Frames), int64(job.TotalFrames), note)
 }

@@ -108,8 +108,11 @@ func (b *batch) handIn(request transcode.Request, video string) error {
 	if !b.warned {
 		b.warned, err = warnWaiting(b.c, b.std, submitted.Job)
 	}
-	if err == nil && !b.c.Bool("wait") {
+	switch {
+	case err == nil && !b.c.Bool("wait"):
 		err = printSubmitted(b.c, b.std, submitted)
+	case err == nil && submitted.Existed && !b.c.Bool("json"):
+		fmt.Fprintf(b.std.err, "job %d%s\n", submitted.Job.ID, existed(submitted.Job))
 	}
 	return err
 }
@@ -149,7 +152,11 @@ func (b *batch) printEnded(job queue.Job) error {
 		_, err = fmt.Fprintf(b.std.out, "%s\n", filepath.Join(b.share, filepath.FromSlash(job.Output)))
 	}
 	if err == nil && job.State != queue.Done {
-		err = hintedError{fmt.Errorf("job %d %s: %s", job.ID, job.State, job.Reason), fmt.Sprintf("pibootd jobs show %d", job.ID)}
+		why := ""
+		if job.Reason != "" {
+			why = ": " + job.Reason
+		}
+		err = hintedError{fmt.Errorf("job %d %s%s", job.ID, job.State, why), fmt.Sprintf("pibootd jobs show %d", job.ID)}
 	}
 	return err
 }
@@ -176,11 +183,16 @@ func printSubmitted(c *cli.Context, std streams, s web.Submitted) error {
 	}
 	note := ""
 	if s.Existed {
-		note = " (the same was handed in before and has not ended)"
-		if s.Job.State == queue.Done {
-			note = " has done the same before; --force does it again"
-		}
+		note = existed(s.Job)
 	}
 	_, err := fmt.Fprintf(std.out, "job %d%s; see pibootd jobs show %d\n", s.Job.ID, note, s.Job.ID)
 	return err
+}
+
+// existed says of a job that it is one from before.
+func existed(job queue.Job) string {
+	if job.State == queue.Done {
+		return " has done the same before; --force does it again"
+	}
+	return " (the same was handed in before and has not ended)"
 }

@@ -150,3 +150,61 @@ func cancelWhenThere(t *testing.T, q *queuetest.Queue, id int64) {
 		t.Fatal(err)
 	}
 }
+
+// Who waits is told, too, that a job is one from before.
+func TestTranscodeTwiceWaits(t *testing.T) {
+	q, socket := serveQueue(t, t.TempDir())
+	if err := os.WriteFile(filepath.Join(q.MediaDir, "a.mp4"), []byte("the video"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := []string{"pibootd", "transcode", socket, "a.mp4"}
+	if code := run(command, streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard}); code != 0 {
+		t.Fatalf("exit %d; want 0", code)
+	}
+	cancelWhenThere(t, q, 1)
+	if code := run(command, streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard}); code != 0 {
+		t.Fatalf("exit %d; want 0", code)
+	}
+	errs := &lineReader{lines: make(chan string, 100)}
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(append(command, "--wait"), streams{in: strings.NewReader(""), out: io.Discard, err: errs})
+	}()
+	for line := ""; line != "job 2 (the same was handed in before and has not ended)"; {
+		select {
+		case line = <-errs.lines:
+		case code := <-ended:
+			t.Fatalf("exit %d without a word of the job from before", code)
+		}
+	}
+	cancelWhenThere(t, q, 2)
+	if code := <-ended; code != exitFailed {
+		t.Errorf("exit %d; want %d", code, exitFailed)
+	}
+}
+
+// A lineReader is a writer that hands on what is written line by line.
+type lineReader struct{ lines chan string }
+
+func (r *lineReader) Write(text []byte) (int, error) {
+	for line := range strings.Lines(string(text)) {
+		r.lines <- strings.TrimSpace(line)
+	}
+	return len(text), nil
+}
+
+// What keeps a video from being cut is said once, between the steps.
+func TestWaitTellsTheNote(t *testing.T) {
+	var out bytes.Buffer
+	p := jobProgress{meter: meter{w: &out}, prefix: "1 of 2: "}
+	job := queue.Job{State: queue.Queued}
+	p.show(job)
+	job.State, job.Note = queue.Running, "one worker does the whole video: audio filters see the whole of it"
+	p.show(job)
+	job.State = queue.Done
+	p.show(job)
+	want := "1 of 2: queued\n1 of 2: one worker does the whole video: audio filters see the whole of it\n1 of 2: running\n1 of 2: done\n"
+	if out.String() != want {
+		t.Errorf("got %q; want %q", out.String(), want)
+	}
+}
