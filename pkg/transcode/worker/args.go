@@ -52,10 +52,11 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	first, _ := u.Segments()
 	args := []string{
-		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
+		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_chapters", "-1",
 		"-vf", videoFilter(u),
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
 	}
+	args = append(args, noMetadata()...)
 	args = append(args, encoderArgs(u)...)
 	if threads > 0 {
 		args = append(args, "-threads", strconv.Itoa(threads))
@@ -70,6 +71,13 @@ func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 		args = append(args, "-video_track_timescale", strconv.Itoa(u.Grid.Rate.Num))
 	}
 	return append(args, segmentArgs(u.Container, dir)...)
+}
+
+// noMetadata keeps out of the output what the source says of itself, and
+// ffmpeg's version: the initialization section has to be the same for units that
+// machines with other versions make.
+func noMetadata() []string {
+	return []string{"-map_metadata", "-1", "-fflags", "+bitexact", "-metadata", "encoding_tool=pibootd"}
 }
 
 // cutAfter is how long a segment at least is. What makes key frames only where
@@ -121,13 +129,14 @@ func keyFrames(u transcode.VideoUnit) string {
 // segments in its working directory.
 func AudioArgs(u transcode.AudioUnit, source string) []string {
 	args := append(inputArgs(source, "", 0),
-		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1",
+		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_chapters", "-1",
 		"-af", audioFilter(u),
 		"-c:a", "aac", "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
 		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(transcode.AudioSampleRate),
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
 		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 	)
+	args = append(args, noMetadata()...)
 	args = append(args, u.Options...)
 	return append(args, segmentArgs(u.Container, "")...)
 }

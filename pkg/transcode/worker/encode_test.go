@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -384,6 +385,30 @@ func TestTranscode(t *testing.T) {
 			}
 			j.verify()
 		})
+	}
+}
+
+// Machines with other versions of ffmpeg make units of the same rendition: no
+// version is in what all have in common.
+func TestInitIsOfNoVersion(t *testing.T) {
+	t.Parallel()
+	version := regexp.MustCompile(`Lav[cf][0-9.]+`)
+	source := makeSource(t, "a.mp4", shortClip)
+	for _, codec := range []transcode.Codec{transcode.CodecH264, transcode.CodecH265} {
+		j := transcodeAll(t, source, transcode.Request{SegmentSeconds: 1, Output: transcode.Output{Container: transcode.ContainerCMAF, Codec: codec}}, 3)
+		inits, err := filepath.Glob(filepath.Join(j.dir, "*", transcode.InitName))
+		if err != nil || len(inits) < 2 {
+			t.Fatalf("%s: initialization sections %q, %v; want one of video and one of audio at least", codec, inits, err)
+		}
+		for _, file := range inits {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := version.Find(data); found != nil {
+				t.Errorf("%s: %s has %q in it; want no version", codec, filepath.Base(filepath.Dir(file)), found)
+			}
+		}
 	}
 }
 
