@@ -38,7 +38,7 @@ func TestJoin(t *testing.T) {
 	other := results["v-180p-0001"]
 	other.Init = &Segment{Name: InitName, SizeBytes: 800, SHA256: "cd" + testSum[2:]}
 	results["v-180p-0001"] = other
-	want := "joining units: the initialization section of v-180p-0001 is not that of the units before it; want one encoder for a rendition"
+	want := "joining units: v-180p-0001 has another initialization section than other units of the rendition; want one encoder, of one version, for a rendition"
 	if _, err := Join(p, results, dirs); err == nil || err.Error() != want {
 		t.Errorf("Join = %v; want %s", err, want)
 	}

@@ -107,15 +107,40 @@ func joinPiece(tracks map[string]*track, p Piece) error {
 		t = &track{dir: u.Dir(), container: u.Container(), codecs: r.Codecs, init: r.Init}
 		tracks[t.dir] = t
 	}
-	// One playlist has one decoder configuration: a player told of avc1.4d400d
-	// need not take avc1.64001f (RFC 8216 §4.3.2.3).
-	if r.Codecs != t.codecs {
-		return fmt.Errorf("%s is %s, the units before it %s; want one encoder for a rendition", u.ID, r.Codecs, t.codecs)
-	}
-	if r.Init != nil && r.Init.SHA256 != t.init.SHA256 {
-		return fmt.Errorf("the initialization section of %s is not that of the units before it; want one encoder for a rendition", u.ID)
+	if err := unlike(u.ID, r, t.codecs, t.init); err != nil {
+		return err
 	}
 	t.segments = append(t.segments, r.Segments...)
+	return nil
+}
+
+// unlike says why a unit's result cannot follow on others in one playlist, or
+// file, of which it knows codecs and initialization section: one has one decoder
+// configuration. A player told of avc1.4d400d need not take avc1.64001f (RFC 8216
+// §4.3.2.3).
+func unlike(unit string, r Result, codecs string, init *Segment) error {
+	if r.Codecs != codecs {
+		return fmt.Errorf("%s is %s, other units of the rendition are %s; want one encoder for a rendition", unit, r.Codecs, codecs)
+	}
+	if r.Init != nil && init != nil && r.Init.SHA256 != init.SHA256 {
+		return fmt.Errorf("%s has another initialization section than other units of the rendition; want one encoder, of one version, for a rendition", unit)
+	}
+	return nil
+}
+
+// Unlike says why the result of a unit cannot be put together with that of
+// another; nil if it can, or if the two have no rendition in common.
+func Unlike(u Unit, r Result, other Unit, accepted Result) error {
+	for _, p := range Pieces(u, r) {
+		for _, before := range Pieces(other, accepted) {
+			if p.Unit.Dir() != before.Unit.Dir() {
+				continue
+			}
+			if err := unlike(u.ID, p.Result, before.Result.Codecs, before.Result.Init); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

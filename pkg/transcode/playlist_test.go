@@ -133,7 +133,7 @@ func TestPlaylistsRefuse(t *testing.T) {
 			other := r["v-90p-0001"]
 			other.Codecs = "avc1.640028"
 			r["v-90p-0001"] = other
-		}, "joining units: v-90p-0001 is avc1.640028, the units before it avc1.4d400d; want one encoder for a rendition"},
+		}, "joining units: v-90p-0001 is avc1.640028, other units of the rendition are avc1.4d400d; want one encoder for a rendition"},
 		{"forgotten unit", func(p *Plan, _ map[string]Result) { p.Units = p.Units[1:] }, "joining units: segment 0 of 180p is 00008.ts; want 00000.ts"},
 		{"forgotten end", func(p *Plan, _ map[string]Result) { p.Units = slices.Delete(p.Units, 1, 2) }, "joining units: 768 frames of 180p; want 1558"},
 		{"forgotten rendition", func(p *Plan, _ map[string]Result) { p.Units = p.Units[2:] }, "joining units: none of rendition 180p"},

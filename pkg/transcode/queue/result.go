@@ -69,6 +69,11 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 		if verdict, decided = verdictOn(u, worker, d.Attempt); decided {
 			return nil
 		}
+		if wrong == nil {
+			if wrong, err = s.unlike(ctx, u, d.Result); err != nil {
+				return err
+			}
+		}
 		if wrong != nil {
 			verdict.Reason = clip(wrong.Error(), maxReason)
 			return s.release(ctx, u, key, ending{outcome: EventFailed, detail: verdict.Reason})
@@ -80,6 +85,43 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 		q.claims.drop(key)
 	}
 	return verdict, err
+}
+
+// unlike says why a result cannot be put together with those of the job's other
+// units, so that another worker does it anew, and not all of the job is lost when
+// it is to be published.
+func (s *step) unlike(ctx context.Context, u unitRow, r transcode.Result) (wrong, err error) {
+	if u.spec.Kind != transcode.KindVideo {
+		return nil, nil
+	}
+	known := map[string]bool{}
+	for _, p := range transcode.Pieces(u.spec, r) {
+		known[p.Unit.Dir()] = false
+	}
+	rows, err := s.tx.QueryContext(ctx, `SELECT spec, result FROM units WHERE job = ? AND kind = ? AND state = ? ORDER BY seq`,
+		u.key.job, transcode.KindVideo, done)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	// Accepted ones are alike: one of each rendition is enough.
+	for left := len(known); left > 0 && rows.Next(); {
+		var spec column[transcode.Unit]
+		var result column[transcode.Result]
+		if err := rows.Scan(&spec, &result); err != nil {
+			return nil, err
+		}
+		if wrong := transcode.Unlike(u.spec, r, spec.V, result.V); wrong != nil {
+			return wrong, nil
+		}
+		for _, p := range transcode.Pieces(spec.V, result.V) {
+			if seen, ours := known[p.Unit.Dir()]; ours && !seen {
+				known[p.Unit.Dir()] = true
+				left--
+			}
+		}
+	}
+	return nil, rows.Err()
 }
 
 // finish stores the result of a unit and what follows from it: units after a

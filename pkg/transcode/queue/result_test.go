@@ -128,3 +128,51 @@ func (b *bench) claimedAnew(t *testing.T) {
 		t.Fatalf("claim = %+v, %v", reply, err)
 	}
 }
+
+// A result that cannot be put together with what others made is another
+// worker's to make anew; the job goes on.
+func TestUnlikeResultIsRefused(t *testing.T) {
+	t.Parallel()
+	const unit = "v-64p-0000"
+	right := theFixture(t).results[unit]
+	other := right
+	other.Codecs = "avc1.640028"
+	for name, test := range map[string]struct {
+		before transcode.Result // of another unit of the rendition
+		want   string           // why it is refused; "" if it is accepted
+	}{
+		"like":   {right, ""},
+		"unlike": {other, "want one encoder for a rendition"},
+	} {
+		b := open(t, newDirs(t), nil)
+		job := b.submit(fixtureRequest)
+		for _, id := range []string{"probe", "audio", "v-128p-0000"} {
+			b.encode(transcode.Work{Job: job.ID, Unit: id})
+		}
+		err := b.store.Write(t.Context(), func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(t.Context(), `
+				INSERT INTO units (job, unit, seq, kind, spec, frames, state, result)
+				SELECT job, 'v-64p-0001', 99, kind, spec, 0, ?, ? FROM units WHERE job = ? AND unit = ?`,
+				done, column[transcode.Result]{test.before}, job.ID, unit)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		work := transcode.Work{Job: job.ID, Unit: unit}
+		if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Attempt != 1 {
+			t.Fatalf("claim = %+v, %v", reply, err)
+		}
+		writeAttempt(t, b.media(""), work, 1)
+		verdict, err := b.accept(t.Context(), "pi1", transcode.Done{Job: job.ID, Unit: unit, Attempt: 1, Result: right})
+		if err != nil || verdict.Accepted != (test.want == "") || !strings.Contains(verdict.Reason, test.want) {
+			t.Errorf("%s: verdict = %+v, %v; want %q", name, verdict, err, test.want)
+		}
+		if test.want != "" {
+			b.checkPending(job.ID, unit)
+		}
+		if got, err := b.Job(t.Context(), job.ID); err != nil || got.State.Ended() {
+			t.Errorf("%s: job = %+v, %v; want it to go on", name, got, err)
+		}
+	}
+}
