@@ -172,6 +172,8 @@ func state(b web.Pi) string {
 	switch {
 	case b.Online && b.Worker != nil && b.Worker.Drained:
 		return "worker online, drained"
+	case b.Online && b.Worker != nil && b.Worker.Hello.Locked != "":
+		return "worker online, takes no work"
 	case b.Online:
 		return "worker online"
 	case b.Last == nil:
@@ -256,6 +258,9 @@ func printPi(w io.Writer, b web.Pi) error {
 	if b.Worker != nil {
 		h := b.Worker.Hello
 		fmt.Fprintf(&out, "  worker    %s, ffmpeg %s, %d CPUs, encoders %s\n", h.Version, h.FFmpeg, h.CPUs, strings.Join(h.Encoders, " "))
+		if h.Locked != "" {
+			fmt.Fprintf(&out, "            takes no work: %s\n", shown(h.Locked))
+		}
 	}
 	for _, m := range b.Mismatches {
 		fmt.Fprintf(&out, "  warning   %s\n", strings.Map(graphic, m.String()))

@@ -29,6 +29,7 @@ func waitsFor(r transcode.Request, boards []web.Pi) string {
 	}{
 		{func(_ web.Pi, w queue.Worker) bool { return w.Online }, "no Pi is online yet: the video waits for one"},
 		{func(_ web.Pi, w queue.Worker) bool { return !w.Drained }, "all Pis that are online are drained: the video waits for pibootd undrain"},
+		{func(_ web.Pi, w queue.Worker) bool { return w.Hello.Locked == "" }, lockedText(boards)},
 		{func(_ web.Pi, w queue.Worker) bool { return r.MuxID == 0 || w.Hello.MuxID == r.MuxID },
 			fmt.Sprintf("no Pi that takes work has muxer id %d: the video waits for one", r.MuxID)},
 		{func(b web.Pi, _ queue.Worker) bool { return labelled(b) },
@@ -41,6 +42,16 @@ func waitsFor(r transcode.Request, boards []web.Pi) string {
 		boards = slices.DeleteFunc(slices.Clone(boards), func(b web.Pi) bool { return b.Worker == nil || !need.met(b, *b.Worker) })
 		if len(boards) == 0 {
 			return need.told
+		}
+	}
+	return ""
+}
+
+// lockedText says why the first board that takes no work by itself does not.
+func lockedText(boards []web.Pi) string {
+	for _, b := range boards {
+		if b.Worker != nil && b.Worker.Online && b.Worker.Hello.Locked != "" {
+			return fmt.Sprintf("no Pi takes work right now: the video waits for one; %s: %s", b.Name, shown(b.Worker.Hello.Locked))
 		}
 	}
 	return ""

@@ -25,6 +25,8 @@ func TestWaitsFor(t *testing.T) {
 	fast.Settings.Labels = []string{"fast", "row1"}
 	fastOff := off
 	fastOff.Settings.Labels = []string{"slow"}
+	locked := on
+	locked.Name, locked.Worker = "hlspi3", &queue.Worker{Online: true, Hello: transcode.Hello{Locked: "ffmpeg 4.1.9 does not encode by libx264 here"}}
 	hardware := transcode.Output{Encoder: "h264_v4l2m2m"}
 	for _, tt := range []struct {
 		what   string
@@ -36,6 +38,8 @@ func TestWaitsFor(t *testing.T) {
 		{"boards that are off", transcode.Request{}, []web.Pi{{}, off}, "no Pi is online yet"},
 		{"one that is on", transcode.Request{}, []web.Pi{off, on}, ""},
 		{"drained", transcode.Request{}, []web.Pi{off, drained}, "drained"},
+		{"locked", transcode.Request{}, []web.Pi{off, drained, locked}, "no Pi takes work right now: the video waits for one; hlspi3: ffmpeg 4.1.9 does not encode by libx264 here"},
+		{"one of two locked", transcode.Request{}, []web.Pi{locked, on}, ""},
 		{"pinned", transcode.Request{MuxID: 1}, []web.Pi{off, on, drained}, ""},
 		{"pinned to nobody", transcode.Request{MuxID: 9}, []web.Pi{on}, "muxer id 9"},
 		{"pinned to one that is drained", transcode.Request{MuxID: 2}, []web.Pi{on, drained}, "muxer id 2"},
@@ -57,6 +61,13 @@ func TestWaitsFor(t *testing.T) {
 	}
 	if got := state(drained); got != "worker online, drained" {
 		t.Errorf("the state of a drained board is %q", got)
+	}
+	if got := state(locked); got != "worker online, takes no work" {
+		t.Errorf("the state of a locked board is %q", got)
+	}
+	var text strings.Builder
+	if err := printPi(&text, locked); err != nil || !strings.Contains(text.String(), "takes no work: ffmpeg 4.1.9 does not encode") {
+		t.Errorf("a locked board is shown as %q, %v; want why it takes no work", text.String(), err)
 	}
 }
 
