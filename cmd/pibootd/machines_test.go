@@ -186,7 +186,7 @@ func TestPrintWorkers(t *testing.T) {
 // A video waits for nobody while a machine that is no board is online.
 func TestTranscodeKnowsOtherMachines(t *testing.T) {
 	q, socket := serveQueue(t, t.TempDir())
-	if code, _, errs := pibootd(t, "", "add-worker", socket, "desk-pc"); code != exitDone {
+	if code, _, errs := pibootd(t, "", "add-worker", socket, "desk-pc", "--label", "fast"); code != exitDone {
 		t.Fatal(errs)
 	}
 	for _, name := range []string{"a.mp4", "b.mp4"} {
@@ -201,6 +201,11 @@ func TestTranscodeKnowsOtherMachines(t *testing.T) {
 	hello(t, q, "desk-pc", transcode.Hello{})
 	if code, _, errs := pibootd(t, "", "transcode", socket, "b.mp4"); code != exitDone || errs != "" {
 		t.Errorf("with a machine: exit %d, %q; want nothing said", code, errs)
+	}
+	for label, want := range map[string]string{"fast": "", "slow": "no Pi has the label slow"} {
+		if code, _, errs := pibootd(t, "", "transcode", socket, "b.mp4", "--label", label); code != exitDone || (errs == "") != (want == "") || !strings.Contains(errs, want) {
+			t.Errorf("with the label %s: exit %d, %q; want %q said", label, code, errs, want)
+		}
 	}
 	if _, out, errs := pibootd(t, "", "jobs", "show", socket, "2"); strings.Contains(out, "waits") || errs != "" {
 		t.Errorf("the job is shown as %q, %q; want it to wait for nobody", out, errs)
