@@ -40,7 +40,7 @@ func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOption
 	if err := needDebianTools(o.Arch); err != nil {
 		return Template{}, nil, err
 	}
-	s, err := newStage(t.Dir)
+	s, err := t.newStage()
 	if err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: building %s: %w", name, err)
 	}

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (t *Templates) Import(ctx context.Context, name, source string, o ImportOpt
 	if err := errors.Join(checkName(name), needRoot("importing a template"), checkKeys(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
-	s, err := newStage(t.Dir)
+	s, err := t.newStage()
 	if err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
 	}
@@ -144,11 +145,15 @@ func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportO
 // loadDir copies a directory, without the templates themselves: the root of
 // the NAS may be imported, too.
 func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p Progress) error {
+	if holds, err := holdsRoot(source); err != nil || !holds {
+		return cmp.Or(err, errNotRoot) // before much is copied
+	}
 	var own unix.Stat_t
 	if err := unix.Stat(t.Dir, &own); err != nil {
 		return fmt.Errorf("%s: %w", t.Dir, err)
 	}
-	c := &treeCopy{within: within, skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
+	room := &floorWatch{dir: tree, floor: t.MinFree}
+	c := &treeCopy{within: within, spent: room.spent, skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
 	c.tick = func() { p.report("copy", c.bytes, 0) }
 	return c.copy(ctx, source, tree)
 }
@@ -165,6 +170,28 @@ func loadArchive(ctx context.Context, from *archive, limited io.Reader, tree str
 		return err
 	}
 	return from.drain()
+}
+
+// holdsRoot reports whether a directory, or the only one in it, is that of a root.
+func holdsRoot(dir string) (bool, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	if isRoot(root) {
+		return true, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || !entries[0].IsDir() {
+		return false, err
+	}
+	inner, err := root.OpenRoot(entries[0].Name())
+	if err != nil {
+		return false, err
+	}
+	defer inner.Close()
+	return isRoot(inner), nil
 }
 
 // unwrap makes the only directory of tree the tree, if it holds the root:

@@ -46,7 +46,7 @@ func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOption
 	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete(), needTools()); err != nil {
 		return Template{}, err
 	}
-	s, err := newStage(t.Dir)
+	s, err := t.newStage()
 	if err != nil {
 		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
 	}
@@ -150,6 +150,7 @@ func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildO
 		return Template{}, err
 	}
 	made.Name = name
+	made.Boards = newCoherence(b.root, made.BootDir).supported()
 	return t.finish(ctx, s, made, p)
 }
 

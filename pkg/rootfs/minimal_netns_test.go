@@ -36,6 +36,9 @@ func TestBuildMinimal(t *testing.T) {
 	if made.String() != "minimal@1" || made.Arch != pi.ARM64 || made.BootDir != "boot/firmware" || len(made.Kernels) != 1 {
 		t.Errorf("template = %+v; want minimal@1, arm64, boot/firmware and one kernel", made)
 	}
+	if !slices.Equal(made.Boards, []pi.Model{pi.Pi3, pi.Pi4}) {
+		t.Errorf("complete for %q; want the Pi 3 and 4", made.Boards)
+	}
 	if !strings.HasPrefix(made.OS, "minimal Debian ") {
 		t.Errorf("OS = %q; want minimal Debian", made.OS)
 	}

@@ -141,6 +141,50 @@ func TestImportRefuses(t *testing.T) {
 	checkNothingLeft(t, templates)
 }
 
+// A directory that holds no root is refused before it is copied, and one that is
+// too large before the disk is full.
+func TestImportDirectoryWithCare(t *testing.T) {
+	disk := mountDisk(t, "ext4")
+	templates := &Templates{Dir: filepath.Join(disk, "templates")}
+	source := t.TempDir()
+	treeSpec{"documents/": "dir", "films/": "dir"}.make(t, source)
+	_, _, err := templates.Import(t.Context(), "bad", source, ImportOptions{}, func(step string, _, _ int64) {
+		t.Errorf("progress says %q; want a directory that is no root left alone", step)
+	})
+	if !errors.Is(err, errNotRoot) {
+		t.Errorf("Import of what is no root = %v", err)
+	}
+	rootlyTree(t, source)
+	var stat unix.Statfs_t
+	if err := unix.Statfs(disk, &stat); err != nil {
+		t.Fatal(err)
+	}
+	treeSpec{"films/one": strings.Repeat("x", 3*spaceEvery)}.make(t, source)
+	templates.MinFree = int64(stat.Bavail)*stat.Bsize - spaceEvery/2
+	_, _, err = templates.Import(t.Context(), "large", source, ImportOptions{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "MB left after it") {
+		t.Errorf("Import of what would leave too little space = %v; want it refused", err)
+	}
+	checkNothingLeft(t, templates)
+}
+
+// What a killed import has left goes with the next one.
+func TestImportSweeps(t *testing.T) {
+	source := t.TempDir()
+	rootlyTree(t, source)
+	templates := &Templates{Dir: t.TempDir()}
+	dead, err := newStage(templates.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	treeSpec{"root/file": "half"}.make(t, dead.tree())
+	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
+		t.Fatal(err)
+	}
+	importSmall(t, templates, source)
+	checkStaging(t, templates.Dir)
+}
+
 func checkNothingLeft(t *testing.T, templates *Templates) {
 	t.Helper()
 	if got := refs(t, templates); got != nil {

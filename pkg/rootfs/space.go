@@ -3,6 +3,8 @@ package rootfs
 import (
 	"fmt"
 	"io"
+	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,4 +53,24 @@ func (r *floorReader) Read(buf []byte) (int, error) {
 	n, err := r.from.Read(buf[:min(int64(len(buf)), r.until)])
 	r.until -= int64(n)
 	return n, err
+}
+
+// A floorWatch stops a copy that fills the file system of dir.
+type floorWatch struct {
+	dir   string
+	floor int64 // as checkSpace takes it
+
+	mu    sync.Mutex
+	until int64 // bytes that may be copied before the next look
+}
+
+// spent is a treeCopy's.
+func (w *floorWatch) spent(_ *os.File, _, length int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.until -= length; w.until > 0 {
+		return nil
+	}
+	w.until = spaceEvery
+	return checkSpace(w.dir, w.floor, 0)
 }

@@ -14,6 +14,9 @@ import (
 // into place, and where they go to be deleted.
 const stagingDir = ".staging"
 
+// stageTries is how often a stage is made anew that a sweep mistook for a dead one.
+const stageTries = 10
+
 // A stage is a private directory on the same file system as the place its
 // content is for. It is locked while its maker lives, so that a sweep can tell
 // what is being made from what a killed process has left.
@@ -29,6 +32,22 @@ func newStage(parent string) (*stage, error) {
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return nil, err
 	}
+	var failed error
+	for range stageTries {
+		s, err := lockedStage(parent, staging)
+		if err == nil {
+			return s, nil
+		}
+		failed = err
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		// Somebody swept it away before it was locked.
+	}
+	return nil, failed
+}
+
+func lockedStage(parent, staging string) (*stage, error) {
 	dir, err := os.MkdirTemp(staging, "")
 	if err != nil {
 		return nil, err
@@ -36,6 +55,9 @@ func newStage(parent string) (*stage, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if _, err := os.Lstat(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	return &stage{parent: parent, dir: dir, lock: lock}, nil
 }

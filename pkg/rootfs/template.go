@@ -52,7 +52,7 @@ type Template struct {
 	OS        string     `json:"os"`               // PRETTY_NAME of its os-release
 	Kernels   []string   `json:"kernels"`          // versions under lib/modules
 	BootDir   string     `json:"boot_dir"`         // relative to the root; "" if it has no boot files and cannot be netbooted
-	Boards    []pi.Model `json:"boards,omitempty"` // those that it has all boot files of; nil also for a built one
+	Boards    []pi.Model `json:"boards,omitempty"` // those that it has all boot files of; nil also for a minimal one built by an older pibootd
 	SizeBytes int64      `json:"size_bytes"`
 	Files     int        `json:"files"`
 	Created   time.Time  `json:"created"`
@@ -182,6 +182,15 @@ func (t *Templates) Remove(of Template) error {
 		return fmt.Errorf("rootfs: removing template %s: %w", of, err)
 	}
 	return nil
+}
+
+// newStage makes a stage for a template, without those that a killed process has
+// left: each can be as large as a template.
+func (t *Templates) newStage() (*stage, error) {
+	if err := sweepStaging(t.Dir); err != nil {
+		return nil, err
+	}
+	return newStage(t.Dir)
 }
 
 // Sweep deletes what an interrupted import, build or removal left behind. What
