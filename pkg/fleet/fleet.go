@@ -231,6 +231,9 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 		return Added{}, err
 	}
 	defer f.unlock()
+	if err := pi.CheckPair(r.MAC, r.Serial); err != nil {
+		return Added{}, fmt.Errorf("fleet: %w", err)
+	}
 	if board, ok := f.Registry.BySerial(r.Serial); ok {
 		return f.existing(ctx, board, r)
 	}
@@ -308,6 +311,11 @@ func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (
 func (f *Fleet) checkAddress(ip netip.Addr) error {
 	if !f.Network.Contains(ip) || ip == f.Network.Addr() {
 		return fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", ip, f.Network.Masked(), f.Network.Addr())
+	}
+	// RFC 1122 §3.2.1.3; two addresses have neither (RFC 3021).
+	network := f.Network.Masked()
+	if pair := network.Bits() >= ip.BitLen()-1; !pair && (ip == network.Addr() || !network.Contains(ip.Next())) {
+		return fmt.Errorf("fleet: %s cannot be a board's address: it is that of the network %s itself, or its broadcast address", ip, network)
 	}
 	return nil
 }
