@@ -180,7 +180,7 @@ func driftPiCommand(std streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return printChanges(c, std.out, changes)
+			return printChanges(c, std, changes)
 		},
 	}
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
@@ -46,11 +50,32 @@ func TestTemplateUsers(t *testing.T) {
 		}
 	}
 	empty := t.TempDir()
-	if users, err := templateUsers(t.Context(), empty, rootfs.Template{Name: "muxer", Version: 2}); err != nil || users != nil {
+	if users, err := templateUsers(t.Context(), empty, rootfs.Template{Name: "muxer", Version: 2}); err != nil || len(users) > 0 {
 		t.Errorf("users without a database = %v, %v; want none", users, err)
 	}
 	if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
 		t.Errorf("state directory has %v; want looking to make nothing", entries)
+	}
+}
+
+func TestPrintChanges(t *testing.T) {
+	changes := []rootfs.Change{{File: "etc/a\nb", What: "added"}}
+	for _, test := range []struct {
+		json      bool
+		changes   []rootfs.Change
+		out, errs string
+	}{
+		{false, changes, `"etc/a\nb": added` + "\n", ""},
+		{false, nil, "", "nothing differs\n"},
+		{true, nil, "[]\n", ""},
+	} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		flags.Bool("json", test.json, "")
+		var out, errs bytes.Buffer
+		err := printChanges(cli.NewContext(nil, flags, nil), streams{out: &out, err: &errs}, test.changes)
+		if err != nil || out.String() != test.out || errs.String() != test.errs {
+			t.Errorf("%v prints %q and %q, %v; want %q and %q", test.changes, out.String(), errs.String(), err, test.out, test.errs)
+		}
 	}
 }
 

@@ -35,8 +35,9 @@ func foundTemplates(c *cli.Context, std streams, names ...string) ([]rootfs.Temp
 }
 
 // templateUsers are the names of the boards cloned from a version.
-func templateUsers(ctx context.Context, stateDir string, of rootfs.Template) (names []string, err error) {
-	err = readRegistry(ctx, stateDir, func(boards *registry.Registry) error {
+func templateUsers(ctx context.Context, stateDir string, of rootfs.Template) ([]string, error) {
+	names := []string{}
+	err := readRegistry(ctx, stateDir, func(boards *registry.Registry) error {
 		for _, board := range boards.All() {
 			if board.Template == of.Name && board.Version == of.Version {
 				names = append(names, board.Name)
@@ -156,7 +157,7 @@ func diffTemplates(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	return printChanges(c, std.out, changes)
+	return printChanges(c, std, changes)
 }
 
 func verifyTemplate(c *cli.Context, std streams) error {
@@ -173,26 +174,30 @@ func verifyTemplate(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := printChanges(c, std.out, changes); err != nil {
+	if err := printChanges(c, std, changes); err != nil {
 		return err
 	}
 	if len(changes) > 0 {
-		return hintedError{fmt.Errorf("template %s is not what it was: %d differences", found[0], len(changes)), "templates never change: look for a damaged disk, or somebody who edits them, and import it again"}
+		return hintedError{fmt.Errorf("template %s is not what it was, in %d places", found[0], len(changes)), "templates never change: look for a damaged disk, or somebody who edits them, and import it again"}
 	}
 	return nil
 }
 
-// printChanges prints a line for each change. Names may be anything: what a
-// terminal would act on is quoted.
-func printChanges(c *cli.Context, w io.Writer, changes []rootfs.Change) error {
+// printChanges prints a line for each change, and on standard error that there is
+// none. Names may be anything: what a terminal would act on is quoted.
+func printChanges(c *cli.Context, std streams, changes []rootfs.Change) error {
 	if c.Bool("json") {
-		return printJSON(w, changes)
+		return printJSON(std.out, append([]rootfs.Change{}, changes...))
+	}
+	if len(changes) == 0 {
+		_, err := fmt.Fprintln(std.err, "nothing differs")
+		return err
 	}
 	var out strings.Builder
 	for _, change := range changes {
 		fmt.Fprintf(&out, "%s: %s\n", printable(change.File), change.What)
 	}
-	_, err := io.WriteString(w, out.String())
+	_, err := io.WriteString(std.out, out.String())
 	return err
 }
 
@@ -232,5 +237,9 @@ func removeTemplate(c *cli.Context, std streams) error {
 	if len(kept) > 0 {
 		return hintedError{fmt.Errorf("template %s lies under the kept roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots SERIAL --remove NAME), or keep the template"}
 	}
-	return templates(c, std).Remove(t)
+	if err := templates(c, std).Remove(t); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(std.out, "%s removed\n", t)
+	return err
 }
