@@ -25,7 +25,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("pibootd-worker", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	path := flags.String("config", worker.ConfigPath, "configuration `file`")
+	o := addFlags(flags)
 	debug := flags.Bool("debug", false, "log more")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
@@ -42,7 +42,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "pibootd-worker", version)
 		return 0
 	}
-	if err := work(*path, *debug, stderr); err != nil {
+	config, boot, err := o.read(flags)
+	if errors.As(err, new(usageError)) {
+		fmt.Fprintf(stderr, "pibootd-worker: %v\n", err)
+		return 2
+	}
+	if err == nil {
+		err = work(config, boot, *debug, stderr)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "pibootd-worker: %v\n", err)
 		return 1
 	}
@@ -50,15 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 // work works until SIGTERM or SIGINT; what is under way is given back then.
-func work(path string, debug bool, stderr io.Writer) error {
-	config, err := worker.LoadConfig(path)
-	if err != nil {
-		return err
-	}
-	boot, err := worker.ReadBoot("/proc/cmdline")
-	if err != nil {
-		return err
-	}
+func work(config worker.Config, boot worker.Boot, debug bool, stderr io.Writer) error {
 	level := slog.LevelInfo
 	if debug {
 		level = slog.LevelDebug

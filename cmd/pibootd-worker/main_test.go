@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +11,10 @@ import (
 
 func TestRun(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "worker.json")
+	token, open := filepath.Join(t.TempDir(), "token"), filepath.Join(t.TempDir(), "open")
+	if err := errors.Join(os.WriteFile(token, []byte("secret\n"), 0o600), os.WriteFile(open, []byte("secret\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name           string
 		args           []string
@@ -19,6 +25,14 @@ func TestRun(t *testing.T) {
 		{"help", []string{"--help"}, 0, "", "-config file"},
 		{"no configuration", []string{"--config", missing}, 1, "", "pibootd-worker: reading the configuration: open " + missing + ": no such file"},
 		{"unknown flag", []string{"--confg", missing}, 2, "", "flag provided but not defined: -confg"},
+		{"two sources", []string{"--config", missing, "--server", "nas"}, 2, "", "--server and --config; want one of them"},
+		{"no server", []string{"--name", "pc1"}, 2, "", "--name without --server"},
+		{"no token", []string{"--server", "nas"}, 2, "", "--server without --token-file; pibootd add-worker prints a token"},
+		{"no such token", []string{"--server", "nas", "--token-file", missing}, 1, "", missing + ": no such file"},
+		{"token of everybody", []string{"--server", "nas", "--token-file", open}, 1, "", "mode is -rw-r--r--; want -rw-------"},
+		{"no muxer id", []string{"--server", "nas", "--token-file", token, "--muxid", "-1"}, 2, "", "--muxid -1; want a whole number from 1"},
+		{"no daemon", []string{"--server", "ftp://nas", "--name", "pc1", "--token-file", token}, 1, "", `daemon: "ftp://nas"; want a host and a port, e.g. http://10.0.0.1:8080`},
+		{"no name", []string{"--server", "nas", "--name", "pc*", "--token-file", token}, 1, "", `name: "pc*"; want 1 to 64 letters`},
 		{"argument", []string{missing}, 2, "", "unexpected argument"},
 	}
 	for _, tt := range tests {

@@ -15,6 +15,7 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/watchfolder"
+	"pibootd/pkg/web"
 	"pibootd/pkg/webhook"
 )
 
@@ -42,6 +43,8 @@ func (d *daemon) readSecrets() (err error) {
 func (d *daemon) openDoors() {
 	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}
 	d.web.UploadToken, d.web.MaxUpload = d.uploadToken, int64(d.cfg.HTTP.UploadMaxGB)*1_000_000_000
+	lender := &web.Lender{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, Log: d.log}
+	d.web.Lender = lender.Routes()
 	if len(d.cfg.HTTP.Muxers) > 0 {
 		h := &muxer.Handler{Queue: d.queue, Tidier: d.tidier, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
 		d.web.Muxers = h.Routes()

@@ -54,11 +54,12 @@ func addWorker(c *cli.Context, std streams) error {
 }
 
 func printAddedWorker(w io.Writer, added web.AddedMachine) error {
-	_, err := fmt.Fprintf(w, `%s added
-  token    %s
+	_, err := fmt.Fprintf(w, `%[1]s added
+  token    %[2]s
 The token is shown this once. On that machine, with ffmpeg there and the token in a FILE of mode 0600:
-  pibootd-worker --server %s --name %s --token-file FILE
-`, added.Name, added.Token, added.Server, added.Name)
+  curl -o pibootd-worker http://%[3]s%[4]samd64 && chmod +x pibootd-worker
+  ./pibootd-worker --server %[3]s --name %[1]s --token-file FILE
+`, added.Name, added.Token, added.Server, web.ProgramPath)
 	return err
 }
 

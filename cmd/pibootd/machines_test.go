@@ -55,7 +55,7 @@ func TestAddWorker(t *testing.T) {
 	_, socket := serveQueue(t, t.TempDir())
 	code, out, errs := pibootd(t, "", "add-worker", socket, "desk-pc", "--label", "fast", "--label", "office", "--weight", "0.5")
 	token := regexp.MustCompile(`(?m)^  token    ([0-9a-f]{64})$`).FindStringSubmatch(out)
-	if code != exitDone || token == nil || !strings.Contains(out, "\n  pibootd-worker --server 10.0.0.1:8080 --name desk-pc --token-file FILE\n") {
+	if code != exitDone || token == nil || !strings.Contains(out, "\n  ./pibootd-worker --server 10.0.0.1:8080 --name desk-pc --token-file FILE\n") {
 		t.Fatalf("exit %d, %q, %q; want a token and the command to run", code, out, errs)
 	}
 	code, out, errs = pibootd(t, "", "add-worker", socket, "desk-pc")

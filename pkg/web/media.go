@@ -60,32 +60,32 @@ func openMedia(dir, name string) (*os.File, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := notHidden(root, file); err != nil {
+	to, err := pathOf(root, file)
+	if err == nil && isHidden(to) {
+		// A link led there, such as to the key of a stream.
+		err = fmt.Errorf("%s is not for players: %w", to, fs.ErrNotExist)
+	}
+	if err != nil {
 		file.Close()
 		return nil, nil, err
 	}
 	return file, info, nil
 }
 
-// notHidden refuses a file that a link leads to and that has a hidden name
-// itself, such as the key of a stream.
-func notHidden(root *os.Root, file *os.File) error {
+// pathOf returns where in root an open file is, whatever links led there.
+func pathOf(root *os.Root, file *os.File) (string, error) {
 	top, err := root.Open(".")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer top.Close()
 	from, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", top.Fd()))
 	if err != nil {
-		return err
+		return "", err
 	}
 	to, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
 	if err != nil {
-		return err
+		return "", err
 	}
-	name, err := filepath.Rel(from, to)
-	if err != nil || isHidden(name) {
-		return fmt.Errorf("%s is not for players: %w", to, fs.ErrNotExist)
-	}
-	return nil
+	return filepath.Rel(from, to)
 }

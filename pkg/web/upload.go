@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -28,11 +27,10 @@ const uploadDir = ".uploads"
 // Limits of uploads.
 const (
 	maxUploads     = 4         // at a time
-	uploadPiece    = 1 << 20   // bytes that have to come within uploadPatience
 	uploadFloor    = 512 << 20 // bytes that stay free
 	maxUploadName  = 200       // bytes of each part of a name; 255 is Linux's, and a number may be added
 	maxUploadParts = 8
-	uploadPatience = time.Minute
+	uploadPatience = time.Minute // for share.ReceivePiece
 )
 
 // An Uploaded is the answer to an upload.
@@ -61,13 +59,8 @@ func (s *Server) uploadHandler() http.Handler {
 		}
 		uploaded, err := s.upload(w, r)
 		if err != nil {
-			status := http.StatusInternalServerError
-			var refused uploadError
-			if errors.As(err, &refused) {
-				status = refused.status
-			}
 			s.Log.Warn("upload refused", "component", "web", "file", r.PathValue("name"), "addr", r.RemoteAddr, "err", err)
-			s.refuse(w, status, err)
+			s.refuse(w, uploadStatus(err), err)
 			return
 		}
 		if uploaded.SizeBytes == 0 { // it was only asked
@@ -79,6 +72,15 @@ func (s *Server) uploadHandler() http.Handler {
 		w.WriteHeader(http.StatusCreated)
 		s.reply(w, uploaded)
 	})
+}
+
+// uploadStatus returns the status that an upload is refused with.
+func uploadStatus(err error) int {
+	var refused uploadError
+	if errors.As(err, &refused) {
+		return refused.status
+	}
+	return http.StatusInternalServerError
 }
 
 // withToken lets through who has the token (RFC 6750 §2.1).
@@ -185,39 +187,25 @@ func (u *upload) room(more int64) error {
 }
 
 // receive writes the body to a file and makes it durable.
-func (u *upload) receive(w http.ResponseWriter, r *http.Request, temp string) (err error) {
+func (u *upload) receive(w http.ResponseWriter, r *http.Request, temp string) error {
 	if err := u.root.MkdirAll(uploadDir, 0o700); err != nil {
 		return err
 	}
-	file, err := u.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
 	control := http.NewResponseController(w)
-	for {
-		if err := control.SetReadDeadline(time.Now().Add(uploadPatience)); err != nil {
-			return err
-		}
-		n, err := io.CopyN(file, r.Body, uploadPiece)
-		u.got += n
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return uploadError{fmt.Errorf("receiving byte %d: %w", u.got, err), http.StatusBadRequest}
-		}
-		if err := u.room(0); err != nil {
-			return err
-		}
-	}
+	var err error
+	u.got, err = share.Receive(u.root, temp, r.Body, func(got int64) error {
+		u.got = got
+		return errors.Join(u.room(0), control.SetReadDeadline(time.Now().Add(uploadPatience)))
+	})
 	switch {
-	case u.got == 0:
+	case err != nil && !errors.As(err, new(uploadError)):
+		return uploadError{err, http.StatusBadRequest}
+	case err == nil && u.got == 0:
 		return uploadError{errors.New("the file is empty"), http.StatusBadRequest}
-	case u.got > u.max:
+	case err == nil && u.got > u.max:
 		return u.room(0)
 	}
-	return file.Sync()
+	return err
 }
 
 // place gives a whole file its name.

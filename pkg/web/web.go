@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"pibootd/pkg/dhcp"
@@ -24,6 +25,7 @@ import (
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/tftp"
 	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -35,6 +37,7 @@ type Server struct {
 	TFTP   *tftp.Server // the same
 	Queue  *queue.Queue
 	Muxers http.Handler // answers foreign muxers on the TCP port; nil: nobody does
+	Lender http.Handler // lends the media share on the TCP port, see Lender; nil: nobody does
 	// UploadToken lets uploads in on the TCP port, and has them transcoded; nil
 	// lets none in there.
 	UploadToken []byte
@@ -43,6 +46,8 @@ type Server struct {
 	Doctor      *doctor.Doctor
 	Info        Info
 	Log         *slog.Logger
+
+	unpacking sync.Mutex // held while a worker's program is unpacked
 }
 
 // Info is what a client has to know of the running daemon.
@@ -123,6 +128,11 @@ func (s *Server) publicHandler() http.Handler {
 		mux.Handle("PUT /api/v1/media/{name...}", s.withToken(s.uploadHandler()))
 		mux.Handle("POST /api/v1/jobs", s.withToken(http.HandlerFunc(s.submitJob)))
 	}
+	mux.HandleFunc("GET "+ProgramPath+"{arch}", s.program)
+	if s.Lender != nil {
+		mux.Handle(transcode.PathShare, s.Lender)
+		mux.Handle(transcode.PathShare+"/", s.Lender)
+	}
 	if s.Muxers != nil {
 		mux.Handle("/muxer/", s.Muxers)
 		mux.Handle("/tidy/", s.Muxers)
@@ -173,8 +183,12 @@ func (s *Server) info(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Inf
 // reply sends v as JSON.
 func (s *Server) reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
+	encode(w, s.Log, v)
+}
+
+func encode(w http.ResponseWriter, log *slog.Logger, v any) {
 	if err := json.NewEncoder(w).Encode(v); err != nil {
-		s.Log.Debug("reply not sent", "component", "web", "err", err)
+		log.Debug("reply not sent", "component", "web", "err", err)
 	}
 }
 
@@ -188,12 +202,12 @@ type Problem struct {
 }
 
 // refuse sends an error.
-func (s *Server) refuse(w http.ResponseWriter, status int, err error) {
+func (s *Server) refuse(w http.ResponseWriter, status int, err error) { refuse(w, s.Log, status, err) }
+
+func refuse(w http.ResponseWriter, log *slog.Logger, status int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(Problem{Error: err.Error()}); err != nil {
-		s.Log.Debug("reply not sent", "component", "web", "err", err)
-	}
+	encode(w, log, Problem{Error: err.Error()})
 }
 
 // decode reads a JSON body into v. Unknown fields are refused: a misspelt one

@@ -65,6 +65,7 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		{"GET", "/", 200},
 		{"GET", "/page.js", 200},
 		{"GET", "/page.css", 200},
+		{"GET", "/worker/v1/program/mips", 404},
 		{"GET", "/nothing", 404},
 		{"DELETE", "/api/v1/jobs/1", 405},
 	} {

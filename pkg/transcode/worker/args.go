@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"pibootd/pkg/transcode"
 )
@@ -14,14 +15,14 @@ import (
 const indexName = "ffmpeg.m3u8"
 
 // inputArgs are what every reading of a source begins with: progress on
-// standard output, and no protocol but files, so that a playlist sent as a
-// video makes nobody's network requests. decoder is one of ffmpeg's names, or
+// standard output, and no protocol but what it takes to read it, so that a
+// playlist sent as a video makes nobody's network requests. decoder is one of ffmpeg's names, or
 // "" for its own choice; seek is 0 to read from the first packet on.
 func inputArgs(source, decoder string, seek float64) []string {
 	args := []string{
 		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning",
 		"-progress", "pipe:1", "-stats_period", "1",
-		"-copyts", "-protocol_whitelist", "file",
+		"-copyts",
 	}
 	if decoder != "" {
 		args = append(args, "-c:v", decoder)
@@ -29,8 +30,18 @@ func inputArgs(source, decoder string, seek float64) []string {
 	if seek > 0 {
 		args = append(args, "-ss", seconds(seek))
 	}
-	return append(args, "-i", "file:"+source)
+	return append(args, sourceArgs(source)...)
 }
+
+// sourceArgs have ffmpeg read a source that is a path, or a URL of a library.
+func sourceArgs(source string) []string {
+	if isURL(source) {
+		return []string{"-protocol_whitelist", "http,tcp", "-i", source}
+	}
+	return []string{"-protocol_whitelist", "file", "-i", "file:" + source}
+}
+
+func isURL(source string) bool { return strings.HasPrefix(source, "http://") }
 
 // VideoArgs returns ffmpeg's arguments that encode u from the file source into
 // segments in its working directory. decoder is one of

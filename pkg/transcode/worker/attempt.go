@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"time"
@@ -130,8 +131,12 @@ const fullBytes = 1 << 20
 // unlessFull says so where the share is full: ffmpeg may only write less then,
 // and not even complain.
 func (w *Worker) unlessFull(err error) error {
-	if free, statErr := freeBytes(w.mediaDir()); statErr == nil && free < fullBytes {
-		return fmt.Errorf("the media share is full: %w", err)
+	where := "the media share"
+	if w.remote != nil {
+		where = w.remote.dir()
+	}
+	if free, statErr := freeBytes(w.library().dir()); statErr == nil && free < fullBytes {
+		return fmt.Errorf("%s is full: %w", where, err)
 	}
 	return err
 }
@@ -218,10 +223,10 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	if err := checkUnit(a.unit); err != nil {
 		return transcode.Result{}, nil, err
 	}
-	if err := a.ensureMedia(); err != nil {
+	source, err := a.library().source(ctx, a.unit.Source)
+	if err != nil {
 		return transcode.Result{}, nil, err
 	}
-	source := filepath.Join(a.mediaDir(), filepath.FromSlash(a.unit.Source))
 	if a.unit.Kind == transcode.KindProbe {
 		p, stderr, err := a.probe(ctx, source, a.pulse)
 		p.FFmpeg = a.hello.Load().FFmpeg
@@ -237,7 +242,21 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	}
 	a.pulse.touch(time.Now())
 	result, err := a.proof(ctx, a.unit, dir, a.pulse)
+	if err == nil {
+		err = a.library().deliver(ctx, a.name(), filesOf(a.unit, result), a.pulse)
+	}
 	return result, stderr, err
+}
+
+// filesOf returns the paths of a result's files in its attempt's directory.
+func filesOf(u transcode.Unit, r transcode.Result) []string {
+	var list []string
+	for _, piece := range transcode.Pieces(u, r) {
+		for _, f := range piece.Result.Files() {
+			list = append(list, path.Join(piece.Dir, f.Name))
+		}
+	}
+	return list
 }
 
 // checkUnit looks at what the rest relies on.
@@ -259,8 +278,12 @@ func checkUnit(u transcode.Unit) error {
 
 func isFile(f transcode.Format) bool { return transcode.Output{Format: f}.IsFile() }
 
+// name is the attempt's directory in the media share.
+func (a *attempt) name() string { return transcode.AttemptDir(a.job, a.unit.ID, a.number) }
+
+// dir is where its files are made.
 func (a *attempt) dir() string {
-	return filepath.Join(a.mediaDir(), filepath.FromSlash(transcode.AttemptDir(a.job, a.unit.ID, a.number)))
+	return filepath.Join(a.library().dir(), filepath.FromSlash(a.name()))
 }
 
 // discard removes the files of an attempt that does not count.

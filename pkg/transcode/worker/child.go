@@ -32,6 +32,7 @@ type child struct {
 	name   string
 	args   []string
 	dir    string                // working directory; "" for ours
+	env    []string              // besides ours
 	stdin  io.Reader             // nil: nothing
 	extra  *os.File              // its file descriptor 3; may be nil
 	stdout func(io.Reader) error // reads standard output to its end
@@ -50,6 +51,7 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	defer cancel(nil)
 	stderr := &lastLines{}
 	cmd := exec.CommandContext(ctx, c.name, c.args...)
+	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.dir, c.stdin, stderr, childGrace
 	if c.extra != nil {
 		cmd.ExtraFiles = []*os.File{c.extra}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,24 +32,17 @@ type Config struct {
 	// MediaDir is a directory that is the media share already, where nothing
 	// has to be mounted. Server, MediaExport and NFSPort are unused then.
 	MediaDir string `json:"media_dir,omitempty"`
+	// Daemon is where pibootd lends the media share, e.g. http://10.0.0.1:8080,
+	// to a worker that does not mount it, and tells it where the queue is. Only
+	// Name, Token and WorkDir are used besides then.
+	Daemon  string `json:"daemon,omitempty"`
+	WorkDir string `json:"work_dir,omitempty"` // for files until they are sent
 }
 
 // LoadConfig reads and checks a configuration file. It refuses one that others
 // than its owner can read, for the token's sake.
 func LoadConfig(path string) (Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Config{}, fmt.Errorf("reading the configuration: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Config{}, fmt.Errorf("reading the configuration: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return Config{}, fmt.Errorf("%s: mode is %v; want -rw------- because of the token (chmod 600 %s)", path, info.Mode(), path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
+	text, err := ReadPrivate(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
@@ -58,6 +53,24 @@ func LoadConfig(path string) (Config, error) {
 	return config, nil
 }
 
+// ReadPrivate reads a file that a token is in. It refuses one that others than
+// its owner can read.
+func ReadPrivate(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: mode is %v; want -rw------- because of the token (chmod 600 %s)", path, info.Mode(), path)
+	}
+	return io.ReadAll(io.LimitReader(f, maxConfigBytes))
+}
+
 func parseConfig(text []byte) (Config, error) {
 	var c Config
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -65,7 +78,7 @@ func parseConfig(text []byte) (Config, error) {
 	if err := d.Decode(&c); err != nil {
 		return Config{}, fmt.Errorf("it is not a JSON object of known keys: %w", err)
 	}
-	return c, c.check()
+	return c, c.Check()
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -73,8 +86,8 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // validUnitID keeps a unit within its attempt's directory.
 var validUnitID = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
 
-// check reports every problem of c at once.
-func (c Config) check() error {
+// Check reports every problem of c at once.
+func (c Config) Check() error {
 	var problems []error
 	want := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -83,6 +96,12 @@ func (c Config) check() error {
 	}
 	want(validName.MatchString(c.Name), "name: %q; want 1 to 64 letters, digits, dashes and underscores", c.Name)
 	want(c.Token != "", "token: empty; want the one that pibootd gave this worker")
+	if c.Daemon != "" {
+		_, err := parseDaemon(c.Daemon)
+		want(err == nil, "daemon: %w", err)
+		want(filepath.IsAbs(c.WorkDir), "work_dir: %q; want an absolute path", c.WorkDir)
+		return errors.Join(problems...)
+	}
 	want(strings.Contains(c.QueueURL, "://"), "queue_url: %q; want e.g. nats://10.0.0.1:4222", c.QueueURL)
 	if c.MediaDir != "" {
 		want(filepath.IsAbs(c.MediaDir), "media_dir: %q; want an absolute path", c.MediaDir)
@@ -93,6 +112,24 @@ func (c Config) check() error {
 	want(c.NFSPort >= 0 && c.NFSPort < 1<<16, "nfs_port: %d; want 1 to 65535, or 0 to ask the portmapper", c.NFSPort)
 	return errors.Join(problems...)
 }
+
+// parseDaemon reads where a daemon is: an HTTP URL, or only its host and port.
+func parseDaemon(text string) (*url.URL, error) {
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	daemon, err := url.Parse(text)
+	if err != nil || daemon.Scheme != "http" || daemon.Hostname() == "" || daemon.RawQuery != "" || daemon.User != nil {
+		return nil, fmt.Errorf("%.200q; want a host and a port, e.g. http://10.0.0.1:8080", text)
+	}
+	if daemon.Port() == "" {
+		daemon.Host = net.JoinHostPort(daemon.Hostname(), daemonPort)
+	}
+	return daemon, nil
+}
+
+// daemonPort is that of http.port unless it was changed.
+const daemonPort = "8080"
 
 // A Boot is what the kernel command line says about a worker.
 type Boot struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -52,17 +53,17 @@ func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *
 		grows:  filepath.Join(dir, u.Format.OutputName()),
 		stdout: func(r io.Reader) error { return readProgress(r, p, nil) },
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var feeding sync.WaitGroup
 	defer feeding.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	feed := func(parts []transcode.Part) (*os.File, error) {
 		out, in, err := os.Pipe()
 		if err != nil {
 			return nil, fmt.Errorf("joining: %w", err)
 		}
 		feeding.Go(func() {
-			err := errors.Join(w.feed(in, parts), in.Close())
+			err := errors.Join(w.feed(ctx, in, parts), in.Close())
 			if err != nil && !errors.Is(err, errGone) {
 				cancel(fmt.Errorf("joining: %w", err))
 			}
@@ -90,21 +91,15 @@ func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *
 var errGone = errors.New("the reader is gone")
 
 // feed writes an initialization section and the segments of all parts to out.
-func (w *Worker) feed(out io.Writer, parts []transcode.Part) error {
-	root, err := os.OpenRoot(w.mediaDir())
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (w *Worker) feed(ctx context.Context, out io.Writer, parts []transcode.Part) error {
 	for i, part := range parts {
-		dir := filepath.FromSlash(part.Dir)
 		if i == 0 {
-			if err := feedFile(out, root, filepath.Join(dir, transcode.InitName)); err != nil {
+			if err := w.feedFile(ctx, out, path.Join(part.Dir, transcode.InitName)); err != nil {
 				return err
 			}
 		}
 		for n := part.First; n < part.End; n++ {
-			if err := feedFile(out, root, filepath.Join(dir, transcode.ContainerCMAF.SegmentName(n))); err != nil {
+			if err := w.feedFile(ctx, out, path.Join(part.Dir, transcode.ContainerCMAF.SegmentName(n))); err != nil {
 				return err
 			}
 		}
@@ -112,8 +107,8 @@ func (w *Worker) feed(out io.Writer, parts []transcode.Part) error {
 	return nil
 }
 
-func feedFile(out io.Writer, root *os.Root, name string) error {
-	f, err := root.Open(name)
+func (w *Worker) feedFile(ctx context.Context, out io.Writer, name string) error {
+	f, err := w.library().open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -129,8 +124,8 @@ func feedFile(out io.Writer, root *os.Root, name string) error {
 func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 	args := []string{
 		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
-		"-protocol_whitelist", "file", "-i", "file:" + source,
 	}
+	args = append(args, sourceArgs(source)...)
 	if !mapped(u.Options) {
 		args = append(args, "-map", "0:V:0", "-map", "0:a:0?")
 	}
@@ -161,7 +156,7 @@ const passLogs = "ffmpeg2pass-*"
 func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir string, p *pulse) ([]string, error) {
 	run := func(pass int) ([]string, error) {
 		ffmpeg := child{
-			name: w.ffmpeg(), args: WholeArgs(u, source, pass), dir: dir, pulse: p, stall: w.stall(),
+			name: w.ffmpeg(), args: WholeArgs(u, source, pass), env: w.library().env(), dir: dir, pulse: p, stall: w.stall(),
 			grows:  filepath.Join(dir, u.Format.OutputName()),
 			stdout: func(r io.Reader) error { return readProgress(r, p, nil) },
 		}

@@ -13,32 +13,24 @@ import (
 // MountPoint is where a board mounts the media share.
 const MountPoint = "/run/pibootd/media"
 
-// mediaDir returns the directory that is the media share.
-func (w *Worker) mediaDir() string {
-	if w.Config.MediaDir != "" {
-		return w.Config.MediaDir
+// ensure makes sure that the media share is there, and mounts it if it is not,
+// or no longer.
+func (m mount) ensure() error {
+	if m.MediaDir == "" {
+		return m.mountAt(MountPoint)
 	}
-	return MountPoint
+	info, err := os.Stat(m.MediaDir)
+	if err != nil {
+		return fmt.Errorf("looking for the media share: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("looking for the media share: %s is not a directory", m.MediaDir)
+	}
+	return nil
 }
 
-// ensureMedia makes sure that the media share is there, and mounts it if it is
-// not, or no longer.
-func (w *Worker) ensureMedia() error {
-	if w.Config.MediaDir != "" {
-		info, err := os.Stat(w.Config.MediaDir)
-		if err != nil {
-			return fmt.Errorf("looking for the media share: %w", err)
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("looking for the media share: %s is not a directory", w.Config.MediaDir)
-		}
-		return nil
-	}
-	return w.Config.mount(MountPoint)
-}
-
-// mount mounts the media share at dir unless it is there and answers.
-func (c Config) mount(dir string) error {
+// mountAt mounts the media share at dir unless it is there and answers.
+func (m mount) mountAt(dir string) error {
 	there, err := mounted(dir)
 	if there {
 		return nil
@@ -53,9 +45,9 @@ func (c Config) mount(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("mounting the media share: %w", err)
 	}
-	source := c.Server.String() + ":" + c.MediaExport
-	if err := unix.Mount(source, dir, "nfs", unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, c.mountOptions()); err != nil {
-		return fmt.Errorf("mounting the media share %s by %s: %w", source, c.mountOptions(), err)
+	source := m.Server.String() + ":" + m.MediaExport
+	if err := unix.Mount(source, dir, "nfs", unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, m.mountOptions()); err != nil {
+		return fmt.Errorf("mounting the media share %s by %s: %w", source, m.mountOptions(), err)
 	}
 	return nil
 }
@@ -77,11 +69,11 @@ func mounted(dir string) (bool, error) {
 
 // mountOptions are for the kernel's own NFS client, without mount.nfs. hard:
 // a server that restarts costs a pause, never a half-written segment.
-func (c Config) mountOptions() string {
+func (m mount) mountOptions() string {
 	ports := ""
-	if c.NFSPort != 0 {
-		port := strconv.Itoa(c.NFSPort)
+	if m.NFSPort != 0 {
+		port := strconv.Itoa(m.NFSPort)
 		ports = ",port=" + port + ",mountport=" + port
 	}
-	return "addr=" + c.Server.String() + ",vers=3,proto=tcp" + ports + ",mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
+	return "addr=" + m.Server.String() + ",vers=3,proto=tcp" + ports + ",mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
 }

@@ -23,19 +23,21 @@ var errSource = errors.New("bad source")
 // probeArgs make ffprobe tell of every packet, every stream and the container
 // at one go: on a small board the start of a second one costs seconds.
 func probeArgs(source string) []string {
-	return []string{
-		"-hide_banner", "-loglevel", "error", "-protocol_whitelist", "file",
-		"-show_streams", "-show_format",
+	args := []string{
+		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_format",
 		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags:packet_side_data=side_data_type",
-		"-of", "json", "file:" + source,
+		"-of", "json",
 	}
+	return append(args, sourceArgs(source)...)
 }
 
 // probe asks ffprobe what source is. Errors that match errSource are the
 // source's own fault, said for the user.
 func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.Probe, []string, error) {
-	if err := readable(source); err != nil {
-		return transcode.Probe{}, nil, err
+	if !isURL(source) {
+		if err := readable(source); err != nil {
+			return transcode.Probe{}, nil, err
+		}
 	}
 	report, stderr, err := w.examine(ctx, source, p)
 	if refused(err, stderr) {
@@ -53,7 +55,7 @@ func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, [
 	var report *report
 	var parseErr error
 	ffprobe := child{
-		name: w.ffprobe(), args: probeArgs(file), pulse: p, stall: w.stall(),
+		name: w.ffprobe(), args: probeArgs(file), env: w.library().env(), pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error {
 			report, parseErr = readReport(r, func(packets int) { p.advance(packets, 0, time.Now()) })
 			return nil // ffprobe's own end says more than a text cut short

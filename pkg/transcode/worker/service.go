@@ -19,7 +19,7 @@ const LockPath = "/home/pi/hlsmux.lock"
 const minFreeBytes = 512 << 20
 
 // outOfService says why no work is to be taken; "" if it is.
-func (s *session) outOfService() string {
+func (s *session) outOfService(ctx context.Context) string {
 	lock := s.lockPath()
 	if exists(lock) {
 		return lock + " is there"
@@ -30,10 +30,7 @@ func (s *session) outOfService() string {
 	if hello := s.hello.Load(); !slices.Contains(hello.Encoders, transcode.EncoderX264) {
 		return fmt.Sprintf("ffmpeg %s does not encode by %s here; want ffmpeg 5.1 or newer with it", hello.FFmpeg, transcode.EncoderX264)
 	}
-	if err := s.ensureMedia(); err != nil {
-		return err.Error()
-	}
-	free, err := freeBytes(s.mediaDir())
+	free, err := s.library().free(ctx)
 	if err != nil {
 		return err.Error()
 	}
@@ -60,7 +57,7 @@ func freeBytes(dir string) (int64, error) {
 // queue is told why it may not.
 func (s *session) ready(ctx context.Context) bool {
 	for ctx.Err() == nil {
-		why := s.outOfService()
+		why := s.outOfService(ctx)
 		if why != s.hello.Load().Locked {
 			s.log().Info("service changed", "out_of_service", why)
 			s.tellMore(func(h *transcode.Hello) { h.Locked = why })

@@ -35,6 +35,7 @@ type Worker struct {
 	FFprobe string       // the program; "" means ffprobe, found by PATH
 	Lock    string       // a file that, while it is there, keeps work away; "" means LockPath
 
+	remote   *remote // nil: the media share is part of the file system
 	pace     pace
 	floor    int64    // bytes that the media share must have free; 0 means minFreeBytes
 	decoders []string // hardware decoders found usable, the best first; written before the first unit
@@ -77,6 +78,12 @@ func (w *Worker) log() *slog.Logger {
 // back. It returns an error only where patience would not help: without ffmpeg
 // there is nothing it could do.
 func (w *Worker) Run(ctx context.Context) error {
+	if w.Config.Daemon != "" {
+		if err := w.borrow(ctx); err != nil || w.remote == nil {
+			return err
+		}
+		defer w.remote.close()
+	}
 	s, err := w.connect(ctx)
 	if err != nil || s == nil {
 		return err
@@ -93,6 +100,32 @@ func (w *Worker) Run(ctx context.Context) error {
 		return s.work(ctx)
 	})
 	return g.Wait()
+}
+
+// borrow finds the media share, and the queue, of a daemon that lends them. The
+// daemon need not be there yet, nor know this worker yet; if ctx ends first
+// there is no share.
+func (w *Worker) borrow(ctx context.Context) error {
+	base, err := parseDaemon(w.Config.Daemon)
+	if err != nil {
+		return err
+	}
+	r, err := newRemote(w, base, w.Config.WorkDir)
+	if err != nil {
+		return err
+	}
+	for wait := r.retry; ; wait = longer(wait) {
+		about, err := r.describe(ctx)
+		if err == nil {
+			w.Config.QueueURL, w.remote = about.QueueURL, r
+			return nil
+		}
+		w.log().Warn("pibootd not reached", "addr", base.Host, "err", err)
+		if !pause(ctx, wait) {
+			r.close()
+			return nil
+		}
+	}
 }
 
 // A session is a worker's conversation with its queue. It outlives the

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pibootd/pkg/transcode/worker"
+)
+
+// options are where a worker's configuration comes from: a file, as on a board,
+// or the other flags, as on a machine that pibootd add-worker has let in.
+type options struct {
+	file string
+
+	server    string
+	name      string
+	tokenFile string
+	workDir   string
+	boot      worker.Boot
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func addFlags(flags *flag.FlagSet) *options {
+	o := &options{}
+	flags.StringVar(&o.file, "config", worker.ConfigPath, "configuration `file` of a board")
+	flags.StringVar(&o.server, "server", "", "`host:port` of pibootd's HTTP, for a machine that does not mount the media share")
+	flags.StringVar(&o.name, "name", "", "`name` that pibootd add-worker was given (default: this machine's)")
+	flags.StringVar(&o.tokenFile, "token-file", "", "`file` with the token that pibootd add-worker has printed")
+	flags.StringVar(&o.workDir, "work-dir", "", "`directory` for files until they are sent (default: one in the user's cache)")
+	flags.IntVar(&o.boot.MuxID, "muxid", 0, "muxer `id`: do the work that is pinned to it, too")
+	flags.BoolVar(&o.boot.HWDecode, "muxhwdec", false, "decode H.264 by hardware")
+	return o
+}
+
+// read returns what a worker has to know. Errors of the command line itself are
+// usageErrors.
+func (o *options) read(flags *flag.FlagSet) (worker.Config, worker.Boot, error) {
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if o.server != "" {
+		if given["config"] {
+			return worker.Config{}, worker.Boot{}, usageError{errors.New("--server and --config; want one of them")}
+		}
+		return o.readFlags()
+	}
+	for _, name := range []string{"name", "token-file", "work-dir", "muxid", "muxhwdec"} {
+		if given[name] {
+			return worker.Config{}, worker.Boot{}, usageError{fmt.Errorf("--%s without --server; a configuration file and the kernel command line say it otherwise", name)}
+		}
+	}
+	config, err := worker.LoadConfig(o.file)
+	if err != nil {
+		return config, worker.Boot{}, err
+	}
+	boot, err := worker.ReadBoot("/proc/cmdline")
+	return config, boot, err
+}
+
+func (o *options) readFlags() (worker.Config, worker.Boot, error) {
+	config := worker.Config{Daemon: o.server, Name: o.name, WorkDir: o.workDir}
+	if o.tokenFile == "" {
+		return config, o.boot, usageError{errors.New("--server without --token-file; pibootd add-worker prints a token")}
+	}
+	if o.boot.MuxID < 0 {
+		return config, o.boot, usageError{fmt.Errorf("--muxid %d; want a whole number from 1", o.boot.MuxID)}
+	}
+	token, err := worker.ReadPrivate(o.tokenFile)
+	if err == nil && config.Name == "" {
+		config.Name, err = os.Hostname()
+	}
+	if err == nil {
+		config.WorkDir, err = workDir(o.workDir, config.Name)
+	}
+	if err != nil {
+		return config, o.boot, err
+	}
+	config.Token = string(bytes.TrimSpace(token))
+	return config, o.boot, config.Check()
+}
+
+// workDir is where a worker of this name keeps files, unless another is given.
+func workDir(given, name string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("%w; give --work-dir", err)
+	}
+	return filepath.Join(cache, "pibootd-worker", name), nil
+}

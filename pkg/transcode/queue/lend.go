@@ -1,0 +1,43 @@
+package queue
+
+import (
+	"path"
+	"regexp"
+
+	"pibootd/pkg/transcode"
+)
+
+// MayRead reports whether a worker that does not mount the media share needs a
+// file of it: one that a unit is made of that it has claimed.
+func (q *Queue) MayRead(worker, name string) bool {
+	for _, c := range q.claims.all() {
+		if c.worker == worker && c.spec.Reads(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// MayWrite reports whether a file of this path in the media share belongs to an
+// attempt that the worker has claimed.
+func (q *Queue) MayWrite(worker, name string) bool {
+	dir, file := path.Split(name)
+	if !outputName.MatchString(file) {
+		return false
+	}
+	for _, c := range q.claims.all() {
+		if c.worker != worker {
+			continue
+		}
+		own := transcode.AttemptDir(c.key.job, c.key.unit, c.key.attempt)
+		for _, p := range transcode.Pieces(c.spec, transcode.Result{}) {
+			if path.Join(own, p.Dir)+"/" == dir {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// outputName is what files of attempts are called, such as 00007.m4s.
+var outputName = regexp.MustCompile(`^[a-z0-9]{1,30}\.[a-z0-9]{1,10}$`)

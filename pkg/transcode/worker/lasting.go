@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// A lastingBody reads on where it was when a connection is lost, for as long as
+// its context goes on.
+type lastingBody struct {
+	r       *remote
+	ctx     context.Context
+	name    string
+	version string // Last-Modified of the file
+	at, end int64  // what is still to be read of the file
+	body    io.ReadCloser
+}
+
+// lasting gives an answer such a body.
+func (r *remote) lasting(ctx context.Context, name string, response *http.Response) (*http.Response, error) {
+	first, size, err := rangeOf(response)
+	if err != nil {
+		response.Body.Close()
+		return nil, err
+	}
+	response.Body = &lastingBody{
+		r: r, ctx: ctx, name: name, version: response.Header.Get("Last-Modified"),
+		at: first, end: first + size, body: response.Body,
+	}
+	return response, nil
+}
+
+// rangeOf returns where in the file the body of an answer begins, and its size.
+func rangeOf(response *http.Response) (first, size int64, err error) {
+	if response.ContentLength < 0 {
+		return 0, 0, final{errors.New("pibootd does not say how much is to come")}
+	}
+	if response.StatusCode != http.StatusPartialContent {
+		return 0, response.ContentLength, nil
+	}
+	text := response.Header.Get("Content-Range")
+	if _, err := fmt.Sscanf(text, "bytes %d-", &first); err != nil || first < 0 {
+		return 0, 0, final{fmt.Errorf("pibootd sends the range %.100q; want bytes", text)}
+	}
+	return first, response.ContentLength, nil
+}
+
+func (b *lastingBody) Read(p []byte) (int, error) {
+	if b.at >= b.end {
+		return 0, io.EOF
+	}
+	for {
+		n, err := b.body.Read(p)
+		b.at += int64(n)
+		if n > 0 || err == nil {
+			return n, nil
+		}
+		b.r.log.Debug("connection lost", "file", b.name, "err", err)
+		if err := b.again(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// again asks for the rest.
+func (b *lastingBody) again() error {
+	b.body.Close()
+	return b.r.repeat(b.ctx, func() error {
+		response, err := b.r.once(b.ctx, http.MethodGet, b.name, func(request *http.Request) error {
+			request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.end-1))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		b.body = response.Body
+		first, size, err := rangeOf(response)
+		if err == nil && (first != b.at || first+size != b.end || response.Header.Get("Last-Modified") != b.version) {
+			err = final{errors.New("the file has changed while it was read")}
+		}
+		return err
+	})
+}
+
+func (b *lastingBody) Close() error { return b.body.Close() }

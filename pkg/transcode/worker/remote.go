@@ -1,0 +1,210 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// A remote is a media share that the daemon lends over HTTP, as
+// transcode.PathShare says. Attempts write to a directory of this machine, and
+// their files are sent when they are whole. A daemon that is away is waited for.
+type remote struct {
+	base        *url.URL // of the daemon
+	name, token string
+	client      *http.Client
+	retry       time.Duration // before the first repetition
+	log         *slog.Logger
+	work        string // directory of this machine
+	reader      *reader
+}
+
+// answerTimeout is how long the daemon may take to begin an answer, and to take
+// or to send nothing in the middle of a file.
+const answerTimeout = 30 * time.Second
+
+// newRemote returns the share of the daemon at base, for a worker whose files go
+// to work. What a worker that was killed has left there is removed. Close it.
+func newRemote(w *Worker, base *url.URL, work string) (*remote, error) {
+	if err := errors.Join(os.RemoveAll(filepath.Join(work, transcode.WorkDir)), os.MkdirAll(work, 0o700)); err != nil {
+		return nil, fmt.Errorf("preparing the directory for work: %w", err)
+	}
+	r := &remote{
+		base: base, name: w.Config.Name, token: w.Config.Token, retry: w.retryAfter(), log: w.log(), work: work,
+		client: &http.Client{Transport: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: answerTimeout}).DialContext,
+			ResponseHeaderTimeout: answerTimeout,
+			IdleConnTimeout:       answerTimeout,
+		}},
+	}
+	var err error
+	r.reader, err = newReader(r)
+	return r, err
+}
+
+func (r *remote) close() { r.reader.close() }
+
+func (r *remote) dir() string { return r.work }
+
+// describe asks the daemon what a worker has to know, once.
+func (r *remote) describe(ctx context.Context) (transcode.Share, error) {
+	var about transcode.Share
+	response, err := r.once(ctx, http.MethodGet, "", nil)
+	if err != nil {
+		return about, err
+	}
+	defer response.Body.Close()
+	err = json.NewDecoder(io.LimitReader(response.Body, maxConfigBytes)).Decode(&about)
+	if err != nil {
+		return about, fmt.Errorf("%s does not answer as pibootd does: %w", r.base, err)
+	}
+	return about, nil
+}
+
+// free is the lesser of what the share and this machine have.
+func (r *remote) free(ctx context.Context) (int64, error) {
+	about, err := r.describe(ctx)
+	if err != nil {
+		return 0, err
+	}
+	own, err := freeBytes(r.work)
+	return min(about.FreeBytes, own), err
+}
+
+// open opens a file of the share. Reading it goes on where it was when the
+// connection is lost.
+func (r *remote) open(ctx context.Context, name string) (io.ReadCloser, error) {
+	response, err := r.get(ctx, name, "")
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
+// deliver sends files, and removes the attempt's directory here.
+func (r *remote) deliver(ctx context.Context, attempt string, files []string, p *pulse) error {
+	dir := filepath.Join(r.work, filepath.FromSlash(attempt))
+	for _, file := range files {
+		if err := r.put(ctx, path.Join(attempt, file), filepath.Join(dir, filepath.FromSlash(file)), p); err != nil {
+			return fmt.Errorf("sending %s: %w", file, err)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// put sends a file until the daemon has it.
+func (r *remote) put(ctx context.Context, name, file string, p *pulse) error {
+	return r.repeat(ctx, func() error {
+		f, err := os.Open(file)
+		if err != nil {
+			return final{err}
+		}
+		defer f.Close()
+		response, err := r.once(ctx, http.MethodPut, name, func(request *http.Request) error {
+			info, err := f.Stat()
+			if err != nil {
+				return final{err}
+			}
+			request.Body, request.ContentLength = io.NopCloser(&moving{r: f, pulse: p}), info.Size()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return response.Body.Close()
+	})
+}
+
+// get asks for a file, or a range of it as in RFC 9110 §14.2, until the daemon
+// answers. The body of the answer outlives connections.
+func (r *remote) get(ctx context.Context, name, byteRange string) (*http.Response, error) {
+	var response *http.Response
+	err := r.repeat(ctx, func() error {
+		var err error
+		response, err = r.once(ctx, http.MethodGet, name, func(request *http.Request) error {
+			if byteRange != "" {
+				request.Header.Set("Range", byteRange)
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.lasting(ctx, name, response)
+}
+
+// A final error is one that asking again does not mend.
+type final struct{ error }
+
+func (e final) Unwrap() error { return e.error }
+
+// repeat does something until that succeeds, fails for good, or ctx ends.
+func (r *remote) repeat(ctx context.Context, do func() error) error {
+	for wait := r.retry; ; wait = longer(wait) {
+		err := do()
+		if err == nil || errors.As(err, new(final)) {
+			return err
+		}
+		r.log.Debug("daemon does not answer", "addr", r.base.Host, "err", err)
+		if !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// once asks for a file of the share, "" for the share itself. prepare changes
+// the request; it may be nil.
+func (r *remote) once(ctx context.Context, method, name string, prepare func(*http.Request) error) (*http.Response, error) {
+	target := *r.base
+	target.Path = path.Join("/", r.base.Path, transcode.PathShare, name)
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
+	if err == nil && prepare != nil {
+		err = prepare(request)
+	}
+	if err != nil {
+		return nil, err
+	}
+	request.SetBasicAuth(r.name, r.token)
+	response, err := r.client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("asking pibootd: %w", err)
+	}
+	if response.StatusCode < 300 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	return nil, r.refusal(response)
+}
+
+// refusal is an answer that is not a success. Where the daemon itself has
+// trouble, or does not know this worker yet, it is asked again.
+func (r *remote) refusal(response *http.Response) error {
+	var problem struct {
+		Error string `json:"error"`
+	}
+	text, _ := io.ReadAll(io.LimitReader(response.Body, maxConfigBytes)) // it is only said
+	if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
+		problem.Error = strings.ToValidUTF8(string(text[:min(len(text), 200)]), "")
+	}
+	err := fmt.Errorf("pibootd at %s: %s: %s", r.base.Host, response.Status, problem.Error)
+	switch response.StatusCode {
+	case http.StatusUnauthorized, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return err
+	}
+	return final{err}
+}

@@ -1,0 +1,151 @@
+package web
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+
+	"pibootd/pkg/share"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+// A Lender lends the media share to workers that do not mount it, as
+// transcode.PathShare says: to each what it has claimed, and no more. Set its
+// fields before it is used.
+type Lender struct {
+	Queue        *queue.Queue
+	MediaDir     string
+	QueueURL     string // where workers fetch work
+	Authenticate func(worker, token string) bool
+	Log          *slog.Logger
+}
+
+// maxLent is how many files are lent or given back at a time.
+const maxLent = 256
+
+// Routes returns the handler of all that such workers ask.
+func (l *Lender) Routes() http.Handler {
+	slots := make(chan struct{}, maxLent)
+	known := func(h func(w http.ResponseWriter, r *http.Request, worker string)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			worker, token, ok := r.BasicAuth()
+			if !ok || !l.Authenticate(worker, token) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="workers"`)
+				refuse(w, l.Log, http.StatusUnauthorized, errors.New("this needs the name of a worker and its token; see pibootd add-worker"))
+				return
+			}
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+				h(w, r, worker)
+			default:
+				refuse(w, l.Log, http.StatusServiceUnavailable, fmt.Errorf("%d files are under way already", maxLent))
+			}
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+transcode.PathShare, known(l.describe))
+	mux.Handle("GET "+transcode.PathShare+"/{name...}", known(l.lend))
+	mux.Handle("PUT "+transcode.PathShare+"/{name...}", known(l.take))
+	return mux
+}
+
+func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
+	free, err := share.FreeBytes(l.MediaDir)
+	if err != nil {
+		refuse(w, l.Log, http.StatusServiceUnavailable, errors.New("the media share is not there"))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	encode(w, l.Log, transcode.Share{QueueURL: l.QueueURL, FreeBytes: free})
+}
+
+// lend sends a file that a unit of the worker's is made of.
+func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
+	name := r.PathValue("name")
+	if !l.Queue.MayRead(worker, name) {
+		refuse(w, l.Log, http.StatusNotFound, fmt.Errorf("%.200q is in no unit that %s has claimed", name, worker))
+		return
+	}
+	file, info, err := l.open(name)
+	if err != nil {
+		l.Log.Warn("file not lent", "component", "web", "file", name, "pi", worker, "err", err)
+		refuse(w, l.Log, http.StatusNotFound, fmt.Errorf("%.200q is not there, or no file", name))
+		return
+	}
+	defer file.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", info.ModTime(), file)
+}
+
+// open opens a file to be lent. Boards that mount the share may have put a link
+// there: one to what is hidden, such as the key of a stream, leads nowhere.
+func (l *Lender) open(name string) (*os.File, fs.FileInfo, error) {
+	root, err := os.OpenRoot(l.MediaDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	file, info, err := share.OpenRegular(root, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	to, err := pathOf(root, file)
+	if err == nil && isHidden(strings.TrimPrefix(to, transcode.WorkDir+"/")) {
+		err = fmt.Errorf("%s is not for workers: %w", to, fs.ErrNotExist)
+	}
+	if err != nil {
+		file.Close()
+		return nil, nil, err
+	}
+	return file, info, nil
+}
+
+// take receives a file of an attempt of the worker's. It is there whole, and on
+// disk, when that is answered, also if it was sent before.
+func (l *Lender) take(w http.ResponseWriter, r *http.Request, worker string) {
+	name := r.PathValue("name")
+	err := l.receive(w, r, worker, name)
+	if err != nil {
+		l.Log.Warn("file not taken", "component", "web", "file", name, "pi", worker, "err", err)
+		refuse(w, l.Log, uploadStatus(err), err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (l *Lender) receive(w http.ResponseWriter, r *http.Request, worker, name string) error {
+	foreign := uploadError{fmt.Errorf("%.200q is in no attempt that %s has claimed", name, worker), http.StatusNotFound}
+	if !l.Queue.MayWrite(worker, name) {
+		return foreign
+	}
+	root, err := os.OpenRoot(l.MediaDir)
+	if err != nil {
+		return errors.New("the media share is not there")
+	}
+	defer root.Close()
+	u := &upload{root: root, dir: l.MediaDir, max: math.MaxInt64 - share.ReceivePiece}
+	if err := u.room(max(r.ContentLength, 0)); err != nil {
+		return err
+	}
+	temp := path.Join(uploadDir, rand.Text()+".part")
+	defer func() { _ = root.Remove(temp) }() // gone, if all went well
+	if err := u.receive(w, r, temp); err != nil {
+		return err
+	}
+	if !l.Queue.MayWrite(worker, name) { // any more
+		return foreign
+	}
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return u.place(temp, name)
+}

@@ -1,0 +1,313 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
+	"pibootd/pkg/transcode/worker"
+)
+
+// A lentShare is a queue whose workers reach its media share by HTTP alone.
+type lentShare struct {
+	*testing.T
+	*queuetest.Queue
+	lender *Lender
+	addr   string
+	cuts   atomic.Int64 // connections that are still to be cut
+	units  chan queue.UnitEvent
+}
+
+func lendShare(t *testing.T) *lentShare {
+	t.Helper()
+	l := &lentShare{T: t, units: make(chan queue.UnitEvent, 1000)}
+	l.Queue = queuetest.Start(t, t.TempDir(), func(o *queue.Options) { o.OnUnit = func(e queue.UnitEvent) { l.units <- e } })
+	l.lender = &Lender{
+		Queue: l.Queue.Queue, MediaDir: l.MediaDir, QueueURL: l.Broker.URL(), Log: slog.New(slog.DiscardHandler),
+		Authenticate: func(_, token string) bool { return token == queuetest.Token },
+	}
+	server := httptest.NewUnstartedServer(l.lender.Routes())
+	server.Listener = &cutting{server.Listener, &l.cuts}
+	server.Start()
+	t.Cleanup(server.Close)
+	l.addr = server.Listener.Addr().String()
+	return l
+}
+
+// work runs a worker that does not mount the share, until the test ends.
+func (l *lentShare) work() (dir string) {
+	l.Helper()
+	dir = l.TempDir()
+	w := &worker.Worker{
+		Config: worker.Config{Name: "pc1", Token: queuetest.Token, Daemon: l.addr, WorkDir: dir},
+		Log:    slog.New(slog.NewTextHandler(l.Output(), nil)),
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- w.Run(ctx) }()
+	l.Cleanup(func() {
+		stop()
+		if err := <-ran; err != nil {
+			l.Error(err)
+		}
+	})
+	return dir
+}
+
+// end waits for a job's end.
+func (l *lentShare) end(job int64) queue.Job {
+	l.Helper()
+	ctx, cancel := context.WithTimeout(l.Context(), 5*time.Minute)
+	defer cancel()
+	var last queue.Job
+	for state := range l.Watch(ctx, job) {
+		if last = state; last.State.Ended() {
+			return last
+		}
+	}
+	l.Fatalf("job %d is %s; want it ended", job, last.State)
+	return last
+}
+
+// claimed waits until a worker has claimed a unit that is no probe.
+func (l *lentShare) claimed() queue.UnitEvent {
+	l.Helper()
+	limit := time.After(5 * time.Minute)
+	for {
+		select {
+		case unit := <-l.units:
+			if unit.Event == queue.EventClaimed && unit.Unit != "probe" {
+				return unit
+			}
+		case <-limit:
+			l.Fatal("no unit was claimed")
+		}
+	}
+}
+
+func (l *lentShare) submit(r transcode.Request) queue.Job {
+	l.Helper()
+	job, _, err := l.Submit(l.Context(), r)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return job
+}
+
+// A cutting listener cuts connections in the middle of what they carry.
+type cutting struct {
+	net.Listener
+	left *atomic.Int64
+}
+
+func (c *cutting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil || c.left.Add(-1) < 0 {
+		return conn, err
+	}
+	cut := &cutConn{Conn: conn}
+	cut.left.Store(cutAfter)
+	return cut, nil
+}
+
+// cutAfter bytes, both ways together, a connection is cut.
+const cutAfter = 150_000
+
+type cutConn struct {
+	net.Conn
+	left atomic.Int64
+}
+
+func (c *cutConn) spend(n int) {
+	if c.left.Add(-int64(n)) < 0 {
+		c.Conn.Close()
+	}
+}
+
+func (c *cutConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.spend(n)
+	return n, err
+}
+
+func (c *cutConn) Write(p []byte) (int, error) {
+	p2 := p[:min(int64(len(p)), max(c.left.Load(), 0)+1)]
+	n, err := c.Conn.Write(p2)
+	c.spend(n)
+	if err == nil && n < len(p) {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+// makeVideo makes a video of some MB in the share.
+func makeVideo(t *testing.T, file string) {
+	t.Helper()
+	args := "-hide_banner -loglevel error -f lavfi -i testsrc2=s=320x180:r=25:d=8 -f lavfi -i sine=440:d=8 -c:v libx264 -preset ultrafast -b:v 4M -minrate 4M -bufsize 1M -x264-params nal-hrd=cbr -c:a aac"
+	if out, err := exec.CommandContext(t.Context(), "ffmpeg", append(strings.Fields(args), file)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// A worker that mounts nothing makes streams and files, although its connections
+// are cut in the middle of what it reads and sends.
+func TestWorkerWithoutMount(t *testing.T) {
+	t.Parallel()
+	l := lendShare(t)
+	makeVideo(t, filepath.Join(l.MediaDir, "a film & more.mp4"))
+	l.cuts.Store(25)
+	dir := l.work()
+	for _, output := range []transcode.Output{{}, {Format: transcode.FormatMP4}, {Format: transcode.FormatMKV, Options: []string{"-t", "3"}}} {
+		job := l.end(l.submit(transcode.Request{Source: "a film & more.mp4", Name: "a", SegmentSeconds: 1, Output: output}).ID)
+		if job.State != queue.Done {
+			t.Fatalf("%s: job is %s: %s %q; want it done", output.Format, job.State, job.Reason, job.Stderr)
+		}
+		if info, err := os.Stat(filepath.Join(l.MediaDir, job.Output)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v; want a file", job.Output, info, err)
+		}
+	}
+	if left := l.cuts.Load(); left > 0 {
+		t.Errorf("%d connections were not cut; want all, so that all is read and sent again", left)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, transcode.WorkDir, "*", "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%q are left, %v; want nothing", left, err)
+	}
+}
+
+// A worker is lent what it has claimed, and may give back what belongs to that.
+func TestLentWhatIsClaimed(t *testing.T) {
+	t.Parallel()
+	l := lendShare(t)
+	makeVideo(t, filepath.Join(l.MediaDir, "a.mp4"))
+	if err := os.WriteFile(filepath.Join(l.MediaDir, "b.mp4"), []byte("another"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.work()
+	job := l.submit(transcode.Request{Source: "a.mp4", Name: "a", SegmentSeconds: 1})
+	unit := l.claimed()
+	own := transcode.AttemptDir(job.ID, unit.Unit, unit.Attempt)
+	for _, tt := range []struct {
+		method, name, worker, token string
+		want                        int
+	}{
+		{"GET", "", "pc1", queuetest.Token, 200},
+		{"GET", "", "pc1", "guessed", 401},
+		{"GET", "", "", "", 401},
+		{"GET", "/a.mp4", "pc1", "guessed", 401},
+		{"GET", "/a.mp4", "pc2", queuetest.Token, 404},
+		{"GET", "/b.mp4", "pc1", queuetest.Token, 404},
+		{"GET", "/hls/../a.mp4", "pc1", queuetest.Token, 404},
+		{"GET", "/" + own + "/00000.ts", "pc1", queuetest.Token, 404},
+		{"PUT", "/b.mp4", "pc1", queuetest.Token, 404},
+		{"PUT", "/" + own + "/00000.ts", "pc2", queuetest.Token, 404},
+		{"PUT", "/" + own + "/../../../00000.ts", "pc1", queuetest.Token, 404},
+		{"PUT", "/" + own + "/.stream.key", "pc1", queuetest.Token, 404},
+		{"PUT", "/" + transcode.AttemptDir(job.ID, unit.Unit, unit.Attempt+1) + "/00000.ts", "pc1", queuetest.Token, 404},
+		{"DELETE", "/a.mp4", "pc1", queuetest.Token, 405},
+	} {
+		if got := l.ask(tt.method, tt.name, tt.worker, tt.token); got != tt.want {
+			t.Errorf("%s %s of %q: %d; want %d", tt.method, tt.name, tt.worker, got, tt.want)
+		}
+	}
+	if job = l.end(job.ID); job.State != queue.Done {
+		t.Errorf("job is %s: %s; want it done all the same", job.State, job.Reason)
+	}
+	if got := l.ask("GET", "/a.mp4", "pc1", queuetest.Token); got != 404 {
+		t.Errorf("the source is lent with %d after the job; want 404", got)
+	}
+}
+
+// ask asks as a worker does, and returns the status. No redirection is followed:
+// Go's server sends one where a path is not clean.
+func (l *lentShare) ask(method, name, worker, token string) int {
+	l.Helper()
+	request, err := http.NewRequestWithContext(l.Context(), method, "http://"+l.addr+transcode.PathShare, strings.NewReader("x"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	request.URL.Path += name
+	if worker != "" {
+		request.SetBasicAuth(worker, token)
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusTemporaryRedirect || response.StatusCode == http.StatusMovedPermanently {
+		return http.StatusNotFound
+	}
+	return response.StatusCode
+}
+
+// A link that a board has put into its attempt's directory leads nowhere hidden.
+func TestLentLinks(t *testing.T) {
+	dir := t.TempDir()
+	l := &Lender{MediaDir: dir}
+	write(t, filepath.Join(dir, "hls/a/.stream.key"), "secret")
+	write(t, filepath.Join(dir, ".work/1/v0.1/00000.m4s"), "segment")
+	write(t, filepath.Join(dir, ".work/1/publish/.stream.key"), "secret")
+	for name, to := range map[string]string{
+		"00001.m4s": "../../../hls/a/.stream.key", "00002.m4s": "/etc/passwd", "00003.m4s": "../publish/.stream.key", "00004.m4s": "00000.m4s",
+	} {
+		if err := os.Symlink(to, filepath.Join(dir, ".work/1/v0.1", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for number, want := range []bool{true, false, false, false, true} {
+		name := fmt.Sprintf(".work/1/v0.1/0000%d.m4s", number)
+		file, _, err := l.open(name)
+		if (err == nil) != want {
+			t.Errorf("%s: %v; want it lent: %v", name, err, want)
+		}
+		if err == nil {
+			err = file.Close()
+		}
+		if err != nil && want {
+			t.Error(err)
+		}
+	}
+}
+
+// What a video makes ffmpeg ask for reaches nobody.
+func TestLentPlaylist(t *testing.T) {
+	t.Parallel()
+	l := lendShare(t)
+	var asked atomic.Int64
+	bystander := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, err := io.WriteString(w, "not a segment")
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	}))
+	defer bystander.Close()
+	playlist := "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n" + bystander.URL + "/0.ts\n#EXT-X-ENDLIST\n"
+	write(t, filepath.Join(l.MediaDir, "a.m3u8"), playlist)
+	write(t, filepath.Join(l.MediaDir, "empty.mp4"), "")
+	l.work()
+	job := l.end(l.submit(transcode.Request{Source: "a.m3u8"}).ID)
+	if job.State != queue.Failed || asked.Load() > 0 {
+		t.Errorf("job is %s: %s, and the bystander was asked %d times; want it failed, and nobody asked", job.State, job.Reason, asked.Load())
+	}
+	job = l.end(l.submit(transcode.Request{Source: "empty.mp4"}).ID)
+	if job.State != queue.Failed || !strings.Contains(job.Reason, "it is empty") {
+		t.Errorf("job is %s: %s; want it failed because the video is empty", job.State, job.Reason)
+	}
+}

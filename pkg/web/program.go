@@ -1,0 +1,38 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"pibootd/images"
+	"pibootd/pkg/pi"
+)
+
+// ProgramPath, with an architecture behind it such as amd64, is the worker's
+// program, for machines that boot nothing of ours.
+const ProgramPath = "/worker/v1/program/"
+
+// program sends the worker's program. It is the same for everybody and no
+// secret.
+func (s *Server) program(w http.ResponseWriter, r *http.Request) {
+	arch := pi.Arch(r.PathValue("arch"))
+	known := []pi.Arch{pi.AMD64, pi.ARM64, pi.ARMv7, pi.ARMv6}
+	if !slices.Contains(known, arch) {
+		s.refuse(w, http.StatusNotFound, fmt.Errorf("no worker for %.40q; want one of %v", arch, known))
+		return
+	}
+	s.unpacking.Lock() // one after the other: it takes a tenth of a second, and anybody may ask
+	program, err := images.Worker(arch)
+	s.unpacking.Unlock()
+	if err != nil {
+		s.refuse(w, http.StatusNotFound, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(program)))
+	if _, err := w.Write(program); err != nil {
+		s.Log.Debug("reply not sent", "component", "web", "err", err)
+	}
+}
