@@ -197,7 +197,7 @@ func (w *Worker) natsOptions() []nats.Option {
 		nats.MaxReconnects(-1),
 		// A board may be up before the daemon knows its token.
 		nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(min(w.retryAfter(), time.Second)),
+		nats.CustomReconnectDelay(w.reconnectDelay),
 		nats.PingInterval(20 * time.Second),
 		// Nothing is kept for later: what matters is asked again, and an old
 		// question that arrives late would only confuse.
@@ -211,6 +211,16 @@ func (w *Worker) natsOptions() []nats.Option {
 			w.log().Warn("queue complains", "addr", w.Config.QueueURL, "err", err)
 		}),
 	}
+}
+
+// reconnectDelay is how long is waited before the server is tried for the nth
+// time: it may be back in a second, or know this worker no more.
+func (w *Worker) reconnectDelay(n int) time.Duration {
+	wait := w.retryAfter()
+	for range min(n, 10) - 1 {
+		wait = longer(wait)
+	}
+	return wait
 }
 
 // introduce finds out whether this machine can do what most units need, and

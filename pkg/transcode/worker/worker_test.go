@@ -293,3 +293,14 @@ func TestWorkerKillsWhatStalls(t *testing.T) {
 		t.Errorf("failed = %+v; want no progress, and what ffmpeg said", f)
 	}
 }
+
+// A server that is back is found soon, and one that is not, or that lets this
+// worker in no more, is not asked twice a second for ever.
+func TestReconnectDelay(t *testing.T) {
+	w := &Worker{}
+	for n, want := range map[int]time.Duration{0: w.retryAfter(), 1: w.retryAfter(), 2: 2 * w.retryAfter(), 9: longestPause, 1 << 40: longestPause} {
+		if got := w.reconnectDelay(n); got != want {
+			t.Errorf("before try %d: %v; want %v", n, got, want)
+		}
+	}
+}
