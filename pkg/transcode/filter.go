@@ -3,6 +3,7 @@ package transcode
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -74,6 +75,16 @@ func checkFilters(graph string, class func(string) filterClass) (why string, err
 		}
 	}
 	return why, nil
+}
+
+// retimes reports whether a checked chain has a filter that may make a video
+// longer or shorter.
+func retimes(graph string) bool {
+	filters, err := splitFilters(graph)
+	return err == nil && slices.ContainsFunc(filters, func(f string) bool {
+		name, _, _ := strings.Cut(f, "=")
+		return slices.Contains([]string{"setpts", "trim", "select", "thumbnail"}, name)
+	})
 }
 
 func checkFilterArgs(name, args string) error {

@@ -19,7 +19,7 @@ type Options struct {
 	File    []string // for the whole file, such as metadata
 	NoAudio bool
 	TwoPass bool // ffmpeg is run twice
-	Trimmed bool // the output is shorter than its source
+	Trimmed bool // the output need not be as long as its source
 	// Whole says why the video cannot be cut into units; "" means that it can.
 	Whole string
 	// All are all of the options, for one run over the whole source. Those of
@@ -280,6 +280,7 @@ func (o *Options) takeFilter(w optionWord) error {
 		return errors.New("there are two video filters; want one, its parts joined by commas")
 	}
 	o.Filter = w.value
+	o.Trimmed = o.Trimmed || retimes(w.value)
 	o.All = append(o.All, "-vf", w.value)
 	if why != "" {
 		o.whole(why)

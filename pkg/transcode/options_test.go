@@ -54,6 +54,18 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
+// Of an output that may be of another length its length is not checked.
+func TestOptionsChangeTheLength(t *testing.T) {
+	for args, want := range map[string]bool{
+		"-t 5": true, "-frames:v 10": true, "-vf setpts=2*PTS": true, "-vf scale=64:64,trim=end=3": true,
+		"-vf hqdn3d": false, "-vf fps=10": false, "-af loudnorm": false, "-vf drawbox=t=2": false,
+	} {
+		if o, err := ParseOptions(FormatMP4, strings.Fields(args)); err != nil || o.Trimmed != want {
+			t.Errorf("%s: trimmed %v, %v; want %v", args, o.Trimmed, err, want)
+		}
+	}
+}
+
 // What could write elsewhere, read other files or reach out is refused.
 func TestParseOptionsRefuses(t *testing.T) {
 	tests := []struct{ args, want string }{
