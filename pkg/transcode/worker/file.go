@@ -40,10 +40,11 @@ func JoinArgs(u transcode.JoinUnit) []string {
 // fileArgs are the end of the arguments that make a file. The index of an MP4
 // is put in front, so that it plays while it loads.
 func fileArgs(f transcode.Format) []string {
+	args := []string{"-f", muxerOf(f), "-y", f.OutputName()}
 	if f == transcode.FormatMKV {
-		return []string{"-f", "matroska", "-y", f.OutputName()}
+		return args
 	}
-	return []string{"-movflags", "+faststart", "-f", "mp4", "-y", f.OutputName()}
+	return append([]string{"-movflags", "+faststart"}, args...)
 }
 
 // join strings the parts of u into a file in dir.
@@ -135,9 +136,17 @@ func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 		args = append(args, "-pass", strconv.Itoa(pass))
 	}
 	if pass == 1 {
-		return append(args, "-an", "-f", "null", "-")
+		// Not the null muxer: its encoder, where none is named, is not the format's.
+		return append(args, "-an", "-f", muxerOf(u.Format), "-y", os.DevNull)
 	}
 	return append(args, fileArgs(u.Format)...)
+}
+
+func muxerOf(f transcode.Format) string {
+	if f == transcode.FormatMKV {
+		return "matroska"
+	}
+	return "mp4"
 }
 
 func mapped(options []string) bool {

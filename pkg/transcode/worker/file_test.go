@@ -28,6 +28,7 @@ func TestTranscodeToFile(t *testing.T) {
 		{"filter", transcode.FormatMKV, "-c:v libx264 -preset ultrafast -crf 30 -vf scale=-2:64,hflip -an", "h264", [2]int{96, 64}, ""},
 		{"whole", transcode.FormatMP4, "-c:v libx264 -preset ultrafast -vf hqdn3d", "h264", [2]int{192, 128}, "one worker does the whole video: filter hqdn3d looks at more than one frame"},
 		{"two passes", transcode.FormatMKV, "-c:v libx264 -preset ultrafast -b:v 200k -pass 2", "h264", [2]int{192, 128}, "one worker does the whole video: two passes need the whole video"},
+		{"two passes by the usual encoder", transcode.FormatMP4, "-b:v 200k -pass 2", "h264", [2]int{192, 128}, "one worker does the whole video: two passes need the whole video"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
