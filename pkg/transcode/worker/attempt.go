@@ -238,7 +238,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	}
 	stderr, err := a.encode(ctx, a.unit, source, dir, a.pulse)
 	if err != nil {
-		return transcode.Result{}, stderr, err
+		return transcode.Result{}, stderr, explained(err, stderr)
 	}
 	a.pulse.touch(time.Now())
 	result, err := a.proof(ctx, a.unit, dir, a.pulse)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,6 +113,29 @@ func complaint(stderr []string) string {
 	}
 	return strings.TrimSpace(said)
 }
+
+// explained adds to the error of an ffmpeg that has given up what it said of that.
+func explained(err error, stderr []string) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !exit.Exited() {
+		return err
+	}
+	why := lastOf(stderr)
+	for _, line := range slices.Backward(stderr) {
+		if telling.MatchString(line) {
+			why = line
+			break
+		}
+	}
+	return fmt.Errorf("%w: %s", err, speaker.ReplaceAllString(why, ""))
+}
+
+// telling matches lines in which ffmpeg says what is wrong; after them come
+// some about what it leaves.
+var telling = regexp.MustCompile(`(?i)error|unknown|invalid|unable|cannot|can't|could not|not found|no such|unrecognized|failed|denied|no space`)
+
+// speaker is who says a line, as "[libx264 @ 0x5589d2a04c00] ".
+var speaker = regexp.MustCompile(`^\[[^\]]* @ 0x[0-9a-f]+\] `)
 
 // lastOf returns the last line that ffmpeg said, without where it said it.
 func lastOf(stderr []string) string {

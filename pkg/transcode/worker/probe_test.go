@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -176,4 +177,22 @@ func FuzzReport(f *testing.F) {
 			t.Errorf("%v: %+v, video %+v, audio %+v", err, p, p.Video, p.Audio)
 		}
 	})
+}
+
+// The reason of a failure says more than that ffmpeg has failed.
+func TestExplained(t *testing.T) {
+	source := makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=10:d=1 "+x264)
+	u := transcode.Unit{ID: "whole", Kind: transcode.KindWhole, Whole: &transcode.WholeUnit{Format: transcode.FormatMP4, Options: strings.Fields("-c:v nosuch")}}
+	stderr, err := (&Worker{}).encode(t.Context(), u, source, t.TempDir(), newPulse(time.Now()))
+	if got := explained(err, stderr).Error(); got != "ffmpeg: exit status 1: Unknown encoder 'nosuch'" {
+		t.Errorf("explained = %q", got)
+	}
+	err = (&exec.Cmd{Path: "/bin/false", Args: []string{"false"}}).Run()
+	said := []string{"[libx264 @ 0x555627d4c280] ratecontrol_init: can't open stats file", "[aac @ 0x555627d70ac0] 2 frames left in the queue on closing"}
+	if got := explained(err, said).Error(); got != "exit status 1: ratecontrol_init: can't open stats file" {
+		t.Errorf("explained = %q", got)
+	}
+	if got := explained(errStalled, said); got != errStalled {
+		t.Errorf("explained = %v; want it as it was", got)
+	}
 }
