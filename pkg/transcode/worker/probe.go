@@ -71,9 +71,16 @@ func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, [
 // own trouble.
 func refused(err error, stderr []string) bool {
 	var exit *exec.ExitError
-	return errors.As(err, &exit) && exit.ExitCode() == 1 &&
-		!strings.Contains(lastOf(stderr), "Input/output error") && !strings.Contains(lastOf(stderr), "Stale file handle")
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		return false
+	}
+	last := lastOf(stderr)
+	return !slices.ContainsFunc(unreadable, func(trouble string) bool { return strings.Contains(last, trouble) })
 }
+
+// unreadable is what ffmpeg says where the way to a source is at fault: of a
+// mount, and of a reader.
+var unreadable = []string{"Input/output error", "Stale file handle", "Server returned 5"}
 
 // readable makes sure that what ffprobe may complain of is the source itself
 // and not the way to it.

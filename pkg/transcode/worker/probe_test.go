@@ -196,3 +196,26 @@ func TestExplained(t *testing.T) {
 		t.Errorf("explained = %v; want it as it was", got)
 	}
 }
+
+// Only what ffprobe says of the source itself is the source's fault: the job
+// ends with it, and no other worker has a try.
+func TestRefused(t *testing.T) {
+	exit := func(code string) error { return exec.Command("sh", "-c", "exit "+code).Run() }
+	for _, tt := range []struct {
+		err  error
+		last string
+		want bool
+	}{
+		{exit("1"), "moov atom not found", true},
+		{exit("1"), "a.mp4: Input/output error", false},
+		{exit("1"), "a.mp4: Stale file handle", false},
+		{exit("1"), "http://source.invalid/a.mp4: Server returned 5XX Server Error reply", false},
+		{exit("2"), "moov atom not found", false},
+		{errStalled, "moov atom not found", false},
+		{nil, "", false},
+	} {
+		if got := refused(tt.err, []string{tt.last}); got != tt.want {
+			t.Errorf("%v, %q: refused = %v; want %v", tt.err, tt.last, got, tt.want)
+		}
+	}
+}
