@@ -339,3 +339,35 @@ func TestOffersAreInOrderOfTheIndex(t *testing.T) {
 		t.Errorf("the plan is\n%swant it to use jobs_live and not to sort", plan.String())
 	}
 }
+
+// It is looked for work at once when labels have changed, and when somebody has
+// come who may have some.
+func TestLabelsWakeTheQueue(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	woken := func() bool {
+		select {
+		case <-b.announce:
+			return true
+		default:
+			return false
+		}
+	}
+	hello := func() {
+		if _, err := b.onHello(t.Context(), "pi1", []byte("{}")); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, tt := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"a worker comes", hello, true}, {"it says hello again", hello, false}, {"labels change", b.Relabel, true},
+	} {
+		tt.do()
+		if got := woken(); got != tt.want {
+			t.Errorf("%s: woken: %v; want %v", tt.what, got, tt.want)
+		}
+	}
+}
