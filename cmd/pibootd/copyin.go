@@ -75,7 +75,7 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 		return "", fmt.Errorf("copying the video: %w", err)
 	}
 	if _, err := os.Stat(target); err == nil {
-		return "", hintedError{fmt.Errorf("copying the video: %s exists and is another one", target), "rename the video, or remove that file"}
+		return "", hintedError{fmt.Errorf("copying the video: %s exists and is another one", shown(target)), "rename the video, or remove that file"}
 	}
 	m := meter{w: std.err, terminal: std.terminal}
 	defer m.clear()

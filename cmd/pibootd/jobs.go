@@ -111,15 +111,15 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	line("labels", strings.Join(job.Request.Labels, " "))
 	line("done", progressText(job))
 	line("note", job.Note)
-	line("reason", job.Reason)
-	for _, text := range job.Stderr {
-		line("", text)
-	}
-	line("waits", waiting(job, boards))
 	names := map[string]string{}
 	for _, b := range boards {
 		names[b.Serial.String()] = b.Name
 	}
+	line("reason", withNames(job.Reason, names))
+	for _, text := range job.Stderr {
+		line("", text)
+	}
+	line("waits", waiting(job, boards))
 	for _, text := range failures(job, names) {
 		line("failed", text)
 	}
@@ -135,6 +135,14 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 		rows = append(rows, []string{"  " + unit.ID, unit.State, strconv.Itoa(unit.Attempt), worker, fmt.Sprintf("%d/%d", unit.Frames, unit.TotalFrames)})
 	}
 	return printTable(w, rows)
+}
+
+// withNames calls the worker that a reason names by its board's name.
+func withNames(reason string, names map[string]string) string {
+	for serial, name := range names {
+		reason = strings.Replace(reason, "the last time by "+serial+":", "the last time by "+name+":", 1)
+	}
+	return reason
 }
 
 // maxFailures bounds the failures shown of a job that goes on.

@@ -166,6 +166,19 @@ func TestPrintJob(t *testing.T) {
 	}
 }
 
+// Workers are called as their boards are in the reason of a failure, too.
+func TestPrintJobNamesWhoFailed(t *testing.T) {
+	job := queue.Job{ID: 7, State: queue.Failed, Reason: "whole was tried 5 times, the last time by 3333347a: ffmpeg: exit status 1"}
+	board := web.Pi{Pi: registry.Pi{Serial: 0x3333347a, Name: "hlspi1"}}
+	var out strings.Builder
+	if err := printJob(&out, job, []web.Pi{board}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "reason  whole was tried 5 times, the last time by hlspi1: ffmpeg"; !strings.Contains(out.String(), want) {
+		t.Errorf("the job is shown as %q; want %q", out.String(), want)
+	}
+}
+
 // A line of the list fits a terminal, whatever is in it.
 func TestOutcome(t *testing.T) {
 	for _, tt := range []struct {
