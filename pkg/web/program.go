@@ -10,8 +10,8 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// ProgramPath, with an architecture behind it such as amd64, is the worker's
-// program, for machines that boot nothing of ours.
+// ProgramPath is the worker's program, with an architecture behind it such as
+// amd64, for machines that boot nothing of ours.
 const ProgramPath = "/worker/v1/program/"
 
 // program sends the worker's program. It is the same for everybody and no
