@@ -72,6 +72,8 @@ func TestExitCodes(t *testing.T) {
 		{"transcode -- -c:v mpeg4", exitUsage, "pibootd: no video given\n"},
 		{"transcode a.mp4 --hls --mp4 b.mp4", exitUsage, "pibootd: --hls and --mp4; want one of them\n"},
 		{"transcode a.mp4 --name x b.mp4", exitUsage, `pibootd: --name names what one video becomes; got 2 videos ["a.mp4" "b.mp4"]`},
+		{"edit-worker pc1", exitUsage, "pibootd: nothing to change was named\nhint: "},
+		{"edit-worker pc1 --label a --no-labels", exitUsage, "pibootd: --label and --no-labels exclude each other\n"},
 		{"jobs show x", exitUsage, `pibootd: got job "x"; want its number`},
 		{"completion fish", exitUsage, `pibootd: no completion for "fish"; want bash or zsh`},
 		{"list-pis " + nowhere, exitFailed, "pibootd: pibootd does not answer at "},

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,6 +30,18 @@ func listWorkersCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name: "list-workers", Usage: "list the workers that are no Pis", Flags: daemonFlags(),
 		Action: func(c *cli.Context) error { return listWorkers(c, std) },
+	}
+}
+
+func editWorkerCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "edit-worker", Usage: "change the labels or the weight of a worker that is no Pi", ArgsUsage: "NAME",
+		Flags: daemonFlags(
+			&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of workers, instead of all that it has; may be repeated"},
+			&cli.BoolFlag{Name: "no-labels", Usage: "take all labels away"},
+			&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1"},
+		),
+		Action: func(c *cli.Context) error { return editWorker(c, std) },
 	}
 }
 
@@ -141,6 +156,35 @@ func cut(text string, width int) string {
 		return string(runes[:width-1]) + "…"
 	}
 	return text
+}
+
+func editWorker(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	var edit web.MachineEdit
+	if labels := append([]string{}, c.StringSlice("label")...); c.IsSet("label") || c.Bool("no-labels") {
+		edit.Labels = &labels
+	}
+	if weight := c.Float64("weight"); c.IsSet("weight") {
+		edit.Weight = &weight
+	}
+	switch {
+	case edit == web.MachineEdit{}:
+		return usageError{hintedError{errors.New("nothing to change was named"), helpHint(c)}}
+	case c.IsSet("label") && c.Bool("no-labels"):
+		return usageError{errors.New("--label and --no-labels exclude each other")}
+	}
+	edited, err := client(c).EditMachine(c.Context, args[0], edit)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, edited)
+	}
+	_, err = fmt.Fprintf(std.out, "%s: weight %v, labels %s\n", edited.Name, edited.Settings().Share(), cmp.Or(strings.Join(edited.Labels, " "), "none"))
+	return err
 }
 
 func removeWorker(c *cli.Context, std streams) error {

@@ -83,7 +83,15 @@ func TestAddWorker(t *testing.T) {
 			t.Errorf("%s: exit %d, %q; want %d", args, code, errs, exitUsage)
 		}
 	}
-	for _, args := range []string{"add-worker A", "add-worker 3333347a", "add-worker a --weight 2", "add-worker a --label B", "remove-worker --yes nobody"} {
+	for _, edit := range [][2]string{
+		{"--weight 0.25", "weight 0.25, labels fast office"}, {"--label slow", "weight 0.25, labels slow"}, {"--no-labels", "weight 0.25, labels none"},
+	} {
+		code, out, errs := pibootd(t, "", append([]string{"edit-worker", socket, "desk-pc"}, strings.Fields(edit[0])...)...)
+		if code != exitDone || out != "desk-pc: "+edit[1]+"\n" {
+			t.Errorf("edit-worker %s: exit %d, %q, %q; want %s", edit[0], code, out, errs, edit[1])
+		}
+	}
+	for _, args := range []string{"add-worker A", "add-worker 3333347a", "add-worker a --weight 2", "add-worker a --label B", "remove-worker --yes nobody", "edit-worker desk-pc --weight 2", "edit-worker nobody --no-labels"} {
 		if code, _, errs := pibootd(t, "", append(strings.Fields(args), socket)...); code != exitFailed || !strings.Contains(errs, "want") && !strings.Contains(errs, "list-workers") {
 			t.Errorf("%s: exit %d, %q; want an error that says what to do", args, code, errs)
 		}

@@ -99,7 +99,7 @@ func newApp(std streams) *cli.App {
 			serveCommand(std), templateCommand(std),
 			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
 			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
-			addWorkerCommand(std), listWorkersCommand(std), removeWorkerCommand(std),
+			addWorkerCommand(std), listWorkersCommand(std), editWorkerCommand(std), removeWorkerCommand(std),
 			watchCommand(std),
 			transcodeCommand(std), jobsCommand(std), drainCommand(std), undrainCommand(std), doctorCommand(std), rehearseCommand(std),
 			configCommand(std), versionCommand(std), completionCommand(std),

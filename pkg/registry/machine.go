@@ -101,6 +101,44 @@ func (r *Registry) insertMachine(ctx context.Context, m machine) error {
 	})
 }
 
+// UpdateMachine changes the settings of a registered machine by change, which
+// gets a copy. Its name, its token and when it was added stay. The error matches
+// ErrNoMachine if it is not known.
+func (r *Registry) UpdateMachine(ctx context.Context, name string, change func(*Machine)) (Machine, error) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	old, err := r.FindMachine(name)
+	if err != nil {
+		return Machine{}, err
+	}
+	m := old
+	m.Labels = append([]string(nil), old.Labels...)
+	change(&m)
+	m.Name, m.Added = old.Name, old.Added
+	m.Labels = append([]string(nil), m.Labels...)
+	if err := m.validate(); err != nil {
+		return Machine{}, fmt.Errorf("registry: changing %s: %w", m.Name, err)
+	}
+	if err := r.writeMachine(ctx, m); err != nil {
+		return Machine{}, fmt.Errorf("registry: changing %s: %w", m.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.machines[m.Name] = machine{m, r.machines[m.Name].token}
+	return m, nil
+}
+
+func (r *Registry) writeMachine(ctx context.Context, m Machine) error {
+	settings, err := json.Marshal(m.Settings())
+	if err != nil {
+		return err
+	}
+	return r.store.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE machines SET settings = ? WHERE name = ?", string(settings), m.Name)
+		return err
+	})
+}
+
 // RemoveMachine forgets a machine and returns what it was. The error matches
 // ErrNoMachine if it is not known.
 func (r *Registry) RemoveMachine(ctx context.Context, name string) (Machine, error) {

@@ -152,3 +152,26 @@ func addMachine(t *testing.T, r *Registry, m Machine, token string) Machine {
 	}
 	return m
 }
+
+// What is changed of a machine is kept; what cannot be changes nothing.
+func TestUpdateMachine(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pibootd.db")
+	r := open(t, openStore(t, file))
+	want := addMachine(t, r, Machine{Name: "desk-pc", Labels: []string{"fast"}, Weight: 0.5}, "secret")
+	want.Labels, want.Weight = []string{"office"}, 1
+	got, err := r.UpdateMachine(t.Context(), "Desk-PC", func(m *Machine) { m.Name, m.Labels, m.Weight = "other", []string{"office"}, 1 })
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("UpdateMachine: %v (-want +got):\n%s", err, diff)
+	}
+	if _, err := r.UpdateMachine(t.Context(), "desk-pc", func(m *Machine) { m.Weight = 2 }); err == nil || !strings.Contains(err.Error(), "want") {
+		t.Errorf("UpdateMachine to a weight of 2 = %v; want an error that says what is wanted", err)
+	}
+	if _, err := r.UpdateMachine(t.Context(), "nobody", func(*Machine) {}); !errors.Is(err, ErrNoMachine) {
+		t.Errorf("UpdateMachine of nobody = %v; want ErrNoMachine", err)
+	}
+	for what, r := range map[string]*Registry{"at once": r, "from the store": open(t, openStore(t, file))} {
+		if diff := cmp.Diff([]Machine{want}, r.Machines()); diff != "" || !r.CheckMachineToken("desk-pc", "secret") {
+			t.Errorf("%s: machines differ, or the token does (-want +got):\n%s", what, diff)
+		}
+	}
+}

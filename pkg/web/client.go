@@ -198,6 +198,11 @@ func (c *Client) AddMachine(ctx context.Context, m NewMachine) (AddedMachine, er
 	return send[AddedMachine](ctx, c, http.MethodPost, "/api/v1/workers", m)
 }
 
+// EditMachine changes what is known of a machine.
+func (c *Client) EditMachine(ctx context.Context, name string, edit MachineEdit) (registry.Machine, error) {
+	return send[registry.Machine](ctx, c, http.MethodPatch, "/api/v1/workers/"+url.PathEscape(name), edit)
+}
+
 // RemoveMachine takes a machine away.
 func (c *Client) RemoveMachine(ctx context.Context, name string) (registry.Machine, error) {
 	return send[registry.Machine](ctx, c, http.MethodDelete, "/api/v1/workers/"+url.PathEscape(name), nil)

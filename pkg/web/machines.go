@@ -27,6 +27,12 @@ type NewMachine struct {
 	Weight float64  `json:"weight,omitzero"`
 }
 
+// A MachineEdit is what to change of a machine; nil leaves it.
+type MachineEdit struct {
+	Labels *[]string `json:"labels,omitempty"`
+	Weight *float64  `json:"weight,omitempty"`
+}
+
 // An AddedMachine is a new machine with what its worker has to be started with.
 type AddedMachine struct {
 	registry.Machine
@@ -98,6 +104,31 @@ func (i Info) address() string {
 		return ""
 	}
 	return netip.AddrPortFrom(network.Addr(), uint16(i.HTTPPort)).String()
+}
+
+func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
+	var edit MachineEdit
+	if err := decode(w, r, &edit); err != nil {
+		s.refuse(w, http.StatusBadRequest, err)
+		return
+	}
+	m, err := s.Fleet.Registry.UpdateMachine(r.Context(), r.PathValue("ref"), func(m *registry.Machine) {
+		if edit.Labels != nil {
+			m.Labels = *edit.Labels
+		}
+		if edit.Weight != nil {
+			m.Weight = *edit.Weight
+		}
+	})
+	switch {
+	case errors.Is(err, registry.ErrNoMachine):
+		s.refuse(w, http.StatusNotFound, err)
+	case err != nil:
+		s.refuse(w, http.StatusConflict, err)
+	default:
+		s.Queue.Relabel()
+		s.reply(w, m)
+	}
 }
 
 // removeMachine takes a machine away, with what the queue has been told of it: a

@@ -160,6 +160,7 @@ func (s *Server) controlHandler() http.Handler {
 	mux.HandleFunc("PUT /api/v1/pis/{ref}/drain", s.drainPi)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}/drain", s.drainPi)
 	mux.HandleFunc("POST /api/v1/workers", s.addMachine)
+	mux.HandleFunc("PATCH /api/v1/workers/{ref}", s.editMachine)
 	mux.HandleFunc("DELETE /api/v1/workers/{ref}", s.removeMachine)
 	return mux
 }
