@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
 )
 
 func TestFlagsFirst(t *testing.T) {
@@ -101,4 +102,20 @@ func TestServeRefusesInOneLine(t *testing.T) {
 			t.Errorf("pibootd %s: exit %d, %q; want %d and %q in a line and a hint", args, code, errs.String(), exitFailed, want)
 		}
 	}
+}
+
+// The help of a flag names one default at most.
+func TestFlagsHaveOneDefault(t *testing.T) {
+	var look func(commands []*cli.Command)
+	look = func(commands []*cli.Command) {
+		for _, command := range commands {
+			for _, one := range command.Flags {
+				if text := one.String(); strings.Count(text, "(default: ") > 1 {
+					t.Errorf("pibootd %s: %s", command.Name, text)
+				}
+			}
+			look(command.Subcommands)
+		}
+	}
+	look(newApp(streams{}).Commands)
 }

@@ -20,7 +20,7 @@ func addWorkerCommand(std streams) *cli.Command {
 		Name: "add-worker", Usage: "let a machine that is no Pi, such as a PC, transcode too", ArgsUsage: "NAME",
 		Flags: daemonFlags(
 			&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of workers; may be repeated"},
-			&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units (default: 1)"},
+			&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units", DefaultText: "1"},
 		),
 		Action: func(c *cli.Context) error { return addWorker(c, std) },
 	}

@@ -40,14 +40,14 @@ func settingFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "host `NAME` (default: pi-SERIAL)"},
 		&cli.StringFlag{Name: "ip", Usage: "fixed `ADDRESS` (default: a free one, which stays the board's)"},
-		&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid="},
+		&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid=", DefaultText: "none"},
 		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
 		&cli.BoolFlag{Name: "volatile", Usage: "its root is read-only to it; what it changes stays in its memory until it is switched off"},
-		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor (default: boot.gpu_mem of the configuration)"},
+		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor", DefaultText: "boot.gpu_mem of the configuration"},
 		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
 		&cli.StringSliceFlag{Name: "config", Usage: "further `LINE` of config.txt, key=value (for edit-pi, key= takes it away), e.g. decode_MPG2=0x12345678; may be repeated"},
 		&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of boards, for upgrade-pi and transcode; may be repeated"},
-		&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units (default: 1)"},
+		&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units", DefaultText: "1"},
 		&cli.StringFlag{Name: "boot-menu", Usage: "`FORM` of DHCP option 43 for a board that refuses the usual one: dnsmasq or raw"},
 	}
 }
