@@ -102,9 +102,8 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 		return nil, err
 	}
 	state.timeline.Logger = log
-	minFree := int64(cfg.Roots.MinFree) * 1e6
-	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log, MinFree: minFree}
-	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Templates: templates, Log: log, MinFree: minFree}
+	templates := &rootfs.Templates{Dir: filepath.Join(cfg.StateDir, "templates"), Log: log, MinFree: cfg.MinFreeBytes()}
+	roots := &rootfs.Roots{Dir: filepath.Join(cfg.StateDir, "roots"), Templates: templates, Log: log, MinFree: cfg.MinFreeBytes()}
 	exporter, server, err := openExporter(cfg, state.nfsKey, log)
 	if err != nil {
 		return nil, err

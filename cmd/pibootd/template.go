@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/pkg/config"
 	"pibootd/pkg/rootfs"
 )
 
@@ -31,6 +32,7 @@ func templateCommand(std streams) *cli.Command {
 					&cli.StringFlag{Name: "packages", Usage: "more `PACKAGES` for a full Debian, with commas between them"},
 					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in to a full Debian as root"},
 					&cli.StringFlag{Name: "mirror", Usage: "`URL` of a Debian mirror (default: deb.debian.org)"},
+					configFlag(),
 					&cli.StringFlag{Name: "cache", Usage: "`DIR` for downloaded packages (default: cache in the state directory)"},
 				},
 				Action: func(c *cli.Context) error { return buildTemplate(c, std) },
@@ -41,6 +43,7 @@ func templateCommand(std streams) *cli.Command {
 					jsonFlag(), stateDirFlag(),
 					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in as the first user"},
 					&cli.BoolFlag{Name: "keep-password", Usage: "leave the image's passwords as they are"},
+					configFlag(),
 					&cli.BoolFlag{Name: "allow-mismatch", Usage: "import also what has a kernel without its modules, or firmware without a part"},
 				},
 				Action: func(c *cli.Context) error { return importTemplate(c, std) },
@@ -49,6 +52,7 @@ func templateCommand(std streams) *cli.Command {
 				Name: "from-pi", Usage: "make a template of a Pi's root, as it was set up by hand", ArgsUsage: "NAME PI",
 				Flags: daemonFlags(
 					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in as the first user"},
+					configFlag(),
 					&cli.BoolFlag{Name: "lock-passwords", Usage: "lock the passwords, which all boards would share"},
 					&cli.BoolFlag{Name: "allow-mismatch", Usage: "also with a kernel without its modules, or firmware without a part"},
 					&cli.BoolFlag{Name: "force", Usage: "also while the Pi runs: files that it writes meanwhile may be half in the template"},
@@ -93,6 +97,29 @@ func templates(c *cli.Context, std streams) *rootfs.Templates {
 	}
 }
 
+// newTemplates are templates that leave as much space free as the daemon's
+// configuration says.
+func newTemplates(c *cli.Context, std streams) (*rootfs.Templates, error) {
+	t := templates(c, std)
+	file := c.String("config")
+	if _, err := os.Stat(installedConfig); err == nil && file == "" {
+		file = installedConfig
+	}
+	if file == "" {
+		return t, nil
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	t.MinFree = cfg.MinFreeBytes()
+	return t, nil
+}
+
+func configFlag() cli.Flag {
+	return &cli.StringFlag{Name: "config", Usage: "configuration `FILE` with the space to leave free, roots.min_free (default: " + installedConfig + " if there is one)"}
+}
+
 func roots(c *cli.Context, std streams) *rootfs.Roots {
 	of := templates(c, std)
 	return &rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots"), Templates: of, Log: of.Log}
@@ -123,7 +150,11 @@ func importWith(c *cli.Context, std streams, name, source string, o rootfs.Impor
 		return err
 	}
 	m := meter{w: std.err, terminal: std.terminal}
-	imported, changes, err := templates(c, std).Import(c.Context, name, source, o, templateProgress(c, &m))
+	to, err := newTemplates(c, std)
+	if err != nil {
+		return err
+	}
+	imported, changes, err := to.Import(c.Context, name, source, o, templateProgress(c, &m))
 	m.clear()
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -55,6 +56,22 @@ func TestTemplateUsers(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(empty); err != nil || len(entries) != 0 {
 		t.Errorf("state directory has %v; want looking to make nothing", entries)
+	}
+}
+
+// Templates leave as much free as the daemon's configuration says.
+func TestNewTemplates(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pibootd.toml")
+	if err := os.WriteFile(file, []byte("[roots]\nmin_free = 1234\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for config, want := range map[string]int64{file: 1234e6, file + ".none": 0} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		flags.String("config", config, "")
+		made, err := newTemplates(cli.NewContext(nil, flags, nil), streams{err: io.Discard})
+		if want == 0 && err == nil || want > 0 && (err != nil || made.MinFree != want) {
+			t.Errorf("with %s: %+v, %v; want %d bytes free, or an error", config, made, err, want)
+		}
 	}
 }
 

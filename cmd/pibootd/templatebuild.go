@@ -30,6 +30,10 @@ func buildTemplate(c *cli.Context, std streams) error {
 	if o.CacheDir == "" {
 		o.CacheDir = filepath.Join(c.String("state-dir"), "cache")
 	}
+	to, err := newTemplates(c, std)
+	if err != nil {
+		return err
+	}
 	m := meter{w: std.err, terminal: std.terminal}
 	var built rootfs.Template
 	var changes []rootfs.Change
@@ -38,9 +42,9 @@ func buildTemplate(c *cli.Context, std streams) error {
 		if name == "" {
 			name = minimalRecipe
 		}
-		built, err = templates(c, std).BuildMinimal(c.Context, name, o, templateProgress(c, &m))
+		built, err = to.BuildMinimal(c.Context, name, o, templateProgress(c, &m))
 	} else {
-		built, changes, err = buildDebian(c, std, args[0], o, &m)
+		built, changes, err = buildDebian(c, to, args[0], o, &m)
 	}
 	m.clear()
 	if err != nil {
@@ -63,7 +67,7 @@ func onlyFor(c *cli.Context, name string) error {
 	return nil
 }
 
-func buildDebian(c *cli.Context, std streams, name string, build rootfs.BuildOptions, m *meter) (rootfs.Template, []rootfs.Change, error) {
+func buildDebian(c *cli.Context, to *rootfs.Templates, name string, build rootfs.BuildOptions, m *meter) (rootfs.Template, []rootfs.Change, error) {
 	o := rootfs.DebianOptions{BuildOptions: build}
 	switch arch := c.String("arch"); arch {
 	case "", "arm64":
@@ -78,5 +82,5 @@ func buildDebian(c *cli.Context, std streams, name string, build rootfs.BuildOpt
 	if o.AuthorizedKeys, err = authorizedKeys(c); err != nil {
 		return rootfs.Template{}, nil, err
 	}
-	return templates(c, std).BuildDebian(c.Context, name, o, templateProgress(c, m))
+	return to.BuildDebian(c.Context, name, o, templateProgress(c, m))
 }

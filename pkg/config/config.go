@@ -158,6 +158,9 @@ func (c Config) MediaDir() string {
 	return filepath.Join(c.StateDir, "media")
 }
 
+// MinFreeBytes is Roots.MinFree in bytes.
+func (c Config) MinFreeBytes() int64 { return int64(c.Roots.MinFree) * 1e6 }
+
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 18
 

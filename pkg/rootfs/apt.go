@@ -39,6 +39,14 @@ type debFile struct {
 	sha256        string // in hex
 }
 
+// installedSize is about what packages take once they are unpacked.
+func installedSize(debs []debFile) (bytes int64) {
+	for _, deb := range debs {
+		bytes += deb.installed
+	}
+	return bytes
+}
+
 // aptConfig is all the configuration that apt gets: the host's may hold hooks
 // that act on the host.
 const aptConfig = `APT::Architecture "%[2]s";

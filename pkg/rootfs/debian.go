@@ -175,11 +175,7 @@ func (d *debian) fetch(ctx context.Context, a *apt) error {
 		return err
 	}
 	d.count = len(debs)
-	var installed int64
-	for _, deb := range debs {
-		installed += deb.installed
-	}
-	if err := checkSpace(d.stage.dir, d.floor, installed); err != nil {
+	if err := checkSpace(d.stage.dir, d.floor, installedSize(debs)); err != nil {
 		return err
 	}
 	return a.download(ctx, debs, d.progress)

@@ -120,14 +120,15 @@ func missingTools(packages map[string]string) (missing []string) {
 type build struct {
 	options  BuildOptions
 	progress Progress
-	root     *os.Root // the template's tree
-	hardware *os.Root // kernel and firmware as their packages have them
+	room     func(need int64) error // says why there is no room for so many bytes
+	root     *os.Root               // the template's tree
+	hardware *os.Root               // kernel and firmware as their packages have them
 	debs     []debFile
 	kernel   string // version of its modules
 }
 
 func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildOptions, p Progress) (Template, error) {
-	b := &build{options: o, progress: p}
+	b := &build{options: o, progress: p, room: func(need int64) error { return checkSpace(s.dir, t.MinFree, need) }}
 	var err error
 	if b.root, err = mergedTree(filepath.Join(s.tree(), treeDir)); err != nil {
 		return Template{}, err
@@ -182,6 +183,9 @@ func (b *build) fetch(ctx context.Context, scratch string) error {
 	}
 	defer lock.Close()
 	if b.debs, b.kernel, err = b.choose(ctx, a); err != nil {
+		return err
+	}
+	if err := b.room(installedSize(b.debs)); err != nil {
 		return err
 	}
 	return a.download(ctx, b.debs, b.progress)

@@ -26,8 +26,14 @@ func TestBuildMinimal(t *testing.T) {
 	}
 	templates := &Templates{Dir: t.TempDir()}
 	release := os.Getenv("PIBOOTD_TEST_RELEASE") // "" is the default release
+	templates.MinFree = 1 << 60
+	o := BuildOptions{CacheDir: cache, Release: release}
+	if _, err := templates.BuildMinimal(t.Context(), "minimal", o, nil); err == nil || !strings.Contains(err.Error(), "MB left after it") {
+		t.Errorf("BuildMinimal where there is no room = %v; want that said", err)
+	}
+	templates.MinFree = 0
 	steps := map[string]bool{}
-	made, err := templates.BuildMinimal(t.Context(), "minimal", BuildOptions{CacheDir: cache, Release: release},
+	made, err := templates.BuildMinimal(t.Context(), "minimal", o,
 		func(step string, done, total int64) { steps[step] = true })
 	if err != nil {
 		t.Fatal(err)
