@@ -124,7 +124,7 @@ func readmePibootd(t *testing.T, l *lab, args []string) {
 		l.daemon = l.start(t, append(args, "--state-dir", l.state)...)
 		l.daemon.waitFor(t, "msg=serving")
 	case args[0] == "template" && args[1] == "build":
-		// The minimal one is built already: it stands in for the mounted image. A
+		// The minimal one is built already: it stands in for the downloaded image. A
 		// whole Debian takes minutes; TestDebianNetboots builds it.
 		if args[2] != "minimal" {
 			l.pibootd(t, slices.Concat(args[:2], args[3:], []string{"--help"})...)
