@@ -101,6 +101,11 @@ func upgradePis(c *cli.Context, std streams) error {
 			return hintedError{fmt.Errorf("no Pi has the label %q", label), "give it to some: pibootd edit-pi PI --label " + label}
 		}
 	}
+	for _, ref := range c.Args().Slice() {
+		if _, err := client(c).Pi(c.Context, ref); err != nil {
+			return err // before the first of them is touched
+		}
+	}
 	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to"), Clone: way})
 }
 
