@@ -160,7 +160,7 @@ func TestImportDirectoryWithCare(t *testing.T) {
 		t.Fatal(err)
 	}
 	treeSpec{"films/one": strings.Repeat("x", 3*spaceEvery)}.make(t, source)
-	templates.MinFree = int64(stat.Bavail)*stat.Bsize - spaceEvery/2
+	templates.MinFree = int64(stat.Bavail)*int64(stat.Bsize) - spaceEvery/2
 	_, _, err = templates.Import(t.Context(), "large", source, ImportOptions{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "MB left after it") {
 		t.Errorf("Import of what would leave too little space = %v; want it refused", err)
