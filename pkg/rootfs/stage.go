@@ -15,7 +15,7 @@ import (
 const stagingDir = ".staging"
 
 // stageTries is how often a stage is made anew that a sweep mistook for a dead one.
-const stageTries = 10
+const stageTries = 1000
 
 // A stage is a private directory on the same file system as the place its
 // content is for. It is locked while its maker lives, so that a sweep can tell
