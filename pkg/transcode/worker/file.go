@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"pibootd/pkg/transcode"
@@ -114,10 +115,11 @@ func (w *Worker) feedFile(ctx context.Context, out io.Writer, name string) error
 		return err
 	}
 	defer f.Close()
-	if _, err := io.Copy(out, f); err != nil {
-		return fmt.Errorf("%w: %w", errGone, err)
+	_, err = io.Copy(out, f)
+	if errors.Is(err, syscall.EPIPE) {
+		return errGone
 	}
-	return nil
+	return err
 }
 
 // WholeArgs returns ffmpeg's arguments that make one file of a source in its

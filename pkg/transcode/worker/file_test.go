@@ -1,10 +1,14 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pibootd/pkg/transcode"
@@ -89,3 +93,31 @@ func (j *job) verifyFile(name string, sizes [2]int) {
 }
 
 func size(s [2]int) string { return fmt.Sprintf("%d,%d", s[0], s[1]) }
+
+// What ffmpeg did not get is said by whoever could not read it; that ffmpeg is
+// gone it says itself.
+func TestFeedFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "segment"), make([]byte, 1<<20), 0o644), os.Mkdir(filepath.Join(dir, "dir"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	w := &Worker{Config: Config{MediaDir: dir}}
+	for _, tt := range []struct {
+		name string
+		want error
+	}{{"segment", errGone}, {"none", fs.ErrNotExist}, {"dir", syscall.EISDIR}} {
+		out, in, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.feedFile(t.Context(), in, tt.name); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v; want %v", tt.name, err, tt.want)
+		}
+		if err := in.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
