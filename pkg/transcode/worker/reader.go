@@ -39,7 +39,7 @@ func newReader(r *remote) (*reader, error) {
 		return nil, fmt.Errorf("opening a way for ffmpeg to read: %w", err)
 	}
 	p := &reader{remote: r, addr: listener.Addr().String(), served: make(chan error, 1)}
-	p.server = &http.Server{Handler: p, ReadHeaderTimeout: answerTimeout}
+	p.server = &http.Server{Handler: p, ReadHeaderTimeout: dialTimeout}
 	go func() { p.served <- p.server.Serve(listener) }()
 	return p, nil
 }

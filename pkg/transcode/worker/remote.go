@@ -32,9 +32,15 @@ type remote struct {
 	reader      *reader
 }
 
-// answerTimeout is how long the daemon may take to begin an answer, and to take
-// or to send nothing in the middle of a file.
-const answerTimeout = 30 * time.Second
+const (
+	// dialTimeout is how long the daemon's machine may take to answer.
+	dialTimeout = 10 * time.Second
+	// answerTimeout is how long the daemon itself may: it says that it has a
+	// file when that is on disk.
+	answerTimeout = 5 * time.Minute
+	// refusalTimeout is how long is waited for a refusal before a file is sent.
+	refusalTimeout = 5 * time.Second
+)
 
 // newRemote returns the share of the daemon at base, for a worker whose files go
 // to work. What a worker that was killed has left there is removed. Close it.
@@ -45,9 +51,10 @@ func newRemote(w *Worker, base *url.URL, work string) (*remote, error) {
 	r := &remote{
 		base: base, name: w.Config.Name, token: w.Config.Token, retry: w.retryAfter(), log: w.log(), work: work,
 		client: &http.Client{Transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: answerTimeout}).DialContext,
+			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext, // by its keep-alives a dead connection ends
 			ResponseHeaderTimeout: answerTimeout,
-			IdleConnTimeout:       answerTimeout,
+			ExpectContinueTimeout: refusalTimeout,
+			IdleConnTimeout:       time.Minute,
 		}},
 	}
 	var err error
@@ -118,6 +125,7 @@ func (r *remote) put(ctx context.Context, name, file string, p *pulse) error {
 			if err != nil {
 				return final{err}
 			}
+			request.Header.Set("Expect", "100-continue")
 			request.Body, request.ContentLength = io.NopCloser(&moving{r: f, pulse: p}), info.Size()
 			return nil
 		})
