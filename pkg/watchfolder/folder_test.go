@@ -176,7 +176,7 @@ func (b *bench) cancelAll() {
 // What the queue refuses is said once.
 func TestRefusedFile(t *testing.T) {
 	b := start(t, t.TempDir())
-	b.write("new\nline.mp4", "x")
+	b.write("not UTF-8 \xff.mp4", "x")
 	b.want(0, "")
 	for range 3 {
 		b.want(time.Hour, "")
