@@ -64,8 +64,7 @@ func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
 		refuse(w, l.Log, http.StatusServiceUnavailable, errors.New("the media share is not there"))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	encode(w, l.Log, transcode.Share{QueueURL: l.QueueURL, FreeBytes: free})
+	reply(w, l.Log, http.StatusOK, transcode.Share{QueueURL: l.QueueURL, FreeBytes: free})
 }
 
 // lend sends a file that a unit of the worker's is made of.
@@ -86,27 +85,11 @@ func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
 	http.ServeContent(w, r, "", info.ModTime(), file)
 }
 
-// open opens a file to be lent. Boards that mount the share may have put a link
-// there: one to what is hidden, such as the key of a stream, leads nowhere.
+// open opens a file to be lent: also unpublished work, but nothing hidden in it.
 func (l *Lender) open(name string) (*os.File, fs.FileInfo, error) {
-	root, err := os.OpenRoot(l.MediaDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer root.Close()
-	file, info, err := share.OpenRegular(root, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	to, err := pathOf(root, file)
-	if err == nil && isHidden(strings.TrimPrefix(to, transcode.WorkDir+"/")) {
-		err = fmt.Errorf("%s is not for workers: %w", to, fs.ErrNotExist)
-	}
-	if err != nil {
-		file.Close()
-		return nil, nil, err
-	}
-	return file, info, nil
+	return openMedia(l.MediaDir, name, func(to string) bool {
+		return isHidden(strings.TrimPrefix(to, transcode.WorkDir+"/"))
+	})
 }
 
 // take receives a file of an attempt of the worker's. It is there whole, and on

@@ -120,30 +120,31 @@ func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 			m.Weight = *edit.Weight
 		}
 	})
-	switch {
-	case errors.Is(err, registry.ErrNoMachine):
-		s.refuse(w, http.StatusNotFound, err)
-	case err != nil:
-		s.refuse(w, http.StatusConflict, err)
-	default:
-		s.Queue.Relabel()
-		s.reply(w, m)
+	if err != nil {
+		s.refuse(w, machineStatus(err), err)
+		return
 	}
+	s.Queue.Relabel()
+	s.reply(w, m)
+}
+
+// machineStatus returns the status that a change of a machine is refused with.
+func machineStatus(err error) int {
+	if errors.Is(err, registry.ErrNoMachine) {
+		return http.StatusNotFound
+	}
+	return http.StatusConflict
 }
 
 // removeMachine takes a machine away, with what the queue has been told of it: a
 // later one of that name is another one.
 func (s *Server) removeMachine(w http.ResponseWriter, r *http.Request) {
-	m, err := s.Fleet.Registry.FindMachine(r.PathValue("ref"))
-	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
-		return
-	}
-	if m, err = s.Fleet.RemoveMachine(r.Context(), m.Name); err == nil {
+	m, err := s.Fleet.RemoveMachine(r.Context(), r.PathValue("ref"))
+	if err == nil {
 		err = s.Queue.Drain(r.Context(), m.Name, false)
 	}
 	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, machineStatus(err), err)
 		return
 	}
 	s.reply(w, m)

@@ -32,7 +32,7 @@ func mediaHandler(dir string) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		file, info, err := openMedia(dir, name)
+		file, info, err := openMedia(dir, name, isHidden)
 		if err != nil {
 			http.NotFound(w, r)
 			return
@@ -50,7 +50,10 @@ func mediaHandler(dir string) http.Handler {
 // isHidden reports whether any part of a path in the share begins with a dot.
 func isHidden(name string) bool { return strings.Contains("/"+name, "/.") }
 
-func openMedia(dir, name string) (*os.File, fs.FileInfo, error) {
+// openMedia opens a file of the share, also by links that boards may have put
+// there. hidden tells of a path that no link may lead to either, such as that of
+// a stream's key.
+func openMedia(dir, name string, hidden func(to string) bool) (*os.File, fs.FileInfo, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, nil, err
@@ -61,9 +64,8 @@ func openMedia(dir, name string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	to, err := pathOf(root, file)
-	if err == nil && isHidden(to) {
-		// A link led there, such as to the key of a stream.
-		err = fmt.Errorf("%s is not for players: %w", to, fs.ErrNotExist)
+	if err == nil && hidden(to) {
+		err = fmt.Errorf("%s is hidden: %w", to, fs.ErrNotExist)
 	}
 	if err != nil {
 		file.Close()

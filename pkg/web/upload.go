@@ -68,9 +68,7 @@ func (s *Server) uploadHandler() http.Handler {
 			return
 		}
 		s.Log.Info("uploaded", "component", "web", "file", uploaded.Path, "bytes", uploaded.SizeBytes, "addr", r.RemoteAddr)
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusCreated)
-		s.reply(w, uploaded)
+		reply(w, s.Log, http.StatusCreated, uploaded)
 	})
 }
 

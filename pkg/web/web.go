@@ -182,12 +182,11 @@ func (s *Server) handleReads(mux *http.ServeMux) {
 func (s *Server) info(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Info) }
 
 // reply sends v as JSON.
-func (s *Server) reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	encode(w, s.Log, v)
-}
+func (s *Server) reply(w http.ResponseWriter, v any) { reply(w, s.Log, http.StatusOK, v) }
 
-func encode(w http.ResponseWriter, log *slog.Logger, v any) {
+func reply(w http.ResponseWriter, log *slog.Logger, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		log.Debug("reply not sent", "component", "web", "err", err)
 	}
@@ -206,9 +205,7 @@ type Problem struct {
 func (s *Server) refuse(w http.ResponseWriter, status int, err error) { refuse(w, s.Log, status, err) }
 
 func refuse(w http.ResponseWriter, log *slog.Logger, status int, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	encode(w, log, Problem{Error: err.Error()})
+	reply(w, log, status, Problem{Error: err.Error()})
 }
 
 // decode reads a JSON body into v. Unknown fields are refused: a misspelt one
