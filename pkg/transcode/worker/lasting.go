@@ -69,10 +69,7 @@ func (b *lastingBody) Read(p []byte) (int, error) {
 func (b *lastingBody) again() error {
 	b.body.Close()
 	return b.r.repeat(b.ctx, func() error {
-		response, err := b.r.once(b.ctx, http.MethodGet, b.name, func(request *http.Request) error {
-			request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.end-1))
-			return nil
-		})
+		response, err := b.r.getOnce(b.ctx, b.name, fmt.Sprintf("bytes=%d-%d", b.at, b.end-1))
 		if err != nil {
 			return err
 		}

@@ -51,12 +51,13 @@ func (p *reader) close() {
 
 // source makes a file the one that ffmpeg can read, until ctx ends.
 func (r *remote) source(ctx context.Context, name string) (string, error) {
-	body, err := r.open(ctx, name)
+	// A byte tells whether it is there and has something in it.
+	response, err := r.get(ctx, name, "bytes=0-0")
 	if err != nil {
 		return "", fmt.Errorf("opening the source: %w", err)
 	}
-	defer body.Close()
-	if _, err := body.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+	defer response.Body.Close()
+	if _, err := response.Body.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("%w: it is empty", errSource)
 	} else if err != nil {
 		return "", fmt.Errorf("reading the source: %w", err)

@@ -142,18 +142,23 @@ func (r *remote) get(ctx context.Context, name, byteRange string) (*http.Respons
 	var response *http.Response
 	err := r.repeat(ctx, func() error {
 		var err error
-		response, err = r.once(ctx, http.MethodGet, name, func(request *http.Request) error {
-			if byteRange != "" {
-				request.Header.Set("Range", byteRange)
-			}
-			return nil
-		})
+		response, err = r.getOnce(ctx, name, byteRange)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return r.lasting(ctx, name, response)
+}
+
+// getOnce asks once for a file, or a range of it; "" is all.
+func (r *remote) getOnce(ctx context.Context, name, byteRange string) (*http.Response, error) {
+	return r.once(ctx, http.MethodGet, name, func(request *http.Request) error {
+		if byteRange != "" {
+			request.Header.Set("Range", byteRange)
+		}
+		return nil
+	})
 }
 
 // A final error is one that asking again does not mend.
