@@ -60,7 +60,8 @@ func pathInside(dir, file string) (string, bool) {
 // copyIn copies a video into the share's inbox, whole or not at all. One of
 // the same name and size is taken for the same video.
 func copyIn(ctx context.Context, std streams, share, video string, size int64) (string, error) {
-	name := strings.TrimLeft(filepath.Base(video), ".")
+	// A job is told in JSON, which has UTF-8 alone.
+	name := strings.ToValidUTF8(strings.TrimLeft(filepath.Base(video), "."), "_")
 	target := filepath.Join(share, inbox, name)
 	if there, err := os.Stat(target); err == nil && there.Size() == size {
 		same, err := sameContent(video, target)

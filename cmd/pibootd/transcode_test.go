@@ -102,6 +102,25 @@ func TestTranscodeSeveral(t *testing.T) {
 	}
 }
 
+// A video of any name is copied into the share, under one that a job can tell.
+func TestTranscodeOddNames(t *testing.T) {
+	dir := t.TempDir()
+	q, socket := serveQueue(t, dir)
+	for name, want := range map[string]string{"bad\xff.mp4": "inbox/bad_.mp4", "new\nline.mp4": "inbox/new\nline.mp4"} {
+		video := filepath.Join(dir, name)
+		if err := os.WriteFile(video, []byte("the video "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, out, errs := pibootd(t, "", "transcode", socket, video); code != exitDone {
+			t.Errorf("%q: exit %d, %q, %q; want a job", name, code, out, errs)
+		}
+		jobs, err := q.Jobs(t.Context())
+		if err != nil || len(jobs) == 0 || jobs[0].Request.Source != want {
+			t.Errorf("%q: jobs %+v, %v; want one of %q", name, jobs, err, want)
+		}
+	}
+}
+
 // Waiting for several videos ends with the last, and tells what became of each.
 func TestTranscodeSeveralWaits(t *testing.T) {
 	dir := t.TempDir()
