@@ -98,16 +98,22 @@ var mountKinds = map[nfs.MountOp]timeline.Kind{
 	nfs.Unmounted: timeline.Unmount,
 }
 
-// Mounted records that a board mounted an export, or could not. It is an
-// nfs.Server's OnMount.
+// Mounted records that a board mounted an export, or could not, and that another
+// address wanted a board's. It is an nfs.Server's OnMount.
 func (p *Policy) Mounted(m nfs.MountEvent) {
 	board, ok := p.Registry.ByIP(m.Client)
+	if m.Op == nfs.Refused {
+		p.foreignMount(m.Export, board, m.Client)
+	}
 	if !ok {
-		p.Log.Warn("mount refused to an address that is no board's", "component", "nfs", "addr", m.Client, "export", m.Export)
-		return
+		return // the server has logged what it refused
 	}
 	e := event(board, mountKinds[m.Op])
 	e.Addr, e.Export, e.Detail = m.Client, path.Clean(m.Export), m.Reason
+	if m.Op == nfs.Refused {
+		p.Timeline.RecordLimited(e, m.Reason)
+		return
+	}
 	p.Timeline.Record(e)
 }
 

@@ -47,7 +47,16 @@ const (
 	Conflict Kind = "conflict" // another host uses the board's address; detail
 
 	Rival Kind = "rival" // another DHCP server answers on the boards' network; detail
+
+	// What must not happen. These come by RecordLimited; all have a detail.
+	LoginRefused Kind = "login_refused" // somebody who is called like its worker was not let in
+	Stranger     Kind = "stranger"      // another address asked for what is this board's
+	Misuse       Kind = "misuse"        // the board did something against the rules
 )
+
+// byOthers reports whether an event is none of the board's own doing: anything
+// on the network can cause it.
+func (k Kind) byOthers() bool { return k == LoginRefused || k == Stranger }
 
 // labels are the kinds in at most eight letters, where they are longer.
 var labels = map[Kind]string{
@@ -59,6 +68,7 @@ var labels = map[Kind]string{
 	WorkerOffline: "offline",
 	UnitDone:      "done",
 	UnitFailed:    "failed",
+	LoginRefused:  "no login",
 }
 
 // An Event is one thing that happened to one board. Which fields beyond the

@@ -39,6 +39,7 @@ type Log struct {
 	store   *store.Store
 	queue   chan Event
 	dropped atomic.Int64
+	limits  limits
 	retry   time.Duration    // after a failed write
 	latest  map[string]int64 // board → ID of its last event; Run's alone once it runs
 
@@ -121,9 +122,11 @@ func (l *Log) Events(ctx context.Context, board string, after int64, limit int) 
 	return events, nil
 }
 
-// Last returns the newest event of a board; ok is false if there is none.
+// Last returns the newest event that is of a board's own doing, so that it was
+// there then; ok is false if there is none.
 func (l *Log) Last(ctx context.Context, board string) (e Event, ok bool, err error) {
-	row := l.store.QueryRow(ctx, "SELECT id, event FROM events WHERE board = ? ORDER BY id DESC LIMIT 1", board)
+	row := l.store.QueryRow(ctx, `SELECT id, event FROM events WHERE board = ?
+		AND event ->> '$.kind' NOT IN (?, ?) ORDER BY id DESC LIMIT 1`, board, LoginRefused, Stranger)
 	e, err = scan(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Event{}, false, nil

@@ -92,6 +92,11 @@ func (l *Log) write(ctx context.Context, batch []Event) error {
 		if err != nil {
 			return err
 		}
+		for board := range ofOthers(batch) {
+			if err := l.pruneOthers(ctx, tx, board); err != nil {
+				return err
+			}
+		}
 		maps.Copy(latest, touched)
 		for board := range touched {
 			if err := l.prune(ctx, tx, board); err != nil {
@@ -136,6 +141,27 @@ func insert(ctx context.Context, tx *sql.Tx, batch []Event) (map[string]int64, e
 func (l *Log) prune(ctx context.Context, tx *sql.Tx, board string) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM events WHERE board = ?1 AND id <=
 		(SELECT id FROM events WHERE board = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)`, board, l.PerBoard)
+	return err
+}
+
+// ofOthers returns the boards of the events in batch that others have caused.
+func ofOthers(batch []Event) map[string]bool {
+	boards := map[string]bool{}
+	for _, e := range batch {
+		if e.Kind.byOthers() {
+			boards[e.Board] = true
+		}
+	}
+	return boards
+}
+
+// pruneOthers removes what others have caused of a board's events, but a tenth of
+// what is kept: whoever tries a door once a minute for two days must not push
+// out what the board itself did.
+func (l *Log) pruneOthers(ctx context.Context, tx *sql.Tx, board string) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM events WHERE id IN (
+		SELECT id FROM events WHERE board = ? AND event ->> '$.kind' IN (?, ?) ORDER BY id DESC LIMIT -1 OFFSET ?)`,
+		board, LoginRefused, Stranger, l.PerBoard/10)
 	return err
 }
 
