@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"pibootd/pkg/share"
 	"pibootd/pkg/transcode"
@@ -121,7 +123,9 @@ func (l *Lender) receive(w http.ResponseWriter, r *http.Request, worker, name st
 	}
 	temp := path.Join(uploadDir, rand.Text()+".part")
 	defer func() { _ = root.Remove(temp) }() // gone, if all went well
-	if err := u.receive(w, r, temp); err != nil {
+	ctx, stop := whileTrue(r.Context(), foreign, func() bool { return l.Queue.MayWrite(worker, name) })
+	defer stop()
+	if err := u.receive(ctx, w, r, temp); err != nil {
 		return err
 	}
 	if !l.Queue.MayWrite(worker, name) { // any more
@@ -131,4 +135,32 @@ func (l *Lender) receive(w http.ResponseWriter, r *http.Request, worker, name st
 		return err
 	}
 	return u.place(temp, name)
+}
+
+// claimLook is how often a claim is looked at while a file of it comes.
+const claimLook = time.Second
+
+// whileTrue returns a context that ends, with this cause, once holds no longer
+// does. The caller calls stop, which waits for what looks.
+func whileTrue(parent context.Context, cause error, holds func() bool) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	looking := make(chan struct{})
+	go func() {
+		defer close(looking)
+		look := time.NewTicker(claimLook)
+		defer look.Stop()
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-look.C:
+				if !holds() {
+					cancel(cause)
+				}
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-looking
+	}
 }

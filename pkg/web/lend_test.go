@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -231,6 +232,48 @@ func TestLentWhatIsClaimed(t *testing.T) {
 	if got := l.ask("GET", "/a.mp4", "pc1", queuetest.Token); got != 404 {
 		t.Errorf("the source is lent with %d after the job; want 404", got)
 	}
+}
+
+// A file that comes in ends with the claim that it belongs to, also while nothing
+// of it comes.
+func TestUploadEndsWithItsClaim(t *testing.T) {
+	t.Parallel()
+	l := lendShare(t)
+	makeVideo(t, filepath.Join(l.MediaDir, "a.mp4"))
+	l.work()
+	job := l.submit(transcode.Request{Source: "a.mp4", Name: "a"})
+	unit := l.claimed()
+	begun := make(chan struct{})
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(begun) }})
+	body, never := io.Pipe()
+	defer never.Close()
+	name := transcode.AttemptDir(job.ID, unit.Unit, unit.Attempt) + "/00000.ts"
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+l.addr+transcode.PathShare+"/"+name, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth("pc1", queuetest.Token)
+	request.Header.Set("Expect", "100-continue")
+	cancelled := make(chan error, 1)
+	go func() {
+		<-begun // it has been let in
+		cancelled <- l.Cancel(context.WithoutCancel(ctx), job.ID)
+	}()
+	transport := &http.Transport{ExpectContinueTimeout: time.Hour}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, <-cancelled); err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusNotFound || !strings.Contains(string(text), "no attempt that pc1 has claimed") {
+		t.Errorf("answered %s %s; want 404, because the claim has ended", response.Status, text)
+	}
+	daemon{media: l.MediaDir}.wantNoTemps(t)
 }
 
 // ask asks as a worker does, and returns the status. No redirection is followed:

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -119,7 +121,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 	}
 	temp := path.Join(uploadDir, rand.Text()+".part")
 	defer func() { _ = root.Remove(temp) }() // gone, if all went well
-	if err := u.receive(w, r, temp); err != nil {
+	if err := u.receive(r.Context(), w, r, temp); err != nil {
 		return Uploaded{}, err
 	}
 	if err := u.place(temp, name); err != nil {
@@ -184,17 +186,24 @@ func (u *upload) room(more int64) error {
 	return nil
 }
 
-// receive writes the body to a file and makes it durable.
-func (u *upload) receive(w http.ResponseWriter, r *http.Request, temp string) error {
-	if err := u.root.MkdirAll(uploadDir, 0o700); err != nil {
+// receive writes the body to a file and makes it durable. It ends with ctx, also
+// while nothing comes, with the cause of that.
+func (u *upload) receive(ctx context.Context, w http.ResponseWriter, r *http.Request, temp string) error {
+	if err := openUploadDir(u.root); err != nil {
 		return err
 	}
 	control := http.NewResponseController(w)
+	stop := context.AfterFunc(ctx, func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	var err error
 	u.got, err = share.Receive(u.root, temp, r.Body, func(got int64) error {
 		u.got = got
-		return errors.Join(u.room(0), control.SetReadDeadline(time.Now().Add(uploadPatience)))
+		// In this order: a deadline that is set after ctx has ended is followed by its cause.
+		return errors.Join(u.room(0), control.SetReadDeadline(time.Now().Add(uploadPatience)), context.Cause(ctx))
 	})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	switch {
 	case err != nil && !errors.As(err, new(uploadError)):
 		return uploadError{err, http.StatusBadRequest}
@@ -218,11 +227,29 @@ func (u *upload) place(temp, name string) error {
 	return err
 }
 
-// sweepUploads removes what a daemon that was killed has left.
+// openUploadDir makes the directory of uploads. What stands there otherwise is
+// somebody else's, who could exchange a file before it is whole.
+func openUploadDir(root *os.Root) error {
+	if err := root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making %s: %w", uploadDir, err)
+	}
+	info, err := root.Lstat(uploadDir)
+	if err != nil {
+		return fmt.Errorf("looking at %s: %w", uploadDir, err)
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 || owner != uint32(os.Geteuid()) {
+		return fmt.Errorf("%s in the media share is %v of user %d; want a directory that only pibootd writes to: restart pibootd, which makes it anew", uploadDir, info.Mode(), owner)
+	}
+	return nil
+}
+
+// sweepUploads removes what a daemon that was killed has left, or another has
+// put there.
 func (s *Server) sweepUploads() {
 	root, err := os.OpenRoot(s.Info.MediaDir)
 	if err == nil {
-		err = errors.Join(root.RemoveAll(uploadDir), root.Close())
+		err = errors.Join(root.RemoveAll(uploadDir), openUploadDir(root), root.Close())
 	}
 	if err != nil {
 		s.Log.Warn("unfinished uploads not removed", "component", "web", "err", err)

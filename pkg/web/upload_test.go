@@ -167,3 +167,33 @@ func TestUnfinishedUploadsAreSwept(t *testing.T) {
 	s.sweepUploads()
 	daemon{media: media}.wantNoTemps(t)
 }
+
+// Nothing that another has put where uploads go is written to.
+func TestUploadDirIsOurs(t *testing.T) {
+	d := start(t)
+	if got := d.put(t, "first.mp4", "", strings.NewReader("a video")); got != 201 { // so the start's sweep is over
+		t.Fatalf("an upload: %d; want 201", got)
+	}
+	dir, other := filepath.Join(d.media, uploadDir), filepath.Join(d.media, "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for what, put := range map[string]func() error{
+		"a link":                    func() error { return os.Symlink("other", dir) },
+		"a file":                    func() error { return os.WriteFile(dir, nil, 0o600) },
+		"another's directory":       func() error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 65534, 65534)) },
+		"a directory for everybody": func() error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)) },
+	} {
+		if err := errors.Join(os.RemoveAll(dir), put()); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.put(t, "a.mp4", "", strings.NewReader("a video")); got != 500 {
+			t.Errorf("%s: answered %d; want 500", what, got)
+		}
+	}
+	for _, dir := range []string{dir, other} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s has %v, %v; want nothing", dir, left, err)
+		}
+	}
+}
