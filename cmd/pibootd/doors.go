@@ -46,7 +46,7 @@ func (d *daemon) openDoors() {
 	lender := &web.Lender{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, Log: d.log}
 	d.web.Lender = lender.Routes()
 	if len(d.cfg.HTTP.Muxers) > 0 {
-		h := &muxer.Handler{Queue: d.queue, Tidier: d.tidier, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
+		h := &muxer.Handler{Queue: d.queue, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
 		d.web.Muxers = h.Routes()
 	}
 }

@@ -4,11 +4,13 @@
 //
 //	POST /muxer/{id}                              → {"status":"empty"} or {"status":"job","job":{"id":…,"path":…}}
 //	POST /muxer/{inprocess|complete|failed}/{id}/{job}   form field reason
-//	POST /tidy/{id}                               → {"status":"empty"} or {"status":"files","files":[{"id":…,"path":…}]}
+//	POST /tidy/{id}                               → {"status":"empty"}, always
 //	POST /tidy/complete/{id}/{job}
 //
-// {id} is the muxer's, paths are below VideosDir of the media share, which the
-// muxers have mounted. Only what is not 200 tells them of an error.
+// {id} is the muxer's, paths are below VideosDir, which is all that muxers see of
+// the media share and where they can change nothing but their streams. So it is
+// pibootd that puts originals away, and a muxer that asks for some is given none.
+// Only what is not 200 tells them of an error.
 package muxer
 
 import (
@@ -39,19 +41,9 @@ const (
 	maxMuxID    = 1 << 20
 )
 
-// A Tidier knows which originals may be put away.
-type Tidier interface {
-	// Due returns those that this muxer has done and may put away now, by the
-	// numbers of their jobs: paths in the media share.
-	Due(ctx context.Context, muxer string) (map[int64]string, error)
-	// Tidied notes that the muxer says it has put away the original of a job.
-	Tidied(ctx context.Context, muxer string, job int64) error
-}
-
 // A Handler answers muxers. Set its fields before it is used.
 type Handler struct {
 	Queue    *queue.Queue
-	Tidier   Tidier // nil: muxers put nothing away
 	MediaDir string
 	Allowed  []netip.Addr // who may speak; nobody else is heard
 	Log      *slog.Logger
@@ -64,7 +56,7 @@ func (h *Handler) Routes() http.Handler {
 	mux.HandleFunc("POST /muxer/inprocess/{id}/{job}", h.answer(h.begin))
 	mux.HandleFunc("POST /muxer/complete/{id}/{job}", h.answer(h.complete))
 	mux.HandleFunc("POST /muxer/failed/{id}/{job}", h.answer(h.fail))
-	mux.HandleFunc("POST /tidy/{id}", h.answer(h.due))
+	mux.HandleFunc("POST /tidy/{id}", h.answer(h.tidy))
 	mux.HandleFunc("POST /tidy/complete/{id}/{job}", h.answer(h.tidied))
 	// A page in the browser of an allowed machine must not speak for a muxer.
 	return http.NewCrossOriginProtection().Handler(mux)
@@ -74,7 +66,6 @@ func (h *Handler) Routes() http.Handler {
 type reply struct {
 	Status string `json:"status"`
 	Job    *file  `json:"job,omitempty"`
-	Files  []file `json:"files,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
 
@@ -88,7 +79,6 @@ type file struct {
 const (
 	statusEmpty = "empty"
 	statusJob   = "job"
-	statusFiles = "files"
 	statusOK    = "ok"
 	statusError = "error"
 )
@@ -272,34 +262,13 @@ func (h *Handler) fail(ctx context.Context, c call) (reply, error) {
 	return reply{Status: statusOK}, nil
 }
 
-// due names the originals that a muxer is to put away.
-func (h *Handler) due(ctx context.Context, c call) (reply, error) {
-	if h.Tidier == nil {
-		return reply{Status: statusEmpty}, nil
-	}
-	due, err := h.Tidier.Due(ctx, c.Name())
-	if err != nil {
-		return reply{}, err
-	}
-	answer := reply{Status: statusFiles}
-	for job, source := range due {
-		if rest, ok := strings.CutPrefix(source, VideosDir+"/"); ok {
-			answer.Files = append(answer.Files, file{job, rest})
-		}
-	}
-	if len(answer.Files) == 0 {
-		return reply{Status: statusEmpty}, nil
-	}
-	slices.SortFunc(answer.Files, func(a, b file) int { return int(a.ID - b.ID) })
-	return answer, nil
+// tidy has nothing for muxers to put away: originals are out of their reach, and
+// pibootd moves them itself.
+func (h *Handler) tidy(context.Context, call) (reply, error) {
+	return reply{Status: statusEmpty}, nil
 }
 
-func (h *Handler) tidied(ctx context.Context, c call) (reply, error) {
-	if h.Tidier == nil {
-		return reply{}, fmt.Errorf("job %d: %w", c.job, queue.ErrNotClaimed)
-	}
-	if err := h.Tidier.Tidied(ctx, c.Name(), c.job); err != nil {
-		return reply{}, err
-	}
-	return reply{Status: statusOK}, nil
+// tidied refuses a muxer that says it has put an original away.
+func (h *Handler) tidied(_ context.Context, c call) (reply, error) {
+	return reply{}, fmt.Errorf("job %d: its original is not for muxers to put away: %w", c.job, queue.ErrNotClaimed)
 }

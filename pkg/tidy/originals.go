@@ -3,19 +3,16 @@ package tidy
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"pibootd/pkg/transcode/queue"
 )
 
-// due returns the originals whose jobs ended before then and that somebody who
-// is called like muxer is to put away; "" is the server.
-func (t *Tidier) due(ctx context.Context, muxer string, then time.Time) ([]original, error) {
-	rows, err := t.Store.Query(ctx, `
-		SELECT job, source, output, started, muxer FROM originals WHERE muxer LIKE ? AND ended <= ? ORDER BY job LIMIT ?`,
-		muxer, then.UnixNano(), maxDue)
+// due returns the originals whose jobs ended before then, whoever did them.
+func (t *Tidier) due(ctx context.Context, then time.Time) ([]original, error) {
+	rows, err := t.Store.Query(ctx, `SELECT job, source, output, started FROM originals WHERE ended <= ? ORDER BY job LIMIT ?`,
+		then.UnixNano(), maxDue)
 	if err != nil {
 		return nil, fmt.Errorf("reading originals: %w", err)
 	}
@@ -34,20 +31,11 @@ func (t *Tidier) due(ctx context.Context, muxer string, then time.Time) ([]origi
 	return due, nil
 }
 
-func scanOriginal(row interface{ Scan(...any) error }) (original, error) {
+func scanOriginal(rows *sql.Rows) (original, error) {
 	var o original
 	var started int64
-	err := row.Scan(&o.job, &o.source, &o.output, &started, &o.muxer)
+	err := rows.Scan(&o.job, &o.source, &o.output, &started)
 	o.started = time.Unix(0, started)
-	return o, err
-}
-
-// ofMuxer returns an original that this muxer is to put away.
-func (t *Tidier) ofMuxer(ctx context.Context, muxer string, job int64) (original, error) {
-	o, err := scanOriginal(t.Store.QueryRow(ctx, `SELECT job, source, output, started, muxer FROM originals WHERE job = ? AND muxer = ?`, job, muxer))
-	if errors.Is(err, sql.ErrNoRows) {
-		return o, queue.ErrNotClaimed
-	}
 	return o, err
 }
 
@@ -67,10 +55,6 @@ func (t *Tidier) notNeeded(ctx context.Context, o original) error {
 
 func (t *Tidier) forget(ctx context.Context, job int64) error {
 	return t.write(ctx, `DELETE FROM originals WHERE job = ?`, job)
-}
-
-func (t *Tidier) leaveToServer(ctx context.Context, job int64) error {
-	return t.write(ctx, `UPDATE originals SET muxer = '' WHERE job = ?`, job)
 }
 
 // forgetAll drops what is noted while nothing is put away: who turns that on

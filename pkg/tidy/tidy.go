@@ -22,7 +22,7 @@ import (
 )
 
 // Dir is where originals are put, under the path that they had, without
-// videosDir at its beginning: it stands beside that one, as muxers expect.
+// videosDir at its beginning: it stands beside that one, as in the pool that pibootd replaces.
 const (
 	Dir       = "originals"
 	videosDir = "videos/"
@@ -30,11 +30,8 @@ const (
 
 const (
 	defaultEvery = 30 * time.Second
-	// muxerGrace is how long a muxer has to put away what it has done. Then it
-	// is done for it.
-	muxerGrace = time.Hour
-	maxDue     = 100    // originals looked at in one go
-	maxNames   = 10_000 // tried for one original
+	maxDue       = 100    // originals looked at in one go
+	maxNames     = 10_000 // tried for one original
 )
 
 // A Tidier puts originals away. Set its fields before use. It is safe for
@@ -52,7 +49,6 @@ type original struct {
 	job            int64
 	source, output string
 	started        time.Time
-	muxer          string
 }
 
 // Run puts originals away when their time has come, until ctx ends; then it
@@ -72,16 +68,12 @@ func (t *Tidier) Run(ctx context.Context) error {
 	}
 }
 
-// tidy puts away what the server is to put away now.
+// tidy puts away what is due.
 func (t *Tidier) tidy(ctx context.Context, now time.Time) error {
 	if t.After == 0 {
 		return t.forgetAll(ctx)
 	}
-	due, err := t.due(ctx, "", now.Add(-t.After))
-	if err != nil {
-		return err
-	}
-	late, err := t.due(ctx, "muxer-%", now.Add(-t.After-muxerGrace))
+	due, err := t.due(ctx, now.Add(-t.After))
 	if err != nil {
 		return err
 	}
@@ -91,7 +83,7 @@ func (t *Tidier) tidy(ctx context.Context, now time.Time) error {
 	}
 	defer root.Close()
 	var errs []error
-	for _, o := range append(due, late...) {
+	for _, o := range due {
 		if ctx.Err() != nil {
 			break
 		}
@@ -172,55 +164,4 @@ func move(root *os.Root, source string) (string, error) {
 		to = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(target(source), ext), n, ext)
 	}
 	return "", fmt.Errorf("%w: %s and %d numbered after it exist", errStays, target(source), maxNames)
-}
-
-// Due returns what a foreign muxer has done and may put away now, by the numbers
-// of its jobs: paths in the media share. A muxer would replace what is in its
-// way, so what has something there is left to the server.
-func (t *Tidier) Due(ctx context.Context, muxer string) (map[int64]string, error) {
-	if t.After == 0 {
-		return nil, nil
-	}
-	due, err := t.due(ctx, muxer, time.Now().Add(-t.After))
-	if err != nil {
-		return nil, fmt.Errorf("tidy: %w", err)
-	}
-	root, err := os.OpenRoot(t.MediaDir)
-	if err != nil {
-		return nil, fmt.Errorf("tidy: opening the media share: %w", err)
-	}
-	defer root.Close()
-	files := map[int64]string{}
-	for _, o := range due {
-		if _, err := root.Lstat(target(o.source)); !errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if t.check(ctx, root, o) == nil {
-			files[o.job] = o.source
-		}
-	}
-	return files, nil
-}
-
-// Tidied notes that a muxer says it has put away the original of a job. What it
-// has not is done by the server. The error matches queue.ErrNotClaimed if there
-// is nothing that it was to put away.
-func (t *Tidier) Tidied(ctx context.Context, muxer string, job int64) error {
-	o, err := t.ofMuxer(ctx, muxer, job)
-	if err != nil {
-		return fmt.Errorf("tidy: job %d: %w", job, err)
-	}
-	root, err := os.OpenRoot(t.MediaDir)
-	if err != nil {
-		return fmt.Errorf("tidy: opening the media share: %w", err)
-	}
-	defer root.Close()
-	_, gone := root.Lstat(o.source)
-	_, there := root.Lstat(target(o.source))
-	if errors.Is(gone, fs.ErrNotExist) && there == nil {
-		t.Log.Info("original put away", "component", "tidy", "job", job, "file", o.source, "to", target(o.source), "pi", muxer)
-		return t.forget(ctx, job)
-	}
-	t.Log.Warn("a muxer says that it put an original away, and has not", "component", "tidy", "job", job, "file", o.source, "pi", muxer)
-	return t.leaveToServer(ctx, job)
 }
