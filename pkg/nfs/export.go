@@ -124,6 +124,7 @@ type exportTable struct {
 	byID    map[uint32]*tree
 	byPath  map[string]*tree
 	clients map[netip.Addr]struct{} // of any export
+	retired map[*tree]struct{}      // out of the table, with calls that may run
 }
 
 // put adds t and returns the tree whose place it takes, nil for none.
@@ -139,7 +140,7 @@ func (x *exportTable) put(t *tree) (*tree, error) {
 	}
 	old := x.byPath[t.export.Path]
 	if old != nil {
-		delete(x.byID, old.export.ID)
+		x.retireLocked(old)
 		t.counters = old.counters
 	}
 	x.byID[t.export.ID], x.byPath[t.export.Path] = t, t
@@ -153,11 +154,45 @@ func (x *exportTable) remove(path string) *tree {
 	defer x.mu.Unlock()
 	t := x.byPath[path]
 	if t != nil {
-		delete(x.byPath, path)
-		delete(x.byID, t.export.ID)
+		x.retireLocked(t)
 		x.collectLocked()
 	}
 	return t
+}
+
+func (x *exportTable) retireLocked(t *tree) {
+	delete(x.byPath, t.export.Path)
+	delete(x.byID, t.export.ID)
+	if x.retired == nil {
+		x.retired = map[*tree]struct{}{}
+	}
+	x.retired[t] = struct{}{}
+}
+
+// forget says that nobody uses t any more, which was retired.
+func (x *exportTable) forget(t *tree) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.retired, t)
+}
+
+// holding returns the trees in which a call may be changing the file.
+func (x *exportTable) holding(file inode) []*tree {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var all []*tree
+	add := func(t *tree) {
+		if !t.export.ReadOnly && t.mayHold(file) {
+			all = append(all, t)
+		}
+	}
+	for _, t := range x.byPath {
+		add(t)
+	}
+	for t := range x.retired {
+		add(t)
+	}
+	return all
 }
 
 // collectLocked makes the set of clients anew.

@@ -82,7 +82,8 @@ func TestVerifierAfterAFailedSync(t *testing.T) {
 		t.Errorf("stabilize = %v with the same verifier; want an error and another", err)
 	}
 	before = s.verifier.Load()
-	s.commitAndClose(&writer{fd: -1})
+	var ws writers
+	ws.commitAndClose(s, &writer{fd: -1, users: 1, closed: make(chan struct{})})
 	if s.verifier.Load() == before {
 		t.Error("the verifier is the same after a failed sync")
 	}

@@ -140,6 +140,17 @@ func (k *Kernel) Exports() []Export {
 	return all
 }
 
+// ErrCannotRevoke reports that an NFS server cannot be told to let go of a
+// file: what a client has opened it may go on to change. What is to be out of
+// its reach has to be copied.
+var ErrCannotRevoke = errors.New("nfsd cannot be told to let go of a file")
+
+// Revoke returns an error that matches ErrCannotRevoke: nfsd keeps files open
+// between calls, and has none of them closed for anybody. See Server.Revoke.
+func (k *Kernel) Revoke(f *os.File) error {
+	return fmt.Errorf("nfs: revoking %s: %w; want it copied", f.Name(), ErrCannotRevoke)
+}
+
 // Close takes every export away, and with the last of them the file. It is
 // for a machine whose nfsd is to serve pibootd's exports no longer.
 func (k *Kernel) Close() error {

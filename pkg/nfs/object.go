@@ -23,6 +23,7 @@ const (
 // opening one by its handle costs a fraction of what the network does.
 type object struct {
 	tree   *tree
+	since  *generation // of the calls that may change something; nil: this one will not
 	caller identity
 	fd     int // O_PATH: good for everything but reading and writing
 	wire   []byte
@@ -31,9 +32,12 @@ type object struct {
 	reply  *buffer      // of the call
 }
 
-// open returns the object of a wire handle, which the caller closes. It is
-// where every call's right to its export is checked.
-func (c *call) open(wire []byte) (*object, error) {
+// open returns the object of a wire handle, which the caller closes, for a
+// call that changes nothing.
+func (c *call) open(wire []byte) (*object, error) { return c.openObject(wire, false) }
+
+// openObject is where every call's right to its export is checked.
+func (c *call) openObject(wire []byte, changing bool) (*object, error) {
 	id, fh, err := openHandle(c.server.handles, wire)
 	if err != nil {
 		return nil, err
@@ -42,10 +46,13 @@ func (c *call) open(wire []byte) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &object{tree: t, caller: t.identity(c.caller, c.anonymous), wire: wire, fh: fh, reply: c.reply}
+	o := &object{tree: t, caller: t.identity(c.caller, c.anonymous), fd: -1, wire: wire, fh: fh, reply: c.reply}
+	if changing {
+		o.since = t.changing.enter()
+	}
 	o.fd, err = unix.OpenByHandleAt(t.root, fh, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
-		t.calls.Done()
+		o.close()
 		return nil, err
 	}
 	o.attr, err = o.stat()
@@ -61,7 +68,7 @@ func (c *call) open(wire []byte) (*object, error) {
 
 // openToChange is open for a call that changes the object.
 func (c *call) openToChange(wire []byte) (*object, error) {
-	o, err := c.open(wire)
+	o, err := c.openObject(wire, true)
 	if err == nil && o.tree.export.ReadOnly {
 		err = statusROFS
 	}
@@ -91,7 +98,12 @@ func (o *object) close() {
 	if o == nil {
 		return
 	}
-	_ = unix.Close(o.fd) // O_PATH: nothing was written to it
+	if o.fd >= 0 {
+		_ = unix.Close(o.fd) // O_PATH: nothing was written to it
+	}
+	if o.since != nil {
+		o.tree.changing.leave(o.since)
+	}
 	o.tree.calls.Done()
 }
 

@@ -238,7 +238,7 @@ func (c *call) commit() error {
 	if c.in.bad {
 		return errGarbage
 	}
-	o, err := c.open(wire)
+	o, err := c.openObject(wire, true)
 	defer o.close()
 	before := unchanged(o).after
 	if err == nil {

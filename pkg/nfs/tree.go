@@ -27,11 +27,15 @@ type tree struct {
 	handle []byte // the root's wire handle
 	noExec bool   // the file system is mounted noexec on this machine
 
-	calls   sync.WaitGroup // those using the tree
-	changes atomic.Uint64  // made by calls so far
-	writers writers
-	settler settler
-	locks   [64]sync.Mutex // by inode: held while a call changes it
+	dev         uint64 // the root's device number
+	manyDevices bool   // files of the tree may have others
+
+	calls    sync.WaitGroup // those using the tree
+	changing turnstile      // of those that may change something
+	changes  atomic.Uint64  // made by calls so far
+	writers  writers
+	settler  settler
+	locks    [64]sync.Mutex // by inode: held while a call changes it
 }
 
 // openTree opens e's directory and makes sure that it can be served.
@@ -79,6 +83,12 @@ func (t *tree) openHandles() error {
 		return noHandles(uint32(fs.Type), errHandlesEnd)
 	}
 	t.noExec = fs.Flags&unix.ST_NOEXEC != 0
+	t.manyDevices = fs.Type == unix.BTRFS_SUPER_MAGIC || fs.Type == unix.OVERLAYFS_SUPER_MAGIC
+	root, err := inodeOf(t.root)
+	if err != nil {
+		return fmt.Errorf("asking for its attributes: %w", err)
+	}
+	t.dev = root.dev
 	fh, err := nameToHandle(t.root, "", unix.AT_EMPTY_PATH)
 	if err == nil {
 		t.handle, err = sealHandle(t.server.handles, t.export.ID, fh)
@@ -127,6 +137,7 @@ func (t *tree) retire() error {
 		return nil
 	}
 	t.calls.Wait()
+	defer t.server.exports.forget(t)
 	return t.close()
 }
 
