@@ -65,3 +65,6 @@ func RootExport(serial pi.Serial) string { return "/roots/" + serial.String() }
 
 // MediaExport is the same for the media share, which every board mounts.
 const MediaExport = "/media"
+
+// ScratchExport is the export that a board's worker writes to, alone among all.
+func ScratchExport(serial pi.Serial) string { return "/scratch/" + serial.String() }

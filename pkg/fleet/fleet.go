@@ -114,7 +114,7 @@ func (f *Fleet) Start() error {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
 		}
 		// The media share's path changes with the NFS driver.
-		if err := f.Roots.SetServices(board.Serial, f.mediaPath(), f.Policy.Server.NFSPort, f.QueueURL); err != nil {
+		if err := f.Roots.SetServices(board.Serial, f.services(board.Serial)); err != nil {
 			f.Log.Error("worker not told of the media share and the queue", "component", "fleet", "pi", board.Name, "err", err)
 		}
 	}
@@ -154,6 +154,14 @@ func (f *Fleet) RootPath(serial pi.Serial) string {
 }
 
 func (f *Fleet) mediaPath() string { return f.NFS.MountPath(boot.MediaExport, f.MediaDir) }
+
+// scratchPath is what a board's worker mounts to write to.
+func (f *Fleet) scratchPath(serial pi.Serial) string {
+	return f.NFS.MountPath(boot.ScratchExport(serial), filepath.Join(f.MediaDir, scratchDir, serial.String()))
+}
+
+// scratchDir has the boards' scratches in the media share's directory.
+const scratchDir = ".scratch"
 
 func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 	return nfs.Export{
@@ -343,17 +351,21 @@ func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.T
 	return Added{Pi: registered, Clone: report.How, Files: report.Files, Bytes: report.Bytes, Export: f.RootPath(board.Serial)}, nil
 }
 
+// services are what a board's worker is to know of this machine.
+func (f *Fleet) services(serial pi.Serial) rootfs.Services {
+	return rootfs.Services{
+		QueueURL:      f.QueueURL,
+		Server:        f.Network.Addr(),
+		MediaExport:   f.mediaPath(),
+		ScratchExport: f.scratchPath(serial),
+		NFSPort:       f.Policy.Server.NFSPort,
+	}
+}
+
 func (f *Fleet) identity(board registry.Pi, token string) rootfs.Identity {
 	return rootfs.Identity{
 		Hostname: board.Name,
-		Worker: rootfs.WorkerConfig{
-			Name:        board.Serial.String(),
-			Token:       token,
-			QueueURL:    f.QueueURL,
-			Server:      f.Network.Addr(),
-			MediaExport: f.mediaPath(),
-			NFSPort:     f.Policy.Server.NFSPort,
-		},
+		Worker:   rootfs.WorkerConfig{Name: board.Serial.String(), Token: token, Services: f.services(board.Serial)},
 	}
 }
 

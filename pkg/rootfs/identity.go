@@ -28,12 +28,18 @@ type Identity struct {
 // A WorkerConfig is what the worker on a board needs to know, as it is written
 // to etc/pibootd/worker.json.
 type WorkerConfig struct {
-	Name        string     `json:"name"`  // the board's serial number
-	Token       string     `json:"token"` // what it logs in to the queue with
-	QueueURL    string     `json:"queue_url"`
-	Server      netip.Addr `json:"server"`       // that exports the media share
-	MediaExport string     `json:"media_export"` // its path there
-	NFSPort     int        `json:"nfs_port"`
+	Name  string `json:"name"`  // the board's serial number
+	Token string `json:"token"` // what it logs in to the queue with
+	Services
+}
+
+// Services are where a board's worker finds what it works with.
+type Services struct {
+	QueueURL      string     `json:"queue_url"`
+	Server        netip.Addr `json:"server"`         // that exports the media share
+	MediaExport   string     `json:"media_export"`   // its path there
+	NFSPort       int        `json:"nfs_port"`       // 0: the one that the portmapper names
+	ScratchExport string     `json:"scratch_export"` // what this worker alone may write to, on the same server
 }
 
 // Where the worker and its configuration are in a root.

@@ -91,8 +91,10 @@ func TestHostnames(t *testing.T) {
 func TestWorkerConfig(t *testing.T) {
 	dir := t.TempDir()
 	config := WorkerConfig{
-		Name: "3333347a", Token: "secret", QueueURL: "nats://10.0.0.1:4222",
-		Server: netip.MustParseAddr("10.0.0.1"), MediaExport: "/media", NFSPort: 2049,
+		Name: "3333347a", Token: "secret", Services: Services{
+			QueueURL: "nats://10.0.0.1:4222", Server: netip.MustParseAddr("10.0.0.1"),
+			MediaExport: "/media", NFSPort: 2049, ScratchExport: "/scratch/3333347a",
+		},
 	}
 	if err := putWorkerConfig(openRoot(t, dir), config); err != nil {
 		t.Fatal(err)
@@ -104,7 +106,7 @@ func TestWorkerConfig(t *testing.T) {
 	}
 	want := map[string]any{
 		"name": "3333347a", "token": "secret", "queue_url": "nats://10.0.0.1:4222",
-		"server": "10.0.0.1", "media_export": "/media", "nfs_port": 2049.0,
+		"server": "10.0.0.1", "media_export": "/media", "nfs_port": 2049.0, "scratch_export": "/scratch/3333347a",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("worker.json (-want +got):\n%s", diff)

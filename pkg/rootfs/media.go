@@ -3,18 +3,18 @@ package rootfs
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
 	"pibootd/pkg/pi"
 )
 
-// SetServices changes what the worker in a board's root is told of the media
-// share, its path and the port of NFS, 0 for the one that the portmapper
-// names, and of where the queue is. Whatever else its configuration says stays.
-func (r *Roots) SetServices(serial pi.Serial, export string, port int, queueURL string) error {
+// SetServices changes what the worker in a board's root is told of this
+// machine. Whatever else its configuration says stays.
+func (r *Roots) SetServices(serial pi.Serial, services Services) error {
 	err := r.change(serial, func(root *os.Root) error {
-		if err := setServices(root, export, port, queueURL); err != nil {
+		if err := setServices(root, services); err != nil {
 			return fmt.Errorf("%s: %w", WorkerConfigFile, err)
 		}
 		return nil
@@ -25,26 +25,30 @@ func (r *Roots) SetServices(serial pi.Serial, export string, port int, queueURL 
 	return nil
 }
 
-func setServices(root *os.Root, export string, port int, queueURL string) error {
+func setServices(root *os.Root, services Services) error {
 	text, err := readText(root, WorkerConfigFile)
 	if err != nil {
 		return err
 	}
-	var is WorkerConfig
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(text, &all); err != nil {
+	want, err := json.Marshal(services)
+	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(text, &is); err != nil {
+	var all, keys map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(text, &all), json.Unmarshal(want, &keys)); err != nil {
 		return err
 	}
-	if is.MediaExport == export && is.NFSPort == port && is.QueueURL == queueURL {
-		return nil
+	if all == nil { // as "null" gives it
+		return fmt.Errorf("got %.20q; want a JSON object", text)
 	}
-	for key, value := range map[string]any{"media_export": export, "nfs_port": port, "queue_url": queueURL} {
-		if all[key], err = json.Marshal(value); err != nil {
-			return err
+	changed := false
+	for key, value := range keys {
+		if !bytes.Equal(all[key], value) { // text, number or null: one form each
+			all[key], changed = value, true
 		}
+	}
+	if !changed {
+		return nil
 	}
 	return replaceConfig(root, all)
 }

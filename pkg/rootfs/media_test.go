@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,25 +17,24 @@ func TestSetServices(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	const before = `{"name":"a","token":"b","media_export":"/media","nfs_port":2049,"queue_url":"nats://a","media_dir":"/mnt"}`
+	const before = `{"name":"a","token":"b","media_export":"/media","nfs_port":2049,"queue_url":"nats://a","media_dir":"/mnt","server":"10.0.0.1","scratch_export":"/scratch/a"}`
 	if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	server := netip.MustParseAddr("10.0.0.1")
 	for _, tt := range []struct {
-		export string
-		port   int
-		queue  string
-		want   string
+		services Services
+		want     string
 	}{
-		{"/media", 2049, "nats://a", before},
-		{"/srv/media", 0, "tls://b", "{\n\t\"media_dir\": \"/mnt\",\n\t\"media_export\": \"/srv/media\",\n\t\"name\": \"a\",\n\t\"nfs_port\": 0,\n\t\"queue_url\": \"tls://b\",\n\t\"token\": \"b\"\n}\n"},
+		{Services{"nats://a", server, "/media", 2049, "/scratch/a"}, before},
+		{Services{"tls://b", server.Next(), "/srv/media", 0, "/scratch/b"}, "{\n\t\"media_dir\": \"/mnt\",\n\t\"media_export\": \"/srv/media\",\n\t\"name\": \"a\",\n\t\"nfs_port\": 0,\n\t\"queue_url\": \"tls://b\",\n\t\"scratch_export\": \"/scratch/b\",\n\t\"server\": \"10.0.0.2\",\n\t\"token\": \"b\"\n}\n"},
 	} {
-		if err := r.SetServices(serial, tt.export, tt.port, tt.queue); err != nil {
-			t.Errorf("SetServices(%s, %d, %s) = %v", tt.export, tt.port, tt.queue, err)
+		if err := r.SetServices(serial, tt.services); err != nil {
+			t.Errorf("SetServices(%v) = %v", tt.services, err)
 		}
 		got, err := os.ReadFile(file)
 		if err != nil || string(got) != tt.want {
-			t.Errorf("after SetServices(%s, %d, %s): %s, %v; want %s", tt.export, tt.port, tt.queue, got, err, tt.want)
+			t.Errorf("after SetServices(%v): %s, %v; want %s", tt.services, got, err, tt.want)
 		}
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
@@ -57,7 +57,7 @@ func TestSetServicesStaysInTheRoot(t *testing.T) {
 	if err := os.Symlink(outside, file); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.SetServices(serial, "/srv/media", 0, "nats://a"); err == nil {
+	if err := r.SetServices(serial, Services{MediaExport: "/srv/media"}); err == nil {
 		t.Error("SetServices = nil; want an error")
 	}
 	if text, err := os.ReadFile(outside); err != nil || string(text) != "{}" {

@@ -227,7 +227,7 @@ func testRoots(t *testing.T, dir string) *Roots {
 }
 
 func identityOf(serial pi.Serial, name string) Identity {
-	return Identity{Hostname: name, Worker: WorkerConfig{Name: serial.String(), Token: "token of " + name, Server: netip.MustParseAddr("10.0.0.1")}}
+	return Identity{Hostname: name, Worker: WorkerConfig{Name: serial.String(), Token: "token of " + name, Services: Services{Server: netip.MustParseAddr("10.0.0.1")}}}
 }
 
 // ownFiles are what a clone does not share with its template.

@@ -29,6 +29,9 @@ type Config struct {
 	Server      netip.Addr `json:"server"`    // of the media share
 	MediaExport string     `json:"media_export"`
 	NFSPort     int        `json:"nfs_port"` // of NFS and MOUNT alike; 0: the server's portmapper names them
+	// ScratchExport is what this worker alone may write to, on Server; empty in
+	// a configuration that an earlier pibootd has written.
+	ScratchExport string `json:"scratch_export,omitempty"`
 	// MediaDir is a directory that is the media share already, where nothing
 	// has to be mounted. Server, MediaExport and NFSPort are unused then.
 	MediaDir string `json:"media_dir,omitempty"`
