@@ -1,0 +1,218 @@
+package share
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// removePasses is how often a directory is read again that was not empty
+	// after all in it had been removed: somebody still writes there.
+	removePasses = 16
+	// removeBatch is how many names of a directory are read at once.
+	removeBatch = 1024
+	// removeErrors is how many of the things that stay are named.
+	removeErrors = 5
+)
+
+// RemoveTree removes the entry name of parent, with all that is below it. The
+// tree may be anybody's, who may still write in it: nothing is followed or
+// opened but directories, by single names in open directories, and however deep
+// it is, four of them are open at most. What stays is named in the error. An
+// entry that does not exist is fine.
+//
+// Directories are moved to trash before they are emptied. That is an open
+// directory of the same file system in which only this process writes; it may be
+// parent. A process that is killed leaves some of them there: EmptyTrash removes
+// them. What is mounted in the tree, and what it covers, stays.
+func RemoveTree(trash, parent *os.File, name string) error {
+	if name == "" || strings.Contains(name, "/") {
+		return fmt.Errorf("removing %q: want the name of one entry", name)
+	}
+	r := remover{trash: trash, prefix: ".removed-" + rand.Text()}
+	if err := r.remove(parent, name); err != nil {
+		return fmt.Errorf("removing %q: %w", name, err)
+	}
+	return nil
+}
+
+// EmptyTrash removes all that is in a directory in which only this process
+// writes.
+func EmptyTrash(trash *os.File) error {
+	r := remover{trash: trash, prefix: ".removed-" + rand.Text()}
+	r.empty(trash)
+	r.drain()
+	if err := r.error(); err != nil {
+		return fmt.Errorf("emptying %s: %w", trash.Name(), err)
+	}
+	return nil
+}
+
+// A remover removes a tree. Directories are its own once they are in trash,
+// where they have numbers: those from drained on to moved are there.
+type remover struct {
+	trash   *os.File
+	prefix  string
+	moved   int
+	drained int
+
+	failed []error
+	more   int // that have failed
+}
+
+func (r *remover) fail(name string, err error) {
+	if len(r.failed) == removeErrors {
+		r.more++
+		return
+	}
+	r.failed = append(r.failed, fmt.Errorf("%.255q: %w", name, err))
+}
+
+func (r *remover) error() error {
+	if r.more > 0 {
+		return fmt.Errorf("%w\nand %d more", errors.Join(r.failed...), r.more)
+	}
+	return errors.Join(r.failed...)
+}
+
+// remove removes an entry of dir.
+func (r *remover) remove(dir *os.File, name string) error {
+	err := r.entry(dir, name)
+	if errors.Is(err, unix.EXDEV) {
+		return r.volume(dir, name)
+	}
+	if err != nil {
+		return err
+	}
+	r.drain()
+	return r.error()
+}
+
+// entry removes an entry of dir or moves it, if it is a directory, to the trash.
+func (r *remover) entry(dir *os.File, name string) error {
+	err := unix.Unlinkat(int(dir.Fd()), name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Renameat(int(dir.Fd()), name, int(r.trash.Fd()), r.name(r.moved))
+		if err == nil {
+			r.moved++
+		}
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("something is mounted there: %w", err)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+func (r *remover) name(number int) string { return fmt.Sprintf("%s-%d", r.prefix, number) }
+
+// drain removes the directories that are in the trash.
+func (r *remover) drain() {
+	for ; r.drained < r.moved; r.drained++ {
+		name := r.name(r.drained)
+		dir, err := openDir(r.trash, name)
+		if err == nil {
+			r.empty(dir)
+			err = errors.Join(dir.Close(), unix.Unlinkat(int(r.trash.Fd()), name, unix.AT_REMOVEDIR))
+		} else if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			err = unix.Unlinkat(int(r.trash.Fd()), name, 0) // exchanged before it was moved
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			r.fail(name, err)
+		}
+	}
+}
+
+// openDir opens a directory of dir, and nothing else.
+func openDir(dir *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// empty takes all from a directory that can be removed or moved.
+func (r *remover) empty(dir *os.File) {
+	for range removePasses {
+		gone, stays := r.pass(dir)
+		if gone == 0 {
+			for name, err := range stays {
+				r.fail(name, err)
+			}
+			return
+		}
+	}
+	r.fail(dir.Name(), fmt.Errorf("somebody makes new files in it all the time: %w", unix.EBUSY))
+}
+
+// pass removes what is in a directory, and says how much that was and why some
+// of it stays.
+func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
+	stays = make(map[string]error)
+	if _, err := dir.Seek(0, io.SeekStart); err != nil {
+		return 0, map[string]error{dir.Name(): err}
+	}
+	for {
+		names, err := dir.Readdirnames(removeBatch)
+		for _, name := range names {
+			if r.isMine(dir, name) {
+				continue
+			}
+			if err := r.one(dir, name); err == nil {
+				gone++
+			} else if len(stays) <= removeErrors {
+				stays[name] = err
+			}
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				stays[dir.Name()] = err
+			}
+			return gone, stays
+		}
+	}
+}
+
+// isMine tells what was moved to the trash from what is to be removed from it.
+func (r *remover) isMine(dir *os.File, name string) bool {
+	return dir == r.trash && strings.HasPrefix(name, r.prefix)
+}
+
+// one removes or moves an entry of a directory that is emptied.
+func (r *remover) one(dir *os.File, name string) error {
+	err := r.entry(dir, name)
+	if errors.Is(err, unix.EXDEV) {
+		return r.volume(dir, name)
+	}
+	return err
+}
+
+// volume removes a directory whose content cannot be moved to the trash, as it
+// is a btrfs subvolume: it becomes its own trash.
+func (r *remover) volume(dir *os.File, name string) error {
+	top, err := openDir(dir, name)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	var is unix.Statx_t
+	if err := unix.Statx(int(top.Fd()), "", unix.AT_EMPTY_PATH, 0, &is); err != nil {
+		return err
+	}
+	if is.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return fmt.Errorf("something is mounted there: %w", unix.EBUSY)
+	}
+	if err := EmptyTrash(top); err != nil {
+		return err
+	}
+	return unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
+}

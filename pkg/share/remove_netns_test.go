@@ -1,0 +1,101 @@
+//go:build netns
+
+package share
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// command runs a program that has to end well.
+func command(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+}
+
+// What cannot be removed is named, and all else is gone.
+func TestRemoveTreeSaysWhatStays(t *testing.T) {
+	dir := t.TempDir()
+	tree, outside := filepath.Join(dir, "tree"), filepath.Join(dir, "outside")
+	deepTree(t, tree, 10)
+	deepTree(t, outside, 2)
+	fixed, mounted := filepath.Join(tree, "d/d/fixed"), filepath.Join(tree, "mounted")
+	err := errors.Join(os.WriteFile(fixed, nil, 0o600), os.Mkdir(mounted, 0o755), unix.Mount(outside, mounted, "", unix.MS_BIND, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command(t, "chattr", "+i", fixed)
+	parent := open(t, dir)
+	err = RemoveTree(parent, parent, "tree")
+	for _, want := range []string{`"fixed": operation not permitted`, `"mounted": something is mounted there`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("RemoveTree = %v; want it to say %s", err, want)
+		}
+	}
+	if left := names(t, outside) + names(t, filepath.Join(outside, "d")); left != "d filefile" {
+		t.Errorf("of what was mounted there is left: %s", left)
+	}
+	// Once they can be, they are.
+	moved, err := filepath.Glob(filepath.Join(dir, ".removed-*/fixed"))
+	if err != nil || len(moved) != 1 {
+		t.Fatalf("the fixed file is in %q, %v; want it in the trash", moved, err)
+	}
+	command(t, "chattr", "-i", moved[0])
+	mounts, err := filepath.Glob(filepath.Join(dir, ".removed-*/mounted"))
+	if err != nil || len(mounts) != 1 {
+		t.Fatalf("the mount is at %q, %v; want it in the trash", mounts, err)
+	}
+	if err := unix.Unmount(mounts[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(outside, filepath.Join(t.TempDir(), "outside")); err != nil {
+		t.Fatal(err)
+	}
+	if err := EmptyTrash(parent); err != nil || names(t, dir) != "" {
+		t.Errorf("EmptyTrash = %v, left is %s", err, names(t, dir))
+	}
+}
+
+// On btrfs, subvolumes have their content removed in place.
+func TestRemoveSubvolume(t *testing.T) {
+	dir := t.TempDir()
+	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 200<<20), os.Mkdir(mount, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mkfs.btrfs", "-q", image)
+	command(t, "mount", "-o", "loop", image, mount)
+	t.Cleanup(func() { command(t, "umount", mount) })
+	command(t, "btrfs", "subvolume", "create", filepath.Join(mount, "tree"))
+	deepTree(t, filepath.Join(mount, "tree/deep"), 2000)
+	command(t, "btrfs", "subvolume", "create", filepath.Join(mount, "tree/deep/d/inner"))
+	deepTree(t, filepath.Join(mount, "tree/deep/d/inner/deep"), 2000)
+	if err := os.Mkdir(filepath.Join(mount, "trash"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	parent, err := os.Open(mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Close()
+	trash, err := os.Open(filepath.Join(mount, "trash"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trash.Close()
+	fewDescriptors(t, 16)
+	if err := RemoveTree(trash, parent, "tree"); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, mount) + names(t, filepath.Join(mount, "trash")); left != "trash" {
+		t.Errorf("there are %s", left)
+	}
+}
