@@ -36,7 +36,8 @@ func (s *Server) Serve(ctx context.Context, conn *Conn) (err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	x := newExchange(s, conn)
-	stop := context.AfterFunc(ctx, func() {
+	x.waiting.Go(func() { // the caller's conn is touched by nobody once Serve has returned
+		<-ctx.Done()
 		past := time.Unix(1, 0)
 		_ = conn.SetReadDeadline(past)
 		if conn.link != nil {
@@ -45,7 +46,6 @@ func (s *Server) Serve(ctx context.Context, conn *Conn) (err error) {
 	})
 	defer func() {
 		cancel()
-		stop()
 		x.waiting.Wait()
 		err = errors.Join(err, x.release())
 	}()

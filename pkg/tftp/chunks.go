@@ -60,23 +60,21 @@ func (c *chunks) wantsMore() bool {
 	return c.next == nil && !c.pending && c.length(c.at+1) > 0
 }
 
-// readNext begins to read the chunk behind cur, and calls done from another
-// goroutine when accept may be called.
-func (c *chunks) readNext(done func()) {
-	if !c.begin() {
-		return
-	}
+// readNext has the chunk behind cur read by what it returns, which is to be
+// called by another goroutine: that reports whether accept may be called, or
+// else has closed the file.
+func (c *chunks) readNext() (read func() (wanted bool)) {
+	c.begin()
 	c.pending = true
 	n := c.length(c.at + 1)
 	if int64(cap(c.spare)) < n {
 		c.spare = make([]byte, n)
 	}
 	buf := c.spare[:n]
-	go func() {
+	return func() bool {
 		c.read, c.readError = buf, c.fill(buf)
-		c.end()
-		done()
-	}()
+		return c.end()
+	}
 }
 
 // accept takes what was read. It is called by the one who calls readNext.
@@ -111,28 +109,31 @@ func (c *chunks) pass(block int64) {
 	}
 }
 
-func (c *chunks) begin() bool {
+func (c *chunks) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.reading = !c.closed
-	return c.reading
+	c.reading = true
 }
 
-func (c *chunks) end() {
+// end ends a reading, and reports whether anybody wants what was read.
+func (c *chunks) end() (wanted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reading = false
 	if c.closed {
 		_ = c.file.Close() // it was only read
 	}
+	return !c.closed
 }
 
-// close closes the file, or has the reader close it that is at it.
-func (c *chunks) close() {
+// close closes the file, or has the reader close it that is at it, and reports
+// whether there is one.
+func (c *chunks) close() (reading bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.file != nil && !c.closed && !c.reading {
+	if c.file != nil && !c.reading {
 		_ = c.file.Close() // it was only read
 	}
 	c.closed = true
+	return c.reading
 }

@@ -1,13 +1,11 @@
 package tftp
 
 import (
+	"cmp"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,11 +15,10 @@ import (
 // each costs more than the packet itself: one loop per processor serves them all
 // with two system calls a packet. Nothing in it waits for a disk, see chunks.
 type loop struct {
-	epoll int
-	wake  int // an eventfd: there is something in added or filled
-	now   time.Time
-	in    [headerLen + defaultBlock]byte // what a client sends
-	out   []byte                         // a packet being made
+	*poller // woken when there is something in added or filled
+	now     time.Time
+	in      [headerLen + defaultBlock]byte // what a client sends
+	out     []byte                         // a packet being made
 
 	transfers map[int32]*transfer // by socket
 
@@ -40,30 +37,8 @@ const (
 )
 
 func newLoop() (*loop, error) {
-	l := &loop{transfers: map[int32]*transfer{}, wake: -1}
-	var err error
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("tftp: making an epoll descriptor: %w", err)
-	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
-		err = l.watch(l.wake)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("tftp: making an event descriptor: %w", err), l.close())
-	}
-	return l, nil
-}
-
-func (l *loop) watch(fd int) error {
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
-}
-
-func (l *loop) close() error {
-	err := unix.Close(l.epoll)
-	if l.wake >= 0 {
-		err = errors.Join(err, unix.Close(l.wake))
-	}
-	return err
+	p, err := newPoller()
+	return &loop{poller: p, transfers: map[int32]*transfer{}}, err
 }
 
 // add has the loop make a transfer that is ready to send, and reports false if
@@ -75,7 +50,7 @@ func (l *loop) add(t *transfer) bool {
 		return false
 	}
 	l.added = append(l.added, t)
-	l.tell()
+	l.wake()
 	return true
 }
 
@@ -84,45 +59,35 @@ func (l *loop) chunkRead(t *transfer) {
 	l.mu.Lock()
 	l.filled = append(l.filled, t)
 	l.mu.Unlock()
-	l.tell()
+	l.wake()
 }
 
-func (l *loop) tell() {
-	// It fails only where the counter is full: then the loop knows already.
-	_, _ = unix.Write(l.wake, binary.NativeEndian.AppendUint64(nil, 1))
-}
-
-// run moves transfers until ctx ends, and then ends them.
-func (l *loop) run(ctx context.Context, tick time.Duration) error {
-	stop := context.AfterFunc(ctx, l.tell)
-	defer stop()
+// run moves transfers until ctx ends or waiting for them fails, and then ends
+// them. Whoever ends ctx has to wake it.
+func (l *loop) run(ctx context.Context, tick time.Duration) (err error) {
+	defer func() { l.endAll(cmp.Or(err, context.Cause(ctx))) }()
 	tick = max(minTick, min(tick, maxTick))
 	events := make([]unix.EpollEvent, maxEvents)
-	for look := time.Now(); ; {
-		n, err := unix.EpollWait(l.epoll, events, int(tick/time.Millisecond))
-		if err != nil && err != unix.EINTR {
-			return fmt.Errorf("tftp: waiting for packets: %w", err)
+	for look := time.Now(); ctx.Err() == nil; {
+		ready, err := l.wait(events, int(tick/time.Millisecond))
+		if err != nil {
+			return err
 		}
 		l.now = time.Now()
-		for _, e := range events[:max(n, 0)] {
+		for _, e := range ready {
 			l.ready(int(e.Fd))
-		}
-		if ctx.Err() != nil {
-			l.endAll(context.Cause(ctx))
-			return nil
 		}
 		if l.now.Sub(look) >= tick {
 			look = l.now
 			l.checkClocks()
 		}
 	}
+	return nil
 }
 
 // ready serves a descriptor that has something to read.
 func (l *loop) ready(fd int) {
-	if fd == l.wake {
-		var counter [8]byte
-		_, _ = unix.Read(l.wake, counter[:])
+	if l.woken(fd) {
 		l.takeNews()
 		return
 	}
@@ -130,7 +95,7 @@ func (l *loop) ready(fd int) {
 	if t == nil {
 		return
 	}
-	n, err := receive(fd, l.in[:])
+	n, err := t.socket.receive(l.in[:])
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return
 	}
@@ -149,15 +114,15 @@ func (l *loop) takeNews() {
 	l.added, l.filled = nil, nil
 	l.mu.Unlock()
 	for _, t := range added {
-		l.transfers[int32(t.fd)] = t
-		err := l.watch(t.fd)
+		l.transfers[int32(t.socket.fd)] = t
+		err := l.watch(t.socket.fd)
 		if err == nil {
 			err = t.begin(l)
 		}
 		l.after(t, err)
 	}
 	for _, t := range filled {
-		if l.transfers[int32(t.fd)] == t {
+		if l.transfers[int32(t.socket.fd)] == t {
 			l.after(t, t.resume(l))
 		}
 	}
@@ -184,7 +149,7 @@ func (l *loop) checkClocks() {
 }
 
 func (l *loop) end(t *transfer, err error) {
-	delete(l.transfers, int32(t.fd))
+	delete(l.transfers, int32(t.socket.fd))
 	t.finish(err)
 }
 
@@ -196,23 +161,4 @@ func (l *loop) endAll(err error) {
 	for _, t := range l.transfers {
 		l.end(t, err)
 	}
-}
-
-// receive reads a datagram without waiting, and without what the runtime does
-// around a call that might.
-func receive(fd int, p []byte) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
-}
-
-// transmit sends a datagram without waiting.
-func transmit(fd int, p []byte) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }

@@ -24,8 +24,8 @@ var errSilent = fmt.Errorf("no answer to %d retransmissions", maxRetries)
 // waits for nothing: a loop calls it when there is something to do.
 type sender struct {
 	terms
-	fd   int // a socket that is connected to the client
-	file chunks
+	socket socket
+	file   chunks
 
 	acked    int64     // last block that the client has acknowledged; -1: none, not even the OACK
 	next     int64     // block to transmit next
@@ -71,7 +71,7 @@ func (s *sender) transmit(l *loop) error {
 			return nil
 		}
 		l.out = packet
-		err := transmit(s.fd, packet)
+		err := s.socket.send(packet)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
 			continue // it is lost, as on a full network
 		}

@@ -79,7 +79,8 @@ const (
 )
 
 // Serve answers requests on conn until ctx ends, then aborts the running
-// transfers, waits for them and returns nil. It returns an error only if conn
+// transfers, waits for them, also for a read of a file that has begun, and
+// returns nil. It returns an error only if conn
 // itself fails or is unfit: a malformed request costs one log line, never the
 // server. Serve does not close conn.
 //
@@ -94,18 +95,20 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
 	l := &listener{
 		server: s, local: netip.AddrFrom4([4]byte(local.IP.To4())), running: make(map[netip.AddrPort]*transfer), perClient: make(map[netip.Addr]int),
 		large: make(chan struct{}, or(s.MaxLarge, 64)),
 	}
+	l.started.Go(func() {
+		<-ctx.Done()
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+	})
 	loops, err := l.startLoops(ctx, cancel)
 	if err == nil {
 		err = l.listen(ctx, conn)
 	}
 	cancel()
-	l.transfers.Wait()
+	l.started.Wait()
 	return errors.Join(err, loops.Wait())
 }
 
@@ -118,6 +121,10 @@ func (l *listener) startLoops(ctx context.Context, failed func()) (*errgroup.Gro
 			return &g, err
 		}
 		l.loops = append(l.loops, lp)
+		l.started.Go(func() {
+			<-ctx.Done()
+			lp.wake()
+		})
 		g.Go(func() error {
 			defer failed()
 			err := lp.run(ctx, l.server.retransmit()/4)
@@ -170,11 +177,11 @@ func clientAddr(from net.Addr) (netip.AddrPort, bool) {
 
 // A listener is the state of one Serve.
 type listener struct {
-	server    *Server
-	local     netip.Addr
-	loops     []*loop
-	large     chan struct{} // a place for each large file that is being sent
-	transfers sync.WaitGroup
+	server  *Server
+	local   netip.Addr
+	loops   []*loop
+	large   chan struct{}  // a place for each large file that is being sent
+	started sync.WaitGroup // transfers, and goroutines but for the loops'
 
 	mu        sync.Mutex
 	running   map[netip.AddrPort]*transfer // the latest for each client's port
@@ -197,19 +204,19 @@ func (l *listener) accept(ctx context.Context, client netip.AddrPort, req reques
 		log.Warn("transfer limit reached")
 		return
 	}
-	fd, err := dialClient(l.local, client)
+	socket, err := dialClient(l.local, client)
 	if err != nil {
-		l.release(client, nil)
+		l.release(client.Addr())
 		log.Warn("opening a socket for a transfer", "err", err)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	t := &transfer{listener: l, server: l.server, client: client, req: req, ctx: ctx, cancel: cancel, started: time.Now(), sender: sender{fd: fd}}
+	t := &transfer{listener: l, server: l.server, client: client, req: req, ctx: ctx, cancel: cancel, started: time.Now(), sender: sender{socket: socket}}
 	l.mu.Lock()
 	l.running[client] = t
 	l.mu.Unlock()
-	l.transfers.Add(1)
-	go t.run(l.loops[fd%len(l.loops)])
+	l.started.Add(1)
+	go t.run(l.loops[socket.fd%len(l.loops)])
 }
 
 // repeats reports whether req is one that a running transfer already answers:
@@ -247,16 +254,22 @@ func (l *listener) reserve(client netip.Addr) bool {
 // has one.
 const maxPerClient = 16
 
-// release undoes reserve and forgets t.
-func (l *listener) release(client netip.AddrPort, t *transfer) {
+// release undoes reserve.
+func (l *listener) release(client netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.count--
-	if l.perClient[client.Addr()]--; l.perClient[client.Addr()] == 0 {
-		delete(l.perClient, client.Addr())
+	if l.perClient[client]--; l.perClient[client] == 0 {
+		delete(l.perClient, client)
 	}
-	if l.running[client] == t {
-		delete(l.running, client)
+}
+
+// forget has the next request of t's client be a new one.
+func (l *listener) forget(t *transfer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running[t.client] == t {
+		delete(l.running, t.client)
 	}
 }
 

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -102,7 +100,7 @@ func (t *transfer) prepare() (err error) {
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", name, err)
 	}
-	mtu, err := pathMTU(t.fd)
+	mtu, err := t.socket.pathMTU()
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
@@ -149,27 +147,39 @@ func (t *transfer) resume(l *loop) error {
 	return err
 }
 
-// readOn begins to read what comes after what is being sent.
+// readOn begins to read what comes after what is being sent. Until that has
+// ended the transfer takes its place among those of its client: a disk that
+// hangs must not gather what waits for it.
 func (t *transfer) readOn(l *loop) {
-	if t.file.wantsMore() {
-		t.file.readNext(func() { l.chunkRead(t) })
+	if !t.file.wantsMore() {
+		return
 	}
+	read := t.file.readNext()
+	t.listener.started.Go(func() {
+		if read() {
+			l.chunkRead(t)
+		} else {
+			t.listener.release(t.client.Addr())
+		}
+	})
 }
 
 // finish ends the transfer: it tells the client if need be, and reports.
 func (t *transfer) finish(err error) {
 	if p := farewell(err); p != nil {
-		_ = transmit(t.fd, p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
+		_ = t.socket.send(p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
 	}
-	_ = unix.Close(t.fd) // nothing is buffered in it that anybody waits for
-	t.file.close()
+	t.socket.close()
 	if t.large {
 		<-t.listener.large
 	}
 	t.cancel(nil)
-	t.listener.release(t.client, t) // first: the report may make the client ask again
+	t.listener.forget(t) // before the report, which may make the client ask again
+	if reading := t.file.close(); !reading {
+		t.listener.release(t.client.Addr())
+	}
 	t.report(err)
-	t.listener.transfers.Done()
+	t.listener.started.Done()
 }
 
 // farewell returns the ERROR that tells the client of err, or nil if it need
@@ -224,30 +234,4 @@ func (t *transfer) report(err error) {
 	if t.server.OnDone != nil {
 		t.server.OnDone(done)
 	}
-}
-
-// dialClient returns a socket of its own for a transfer, from local to the client.
-func dialClient(local netip.Addr, client netip.AddrPort) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("opening a socket: %w", err)
-	}
-	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: local.As4()})
-	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: client.Addr().As4(), Port: int(client.Port())})
-	}
-	if err != nil {
-		return -1, errors.Join(fmt.Errorf("connecting a socket to %v: %w", client, err), unix.Close(fd))
-	}
-	return fd, nil
-}
-
-// pathMTU returns the largest IPv4 packet that the socket sends without
-// fragments.
-func pathMTU(fd int) (int, error) {
-	mtu, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU)
-	if err != nil {
-		return 0, fmt.Errorf("reading the path's MTU: %w", err)
-	}
-	return mtu, nil
 }
