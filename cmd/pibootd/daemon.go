@@ -135,7 +135,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	})
 	d.policy.Server.RootPath = d.fleet.RootPath
 	d.web = &web.Server{
-		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Timeline: state.timeline, Log: log,
+		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Timeline: state.timeline, Log: log, Names: cfg.HTTP.Names,
 		Doctor: &doctor.Doctor{
 			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() }, Broker: func() *queue.Broker { return d.broker },
 			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),

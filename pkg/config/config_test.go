@@ -58,7 +58,7 @@ interface = "br0"
 state_dir = '/srv/"pi\ü/'
 socket = "/run/pibootd.sock"
 tftp.port = 1069 # dotted
-http = { port = 80, muxers = ["10.0.0.5"], upload_token_file = "/etc/token", upload_max_gb = 7 }
+http = { port = 80, names = ["nas.example.org", "my_nas"], muxers = ["10.0.0.5"], upload_token_file = "/etc/token", upload_max_gb = 7 }
 
 [dhcp]
 port = 1067
@@ -116,6 +116,7 @@ level = "debug"
 	want.Queue.URL, want.Queue.Credentials = "nats://10.0.0.2:4222,tls://nats.home.arpa", "/etc/nats.toml"
 	want.Boot.GPUMem, want.Boot.Args = 128, []string{"quiet", "cma=128M", "isolcpus=1,2"}
 	want.HTTP.UploadTokenFile, want.HTTP.UploadMaxGB = "/etc/token", 7
+	want.HTTP.Names = []string{"nas.example.org", "my_nas"}
 	want.HTTP.Muxers = []netip.Addr{addr("10.0.0.5")}
 	want.Media.TidyAfter = 72 * time.Hour
 	want.Webhook.URL, want.Webhook.SecretFile = "https://cms.example/hook?a=b", "/etc/secret"
@@ -140,7 +141,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
-		`"http":{"muxers":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","tidy_after":"0s"},` +
+		`"http":{"muxers":[],"names":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","tidy_after":"0s"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
@@ -172,6 +173,7 @@ func TestProblems(t *testing.T) {
 		aDomain  = `want a domain name, e.g. "home.arpa", or ""`
 		aServer  = `want one URL or several with commas, without a password, e.g. "nats://10.0.0.2:4222", or ""`
 		aLevel   = `want "debug", "info", "warn" or "error"`
+		theNames = `want a list of host names without ports, e.g. ["nas.example.org"]`
 		aMemory  = `want megabytes, 16 to 512`
 		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
@@ -182,6 +184,10 @@ func TestProblems(t *testing.T) {
 		"[dhcp]\nport = 70000":       "FILE:2: dhcp.port: 70000; " + aPort,
 		"[dhcp]\nport = 0":           "FILE:2: dhcp.port: 0; " + aPort,
 		"tftp.port = -1":             "FILE:1: tftp.port: -1; " + aPort,
+		`http.names = "nas"`:         `FILE:1: http.names: "nas"; ` + theNames,
+		`http.names = ["nas:8080"]`:  `FILE:1: http.names: ["nas:8080"]; ` + theNames,
+		`http.names = ["*.example"]`: `FILE:1: http.names: ["*.example"]; ` + theNames,
+		`http.names = [""]`:          `FILE:1: http.names: [""]; ` + theNames,
 		`http = {port = "80"}`:       `FILE:1: http.port: "80"; ` + aPort,
 		"queue.port = 1.5":           "FILE:1: queue.port: 1.5; " + aPort,
 		"queue.port = 4222222222222": "FILE:1: queue.port: 4222222222222; " + aPort,

@@ -55,6 +55,7 @@ func keys(c *Config) []key {
 		{"queue", "keep", "How many ended jobs are remembered; what they published stays.", number{&c.Queue.Keep, 1, 100_000, "jobs, 1 to 100000"}},
 
 		{"http", "port", "TCP port of the web interface, the API and the published videos.", port(&c.HTTP.Port)},
+		{"http", "names", "Names of this machine in DNS by which browsers and workers reach that port,\nfor example [\"nas.example.org\"]. Its addresses, its host name, localhost and\nnames in .local need no mention; what is sent to other names is refused, but\nfor the published videos.", names{&c.HTTP.Names}},
 		{"http", "muxers", "The addresses of muxers that fetch work over HTTP (POST /muxer/ID), as those of\nHLS-Muxing-Cluster-Example-Code do; [] speaks to none.", hosts{&c.HTTP.Muxers}},
 		{"http", "upload_token_file", "A file of mode 0600 with a token of 16 bytes or more: who has it may upload\ninto the media share through this port (PUT /api/v1/media/NAME); \"\" lets nobody.", path{&c.HTTP.UploadTokenFile, true}},
 		{"http", "upload_max_gb", "The most that one upload may have, in gigabytes.", number{&c.HTTP.UploadMaxGB, 1, 100_000, "gigabytes, 1 to 100000"}},

@@ -289,6 +289,30 @@ func notLabel(s string) bool {
 func (v domain) want() string { return `a domain name, e.g. "home.arpa", or ""` }
 func (v domain) text() string { return quote(*v.to) }
 
+type names struct{ to *[]string }
+
+const maxNames = 100
+
+func (v names) read(n *unstable.Node) bool {
+	list, ok := stringsOf(n)
+	if !ok || len(list) > maxNames || slices.ContainsFunc(list, notHostName) {
+		return false
+	}
+	*v.to = list
+	return true
+}
+
+// notHostName reports whether s cannot be the name of a host in a URL. There, and
+// in DNS, an underscore is possible.
+func notHostName(s string) bool {
+	return len(s) > maxDomain || slices.ContainsFunc(strings.Split(strings.ReplaceAll(s, "_", "a"), "."), notLabel)
+}
+
+func (v names) want() string {
+	return `a list of host names without ports, e.g. ["nas.example.org"]`
+}
+func (v names) text() string { return quoteList(*v.to) }
+
 type level struct{ to *slog.Level }
 
 func (v level) read(n *unstable.Node) bool {

@@ -33,7 +33,7 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, job)
 }
 
-func (s *Server) watchJob(w http.ResponseWriter, r *http.Request) {
+func (s *Server) watchJob(w http.ResponseWriter, r *http.Request, followers *slots) {
 	id, err := jobID(r)
 	if err != nil {
 		s.refuse(w, http.StatusBadRequest, err)
@@ -43,6 +43,12 @@ func (s *Server) watchJob(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, statusOf(err), err)
 		return
 	}
+	done, err := followers.take(clientOf(r))
+	if err != nil {
+		s.refuse(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	defer done()
 	out := newStream(w)
 	for job, err := range s.Queue.Watch(r.Context(), id) {
 		if err == nil {

@@ -30,12 +30,15 @@ type Lender struct {
 	Log          *slog.Logger
 }
 
-// maxLent is how many files are lent or given back at a time.
-const maxLent = 256
+// How many files are lent or given back at a time, in all and to one worker.
+const (
+	maxLent    = 256
+	maxOwnLent = 64
+)
 
 // Routes returns the handler of all that such workers ask.
 func (l *Lender) Routes() http.Handler {
-	slots := make(chan struct{}, maxLent)
+	slots := newSlots("files", maxLent, maxOwnLent)
 	known := func(h func(w http.ResponseWriter, r *http.Request, worker string)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			worker, token, ok := r.BasicAuth()
@@ -44,20 +47,20 @@ func (l *Lender) Routes() http.Handler {
 				refuse(w, l.Log, http.StatusUnauthorized, errors.New("this needs the name of a worker and its token; see pibootd add-worker"))
 				return
 			}
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-				h(w, r, worker)
-			default:
-				refuse(w, l.Log, http.StatusServiceUnavailable, fmt.Errorf("%d files are under way already", maxLent))
+			done, err := slots.take(worker)
+			if err != nil {
+				refuse(w, l.Log, http.StatusServiceUnavailable, err)
+				return
 			}
+			defer done()
+			h(w, r, worker)
 		}
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+transcode.PathShare, known(l.describe))
 	mux.Handle("GET "+transcode.PathShare+"/{name...}", known(l.lend))
 	mux.Handle("PUT "+transcode.PathShare+"/{name...}", known(l.take))
-	return mux
+	return inWords(mux, l.Log)
 }
 
 func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
@@ -84,6 +87,7 @@ func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
 	}
 	defer file.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	http.ServeContent(w, r, "", info.ModTime(), file)
 }
 

@@ -12,21 +12,34 @@ import (
 	"pibootd/pkg/share"
 )
 
-// mediaTypes are those that players insist on (RFC 8216 §4) or go by; Go's own
-// table does not have them on every machine.
+// mediaTypes are the types of what players and pages show, by the names' ends.
+// Players insist on some (RFC 8216 §4). None of them has scripts in it: SVG and
+// TTML, which are XML, are missing on purpose.
 var mediaTypes = map[string]string{
-	".m3u8": "application/vnd.apple.mpegurl",
-	".ts":   "video/mp2t",
-	".m4s":  "video/iso.segment",
-	".mp4":  "video/mp4",
-	".mkv":  "video/x-matroska",
+	".m3u8": "application/vnd.apple.mpegurl", ".m3u": "audio/mpegurl",
+	".ts": "video/mp2t", ".mts": "video/mp2t", ".m2ts": "video/mp2t",
+	".m4s": "video/iso.segment", ".mp4": "video/mp4", ".m4v": "video/mp4", ".m4a": "audio/mp4",
+	".mkv": "video/x-matroska", ".mka": "audio/x-matroska", ".webm": "video/webm", ".mov": "video/quicktime",
+	".avi": "video/x-msvideo", ".wmv": "video/x-ms-wmv", ".flv": "video/x-flv", ".3gp": "video/3gpp",
+	".mpg": "video/mpeg", ".mpeg": "video/mpeg", ".vob": "video/mpeg", ".ogv": "video/ogg",
+	".aac": "audio/aac", ".ac3": "audio/ac3", ".eac3": "audio/eac3", ".mp3": "audio/mpeg", ".wav": "audio/wav",
+	".flac": "audio/flac", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg",
+	".vtt": "text/vtt; charset=utf-8", ".srt": "application/x-subrip",
+	".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".avif": "image/avif",
 }
+
+// mediaRules are what a file of the share may do where a browser shows it by
+// itself: be looked at. It has no origin, not even ours, and no scripts; the
+// browser's own page around a video or picture needs the rest.
+const mediaRules = "sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"
 
 // mediaHandler serves the files of the media share to players. What begins
 // with a dot, such as unpublished work, is not there; neither are directories'
-// lists nor links out of the share.
+// lists nor links out of the share. Whoever could put a file there is a stranger
+// to the pages of this origin, so none can run as one.
 func mediaHandler(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		setMediaRules(w.Header())
 		name := path.Clean("/" + r.URL.Path)[1:]
 		if name == "" || isHidden(name) {
 			http.NotFound(w, r)
@@ -38,13 +51,26 @@ func mediaHandler(dir string) http.Handler {
 			return
 		}
 		defer file.Close()
-		if kind, ok := mediaTypes[path.Ext(name)]; ok {
-			w.Header().Set("Content-Type", kind)
-		}
+		setMediaType(w.Header(), name)
 		// Players in pages of another origin fetch playlists by script.
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		http.ServeContent(w, r, name, info.ModTime(), file)
 	})
+}
+
+func setMediaRules(h http.Header) {
+	h.Set("Content-Security-Policy", mediaRules)
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+// setMediaType says what a file is. What is not for showing is kept as a file.
+func setMediaType(h http.Header, name string) {
+	kind, ok := mediaTypes[strings.ToLower(path.Ext(name))]
+	if !ok {
+		kind = "application/octet-stream"
+		h.Set("Content-Disposition", "attachment")
+	}
+	h.Set("Content-Type", kind)
 }
 
 // isHidden reports whether any part of a path in the share begins with a dot.

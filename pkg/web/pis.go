@@ -161,7 +161,7 @@ func boolean(r *http.Request, name string) (bool, error) {
 	return value, nil
 }
 
-func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+func (s *Server) events(w http.ResponseWriter, r *http.Request, followers *slots) {
 	board, err := s.boardOf(r.URL.Query().Get("board"))
 	if err != nil {
 		s.refuse(w, http.StatusNotFound, err)
@@ -178,7 +178,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if follow {
-		s.followEvents(w, r, board, after)
+		s.followEvents(w, r, board, after, followers)
 		return
 	}
 	events, err := s.Timeline.Events(r.Context(), board, after, maxEvents)
@@ -214,7 +214,13 @@ func integer(r *http.Request, name string) (int64, error) {
 	return value, nil
 }
 
-func (s *Server) followEvents(w http.ResponseWriter, r *http.Request, board string, after int64) {
+func (s *Server) followEvents(w http.ResponseWriter, r *http.Request, board string, after int64, followers *slots) {
+	done, err := followers.take(clientOf(r))
+	if err != nil {
+		s.refuse(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	defer done()
 	out := newStream(w)
 	for event, err := range s.Timeline.Follow(r.Context(), board, after) {
 		if err == nil {

@@ -31,6 +31,7 @@ func (s *Server) program(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Length", strconv.Itoa(len(program)))
 	if _, err := w.Write(program); err != nil {
 		s.Log.Debug("reply not sent", "component", "web", "err", err)

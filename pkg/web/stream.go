@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -16,15 +17,20 @@ type stream struct {
 
 func newStream(w http.ResponseWriter) stream {
 	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	return stream{w: w, out: json.NewEncoder(w)}
 }
 
 // send sends v, or tells that nobody reads any more.
 func (s stream) send(v any) error {
+	control := http.NewResponseController(s.w)
+	if err := control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
 	if err := s.out.Encode(v); err != nil {
 		return err
 	}
-	return http.NewResponseController(s.w).Flush()
+	return control.Flush()
 }
 
 // A Step is a line of the answer to something long: how far it is, and last what

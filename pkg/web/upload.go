@@ -28,11 +28,12 @@ const uploadDir = ".uploads"
 
 // Limits of uploads.
 const (
-	maxUploads     = 4         // at a time
+	maxUploads     = 64        // at a time, each a file of this process and 32 kB of its memory
+	maxOwnUploads  = 16        // of one address
 	uploadFloor    = 512 << 20 // bytes that stay free
 	maxUploadName  = 200       // bytes of each part of a name; 255 is Linux's, and a number may be added
 	maxUploadParts = 8
-	uploadPatience = time.Minute // for share.ReceivePiece
+	uploadPatience = time.Minute // for share.ReceivePiece: what comes more slowly is given up
 )
 
 // An Uploaded is the answer to an upload.
@@ -50,15 +51,14 @@ type uploadError struct {
 // uploadHandler takes files into the media share. Each appears whole, on disk,
 // or not at all; none replaces another.
 func (s *Server) uploadHandler() http.Handler {
-	slots := make(chan struct{}, maxUploads)
+	slots := newSlots("uploads", maxUploads, maxOwnUploads)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		default:
-			s.refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%d uploads are under way already", maxUploads))
+		done, err := slots.take(clientOf(r))
+		if err != nil {
+			s.refuse(w, http.StatusServiceUnavailable, err)
 			return
 		}
+		defer done()
 		uploaded, err := s.upload(w, r)
 		if err != nil {
 			s.Log.Warn("upload refused", "component", "web", "file", r.PathValue("name"), "addr", r.RemoteAddr, "err", err)

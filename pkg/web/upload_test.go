@@ -121,7 +121,7 @@ func TestUploadBreaksOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = fmt.Fprintf(conn, "PUT /api/v1/media/a.mp4 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s", uploadTestToken, head)
+		_, err = fmt.Fprintf(conn, "PUT /api/v1/media/a.mp4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s", uploadTestToken, head)
 		err = errors.Join(err, conn.(*net.TCPConn).CloseWrite())
 		answer, readErr := io.ReadAll(conn)
 		if err := errors.Join(err, readErr, conn.Close()); err != nil {
@@ -140,14 +140,15 @@ func TestUploadBreaksOff(t *testing.T) {
 // Of many that come at once with one name, one is taken whole.
 func TestUploadsAtOnce(t *testing.T) {
 	d := start(t)
-	codes := make(chan int, maxUploads)
-	for i := range maxUploads {
+	const together = 8
+	codes := make(chan int, together)
+	for i := range together {
 		go func() {
 			codes <- d.put(t, "a.mp4", "", io.MultiReader(strings.NewReader(strings.Repeat(string(rune('a'+i)), 1000))))
 		}()
 	}
 	created := 0
-	for range maxUploads {
+	for range together {
 		if <-codes == 201 {
 			created++
 		}
@@ -157,6 +158,34 @@ func TestUploadsAtOnce(t *testing.T) {
 		t.Errorf("%d were taken, %d bytes, %v; want one, whole", created, len(text), err)
 	}
 	d.wantNoTemps(t)
+}
+
+// Slow uploads take from those alone that come from the same address, and a
+// hundred of them shut out nobody else.
+func TestSlowUploadsShutOutNobody(t *testing.T) {
+	d := start(t)
+	slow := func(from byte) (status int) {
+		conn := d.dialFrom(t, from)
+		_, err := fmt.Fprintf(conn, "PUT /api/v1/media/slow%d.mp4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n", from, uploadTestToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readStatus(t, conn) // it has its place
+	}
+	for i := range maxOwnUploads {
+		if got := slow(1); got != 100 {
+			t.Fatalf("slow upload %d: %d; want it to go on", i+1, got)
+		}
+	}
+	if got := d.put(t, "a.mp4", uploadTestToken, strings.NewReader("a video")); got != 503 {
+		t.Errorf("one more from the same address: %d; want 503", got)
+	}
+	if got := slow(2); got != 100 {
+		t.Errorf("one from another address: %d; want it to go on", got)
+	}
+	if got := d.put(t, "a.mp4", "", strings.NewReader("a video")); got != 201 {
+		t.Errorf("one on the control socket: %d; want 201", got)
+	}
 }
 
 // What a daemon that was killed had not finished goes when the next one starts.

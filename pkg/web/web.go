@@ -38,6 +38,7 @@ type Server struct {
 	Queue  *queue.Queue
 	Muxers http.Handler // answers foreign muxers on the TCP port; nil: nobody does
 	Lender http.Handler // lends the media share on the TCP port, see Lender; nil: nobody does
+	Names  []string     // by which it is reached, besides those of this machine; see guardHost
 	// UploadToken lets uploads in on the TCP port, and has them transcoded; nil
 	// lets none in there.
 	UploadToken []byte
@@ -65,6 +66,9 @@ type Info struct {
 const (
 	maxBody       = 1 << 20
 	headerTimeout = 10 * time.Second
+	bodyTimeout   = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	sendTimeout   = time.Minute // of an answer, or a line of one, but not of files
 	closeTimeout  = 3 * time.Second
 )
 
@@ -73,6 +77,7 @@ const (
 func (s *Server) Serve(ctx context.Context, public, control net.Listener) error {
 	s.sweepUploads()
 	servers := []*http.Server{s.newServer(ctx, s.publicHandler()), s.newServer(ctx, s.controlHandler())}
+	servers[0].ConnState = newConns(maxConns, maxOwnConns).note
 	failed := make(chan error, len(servers))
 	for i, listener := range []net.Listener{public, control} {
 		go func() { failed <- servers[i].Serve(listener) }()
@@ -100,8 +105,9 @@ func (s *Server) Serve(ctx context.Context, public, control net.Listener) error 
 
 func (s *Server) newServer(ctx context.Context, handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           handler,
+		Handler:           withDeadlines(handler),
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		// Streams end with the daemon, not with the client's patience.
@@ -118,12 +124,21 @@ func shutdown(server *http.Server) error {
 	return nil
 }
 
-// publicHandler serves what changes nothing.
+// publicHandler serves what changes nothing. Players reach the media share by
+// any name.
 func (s *Server) publicHandler() http.Handler {
+	media := http.NewServeMux()
+	media.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
+	doors := http.NewServeMux()
+	doors.Handle("/media/", media)
+	doors.Handle("/", s.guardHost(s.guardedHandler()))
+	return doors
+}
+
+func (s *Server) guardedHandler() http.Handler {
 	mux := http.NewServeMux()
-	s.handleReads(mux)
+	s.handleReads(mux, newSlots("streams of events", maxFollowers, maxOwnFollow))
 	handlePage(mux)
-	mux.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
 	if s.UploadToken != nil {
 		mux.Handle("PUT /api/v1/media/{name...}", s.withToken(s.uploadHandler()))
 		mux.Handle("POST /api/v1/jobs", s.withToken(http.HandlerFunc(s.submitJob)))
@@ -137,13 +152,13 @@ func (s *Server) publicHandler() http.Handler {
 		mux.Handle("/muxer/", s.Muxers)
 		mux.Handle("/tidy/", s.Muxers)
 	}
-	return mux
+	return inWords(mux, s.Log)
 }
 
 // controlHandler serves everything.
 func (s *Server) controlHandler() http.Handler {
 	mux := http.NewServeMux()
-	s.handleReads(mux)
+	s.handleReads(mux, newSlots("streams of events", maxFollowers, maxFollowers))
 	mux.HandleFunc("GET /api/v1/doctor", s.examine) // asks the network and mounts exports
 	mux.HandleFunc("POST /api/v1/pis", s.addPi)
 	mux.HandleFunc("PATCH /api/v1/pis/{ref}", s.editPi)
@@ -162,10 +177,12 @@ func (s *Server) controlHandler() http.Handler {
 	mux.HandleFunc("POST /api/v1/workers", s.addMachine)
 	mux.HandleFunc("PATCH /api/v1/workers/{ref}", s.editMachine)
 	mux.HandleFunc("DELETE /api/v1/workers/{ref}", s.removeMachine)
-	return mux
+	return inWords(mux, s.Log)
 }
 
-func (s *Server) handleReads(mux *http.ServeMux) {
+// handleReads serves what changes nothing, to as many followers as there are
+// slots.
+func (s *Server) handleReads(mux *http.ServeMux, followers *slots) {
 	mux.Handle("GET /metrics", s.metricsHandler())
 	mux.HandleFunc("GET /api/v1/info", s.info)
 	mux.HandleFunc("GET /api/v1/pis", s.listPis)
@@ -173,10 +190,10 @@ func (s *Server) handleReads(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/discovered", s.listDiscovered)
 	mux.HandleFunc("GET /api/v1/workers", s.listMachines)
 	mux.HandleFunc("GET /api/v1/workers/{ref}", s.showMachine)
-	mux.HandleFunc("GET /api/v1/events", s.events)
+	mux.HandleFunc("GET /api/v1/events", func(w http.ResponseWriter, r *http.Request) { s.events(w, r, followers) })
 	mux.HandleFunc("GET /api/v1/jobs", s.listJobs)
 	mux.HandleFunc("GET /api/v1/jobs/{id}", s.showJob)
-	mux.HandleFunc("GET /api/v1/jobs/{id}/watch", s.watchJob)
+	mux.HandleFunc("GET /api/v1/jobs/{id}/watch", func(w http.ResponseWriter, r *http.Request) { s.watchJob(w, r, followers) })
 }
 
 func (s *Server) info(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Info) }
@@ -185,7 +202,12 @@ func (s *Server) info(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Inf
 func (s *Server) reply(w http.ResponseWriter, v any) { reply(w, s.Log, http.StatusOK, v) }
 
 func reply(w http.ResponseWriter, log *slog.Logger, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		log.Debug("reply without a deadline", "component", "web", "err", err)
+	}
 	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		log.Debug("reply not sent", "component", "web", "err", err)
@@ -195,22 +217,17 @@ func reply(w http.ResponseWriter, log *slog.Logger, status int, v any) {
 // list returns a list that is [] in JSON, and not null, if there is nothing in it.
 func list[T any](some []T) []T { return append([]T{}, some...) }
 
-// A Problem is the body of every answer that is not a success.
-type Problem struct {
-	Error string `json:"error"`
-	Field string `json:"field,omitempty"` // the one that is wrong
-}
-
 // refuse sends an error.
 func (s *Server) refuse(w http.ResponseWriter, status int, err error) { refuse(w, s.Log, status, err) }
-
-func refuse(w http.ResponseWriter, log *slog.Logger, status int, err error) {
-	reply(w, log, status, Problem{Error: err.Error()})
-}
 
 // decode reads a JSON body into v. Unknown fields are refused: a misspelt one
 // would be a setting that silently does nothing.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return fmt.Errorf("reading the request: %w", err)
+	}
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }() // what follows may take its time
 	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	body.DisallowUnknownFields()
 	if err := body.Decode(v); err != nil {

@@ -261,26 +261,50 @@ func TestMedia(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(d.media, "fifo.ts"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	types := map[string]string{".m3u8": "application/vnd.apple.mpegurl", ".mkv": "video/x-matroska"}
 	for path, want := range map[string]int{
 		"hls/a/master.m3u8": 200, "link.m3u8": 200, "mkv/a.mkv": 200, "secret.ts": 404, "work/1/secret.ts": 404, "link.ts": 404, "hls/a/": 404, "hls/a": 404, "": 404, ".work/1/secret.ts": 404,
 		"hls/.hidden/x.ts": 404, "out.ts": 404, "fifo.ts": 404, "hls/..%2f.work/1/secret.ts": 404, "%2e%2e/pibootd.db": 404,
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.public+"/media/"+path, nil)
-		if err != nil {
-			t.Fatal(err)
+		status, header, _ := d.ask(t, http.MethodGet, "/media/"+path, "", "")
+		if status != want {
+			t.Errorf("GET /media/%s: %d; want %d", path, status, want)
 		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
+		wantNoPage(t, path, header)
+	}
+	if status, header, _ := d.ask(t, http.MethodPut, "/media/a.ts", "", "x"); status != 405 || header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("PUT /media/a.ts: %d, Allow: %s; want 405 and GET, HEAD", status, header.Get("Allow"))
+	}
+}
+
+// wantNoPage makes sure that nothing of the share runs as a page of this origin.
+func wantNoPage(t *testing.T, path string, header http.Header) {
+	t.Helper()
+	if rules := header.Get("Content-Security-Policy"); !strings.HasPrefix(rules, "sandbox; default-src 'none';") || header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("GET /media/%s has the rules %q and %q; want a sandbox, and nosniff", path, rules, header.Get("X-Content-Type-Options"))
+	}
+}
+
+// Whatever a file of the share is called and is made of, a browser shows it only
+// if there can be no script in it.
+func TestMediaTypes(t *testing.T) {
+	d := start(t)
+	const page = "<!DOCTYPE html><script>alert(1)</script>"
+	for name, want := range map[string]string{
+		"a.m3u8": "application/vnd.apple.mpegurl", "a.ts": "video/mp2t", "a.m4s": "video/iso.segment", "a.mp4": "video/mp4", "A.MP4": "video/mp4",
+		"a.mkv": "video/x-matroska", "a.vtt": "text/vtt; charset=utf-8", "a.srt": "application/x-subrip", "a.jpg": "image/jpeg", "a.webp": "image/webp", "a.m4a": "audio/mp4",
+		"a.html": "", "a.htm": "", "a.xhtml": "", "a.svg": "", "a.xml": "", "a.mpd": "", "a.ttml": "", "a.js": "", "a.mjs": "", "a.css": "", "a.json": "", "a.pdf": "", "a.wasm": "",
+		"a.swf": "", "a.txt": "", "a.key": "", "a": "", "a.mp4.html": "", "a.html.": "", "a.mht": "", "a.manifest": "",
+	} {
+		write(t, filepath.Join(d.media, "uploads", name), page)
+		status, header, _ := d.ask(t, http.MethodGet, "/media/uploads/"+name, "", "")
+		kept := ""
+		if want == "" {
+			want, kept = "application/octet-stream", "attachment"
 		}
-		response.Body.Close()
-		if response.StatusCode != want {
-			t.Errorf("GET /media/%s: %s; want %d", path, response.Status, want)
+		if status != 200 || header.Get("Content-Type") != want || header.Get("Content-Disposition") != kept || header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %d, %v; want the type %q, kept: %q", name, status, header, want, kept)
 		}
-		if want, got := types[filepath.Ext(path)], response.Header.Get("Content-Type"); response.StatusCode == 200 && got != want {
-			t.Errorf("GET /media/%s is of type %q; want %s", path, got, want)
-		}
+		wantNoPage(t, name, header)
 	}
 }
 
@@ -351,7 +375,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
 		DHCP: &dhcp.Server{}, TFTP: &tftp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
-		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax,
+		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
 	server.Doctor = &doctor.Doctor{Fleet: server.Fleet, Timeline: events}
 	ran := make(chan error, 2)
