@@ -153,7 +153,11 @@ func failures(job queue.Job, names map[string]string) []string {
 	var list []string
 	for _, unit := range job.Units {
 		if unit.FailedOn != "" && !job.State.Ended() && len(list) < maxFailures {
-			list = append(list, fmt.Sprintf("%s on %s: %s", unit.ID, cmp.Or(names[unit.FailedOn], unit.FailedOn), unit.FailedWhy))
+			what := unit.ID
+			if queue.IsForeign(unit.FailedOn) {
+				what = "the whole video"
+			}
+			list = append(list, fmt.Sprintf("%s on %s: %s", what, cmp.Or(names[unit.FailedOn], unit.FailedOn), unit.FailedWhy))
 		}
 	}
 	return list

@@ -81,3 +81,28 @@ func TestFreeBytes(t *testing.T) {
 		t.Error("FreeBytes of nowhere: no error")
 	}
 }
+
+// A directory is opened where it is, and never by a link.
+func TestOpenDir(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	err = errors.Join(root.MkdirAll("a/b", 0o755), root.WriteFile("a/file", nil, 0o644), root.Symlink("a", "link"), root.Symlink("b", "a/link"),
+		root.Symlink("/", "out"), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{
+		".": nil, "a": nil, "a/b": nil, "none": fs.ErrNotExist, "a/file": unix.ENOTDIR, "fifo": unix.ENOTDIR,
+		"link": unix.ELOOP, "link/b": unix.ELOOP, "a/link": unix.ELOOP, "out": unix.ELOOP, "..": unix.EXDEV, "/": unix.EXDEV,
+	} {
+		file, err := OpenDir(root, name)
+		if !errors.Is(err, want) {
+			t.Errorf("OpenDir(%q) = %v; want %v", name, err, want)
+		}
+		file.Close()
+	}
+}

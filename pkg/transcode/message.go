@@ -61,6 +61,10 @@ func JobDir(job int64) string { return fmt.Sprintf("%s/%d", WorkDir, job) }
 // WorkDir is the directory of the media share that holds unpublished files.
 const WorkDir = ".work"
 
+// MuxerUID is the user, and the group, who foreign muxers are in the media share,
+// and nobody else: what is this user's there, a muxer has made.
+const MuxerUID = 1899999999
+
 // Hello says that a worker is up. It is repeated while it lives.
 type Hello struct {
 	Hostname string   `json:"hostname"`

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 	"time"
@@ -54,9 +55,6 @@ const maxForeignOffers = 1000
 // had is given up, unless it has not yet said that it began: then our answer
 // was lost, and it gets the same again.
 func (q *Queue) ClaimForeign(ctx context.Context, f Foreign, fits func(transcode.Request) bool) (*ForeignJob, error) {
-	if err := q.clearLeft(ctx); err != nil {
-		return nil, fmt.Errorf("queue: claim of %s: %w", f.Name(), err)
-	}
 	var granted claim
 	var job *ForeignJob
 	err := q.write(ctx, func(s *step) error {
@@ -92,9 +90,13 @@ func (q *Queue) foreignOffer(ctx context.Context, s *step, f Foreign, fits func(
 		if q.claims.unheard(f.Name(), key) && q.foreignFree(u) {
 			return &u, nil
 		}
-		if err := s.release(ctx, u, key, ending{outcome: EventGivenUp, detail: "its muxer has asked for another job"}); err != nil {
+		if err := s.release(ctx, u, key, ending{outcome: EventGivenUp, detail: q.brokeOff(u)}); err != nil {
 			return nil, err
 		}
+	}
+	busy, err := s.foreignSources(ctx)
+	if err != nil {
+		return nil, err
 	}
 	offers, err := s.units(ctx, `WHERE u.kind = ? AND u.state = ? AND j.state IN (?, ?) AND j.paused = 0 ORDER BY j.priority DESC, u.job LIMIT ?`,
 		transcode.KindProbe, pending, Queued, Running, maxForeignOffers)
@@ -102,92 +104,45 @@ func (q *Queue) foreignOffer(ctx context.Context, s *step, f Foreign, fits func(
 		return nil, err
 	}
 	for _, u := range offers {
-		if u.request.For(f.MuxID, nil) && fits(u.request) && q.foreignFree(u) {
+		if u.request.For(f.MuxID, nil) && fits(u.request) && !busy[u.spec.Source] && q.makeFree(u) {
 			return &u, nil
 		}
 	}
 	return nil, nil
 }
 
-// foreignFree reports whether the muxer would find its directory free.
-func (q *Queue) foreignFree(u unitRow) bool {
-	taken, err := exists(q.media, ForeignDir(u.spec.Source))
-	return err == nil && !taken
+// brokeOff says what is known of a muxer that asks for work while it has a job.
+func (q *Queue) brokeOff(u unitRow) string {
+	text := "its muxer asked for work again before it had said how this job ended: it broke off or was started anew"
+	if q.foreignFree(u) {
+		text += fmt.Sprintf(", and had not made %s (pibootd doctor tells whether it may)", path.Base(ForeignDir(u.spec.Source)))
+	}
+	return text
 }
 
-func isForeign(worker string) bool { return strings.HasPrefix(worker, foreignPrefix) }
+// foreignSources returns the sources that muxers are at. No other may begin a
+// job of the same: its stream would be in the same place.
+func (s *step) foreignSources(ctx context.Context) (map[string]bool, error) {
+	held, err := s.units(ctx, `WHERE u.kind = ? AND u.state = ? AND u.worker LIKE ?`, transcode.KindProbe, running, foreignPrefix+"%")
+	if err != nil {
+		return nil, err
+	}
+	sources := map[string]bool{}
+	for _, u := range held {
+		sources[u.spec.Source] = true
+	}
+	return sources, nil
+}
+
+// IsForeign reports whether a worker is a foreign muxer, which does whole jobs.
+func IsForeign(worker string) bool { return strings.HasPrefix(worker, foreignPrefix) }
 
 // ttl returns how long a claim of this worker lasts without a word.
 func (q *Queue) ttl(worker string) time.Duration {
-	if isForeign(worker) {
+	if IsForeign(worker) {
 		return q.foreignTTL
 	}
 	return q.claimTTL
-}
-
-// clearLeft puts out of the way what foreign attempts had written whose end was
-// noted just before the daemon ended.
-func (q *Queue) clearLeft(ctx context.Context) error {
-	rows, err := q.store.Query(ctx, `
-		SELECT u.job, u.attempt, u.worker, a.outcome, a.detail
-		FROM units u JOIN attempts a ON a.job = u.job AND a.unit = u.unit AND a.attempt = u.attempt
-		WHERE u.kind = ? AND u.state = ? AND u.worker LIKE ? LIMIT ?`, transcode.KindProbe, pending, foreignPrefix+"%", maxForeignOffers)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var ended []UnitEvent
-	for rows.Next() {
-		var e UnitEvent
-		if err := rows.Scan(&e.Job, &e.Attempt, &e.Worker, &e.Event, &e.Detail); err != nil {
-			return err
-		}
-		ended = append(ended, e)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	q.clearEnded(ctx, ended)
-	return nil
-}
-
-// clearEnded puts out of the way what foreign muxers had written of attempts
-// that came to nothing.
-func (q *Queue) clearEnded(ctx context.Context, events []UnitEvent) {
-	for _, e := range events {
-		if !isForeign(e.Worker) || e.Event == EventClaimed || e.Event == EventDone || e.Detail == dirExists {
-			continue
-		}
-		var request column[transcode.Request]
-		err := q.store.QueryRow(ctx, `SELECT request FROM jobs WHERE id = ?`, e.Job).Scan(&request)
-		if err == nil {
-			q.clearForeign(e.Job, e.Attempt, request.V.Source)
-		}
-	}
-}
-
-// dirExists is a muxer's reason when it found the stream's directory: that one
-// is somebody else's.
-const dirExists = "DirectoryExists"
-
-// clearForeign moves the directory of a foreign attempt to the job's unpublished
-// files, where it is removed like any attempt's. A muxer that still writes
-// finds it gone. It was not there when the attempt was granted.
-func (q *Queue) clearForeign(job int64, attempt int, source string) {
-	from := ForeignDir(source)
-	if there, err := exists(q.media, from); err != nil || !there {
-		return
-	}
-	to := path.Join(transcode.JobDir(job), fmt.Sprintf("foreign.%d", attempt))
-	err := q.media.MkdirAll(path.Dir(to), dirMode)
-	if err == nil {
-		err = q.media.Rename(from, to)
-	}
-	if err != nil {
-		q.log.Warn("a muxer's unfinished stream is in the way", "file", from, "job", job, "err", err)
-		return
-	}
-	q.remove(to)
 }
 
 // BeginForeign notes that a muxer has begun its job. The error matches
@@ -247,12 +202,23 @@ func (q *Queue) CompleteForeign(ctx context.Context, f Foreign, job int64, entry
 }
 
 // FailForeign gives back a job that a muxer could not do. Others may try it;
-// after some attempts the job fails.
+// after some attempts the job fails. It fails at once if its source is gone.
 func (q *Queue) FailForeign(ctx context.Context, f Foreign, job int64, reason string) error {
 	return q.endForeign(ctx, f, job, func(s *step, u unitRow) error {
-		return s.release(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventFailed, detail: clip(reason, maxReason)})
+		end := ending{outcome: EventFailed, detail: clip(reason, maxReason)}
+		switch _, err := q.media.Stat(u.spec.Source); {
+		case errors.Is(err, fs.ErrNotExist):
+			end.detail = clip(fmt.Sprintf("%s is not there (its muxer: %s)", u.spec.Source, reason), maxReason)
+			end.final = true
+		case err == nil && reason == missingFile:
+			end.detail = clip(fmt.Sprintf("%s: %s is there: has its muxer mounted the share as docs/operate.md says?", reason, u.spec.Source), maxReason)
+		}
+		return s.release(ctx, u, attemptKey{u.key, u.attempt}, end)
 	})
 }
+
+// missingFile is a muxer's reason when it did not find the source.
+const missingFile = "MissingFile"
 
 // ForeignDone reports whether a job was done by this muxer: it asks again when
 // our answer was lost.

@@ -2,8 +2,10 @@ package queue
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,11 @@ var (
 	muxerOne = Foreign{MuxID: 1, Host: "10.0.0.5"}
 	muxerTwo = Foreign{MuxID: 2, Host: "10.0.0.6"}
 )
+
+// startMuxers starts a queue whose muxers' files tests can make.
+func startMuxers(t *testing.T) *bench {
+	return start(t, newDirs(t), func(o *Options) { o.ForeignUID = uint32(os.Geteuid()) }) // root: the usual one
+}
 
 func anyRequest(transcode.Request) bool { return true }
 
@@ -33,6 +40,18 @@ func (b *bench) takes(f Foreign, want int64) {
 // writes makes what a muxer has written when it is at it.
 func (b *bench) writes() string {
 	b.t.Helper()
+	dir := b.makes()
+	if os.Geteuid() == 0 { // else the queue takes this user for the muxers'
+		if err := os.Chown(dir, transcode.MuxerUID, transcode.MuxerUID); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// makes makes what looks like a stream and is somebody's of this machine.
+func (b *bench) makes() string {
+	b.t.Helper()
 	dir := b.media(ForeignDir(sourceName))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		b.t.Fatal(err)
@@ -45,7 +64,7 @@ func (b *bench) writes() string {
 
 func TestForeignMuxerDoesAJob(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
 	b.takes(muxerTwo, 0)
@@ -95,14 +114,18 @@ func TestForeignMuxerFails(t *testing.T) {
 				b.t.Error(err)
 			}
 		},
-		"starts anew": func(b *bench, job int64) { b.takes(muxerOne, 0) },
+		"starts anew": func(b *bench, job int64) {
+			if got, err := b.ClaimForeign(b.t.Context(), muxerOne, func(transcode.Request) bool { return false }); got != nil || err != nil {
+				b.t.Errorf("a muxer that takes nothing was given %+v, %v", got, err)
+			}
+		},
 		"is silent": func(b *bench, job int64) {
 			b.expireClaims(b.t.Context(), time.Now().Add(defaultForeignTTL+time.Hour))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := start(t, newDirs(t), nil)
+			b := startMuxers(t)
 			job := b.submit(fixtureRequest)
 			b.takes(muxerOne, job.ID)
 			if err := b.BeginForeign(muxerOne, job.ID); err != nil {
@@ -128,7 +151,7 @@ func TestForeignMuxerFails(t *testing.T) {
 // one, and no longer when they are done.
 func TestFailureIsShown(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	probe := func() UnitState {
 		t.Helper()
@@ -156,10 +179,10 @@ func TestFailureIsShown(t *testing.T) {
 // A directory that a muxer found is not what it made.
 func TestForeignMuxerLeavesWhatItFound(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
-	dir := b.writes()
+	dir := b.makes()
 	if err := b.FailForeign(t.Context(), muxerOne, job.ID, dirExists); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +195,7 @@ func TestForeignMuxerLeavesWhatItFound(t *testing.T) {
 // A muxer's claim outlives the daemon, and a worker's time does not apply to it.
 func TestForeignClaimSurvivesRestart(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
 	if err := b.BeginForeign(muxerOne, job.ID); err != nil {
@@ -204,5 +227,145 @@ func TestForeignMuxersGetWhatIsTheirs(t *testing.T) {
 	}
 	if _, err := b.ForeignSource(t.Context(), muxerOne, job.ID); !errors.Is(err, ErrNotClaimed) {
 		t.Errorf("ForeignSource of another: %v; want %v", err, ErrNotClaimed)
+	}
+}
+
+// What is in the place of a stream and no muxer has made is not touched, however
+// its attempt ends, and what a muxer left of none is in nobody's way.
+func TestForeignDirsOfOthersStay(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test needs root: it makes files of two users")
+	}
+	for name, test := range map[string]struct {
+		place func(b *bench) string // puts it there, and returns what must stay
+		end   func(b *bench, job int64) error
+	}{
+		"a directory, and it fails":    {(*bench).makes, func(b *bench, job int64) error { return b.FailForeign(b.t.Context(), muxerOne, job, "FFmpegErr") }},
+		"a directory, and it is tried": {(*bench).makes, func(b *bench, job int64) error { return b.BeginForeign(muxerOne, job) }},
+		"a link": {func(b *bench) string {
+			kept := b.media("films/kept")
+			if err := errors.Join(os.Mkdir(kept, 0o755), os.Chown(kept, transcode.MuxerUID, transcode.MuxerUID), os.Symlink("kept", b.media(ForeignDir(sourceName)))); err != nil {
+				b.t.Fatal(err)
+			}
+			return kept
+		}, func(b *bench, job int64) error { return b.FailForeign(b.t.Context(), muxerOne, job, "FFmpegErr") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := startMuxers(t)
+			job := b.submit(fixtureRequest)
+			b.takes(muxerOne, job.ID)
+			stays := test.place(b)
+			if err := test.end(b, job.ID); err != nil {
+				t.Fatal(err)
+			}
+			b.takes(muxerOne, 0)
+			b.expireClaims(t.Context(), time.Now().Add(defaultForeignTTL+time.Hour))
+			for _, name := range []string{stays, b.media(ForeignDir(sourceName))} {
+				if _, err := os.Lstat(name); err != nil {
+					t.Errorf("what no muxer made: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A stream that nobody is at, and a muxer has made, does not keep others from
+// the job: the daemon was killed before it cleared it away, or a muxer has made
+// the directory of a job that it was never given.
+func TestForeignLeftover(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	job := b.submit(fixtureRequest)
+	dir := b.writes()
+	b.takes(muxerOne, job.ID)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left: %v; want it gone", err)
+	}
+}
+
+// While a muxer is at a video no other gets a job of the same, and what it has
+// written is its own, however other attempts end.
+func TestForeignMuxersOfOneSource(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	first := b.submit(fixtureRequest)
+	again := fixtureRequest
+	again.Name = "again"
+	second := b.submit(again)
+	b.takes(muxerOne, first.ID)
+	b.takes(muxerTwo, 0)
+	if err := b.FailForeign(t.Context(), muxerOne, first.ID, "FFmpegErr"); err != nil {
+		t.Fatal(err)
+	}
+	pause := true
+	if _, err := b.Change(t.Context(), first.ID, Change{Paused: &pause}); err != nil {
+		t.Fatal(err)
+	}
+	b.takes(muxerTwo, second.ID)
+	dir := b.writes()
+	// The end of the first attempt, as a daemon would have cleared up after it
+	// that was killed before it could.
+	b.clearEnded(t.Context(), []UnitEvent{{Event: EventFailed, Worker: muxerOne.Name(), Job: first.ID, Unit: probeUnit, Attempt: 1}})
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("the stream of the second muxer: %v", err)
+	}
+}
+
+// A source that is gone is tried once, and a muxer that does not see one that is
+// there is told of it.
+func TestForeignMissingFile(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	job := b.submit(fixtureRequest)
+	b.takes(muxerOne, job.ID)
+	if err := b.FailForeign(t.Context(), muxerOne, job.ID, "MissingFile"); err != nil {
+		t.Fatal(err)
+	}
+	now, err := b.Job(t.Context(), job.ID)
+	if err != nil || now.State.Ended() || !strings.Contains(now.Units[0].FailedWhy, "has its muxer mounted the share") {
+		t.Errorf("a muxer that sees no source: %+v, %v; want it to go on and to say why", now, err)
+	}
+	b.takes(muxerOne, job.ID)
+	if err := os.Remove(b.media(sourceName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.FailForeign(t.Context(), muxerOne, job.ID, "MissingFile"); err != nil {
+		t.Fatal(err)
+	}
+	if now = b.waitEnd(job.ID); now.State != Failed || now.Reason != sourceName+" is not there (its muxer: MissingFile)" {
+		t.Errorf("job = %+v; want it failed because its source is gone", now)
+	}
+}
+
+// A muxer that breaks off over and over is named, and how.
+func TestForeignMuxerBreaksOff(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	job := b.submit(fixtureRequest)
+	b.takes(muxerOne, job.ID)
+	for range maxAttempts {
+		if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+			t.Fatal(err)
+		}
+		again, err := b.ClaimForeign(t.Context(), muxerOne, anyRequest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := b.Job(t.Context(), job.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const why = "its muxer asked for work again before it had said how this job ended: it broke off or was started anew, and had not made test clip.mp4.hls"
+		if u := now.Units[0]; u.FailedOn != muxerOne.Name() || !strings.HasPrefix(u.FailedWhy, why) {
+			t.Errorf("it failed on %q: %q; want %q", u.FailedOn, u.FailedWhy, why)
+		}
+		if again == nil {
+			want := "the whole video was tried 5 times, the last time by " + muxerOne.Name() + ": " + why
+			if now.State != Failed || !strings.HasPrefix(now.Reason, want) {
+				t.Errorf("job = %+v; want %q", now, want)
+			}
+		}
 	}
 }

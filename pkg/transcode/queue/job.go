@@ -164,12 +164,12 @@ const unitStates = `
 	SELECT u.unit, u.kind, u.state, u.attempt, u.worker, u.second, u.second_worker, u.frames,
 		coalesce(f.worker, ''), coalesce(f.detail, '')
 	FROM units u LEFT JOIN attempts f ON u.state <> 'done' AND f.job = u.job AND f.unit = u.unit AND f.attempt = (
-		SELECT max(attempt) FROM attempts a WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN (?, ?))
+		SELECT max(attempt) FROM attempts a WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN (?, ?, ?))
 	WHERE u.job = ? ORDER BY u.seq`
 
 // addUnits adds the units of a job and sums them up.
 func (q *Queue) addUnits(ctx context.Context, job *Job) error {
-	rows, err := q.store.Query(ctx, unitStates, EventFailed, EventExpired, job.ID)
+	rows, err := q.store.Query(ctx, unitStates, EventFailed, EventExpired, EventGivenUp, job.ID)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,7 @@ type Options struct {
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
 	Keep       int           // ended jobs that are remembered; 0 means 1000
 	ForeignTTL time.Duration // a foreign muxer's claim expires after this long; 0 means 6 h
+	ForeignUID uint32        // the user and group who foreign muxers are in the media share; 0 means transcode.MuxerUID
 }
 
 // A Queue holds the jobs. It is safe for concurrent use.
@@ -77,6 +78,7 @@ type Queue struct {
 	claimTTL   time.Duration
 	helloEvery time.Duration
 	foreignTTL time.Duration
+	foreignUID uint32
 	keep       int
 
 	workers *workers
@@ -114,6 +116,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
 		foreignTTL: cmp.Or(o.ForeignTTL, defaultForeignTTL),
+		foreignUID: cmp.Or(o.ForeignUID, transcode.MuxerUID),
 		keep:       cmp.Or(o.Keep, defaultKeep),
 		workers:    newWorkers(o.Labels),
 		claims:     newClaims(),

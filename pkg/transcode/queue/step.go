@@ -232,7 +232,11 @@ func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending)
 	if poison == "" {
 		return nil
 	}
-	reason := fmt.Sprintf("%s %s, the last time by %s: %s", u.key.unit, poison, u.workerOf(key.attempt), cmp.Or(e.detail, e.outcome))
+	what := u.key.unit
+	if IsForeign(u.workerOf(key.attempt)) {
+		what = "the whole video" // the unit stands for the job
+	}
+	reason := fmt.Sprintf("%s %s, the last time by %s: %s", what, poison, u.workerOf(key.attempt), cmp.Or(e.detail, e.outcome))
 	return s.endJob(ctx, u.key.job, Failed, reason, e.stderr)
 }
 
