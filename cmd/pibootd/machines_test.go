@@ -39,6 +39,7 @@ func hello(t *testing.T, q *queuetest.Queue, name string, h transcode.Hello) *na
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
+	h.Protocol = transcode.Protocol
 	text, err := json.Marshal(h)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -19,6 +20,9 @@ func (f *Fleet) WorkerEvent(e queue.WorkerEvent) {
 		detail = fmt.Sprintf("worker %s, %d CPUs", e.Hello.Version, e.Hello.CPUs)
 	}
 	f.recordWorker(e.Worker, kind, detail)
+	if e.Online && e.Hello.Protocol != transcode.Protocol {
+		f.recordWorker(e.Worker, timeline.Outdated, e.Hello.Locked)
+	}
 }
 
 // unitKinds are the events of units.

@@ -10,6 +10,7 @@ import (
 	"pibootd/pkg/registry"
 	"pibootd/pkg/store"
 	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -44,7 +45,7 @@ func TestMachine(t *testing.T) {
 	if _, token, err := f.AddMachine(t.Context(), m); err == nil || token != "" {
 		t.Errorf("added again: %q, %v; want an error and no token", token, err)
 	}
-	f.WorkerEvent(queue.WorkerEvent{Worker: "desk-pc", Online: true})
+	f.WorkerEvent(queue.WorkerEvent{Worker: "desk-pc", Online: true, Hello: transcode.Hello{Protocol: transcode.Protocol}})
 	f.UnitEvent(queue.UnitEvent{Worker: "desk-pc", Event: queue.EventClaimed, Job: 1, Unit: "probe", Attempt: 1})
 	f.WorkerEvent(queue.WorkerEvent{Worker: "desk-pc"})
 	if _, err := f.RemoveMachine(t.Context(), "desk-pc"); err != nil || !slices.Equal(cut, []string{"desk-pc"}) || known.CheckMachineToken("desk-pc", token) {

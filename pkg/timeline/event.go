@@ -39,6 +39,8 @@ const (
 	UnitDone      Kind = "unit_done"
 	UnitFailed    Kind = "unit_failed"
 
+	Outdated Kind = "outdated" // its worker is of another build, and gets no work; detail
+
 	Added   Kind = "added"   // to the registry
 	Changed Kind = "changed" // detail
 	Removed Kind = "removed"

@@ -65,8 +65,17 @@ const WorkDir = ".work"
 // and nobody else: what is this user's there, a muxer has made.
 const MuxerUID = 1899999999
 
+// Protocol is the number of what a worker and pibootd have agreed on: the messages
+// below, and where an attempt's files go. It changes with whatever a worker of
+// another build would do wrong; the queue gives such a worker no work.
+//
+//	0: a worker that names none. It writes attempts to the media share.
+//	2: attempts are written to the board's own scratch; the media share is read-only.
+const Protocol = 2
+
 // Hello says that a worker is up. It is repeated while it lives.
 type Hello struct {
+	Protocol int      `json:"protocol,omitzero"`
 	Hostname string   `json:"hostname"`
 	Version  string   `json:"version"`
 	Arch     string   `json:"arch"` // GOARCH

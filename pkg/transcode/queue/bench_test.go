@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,8 +178,22 @@ func connect(b *bench, name, token string) (*nats.Conn, error) {
 		nats.CustomInboxPrefix("_INBOX."+name), nats.MaxReconnects(0), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 }
 
-// join connects a worker and says hello.
+// join connects a worker and says hello, in this build's protocol if hello names
+// none.
 func (b *bench) join(name string, hello transcode.Hello) *member {
+	b.t.Helper()
+	m := b.connect(name)
+	var reply transcode.HelloReply
+	hello.Protocol = cmp.Or(hello.Protocol, transcode.Protocol)
+	m.ask(transcode.SubjectHello, hello, &reply)
+	if reply.EverySeconds < 1 {
+		b.t.Errorf("hello every %d s; want at least 1", reply.EverySeconds)
+	}
+	return m
+}
+
+// connect connects a worker, which says nothing.
+func (b *bench) connect(name string) *member {
 	b.t.Helper()
 	conn, err := connect(b, name, goodToken(name))
 	if err != nil {
@@ -189,13 +204,7 @@ func (b *bench) join(name string, hello transcode.Hello) *member {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	m := &member{t: b.t, name: name, media: filepath.Join(b.dir, "media"), conn: conn, js: js}
-	var reply transcode.HelloReply
-	m.ask(transcode.SubjectHello, hello, &reply)
-	if reply.EverySeconds < 1 {
-		b.t.Errorf("hello every %d s; want at least 1", reply.EverySeconds)
-	}
-	return m
+	return &member{t: b.t, name: name, media: filepath.Join(b.dir, "media"), conn: conn, js: js}
 }
 
 // ask sends a request and fails the test without an answer.

@@ -144,6 +144,10 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 	if hello.MuxID < 0 || hello.MuxID > maxMuxID {
 		return nil, fmt.Errorf("muxer id %d; want 0 to %d", hello.MuxID, maxMuxID)
 	}
+	other := otherBuild(worker, hello.Protocol)
+	if other != "" {
+		hello.Locked = other // says more than that it is drained
+	}
 	if hello.MuxID > 0 {
 		// Before the answer: the worker fetches from it next.
 		if err := q.openLane(ctx, transcode.MuxLane(hello.MuxID)); err != nil {
@@ -154,7 +158,7 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 		q.tellWorker(worker)
 		wake(q.announce) // there may be work that waits for its labels
 	}
-	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker)}
+	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker) || other != ""}
 	if q.weight != nil {
 		reply.Weight = q.weight(worker)
 	}
@@ -165,6 +169,9 @@ func (q *Queue) onClaim(ctx context.Context, worker string, body []byte) (any, e
 	c, err := decode[transcode.Claim](body)
 	if err != nil {
 		return nil, err
+	}
+	if why := q.workers.barred(worker); why != "" {
+		return transcode.ClaimReply{Refused: why}, nil
 	}
 	return unlessFailed(q.claim(ctx, worker, c.Session))
 }

@@ -118,7 +118,7 @@ func TestWorkersAreToldTheirWeight(t *testing.T) {
 	for name, want := range map[string]float64{"pi1": 0.5, "pi2": 1, "pi3": 0} {
 		m := b.join(name, transcode.Hello{})
 		var reply transcode.HelloReply
-		m.ask(transcode.SubjectHello, transcode.Hello{}, &reply)
+		m.ask(transcode.SubjectHello, transcode.Hello{Protocol: transcode.Protocol}, &reply)
 		if reply.Weight != want {
 			t.Errorf("weight of %s = %v; want %v", name, reply.Weight, want)
 		}

@@ -105,7 +105,7 @@ func (k *killable) join(dir, name string) *member {
 	}
 	m := &member{t: k.t, name: name, media: filepath.Join(dir, "media"), conn: conn, js: js}
 	var reply transcode.HelloReply
-	m.ask(transcode.SubjectHello, transcode.Hello{}, &reply)
+	m.ask(transcode.SubjectHello, transcode.Hello{Protocol: transcode.Protocol}, &reply)
 	return m
 }
 

@@ -184,7 +184,7 @@ func (n *node) connect() (err error) {
 		return err
 	}
 	var reply transcode.HelloReply
-	return n.ask(n.t.Context(), transcode.SubjectHello, transcode.Hello{}, &reply)
+	return n.ask(n.t.Context(), transcode.SubjectHello, transcode.Hello{Protocol: transcode.Protocol}, &reply)
 }
 
 // ask asks until it is answered, as a worker does.

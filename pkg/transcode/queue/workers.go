@@ -1,12 +1,14 @@
 package queue
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 )
 
@@ -30,6 +32,23 @@ type Worker struct {
 
 // free reports whether a worker takes work.
 func (w Worker) free() bool { return w.Online && !w.Drained && w.Hello.Locked == "" }
+
+// otherBuild says why a worker of this protocol gets no work, and what to do; ""
+// if it may have some.
+func otherBuild(worker string, protocol int) string {
+	if protocol == transcode.Protocol {
+		return ""
+	}
+	todo, is := "replace pibootd-worker by this pibootd's", "older"
+	if _, err := pi.ParseSerial(worker); err == nil {
+		todo = "restart the board"
+	}
+	if protocol > transcode.Protocol {
+		todo, is = "upgrade pibootd", "newer"
+	}
+	// What to do comes first: tables show the beginning.
+	return fmt.Sprintf("%s: its worker is %s than pibootd (protocol %d; want %d)", todo, is, protocol, transcode.Protocol)
+}
 
 // A WorkerEvent tells that a worker came or went.
 type WorkerEvent struct {
@@ -117,8 +136,9 @@ func (ws *workers) measured(name string, speeds []transcode.Speed) {
 	ws.memories[name] = m
 }
 
-// hello notes a Hello and reports whether the worker was offline before. When
-// there are too many names, the one not heard of for longest makes room.
+// hello notes a Hello and reports whether the worker was offline before, or was
+// one of another protocol. When there are too many names, the one not heard of
+// for longest makes room.
 func (ws *workers) hello(name string, hello transcode.Hello, now time.Time) (came bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -127,7 +147,7 @@ func (ws *workers) hello(name string, hello transcode.Hello, now time.Time) (cam
 		delete(ws.byName, ws.quietestLocked())
 	}
 	ws.byName[name] = Worker{Name: name, Hello: hello, LastSeen: now, Online: true}
-	return !w.Online
+	return !w.Online || w.Hello.Protocol != hello.Protocol
 }
 
 func (ws *workers) quietestLocked() string {
@@ -169,6 +189,16 @@ func (ws *workers) get(name string) (Worker, bool) {
 	w, ok := ws.remembered(name)
 	w.Labels = ws.labels(name)
 	return w, ok
+}
+
+// barred says why a worker may have no work, whatever there is; "" if it may. After
+// a restart of the daemon a worker has to say hello first.
+func (ws *workers) barred(name string) string {
+	w, known := ws.remembered(name)
+	if !known {
+		return "this worker has not said hello yet"
+	}
+	return otherBuild(name, w.Hello.Protocol)
 }
 
 func (ws *workers) remembered(name string) (Worker, bool) {

@@ -116,6 +116,11 @@ func (s *session) tellMore(change func(*transcode.Hello)) {
 	change(&hello)
 	s.hello.Store(&hello)
 	s.helloMu.Unlock()
+	s.greetSoon()
+}
+
+// greetSoon has hello said soon.
+func (s *session) greetSoon() {
 	select {
 	case s.known <- struct{}{}:
 	default: // it will be said anyway

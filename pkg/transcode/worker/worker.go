@@ -135,7 +135,7 @@ type session struct {
 	id    string // of this run, for claims
 	nc    *nats.Conn
 	js    jetstream.JetStream
-	known chan struct{} // hello has changed
+	known chan struct{} // hello is to be said now
 
 	helloMu sync.Mutex // held to change hello, not to read it
 	hello   atomic.Pointer[transcode.Hello]
@@ -175,8 +175,13 @@ func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
 		Worker: w, id: rand.Text(), nc: nc, js: js, known: make(chan struct{}, 1),
 		undrained: make(chan struct{}, 1), failures: map[string]int{},
 	}
+	nc.SetReconnectHandler(func(*nats.Conn) {
+		w.log().Info("queue reached again", "addr", w.Config.QueueURL)
+		s.greetSoon() // a daemon that was restarted gives no work to whom it has not heard
+	})
 	s.told.Store(&transcode.HelloReply{})
 	s.hello.Store(&transcode.Hello{
+		Protocol: transcode.Protocol,
 		Hostname: hostname,
 		Version:  w.Version,
 		Arch:     runtime.GOARCH,
@@ -203,7 +208,6 @@ func (w *Worker) natsOptions() []nats.Option {
 		// question that arrives late would only confuse.
 		nats.ReconnectBufSize(-1),
 		nats.ConnectHandler(func(*nats.Conn) { w.log().Info("queue reached", "addr", w.Config.QueueURL) }),
-		nats.ReconnectHandler(func(*nats.Conn) { w.log().Info("queue reached again", "addr", w.Config.QueueURL) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			w.log().Warn("queue lost", "addr", w.Config.QueueURL, "err", err)
 		}),
