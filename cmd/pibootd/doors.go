@@ -47,6 +47,9 @@ func (d *daemon) openDoors() {
 	d.web.Lender = lender.Routes()
 	if len(d.cfg.HTTP.Muxers) > 0 {
 		h := &muxer.Handler{Queue: d.queue, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
+		if d.nfs != nil {
+			h.Revoke = d.nfs.Revoke
+		}
 		d.web.Muxers = h.Routes()
 	}
 }

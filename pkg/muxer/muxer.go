@@ -46,7 +46,10 @@ type Handler struct {
 	Queue    *queue.Queue
 	MediaDir string
 	Allowed  []netip.Addr // who may speak; nobody else is heard
-	Log      *slog.Logger
+	// Revoke ends what muxers may still do to a file that they have made and that
+	// has got another owner. nil: owner and mode must do.
+	Revoke func(*os.File) error
+	Log    *slog.Logger
 }
 
 // Routes returns the handler of all that muxers ask.
@@ -223,32 +226,33 @@ func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	entry, err := h.check(queue.ForeignDir(source))
-	if errors.Is(err, errBadStream) {
+	if err := h.accept(ctx, c, source); errors.Is(err, errBadStream) {
 		return reply{}, errors.Join(err, h.Queue.FailForeign(ctx, c.Foreign, c.job, err.Error()))
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	if err := h.Queue.CompleteForeign(ctx, c.Foreign, c.job, entry); err != nil {
+	} else if err != nil {
 		return reply{}, err
 	}
 	return reply{Status: statusOK}, nil
 }
 
-// check looks at a stream in the media share and returns what players open.
-func (h *Handler) check(dir string) (string, error) {
-	share, err := os.OpenRoot(h.MediaDir)
+// accept takes the stream of a source from the muxer that has made it and, if it
+// can be played, ends its job.
+func (h *Handler) accept(ctx context.Context, c call, source string) error {
+	stream, err := h.openStream(queue.ForeignDir(source))
 	if err != nil {
-		return "", fmt.Errorf("opening the media share: %w", err)
+		return err
 	}
-	defer share.Close()
-	stream, err := share.OpenRoot(dir)
+	defer stream.close()
+	entry, err := stream.check()
 	if err != nil {
-		return "", fmt.Errorf("%w: opening it: %w", errBadStream, err)
+		return err
 	}
-	defer stream.Close()
-	return checkStream(stream.FS())
+	if err := h.Queue.CompleteForeign(ctx, c.Foreign, c.job, entry); err != nil {
+		return err
+	}
+	if err := stream.finish(); err != nil {
+		h.Log.Warn("stream keeps the muxers' group", "component", "muxer", "job", c.job, "err", err)
+	}
+	return nil
 }
 
 func (h *Handler) fail(ctx context.Context, c call) (reply, error) {
