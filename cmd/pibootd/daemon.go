@@ -184,6 +184,7 @@ func (d *daemon) startQueue(ctx context.Context) error {
 	d.queue, err = queue.Open(ctx, queue.Options{
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,
 		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight, Labels: d.labels,
+		OnMisuse: func(worker, what string) { d.policy.Broke(worker, "scratch", what) }, Revoke: d.revoke(),
 	})
 	if err != nil {
 		d.broker.Close()
@@ -192,6 +193,15 @@ func (d *daemon) startQueue(ctx context.Context) error {
 	d.web.Queue = d.queue
 	d.openDoors()
 	return nil
+}
+
+// revoke returns what ends the boards' hold on a file; nil where nfsd serves,
+// which cannot be told to.
+func (d *daemon) revoke() func(*os.File) error {
+	if d.nfs == nil {
+		return nil
+	}
+	return d.nfs.Revoke
 }
 
 // authenticate tells whether a worker is the board, or the other machine, that

@@ -102,9 +102,13 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	return out
 }
 
-// open exports a board's root and the media share to it and proves both.
+// open exports a board's root, its scratch and the media share to it and proves
+// them.
 func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	if err := f.NFS.Export(f.rootExport(board)); err != nil {
+		return nil, err
+	}
+	if err := f.exportScratch(board); err != nil {
 		return nil, err
 	}
 	if err := f.exportMedia(); err != nil {
@@ -123,6 +127,7 @@ func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) 
 	}{
 		{f.RootPath(board.Serial), nfs.ProbeFile{Name: "sbin/init", Write: !board.Settings.Volatile}},
 		{f.mediaPath(), nfs.ProbeFile{}},
+		{f.scratchPath(board.Serial), nfs.ProbeFile{Write: true}},
 	} {
 		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export.path, export.want)
 		if err != nil {
@@ -165,7 +170,7 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	}
 	err = f.NFS.Unexport(f.RootPath(board.Serial))
 	f.record(board, timeline.Removed, "")
-	err = errors.Join(err, f.exportMedia(), f.Disconnect(board.Serial.String()))
+	err = errors.Join(err, f.removeScratch(board), f.exportMedia(), f.Disconnect(board.Serial.String()))
 	if keepRoot {
 		aside, keepErr := f.Roots.Keep(board.Serial, origin(board, "the board was removed"))
 		return board, f.Roots.KeptPath(aside), errors.Join(err, keepErr)

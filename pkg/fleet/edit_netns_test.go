@@ -24,12 +24,12 @@ func TestEdit(t *testing.T) {
 		{}, // the second time there is nothing to change
 	} {
 		edited, err := f.Edit(t.Context(), request.Serial.String(), edit)
-		if err != nil || !slices.Equal(edited.Changed, want) || len(edited.Proof) != 2 || !strings.Contains(edited.Proof[1], "mounted by 10.9.0.77") {
+		if err != nil || !slices.Equal(edited.Changed, want) || len(edited.Proof) != 3 || !strings.Contains(edited.Proof[1], "mounted by 10.9.0.77") {
 			t.Errorf("Edit = %+v, %v; want the changes %q, proved from the new address", edited, err, want)
 		}
 	}
-	if paths := exported(f); paths != "/media to [10.9.0.77], /roots/3333347a to [10.9.0.77]" {
-		t.Errorf("exports: %s; want both, to the new address alone", paths)
+	if paths := exported(f); paths != "/media to [10.9.0.77], /roots/3333347a to [10.9.0.77], /scratch/3333347a to [10.9.0.77]" {
+		t.Errorf("exports: %s; want all three, to the new address alone", paths)
 	}
 	for file, want := range map[string]string{"etc/hostname": "muxer7\n", "etc/hosts": "127.0.1.1\tmuxer7\n"} {
 		if text, err := os.ReadFile(filepath.Join(f.Roots.Path(request.Serial), file)); err != nil || !strings.HasSuffix(string(text), want) || strings.Contains(string(text), "hlspi1") {
@@ -97,8 +97,8 @@ func TestEditRefuses(t *testing.T) {
 func TestPrivilegedPort(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	f.PrivilegedPort = true
-	if added := add(t, f, request); len(added.Proof) != 2 {
-		t.Errorf("Add = %+v; want both exports proved", added)
+	if added := add(t, f, request); len(added.Proof) != 3 {
+		t.Errorf("Add = %+v; want all exports proved", added)
 	}
 	for _, e := range f.NFS.Exports() {
 		if !e.PrivilegedPort {
@@ -129,7 +129,7 @@ func TestVolatile(t *testing.T) {
 		t.Fatal(err) // as in a root of an older pibootd
 	}
 	edited, err := f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(true)})
-	if err != nil || !edited.Pi.Settings.Volatile || strings.Contains(strings.Join(edited.Proof, ""), "written") {
+	if err != nil || !edited.Pi.Settings.Volatile || strings.Contains(edited.Proof[0], "written") {
 		t.Fatalf("Edit = %+v, %v; want it volatile, and no file written", edited, err)
 	}
 	if _, err := os.Stat(filepath.Join(f.Roots.Path(request.Serial), images.VolatileInitFile)); err != nil {
@@ -140,11 +140,11 @@ func TestVolatile(t *testing.T) {
 		t.Errorf("its command line is %q, %v; want init= and ro", files.CommandLine, err)
 	}
 	for _, e := range f.NFS.Exports() {
-		if e.Path != "/media" && !e.ReadOnly {
+		if e.Path != "/scratch/3333347a" && !e.ReadOnly {
 			t.Errorf("%s is exported to be written", e.Path)
 		}
 	}
-	if edited, err = f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(false)}); err != nil || !strings.Contains(strings.Join(edited.Proof, ""), "written") {
+	if edited, err = f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(false)}); err != nil || !strings.Contains(edited.Proof[0], "written") {
 		t.Errorf("Edit back = %+v, %v; want a file written", edited, err)
 	}
 }

@@ -8,13 +8,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"math"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"syscall"
+
 	"time"
 
 	"pibootd/pkg/boot"
@@ -24,7 +20,6 @@ import (
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
-	"pibootd/pkg/transcode"
 )
 
 // A Fleet is the boards of one installation. Set its fields before use; its
@@ -113,6 +108,9 @@ func (f *Fleet) Start() error {
 		if err := f.NFS.Export(f.rootExport(board)); err != nil {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
 		}
+		if err := f.exportScratch(board); err != nil {
+			f.Log.Error("scratch not exported", "component", "fleet", "pi", board.Name, "err", err)
+		}
 		// The media share's path changes with the NFS driver.
 		if err := f.Roots.SetServices(board.Serial, f.services(board.Serial)); err != nil {
 			f.Log.Error("worker not told of the media share and the queue", "component", "fleet", "pi", board.Name, "err", err)
@@ -137,6 +135,7 @@ func (f *Fleet) closeStrangers() error {
 	known := map[string]bool{f.mediaPath(): true}
 	for _, board := range f.Registry.All() {
 		known[f.RootPath(board.Serial)] = true
+		known[f.scratchPath(board.Serial)] = true
 	}
 	var errs []error
 	for _, e := range f.NFS.Exports() {
@@ -153,16 +152,6 @@ func (f *Fleet) RootPath(serial pi.Serial) string {
 	return f.NFS.MountPath(boot.RootExport(serial), f.Roots.Path(serial))
 }
 
-func (f *Fleet) mediaPath() string { return f.NFS.MountPath(boot.MediaExport, f.MediaDir) }
-
-// scratchPath is what a board's worker mounts to write to.
-func (f *Fleet) scratchPath(serial pi.Serial) string {
-	return f.NFS.MountPath(boot.ScratchExport(serial), filepath.Join(f.MediaDir, scratchDir, serial.String()))
-}
-
-// scratchDir has the boards' scratches in the media share's directory.
-const scratchDir = ".scratch"
-
 func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 	return nfs.Export{
 		ID:      uint32(board.ID),
@@ -174,38 +163,6 @@ func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 		ReadOnly:       board.Settings.Volatile,
 		PrivilegedPort: f.PrivilegedPort,
 	}
-}
-
-// mediaExportID is the media share's; boards' ids count from 1.
-const mediaExportID = math.MaxUint32
-
-// nobody is who boards are in a media share that root owns: as root they could
-// leave programs there that run as root on this machine.
-const nobody = 65534
-
-// exportMedia opens the media share to all registered boards. They come to it
-// as its owner, or as nobody where that is root, and need to write in the
-// directory of unpublished work alone.
-func (f *Fleet) exportMedia() error {
-	export := nfs.Export{ID: mediaExportID, Path: f.mediaPath(), Dir: f.MediaDir, Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody, PrivilegedPort: f.PrivilegedPort}
-	info, err := os.Stat(f.MediaDir)
-	if err != nil {
-		return fmt.Errorf("fleet: the media share: %w", err)
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
-		export.AnonUID, export.AnonGID = owner.Uid, owner.Gid
-	}
-	work := filepath.Join(f.MediaDir, transcode.WorkDir)
-	if err := os.Mkdir(work, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("fleet: the media share: %w", err)
-	}
-	if err := os.Lchown(work, int(export.AnonUID), int(export.AnonGID)); err != nil {
-		return fmt.Errorf("fleet: the media share: %w", err)
-	}
-	for _, board := range f.Registry.All() {
-		export.Clients = append(export.Clients, board.IP)
-	}
-	return f.NFS.Export(export)
 }
 
 // A Request is what a user says of a board to be added.

@@ -32,15 +32,15 @@ var request = Request{
 func TestAddAndRemove(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	added := add(t, f, request)
-	if added.Existed || added.Pi.IP != netip.MustParseAddr("10.9.0.192") || len(added.Proof) != 2 {
-		t.Errorf("Add = %+v; want a new board at 10.9.0.192 and two proofs", added)
+	if added.Existed || added.Pi.IP != netip.MustParseAddr("10.9.0.192") || len(added.Proof) != 3 {
+		t.Errorf("Add = %+v; want a new board at 10.9.0.192 and three proofs", added)
 	}
 	hostname, err := os.ReadFile(filepath.Join(f.Roots.Path(request.Serial), "etc/hostname"))
 	if err != nil || strings.TrimSpace(string(hostname)) != "hlspi1" {
 		t.Errorf("etc/hostname = %q, %v; want hlspi1", hostname, err)
 	}
-	if paths := exported(f); paths != "/media to [10.9.0.192], /roots/3333347a to [10.9.0.192]" {
-		t.Errorf("exports: %s; want both, to 10.9.0.192", paths)
+	if paths := exported(f); paths != "/media to [10.9.0.192], /roots/3333347a to [10.9.0.192], /scratch/3333347a to [10.9.0.192]" {
+		t.Errorf("exports: %s; want all three, to 10.9.0.192", paths)
 	}
 
 	board, kept, err := f.Remove(t.Context(), "hlspi1", false)
@@ -64,7 +64,7 @@ func TestAddAgain(t *testing.T) {
 	request.Clone = "copy"
 	first := add(t, f, request)
 	again := add(t, f, request)
-	if !again.Existed || again.Pi.ID != first.Pi.ID || len(again.Proof) != 2 {
+	if !again.Existed || again.Pi.ID != first.Pi.ID || len(again.Proof) != 3 {
 		t.Errorf("Add again = %+v; want the same board, proved", again)
 	}
 	unnamed := request
@@ -172,8 +172,8 @@ func TestStart(t *testing.T) {
 	if _, err := os.Stat(f.Roots.Path(leftover)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the leftover after Start: %v; want it out of the way", err)
 	}
-	if paths := exported(f); paths != "/media to [10.9.0.192], /roots/3333347a to [10.9.0.192]" {
-		t.Errorf("exports after Start: %s; want both", paths)
+	if paths := exported(f); paths != "/media to [10.9.0.192], /roots/3333347a to [10.9.0.192], /scratch/3333347a to [10.9.0.192]" {
+		t.Errorf("exports after Start: %s; want all three", paths)
 	}
 }
 

@@ -200,10 +200,7 @@ func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 	for len(buf) > 0 {
 		d, n := parseDirent(buf)
 		buf = buf[n:]
-		if !dir.shows(d.name) {
-			continue
-		}
-		if d.name == ".." && dir.isRoot() {
+		if d.name == ".." && bytes.Equal(dir.wire, dir.tree.handle) {
 			d.fileID = dir.attr.Ino // above the root there is only the root
 		}
 		if full, err := l.write(dir, entry{dirent: d}); full || err != nil {

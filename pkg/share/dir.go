@@ -1,6 +1,8 @@
 package share
 
 import (
+	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -24,4 +26,17 @@ func OpenDir(root *os.Root, name string) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// OpenDirAt opens a directory below dir, which others write, to read it or to take
+// files from it. No link is followed and no other file system is entered.
+func OpenDirAt(dir *os.File, name string) (*os.File, error) {
+	opened, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK)
+	if errors.Is(err, unix.ENOTDIR) {
+		err = errNotTaken
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the directory %s: %w", name, err)
+	}
+	return opened, nil
 }

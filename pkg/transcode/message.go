@@ -1,6 +1,9 @@
 package transcode
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // The conversation between the queue and its workers. All messages are JSON.
 // A worker's name is the last token of every subject it publishes on, and the
@@ -48,18 +51,38 @@ func WorkSubject(lane, priority string, number int64) string {
 	return fmt.Sprintf("%s.%s.%s.%d", SubjectWork, lane, priority, number)
 }
 
-// AttemptDir returns the directory, relative to the media share, that an
-// attempt alone writes to.
+// ScratchName returns the name of the directory, in its worker's scratch, that an
+// attempt writes to.
+func ScratchName(job int64, unit string, attempt int) string {
+	return fmt.Sprintf("%d.%s.%d", job, unit, attempt)
+}
+
+// ScratchOf returns the scratch of a worker, relative to the media share: the
+// one directory that this worker, and no other, writes to.
+func ScratchOf(worker string) string { return ScratchDir + "/" + worker }
+
+// AttemptDir returns the directory, relative to the media share, that the files
+// of an accepted attempt are in. Only the daemon writes there.
 func AttemptDir(job int64, unit string, attempt int) string {
 	return fmt.Sprintf("%s/%s.%d", JobDir(job), unit, attempt)
 }
 
 // JobDir returns the directory, relative to the media share, that holds a
-// job's unpublished files.
+// job's accepted and unpublished files.
 func JobDir(job int64) string { return fmt.Sprintf("%s/%d", WorkDir, job) }
 
-// WorkDir is the directory of the media share that holds unpublished files.
-const WorkDir = ".work"
+// Directories of the media share that are the daemon's own.
+const (
+	WorkDir    = ".work"    // what was accepted and is not published yet; workers read it
+	ScratchDir = ".scratch" // a directory for each worker, which no other may enter
+	UploadDir  = ".uploads" // what comes by HTTP, until it is whole
+)
+
+// IsReserved reports whether a path in the media share is the daemon's own.
+func IsReserved(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	return first == WorkDir || first == ScratchDir || first == UploadDir
+}
 
 // MuxerUID is the user, and the group, who foreign muxers are in the media share,
 // and nobody else: what is this user's there, a muxer has made.

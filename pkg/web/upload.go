@@ -20,11 +20,12 @@ import (
 	"unicode/utf8"
 
 	"pibootd/pkg/share"
+	"pibootd/pkg/transcode"
 )
 
 // uploadDir holds uploads in the media share until they are whole. Its name
 // begins with a dot, so neither players nor the watch folder see them.
-const uploadDir = ".uploads"
+const uploadDir = transcode.UploadDir
 
 // Limits of uploads.
 const (

@@ -86,6 +86,7 @@ func open(t testing.TB, dir string, change func(*Options)) *bench {
 	o := Options{
 		Store: s, MediaDir: filepath.Join(dir, "media"), Log: log,
 		OnUnit: func(e UnitEvent) { b.events <- e }, OnWorker: func(e WorkerEvent) { b.comes <- e },
+		Revoke: func(*os.File) error { return nil }, // these workers write no more to what they have handed in
 	}
 	if change != nil {
 		change(&o)
@@ -274,12 +275,12 @@ func (m *member) progress(w transcode.Work, attempt, frames int) {
 // write puts the files of a unit where an attempt's files belong.
 func (m *member) write(w transcode.Work, attempt int) {
 	m.t.Helper()
-	writeAttempt(m.t, m.media, w, attempt)
+	writeAttempt(m.t, m.media, m.name, w, attempt)
 }
 
-func writeAttempt(t testing.TB, media string, w transcode.Work, attempt int) {
+func writeAttempt(t testing.TB, media, worker string, w transcode.Work, attempt int) {
 	t.Helper()
-	dir := filepath.Join(media, transcode.AttemptDir(w.Job, w.Unit, attempt))
+	dir := scratchDir(media, worker, w.Job, w.Unit, attempt)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -288,6 +289,11 @@ func writeAttempt(t testing.TB, media string, w transcode.Work, attempt int) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// scratchDir is where a worker writes an attempt.
+func scratchDir(media, worker string, job int64, unit string, attempt int) string {
+	return filepath.Join(media, transcode.ScratchOf(worker), transcode.ScratchName(job, unit, attempt))
 }
 
 func (m *member) done(w transcode.Work, attempt int) transcode.Verdict {

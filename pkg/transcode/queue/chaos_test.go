@@ -123,7 +123,7 @@ func (c *chaos) claim(w *chaosWorker) {
 // spoil writes what is not a result into the directory of an attempt, which may
 // have been removed.
 func (c *chaos) spoil(w *chaosWorker, g transcode.ClaimReply) {
-	dir := filepath.Join(w.media, transcode.AttemptDir(g.Job, g.Unit.ID, g.Attempt))
+	dir := scratchDir(w.media, w.name, g.Job, g.Unit.ID, g.Attempt)
 	if g.Unit.Kind == transcode.KindProbe || os.MkdirAll(dir, 0o755) != nil {
 		return
 	}

@@ -159,7 +159,7 @@ func TestEndGame(t *testing.T) {
 		grant    transcode.ClaimReply
 		accepted bool
 	}{{"pi1", fast, true}, {"pi2", slow, false}, {"pi1", fast, true}} {
-		writeAttempt(t, b.media(""), work, c.grant.Attempt)
+		writeAttempt(t, b.media(""), c.worker, work, c.grant.Attempt)
 		v, err := b.accept(t.Context(), c.worker, transcode.Done{
 			Job: work.Job, Unit: work.Unit, Attempt: c.grant.Attempt, Result: theFixture(t).results[work.Unit],
 		})

@@ -41,11 +41,32 @@ type claim struct {
 
 // claims holds the running attempts.
 type claims struct {
-	mu    sync.Mutex
-	byKey map[attemptKey]claim
+	mu        sync.Mutex
+	byKey     map[attemptKey]claim
+	accepting map[attemptKey]bool // those whose result is being looked at
 }
 
-func newClaims() *claims { return &claims{byKey: map[attemptKey]claim{}} }
+func newClaims() *claims {
+	return &claims{byKey: map[attemptKey]claim{}, accepting: map[attemptKey]bool{}}
+}
+
+// beginAccept reports whether nobody looks at the result of an attempt yet, and
+// notes that somebody does until endAccept.
+func (cs *claims) beginAccept(key attemptKey) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.accepting[key] {
+		return false
+	}
+	cs.accepting[key] = true
+	return true
+}
+
+func (cs *claims) endAccept(key attemptKey) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.accepting, key)
+}
 
 func (cs *claims) put(c claim) {
 	cs.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"syscall"
 
 	"pibootd/pkg/transcode"
@@ -17,46 +18,76 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verifyResult makes sure that an attempt's directory holds what its worker
-// says, of every rendition.
-func (q *Queue) verifyResult(ctx context.Context, dir string, u transcode.Unit, r transcode.Result) error {
-	for _, p := range transcode.Pieces(u, r) {
-		if err := q.verifyFiles(ctx, path.Join(dir, p.Dir), p.Result.Files()); err != nil {
+// takeResult takes what an attempt has made out of its worker's reach and makes
+// sure that it is what the worker says, of every rendition. What counts is
+// looked at afterwards: nobody can change it any more.
+func (q *Queue) takeResult(ctx context.Context, worker string, key attemptKey, u transcode.Unit, r transcode.Result) error {
+	pieces := slices.DeleteFunc(transcode.Pieces(u, r), func(p transcode.Piece) bool { return len(p.Result.Files()) == 0 })
+	if len(pieces) == 0 {
+		return nil
+	}
+	from, err := q.openAttempt(worker, key)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("result: %w", err)
+	}
+	if from != nil { // else its files came by HTTP
+		defer from.Close()
+	}
+	to := transcode.AttemptDir(key.job, key.unit, key.attempt)
+	for _, dir := range []string{transcode.JobDir(key.job), to} {
+		if err := q.makeOwnDir(dir); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// verifyFiles makes sure that a directory holds what a worker says.
-func (q *Queue) verifyFiles(ctx context.Context, dir string, segments []transcode.Segment) error {
-	for _, s := range segments {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := q.verifyFile(dir+"/"+s.Name, s); err != nil {
+	for _, p := range pieces {
+		if err := q.takePiece(ctx, from, []string{p.Dir}, to, p); err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
 	}
-	return nil
+	return errors.Join(syncPath(q.media, to), syncPath(q.media, transcode.JobDir(key.job)), syncPath(q.media, transcode.WorkDir))
 }
 
-func (q *Queue) verifyFile(name string, s transcode.Segment) error {
-	if err := q.verifySize(name, s.SizeBytes); err != nil {
+// takePiece takes the files of one rendition into the attempt's directory to.
+// Each is in one of the directories places below from.
+func (q *Queue) takePiece(ctx context.Context, from *os.File, places []string, to string, p transcode.Piece) error {
+	dir := path.Join(to, p.Dir)
+	if err := q.makeOwnDir(dir); err != nil {
 		return err
 	}
-	file, err := openRegular(q.media, name)
-	if err != nil {
-		return err
+	for _, s := range p.Result.Files() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		file, err := q.takeFile(from, places, dir, s)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(verifyFile(file, s), file.Sync(), file.Close()); err != nil {
+			return err
+		}
 	}
-	defer file.Close()
+	return syncPath(q.media, dir)
+}
+
+func (q *Queue) takeFile(from *os.File, places []string, to string, s transcode.Segment) (file *os.File, err error) {
+	for _, place := range places {
+		file, err = q.taker.Take(from, path.Join(place, s.Name), q.media, path.Join(to, s.Name), s.SizeBytes+1)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return file, err
+		}
+	}
+	return nil, err
+}
+
+// verifyFile makes sure that a file is the one that a worker describes.
+func verifyFile(file *os.File, s transcode.Segment) error {
 	sum := sha256.New()
 	n, err := io.Copy(sum, io.LimitReader(file, s.SizeBytes+1))
 	if err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); n != s.SizeBytes || got != s.SHA256 {
-		return fmt.Errorf("%s: SHA-256 of its %d bytes is %s; the worker says %s of %d", name, n, got, s.SHA256, s.SizeBytes)
+		return fmt.Errorf("%s: SHA-256 of its first %d bytes is %s; the worker says %s of %d", s.Name, n, got, s.SHA256, s.SizeBytes)
 	}
 	return nil
 }
@@ -77,8 +108,8 @@ func (q *Queue) verifySize(name string, sizeBytes int64) error {
 	return nil
 }
 
-// openRegular opens a regular file for reading. Workers can put anything into
-// the share: opening must not wait for the other end of a named pipe.
+// openRegular opens a regular file for reading. Opening must not wait for the
+// other end of a named pipe.
 func openRegular(root *os.Root, name string) (*os.File, error) {
 	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -112,6 +143,18 @@ func exists(root *os.Root, name string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// makeOwnDir makes a directory that everybody may read and only the daemon may
+// write, unless it is there.
+func (q *Queue) makeOwnDir(name string) error {
+	if err := q.media.Mkdir(name, dirMode); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	return q.media.Chmod(name, dirMode) // whatever the umask is
 }
 
 // makePublicDir makes a directory, unless it is there, and makes it public.

@@ -181,7 +181,7 @@ func (b *bench) pretend(job int64, unit string) transcode.Unit {
 	if err != nil || reply.Job != job || reply.Unit.ID != unit {
 		b.t.Fatalf("claim of %s: %+v, %v", unit, reply, err)
 	}
-	dir := b.media(transcode.AttemptDir(job, unit, reply.Attempt))
+	dir := scratchDir(b.media(""), "pi1", job, unit, reply.Attempt)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		b.t.Fatal(err)
 	}

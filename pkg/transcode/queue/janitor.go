@@ -10,24 +10,26 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// sweep removes from the media share what no job needs any more: attempts that
-// do not count, and the files of jobs that ended or are not known. It leaves
-// alone what it does not know the name of.
+// sweep removes what was accepted and no job needs any more: attempts that do
+// not count, and the files of jobs that ended or are not known. It leaves alone
+// what it does not know the name of. One job whose files cannot be removed does
+// not keep the others' from it.
 func (q *Queue) sweep(ctx context.Context) error {
 	names, err := q.list(transcode.WorkDir)
 	if err != nil {
 		return fmt.Errorf("queue: sweeping the media share: %w", err)
 	}
+	var errs []error
 	for _, name := range names {
 		job, err := strconv.ParseInt(name, 10, 64)
 		if err != nil || strconv.FormatInt(job, 10) != name {
 			continue
 		}
 		if err := q.sweepJob(ctx, job); err != nil {
-			return fmt.Errorf("queue: sweeping job %d: %w", job, err)
+			errs = append(errs, fmt.Errorf("queue: sweeping job %d: %w", job, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (q *Queue) sweepJob(ctx context.Context, id int64) error {
@@ -81,8 +83,8 @@ func (q *Queue) removeAttempt(key attemptKey) {
 
 func (q *Queue) removeJob(job int64) { q.remove(transcode.JobDir(job)) }
 
-// remove deletes a directory of unpublished files. A worker may still be
-// writing into it, so that it does not go: the next sweep has another try.
+// remove deletes a directory of unpublished files. A file may still be coming
+// into it by HTTP, so that it does not go: the next sweep tries again.
 func (q *Queue) remove(dir string) {
 	if err := q.media.RemoveAll(dir); err != nil {
 		q.log.Warn("unpublished files not removed", "file", dir, "err", err)

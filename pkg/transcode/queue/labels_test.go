@@ -72,7 +72,7 @@ func TestLabelsBindAJob(t *testing.T) {
 	b.gets("pi2", job.ID, units[0].ID)
 	bs.set("pi2", "fast")
 	reply := b.gets("pi2", job.ID, units[0].ID) // what it has begun it has, also where our answer was lost
-	writeAttempt(t, b.media(""), transcode.Work{Job: job.ID, Unit: units[0].ID}, reply.Attempt)
+	writeAttempt(t, b.media(""), "pi2", transcode.Work{Job: job.ID, Unit: units[0].ID}, reply.Attempt)
 	v, err = b.accept(t.Context(), "pi2", transcode.Done{Job: job.ID, Unit: units[0].ID, Attempt: reply.Attempt, Result: theFixture(t).results[units[0].ID]})
 	if err != nil || !v.Accepted {
 		t.Errorf("result after the label was taken away: %+v, %v; want it accepted", v, err)

@@ -57,7 +57,7 @@ func (b *bench) encode(w transcode.Work) {
 	if err != nil || reply.Refused != "" {
 		b.t.Fatalf("claim of %v: %+v, %v", w, reply, err)
 	}
-	writeAttempt(b.t, b.media(""), w, reply.Attempt)
+	writeAttempt(b.t, b.media(""), "pi1", w, reply.Attempt)
 	verdict, err := b.accept(b.t.Context(), "pi1", transcode.Done{
 		Job: w.Job, Unit: w.Unit, Attempt: reply.Attempt, Result: theFixture(b.t).results[w.Unit],
 	})

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pibootd/pkg/share"
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
 
@@ -49,6 +50,13 @@ type Options struct {
 
 	OnWorker func(WorkerEvent) // nil: nobody is told
 	OnUnit   func(UnitEvent)   // nil: nobody is told
+	// OnMisuse receives, in words, what a worker has done that it must not; nil
+	// drops it.
+	OnMisuse func(worker, what string)
+
+	// Revoke ends what a worker may still do to a file of its scratch that was
+	// taken from it. nil: files are copied instead of moved.
+	Revoke func(*os.File) error
 
 	// Weight returns the share of its time that a worker is to work in; nil
 	// means all of it for each.
@@ -74,6 +82,8 @@ type Queue struct {
 	log        *slog.Logger
 	onWorker   func(WorkerEvent)
 	onUnit     func(UnitEvent)
+	onMisuse   func(worker, what string)
+	taker      share.Taker
 	weight     func(worker string) float64
 	claimTTL   time.Duration
 	helloEvery time.Duration
@@ -112,6 +122,8 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		log:        logger(o.Log),
 		onWorker:   o.OnWorker,
 		onUnit:     o.OnUnit,
+		onMisuse:   o.OnMisuse,
+		taker:      share.Taker{Revoke: o.Revoke},
 		weight:     o.Weight,
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
@@ -135,6 +147,9 @@ func (q *Queue) prepare(ctx context.Context) error {
 	q.number.Store(time.Now().UnixNano()) // above all of an earlier run
 	if err := q.loadWorkers(ctx); err != nil {
 		return err
+	}
+	if err := q.prepareDirs(ctx); err != nil {
+		return fmt.Errorf("queue: preparing the media share: %w", err)
 	}
 	if err := q.openStream(ctx); err != nil {
 		return err
@@ -176,6 +191,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	g.Go(func() error { return q.work(ctx, "announcing work", q.announce, q.reconcile) })
 	g.Go(func() error { return q.work(ctx, "publishing", q.publish, q.publishReady) })
 	g.Go(func() error { return q.work(ctx, "sweeping the media share", nil, q.sweep) })
+	g.Go(func() error { return q.work(ctx, "sweeping the scratches", nil, q.sweepScratches) })
 	g.Go(func() error { return q.work(ctx, "forgetting old jobs", nil, q.prune) })
 	return g.Wait()
 }

@@ -21,7 +21,14 @@ const (
 // accept decides about a result. An error means that nothing was decided and
 // that the worker has to ask again.
 func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (transcode.Verdict, error) {
-	q.claims.extend(worker, attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}, time.Now().Add(q.claimTTL))
+	key := attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}
+	// A worker asks again when our answer is late; what is taken must be
+	// taken once.
+	if !q.claims.beginAccept(key) {
+		return transcode.Verdict{}, fmt.Errorf("result of job %d, unit %s, attempt %d: being looked at already", d.Job, d.Unit, d.Attempt)
+	}
+	defer q.claims.endAccept(key)
+	q.claims.extend(worker, key, time.Now().Add(q.claimTTL))
 	u, err := scanUnit(q.store.QueryRow(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, d.Job, d.Unit))
 	if err != nil && !errors.Is(err, errNoUnit) {
 		return transcode.Verdict{}, err
@@ -31,7 +38,7 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 	}
 	wrong := transcode.Check(u.spec, d.Result)
 	if wrong == nil {
-		wrong = q.verifyResult(ctx, transcode.AttemptDir(d.Job, d.Unit, d.Attempt), u.spec, d.Result)
+		wrong = q.takeResult(ctx, worker, key, u.spec, d.Result)
 	}
 	if ctx.Err() != nil {
 		return transcode.Verdict{}, ctx.Err()

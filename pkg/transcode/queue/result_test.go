@@ -43,10 +43,10 @@ func TestWrongResultsAreRefused(t *testing.T) {
 			if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Attempt != 1 {
 				t.Fatalf("claim = %+v, %v", reply, err)
 			}
-			writeAttempt(t, b.media(""), work, 1)
+			writeAttempt(t, b.media(""), "pi1", work, 1)
 			d := transcode.Done{Job: job.ID, Unit: unit, Attempt: 1, Result: theFixture(t).results[unit]}
 			d.Result.Segments = append([]transcode.Segment(nil), d.Result.Segments...)
-			if err := spoil(b.media(transcode.AttemptDir(job.ID, unit, 1)), &d.Result); err != nil {
+			if err := spoil(scratchDir(b.media(""), "pi1", job.ID, unit, 1), &d.Result); err != nil {
 				t.Fatal(err)
 			}
 			verdict, err := b.accept(t.Context(), "pi1", d)
@@ -80,8 +80,10 @@ func (b *bench) checkPending(id int64, unit string) {
 			b.t.Errorf("unit = %+v; want it pending after attempt 1", u)
 		}
 	}
-	if _, err := os.Stat(b.media(transcode.AttemptDir(id, unit, 1))); !os.IsNotExist(err) {
-		b.t.Errorf("refused files: %v; want none", err)
+	for _, dir := range []string{b.media(transcode.AttemptDir(id, unit, 1)), scratchDir(b.media(""), "pi1", id, unit, 1)} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			b.t.Errorf("refused files: %v; want none in %s", err, dir)
+		}
 	}
 }
 
@@ -163,7 +165,7 @@ func TestUnlikeResultIsRefused(t *testing.T) {
 		if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || reply.Attempt != 1 {
 			t.Fatalf("claim = %+v, %v", reply, err)
 		}
-		writeAttempt(t, b.media(""), work, 1)
+		writeAttempt(t, b.media(""), "pi1", work, 1)
 		verdict, err := b.accept(t.Context(), "pi1", transcode.Done{Job: job.ID, Unit: unit, Attempt: 1, Result: right})
 		if err != nil || verdict.Accepted != (test.want == "") || !strings.Contains(verdict.Reason, test.want) {
 			t.Errorf("%s: verdict = %+v, %v; want %q", name, verdict, err, test.want)

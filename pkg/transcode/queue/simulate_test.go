@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -263,6 +264,9 @@ func (n *node) encode(ctx context.Context, g transcode.ClaimReply) error {
 		}
 	}
 	result, err := n.result(g)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a faster node's result was accepted meanwhile, and the directory of this one removed
+	}
 	if err != nil {
 		return err
 	}
@@ -274,7 +278,7 @@ func (n *node) encode(ctx context.Context, g transcode.ClaimReply) error {
 func (n *node) result(g transcode.ClaimReply) (transcode.Result, error) {
 	var all transcode.Result
 	for i, p := range transcode.Pieces(g.Unit, all) {
-		r, err := n.pretend(p.Unit, n.media(transcode.AttemptDir(g.Job, g.Unit.ID, g.Attempt)+"/"+p.Dir))
+		r, err := n.pretend(p.Unit, filepath.Join(scratchDir(n.media(""), n.name, g.Job, g.Unit.ID, g.Attempt), p.Dir))
 		if err != nil {
 			return all, err
 		}

@@ -95,6 +95,9 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 		q.removeJob(job.id)
 	}
 	for _, e := range s.events {
+		if e.Event != EventClaimed {
+			q.clearScratch(e.Worker, attemptKey{unitKey{e.Job, e.Unit}, e.Attempt})
+		}
 		q.log.Info("unit", "event", e.Event, "pi", e.Worker, "job", e.Job, "unit", e.Unit, "attempt", e.Attempt, "detail", e.Detail)
 		if q.onUnit != nil {
 			q.onUnit(e)

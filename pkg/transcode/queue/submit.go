@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"pibootd/pkg/transcode"
 )
@@ -138,8 +137,8 @@ func (q *Queue) checkSource(source string) error {
 	if len(source) > maxSource || !fs.ValidPath(source) || source == "." {
 		return fmt.Errorf("source %q is not a path in the media share; want it relative to the share and inside it", clip(source, maxSource))
 	}
-	if source == transcode.WorkDir || strings.HasPrefix(source, transcode.WorkDir+"/") {
-		return fmt.Errorf("source %q is unpublished work; want a file outside %s", source, transcode.WorkDir)
+	if transcode.IsReserved(source) {
+		return fmt.Errorf("source %q is unpublished work; want a file outside pibootd's own directories", source)
 	}
 	// A symbolic link may lead elsewhere in the share, not out of it.
 	info, err := q.media.Stat(source)

@@ -243,7 +243,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	a.pulse.touch(time.Now())
 	result, err := a.proof(ctx, a.unit, dir, a.pulse)
 	if err == nil {
-		err = a.library().deliver(ctx, a.name(), filesOf(a.unit, result), a.pulse)
+		err = a.library().deliver(ctx, transcode.AttemptDir(a.job, a.unit.ID, a.number), dir, filesOf(a.unit, result), a.pulse)
 	}
 	return result, stderr, err
 }
@@ -278,12 +278,9 @@ func checkUnit(u transcode.Unit) error {
 
 func isFile(f transcode.Format) bool { return transcode.Output{Format: f}.IsFile() }
 
-// name is the attempt's directory in the media share.
-func (a *attempt) name() string { return transcode.AttemptDir(a.job, a.unit.ID, a.number) }
-
 // dir is where its files are made.
 func (a *attempt) dir() string {
-	return filepath.Join(a.library().dir(), filepath.FromSlash(a.name()))
+	return filepath.Join(a.library().dir(), transcode.ScratchName(a.job, a.unit.ID, a.number))
 }
 
 // discard removes the files of an attempt that does not count.

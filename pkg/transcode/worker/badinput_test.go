@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,15 +55,19 @@ func TestBadInput(t *testing.T) {
 
 const encryption = "-encryption_scheme cenc-aes-ctr -encryption_key 00112233445566778899aabbccddeeff -encryption_kid 00112233445566778899aabbccddeeff "
 
-// A share that workers cannot write to is said to be so, after every other
+// A scratch that workers cannot write to is said to be so, after every other
 // worker had its try.
-func TestUnwritableShare(t *testing.T) {
+func TestUnwritableScratch(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := newQueue(t, testLog(t))
 	c.provide("a.mp4", makeSource(t, "a.mp4", shortClip))
-	// Even root cannot make a directory in a file.
-	if err := os.WriteFile(filepath.Join(c.media, transcode.WorkDir), nil, 0o600); err != nil {
-		t.Fatal(err)
+	// Even root cannot make a directory in /proc.
+	for i := range 2 {
+		name := fmt.Sprintf("worker%d", i)
+		if err := os.Symlink("/proc", filepath.Join(c.media, transcode.ScratchOf(name))); err != nil {
+			t.Fatal(err)
+		}
+		startWorker(t, &Worker{Config: c.config(name)})
 	}
 	job := c.do(transcode.Request{Source: "a.mp4"})
 	if job.State != queue.Failed || !strings.Contains(job.Reason, "the attempt's directory") {

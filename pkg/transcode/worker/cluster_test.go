@@ -95,9 +95,11 @@ func (c *cluster) waitEnd(job queue.Job) queue.Job {
 // checkSwept makes sure that no unpublished file is left.
 func (c *cluster) checkSwept() {
 	c.Helper()
-	left, err := filepath.Glob(filepath.Join(c.media, transcode.WorkDir, "*"))
-	if err != nil || len(left) > 0 {
-		c.Errorf("%q, %v are left; want nothing", left, err)
+	for _, pattern := range []string{filepath.Join(transcode.WorkDir, "*"), filepath.Join(transcode.ScratchOf("*"), "*")} {
+		left, err := filepath.Glob(filepath.Join(c.media, pattern))
+		if err != nil || len(left) > 0 {
+			c.Errorf("%q, %v are left; want nothing", left, err)
+		}
 	}
 }
 

@@ -10,14 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountPoint is where a board mounts the media share.
-const MountPoint = "/run/pibootd/media"
+// Where a board mounts what the server exports to it.
+const (
+	MediaMount   = "/run/pibootd/media"   // the media share, read-only
+	ScratchMount = "/run/pibootd/scratch" // its own scratch
+)
 
-// ensure makes sure that the media share is there, and mounts it if it is not,
-// or no longer.
+// errNoScratch reports a configuration that an earlier pibootd has written, whose
+// boards wrote into the media share.
+var errNoScratch = errors.New("worker.json has no scratch_export: want pibootd started anew on its machine, which writes it, and then this board")
+
+// ensure makes sure that the media share and the worker's scratch are there,
+// and mounts them if they are not, or no longer.
 func (m mount) ensure() error {
 	if m.MediaDir == "" {
-		return m.mountAt(MountPoint)
+		if m.ScratchExport == "" {
+			return errNoScratch
+		}
+		if err := m.mountAt("the media share", m.MediaExport, MediaMount, unix.MS_RDONLY); err != nil {
+			return err
+		}
+		return m.mountAt("the scratch", m.ScratchExport, ScratchMount, 0)
 	}
 	info, err := os.Stat(m.MediaDir)
 	if err != nil {
@@ -26,11 +39,15 @@ func (m mount) ensure() error {
 	if !info.IsDir() {
 		return fmt.Errorf("looking for the media share: %s is not a directory", m.MediaDir)
 	}
+	if err := os.MkdirAll(m.dir(), 0o700); err != nil {
+		return fmt.Errorf("making the scratch: %w", err)
+	}
 	return nil
 }
 
-// mountAt mounts the media share at dir unless it is there and answers.
-func (m mount) mountAt(dir string) error {
+// mountAt mounts an export, which is called what, at dir unless it is there and
+// answers.
+func (m mount) mountAt(what, export, dir string, flags uintptr) error {
 	there, err := mounted(dir)
 	if there {
 		return nil
@@ -39,15 +56,16 @@ func (m mount) mountAt(dir string) error {
 		// The mount of a server that has forgotten us (ESTALE) only hides the
 		// directory.
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmounting the lost media share: %w", err)
+			return fmt.Errorf("unmounting %s, which is lost: %w", what, err)
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("mounting the media share: %w", err)
+		return fmt.Errorf("mounting %s: %w", what, err)
 	}
-	source := m.Server.String() + ":" + m.MediaExport
-	if err := unix.Mount(source, dir, "nfs", unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, m.mountOptions()); err != nil {
-		return fmt.Errorf("mounting the media share %s by %s: %w", source, m.mountOptions(), err)
+	source := m.Server.String() + ":" + export
+	flags |= unix.MS_NOATIME | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	if err := unix.Mount(source, dir, "nfs", flags, m.mountOptions()); err != nil {
+		return fmt.Errorf("mounting %s %s by %s: %w", what, source, m.mountOptions(), err)
 	}
 	return nil
 }

@@ -265,6 +265,11 @@ func runWorker(t *testing.T, q *testQueue, source string, change func(*Worker)) 
 	return startWorker(t, w)
 }
 
+// attemptDir is where an attempt of job 1 writes its files.
+func (r *running) attemptDir(unit string, attempt int) string {
+	return filepath.Join(r.media, transcode.ScratchOf(testWorker), transcode.ScratchName(1, unit, attempt))
+}
+
 // startWorker runs w, in a hurry, until the test ends.
 func startWorker(t *testing.T, w *Worker) *running {
 	t.Helper()

@@ -42,10 +42,14 @@ const (
 	refusalTimeout = 5 * time.Second
 )
 
+// attemptsDir is what is removed of a directory for work when a worker starts.
+const attemptsDir = "attempts"
+
 // newRemote returns the share of the daemon at base, for a worker whose files go
 // to work. What a worker that was killed has left there is removed. Close it.
 func newRemote(w *Worker, base *url.URL, work string) (*remote, error) {
-	if err := errors.Join(os.RemoveAll(filepath.Join(work, transcode.WorkDir)), os.MkdirAll(work, 0o700)); err != nil {
+	work = filepath.Join(work, attemptsDir)
+	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o700)); err != nil {
 		return nil, fmt.Errorf("preparing the directory for work: %w", err)
 	}
 	r := &remote{
@@ -102,8 +106,7 @@ func (r *remote) open(ctx context.Context, name string) (io.ReadCloser, error) {
 }
 
 // deliver sends files, and removes the attempt's directory here.
-func (r *remote) deliver(ctx context.Context, attempt string, files []string, p *pulse) error {
-	dir := filepath.Join(r.work, filepath.FromSlash(attempt))
+func (r *remote) deliver(ctx context.Context, attempt, dir string, files []string, p *pulse) error {
 	for _, file := range files {
 		if err := r.put(ctx, path.Join(attempt, file), filepath.Join(dir, filepath.FromSlash(file)), p); err != nil {
 			return fmt.Errorf("sending %s: %w", file, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -118,7 +117,7 @@ func TestWorkerRevoked(t *testing.T) {
 	if len(q.failures) > 0 {
 		t.Errorf("failed = %+v; want nothing said of an attempt that does not count", <-q.failures)
 	}
-	if _, err := os.Stat(filepath.Join(r.media, transcode.AttemptDir(1, u.ID, 1))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(r.attemptDir(u.ID, 1)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the attempt's directory: %v; want it removed", err)
 	}
 }

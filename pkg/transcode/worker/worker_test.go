@@ -53,7 +53,7 @@ func TestWorkerDoesEveryKind(t *testing.T) {
 			t.Error(err)
 		}
 		for _, s := range done.Result.Segments {
-			info, err := os.Stat(filepath.Join(r.media, transcode.AttemptDir(1, u.ID, 1), s.Name))
+			info, err := os.Stat(filepath.Join(r.attemptDir(u.ID, 1), s.Name))
 			if err != nil || info.Size() != s.SizeBytes || info.Mode() != 0o644 {
 				t.Errorf("%s = %v, %v; want %d bytes for all to read", s.Name, info, err, s.SizeBytes)
 			}
@@ -151,7 +151,7 @@ func TestWorkerStaleResult(t *testing.T) {
 	r.waitLog(t, "result refused")
 	r.end()
 	wait(t, "end", r.ended)
-	if _, err := os.Stat(filepath.Join(r.media, transcode.AttemptDir(1, u.ID, 1))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(r.attemptDir(u.ID, 1)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the refused attempt's directory: %v; want it removed", err)
 	}
 }
@@ -273,7 +273,7 @@ func TestWorkerStopped(t *testing.T) {
 	if f := wait(t, "failure", q.failures); f.Final || !f.Stopped || f.Reason != "the worker was stopped" {
 		t.Errorf("failed = %+v; want the claim given back", f)
 	}
-	if _, err := os.Stat(filepath.Join(r.media, transcode.AttemptDir(1, u.ID, 1))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(r.attemptDir(u.ID, 1)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the stopped attempt's directory: %v; want it removed", err)
 	}
 }
