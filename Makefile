@@ -6,16 +6,20 @@ SHELL := /bin/bash
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
-PATH     := $(PATH):/usr/local/go/bin
+GO_BUILD := go build -ldflags '$(LDFLAGS)'
+PATH     := /usr/local/go/bin:$(PATH)
 export PATH
+# Checks and tests are compiled as releases are, so that all share what is
+# compiled; the race detector alone needs cgo.
+export CGO_ENABLED := 0
+export GOFLAGS := $(filter-out -trimpath,$(shell PATH='$(PATH)' go env GOFLAGS 2>/dev/null)) -trimpath
 # Debian packages that templates are built from, kept between tests.
 export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
-TAGS        := netns,e2e,soak,bench,release
+TAGS        := netns,e2e,soak,bench,release,chaos
 # tagged TAG lists the packages that have tests with that build tag.
 tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
@@ -62,23 +66,40 @@ demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_
 .PHONY: test
 test: ## everything that CI runs (root, Debian)
 	scripts/install-tools test
-	$(MAKE) --no-print-directory check unit build netns e2e
+	scripts/test build unit netns e2e
 
-.PHONY: check
-check: ## formatting, vet, staticcheck, go.mod
-	@test -z "$$(gofmt -l cmd pkg images | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
+.PHONY: test-fresh
+test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for one, COMMANDS=demo for one (root, Debian, hours)
+	scripts/install-tools fresh
+	RELEASE='$(RELEASE)' COMMANDS='$(COMMANDS)' scripts/test-fresh
+
+.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy
+check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy ## formatting, vet, staticcheck, go.mod
+
+gofmt:
+	@test -z "$$(gofmt -l cmd images pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
+
+vet-untagged: # files that a tag excludes
 	go vet ./...
+
+vet:
 	go vet -tags $(TAGS) ./...
+
+staticcheck:
 	go run $(STATICCHECK) -tags $(TAGS) ./...
+
+tidy:
 	go mod tidy -diff
-	for arch in $(RELEASES); do env $$(case $$arch in armv*) echo GOARCH=arm GOARM=$${arch#armv};; *) echo GOARCH=$$arch;; esac) CGO_ENABLED=0 go vet ./cmd/...; done
+
+$(RELEASES:%=vet-%): vet-%:
+	$(call goarch,$*) go vet ./cmd/...
 
 .PHONY: unit
 unit: ## tests that need nothing but Go and ffmpeg
-	go test -race -shuffle=on ./...
+	CGO_ENABLED=1 go test -race -shuffle=on ./...
 
 .PHONY: netns
-netns: ## tests with real peers in network namespaces (root)
+netns: build ## tests with real peers in network namespaces (root)
 	go test -shuffle=on -tags netns $(call tagged,netns)
 
 .PHONY: e2e
