@@ -128,6 +128,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
 		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueueURL: queueURL(cfg, network.Addr()), PrivilegedPort: cfg.NFS.PrivilegedPort,
+		Muxers: cfg.HTTP.Muxers,
 		FindUsers: func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
 			return dhcp.FindUsers(ctx, cfg.Interface, network.Addr(), addrs)
 		},
@@ -138,7 +139,8 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Timeline: state.timeline, Log: log, Names: cfg.HTTP.Names,
 		Doctor: &doctor.Doctor{
 			Fleet: d.fleet, Timeline: state.timeline, Workers: func() []queue.Worker { return d.queue.Workers() }, Broker: func() *queue.Broker { return d.broker },
-			Interface: cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),
+			MuxerTroubles: func(ctx context.Context) ([]queue.ForeignTrouble, error) { return d.queue.ForeignTroubles(ctx) },
+			Interface:     cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),
 		},
 		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"pibootd/pkg/muxer"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
@@ -68,7 +67,7 @@ func labelsText(labels []string) string {
 // foreign reports whether a muxer that is no board of ours may do a request:
 // nobody knows of those until they ask.
 func foreign(r transcode.Request) bool {
-	return strings.HasPrefix(r.Source, muxer.VideosDir+"/") && len(r.Labels) == 0 && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
+	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") && len(r.Labels) == 0 && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
 }
 
 // A shownJob is a job with what it waits for, as programs read it.

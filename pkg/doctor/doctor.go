@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,7 +32,7 @@ const (
 
 // A Finding is one thing that was looked at.
 type Finding struct {
-	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, queue, templates, boards, or a board's name
+	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, queue, templates, boards, muxers, or a board's name
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`           // what was found
 	Todo    string `json:"todo,omitempty"` // what to do about it
@@ -40,17 +41,19 @@ type Finding struct {
 // A Doctor examines one installation. Set its fields before use; its methods
 // are safe for concurrent use.
 type Doctor struct {
-	Fleet     *fleet.Fleet
-	Timeline  *timeline.Log
-	Workers   func() []queue.Worker
-	Broker    func() *queue.Broker // nil: nothing is said of the queue's server
-	Interface string
-	Network   netip.Prefix // this machine's address on it
-	StateDir  string
-	MediaDir  string
-	DHCP      config.DHCPMode
-	NFS       config.Driver // Embedded or Kernel
-	Ports     string        // that the daemon has bound, as they are to be shown
+	Fleet    *fleet.Fleet
+	Timeline *timeline.Log
+	Workers  func() []queue.Worker
+	Broker   func() *queue.Broker // nil: nothing is said of the queue's server
+	// MuxerTroubles tells which muxers bring nothing to an end; nil: nobody knows.
+	MuxerTroubles func(context.Context) ([]queue.ForeignTrouble, error)
+	Interface     string
+	Network       netip.Prefix // this machine's address on it
+	StateDir      string
+	MediaDir      string
+	DHCP          config.DHCPMode
+	NFS           config.Driver // Embedded or Kernel
+	Ports         string        // that the daemon has bound, as they are to be shown
 
 	// FindRivals looks for other DHCP servers; nil means dhcp.FindRivals.
 	FindRivals func(ctx context.Context, iface string) ([]dhcp.Rival, error)
@@ -73,9 +76,10 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 		return nil, err
 	}
 	var g errgroup.Group
-	var network, conflicts []Finding
+	var network, conflicts, muxers []Finding
 	g.Go(func() error { network = d.network(ctx); return nil })
 	g.Go(func() error { conflicts = d.conflicts(ctx, boards); return nil })
+	g.Go(func() error { muxers = d.muxers(ctx); return nil })
 	ofBoards := make([][]Finding, len(boards))
 	deadline := time.Now().Add(proofTime)
 	g.Go(func() error {
@@ -88,7 +92,7 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 	})
 	machine := append(Disks(d.StateDir, d.MediaDir), d.services()...)
 	_ = g.Wait() // the findings are their errors
-	all := append(network, machine...)
+	all := slices.Concat(network, machine, muxers)
 	for _, findings := range ofBoards {
 		all = append(all, findings...)
 	}

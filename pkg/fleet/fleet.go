@@ -36,7 +36,8 @@ type Fleet struct {
 	Network   netip.Prefix // this machine's address and its network's mask
 	Addresses config.Range // of boards without a fixed address
 	MediaDir  string
-	QueueURL  string // where workers fetch work
+	QueueURL  string       // where workers fetch work
+	Muxers    []netip.Addr // of the older pool, boards' too; they get an export of their own
 	// PrivilegedPort has all exports refuse calls from port 1024 and up.
 	PrivilegedPort bool
 	// FindUsers tells which hosts use addresses, as dhcp.FindUsers does; nil:
@@ -116,6 +117,7 @@ func (f *Fleet) Start() error {
 			f.Log.Error("worker not told of the media share and the queue", "component", "fleet", "pi", board.Name, "err", err)
 		}
 	}
+	f.exportMuxers()
 	return f.exportMedia()
 }
 
@@ -132,7 +134,7 @@ func (f *Fleet) Stop() error {
 // closeStrangers closes what an interrupted Remove, or a media share that was
 // elsewhere, left open.
 func (f *Fleet) closeStrangers() error {
-	known := map[string]bool{f.mediaPath(): true}
+	known := map[string]bool{f.mediaPath(): true, f.MuxerPath(): len(f.Muxers) > 0}
 	for _, board := range f.Registry.All() {
 		known[f.RootPath(board.Serial)] = true
 		known[f.scratchPath(board.Serial)] = true

@@ -7,7 +7,7 @@
 //	POST /tidy/{id}                               → {"status":"empty"}, always
 //	POST /tidy/complete/{id}/{job}
 //
-// {id} is the muxer's, paths are below VideosDir, which is all that muxers see of
+// {id} is the muxer's, paths are below transcode.MuxerDir, which is all that muxers see of
 // the media share and where they can change nothing but their streams. So it is
 // pibootd that puts originals away, and a muxer that asks for some is given none.
 // Only what is not 200 tells them of an error.
@@ -30,9 +30,6 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
-
-// VideosDir is the directory of the media share whose videos muxers are given.
-const VideosDir = "videos"
 
 // Limits on what a muxer may say.
 const (
@@ -191,7 +188,7 @@ func (h *Handler) next(ctx context.Context, c call) (reply, error) {
 	if job == nil {
 		return reply{Status: statusEmpty}, nil
 	}
-	return reply{Status: statusJob, Job: &file{job.ID, strings.TrimPrefix(job.Source, VideosDir+"/")}}, nil
+	return reply{Status: statusJob, Job: &file{job.ID, strings.TrimPrefix(job.Source, transcode.MuxerDir+"/")}}, nil
 }
 
 // fits reports whether a muxer makes what was asked for: it sees one directory,
@@ -199,7 +196,7 @@ func (h *Handler) next(ctx context.Context, c call) (reply, error) {
 // to it is its own, whatever the ladder.
 func fits(r transcode.Request, muxID int) bool {
 	o := r.Output
-	return strings.HasPrefix(r.Source, VideosDir+"/") &&
+	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") &&
 		(o.Ladder == transcode.PresetAuthor || r.MuxID == muxID) &&
 		(o.Format == "" || o.Format == transcode.FormatHLS) &&
 		(o.Container == "" || o.Container == transcode.ContainerTS) &&

@@ -88,6 +88,10 @@ func IsReserved(name string) bool {
 // and nobody else: what is this user's there, a muxer has made.
 const MuxerUID = 1899999999
 
+// MuxerDir is the directory of the media share whose videos foreign muxers are
+// given. It is all that they see of the share.
+const MuxerDir = "videos"
+
 // Protocol is the number of what a worker and pibootd have agreed on: the messages
 // below, and where an attempt's files go. It changes with whatever a worker of
 // another build would do wrong; the queue gives such a worker no work.

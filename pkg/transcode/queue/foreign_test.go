@@ -369,3 +369,40 @@ func TestForeignMuxerBreaksOff(t *testing.T) {
 		}
 	}
 }
+
+// A muxer that brings nothing to an end is a trouble until it does.
+func TestForeignTroubles(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	job := b.submit(fixtureRequest)
+	want := func(failures int, reason string) {
+		t.Helper()
+		got, err := b.ForeignTroubles(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failures == 0 {
+			if len(got) != 0 {
+				t.Errorf("troubles = %+v; want none", got)
+			}
+			return
+		}
+		if len(got) != 1 || got[0].Worker != muxerOne.Name() || got[0].Failures != failures || got[0].Job != job.ID || got[0].Reason != reason {
+			t.Errorf("troubles = %+v; want %d of %s with %q", got, failures, muxerOne.Name(), reason)
+		}
+	}
+	want(0, "")
+	for i, reason := range []string{"FFmpegErr", "CantGetBitRate"} {
+		b.takes(muxerOne, job.ID)
+		want(i, "FFmpegErr")
+		if err := b.FailForeign(t.Context(), muxerOne, job.ID, reason); err != nil {
+			t.Fatal(err)
+		}
+		want(i+1, reason)
+	}
+	b.takes(muxerOne, job.ID)
+	if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
+		t.Fatal(err)
+	}
+	want(0, "")
+}

@@ -1,0 +1,96 @@
+//go:build netns
+
+package doctor
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pibootd/pkg/config"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+// wantMuxers checks that of muxers there is one such finding, and nothing worse
+// than ok if that is what is wanted.
+func wantMuxers(t *testing.T, d *Doctor, level Level, text string) {
+	t.Helper()
+	found, err := d.Examine(t.Context(), nil)
+	must(t, err)
+	seen := false
+	for _, f := range found {
+		if f.Subject != "muxers" {
+			continue
+		}
+		seen = seen || f.Level == level && strings.Contains(f.Text, text)
+		if level == OK && f.Level != OK {
+			t.Errorf("%+v; want nothing to be wrong with muxers", f)
+		}
+		if f.Level != OK && f.Todo == "" {
+			t.Errorf("%+v says not what to do", f)
+		}
+	}
+	if !seen {
+		t.Errorf("findings = %+v; want %s of muxers with %q", found, level, text)
+	}
+}
+
+// Each thing that keeps a muxer of the older pool from its work is told.
+func TestMuxers(t *testing.T) {
+	d, board := newDoctor(t)
+	stranger := netip.MustParseAddr("10.9.0.5")
+	if found := d.muxers(t.Context()); len(found) != 0 {
+		t.Errorf("without muxers: %+v; want nothing", found)
+	}
+	d.Fleet.Muxers = []netip.Addr{stranger, board.IP}
+	wantMuxers(t, d, Problem, "10.9.0.5 may not mount /muxer: no such export")
+	must(t, d.Fleet.Start())
+	videos := filepath.Join(d.MediaDir, transcode.MuxerDir)
+	wantMuxers(t, d, Problem, "there is no "+videos)
+	must(t, os.Symlink("elsewhere", videos))
+	wantMuxers(t, d, Problem, "want a directory")
+	must(t, os.Remove(videos))
+	must(t, os.MkdirAll(filepath.Join(videos, "films"), 0o755))
+	wantMuxers(t, d, OK, "/muxer mounted by 10.9.0.5")
+	wantMuxers(t, d, OK, "for the muxer hlspi1 (10.9.0.192)")
+
+	must(t, os.Chmod(filepath.Join(videos, "films"), 0o750))
+	wantMuxers(t, d, Problem, "films: muxers come as user 1899999999, who may not read it")
+	must(t, os.Chmod(filepath.Join(videos, "films"), 0o755))
+
+	d.NFS = config.Kernel // what it says of modes; the export is the other server's
+	wantMuxers(t, d, Problem, videos+" and 1 more: nfsd lets muxers make their streams where")
+	for _, dir := range []string{videos, filepath.Join(videos, "films")} {
+		must(t, os.Chown(dir, -1, transcode.MuxerUID))
+		must(t, os.Chmod(dir, 0o775))
+	}
+	wantMuxers(t, d, Warning, "muxers can remove and replace the videos in it")
+	for _, dir := range []string{videos, filepath.Join(videos, "films")} {
+		must(t, os.Chmod(dir, os.ModeSticky|0o775))
+	}
+	wantMuxers(t, d, OK, "/muxer mounted by")
+	d.NFS = config.Embedded
+
+	troubles := []queue.ForeignTrouble{{Worker: "muxer-1-10-9-0-192", Failures: 1, Job: 7, Reason: "FFmpegErr", At: time.Now()}}
+	d.MuxerTroubles = func(context.Context) ([]queue.ForeignTrouble, error) { return troubles, nil }
+	wantMuxers(t, d, OK, "/muxer mounted by")
+	troubles[0].Failures = 5
+	wantMuxers(t, d, Problem, "muxer-1-10-9-0-192 has begun 5 jobs and ended none")
+
+	d.Fleet.Muxers = []netip.Addr{stranger}
+	must(t, d.Fleet.Start())
+	d.Fleet.Muxers = []netip.Addr{stranger, board.IP}
+	wantMuxers(t, d, Problem, "10.9.0.192 may not mount /muxer: the address is not one of the export's clients")
+	d.Fleet.Muxers = nil
+	must(t, d.Fleet.Start())
+	for _, e := range d.Fleet.NFS.Exports() {
+		if e.Path == "/muxer" {
+			t.Error("/muxer is exported though there are no muxers any more")
+		}
+	}
+}
