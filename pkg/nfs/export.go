@@ -26,6 +26,7 @@ type Export struct {
 	ID       uint32       // not 0; in every file handle: never used again for another tree
 	Path     string       // what clients mount, e.g. /roots/3333347a
 	Dir      string       // the tree on this machine; mounts below it are not part of it
+	Only     string       // the one entry of Dir that clients see, and they cannot change Dir itself; "" means all
 	Clients  []netip.Addr // who may mount it and use its handles
 	ReadOnly bool
 
@@ -56,6 +57,9 @@ func (e Export) check() error {
 	}
 	if !strings.HasPrefix(e.Path, "/") || path.Clean(e.Path) != e.Path || len(e.Path) > maxExportPath {
 		return fmt.Errorf("nfs: export path %q is not usable; want a clean absolute path, e.g. /roots/3333347a", e.Path)
+	}
+	if e.Only != "" && checkNewName(e.Only) != nil {
+		return fmt.Errorf("nfs: export %q shows %q only; want the name of one entry", e.Path, e.Only)
 	}
 	if e.Squash < NoSquash || e.Squash > AllSquash {
 		return fmt.Errorf("nfs: export %q has squash %d; want NoSquash, RootSquash or AllSquash", e.Path, e.Squash)

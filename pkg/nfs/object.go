@@ -1,6 +1,7 @@
 package nfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -69,7 +70,7 @@ func (c *call) openObject(wire []byte, changing bool) (*object, error) {
 // openToChange is open for a call that changes the object.
 func (c *call) openToChange(wire []byte) (*object, error) {
 	o, err := c.openObject(wire, true)
-	if err == nil && o.tree.export.ReadOnly {
+	if err == nil && (o.tree.export.ReadOnly || o.tree.export.Only != "" && o.isRoot()) {
 		err = statusROFS
 	}
 	return o, err
@@ -126,10 +127,22 @@ func (o *object) stat() (unix.Statx_t, error) {
 
 func (o *object) is(fileType uint16) bool { return o.attr.Mode&unix.S_IFMT == fileType }
 
+// isRoot reports whether o is the root of its export.
+func (o *object) isRoot() bool { return bytes.Equal(o.wire, o.tree.handle) }
+
+// shows reports whether clients see the entry called name.
+func (o *object) shows(name string) bool {
+	only := o.tree.export.Only
+	return only == "" || name == only || name == "." || name == ".." || !o.isRoot()
+}
+
 // child opens the entry called name with the rights of the calling thread.
 func (o *object) child(name string) (*object, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
+	}
+	if !o.shows(name) {
+		return nil, statusNoEnt
 	}
 	fd, err := unix.Openat(o.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -200,7 +200,10 @@ func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 	for len(buf) > 0 {
 		d, n := parseDirent(buf)
 		buf = buf[n:]
-		if d.name == ".." && bytes.Equal(dir.wire, dir.tree.handle) {
+		if !dir.shows(d.name) {
+			continue
+		}
+		if d.name == ".." && dir.isRoot() {
 			d.fileID = dir.attr.Ino // above the root there is only the root
 		}
 		if full, err := l.write(dir, entry{dirent: d}); full || err != nil {
