@@ -37,6 +37,17 @@ type Export struct {
 	Squash  Squash
 	AnonUID uint32 // whom squashed callers become; 0 means 65534
 	AnonGID uint32 // 0 means 65534
+
+	// MaxBytes and MaxNames bound what lies below the export; 0: no limit, but
+	// MaxBytes alone allows a million names. What goes beyond is refused with
+	// NFS3ERR_DQUOT. Holes in files do not count.
+	MaxBytes int64
+	MaxNames int64
+
+	// MinFree is how many bytes of the file system calls leave free, and with
+	// it a hundredth of its inodes; 0: none. What goes below is refused with
+	// NFS3ERR_NOSPC.
+	MinFree int64
 }
 
 // firstUserPort is the first that needs no privilege.
@@ -60,6 +71,10 @@ func (e Export) check() error {
 	}
 	if e.Only != "" && checkNewName(e.Only) != nil {
 		return fmt.Errorf("nfs: export %q shows %q only; want the name of one entry", e.Path, e.Only)
+	}
+	if e.MaxBytes < 0 || e.MaxNames < 0 || e.MinFree < 0 {
+		return fmt.Errorf("nfs: export %q has limits below 0: %d bytes, %d names, %d bytes free; want 0 or more",
+			e.Path, e.MaxBytes, e.MaxNames, e.MinFree)
 	}
 	if e.Squash < NoSquash || e.Squash > AllSquash {
 		return fmt.Errorf("nfs: export %q has squash %d; want NoSquash, RootSquash or AllSquash", e.Path, e.Squash)
@@ -146,6 +161,9 @@ func (x *exportTable) put(t *tree) (*tree, error) {
 	if old != nil {
 		x.retireLocked(old)
 		t.counters = old.counters
+		if t.sharesQuota(old) {
+			t.quota = old.quota
+		}
 	}
 	x.byID[t.export.ID], x.byPath[t.export.Path] = t, t
 	x.collectLocked()
@@ -205,6 +223,13 @@ func (x *exportTable) collectLocked() {
 	for _, t := range x.byID {
 		maps.Copy(x.clients, t.clients)
 	}
+}
+
+// at returns the tree of that path, nil for none.
+func (x *exportTable) at(path string) *tree {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.byPath[path]
 }
 
 // use returns the tree with that id for one call from that address and

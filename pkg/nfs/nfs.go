@@ -45,6 +45,7 @@ type Server struct {
 
 	Log     *slog.Logger     // nil discards
 	OnMount func(MountEvent) // nil: nobody is told; must not block
+	OnLimit func(LimitEvent) // the same; once a minute for an export at most
 
 	MaxConns       int // at once, half of them for anybody; 0 means 512
 	MaxClientConns int // at once from one address; 0 means 16
@@ -66,6 +67,8 @@ type Server struct {
 	verifier atomic.Uint64
 	handles  *handleKey
 	pages    pageCache
+	walking  chan struct{} // one held by each walk of an export
+	floors   floors
 	journal  *journal
 	exports  exportTable
 	mounts   mountTable
@@ -101,6 +104,7 @@ func (s *Server) ready() error {
 			return
 		}
 		s.running = make(chan struct{}, or(s.MaxCalls, 64))
+		s.walking = make(chan struct{}, maxWalks)
 		s.room = newRoom(or(s.MaxMemory, defaultRoom))
 		s.pipes = make(chan *pipe, maxPipes)
 		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }

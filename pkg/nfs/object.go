@@ -199,6 +199,14 @@ func (o *object) openData(flags int) (int, error) {
 	return o.reopen(flags)
 }
 
+// openToWrite opens a regular file for writing.
+func (o *object) openToWrite() (int, error) {
+	if err := o.reserveCopy(); err != nil {
+		return -1, err
+	}
+	return o.openData(unix.O_WRONLY)
+}
+
 func (o *object) reopen(flags int) (int, error) {
 	return unix.OpenByHandleAt(o.tree.root, o.fh, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
 }

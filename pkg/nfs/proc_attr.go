@@ -60,6 +60,9 @@ func (o *object) set(s sattr) error {
 			return err
 		}
 	}
+	if err := o.reserveCopy(); err != nil {
+		return err
+	}
 	return o.as(func() error { return o.setMeta(s) })
 }
 
@@ -94,6 +97,15 @@ func idOrKeep(id *uint32) int {
 // that take no file descriptor without opening it.
 func (o *object) procPath() string { return "/proc/self/fd/" + strconv.Itoa(o.fd) }
 
+// openToTruncate opens o to give it that size. What an overlay is to drop it
+// need not copy first, so that at the floor files can be emptied.
+func (o *object) openToTruncate(size uint64) (int, error) {
+	if size == 0 && o.tree.copiesUp {
+		return o.openData(unix.O_WRONLY | unix.O_TRUNC)
+	}
+	return o.openToWrite()
+}
+
 func (o *object) truncate(size uint64) error {
 	if size > maxOffset {
 		return statusFBig
@@ -101,7 +113,16 @@ func (o *object) truncate(size uint64) error {
 	if err := o.permit(unix.W_OK); err != nil {
 		return err
 	}
-	fd, err := o.openData(unix.O_WRONLY)
+	if size > o.attr.Size {
+		some := cost{bytes: 2 * pageSize, disk: pageSize}
+		if err := o.tree.reserve(some); err != nil {
+			return err
+		}
+		defer o.tree.settle(some, cost{}) // what is new is a hole
+	} else {
+		defer o.tree.freed()
+	}
+	fd, err := o.openToTruncate(size)
 	if err != nil {
 		return err
 	}

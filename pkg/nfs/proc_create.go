@@ -157,6 +157,9 @@ func (c *call) make(wire []byte, name string, m maker) error {
 		return err
 	})
 	defer child.close()
+	if dir != nil {
+		dir.tree.settleGrown(cost{}, w)
+	}
 	if err == nil {
 		err = errors.Join(child.syncNew(), dir.sync())
 	}
@@ -169,16 +172,32 @@ func (c *call) make(wire []byte, name string, m maker) error {
 }
 
 func (m maker) run(dir *object) (child *object, err error) {
+	if err := dir.tree.reserve(entryCost()); err != nil {
+		return nil, err
+	}
 	err = dir.caller.create(func() (err error) {
 		if child, err = m.make(dir); err != nil {
 			return err
 		}
 		return child.setMeta(dir.initial(m.want))
 	})
+	dir.tree.settle(entryCost(), costOf(child))
 	if errors.Is(err, unix.EEXIST) && m.taken != nil {
 		return m.taken(dir)
 	}
 	return child, err
+}
+
+// entryCost is what a new entry adds at most: a block to its directory, and one
+// of its own.
+func entryCost() cost { return cost{bytes: 2 * pageSize, names: 1, disk: 2 * pageSize} }
+
+// costOf is what a new object adds, besides to its directory; nil is none.
+func costOf(made *object) cost {
+	if made == nil {
+		return cost{}
+	}
+	return cost{bytes: usage(&made.attr), names: 1}
 }
 
 // adopt returns the entry called name if it was made since, and as m would: a

@@ -193,21 +193,42 @@ func (o *object) write(err error, p []byte, offset uint64, how uint32) (int, wcc
 	if err != nil {
 		return 0, unchanged(o), err
 	}
+	need := o.writeCost(len(p), offset)
+	if err := o.tree.reserve(need); err != nil {
+		return 0, unchanged(o), err
+	}
 	writers := &o.tree.writers
 	f, err := writers.use(o, how == unstable)
 	if err != nil {
+		o.tree.settle(need, cost{})
 		return 0, unchanged(o), err
 	}
 	n := 0
 	w, err := changeOne(o, nil, func() error {
 		return o.as(func() (err error) { n, err = writeAt(f.fd, p, int64(offset)); return err })
 	})
+	o.tree.settleGrown(need, w)
 	if err == nil {
 		err = o.tree.server.stabilize(f, how)
 	}
 	writers.done(f, 0)
 	writers.trim(o.tree.server)
 	return n, w, err
+}
+
+// writeCost is what a WRITE of n bytes at offset adds at most. Writing over what
+// is there adds nothing to the file, but may take new blocks: where a file can
+// share its old ones, as those of a cloned root do.
+func (o *object) writeCost(n int, offset uint64) cost {
+	whole := o.attr.Blocks*512 >= o.attr.Size
+	if n == 0 || whole && offset+uint64(n) <= o.attr.Size {
+		if o.tree.inPlace {
+			return cost{}
+		}
+		return cost{disk: int64(n)}
+	}
+	most := roundUp(uint64(n)) + pageSize
+	return cost{bytes: most, disk: most}
 }
 
 // writeAt writes p to fd, and returns an error only if nothing could be

@@ -13,15 +13,46 @@ const (
 // fsstat is FSSTAT (§3.3.18).
 func (c *call) fsstat() error {
 	return c.describe(func(o *object, fs unix.Statfs_t) {
-		block := uint64(fs.Bsize)
-		c.uint64(fs.Blocks * block)
-		c.uint64(fs.Bfree * block)
-		c.uint64(fs.Bavail * block)
-		c.uint64(fs.Files)
-		c.uint64(fs.Ffree)
-		c.uint64(fs.Ffree) // for the caller: nothing reserves inodes
-		c.uint32(0)        // seconds for which nothing changes: none
+		r := roomOf(fs)
+		o.tree.narrow(&r, fs)
+		for _, n := range []uint64{r.total, r.free, r.avail, r.files, r.filesFree, r.filesFree} { // nothing reserves inodes
+			c.uint64(n)
+		}
+		c.uint32(0) // seconds for which nothing changes: none
 	})
+}
+
+// A diskRoom is what FSSTAT tells of the room in a file system.
+type diskRoom struct {
+	total, free, avail uint64 // bytes; avail is what others than root may take of free
+	files, filesFree   uint64
+}
+
+func roomOf(fs unix.Statfs_t) diskRoom {
+	block := uint64(fs.Bsize)
+	return diskRoom{total: fs.Blocks * block, free: fs.Bfree * block, avail: fs.Bavail * block, files: fs.Files, filesFree: fs.Ffree}
+}
+
+// narrow makes r what the limits of the export leave of it.
+func (t *tree) narrow(r *diskRoom, fs unix.Statfs_t) {
+	if t.export.MinFree > 0 {
+		bytes, files := freeOf(fs)
+		r.free = min(r.free, uint64(max(0, bytes-t.export.MinFree)))
+		r.filesFree = min(r.filesFree, uint64(max(0, files)))
+	}
+	if t.limited() {
+		used := t.quota.used(t)
+		if most := t.export.MaxBytes; most > 0 {
+			r.total = min(r.total, uint64(most))
+			r.free = min(r.free, uint64(max(0, most-used.bytes)))
+		}
+		most := t.maxNames()
+		r.filesFree = min(r.filesFree, uint64(max(0, most-used.names)))
+		if r.files = min(r.files, uint64(most)); fs.Files == 0 { // as on btrfs, which counts none
+			r.files, r.filesFree = uint64(most), uint64(max(0, most-used.names))
+		}
+	}
+	r.avail = min(r.avail, r.free)
 }
 
 // fsinfo is FSINFO (§3.3.19).

@@ -45,6 +45,7 @@ func (c *call) unlink(wire []byte, name string, flags int, wrong error) error {
 		err = nil
 	}
 	if err == nil {
+		dir.tree.freed()
 		dir.tree.writers.dropDeleted()
 		err = dir.sync()
 	}
@@ -72,9 +73,7 @@ func (c *call) rename() error {
 	}
 	w := []wcc{unchanged(from), unchanged(to)}
 	if err == nil {
-		w, err = change(func() error {
-			return from.as(func() error { return unix.Renameat(from.fd, fromName, to.fd, toName) })
-		}, from, to)
+		w, err = from.rename(fromName, to, toName)
 	}
 	if c.again != nil && err == unix.ENOENT && !from.has(fromName) && to.has(toName) {
 		err = nil
@@ -87,6 +86,46 @@ func (c *call) rename() error {
 	c.wcc(w[0])
 	c.wcc(w[1])
 	return nil
+}
+
+// rename renames an entry of from, and returns what became of both directories.
+// Within a directory it is always allowed: that is how a client removes a file
+// which it has open. Another directory may grow by it, and would not shrink again.
+func (o *object) rename(name string, to *object, toName string) ([]wcc, error) {
+	need := cost{}
+	if to.attr.Ino != o.attr.Ino {
+		need = cost{bytes: pageSize, disk: pageSize}
+	}
+	end, err := o.tree.startRename()
+	defer end()
+	if err == nil {
+		err = o.reserveMove(name, need)
+	}
+	if err != nil {
+		return []wcc{unchanged(o), unchanged(to)}, err
+	}
+	w, err := change(func() error {
+		return o.as(func() error { return unix.Renameat(o.fd, name, to.fd, toName) })
+	}, o, to)
+	o.tree.settleGrown(need, w[1])
+	o.tree.freed() // what was at toName
+	return w, err
+}
+
+// reserveMove is reserve for a call that moves the entry of that name.
+func (o *object) reserveMove(name string, need cost) error {
+	if !o.tree.copiesUp || o.tree.export.MinFree <= 0 {
+		return o.tree.reserve(need)
+	}
+	moved, err := o.lookup(name)
+	if err != nil {
+		return nil // the call itself fails, and says why
+	}
+	defer moved.close()
+	if err := moved.reserveCopy(); err != nil {
+		return err
+	}
+	return o.tree.reserve(need)
 }
 
 func checkRename(from *object, fromName string, to *object, toName string) error {
@@ -123,11 +162,10 @@ func (c *call) link() error {
 	if err == nil {
 		err = checkNewName(name)
 	}
-	w, err := changeOne(dir, err, func() error {
-		return dir.as(func() error {
-			return unix.Linkat(unix.AT_FDCWD, file.procPath(), dir.fd, name, unix.AT_SYMLINK_FOLLOW)
-		})
-	})
+	w, err := changeOne(dir, err, func() error { return file.linkAs(dir, name) })
+	if dir != nil {
+		dir.tree.settleGrown(cost{}, w)
+	}
 	if c.again != nil && err == unix.EEXIST && file.isLinkedAs(dir, name) {
 		err = nil
 	}
@@ -137,6 +175,29 @@ func (c *call) link() error {
 	c.status(err)
 	c.postAttr(file)
 	c.wcc(w)
+	return nil
+}
+
+// linkAs makes a link to o. It counts as if it were a file of its own until all
+// is counted again: a walk may have been where it is, and find its other name
+// gone where that was.
+func (o *object) linkAs(dir *object, name string) error {
+	err := o.reserveCopy()
+	if err == nil {
+		err = o.tree.reserve(entryCost())
+	}
+	if err != nil {
+		return err
+	}
+	err = dir.as(func() error {
+		return unix.Linkat(unix.AT_FDCWD, o.procPath(), dir.fd, name, unix.AT_SYMLINK_FOLLOW)
+	})
+	if err != nil {
+		o.tree.settle(entryCost(), cost{})
+		return err
+	}
+	o.tree.settle(entryCost(), costOf(o))
+	o.tree.freed()
 	return nil
 }
 

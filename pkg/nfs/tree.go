@@ -29,10 +29,18 @@ type tree struct {
 
 	dev         uint64 // the root's device number
 	manyDevices bool   // files of the tree may have others
+	lateBlocks  bool   // a file has its blocks some time after it was written
+	inPlace     bool   // a file that is written over keeps its blocks
+	lateSpace   bool   // what was written is missing from the free space some time later
+	copiesUp    bool   // a file is copied as a whole when it is first changed
 
 	calls    sync.WaitGroup // those using the tree
 	changing turnstile      // of those that may change something
 	changes  atomic.Uint64  // made by calls so far
+	quota    *quota
+	floor    *floor         // nil: none
+	walks    sync.WaitGroup // those counting for the quota
+	stop     chan struct{}  // closed to end them
 	writers  writers
 	settler  settler
 	locks    [64]sync.Mutex // by inode: held while a call changes it
@@ -41,7 +49,7 @@ type tree struct {
 // openTree opens e's directory and makes sure that it can be served.
 func openTree(s *Server, e Export) (*tree, error) {
 	t := &tree{
-		server: s, export: e, mount: -1, root: -1,
+		server: s, export: e, mount: -1, root: -1, quota: new(quota), stop: make(chan struct{}),
 		clients: map[netip.Addr]struct{}{}, counters: newCounters(nfsProgram()),
 	}
 	for _, c := range e.Clients {
@@ -84,11 +92,18 @@ func (t *tree) openHandles() error {
 	}
 	t.noExec = fs.Flags&unix.ST_NOEXEC != 0
 	t.manyDevices = fs.Type == unix.BTRFS_SUPER_MAGIC || fs.Type == unix.OVERLAYFS_SUPER_MAGIC
+	t.lateBlocks = !promptBlocks[uint32(fs.Type)]
+	t.lateSpace = fs.Type != unix.EXT4_SUPER_MAGIC && fs.Type != unix.XFS_SUPER_MAGIC && fs.Type != unix.TMPFS_MAGIC
+	t.inPlace = fs.Type == unix.EXT4_SUPER_MAGIC || fs.Type == unix.TMPFS_MAGIC
+	t.copiesUp = fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 	root, err := inodeOf(t.root)
 	if err != nil {
 		return fmt.Errorf("asking for its attributes: %w", err)
 	}
 	t.dev = root.dev
+	if t.export.MinFree > 0 {
+		t.floor = t.server.floors.enter(t.dev)
+	}
 	fh, err := nameToHandle(t.root, "", unix.AT_EMPTY_PATH)
 	if err == nil {
 		t.handle, err = sealHandle(t.server.handles, t.export.ID, fh)
@@ -120,6 +135,16 @@ var lastingHandles = map[uint32]bool{
 	0xca451a4e:                 true, // bcachefs
 }
 
+// promptBlocks are the file systems that count a file's blocks as soon as they
+// are written, though they find a place for them later.
+var promptBlocks = map[uint32]bool{
+	unix.EXT4_SUPER_MAGIC:      true,
+	unix.XFS_SUPER_MAGIC:       true,
+	unix.BTRFS_SUPER_MAGIC:     true,
+	unix.TMPFS_MAGIC:           true,
+	unix.OVERLAYFS_SUPER_MAGIC: true,
+}
+
 var errHandlesEnd = errors.New("a handle may end before its file does")
 
 // noHandles says what to do about a file system without lasting handles.
@@ -137,12 +162,17 @@ func (t *tree) retire() error {
 		return nil
 	}
 	t.calls.Wait()
+	close(t.stop)
+	t.walks.Wait()
 	defer t.server.exports.forget(t)
 	return t.close()
 }
 
 func (t *tree) close() error {
 	t.writers.closeAll(t.server)
+	if t.floor != nil {
+		t.server.floors.leave(t.dev)
+	}
 	errs := []error{t.settler.close()}
 	for _, fd := range []int{t.root, t.mount} {
 		if fd >= 0 {

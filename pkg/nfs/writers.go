@@ -61,7 +61,7 @@ func (ws *writers) use(o *object, unstable bool) (*writer, error) {
 }
 
 func openWriter(o *object) (*writer, error) {
-	fd, err := o.openData(unix.O_WRONLY)
+	fd, err := o.openToWrite()
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,330 @@
+package nfs
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// impliedNames is MaxNames of an export that has only MaxBytes: what cannot
+	// be counted cannot be bounded.
+	impliedNames = 1_000_000
+
+	// walkPatience is how long a call waits for a walk. A longer walk goes on
+	// without it, and the client asks again some seconds later (NFS3ERR_JUKEBOX).
+	walkPatience = 200 * time.Millisecond
+
+	// walkPause is how many times as long as a walk took none follows it: who
+	// fills an export and empties it all day costs this machine little.
+	walkPause = 20
+
+	// At its limit an export is walked again after fullAge even if its clients
+	// have removed nothing, and below it after countAge: somebody at this
+	// machine may have changed something.
+	fullAge  = time.Minute
+	countAge = 15 * time.Minute
+
+	// limitEvery is how often at most an export at its limit is reported.
+	limitEvery = time.Minute
+)
+
+// A LimitEvent tells that an export's clients were refused for want of room.
+type LimitEvent struct {
+	Export string // its path
+	Reason string // in words
+}
+
+// A cost is what a call adds.
+type cost struct {
+	bytes, names int64 // to what lies below the export
+	disk         int64 // bytes that the file system may need for it
+}
+
+// usage is how much of a quota a file takes up: its size, but what is not there
+// of a sparse file is not counted, nor what the file system has put by to
+// write on.
+func usage(st *unix.Statx_t) int64 {
+	used := int64(st.Blocks * 512)
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		used = min(used, roundUp(st.Size))
+	}
+	return used
+}
+
+func roundUp(n uint64) int64 {
+	return int64((min(n, maxOffset-pageSize) + pageSize - 1) &^ (pageSize - 1))
+}
+
+// grown is by how much usage has grown; it is unknown if something could not
+// be asked.
+func (w wcc) grown() (n int64, known bool) {
+	if w.before == nil || w.after == nil {
+		return 0, false
+	}
+	return usage(w.after) - usage(w.before), true
+}
+
+// A quota knows what lies below an export that has MaxBytes or MaxNames, or
+// more: found by a walk, and added to by all calls since. What they remove is
+// found by the next walk. So nothing that is done to a file behind its back, or
+// while it is being counted, makes it less than there is. The zero value knows
+// nothing. It outlives its tree if the export is changed.
+type quota struct {
+	mu    sync.Mutex
+	known bool          // some walk has ended
+	found cost          // by the last one
+	at    time.Time     // when that ended
+	added cost          // since it began
+	less  bool          // there may be less by now
+	next  time.Time     // no walk before
+	walk  chan struct{} // closed when the running one ends; nil: none runs
+
+	told time.Time // when OnLimit was
+
+	// renames is held for writing by a walk: a file that moves from where it has
+	// not been to where it has would not be counted.
+	renames sync.RWMutex
+}
+
+func (t *tree) limited() bool { return t.export.MaxBytes > 0 || t.export.MaxNames > 0 }
+
+func (t *tree) maxNames() int64 {
+	if t.export.MaxNames > 0 {
+		return t.export.MaxNames
+	}
+	return impliedNames
+}
+
+// sharesQuota reports whether what is known of old is true of t. A walk ends
+// where limits are passed, and so is good for these alone.
+func (t *tree) sharesQuota(old *tree) bool {
+	a, b := t.export, old.export
+	return a.ID == b.ID && a.Dir == b.Dir && a.Only == b.Only && a.MaxBytes == b.MaxBytes && a.MaxNames == b.MaxNames
+}
+
+// fits reports whether c is within the limits of the export.
+func (t *tree) fits(c cost) bool {
+	return (t.export.MaxBytes <= 0 || c.bytes <= t.export.MaxBytes) && c.names <= t.maxNames()
+}
+
+// reserve makes sure that there is room for c, which a call is about to add, or
+// returns why there is none. The call says with settle what it did add.
+func (t *tree) reserve(c cost) error {
+	err := t.floor.reserve(t, c)
+	if err == nil && t.limited() && (c.bytes > 0 || c.names > 0) {
+		err = t.quota.reserve(t, c)
+	}
+	if err == statusDQuot || err == statusNoSpc {
+		t.tellLimit(err)
+	}
+	return err
+}
+
+// tellLimit reports that the export is at a limit, unless that was just done.
+func (t *tree) tellLimit(err error) {
+	q := t.quota
+	q.mu.Lock()
+	soon := time.Since(q.told) < limitEvery
+	if !soon {
+		q.told = time.Now()
+	}
+	reason := fmt.Sprintf("its file system has no more than the %d MB free that are kept for others", t.export.MinFree/1e6)
+	if err == statusDQuot {
+		reason = fmt.Sprintf("it holds %d MB and %d names; %s allowed",
+			(q.found.bytes+q.added.bytes)/1e6, q.found.names+q.added.names, t.allowance())
+	}
+	q.mu.Unlock()
+	if soon {
+		return
+	}
+	t.server.log().Warn("export at its limit", "export", t.export.Path, "err", reason)
+	if t.server.OnLimit != nil {
+		t.server.OnLimit(LimitEvent{Export: t.export.Path, Reason: reason})
+	}
+}
+
+// allowance are the limits in words.
+func (t *tree) allowance() string {
+	if t.export.MaxBytes <= 0 {
+		return fmt.Sprintf("%d names are", t.maxNames())
+	}
+	return fmt.Sprintf("%d MB and %d names are", t.export.MaxBytes/1e6, t.maxNames())
+}
+
+// settle corrects a reservation. It is for calls that reserved something.
+func (t *tree) settle(reserved, actual cost) {
+	if !t.limited() {
+		return
+	}
+	q := t.quota
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.added.bytes += max(0, actual.bytes) - reserved.bytes
+	q.added.names += max(0, actual.names) - reserved.names
+	q.less = q.less || actual.bytes < 0 || actual.names < 0
+}
+
+// settleGrown corrects the reservation for one object.
+func (t *tree) settleGrown(reserved cost, w wcc) {
+	actual := cost{}
+	n, known := w.grown()
+	switch {
+	case t.lateBlocks || !known:
+		actual.bytes = reserved.bytes
+		t.freed()
+	default:
+		actual.bytes = n
+	}
+	t.settle(reserved, actual)
+}
+
+// freed says that there may be less below t than the quota knows.
+func (t *tree) freed() {
+	if t.limited() {
+		t.quota.mu.Lock()
+		t.quota.less = true
+		t.quota.mu.Unlock()
+	}
+}
+
+// reserve is reserve for the limits of the export.
+func (q *quota) reserve(t *tree, c cost) error {
+	walk, err := q.try(t, c)
+	if walk == nil {
+		return err
+	}
+	patience := time.NewTimer(walkPatience)
+	defer patience.Stop()
+	select {
+	case <-walk:
+	case <-patience.C:
+		return statusJukebox
+	}
+	_, err = q.try(t, c)
+	return err
+}
+
+// try reserves c, or returns why not, and the walk that may tell more.
+func (q *quota) try(t *tree, c cost) (walk <-chan struct{}, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	sum := cost{bytes: q.found.bytes + q.added.bytes + c.bytes, names: q.found.names + q.added.names + c.names}
+	age := time.Since(q.at)
+	if q.known && t.fits(sum) {
+		q.added.bytes, q.added.names = q.added.bytes+c.bytes, q.added.names+c.names
+		if age > countAge {
+			q.startLocked(t)
+		}
+		return nil, nil
+	}
+	if q.known && !q.less && age < fullAge {
+		return nil, statusDQuot
+	}
+	q.startLocked(t)
+	return q.walk, statusJukebox
+}
+
+// startLocked starts a walk unless one runs, or the last was just now.
+func (q *quota) startLocked(t *tree) {
+	if q.walk != nil || time.Now().Before(q.next) {
+		return
+	}
+	done := make(chan struct{})
+	q.walk, q.less = done, false
+	began := q.added
+	t.walks.Go(func() {
+		defer close(done)
+		start := time.Now()
+		found, err := q.count(t)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.walk, q.next = nil, time.Now().Add(walkPause*time.Since(start))
+		if err != nil {
+			q.less = true
+			if !errors.Is(err, errWalkStopped) {
+				t.server.log().Error("counting what lies below an export", "export", t.export.Path, "err", err)
+			}
+			return
+		}
+		q.known, q.found, q.at = true, found, time.Now()
+		q.added.bytes, q.added.names = q.added.bytes-began.bytes, q.added.names-began.names
+	})
+}
+
+// count waits for its turn and walks t.
+func (q *quota) count(t *tree) (cost, error) {
+	select {
+	case t.server.walking <- struct{}{}:
+		defer func() { <-t.server.walking }()
+	case <-t.stop:
+		return cost{}, errWalkStopped
+	}
+	q.renames.Lock()
+	defer q.renames.Unlock()
+	return t.count()
+}
+
+// startRename keeps walks away while a call moves something, until end is
+// called.
+func (t *tree) startRename() (end func(), err error) {
+	if !t.limited() {
+		return func() {}, nil
+	}
+	q := t.quota
+	if q.renames.TryRLock() {
+		return q.renames.RUnlock, nil
+	}
+	q.mu.Lock()
+	walk := q.walk
+	q.mu.Unlock()
+	if walk != nil {
+		patience := time.NewTimer(walkPatience)
+		defer patience.Stop()
+		select {
+		case <-walk:
+		case <-patience.C:
+		}
+	}
+	if q.renames.TryRLock() {
+		return q.renames.RUnlock, nil
+	}
+	return func() {}, statusJukebox
+}
+
+// used is what lies below t: as well as it can be told now.
+func (q *quota) used(t *tree) cost {
+	q.mu.Lock()
+	if !q.known || q.less || time.Since(q.at) > fullAge {
+		q.startLocked(t)
+	}
+	walk := q.walk
+	q.mu.Unlock()
+	if walk != nil {
+		patience := time.NewTimer(walkPatience)
+		defer patience.Stop()
+		select {
+		case <-walk:
+		case <-patience.C:
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return cost{bytes: q.found.bytes + q.added.bytes, names: q.found.names + q.added.names}
+}
+
+// Recount says that something was removed at this machine below the export of
+// that path, so that what its MaxBytes and MaxNames allow is asked anew. It
+// does nothing if there is no such export.
+func (s *Server) Recount(path string) {
+	t := s.exports.at(path)
+	if t == nil || !t.limited() {
+		return
+	}
+	t.quota.mu.Lock()
+	defer t.quota.mu.Unlock()
+	t.quota.less, t.quota.next = true, time.Time{}
+}
