@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
@@ -22,8 +23,8 @@ func (f *Fleet) existing(ctx context.Context, board registry.Pi, r Request) (Add
 		return Added{}, err
 	}
 	if len(differs) > 0 {
-		return Added{}, fmt.Errorf("fleet: board %s is registered already, with %s; change it with pibootd %s",
-			board.Serial, strings.Join(differs, ", "), strings.Join(remedies, " and "))
+		return Added{}, pi.Conflicting("", fmt.Errorf("fleet: board %s is registered already, with %s; change it with pibootd %s",
+			board.Serial, strings.Join(differs, ", "), strings.Join(remedies, " and ")))
 	}
 	added := Added{Pi: board, Existed: true, Export: f.RootPath(board.Serial)}
 	proof, err := f.open(ctx, board)
@@ -45,7 +46,7 @@ func differences(board registry.Pi, r Request) (differs, remedies []string, err 
 	if !isTemplate(r.Template, board.Root) {
 		note(fmt.Sprintf("upgrade-pi %s --to %s", board.Name, r.Template), fmt.Sprintf("template %s@%d, not %s", board.Template, board.Version, r.Template))
 	}
-	way, err := rootfs.ParseWay(r.Clone)
+	way, err := parseWay(r.Clone)
 	if err != nil {
 		return nil, nil, err
 	}

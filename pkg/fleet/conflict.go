@@ -64,7 +64,7 @@ func (f *Fleet) checkUnused(ctx context.Context, board registry.Pi) error {
 		return nil
 	}
 	if len(found) > 0 {
-		return fmt.Errorf("fleet: %s is used by the host %s; want another address, or that host to give it up", board.IP, found[0].User)
+		return pi.Conflicting("ip", fmt.Errorf("fleet: %s is used by the host %s; want another address, or that host to give it up", board.IP, found[0].User))
 	}
 	return nil
 }

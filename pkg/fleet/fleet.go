@@ -199,7 +199,7 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 	}
 	defer f.unlock()
 	if err := pi.CheckPair(r.MAC, r.Serial); err != nil {
-		return Added{}, fmt.Errorf("fleet: %w", err)
+		return Added{}, pi.InvalidField("", fmt.Errorf("fleet: %w", err)) // one of the two
 	}
 	if board, ok := f.Registry.BySerial(r.Serial); ok {
 		return f.existing(ctx, board, r)
@@ -225,7 +225,7 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 // template finds the template that a board is to be cloned from.
 func (f *Fleet) template(ref string) (rootfs.Template, error) {
 	if ref != "" {
-		return f.Templates.Find(ref)
+		return f.findTemplate(ref)
 	}
 	all, err := f.Templates.List()
 	if err != nil {
@@ -238,12 +238,27 @@ func (f *Fleet) template(ref string) (rootfs.Template, error) {
 		}
 	}
 	if len(newest) > 1 {
-		return rootfs.Template{}, fmt.Errorf("fleet: there are %d templates; want --template NAME to say which one to clone (pibootd template list names them)", len(newest))
+		return rootfs.Template{}, pi.InvalidField("template", fmt.Errorf("fleet: there are %d templates; want --template NAME to say which one to clone (pibootd template list names them)", len(newest)))
 	}
 	for _, t := range newest {
 		return t, nil
 	}
-	return rootfs.Template{}, errors.New("fleet: there is no template to clone; make one (pibootd template build minimal) or import one (pibootd template import)")
+	return rootfs.Template{}, pi.Conflicting("", errors.New("fleet: there is no template to clone; make one (pibootd template build minimal) or import one (pibootd template import)"))
+}
+
+// findTemplate finds the template that a request names.
+func (f *Fleet) findTemplate(ref string) (rootfs.Template, error) {
+	template, err := f.Templates.Find(ref)
+	if errors.Is(err, rootfs.ErrNoTemplate) {
+		err = pi.InvalidField("template", err)
+	}
+	return template, err
+}
+
+// parseWay reads how a request wants a root made.
+func parseWay(text string) (rootfs.Way, error) {
+	way, err := rootfs.ParseWay(text)
+	return way, pi.InvalidField("clone", err)
 }
 
 // plan turns a request into a board that can be registered.
@@ -277,19 +292,19 @@ func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (
 // checkAddress says why a board could not have that address here.
 func (f *Fleet) checkAddress(ip netip.Addr) error {
 	if !f.Network.Contains(ip) || ip == f.Network.Addr() {
-		return fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", ip, f.Network.Masked(), f.Network.Addr())
+		return pi.InvalidField("ip", fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", ip, f.Network.Masked(), f.Network.Addr()))
 	}
 	// RFC 1122 §3.2.1.3; two addresses have neither (RFC 3021).
 	network := f.Network.Masked()
 	if pair := network.Bits() >= ip.BitLen()-1; !pair && (ip == network.Addr() || !network.Contains(ip.Next())) {
-		return fmt.Errorf("fleet: %s cannot be a board's address: it is that of the network %s itself, or its broadcast address", ip, network)
+		return pi.InvalidField("ip", fmt.Errorf("fleet: %s cannot be a board's address: it is that of the network %s itself, or its broadcast address", ip, network))
 	}
 	return nil
 }
 
 // create clones the board's root and commits its registration.
 func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.Template, progress rootfs.Progress) (Added, error) {
-	way, err := rootfs.ParseWay(board.Clone)
+	way, err := parseWay(board.Clone)
 	if err != nil {
 		return Added{}, err
 	}

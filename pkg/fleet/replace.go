@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
@@ -34,18 +36,18 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 	if err != nil {
 		return Replaced{}, err
 	}
-	why := "upgrade to "
+	why, find := "upgrade to ", f.findTemplate
 	if to == "" {
-		to, why = fmt.Sprintf("%s@%d", board.Template, board.Version), "reset to "
+		to, why, find = fmt.Sprintf("%s@%d", board.Template, board.Version), "reset to ", f.Templates.Find
 	}
-	template, err := f.Templates.Find(to)
+	template, err := find(to)
 	if err != nil {
 		return Replaced{}, err
 	}
 	if by == "" {
 		by = board.Clone
 	}
-	way, err := rootfs.ParseWay(by)
+	way, err := parseWay(by)
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -75,11 +77,14 @@ func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error
 		return Replaced{}, err
 	}
 	next, err := f.Roots.FindKept(board.Serial, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = pi.RequestError{Reason: pi.Missing, Field: "kept", Err: err}
+	}
 	if err != nil {
 		return Replaced{}, err
 	}
 	if next.Template == "" {
-		return Replaced{}, fmt.Errorf("fleet: nobody noted from which template the root %s was cloned (%s); add the board anew and move files over by hand", next.Name, next.Why)
+		return Replaced{}, pi.Conflicting("kept", fmt.Errorf("fleet: nobody noted from which template the root %s was cloned (%s); add the board anew and move files over by hand", next.Name, next.Why))
 	}
 	token, err := newToken()
 	if err != nil {

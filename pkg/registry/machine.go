@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"pibootd/pkg/pi"
 )
 
 // A Machine is one that is no board, such as a PC, and whose worker may come to
@@ -47,7 +49,7 @@ func (m Machine) validate() error {
 	if strings.HasPrefix(m.Name, foreignPrefix) {
 		name = fmt.Errorf("name %q reads as a muxer's of an older pool; want a name without %s", m.Name, foreignPrefix)
 	}
-	return errors.Join(name, m.Settings().check())
+	return errors.Join(pi.InvalidField("name", name), m.Settings().check())
 }
 
 // AddMachine registers m and the token that its worker is to present, of which
@@ -78,13 +80,13 @@ func (r *Registry) AddMachine(ctx context.Context, m Machine, token string) (Mac
 
 func (r *Registry) machineConflicts(name string) error {
 	if _, ok := r.MachineByName(name); ok {
-		return fmt.Errorf("worker %s is registered already, and its token cannot be shown again; for a new one remove it first: pibootd remove-worker %s", name, name)
+		return pi.Conflicting("name", fmt.Errorf("worker %s is registered already, and its token cannot be shown again; for a new one remove it first: pibootd remove-worker %s", name, name))
 	}
 	if p, ok := r.first(func(p Pi) bool { return p.Name == name }); ok {
-		return fmt.Errorf("name %s belongs to the board with serial %s; want another name", name, p.Serial)
+		return pi.Conflicting("name", fmt.Errorf("name %s belongs to the board with serial %s; want another name", name, p.Serial))
 	}
 	if n := len(r.Machines()); n >= maxMachines {
-		return fmt.Errorf("%d workers that are no boards are registered, the most there can be; remove one first", n)
+		return pi.Conflicting("", fmt.Errorf("%d workers that are no boards are registered, the most there can be; remove one first", n))
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ const (
 func (p Pi) validate() error {
 	return errors.Join(
 		p.checkIdentity(),
-		p.checkName(),
+		pi.InvalidField("name", p.checkName()),
 		p.Root.check(),
 		p.Settings.check(),
 	)
@@ -77,17 +77,17 @@ func (p Pi) validate() error {
 func (p Pi) checkIdentity() error {
 	var problems []error
 	if p.Serial == 0 {
-		problems = append(problems, errors.New("serial number is missing; want the last 8 hex digits of /proc/cpuinfo's Serial"))
+		problems = append(problems, pi.InvalidField("serial", errors.New("serial number is missing; want the last 8 hex digits of /proc/cpuinfo's Serial")))
 	}
 	// ParseMAC knows which addresses are those of one board.
 	if _, err := pi.ParseMAC(p.MAC.String()); err != nil {
-		problems = append(problems, err)
+		problems = append(problems, pi.InvalidField("mac", err))
 	} else if p.Serial != 0 {
-		problems = append(problems, pi.CheckPair(p.MAC, p.Serial))
+		problems = append(problems, pi.InvalidField("", pi.CheckPair(p.MAC, p.Serial))) // one of the two
 	}
 	// A global unicast address is no group, loopback, link-local or broadcast.
 	if !p.IP.Is4() || !p.IP.IsGlobalUnicast() {
-		problems = append(problems, fmt.Errorf("ip %s is not an address for a board; want a unicast IPv4 address, e.g. 192.168.1.200", p.IP))
+		problems = append(problems, pi.InvalidField("ip", fmt.Errorf("ip %s is not an address for a board; want a unicast IPv4 address, e.g. 192.168.1.200", p.IP)))
 	}
 	return errors.Join(problems...)
 }
@@ -110,7 +110,7 @@ func (p Pi) checkName() error {
 func (r Root) check() error {
 	var problems []error
 	if r.Template == "" || r.Version < 1 {
-		problems = append(problems, fmt.Errorf("template %q version %d does not exist; want a name and a version from 1", r.Template, r.Version))
+		problems = append(problems, pi.InvalidField("template", fmt.Errorf("template %q version %d does not exist; want a name and a version from 1", r.Template, r.Version)))
 	}
 	known := []pi.Arch{pi.ARM64, pi.ARMv7, pi.ARMv6, pi.AMD64}
 	if !slices.Contains(known, r.Arch) {
@@ -129,30 +129,33 @@ func (s Settings) clone() Settings {
 
 func (s Settings) check() error {
 	var problems []error
+	wrong := func(field, format string, args ...any) {
+		problems = append(problems, pi.InvalidField(field, fmt.Errorf(format, args...)))
+	}
 	if s.MuxID < 0 || s.MuxID > maxMuxID {
-		problems = append(problems, fmt.Errorf("muxer id %d; want 1 to %d, or 0 for none", s.MuxID, maxMuxID))
+		wrong("mux_id", "muxer id %d; want 1 to %d, or 0 for none", s.MuxID, maxMuxID)
 	}
 	if s.GPUMem != 0 && (s.GPUMem < minGPUMem || s.GPUMem > maxGPUMem) {
-		problems = append(problems, fmt.Errorf("gpu_mem %d MB; want %d to %d, or 0 for the configuration's", s.GPUMem, minGPUMem, maxGPUMem))
+		wrong("gpu_mem", "gpu_mem %d MB; want %d to %d, or 0 for the configuration's", s.GPUMem, minGPUMem, maxGPUMem)
 	}
 	if s.Weight != 0 && !(s.Weight >= minWeight && s.Weight <= 1) {
-		problems = append(problems, fmt.Errorf("weight %v; want %v to 1, the share of its time that it transcodes in", s.Weight, minWeight))
+		wrong("weight", "weight %v; want %v to 1, the share of its time that it transcodes in", s.Weight, minWeight)
 	}
 	if !slices.Contains(BootMenus, s.BootMenu) {
-		problems = append(problems, fmt.Errorf("boot menu %q; want one of %q", s.BootMenu, BootMenus))
+		wrong("boot_menu", "boot menu %q; want one of %q", s.BootMenu, BootMenus)
 	}
-	problems = append(problems, pi.CheckLabels(s.Labels))
+	problems = append(problems, pi.InvalidField("labels", pi.CheckLabels(s.Labels)))
 	for _, arg := range s.Args {
-		problems = append(problems, config.CheckArg(arg))
+		problems = append(problems, pi.InvalidField("args", config.CheckArg(arg)))
 	}
 	if n := len(strings.Join(s.Args, " ")); n > maxArgsBytes {
-		problems = append(problems, fmt.Errorf("kernel arguments of %d bytes; want at most %d together", n, maxArgsBytes))
+		wrong("args", "kernel arguments of %d bytes; want at most %d together", n, maxArgsBytes)
 	}
 	for _, line := range s.Config {
-		problems = append(problems, checkConfigLine(line))
+		problems = append(problems, pi.InvalidField("config", checkConfigLine(line)))
 	}
 	if len(s.Config) > maxConfigLines {
-		problems = append(problems, fmt.Errorf("%d lines for config.txt; want at most %d", len(s.Config), maxConfigLines))
+		wrong("config", "%d lines for config.txt; want at most %d", len(s.Config), maxConfigLines)
 	}
 	return errors.Join(problems...)
 }

@@ -173,7 +173,7 @@ func (r *Registry) Check(p Pi) error {
 
 func (r *Registry) known(serial pi.Serial) error {
 	if p, ok := r.BySerial(serial); ok {
-		return fmt.Errorf("serial %s is registered already, as %s; remove that one first", serial, p.Name)
+		return pi.Conflicting("serial", fmt.Errorf("serial %s is registered already, as %s; remove that one first", serial, p.Name))
 	}
 	return nil
 }
@@ -181,21 +181,24 @@ func (r *Registry) known(serial pi.Serial) error {
 // conflicts reports what p has in common with others and must not.
 func (r *Registry) conflicts(p Pi) error {
 	var problems []error
+	taken := func(field, format string, args ...any) {
+		problems = append(problems, pi.Conflicting(field, fmt.Errorf(format, args...)))
+	}
 	if _, ok := r.MachineByName(p.Name); ok {
-		problems = append(problems, fmt.Errorf("name %s belongs to a worker that is no board; want another name", p.Name))
+		taken("name", "name %s belongs to a worker that is no board; want another name", p.Name)
 	}
 	for _, other := range r.All() {
 		if other.Serial == p.Serial {
 			continue
 		}
 		if other.MAC == p.MAC {
-			problems = append(problems, fmt.Errorf("address %s belongs to %s (serial %s)", p.MAC, other.Name, other.Serial))
+			taken("mac", "address %s belongs to %s (serial %s)", p.MAC, other.Name, other.Serial)
 		}
 		if other.Name == p.Name {
-			problems = append(problems, fmt.Errorf("name %s belongs to the board with serial %s; want another name", p.Name, other.Serial))
+			taken("name", "name %s belongs to the board with serial %s; want another name", p.Name, other.Serial)
 		}
 		if other.IP == p.IP {
-			problems = append(problems, fmt.Errorf("ip %s belongs to %s (serial %s); want another address", p.IP, other.Name, other.Serial))
+			taken("ip", "ip %s belongs to %s (serial %s); want another address", p.IP, other.Name, other.Serial)
 		}
 	}
 	return errors.Join(problems...)
@@ -314,5 +317,5 @@ func (r *Registry) FreeAddress(first, last netip.Addr, taken func(netip.Addr) bo
 			return addr, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("registry: all %d addresses of %s-%s are taken; widen addresses in the configuration's [dhcp], or remove a board", tried, first, last)
+	return netip.Addr{}, pi.Conflicting("", fmt.Errorf("registry: all %d addresses of %s-%s are taken; widen addresses in the configuration's [dhcp], or remove a board", tried, first, last))
 }

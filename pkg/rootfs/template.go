@@ -134,7 +134,7 @@ func (t *Templates) Find(ref string) (Template, error) {
 	if versioned {
 		number, err := strconv.Atoi(version)
 		if err != nil || number < 1 {
-			return Template{}, fmt.Errorf("rootfs: template %q: version %q is not a number from 1", ref, version)
+			return Template{}, pi.InvalidField("template", fmt.Errorf("rootfs: template %q: version %q is not a number from 1", ref, version))
 		}
 		want = number
 	}

@@ -2,7 +2,6 @@ package transcode
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -90,21 +89,26 @@ const (
 	maxRequestLines = maxSide
 )
 
-// Check says, for the user, what of r cannot be done, whatever its source is.
+// Check says, for the user, what of r cannot be done, whatever its source is, and
+// which field is wrong, as a pi.RequestError.
 func (r Request) Check() error {
 	if s := r.SegmentSeconds; s != 0 && !(s >= minSegmentSeconds && s <= maxSegmentSeconds) {
-		return fmt.Errorf("segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
+		return wrong("segment_seconds", "segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
 	}
 	if r.MuxID < 0 || r.MuxID > maxMuxID {
-		return fmt.Errorf("muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
+		return wrong("mux_id", "muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)
 	}
 	if err := pi.CheckLabels(r.Labels); err != nil {
-		return err
+		return pi.InvalidField("labels", err)
 	}
 	if r.Name != "" && !validName(r.Name) {
-		return fmt.Errorf("name %.300q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
+		return wrong("name", "name %.300q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
 	}
 	return r.Output.check()
+}
+
+func wrong(field, format string, args ...any) error {
+	return pi.InvalidField(field, fmt.Errorf(format, args...))
 }
 
 // Canonical returns r with the defaults in place of what it leaves out, so that
@@ -148,19 +152,19 @@ func validName(name string) bool {
 func (o Output) check() error {
 	switch {
 	case !slices.Contains([]Format{"", FormatHLS, FormatMP4, FormatMKV}, o.Format):
-		return fmt.Errorf("format %.50q; want hls, mp4 or mkv", o.Format)
+		return wrong("format", "format %.50q; want hls, mp4 or mkv", o.Format)
 	case !slices.Contains([]Container{"", ContainerTS, ContainerCMAF}, o.Container):
-		return fmt.Errorf("segments of %.50q; want ts or cmaf", o.Container)
+		return wrong("segments", "segments of %.50q; want ts or cmaf", o.Container)
 	case !slices.Contains([]Codec{"", CodecH264, CodecH265}, o.Codec):
-		return fmt.Errorf("codec %.50q; want h264 or h265", o.Codec)
+		return wrong("codec", "codec %.50q; want h264 or h265", o.Codec)
 	case !slices.Contains([]Preset{"", PresetApple, PresetAuthor}, o.Ladder):
-		return fmt.Errorf("ladder %.50q; want apple or author", o.Ladder)
+		return wrong("ladder", "ladder %.50q; want apple or author", o.Ladder)
 	case o.AudioBPS != 0 && (o.AudioBPS < minAudioBPS || o.AudioBPS > maxAudioBPS):
-		return fmt.Errorf("audio of %d b/s; want %d to %d, or 0 for the default", o.AudioBPS, minAudioBPS, maxAudioBPS)
+		return wrong("audio_bps", "audio of %d b/s; want %d to %d, or 0 for the default", o.AudioBPS, minAudioBPS, maxAudioBPS)
 	}
 	if o.Encoder != "" {
 		if codec, ok := encoderCodecs()[o.Encoder]; !ok || codec != o.codec() {
-			return fmt.Errorf("encoder %.50q for %s; want one of %s", o.Encoder, o.codec(), strings.Join(Encoders(o.codec()), ", "))
+			return wrong("encoder", "encoder %.50q for %s; want one of %s", o.Encoder, o.codec(), strings.Join(Encoders(o.codec()), ", "))
 		}
 	}
 	if err := checkRungs(o.Rungs); err != nil {
@@ -174,17 +178,17 @@ func (o Output) check() error {
 
 func checkRungs(rungs []Rung) error {
 	if len(rungs) > maxRungs {
-		return fmt.Errorf("%d rungs; want %d at most", len(rungs), maxRungs)
+		return wrong("rungs", "%d rungs; want %d at most", len(rungs), maxRungs)
 	}
 	for i, r := range rungs {
 		if r.Lines < minSide || r.Lines > maxRequestLines {
-			return fmt.Errorf("rung of %d lines; want %d to %d", r.Lines, minSide, maxRequestLines)
+			return wrong("rungs", "rung of %d lines; want %d to %d", r.Lines, minSide, maxRequestLines)
 		}
 		if r.BitrateBPS != 0 && (r.BitrateBPS < minBitrateBPS || r.BitrateBPS > maxVideoBPS) {
-			return fmt.Errorf("rung of %d b/s; want %d to %d, or none for the usual one", r.BitrateBPS, minBitrateBPS, maxVideoBPS)
+			return wrong("rungs", "rung of %d b/s; want %d to %d, or none for the usual one", r.BitrateBPS, minBitrateBPS, maxVideoBPS)
 		}
 		if slices.Contains(rungs[:i], r) {
-			return fmt.Errorf("rung %s is there twice", r)
+			return wrong("rungs", "rung %s is there twice", r)
 		}
 	}
 	return nil
@@ -194,13 +198,13 @@ func checkRungs(rungs []Rung) error {
 func (o Output) checkStream() error {
 	switch {
 	case o.codec() == CodecH265 && o.Container == ContainerTS:
-		return errors.New("h265 in MPEG-TS segments, which players do not take; want cmaf segments")
+		return wrong("", "h265 in MPEG-TS segments, which players do not take; want cmaf segments")
 	case len(o.Options) > 0:
-		return errors.New("ffmpeg options for an HLS stream; want them with mp4 or mkv only")
+		return wrong("options", "ffmpeg options for an HLS stream; want them with mp4 or mkv only")
 	case o.KeyURI != "" && !o.Encrypted:
-		return errors.New("a key URI without encryption; want both or neither")
+		return wrong("key_uri", "a key URI without encryption; want both or neither")
 	case len(o.Rungs) > 0 && o.Ladder != "":
-		return errors.New("a ladder preset and rungs; want one of them")
+		return wrong("", "a ladder preset and rungs; want one of them")
 	}
 	return checkKeyURI(o.KeyURI)
 }
@@ -210,7 +214,7 @@ func checkKeyURI(uri string) error {
 	_, err := url.Parse(uri)
 	printable := !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f || r == '\\' })
 	if len(uri) > maxKeyURI || err != nil || !printable {
-		return fmt.Errorf("key URI %.100q; want a URI of at most %d bytes, e.g. https://keys.example/1", uri, maxKeyURI)
+		return wrong("key_uri", "key URI %.100q; want a URI of at most %d bytes, e.g. https://keys.example/1", uri, maxKeyURI)
 	}
 	return nil
 }
@@ -219,16 +223,16 @@ func checkKeyURI(uri string) error {
 func (o Output) checkFile() error {
 	switch {
 	case o.Container != "":
-		return fmt.Errorf("%s segments in an %s file; want segments with hls only", o.Container, o.Format)
+		return wrong("segments", "%s segments in an %s file; want segments with hls only", o.Container, o.Format)
 	case o.Encrypted || o.KeyURI != "":
-		return fmt.Errorf("an encrypted %s file; want encryption with hls only", o.Format)
+		return wrong("", "an encrypted %s file; want encryption with hls only", o.Format)
 	case o.Ladder != "" || len(o.Rungs) > 1:
-		return fmt.Errorf("a ladder for an %s file; want one rung at most", o.Format)
+		return wrong("", "a ladder for an %s file; want one rung at most", o.Format)
 	case len(o.Options) > 0 && (o.Codec != "" || o.Encoder != "" || len(o.Rungs) > 0 || o.AudioBPS != 0):
-		return errors.New("ffmpeg options beside a codec, an encoder, a rung or an audio bitrate; want one or the other")
+		return wrong("", "ffmpeg options beside a codec, an encoder, a rung or an audio bitrate; want one or the other")
 	}
 	_, err := ParseOptions(o.Format, o.Options)
-	return err
+	return pi.InvalidField("options", err)
 }
 
 // IsFile tells whether a file is published, not a directory.

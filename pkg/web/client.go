@@ -24,6 +24,15 @@ import (
 // ErrNotRunning reports that nobody answers at the control socket.
 var ErrNotRunning = errors.New("pibootd does not answer")
 
+// A Refusal is what the daemon says to a request that it does not do, or that
+// did not come to its end.
+type Refusal struct {
+	Status  int // of HTTP; 200: it had begun
+	Problem Problem
+}
+
+func (r Refusal) Error() string { return r.Problem.Error }
+
 // A Client speaks to a daemon through its control socket. It is safe for
 // concurrent use.
 type Client struct {
@@ -97,9 +106,9 @@ func follow[T any](steps iter.Seq2[Step[T], error], progress func(step string, d
 		case err != nil:
 			return none, err
 		case step.Error != "" && step.Result != nil:
-			return *step.Result, errors.New(step.Error)
+			return *step.Result, step.refusal()
 		case step.Error != "":
-			return none, errors.New(step.Error)
+			return none, step.refusal()
 		case step.Result != nil:
 			return *step.Result, nil
 		}
@@ -296,5 +305,5 @@ func problem(response *http.Response) error {
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&p); err != nil || p.Error == "" {
 		return fmt.Errorf("pibootd answers %s", response.Status)
 	}
-	return errors.New(p.Error)
+	return Refusal{Status: response.StatusCode, Problem: p}
 }

@@ -13,7 +13,7 @@ import (
 func (s *Server) examine(w http.ResponseWriter, r *http.Request) {
 	found, err := s.Doctor.Examine(r.Context(), r.URL.Query()["board"])
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, list(found))

@@ -23,7 +23,7 @@ func (s *Server) guardHost(h http.Handler) http.Handler {
 		}
 		s.Log.Debug("request for another host refused", "component", "web", "addr", r.RemoteAddr, "file", r.URL.Path)
 		err := fmt.Errorf("%.300q is no name of this pibootd; if it is reached by that name, put it into http.names of the configuration", r.Host)
-		refuseAs(w, s.Log, r, http.StatusMisdirectedRequest, err)
+		refuseAs(w, s.Log, r, statusError{err, http.StatusMisdirectedRequest})
 	})
 }
 

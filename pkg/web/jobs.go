@@ -1,11 +1,11 @@
 package web
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
@@ -13,7 +13,7 @@ import (
 func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 	jobs, err := s.Queue.Jobs(r.Context())
 	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, list(jobs))
@@ -22,12 +22,12 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {
 	id, err := jobID(r)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	job, err := s.Queue.Job(r.Context(), id)
 	if err != nil {
-		s.refuse(w, statusOf(err), err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, job)
@@ -36,16 +36,16 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {
 func (s *Server) watchJob(w http.ResponseWriter, r *http.Request, followers *slots) {
 	id, err := jobID(r)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	if _, err := s.Queue.Job(r.Context(), id); err != nil {
-		s.refuse(w, statusOf(err), err)
+		s.refuse(w, err)
 		return
 	}
 	done, err := followers.take(clientOf(r))
 	if err != nil {
-		s.refuse(w, http.StatusServiceUnavailable, err)
+		s.refuse(w, err)
 		return
 	}
 	defer done()
@@ -70,12 +70,12 @@ type Submitted struct {
 func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 	var request transcode.Request
 	if err := decode(w, r, &request); err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	force, err := boolean(r, "force")
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	submit := s.Queue.Submit
@@ -84,7 +84,7 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 	}
 	job, existed, err := submit(r.Context(), request)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, Submitted{Job: job, Existed: existed})
@@ -94,12 +94,12 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) {
 	id, err := jobID(r)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	remove, err := boolean(r, "remove")
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	end, read := s.Queue.Cancel, s.Queue.Job
@@ -117,7 +117,7 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) replyJob(w http.ResponseWriter, job queue.Job, err error) {
 	if err != nil {
-		s.refuse(w, statusOf(err), err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, job)
@@ -130,7 +130,7 @@ func (s *Server) changeJob(w http.ResponseWriter, r *http.Request) {
 		err = decode(w, r, &change)
 	}
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	job, err := s.Queue.Change(r.Context(), id, change)
@@ -140,12 +140,12 @@ func (s *Server) changeJob(w http.ResponseWriter, r *http.Request) {
 func (s *Server) retryJob(w http.ResponseWriter, r *http.Request) {
 	id, err := jobID(r)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	job, existed, err := s.Queue.Retry(r.Context(), id)
 	if err != nil {
-		s.refuse(w, statusOf(err), err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, Submitted{Job: job, Existed: existed})
@@ -164,12 +164,12 @@ type Drained struct {
 func (s *Server) drainPi(w http.ResponseWriter, r *http.Request) {
 	name, key, err := s.findWorker(r.PathValue("ref"))
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	on := r.Method != http.MethodDelete
 	if err := s.Queue.Drain(r.Context(), key, on); err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
+		s.refuse(w, err)
 		return
 	}
 	worker := s.workers()[key]
@@ -179,17 +179,7 @@ func (s *Server) drainPi(w http.ResponseWriter, r *http.Request) {
 func jobID(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
-		return 0, fmt.Errorf("%q is not a job's number", r.PathValue("id"))
+		return 0, pi.InvalidField("id", fmt.Errorf("%.100q is not a job's number; want one from 1", r.PathValue("id")))
 	}
 	return id, nil
-}
-
-func statusOf(err error) int {
-	if errors.Is(err, queue.ErrNoJob) {
-		return http.StatusNotFound
-	}
-	if errors.Is(err, queue.ErrState) {
-		return http.StatusConflict
-	}
-	return http.StatusInternalServerError
 }

@@ -44,12 +44,12 @@ func (l *Lender) Routes() http.Handler {
 			worker, token, ok := r.BasicAuth()
 			if !ok || !l.Authenticate(worker, token) {
 				w.Header().Set("WWW-Authenticate", `Basic realm="workers"`)
-				refuse(w, l.Log, http.StatusUnauthorized, errors.New("this needs the name of a worker and its token; see pibootd add-worker"))
+				refuse(w, l.Log, statusError{errors.New("this needs the name of a worker and its token; see pibootd add-worker"), http.StatusUnauthorized})
 				return
 			}
 			done, err := slots.take(worker)
 			if err != nil {
-				refuse(w, l.Log, http.StatusServiceUnavailable, err)
+				refuse(w, l.Log, err)
 				return
 			}
 			defer done()
@@ -66,7 +66,7 @@ func (l *Lender) Routes() http.Handler {
 func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
 	free, err := share.FreeBytes(l.MediaDir)
 	if err != nil {
-		refuse(w, l.Log, http.StatusServiceUnavailable, errors.New("the media share is not there"))
+		refuse(w, l.Log, statusError{errors.New("the media share is not there"), http.StatusServiceUnavailable})
 		return
 	}
 	reply(w, l.Log, http.StatusOK, transcode.Share{QueueURL: l.QueueURL, FreeBytes: free})
@@ -76,13 +76,13 @@ func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
 func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
 	name := r.PathValue("name")
 	if !l.Queue.MayRead(worker, name) {
-		refuse(w, l.Log, http.StatusNotFound, fmt.Errorf("%.200q is in no unit that %s has claimed", name, worker))
+		refuse(w, l.Log, missing("", fmt.Errorf("%.200q is in no unit that %s has claimed", name, worker)))
 		return
 	}
 	file, info, err := l.open(name)
 	if err != nil {
 		l.Log.Warn("file not lent", "component", "web", "file", name, "pi", worker, "err", err)
-		refuse(w, l.Log, http.StatusNotFound, fmt.Errorf("%.200q is not there, or no file", name))
+		refuse(w, l.Log, missing("", fmt.Errorf("%.200q is not there, or no file", name)))
 		return
 	}
 	defer file.Close()
@@ -105,14 +105,14 @@ func (l *Lender) take(w http.ResponseWriter, r *http.Request, worker string) {
 	err := l.receive(w, r, worker, name)
 	if err != nil {
 		l.Log.Warn("file not taken", "component", "web", "file", name, "pi", worker, "err", err)
-		refuse(w, l.Log, uploadStatus(err), err)
+		refuse(w, l.Log, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
 func (l *Lender) receive(w http.ResponseWriter, r *http.Request, worker, name string) error {
-	foreign := uploadError{fmt.Errorf("%.200q is in no attempt that %s has claimed", name, worker), http.StatusNotFound}
+	foreign := missing("", fmt.Errorf("%.200q is in no attempt that %s has claimed", name, worker))
 	if !l.Queue.MayWrite(worker, name) {
 		return foreign
 	}

@@ -184,10 +184,10 @@ func TestSilentConnectionsEnd(t *testing.T) {
 		"nothing":              {"", 0},
 		"half a header":        {"GET /page.css HTTP/1.1\r\nHost:", 0},
 		"idle":                 {"GET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n", 200},
-		"a job's half":         {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 100\r\n\r\n{", 400},
+		"a job's half":         {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 100\r\n\r\n{", 408},
 		"a body nobody wants":  {"GET /page.css HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", 200},
 		"a stranger's job":     {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", 401},
-		"an upload that stops": {"PUT /api/v1/media/a.mp4 HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 100\r\n\r\na", 400},
+		"an upload that stops": {"PUT /api/v1/media/a.mp4 HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 100\r\n\r\na", 408},
 	} {
 		serveInBubble(t, t.TempDir(), func(conn net.Conn, in *bufio.Reader) {
 			say(t, conn, "%s", tt.request)

@@ -46,7 +46,7 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) {
 	for _, m := range s.Fleet.Registry.Machines() {
 		machine, err := s.describeMachine(r, m, workers)
 		if err != nil {
-			s.refuse(w, http.StatusInternalServerError, err)
+			s.refuse(w, err)
 			return
 		}
 		machines = append(machines, machine)
@@ -57,12 +57,12 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) {
 func (s *Server) showMachine(w http.ResponseWriter, r *http.Request) {
 	m, err := s.Fleet.Registry.FindMachine(r.PathValue("ref"))
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	machine, err := s.describeMachine(r, m, s.workers())
 	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, machine)
@@ -86,12 +86,12 @@ func (s *Server) describeMachine(r *http.Request, m registry.Machine, workers ma
 func (s *Server) addMachine(w http.ResponseWriter, r *http.Request) {
 	var asked NewMachine
 	if err := decode(w, r, &asked); err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	m, token, err := s.Fleet.AddMachine(r.Context(), registry.Machine{Name: asked.Name, Labels: asked.Labels, Weight: asked.Weight})
 	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, AddedMachine{m, token, s.Info.address()})
@@ -109,7 +109,7 @@ func (i Info) address() string {
 func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 	var edit MachineEdit
 	if err := decode(w, r, &edit); err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	m, err := s.Fleet.Registry.UpdateMachine(r.Context(), r.PathValue("ref"), func(m *registry.Machine) {
@@ -121,19 +121,11 @@ func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	if err != nil {
-		s.refuse(w, machineStatus(err), err)
+		s.refuse(w, err)
 		return
 	}
 	s.Queue.Relabel()
 	s.reply(w, m)
-}
-
-// machineStatus returns the status that a change of a machine is refused with.
-func machineStatus(err error) int {
-	if errors.Is(err, registry.ErrNoMachine) {
-		return http.StatusNotFound
-	}
-	return http.StatusConflict
 }
 
 // removeMachine takes a machine away, with what the queue has been told of it: a
@@ -144,7 +136,7 @@ func (s *Server) removeMachine(w http.ResponseWriter, r *http.Request) {
 		err = s.Queue.Drain(r.Context(), m.Name, false)
 	}
 	if err != nil {
-		s.refuse(w, machineStatus(err), err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, m)

@@ -1,11 +1,12 @@
 package web
 
 import (
-	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/timeline"
@@ -28,12 +29,12 @@ func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
 	boards := []Pi{}
 	workers := s.workers()
 	for _, board := range s.Fleet.Registry.All() {
-		pi, err := s.describe(r, board, workers)
+		described, err := s.describe(r, board, workers)
 		if err != nil {
-			s.refuse(w, http.StatusInternalServerError, err)
+			s.refuse(w, err)
 			return
 		}
-		boards = append(boards, pi)
+		boards = append(boards, described)
 	}
 	s.reply(w, boards)
 }
@@ -62,24 +63,24 @@ func (s *Server) describe(r *http.Request, board registry.Pi, workers map[string
 func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
-	pi, err := s.describe(r, board, s.workers())
+	described, err := s.describe(r, board, s.workers())
 	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
+		s.refuse(w, err)
 		return
 	}
 	// A board whose root is broken is to be shown, too, and can be removed.
 	files, err := s.Fleet.BootFiles(board)
 	if err == nil {
-		pi.Boot = &files
-		pi.Mismatches, err = s.Fleet.Roots.CheckBoot(board.Serial, "")
+		described.Boot = &files
+		described.Mismatches, err = s.Fleet.Roots.CheckBoot(board.Serial, "")
 	}
 	if err != nil {
-		pi.Problem = err.Error()
+		described.Problem = err.Error()
 	}
-	s.reply(w, pi)
+	s.reply(w, described)
 }
 
 func (s *Server) listDiscovered(w http.ResponseWriter, _ *http.Request) {
@@ -89,7 +90,7 @@ func (s *Server) listDiscovered(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
 	var request fleet.Request
 	if err := decode(w, r, &request); err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	replySteps(s, w, func(progress rootfs.Progress) (fleet.Added, registry.Pi, error) {
@@ -101,16 +102,16 @@ func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
 func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 	var edit fleet.Edit
 	if err := decode(w, r, &edit); err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	if err := s.checkAddress(r.PathValue("ref"), edit); err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, err)
 		return
 	}
 	edited, err := s.Fleet.Edit(r.Context(), r.PathValue("ref"), edit)
 	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, err)
 		return
 	}
 	if edit.Labels != nil {
@@ -137,12 +138,12 @@ type Removed struct {
 func (s *Server) removePi(w http.ResponseWriter, r *http.Request) {
 	keep, err := boolean(r, "keep_root")
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	board, kept, err := s.Fleet.Remove(r.Context(), r.PathValue("ref"), keep)
 	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, Removed{Pi: board, Kept: kept})
@@ -156,7 +157,7 @@ func boolean(r *http.Request, name string) (bool, error) {
 	}
 	value, err := strconv.ParseBool(text)
 	if err != nil {
-		return false, errors.New(name + ": got " + strconv.Quote(text) + "; want true or false")
+		return false, pi.InvalidField(name, fmt.Errorf("%s: got %.100q; want true or false", name, text))
 	}
 	return value, nil
 }
@@ -164,17 +165,17 @@ func boolean(r *http.Request, name string) (bool, error) {
 func (s *Server) events(w http.ResponseWriter, r *http.Request, followers *slots) {
 	board, err := s.boardOf(r.URL.Query().Get("board"))
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	follow, err := boolean(r, "follow")
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	after, err := integer(r, "after")
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	if follow {
@@ -183,7 +184,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, followers *slots
 	}
 	events, err := s.Timeline.Events(r.Context(), board, after, maxEvents)
 	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, list(events))
@@ -199,6 +200,9 @@ func (s *Server) boardOf(ref string) (string, error) {
 		return "", nil
 	}
 	_, key, err := s.findWorker(ref)
+	if statusOf(err) == http.StatusNotFound {
+		err = missing("board", err)
+	}
 	return key, err
 }
 
@@ -209,7 +213,7 @@ func integer(r *http.Request, name string) (int64, error) {
 	}
 	value, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return 0, errors.New(name + ": got " + strconv.Quote(text) + "; want a whole number")
+		return 0, pi.InvalidField(name, fmt.Errorf("%s: got %.100q; want a whole number", name, text))
 	}
 	return value, nil
 }
@@ -217,7 +221,7 @@ func integer(r *http.Request, name string) (int64, error) {
 func (s *Server) followEvents(w http.ResponseWriter, r *http.Request, board string, after int64, followers *slots) {
 	done, err := followers.take(clientOf(r))
 	if err != nil {
-		s.refuse(w, http.StatusServiceUnavailable, err)
+		s.refuse(w, err)
 		return
 	}
 	defer done()

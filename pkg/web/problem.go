@@ -1,22 +1,116 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
+
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/transcode/queue"
 )
 
 // A Problem is the body of every answer that is not a success, below /api/ and
 // /worker/.
 type Problem struct {
-	Error string `json:"error"`
-	Field string `json:"field,omitempty"` // the one that is wrong
+	Error string `json:"error,omitempty"`
+	Field string `json:"field,omitempty"` // the single one that is wrong; "": none, or several
 }
 
-func refuse(w http.ResponseWriter, log *slog.Logger, status int, err error) {
-	reply(w, log, status, Problem{Error: err.Error()})
+// refuse answers a request that is not done, by its error.
+func (s *Server) refuse(w http.ResponseWriter, err error) { refuse(w, s.Log, err) }
+
+func refuse(w http.ResponseWriter, log *slog.Logger, err error) {
+	status := statusOf(err)
+	if status == http.StatusInternalServerError {
+		log.Error("request failed", "component", "web", "err", err)
+	}
+	reply(w, log, status, problemOf(err))
+}
+
+// A statusError is answered with a status that does not follow from its cause.
+type statusError struct {
+	error
+	status int
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// statusOf is the one place where it is decided what an error is answered with.
+func statusOf(err error) int {
+	var own statusError
+	requests := requestErrors(err)
+	because := func(reason pi.Reason) bool {
+		return slices.ContainsFunc(requests, func(r pi.RequestError) bool { return r.Reason == reason })
+	}
+	switch {
+	case errors.As(err, &own):
+		return own.status
+	case because(pi.Invalid):
+		return http.StatusBadRequest
+	case because(pi.Missing), isAny(err, registry.ErrUnknown, registry.ErrNoMachine, queue.ErrNoJob, rootfs.ErrNoTemplate):
+		return http.StatusNotFound
+	case because(pi.Conflict), isAny(err, queue.ErrState):
+		return http.StatusConflict
+	case errors.As(err, new(busyError)), isAny(err, context.Canceled): // pibootd stops, or nobody waits any more
+		return http.StatusServiceUnavailable
+	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):
+		return http.StatusInsufficientStorage
+	case isAny(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout
+	case errors.As(err, new(*http.MaxBytesError)):
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusInternalServerError
+}
+
+func isAny(err error, of ...error) bool {
+	return slices.ContainsFunc(of, func(one error) bool { return errors.Is(err, one) })
+}
+
+func problemOf(err error) Problem { return Problem{Error: err.Error(), Field: fieldOf(err)} }
+
+// fieldOf returns the field that is wrong, if it is a single one.
+func fieldOf(err error) string {
+	requests := requestErrors(err)
+	if len(requests) == 0 {
+		return ""
+	}
+	field := requests[0].Field
+	if slices.ContainsFunc(requests, func(r pi.RequestError) bool { return r.Field != field }) {
+		return ""
+	}
+	return field
+}
+
+// requestErrors returns what an error says of the request, of each of the errors
+// that it joins.
+func requestErrors(err error) []pi.RequestError {
+	switch e := err.(type) {
+	case pi.RequestError:
+		return []pi.RequestError{e}
+	case interface{ Unwrap() error }:
+		return requestErrors(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []pi.RequestError
+		for _, one := range e.Unwrap() {
+			all = append(all, requestErrors(one)...)
+		}
+		return all
+	}
+	return nil
+}
+
+// missing says that what a request is about is not there.
+func missing(field string, err error) error {
+	return pi.RequestError{Reason: pi.Missing, Field: field, Err: err}
 }
 
 // isMuxers reports whether a path is one that muxers of the older pool ask.
@@ -26,15 +120,15 @@ func isMuxers(path string) bool {
 
 // refuseAs refuses a request before its handler has it, in the shape that who
 // asks for such paths reads.
-func refuseAs(w http.ResponseWriter, log *slog.Logger, r *http.Request, status int, err error) {
+func refuseAs(w http.ResponseWriter, log *slog.Logger, r *http.Request, err error) {
 	if !isMuxers(r.URL.Path) {
-		refuse(w, log, status, err)
+		refuse(w, log, err)
 		return
 	}
-	reply(w, log, status, struct {
+	reply(w, log, statusOf(err), struct {
 		Status string `json:"status"`
 		Problem
-	}{"error", Problem{Error: err.Error()}})
+	}{"error", problemOf(err)})
 }
 
 // inWords has a mux's own refusals below /api/ and /worker/ be Problems.
@@ -46,13 +140,13 @@ func inWords(mux *http.ServeMux, log *slog.Logger) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		seen := refusal{header: w.Header()}
+		seen := muxAnswer{header: w.Header()}
 		h.ServeHTTP(&seen, r)
 		switch seen.status {
 		case http.StatusNotFound:
-			refuse(w, log, seen.status, fmt.Errorf("there is no %.200q; docs/operate.md has the list of what there is", r.URL.Path))
+			refuse(w, log, statusError{fmt.Errorf("there is no %.200q; docs/operate.md has the list of what there is", r.URL.Path), seen.status})
 		case http.StatusMethodNotAllowed:
-			refuse(w, log, seen.status, errors.New(notAllowed(r, w.Header().Get("Allow"))))
+			refuse(w, log, statusError{errors.New(notAllowed(r, w.Header().Get("Allow"))), seen.status})
 		default: // a redirection to a cleaner path
 			mux.ServeHTTP(w, r)
 		}
@@ -69,12 +163,12 @@ func notAllowed(r *http.Request, allowed string) string {
 	return text
 }
 
-// A refusal is the status that a mux answers with. Its header is the answer's.
-type refusal struct {
+// A muxAnswer is the status that a mux answers with. Its header is the answer's.
+type muxAnswer struct {
 	header http.Header
 	status int
 }
 
-func (r *refusal) Header() http.Header         { return r.header }
-func (r *refusal) WriteHeader(status int)      { r.status = status }
-func (r *refusal) Write(p []byte) (int, error) { return len(p), nil }
+func (a *muxAnswer) Header() http.Header         { return a.header }
+func (a *muxAnswer) WriteHeader(status int)      { a.status = status }
+func (a *muxAnswer) Write(p []byte) (int, error) { return len(p), nil }

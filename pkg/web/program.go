@@ -20,14 +20,14 @@ func (s *Server) program(w http.ResponseWriter, r *http.Request) {
 	arch := pi.Arch(r.PathValue("arch"))
 	known := []pi.Arch{pi.AMD64, pi.ARM64, pi.ARMv7, pi.ARMv6}
 	if !slices.Contains(known, arch) {
-		s.refuse(w, http.StatusNotFound, fmt.Errorf("no worker for %.40q; want one of %v", arch, known))
+		s.refuse(w, missing("arch", fmt.Errorf("no worker for %.40q; want one of %v", arch, known)))
 		return
 	}
 	s.unpacking.Lock() // one after the other: it takes a tenth of a second, and anybody may ask
 	program, err := images.Worker(arch)
 	s.unpacking.Unlock()
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 
 	"pibootd/pkg/fleet"
@@ -24,12 +26,12 @@ type RootChange struct {
 func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
 	var change RootChange
 	if err := decode(w, r, &change); err != nil {
-		s.refuse(w, http.StatusBadRequest, err)
+		s.refuse(w, err)
 		return
 	}
 	ref := r.PathValue("ref")
 	if err := s.checkIdle(ref, change.Force); err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, err)
 		return
 	}
 	replySteps(s, w, func(progress rootfs.Progress) (fleet.Replaced, registry.Pi, error) {
@@ -49,7 +51,7 @@ func (s *Server) checkIdle(ref string, force bool) error {
 		return err
 	}
 	if s.workers()[board.Serial.String()].Online {
-		return fmt.Errorf("%s is running, and would lose its root at once; shut it down first, or give --force and power-cycle it", board.Name)
+		return pi.Conflicting("", fmt.Errorf("%s is running, and would lose its root at once; shut it down first, or give --force and power-cycle it", board.Name))
 	}
 	return nil
 }
@@ -57,12 +59,12 @@ func (s *Server) checkIdle(ref string, force bool) error {
 func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
 	serial, err := s.everRegistered(r.PathValue("ref"))
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	kept, err := s.Fleet.Roots.Kept(serial)
 	if err != nil {
-		s.refuse(w, http.StatusInternalServerError, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, list(kept))
@@ -71,15 +73,18 @@ func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
 func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 	serial, err := s.everRegistered(r.PathValue("ref"))
 	if err != nil {
-		s.refuse(w, http.StatusNotFound, err)
+		s.refuse(w, err)
 		return
 	}
 	kept, err := s.Fleet.Roots.FindKept(serial, r.PathValue("name"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = missing("name", err)
+	}
 	if err == nil {
 		err = s.Fleet.Roots.RemoveKept(kept)
 	}
 	if err != nil {
-		s.refuse(w, http.StatusConflict, err)
+		s.refuse(w, err)
 		return
 	}
 	s.reply(w, kept)

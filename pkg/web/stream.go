@@ -41,22 +41,35 @@ type Step[T any] struct {
 	Done   int64  `json:"done,omitempty"`
 	Total  int64  `json:"total,omitempty"` // 0: unknown
 	Result *T     `json:"result,omitempty"`
-	Error  string `json:"error,omitempty"`
+	Problem
 }
 
+func (s Step[T]) refusal() error { return Refusal{Status: http.StatusOK, Problem: s.Problem} }
+
 // replySteps answers with the steps of do, whose result is there if its board is.
+// What is refused before its first step is answered as any other request.
 func replySteps[T any](s *Server, w http.ResponseWriter, do func(progress rootfs.Progress) (result T, board registry.Pi, err error)) {
-	out := newStream(w)
+	var out stream
 	result, board, err := do(func(step string, done, total int64) {
+		if out.out == nil {
+			out = newStream(w)
+		}
 		// A reader that went away ends the request's context, and so the work.
 		_ = out.send(Step[T]{Step: step, Done: done, Total: total})
 	})
+	if out.out == nil {
+		if err != nil && board.ID == 0 {
+			s.refuse(w, err)
+			return
+		}
+		out = newStream(w)
+	}
 	var last Step[T]
 	if board.ID != 0 {
 		last.Result = &result
 	}
 	if err != nil {
-		last.Error = err.Error()
+		last.Problem = problemOf(err)
 	}
 	if err := out.send(last); err != nil {
 		s.Log.Debug("reply not sent", "component", "web", "err", err)

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/share"
 	"pibootd/pkg/transcode"
 )
@@ -43,12 +45,6 @@ type Uploaded struct {
 	SizeBytes int64  `json:"size_bytes"`
 }
 
-// An uploadError is refused with a status of its own.
-type uploadError struct {
-	error
-	status int
-}
-
 // uploadHandler takes files into the media share. Each appears whole, on disk,
 // or not at all; none replaces another.
 func (s *Server) uploadHandler() http.Handler {
@@ -56,14 +52,14 @@ func (s *Server) uploadHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		done, err := slots.take(clientOf(r))
 		if err != nil {
-			s.refuse(w, http.StatusServiceUnavailable, err)
+			s.refuse(w, err)
 			return
 		}
 		defer done()
 		uploaded, err := s.upload(w, r)
 		if err != nil {
 			s.Log.Warn("upload refused", "component", "web", "file", r.PathValue("name"), "addr", r.RemoteAddr, "err", err)
-			s.refuse(w, uploadStatus(err), err)
+			s.refuse(w, err)
 			return
 		}
 		if uploaded.SizeBytes == 0 { // it was only asked
@@ -75,15 +71,6 @@ func (s *Server) uploadHandler() http.Handler {
 	})
 }
 
-// uploadStatus returns the status that an upload is refused with.
-func uploadStatus(err error) int {
-	var refused uploadError
-	if errors.As(err, &refused) {
-		return refused.status
-	}
-	return http.StatusInternalServerError
-}
-
 // withToken lets through who has the token (RFC 6750 §2.1).
 func (s *Server) withToken(h http.Handler) http.Handler {
 	want := sha256.Sum256(s.UploadToken)
@@ -92,17 +79,22 @@ func (s *Server) withToken(h http.Handler) http.Handler {
 		got := sha256.Sum256([]byte(token)) // of one length, whatever was sent
 		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			s.refuse(w, http.StatusUnauthorized, errors.New("this needs the token of http.upload_token_file"))
+			s.refuse(w, statusError{errors.New("this needs the token of http.upload_token_file"), http.StatusUnauthorized})
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
+// refuseUpload answers who wants to upload where nobody can.
+func (s *Server) refuseUpload(w http.ResponseWriter, _ *http.Request) {
+	s.refuse(w, statusError{errors.New("uploads are off here: pibootd has no http.upload_token_file"), http.StatusForbidden})
+}
+
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error) {
 	name := r.PathValue("name")
 	if err := checkUploadName(name); err != nil {
-		return Uploaded{}, uploadError{err, http.StatusBadRequest}
+		return Uploaded{}, pi.InvalidField("name", err)
 	}
 	root, err := os.OpenRoot(s.Info.MediaDir)
 	if err != nil {
@@ -110,12 +102,12 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 	}
 	defer root.Close()
 	if _, err := root.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-		return Uploaded{}, uploadError{errTaken, http.StatusConflict}
+		return Uploaded{}, pi.Conflicting("name", errTaken)
 	}
 	u := &upload{root: root, dir: s.Info.MediaDir, max: s.MaxUpload}
 	size, asked, err := sizeOf(r)
 	if err != nil {
-		return Uploaded{}, uploadError{err, http.StatusBadRequest}
+		return Uploaded{}, pi.InvalidField("check", err)
 	}
 	if err := u.room(size); err != nil || asked {
 		return Uploaded{Path: name}, err
@@ -175,14 +167,14 @@ type upload struct {
 // room makes sure that so much more may come.
 func (u *upload) room(more int64) error {
 	if u.got+more > u.max {
-		return uploadError{fmt.Errorf("it has more than %d bytes, which is the most (http.upload_max_gb)", u.max), http.StatusRequestEntityTooLarge}
+		return statusError{fmt.Errorf("it has more than %d bytes, which is the most (http.upload_max_gb)", u.max), http.StatusRequestEntityTooLarge}
 	}
 	free, err := share.FreeBytes(u.dir)
 	if err != nil {
 		return errors.New("the media share's free space is not known")
 	}
 	if free-more < uploadFloor {
-		return uploadError{fmt.Errorf("the media share has %d bytes free; want %d more than the file's", free, int64(uploadFloor)), http.StatusInsufficientStorage}
+		return statusError{fmt.Errorf("the media share has %d bytes free; want %d more than the file's", free, int64(uploadFloor)), http.StatusInsufficientStorage}
 	}
 	return nil
 }
@@ -197,19 +189,18 @@ func (u *upload) receive(ctx context.Context, w http.ResponseWriter, r *http.Req
 	stop := context.AfterFunc(ctx, func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var err error
-	u.got, err = share.Receive(u.root, temp, r.Body, func(got int64) error {
+	u.got, err = share.Receive(u.root, temp, sent{r.Body}, func(got int64) error {
 		u.got = got
 		// In this order: a deadline that is set after ctx has ended is followed by its cause.
 		return errors.Join(u.room(0), control.SetReadDeadline(time.Now().Add(uploadPatience)), context.Cause(ctx))
 	})
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	// A body that cannot be read ends ctx as well, but is the cause itself.
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
 	}
 	switch {
-	case err != nil && !errors.As(err, new(uploadError)):
-		return uploadError{err, http.StatusBadRequest}
 	case err == nil && u.got == 0:
-		return uploadError{errors.New("the file is empty"), http.StatusBadRequest}
+		return pi.InvalidField("", errors.New("the file is empty"))
 	case err == nil && u.got > u.max:
 		return u.room(0)
 	}
@@ -219,13 +210,25 @@ func (u *upload) receive(ctx context.Context, w http.ResponseWriter, r *http.Req
 // place gives a whole file its name.
 func (u *upload) place(temp, name string) error {
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return uploadError{fmt.Errorf("making its directory: %w", err), http.StatusConflict}
+		return pi.Conflicting("name", fmt.Errorf("making its directory: %w", err))
 	}
 	err := share.RenameNew(u.root, temp, name)
 	if errors.Is(err, fs.ErrExist) {
-		return uploadError{errTaken, http.StatusConflict}
+		return pi.Conflicting("name", errTaken)
 	}
 	return err
+}
+
+// sent is what a client sends. That it cannot be read is the client's doing, but
+// for what took too long.
+type sent struct{ io.Reader }
+
+func (s sent) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = pi.InvalidField("", err)
+	}
+	return n, err
 }
 
 // openUploadDir makes the directory of uploads. What stands there otherwise is

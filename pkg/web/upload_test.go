@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -185,6 +186,26 @@ func TestSlowUploadsShutOutNobody(t *testing.T) {
 	}
 	if got := d.put(t, "a.mp4", "", strings.NewReader("a video")); got != 201 {
 		t.Errorf("one on the control socket: %d; want 201", got)
+	}
+}
+
+// An upload that is under way when the daemon ends hears so: a worker sends it
+// again, and does not take it for refused.
+func TestUploadWhileStopping(t *testing.T) {
+	d := start(t)
+	conn := d.dialFrom(t, 1)
+	_, err := fmt.Fprintf(conn, "PUT /api/v1/media/a.mp4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n", uploadTestToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	if line, err := in.ReadString('\n'); !strings.Contains(line, " 100 ") {
+		t.Fatalf("answered %q, %v; want to go on", line, err)
+	}
+	d.stop()
+	answer, err := io.ReadAll(in)
+	if err != nil || !strings.Contains(string(answer), "HTTP/1.1 503 ") || !strings.Contains(string(answer), "pibootd is stopping") {
+		t.Errorf("answered %q, %v; want 503 because it is stopping", answer, err)
 	}
 }
 

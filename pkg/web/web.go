@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -76,7 +75,10 @@ const (
 // until ctx ends. It closes both listeners.
 func (s *Server) Serve(ctx context.Context, public, control net.Listener) error {
 	s.sweepUploads()
-	servers := []*http.Server{s.newServer(ctx, s.publicHandler()), s.newServer(ctx, s.controlHandler())}
+	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, func() { stop(errStopping) })()
+	defer stop(errStopping)
+	servers := []*http.Server{s.newServer(requests, s.publicHandler()), s.newServer(requests, s.controlHandler())}
 	servers[0].ConnState = newConns(maxConns, maxOwnConns).note
 	failed := make(chan error, len(servers))
 	for i, listener := range []net.Listener{public, control} {
@@ -115,6 +117,9 @@ func (s *Server) newServer(ctx context.Context, handler http.Handler) *http.Serv
 	}
 }
 
+// errStopping is why requests end when the daemon does.
+var errStopping error = busyError{"pibootd is stopping"}
+
 func shutdown(server *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -142,6 +147,9 @@ func (s *Server) guardedHandler() http.Handler {
 	if s.UploadToken != nil {
 		mux.Handle("PUT /api/v1/media/{name...}", s.withToken(s.uploadHandler()))
 		mux.Handle("POST /api/v1/jobs", s.withToken(http.HandlerFunc(s.submitJob)))
+	} else {
+		mux.HandleFunc("PUT /api/v1/media/{name...}", s.refuseUpload)
+		mux.HandleFunc("POST /api/v1/jobs", s.refuseUpload)
 	}
 	mux.HandleFunc("GET "+ProgramPath+"{arch}", s.program)
 	if s.Lender != nil {
@@ -216,25 +224,3 @@ func reply(w http.ResponseWriter, log *slog.Logger, status int, v any) {
 
 // list returns a list that is [] in JSON, and not null, if there is nothing in it.
 func list[T any](some []T) []T { return append([]T{}, some...) }
-
-// refuse sends an error.
-func (s *Server) refuse(w http.ResponseWriter, status int, err error) { refuse(w, s.Log, status, err) }
-
-// decode reads a JSON body into v. Unknown fields are refused: a misspelt one
-// would be a setting that silently does nothing.
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		return fmt.Errorf("reading the request: %w", err)
-	}
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }() // what follows may take its time
-	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	body.DisallowUnknownFields()
-	if err := body.Decode(v); err != nil {
-		return fmt.Errorf("reading the request: %w", err)
-	}
-	if _, err := body.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("reading the request: want one JSON value")
-	}
-	return nil
-}

@@ -313,6 +313,7 @@ type daemon struct {
 	public string // address of the public door
 	client *Client
 	media  string
+	stop   func() // begins its end
 }
 
 func start(t *testing.T) daemon {
@@ -330,7 +331,7 @@ func start(t *testing.T) daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.public = public.Addr().String()
+	d.public, d.stop = public.Addr().String(), stop
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, public, control) }()
 	t.Cleanup(func() {
@@ -372,7 +373,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	server = &Server{
 		Fleet: fleet.New(fleet.Fleet{
 			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: broker.Disconnect, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
-			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
+			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/24"),
 		}),
 		DHCP: &dhcp.Server{}, TFTP: &tftp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 )
 
@@ -84,7 +85,11 @@ func (q *Queue) Retry(ctx context.Context, id int64) (job Job, existing bool, er
 	if old.State != Failed && old.State != Cancelled {
 		return Job{}, false, fmt.Errorf("queue: retrying job %d: %w: it is %s; only a failed or cancelled job can be retried", id, ErrState, old.State)
 	}
-	return q.Submit(ctx, old.Request)
+	job, existing, err = q.Submit(ctx, old.Request)
+	if wrong := new(pi.RequestError); errors.As(err, wrong) && wrong.Reason == pi.Invalid {
+		err = pi.Conflicting("", err) // it was right once, and this request has no such field
+	}
+	return job, existing, err
 }
 
 // Remove forgets a job that has ended. What it published stays.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 )
 
@@ -107,7 +108,7 @@ func (s *step) addJob(ctx context.Context, r transcode.Request, identity string)
 		return 0, err
 	}
 	if unfinished >= maxUnfinished {
-		return 0, fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished)
+		return 0, pi.Conflicting("", fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished))
 	}
 	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, created) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
 		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, s.now.UnixNano()).Scan(&id)
@@ -122,7 +123,7 @@ func (s *step) addJob(ctx context.Context, r transcode.Request, identity string)
 // is wrong with it in words for the user.
 func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 	if err := q.checkSource(r.Source); err != nil {
-		return r, err
+		return r, pi.InvalidField("source", err)
 	}
 	if r.Name == "" {
 		r.Name = transcode.NameOf(r.Source)

@@ -219,7 +219,7 @@ func (r *remote) refusal(response *http.Response) error {
 	}
 	err := fmt.Errorf("pibootd at %s: %s: %s", r.base.Host, response.Status, problem.Error)
 	switch response.StatusCode {
-	case http.StatusUnauthorized, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return err
 	}
 	return final{err}

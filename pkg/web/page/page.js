@@ -104,7 +104,6 @@ function send(method, path, body, token, progress) {
 		request.upload.onprogress = event => progress(event.loaded / event.total);
 		request.onerror = () => reject(new Error("the connection to pibootd ended"));
 		request.onload = () => {
-			if (request.status === 405) return reject(new Error("uploads are off: pibootd has no http.upload_token_file"));
 			let answer = {};
 			try { answer = JSON.parse(request.responseText); } catch { answer.error = request.statusText; }
 			request.status < 300 ? resolve(answer) : reject(new Error(answer.error));
