@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -17,7 +18,6 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
-	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/tftp"
 	"pibootd/pkg/tidy"
@@ -167,10 +167,10 @@ func queueURL(cfg config.Config, own netip.Addr) string {
 // connects to the one that the configuration names.
 func (d *daemon) openBroker() (*queue.Broker, error) {
 	if d.cfg.Queue.URL != "" {
-		return queue.ConnectBroker(queue.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.queueCredentials, Authenticate: d.authenticate, Log: d.log})
+		return queue.ConnectBroker(queue.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.queueCredentials, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
 	}
 	addr := netip.AddrPortFrom(d.policy.Server.Addr, uint16(d.cfg.Queue.Port))
-	b, err := queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, Log: d.log})
+	b, err := queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
 	if err != nil {
 		return nil, portError("queue", d.cfg.Queue.Port, err)
 	}
@@ -209,27 +209,39 @@ func (d *daemon) revoke() func(*os.File) error {
 // authenticate tells whether a worker is the board, or the other machine, that
 // it says it is.
 func (d *daemon) authenticate(worker, token string) bool {
-	if serial, err := pi.ParseSerial(worker); err == nil {
-		return d.state.registry.CheckToken(serial, token)
+	return d.state.registry.Authenticate(worker, token)
+}
+
+// refused puts on a board's timeline that somebody with its name was not let in,
+// or has more connections than it needs.
+func (d *daemon) refused(r queue.Refusal) {
+	rule := string(r.Reason)
+	what := rule
+	switch r.Reason {
+	case queue.WrongLogin:
+		what = "wrong token" // a wrong name is on nobody's timeline
+	case queue.OtherName:
+		what = fmt.Sprintf("%s: %.100q", r.Reason, r.Worker)
 	}
-	return d.state.registry.CheckMachineToken(worker, token)
+	if r.From.IsValid() {
+		what = "from " + r.From.String() + ": " + what
+	}
+	switch r.Reason {
+	case queue.TooMany, queue.TooOften:
+		d.policy.Broke(r.Worker, rule, what)
+	default:
+		d.policy.LoginRefused(r.Worker, rule, what)
+	}
 }
 
 // weight returns the share of its time that a worker is to work in.
-func (d *daemon) weight(worker string) float64 { return d.settings(worker).Share() }
+func (d *daemon) weight(worker string) float64 {
+	return d.state.registry.WorkerSettings(worker).Share()
+}
 
 // labels returns the labels of a worker's board or machine, as they are now.
-func (d *daemon) labels(worker string) []string { return d.settings(worker).Labels }
-
-// settings returns those of a worker's board or machine; none if it is not
-// known.
-func (d *daemon) settings(worker string) registry.Settings {
-	if serial, err := pi.ParseSerial(worker); err == nil {
-		board, _ := d.state.registry.BySerial(serial)
-		return board.Settings
-	}
-	m, _ := d.state.registry.MachineByName(worker)
-	return m.Settings()
+func (d *daemon) labels(worker string) []string {
+	return d.state.registry.WorkerSettings(worker).Labels
 }
 
 // run has every server serve until ctx ends or one of them fails, which ends

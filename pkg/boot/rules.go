@@ -42,7 +42,7 @@ func (p *Policy) recordOf(who string, kind timeline.Kind, rule, what string) {
 	e := timeline.Event{At: time.Now(), Kind: kind, Detail: what}
 	if board, ok := p.boardOf(who); ok {
 		e.Board, e.Name = board.Serial.String(), board.Name
-	} else if m, ok := p.Registry.MachineByName(who); ok {
+	} else if m, err := p.Registry.FindMachine(who); err == nil {
 		e.Board, e.Name = m.Name, m.Name
 	} else {
 		return

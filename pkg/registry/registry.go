@@ -204,6 +204,32 @@ func (r *Registry) conflicts(p Pi) error {
 	return errors.Join(problems...)
 }
 
+// Authenticate reports whether a worker of this name may come with this token: a
+// board's under its serial number, a machine's under its name. Neither has another
+// spelling.
+func (r *Registry) Authenticate(worker, token string) bool {
+	serial, err := pi.ParseSerial(worker)
+	if err != nil {
+		return r.CheckMachineToken(worker, token)
+	}
+	return worker == serial.String() && r.CheckToken(serial, token)
+}
+
+// WorkerSettings returns those of a worker's board or machine; none if it is not
+// registered, or not so spelled.
+func (r *Registry) WorkerSettings(worker string) Settings {
+	serial, err := pi.ParseSerial(worker)
+	if err != nil {
+		m, _ := r.MachineByName(worker)
+		return m.Settings()
+	}
+	board, ok := r.BySerial(serial)
+	if !ok || worker != serial.String() {
+		return Settings{}
+	}
+	return board.Settings
+}
+
 // CheckToken reports whether token is the one that the board was added with.
 // How long it takes tells nothing of the right token.
 func (r *Registry) CheckToken(serial pi.Serial, token string) bool {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"os"
 	"path"
 	"strings"
@@ -27,6 +28,7 @@ type Lender struct {
 	MediaDir     string
 	QueueURL     string // where workers fetch work
 	Authenticate func(worker, token string) bool
+	OnRefused    func(queue.Refusal) // told who was not let in; nil: nobody is
 	Log          *slog.Logger
 }
 
@@ -36,13 +38,27 @@ const (
 	maxOwnLent = 64
 )
 
+// login returns the worker who asks.
+func (l *Lender) login(r *http.Request) (worker string, ok bool) {
+	worker, token, ok := r.BasicAuth()
+	if !ok {
+		return "", false
+	}
+	why := queue.CheckLogin(l.Authenticate, worker, token)
+	if why != "" && l.OnRefused != nil {
+		from, _ := netip.ParseAddrPort(r.RemoteAddr)
+		l.OnRefused(queue.Refusal{Worker: worker, From: from.Addr().Unmap(), Reason: why})
+	}
+	return worker, why == ""
+}
+
 // Routes returns the handler of all that such workers ask.
 func (l *Lender) Routes() http.Handler {
 	slots := newSlots("files", maxLent, maxOwnLent)
 	known := func(h func(w http.ResponseWriter, r *http.Request, worker string)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			worker, token, ok := r.BasicAuth()
-			if !ok || !l.Authenticate(worker, token) {
+			worker, ok := l.login(r)
+			if !ok {
 				w.Header().Set("WWW-Authenticate", `Basic realm="workers"`)
 				refuse(w, l.Log, statusError{errors.New("this needs the name of a worker and its token; see pibootd add-worker"), http.StatusUnauthorized})
 				return

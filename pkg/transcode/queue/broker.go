@@ -1,10 +1,10 @@
 package queue
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -19,11 +19,10 @@ const (
 	// maxPayload holds the result of an audio unit, some 220 bytes a segment:
 	// 21 hours at 4 s. It is allocated only for who has been let in.
 	maxPayload = 4 << 20
-	maxConns   = 1024
 	maxSubs    = 64 // of one connection
 	// maxPending is what the server keeps for a client that does not read.
 	maxPending   = 16 << 20
-	authTimeout  = 5 * time.Second
+	authTimeout  = 3 * time.Second // the boards are on our own network
 	pingInterval = 20 * time.Second
 	maxPings     = 2 // unanswered, then the connection is closed
 )
@@ -42,15 +41,37 @@ type BrokerOptions struct {
 	StoreDir string         // on a local disk; created if need be; may be deleted between runs
 	// Authenticate is asked at every connect, from many goroutines.
 	Authenticate func(worker, token string) bool
-	Log          *slog.Logger // nil discards
+	OnRefused    func(Refusal) // told who was not let in, from many goroutines; nil: nobody is
+	Log          *slog.Logger  // nil discards
 }
+
+// A Refusal is a connection that a worker's name was used for, and that was not
+// let in, or was closed.
+type Refusal struct {
+	Worker string
+	From   netip.Addr // zero: not known
+	Reason RefusalReason
+}
+
+// A RefusalReason says why, in words that follow what was tried.
+type RefusalReason string
+
+// Why workers are refused.
+const (
+	WrongLogin RefusalReason = "unknown name or wrong token"
+	OtherName  RefusalReason = "the name is not spelled as it is registered"
+	TooMany    RefusalReason = "it has more connections than a worker needs; the oldest was closed"
+	NoPlace    RefusalReason = "all places are taken by other workers"
+	TooOften   RefusalReason = "it has connected more often than a worker needs to; it may again in a while"
+)
 
 // A Broker is what work is dispatched over: the embedded NATS server, which
 // workers reach over TCP and the daemon itself without, or one that is not ours.
 type Broker struct {
-	server *server.Server // nil: it is not ours
-	conn   *nats.Conn     // the daemon's own
-	url    string
+	server   *server.Server // nil: it is not ours, as is acceptor
+	acceptor *acceptor
+	conn     *nats.Conn // the daemon's own
+	url      string
 }
 
 // StartBroker starts the server and returns when workers can connect.
@@ -58,40 +79,36 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 	if o.Authenticate == nil {
 		return nil, errors.New("queue: BrokerOptions.Authenticate is nil; want a function that knows the workers")
 	}
-	if err := portFree(o.Addr); err != nil {
-		return nil, err
-	}
 	log := &serverLog{log: logger(o.Log), fatal: make(chan string, 1)}
-	s, err := startServer(o, log)
+	a, err := listenFor(o.Addr, log.log)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := nats.Connect("", nats.InProcessServer(s), nats.Name("pibootd"), nats.MaxReconnects(-1),
+	g := &gate{authenticate: o.Authenticate, refused: o.OnRefused, acceptor: a, own: rand.Text()}
+	s, err := startServer(o, g, log)
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	conn, err := nats.Connect("", nats.InProcessServer(s), nats.UserInfo(ownUser, g.own), nats.Name("pibootd"), nats.MaxReconnects(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.log.Warn("nats client", "err", err) }))
 	if err != nil {
+		a.close()
 		stopServer(s)
 		return nil, fmt.Errorf("queue: connecting to the embedded NATS server: %w", err)
 	}
-	return &Broker{server: s, conn: conn, url: s.ClientURL()}, nil
+	a.start(s.InProcessConn)
+	return &Broker{server: s, acceptor: a, conn: conn, url: "nats://" + a.addr().String()}, nil
 }
 
-// portFree asks for the port before the server does, whose error is only text.
-func portFree(addr netip.AddrPort) error {
-	l, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		return fmt.Errorf("queue: listening for workers on %s: %w; free the port or configure another for the queue", addr, err)
-	}
-	return l.Close()
-}
-
-func startServer(o BrokerOptions, log *serverLog) (*server.Server, error) {
-	s, err := server.NewServer(serverOptions(o))
+func startServer(o BrokerOptions, g *gate, log *serverLog) (*server.Server, error) {
+	s, err := server.NewServer(serverOptions(o, g))
 	if err != nil {
 		return nil, fmt.Errorf("queue: configuring the embedded NATS server: %w", err)
 	}
 	s.SetLoggerV2(log, false, false, false)
 	s.Start()
-	// Start comes back when it listens, or has said why not.
+	// Start comes back when it is ready, or has said why not.
 	select {
 	case text := <-log.fatal:
 		stopServer(s)
@@ -105,17 +122,13 @@ func startServer(o BrokerOptions, log *serverLog) (*server.Server, error) {
 	return s, nil
 }
 
-func serverOptions(o BrokerOptions) *server.Options {
-	port := int(o.Addr.Port())
-	if port == 0 {
-		port = server.RANDOM_PORT
-	}
+func serverOptions(o BrokerOptions, g *gate) *server.Options {
 	return &server.Options{
 		ServerName:         "pibootd",
-		Host:               o.Addr.Addr().String(),
-		Port:               port,
+		DontListen:         true, // the acceptor does
+		ProxyProtocol:      true, // and says who has connected
 		NoSigs:             true,
-		MaxConn:            maxConns,
+		MaxConn:            2 * (maxConns + maxNew), // the acceptor bounds them; these may be still closing
 		MaxSubs:            maxSubs,
 		MaxPayload:         maxPayload,
 		MaxPending:         maxPending,
@@ -129,7 +142,7 @@ func serverOptions(o BrokerOptions) *server.Options {
 		JetStreamMaxStore:  maxStreamBytes,
 
 		DisableJetStreamBanner:     true,
-		CustomClientAuthentication: &gate{authenticate: o.Authenticate},
+		CustomClientAuthentication: g,
 	}
 }
 
@@ -142,7 +155,7 @@ func (b *Broker) Reached() bool { return b.conn.IsConnected() }
 
 // Addr returns where the embedded server listens.
 func (b *Broker) Addr() netip.AddrPort {
-	return b.server.Addr().(*net.TCPAddr).AddrPort()
+	return b.acceptor.addr()
 }
 
 // Disconnect closes every connection of a worker. It comes back only if
@@ -169,6 +182,7 @@ func (b *Broker) Disconnect(worker string) error {
 func (b *Broker) Close() {
 	b.conn.Close()
 	if b.server != nil {
+		b.acceptor.close()
 		stopServer(b.server)
 	}
 }

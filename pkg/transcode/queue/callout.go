@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 // everybody who wants in (NATS calls that auth callout).
 type callout struct {
 	authenticate func(worker, token string) bool
+	refused      func(Refusal) // nil: nobody is told
+	logins       *budget
 	issuer       nkeys.KeyPair
 	public       string // of issuer
 	account      string
@@ -38,7 +41,8 @@ func newCallout(o ExternalOptions, log *slog.Logger) (*callout, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue: reading the issuer's key: %w", err)
 	}
-	return &callout{o.Authenticate, o.Credentials.issuer, public, o.Credentials.Account, cmp.Or(o.stay, workerStay), log}, nil
+	stay := cmp.Or(o.stay, workerStay)
+	return &callout{o.Authenticate, o.OnRefused, newBudget(stay), o.Credentials.issuer, public, o.Credentials.Account, stay, log}, nil
 }
 
 // listen answers until conn is closed. A question that comes while too many wait
@@ -90,7 +94,7 @@ func (c *callout) decide(question []byte) ([]byte, error) {
 		return nil, errors.New("its question is about nobody")
 	}
 	answer.Audience = asked.Server.ID
-	if c.knows(asked) {
+	if c.admits(asked) {
 		if answer.Jwt, err = c.pass(asked).Encode(c.issuer); err != nil {
 			return nil, fmt.Errorf("making a pass: %w", err)
 		}
@@ -101,12 +105,22 @@ func (c *callout) decide(question []byte) ([]byte, error) {
 	return []byte(text), err
 }
 
-// knows reports whether it is a worker that asks to be let in. Servers that want
-// to link themselves with this one are none, whatever token they have.
-func (c *callout) knows(asked *jwt.AuthorizationRequestClaims) bool {
+// admits reports whether it is a worker that asks to be let in, and may. Servers
+// that want to link themselves with this one are none, whatever token they have.
+func (c *callout) admits(asked *jwt.AuthorizationRequestClaims) bool {
+	if asked.ClientInformation.Kind != "Client" || asked.ClientInformation.Type != "nats" {
+		return false
+	}
 	who := asked.ConnectOptions
-	return asked.ClientInformation.Kind == "Client" && asked.ClientInformation.Type == "nats" &&
-		validWorker(who.Username) && c.authenticate(who.Username, who.Password)
+	why := CheckLogin(c.authenticate, who.Username, who.Password)
+	if why == "" && !c.logins.spend(who.Username, time.Now()) {
+		why = TooOften
+	}
+	if why != "" && c.refused != nil {
+		from, _ := netip.ParseAddr(asked.ClientInformation.Host) // zero, if it is none
+		c.refused(Refusal{who.Username, from.Unmap(), why})
+	}
+	return why == ""
 }
 
 // pass lets a worker do what gate lets it do.

@@ -21,7 +21,8 @@ type ExternalOptions struct {
 	Credentials Credentials
 	// Authenticate is asked at every connect of a worker.
 	Authenticate func(worker, token string) bool
-	Log          *slog.Logger // nil discards
+	OnRefused    func(Refusal) // told who was not let in; nil: nobody is
+	Log          *slog.Logger  // nil discards
 
 	stay time.Duration // that a worker is let in for; 0 means workerStay
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -88,6 +89,67 @@ func TestExternalServerAsksAgain(t *testing.T) {
 	conn.SetClosedHandler(func(*nats.Conn) { close(gone) })
 	removed.Store(true)
 	wantCutOff(t, b, gone)
+}
+
+// The server tells nobody how many connections a worker has: what bounds them is how
+// often it is let in, each time for a while.
+func TestExternalServerLetsAWorkerInSoOften(t *testing.T) {
+	t.Parallel()
+	var refused refusals
+	s := natstest.Start(t, manual)
+	o := externalTo(t, s.URL(), s.Credentials)
+	o.OnRefused = refused.add
+	broker, err := ConnectBroker(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	b := &bench{Queue: &Queue{broker: broker}}
+	let := 0
+	for range 5 * loginsAtOnce {
+		conn, err := connect(b, "pi1", goodToken("pi1"))
+		if err == nil {
+			defer conn.Close()
+			let++
+		}
+	}
+	if let < loginsAtOnce || let > 2*loginsAtOnce { // time passes
+		t.Errorf("%d connections of one worker; want about %d", let, loginsAtOnce)
+	}
+	if n := refused.count(Refusal{"pi1", netip.MustParseAddr("127.0.0.1"), TooOften}); n != 5*loginsAtOnce-let {
+		t.Errorf("%d were told of; want %d", n, 5*loginsAtOnce-let)
+	}
+	other, err := connect(b, "pi2", goodToken("pi2"))
+	if err != nil {
+		t.Fatalf("another worker: %v; want it let in", err)
+	}
+	other.Close()
+	_, _ = connect(b, "pi2", "guess")
+	if n := refused.count(Refusal{"pi2", netip.MustParseAddr("127.0.0.1"), WrongLogin}); n != 1 {
+		t.Errorf("a wrong token was told of %d times; want once", n)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	b := newBudget(loginsPerPass * time.Minute)
+	now := time.Unix(1000, 0)
+	spend := func(times int, at time.Duration) (n int) {
+		for range times {
+			if b.spend("pi1", now.Add(at)) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		at   time.Duration
+		want int
+	}{{0, loginsAtOnce}, {59 * time.Second, 0}, {time.Minute, 1}, {3 * time.Minute, 2}, {time.Hour, loginsAtOnce}} {
+		if got := spend(100, tt.at); got != tt.want {
+			t.Errorf("after %v: %d logins; want %d", tt.at, got, tt.want)
+		}
+	}
 }
 
 func TestExternalServerCannotBeUsed(t *testing.T) {

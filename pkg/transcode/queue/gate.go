@@ -1,6 +1,12 @@
 package queue
 
 import (
+	"crypto/subtle"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -9,26 +15,72 @@ import (
 // A gate decides who may connect and what a worker may say.
 type gate struct {
 	authenticate func(worker, token string) bool
+	refused      func(Refusal) // nil: nobody is told
+	acceptor     *acceptor
+	own          string // the daemon's own token, of this run
 }
+
+// ownUser is who the daemon itself is. No worker can be called so.
+const ownUser = "_pibootd"
 
 // Check implements server.Authentication.
 func (g *gate) Check(client server.ClientAuthentication) bool {
-	// Only the daemon has a connection that is a pipe in its own memory.
-	if addr := client.RemoteAddress(); addr != nil && addr.Network() == "pipe" {
-		return true
-	}
-	if client.Kind() != server.CLIENT {
+	addr := client.RemoteAddress()
+	if addr == nil || client.Kind() != server.CLIENT {
 		return false
 	}
 	o := client.GetOpts()
-	if !validWorker(o.Username) || !g.authenticate(o.Username, o.Password) {
+	// Only the daemon has a connection that nobody has accepted: a pipe in its own
+	// memory.
+	if o.Username == ownUser {
+		return addr.Network() == "pipe" && subtle.ConstantTimeCompare([]byte(o.Password), []byte(g.own)) == 1
+	}
+	from := endpoint(addr)
+	if why := CheckLogin(g.authenticate, o.Username, o.Password); why != "" {
+		g.tell(o.Username, from, why)
 		return false
+	}
+	crowded, err := g.acceptor.admit(from, o.Username)
+	if errors.Is(err, errNoPlace) {
+		g.tell(o.Username, from, NoPlace)
+	}
+	if err != nil {
+		return false
+	}
+	if crowded {
+		g.tell(o.Username, from, TooMany)
 	}
 	client.RegisterUser(&server.User{
 		Username:    o.Username,
 		Permissions: workerPermissions(o.Username),
 	})
 	return true
+}
+
+func (g *gate) tell(worker string, from netip.AddrPort, why RefusalReason) {
+	if g.refused != nil {
+		g.refused(Refusal{worker, from.Addr(), why})
+	}
+}
+
+// CheckLogin says why a worker is not let in; "" if it is. Each door asks it, so
+// that what is one worker at one of them is one at all.
+func CheckLogin(authenticate func(worker, token string) bool, worker, token string) RefusalReason {
+	if !canonical(worker) {
+		return OtherName
+	}
+	if !validWorker(worker) || !authenticate(worker, token) {
+		return WrongLogin
+	}
+	return ""
+}
+
+// canonical reports whether a name is spelled as it is everywhere else. What it
+// reads as decides who gets in, and what it is made of, who has failed: so one
+// machine under two spellings would be two.
+func canonical(worker string) bool {
+	serial, err := pi.ParseSerial(worker)
+	return err != nil && worker == strings.ToLower(worker) || err == nil && worker == serial.String()
 }
 
 // workerPermissions lets a worker speak for itself alone, fetch work and
@@ -52,20 +104,8 @@ func workerPermissions(worker string) *server.Permissions {
 // inbox returns what the subjects that a worker hears begin with.
 func inbox(worker string) string { return "_INBOX." + worker + "." }
 
-const maxWorkerName = 64
-
 // validWorker reports whether name is one token of a subject, so that what it
 // is put into says what it seems to: a name such as * or a.> would match others.
-func validWorker(name string) bool {
-	if name == "" || len(name) > maxWorkerName {
-		return false
-	}
-	for _, c := range []byte(name) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
-}
+// Boards' serial numbers and machines' names are labels, and muxers of others do
+// not come this way.
+func validWorker(name string) bool { return pi.IsLabel(name) && canonical(name) && !IsForeign(name) }

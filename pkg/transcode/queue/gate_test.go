@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 
 	"github.com/nats-io/nats.go"
@@ -29,8 +30,10 @@ func onlyKnownWorkersConnect(t *testing.T, b *bench) {
 		{"stranger", goodToken("stranger")},
 		{"pi*", goodToken("pi*")},
 		{"pi.>", goodToken("pi.>")},
+		{"piA", goodToken("piA")},
+		{"pi_a", goodToken("pi_a")},
 		{"pi1.pi2", goodToken("pi1.pi2")},
-		{"pi" + strings.Repeat("x", maxWorkerName), goodToken("pi" + strings.Repeat("x", maxWorkerName))},
+		{"pi" + strings.Repeat("x", pi.MaxLabel), goodToken("pi" + strings.Repeat("x", pi.MaxLabel))},
 	} {
 		conn, err := nats.Connect(b.broker.URL(), nats.UserInfo(c.name, c.token))
 		if err == nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
 )
 
@@ -114,7 +115,7 @@ func abs(n int) int { return max(n, -n) }
 // again. That is remembered. The error matches ErrNoWorker if nobody is called so.
 func (q *Queue) Drain(ctx context.Context, worker string, on bool) error {
 	if _, ok := q.workers.get(worker); !ok && !q.workers.memory(worker).drained && !validWorker(worker) {
-		return fmt.Errorf("queue: draining %s: %w", clip(strings.ToValidUTF8(worker, ""), maxWorkerName), ErrNoWorker)
+		return fmt.Errorf("queue: draining %s: %w", clip(strings.ToValidUTF8(worker, ""), pi.MaxLabel), ErrNoWorker)
 	}
 	err := q.store.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO workers (name, drained) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET drained = excluded.drained`, worker, on)
