@@ -33,7 +33,7 @@ func TestFormerWorkIsAdopted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t, newDirs(t), nil)
-			others := newCanary(t, b)
+			others := newCanary(t, b.dir)
 			job := b.encoded()
 			// As boards had it: writable for another than the daemon.
 			dir := b.media(transcode.JobDir(job.ID))
@@ -58,7 +58,7 @@ func TestFormerWorkIsAdopted(t *testing.T) {
 			for _, unit := range redone {
 				b.encode(transcode.Work{Job: job.ID, Unit: unit})
 			}
-			others.check(t, b)
+			others.check(t, b.dir)
 			if err := b.publishReady(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -84,7 +84,7 @@ func publishHalf(dir string) error {
 func TestFormerWorkIsALink(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
-	others := newCanary(t, b)
+	others := newCanary(t, b.dir)
 	if err := errors.Join(os.RemoveAll(b.media(transcode.WorkDir)), os.Symlink("hls", b.media(transcode.WorkDir))); err != nil {
 		t.Fatal(err)
 	}
@@ -93,5 +93,5 @@ func TestFormerWorkIsALink(t *testing.T) {
 	if info, err := os.Lstat(b.media(transcode.WorkDir)); err != nil || !info.IsDir() {
 		t.Errorf("%s: %v, %v; want a directory", transcode.WorkDir, info, err)
 	}
-	others.check(t, b)
+	others.check(t, b.dir)
 }

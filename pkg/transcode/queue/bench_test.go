@@ -281,7 +281,7 @@ func (m *member) write(w transcode.Work, attempt int) {
 func writeAttempt(t testing.TB, media, worker string, w transcode.Work, attempt int) {
 	t.Helper()
 	dir := scratchDir(media, worker, w.Job, w.Unit, attempt)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range theFixture(t).files[w.Unit] {

@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,14 +13,16 @@ import (
 )
 
 // Each seed is one history of a job whose daemon and workers are killed at
-// random points. However it goes, the job ends, and what it publishes is whole
-// and of accepted results alone.
+// random points, and whose workers put into their scratches whatever a board
+// can. However it goes, the job ends, what it publishes is whole and of accepted
+// results alone, and nothing else in the media share has changed.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	for seed := range chaosSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			c := newChaos(t, uint64(seed))
+			others := newCanary(t, c.dir)
 			for range chaosSteps {
 				c.step()
 			}
@@ -34,6 +38,7 @@ func TestChaos(t *testing.T) {
 			b.stop()
 			b.checkFiles("hls/clip")
 			b.checkSwept(1)
+			others.check(t, c.dir, "hls/clip")
 		})
 	}
 }
@@ -74,7 +79,9 @@ func (c *chaos) step() {
 	switch n := c.random.IntN(100); {
 	case n < 12:
 		c.restart()
-	case n < 20 && w.ghost != nil:
+	case n < 16:
+		c.vandalize(w)
+	case n < 24 && w.ghost != nil:
 		c.spoil(w, *w.ghost)
 		w.done(workOf(*w.ghost), w.ghost.Attempt) // files that are not those of the result
 		w.ghost = nil
@@ -128,6 +135,24 @@ func (c *chaos) spoil(w *chaosWorker, g transcode.ClaimReply) {
 		return
 	}
 	if err := os.WriteFile(filepath.Join(dir, "00000.ts"), []byte(w.name+" was here"), 0o644); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// vandalize puts something into a worker's scratch that nobody wants there, now
+// and then in the place of the attempt that it has.
+func (c *chaos) vandalize(w *chaosWorker) {
+	scratch := filepath.Join(w.media, transcode.ScratchOf(w.name))
+	place := filepath.Join(scratch, fmt.Sprintf("%d", c.random.IntN(5)))
+	if w.has != nil && c.random.IntN(2) == 0 {
+		place = scratchDir(w.media, w.name, w.has.Job, w.has.Unit.ID, w.has.Attempt)
+	}
+	targets := []string{"../../hls", "../../family-videos", "../..", "../../../..", "/", "../../.work/1", "../../videos/x.mp4"}
+	err := errors.Join(os.MkdirAll(scratch, 0o777), os.RemoveAll(place))
+	if err == nil {
+		err = os.Symlink(targets[c.random.IntN(len(targets))], place)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		c.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +68,7 @@ type history struct {
 	daemon  *process
 	workers []*process
 	killed  map[string]int
+	before  map[string]string // what the job has nothing to do with, and its source
 }
 
 func newHistory(t *testing.T, source string, seed uint64) *history {
@@ -76,12 +79,15 @@ func newHistory(t *testing.T, source string, seed uint64) *history {
 		err = os.Mkdir(filepath.Join(dir, "media"), 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "media/a.mp4"), data, 0o644)
+		err = errors.Join(os.WriteFile(filepath.Join(dir, "media/a.mp4"), data, 0o644),
+			os.MkdirAll(filepath.Join(dir, "media/hls/other"), 0o755),
+			os.WriteFile(filepath.Join(dir, "media/hls/other/master.m3u8"), []byte("published before"), 0o644))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &history{T: t, dir: dir, random: rand.New(rand.NewPCG(seed, 3)), killed: map[string]int{}}
+	h.before = h.others()
 	h.daemon = startProcess(t, dir, daemonDir, dir)
 	// Workers are told of one address, and each daemon has another.
 	h.network = newNetwork(t, h.daemon.says, h.random)
@@ -164,7 +170,19 @@ func (h *history) finish() map[string]string {
 	}
 	q.Close()
 	c.checkSwept()
-	return hashes(h.T, filepath.Join(q.MediaDir, "hls"))
+	if now := h.others(); !maps.Equal(now, h.before) {
+		h.Errorf("besides what was published there is %v; want %v", now, h.before)
+	}
+	return hashes(h.T, filepath.Join(q.MediaDir, "hls/a"))
+}
+
+// others returns the files of the media share but those of the job, with the
+// hash of each.
+func (h *history) others() map[string]string {
+	h.Helper()
+	list := hashes(h.T, filepath.Join(h.dir, "media"))
+	maps.DeleteFunc(list, func(name, _ string) bool { return strings.HasPrefix(name, "hls/a/") || strings.HasPrefix(name, ".") })
+	return list
 }
 
 // hashes returns the files in a directory, with the hash of each.
