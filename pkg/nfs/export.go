@@ -38,6 +38,13 @@ type Export struct {
 	AnonUID uint32 // whom squashed callers become; 0 means 65534
 	AnonGID uint32 // 0 means 65534
 
+	// StreamDirs has clients, who are all AnonUID (Squash is AllSquash), change
+	// nothing but what they made, whatever modes allow. In a directory that is
+	// not theirs they make one thing: the directory <name>.hls beside a regular
+	// file <name>, which they can remove again. Below it modes decide, but there
+	// are files and directories only, no links.
+	StreamDirs bool
+
 	// MaxBytes and MaxNames bound what lies below the export; 0: no limit, but
 	// MaxBytes alone allows a million names. What goes beyond is refused with
 	// NFS3ERR_DQUOT. Holes in files do not count.
@@ -78,6 +85,10 @@ func (e Export) check() error {
 	}
 	if e.Squash < NoSquash || e.Squash > AllSquash {
 		return fmt.Errorf("nfs: export %q has squash %d; want NoSquash, RootSquash or AllSquash", e.Path, e.Squash)
+	}
+	if e.StreamDirs && (e.Squash != AllSquash || orNobody(e.AnonUID) == nobody) {
+		return fmt.Errorf("nfs: export %q has StreamDirs, squash %d and anonymous user %d; want AllSquash, and a user that owns nothing else",
+			e.Path, e.Squash, e.AnonUID)
 	}
 	return nil
 }

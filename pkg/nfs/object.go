@@ -67,11 +67,15 @@ func (c *call) openObject(wire []byte, changing bool) (*object, error) {
 	return o, nil
 }
 
-// openToChange is open for a call that changes the object.
+// openToChange is open for a call that changes the object. With errNotOwn it
+// returns the object too.
 func (c *call) openToChange(wire []byte) (*object, error) {
 	o, err := c.openObject(wire, true)
 	if err == nil && (o.tree.export.ReadOnly || o.tree.export.Only != "" && o.isRoot()) {
 		err = statusROFS
+	}
+	if err == nil {
+		err = o.checkOwn()
 	}
 	return o, err
 }
@@ -176,6 +180,11 @@ func checkNewName(name string) error {
 // mode when the file was opened, and the mode may have changed since (RFC 1813
 // §4.4).
 func (o *object) permit(mask uint32) error {
+	if mask&unix.W_OK != 0 {
+		if err := o.checkOwn(); err != nil {
+			return err
+		}
+	}
 	if o.attr.Uid == o.caller.uid && o.is(unix.S_IFREG) {
 		return nil
 	}

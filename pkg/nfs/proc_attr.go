@@ -167,7 +167,7 @@ func (o *object) granted(want uint32) uint32 {
 		write |= accessDelete
 		execute = accessLookup
 	}
-	if o.tree.export.ReadOnly {
+	if o.tree.export.ReadOnly || o.checkOwn() != nil {
 		write = 0
 	}
 	var granted uint32

@@ -57,7 +57,8 @@ func (c *call) create() error {
 func (c *call) mkdir() error {
 	wire, name, want := c.in.handle(), c.in.name(), c.in.sattr()
 	return c.make(wire, name, maker{
-		want: want,
+		want:      want,
+		elsewhere: func(dir *object) error { return dir.mayHoldStream(name) },
 		make: func(dir *object) (*object, error) {
 			if err := unix.Mkdirat(dir.fd, name, want.modeOr(0o700)); err != nil {
 				return nil, err
@@ -74,6 +75,9 @@ func (c *call) symlink() error {
 	return c.make(wire, name, maker{
 		want: want,
 		make: func(dir *object) (*object, error) {
+			if err := dir.mayHoldLinks(); err != nil {
+				return nil, err
+			}
 			if target == "" || strings.Contains(target, "\x00") {
 				return nil, statusInval
 			}
@@ -111,6 +115,9 @@ func (c *call) mknod() error {
 			if mode == 0 {
 				return nil, statusBadType
 			}
+			if err := dir.mayHoldLinks(); err != nil {
+				return nil, err
+			}
 			if err := unix.Mknodat(dir.fd, name, mode|want.modeOr(0o600), int(device)); err != nil {
 				return nil, err
 			}
@@ -129,6 +136,10 @@ type maker struct {
 	make func(dir *object) (*object, error)
 	want sattr // the rest of it is set afterwards
 
+	// elsewhere returns why it may not be made in a directory that is not the
+	// caller's, where that matters; nil: it may not.
+	elsewhere func(dir *object) error
+
 	// taken returns what to use if there is such an entry already; nil: nothing.
 	// The calling thread has the rights of the process.
 	taken func(dir *object) (*object, error)
@@ -143,14 +154,14 @@ func (c *call) make(wire []byte, name string, m maker) error {
 	if c.in.bad {
 		return errGarbage
 	}
-	dir, err := c.openToChange(wire)
+	dir, foreign, err := c.openParent(wire, m.elsewhere)
 	defer dir.close()
 	if err == nil {
 		err = checkNewName(name)
 	}
 	var child *object
 	w, err := changeOne(dir, err, func() (err error) {
-		child, err = m.run(dir)
+		child, err = m.run(dir, foreign)
 		if c.again != nil && m.same != nil && statusOf(err) == statusExist {
 			child, err = m.adopt(dir, name, *c.again)
 		}
@@ -171,11 +182,26 @@ func (c *call) make(wire []byte, name string, m maker) error {
 	return nil
 }
 
-func (m maker) run(dir *object) (child *object, err error) {
+// openParent is openToChange for the directory of an entry that the call makes
+// or removes. It may be foreign if elsewhere, which may be nil, says nothing
+// against it.
+func (c *call) openParent(wire []byte, elsewhere func(dir *object) error) (dir *object, foreign bool, err error) {
+	dir, err = c.openToChange(wire)
+	if elsewhere != nil && errors.Is(err, errNotOwn) {
+		return dir, true, elsewhere(dir)
+	}
+	return dir, false, err
+}
+
+func (m maker) run(dir *object, foreign bool) (child *object, err error) {
+	create := dir.caller.create
+	if foreign {
+		create = dir.caller.anywhere
+	}
 	if err := dir.tree.reserve(entryCost()); err != nil {
 		return nil, err
 	}
-	err = dir.caller.create(func() (err error) {
+	err = create(func() (err error) {
 		if child, err = m.make(dir); err != nil {
 			return err
 		}

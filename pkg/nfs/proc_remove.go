@@ -10,36 +10,50 @@ import (
 func (c *call) remove() error {
 	wire, name := c.in.handle(), c.in.name()
 	if name == "." || name == ".." {
-		return c.unlink(wire, name, 0, statusIsDir)
+		return c.unlink(wire, name, removal{wrong: statusIsDir})
 	}
-	return c.unlink(wire, name, 0, checkName(name))
+	return c.unlink(wire, name, removal{wrong: checkName(name)})
 }
 
 // rmdir is RMDIR (§3.3.13), which has its own answers to "." and "..".
 func (c *call) rmdir() error {
 	wire, name := c.in.handle(), c.in.name()
+	r := removal{
+		flags: unix.AT_REMOVEDIR, wrong: checkName(name),
+		elsewhere: func(dir *object) error { return dir.mayDropStream(name) },
+	}
 	switch name {
 	case ".":
-		return c.unlink(wire, name, unix.AT_REMOVEDIR, statusInval)
+		r.wrong = statusInval
 	case "..":
-		return c.unlink(wire, name, unix.AT_REMOVEDIR, statusExist)
+		r.wrong = statusExist
 	}
-	return c.unlink(wire, name, unix.AT_REMOVEDIR, checkName(name))
+	return c.unlink(wire, name, r)
 }
 
-// unlink answers a call that removes the entry called name, or refuses it for
-// what is wrong with that name.
-func (c *call) unlink(wire []byte, name string, flags int, wrong error) error {
+// A removal is how an entry of a directory is removed.
+type removal struct {
+	flags     int
+	wrong     error                   // with the name; nil: nothing
+	elsewhere func(dir *object) error // as in a maker
+}
+
+// unlink answers a call that removes the entry called name.
+func (c *call) unlink(wire []byte, name string, r removal) error {
 	if c.in.bad {
 		return errGarbage
 	}
-	dir, err := c.openToChange(wire)
+	dir, foreign, err := c.openParent(wire, r.elsewhere)
 	defer dir.close()
-	if err == nil {
-		err = wrong
+	if r.wrong != nil && (err == nil || foreign) {
+		err = r.wrong
 	}
 	w, err := changeOne(dir, err, func() error {
-		return dir.as(func() error { return unix.Unlinkat(dir.fd, name, flags) })
+		as := dir.as
+		if foreign {
+			as = dir.caller.anywhere
+		}
+		return as(func() error { return unix.Unlinkat(dir.fd, name, r.flags) })
 	})
 	if c.again != nil && err == unix.ENOENT {
 		err = nil
@@ -182,7 +196,10 @@ func (c *call) link() error {
 // is counted again: a walk may have been where it is, and find its other name
 // gone where that was.
 func (o *object) linkAs(dir *object, name string) error {
-	err := o.reserveCopy()
+	err := o.mayLink(dir)
+	if err == nil {
+		err = o.reserveCopy()
+	}
 	if err == nil {
 		err = o.tree.reserve(entryCost())
 	}
@@ -199,6 +216,16 @@ func (o *object) linkAs(dir *object, name string) error {
 	o.tree.settle(entryCost(), costOf(o))
 	o.tree.freed()
 	return nil
+}
+
+// mayLink returns why no link to o may be made in dir. To one who comes from
+// where everybody is the same user, only that user's files are its own. The
+// kernel has the same rule (fs.protected_hardlinks), where it is set.
+func (o *object) mayLink(dir *object) error {
+	if o.tree.export.Squash == AllSquash && o.attr.Uid != o.caller.uid {
+		return statusPerm
+	}
+	return dir.mayHoldLinks()
 }
 
 // has reports whether the directory o has an entry called name.
