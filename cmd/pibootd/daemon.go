@@ -127,7 +127,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	}
 	d.fleet = fleet.New(fleet.Fleet{
 		Registry: state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: state.timeline, Policy: d.policy, Log: log,
-		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), QueueURL: queueURL(cfg, network.Addr()), PrivilegedPort: cfg.NFS.PrivilegedPort,
+		Network: network, Addresses: boardAddresses(cfg, network), MediaDir: cfg.MediaDir(), ScratchBytes: cfg.ScratchBytes(), QueueURL: queueURL(cfg, network.Addr()), PrivilegedPort: cfg.NFS.PrivilegedPort,
 		Muxers: cfg.HTTP.Muxers,
 		FindUsers: func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
 			return dhcp.FindUsers(ctx, cfg.Interface, network.Addr(), addrs)

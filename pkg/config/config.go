@@ -68,6 +68,7 @@ type Config struct {
 		Inbox      string // in MediaDir; "": none is watched
 		InboxMakes Makes
 		TidyAfter  time.Duration // 0: originals stay
+		ScratchGB  int           // of each board
 	}
 	Webhook struct {
 		URL        string // "": nobody is told
@@ -136,6 +137,7 @@ func Default() Config {
 	c.Queue.Keep = 1000
 	c.HTTP.Port = 8080
 	c.HTTP.UploadMaxGB = 100
+	c.Media.ScratchGB = 50
 	c.Boot.GPUMem = 192
 	c.Media.InboxMakes = MakesHLS
 	c.Log.Level = slog.LevelInfo
@@ -158,6 +160,9 @@ func (c Config) MediaDir() string {
 	}
 	return filepath.Join(c.StateDir, "media")
 }
+
+// ScratchBytes is Media.ScratchGB in bytes.
+func (c Config) ScratchBytes() int64 { return int64(c.Media.ScratchGB) * 1e9 }
 
 // MinFreeBytes is Roots.MinFree in bytes.
 func (c Config) MinFreeBytes() int64 { return int64(c.Roots.MinFree) * 1e6 }

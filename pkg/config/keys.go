@@ -69,6 +69,7 @@ func keys(c *Config) []key {
 		{"media", "inbox", "A directory in the media share, for example \"inbox\": videos that are put there\nare transcoded. \"\" watches none.", sharePath{&c.Media.Inbox}},
 		{"media", "inbox_makes", "What they become: \"hls\" or \"cmaf\", a stream with the usual ladder; \"author\",\none with the source's bitrate, half of it and 200 kb/s; \"mp4\" or \"mkv\", a file.", choice[Makes]{&c.Media.InboxMakes, []Makes{MakesHLS, MakesCMAF, MakesAuthor, MakesMP4, MakesMKV}}},
 		{"media", "tidy_after", "How long after its job is done an original is moved to originals in the media\nshare, for example \"72h\"; \"0s\" leaves originals where they are.", span{&c.Media.TidyAfter, 0, maxLease}},
+		{"media", "scratch_gb", "The most that one board may have in its scratch, in gigabytes: what it has\nencoded and pibootd has not taken over yet.", number{&c.Media.ScratchGB, 1, 100_000, "gigabytes, 1 to 100000"}},
 
 		{"webhook", "url", "Where it is posted that a job has ended, for example\n\"https://cms.example/hooks/video\"; \"\" is nowhere.", webURL{&c.Webhook.URL}},
 		{"webhook", "secret_file", "A file of mode 0600 with a secret of 16 bytes or more that signs what is\nposted; \"\" signs nothing.", path{&c.Webhook.SecretFile, true}},

@@ -36,8 +36,10 @@ type Fleet struct {
 	Network   netip.Prefix // this machine's address and its network's mask
 	Addresses config.Range // of boards without a fixed address
 	MediaDir  string
-	QueueURL  string       // where workers fetch work
-	Muxers    []netip.Addr // of the older pool, boards' too; they get an export of their own
+	// ScratchBytes is the most that a board may have in its scratch; 0: no limit.
+	ScratchBytes int64
+	QueueURL     string       // where workers fetch work
+	Muxers       []netip.Addr // of the older pool, boards' too; they get an export of their own
 	// PrivilegedPort has all exports refuse calls from port 1024 and up.
 	PrivilegedPort bool
 	// FindUsers tells which hosts use addresses, as dhcp.FindUsers does; nil:
@@ -163,6 +165,7 @@ func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 		Squash:  nfs.NoSquash,
 
 		ReadOnly:       board.Settings.Volatile,
+		MinFree:        boardsFloor(f.Roots.Path(board.Serial)),
 		PrivilegedPort: f.PrivilegedPort,
 	}
 }

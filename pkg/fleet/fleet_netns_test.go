@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/store"
 	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
 )
 
 var request = Request{
@@ -291,5 +293,47 @@ func importTiny(t *testing.T, f *Fleet, dir string) {
 	}
 	if _, _, err := f.Templates.Import(t.Context(), "tiny", source, rootfs.ImportOptions{}, nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a board may write to, and how much, is its own alone.
+func TestBoardsWriteToTheirOwn(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	f.ScratchBytes = 1 << 30
+	add(t, f, request)
+	other := request
+	other.MAC, other.Serial, other.Name = pi.MAC{0xb8, 0x27, 0xeb, 0, 0, 1}, 0x00000001, "hlspi2"
+	add(t, f, other)
+	users := map[uint32]bool{}
+	for _, e := range f.NFS.Exports() {
+		if e.Path == "/media" {
+			if !e.ReadOnly || len(e.Clients) != 2 {
+				t.Errorf("%+v; want it read-only, for both boards", e)
+			}
+			continue
+		}
+		if len(e.Clients) != 1 || e.MinFree <= 0 {
+			t.Errorf("%+v; want it one board's, and a floor kept free", e)
+		}
+		if !strings.HasPrefix(e.Path, "/scratch/") {
+			continue
+		}
+		info, err := os.Stat(e.Dir)
+		if err != nil || info.Mode().Perm() != 0o700 || e.Squash != nfs.AllSquash || e.MaxBytes != 1<<30 || e.MaxNames == 0 || users[e.AnonUID] {
+			t.Errorf("%+v, %v, %v; want a bounded directory of a user of its own", e, info, err)
+		}
+		users[e.AnonUID] = true
+	}
+	if len(users) != 2 {
+		t.Errorf("%d scratches; want two", len(users))
+	}
+	if info, err := os.Stat(filepath.Join(f.MediaDir, transcode.ScratchDir)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v; want a directory that root alone may enter", info, err)
+	}
+	if _, _, err := f.Remove(t.Context(), "hlspi2", false); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(f.MediaDir, transcode.ScratchOf("00000001"))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the scratch of a removed board: %v; want it gone", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"pibootd/pkg/boot"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
@@ -87,8 +89,27 @@ func (f *Fleet) scratchExport(board registry.Pi) nfs.Export {
 		Squash:         nfs.AllSquash,
 		AnonUID:        uid,
 		AnonGID:        uid,
+		MaxBytes:       f.ScratchBytes,
+		MaxNames:       maxScratchNames,
+		MinFree:        boardsFloor(f.MediaDir),
 		PrivilegedPort: f.PrivilegedPort,
 	}
+}
+
+// maxScratchNames is how many files and directories a scratch may have: those of
+// a film of twelve hours in short segments of many renditions, several times.
+const maxScratchNames = 500_000
+
+// boardsFloorBytes of a file system, or a fiftieth of a small one, are left free
+// by what boards write, for the database and for the other boards.
+const boardsFloorBytes = 128 << 20
+
+func boardsFloor(dir string) int64 {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return boardsFloorBytes
+	}
+	return min(boardsFloorBytes, int64(fs.Blocks)*int64(fs.Bsize)/50)
 }
 
 // exportScratch makes a board's scratch, unless it is there, and opens it to
