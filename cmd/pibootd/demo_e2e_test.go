@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Whatever signal ends the demo, and however often it is sent, none of its
@@ -23,17 +21,14 @@ func TestDemoEndedBySignal(t *testing.T) {
 	} {
 		t.Run(signalNames(signals), func(t *testing.T) {
 			before := namedNetworks(t)
-			demo, alive := startDemo(t)
+			demo, wait := startDemo(t)
 			for _, signal := range signals {
 				if err := demo.Process.Signal(signal); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := demo.Wait(); err == nil {
+			if err := wait(); err == nil {
 				t.Error("a demo that was ended says that it succeeded")
-			}
-			if _, err := alive.Read(make([]byte, 1)); err != io.EOF {
-				t.Errorf("waiting for the last process of the demo: %v; want EOF", err)
 			}
 			if after := namedNetworks(t); !slices.Equal(after, before) {
 				t.Errorf("network namespaces = %q; want %q as before", after, before)
@@ -60,36 +55,23 @@ func namedNetworks(t *testing.T) []string {
 }
 
 // startDemo starts the demo and returns when its daemon serves and its template
-// is being built. Every process of the demo has the other end of the file that
-// it returns.
-func startDemo(t *testing.T) (*exec.Cmd, *os.File) {
+// is being built.
+func startDemo(t *testing.T) (demo *exec.Cmd, wait func() error) {
 	t.Helper()
-	alive, held, err := os.Pipe()
+	demo = exec.CommandContext(t.Context(), "../../scripts/demo")
+	demo.Env = append(os.Environ(), "DEMO_STATE="+t.TempDir())
+	demo.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := demo.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { alive.Close() })
-	if err := alive.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "../../scripts/demo")
-	cmd.Env = append(os.Environ(), "DEMO_STATE="+t.TempDir())
-	cmd.ExtraFiles = []*os.File{held}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	held.Close()
+	wait = startWatched(t, demo)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "building the minimal template") {
-			return cmd, alive
+			return demo, wait
 		}
 	}
-	t.Fatalf("the demo ended before it built a template: %v", cmd.Wait())
+	t.Fatalf("the demo ended before it built a template: %v", wait())
 	return nil, nil
 }

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // Stages of all kinds of ends, as make and go test print them.
@@ -49,8 +53,63 @@ func TestPassedStages(t *testing.T) {
 	}
 }
 
-// runStages runs scripts/test with a Makefile of these stages.
-func runStages(t *testing.T, stages string) (string, error) {
+// Stages end with make test, the one beside the others too.
+func TestInterruptedStages(t *testing.T) {
+	const stage = "check:\n\t@sleep 1000\nbuild:\n\t@echo building; sleep 1000\n"
+	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		cmd := stages(t, stage)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := startWatched(t, cmd)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && lines.Text() != "building" {
+		}
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(); err == nil {
+			t.Errorf("make test that was ended by %v says that it succeeded", signal)
+		}
+	}
+}
+
+// startWatched starts cmd, and returns a function that waits for it and for all
+// that it started, however far from it: an error of the test if that lasts.
+func startWatched(t *testing.T, cmd *exec.Cmd) (wait func() error) {
+	t.Helper()
+	alive, held, err := os.Pipe() // every process has the other end
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { alive.Close() })
+	cmd.ExtraFiles = []*os.File{held}
+	err = cmd.Start()
+	held.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		if err := alive.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		err := cmd.Wait()
+		if _, err := alive.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("waiting for the last process of %s: %v; want EOF", cmd.Path, err)
+		}
+		return err
+	}
+}
+
+// runStages runs scripts/test with a Makefile of these stages to its end.
+func runStages(t *testing.T, makefile string) (string, error) {
+	t.Helper()
+	out, err := stages(t, makefile).CombinedOutput()
+	return string(out), err
+}
+
+func stages(t *testing.T, makefile string) *exec.Cmd {
 	t.Helper()
 	script, err := os.ReadFile("../../scripts/test")
 	if err != nil {
@@ -60,13 +119,12 @@ func runStages(t *testing.T, stages string) (string, error) {
 	if err := os.Mkdir(filepath.Join(dir, "scripts"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"scripts/test": string(script), "Makefile": stages} {
+	for name, text := range map[string]string{"scripts/test": string(script), "Makefile": makefile} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts/test"), "build", "unit", "netns", "e2e")
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return cmd
 }
