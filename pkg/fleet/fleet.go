@@ -103,20 +103,20 @@ func (f *Fleet) Start() error {
 	if err := f.closeStrangers(); err != nil {
 		return err
 	}
+	update := f.Roots.UpdateWorkers()
 	for _, board := range f.Registry.All() {
 		if err := f.Roots.Mount(board.Serial); err != nil {
 			f.Log.Error("root not mounted", "component", "fleet", "pi", board.Name, "err", err)
+			f.record(board, timeline.RootFailed, "not mounted: "+err.Error())
 			continue
 		}
+		f.updateWorker(update, board) // before a board can start the former one
 		if err := f.NFS.Export(f.rootExport(board)); err != nil {
 			f.Log.Error("root not exported", "component", "fleet", "pi", board.Name, "err", err)
+			f.record(board, timeline.RootFailed, "not exported: "+err.Error())
 		}
 		if err := f.exportScratch(board); err != nil {
 			f.Log.Error("scratch not exported", "component", "fleet", "pi", board.Name, "err", err)
-		}
-		// The media share's path changes with the NFS driver.
-		if err := f.Roots.SetServices(board.Serial, f.services(board.Serial)); err != nil {
-			f.Log.Error("worker not told of the media share and the queue", "component", "fleet", "pi", board.Name, "err", err)
 		}
 	}
 	f.exportMuxers()

@@ -133,15 +133,14 @@ func (a *adapter) authorize(keys string) error {
 // putOwned writes a file that only who can read, in a directory of the same
 // kind: sshd accepts no other.
 func putOwned(root *os.Root, dir, file string, text []byte, who user) error {
-	real, err := makeDir(root, dir)
+	made, err := makeDir(root, dir)
 	if err != nil {
 		return err
 	}
-	name := path.Join(real, path.Base(file))
+	defer made.Close()
 	return errors.Join(
-		putFile(root, name, text, 0o600),
-		root.Lchown(name, who.uid, who.gid),
-		root.Chmod(real, 0o700),
-		root.Lchown(real, who.uid, who.gid),
+		newFile{data: text, mode: 0o600, uid: who.uid, gid: who.gid}.put(root, file),
+		made.Chown(who.uid, who.gid),
+		made.Chmod(0o700),
 	)
 }

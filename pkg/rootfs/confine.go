@@ -14,98 +14,94 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// putFile writes a file of the root with exactly this mode, owned by root. What
-// had the name before is replaced, never written through: it may be a symbolic
-// link, or share its blocks with another name.
-func putFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
-	real, err := makeWay(root, name)
+// A board is root in its own root, and may change anything there while it is
+// looked at. Names are therefore resolved by the kernel, in one call and as the
+// board itself would (openat2(2) with RESOLVE_IN_ROOT), and what is found is used
+// by its descriptor.
+
+// maxRaces is how often a name is resolved again because a directory on its way
+// was renamed meanwhile.
+const maxRaces = 128
+
+// openIn opens what a name of a root leads to for a process whose root that is:
+// absolute links start there, and ".." ends there.
+func openIn(root *os.Root, name string, flags uint64) (*os.File, error) {
+	top, err := root.Open(".")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	file, err := root.OpenFile(real, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
+	defer top.Close()
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	for range maxRaces {
+		fd, err := unix.Openat2(int(top.Fd()), name, &how)
+		if err == nil {
+			return os.NewFile(uintptr(fd), name), nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
 	}
-	_, err = file.Write(data)
-	return errors.Join(err, file.Chmod(mode), file.Close())
+	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("its directories are renamed all the time")}
 }
 
-// putLink makes a symbolic link of the root, replacing what had the name.
-func putLink(root *os.Root, name, target string) error {
-	real, err := makeWay(root, name)
-	if err != nil {
-		return err
-	}
-	return root.Symlink(target, real)
-}
-
-// makeWay prepares an entry: it makes its directory, removes what has its
-// name and returns the name with the directory's symbolic links resolved.
-func makeWay(root *os.Root, name string) (string, error) {
-	dir, err := makeDir(root, path.Dir(name))
-	if err != nil {
-		return "", err
-	}
-	real := path.Join(dir, path.Base(name))
-	if err := root.Remove(real); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	return real, nil
-}
-
-// makeDir makes a directory of the root and those above it, mode 0755, and
-// returns its name with symbolic links resolved as the Pi will resolve them.
-func makeDir(root *os.Root, name string) (string, error) {
-	real, err := resolve(root, name)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return real, err
-	}
-	if _, err := root.Lstat(name); err == nil {
-		return "", fmt.Errorf("%s is a symbolic link to nothing; want a directory", name)
-	}
-	parent, err := makeDir(root, path.Dir(name))
-	if err != nil {
-		return "", err
-	}
-	real = path.Join(parent, path.Base(name))
-	if err := root.Mkdir(real, 0o755); err != nil {
-		return "", err
-	}
-	return real, root.Chmod(real, 0o755)
-}
-
-// openRegular opens a regular file of a root. Boards can make any kind of file
-// in theirs, at any moment; to open a device or a FIFO would be an act on this
-// machine, so the file is looked at through a descriptor that does not open it.
+// openRegular opens the regular file that a name of a root leads to. Boards can
+// make any kind of file in theirs, at any moment; to open a device or a FIFO
+// would be an act on this machine, so the file is looked at through a descriptor
+// that does not open it.
 func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
-	found, err := root.OpenFile(name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	found, err := openIn(root, name, unix.O_PATH)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer found.Close()
+	return reopenRegular(found)
+}
+
+// reopenRegular opens what a descriptor that does not open it is of.
+func reopenRegular(found *os.File) (*os.File, fs.FileInfo, error) {
 	info, err := found.Stat()
 	if err != nil {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("got %v; want a regular file", info.Mode().Type())
+		return nil, nil, fmt.Errorf("got %s; %w", kindOf(info.Mode()), errNotRegular)
 	}
 	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
 	return file, info, err
+}
+
+var errNotRegular = errors.New("want a regular file")
+
+// kindOf says what a file is that is no regular one.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a file of an unknown kind"
+}
+
+// exists reports whether a name of a root leads to a file.
+func exists(root *os.Root, name string) bool {
+	found, err := openIn(root, name, unix.O_PATH)
+	return err == nil && found.Close() == nil
 }
 
 // maxEntries is more than any directory has whose entries matter here.
 const maxEntries = 4096
 
 // readDir reads a directory of a root, its first maxEntries if it has more, in
-// the order of their names. Symbolic links to it are followed inside the root.
+// the order of their names.
 func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
-	real, err := resolve(root, name)
-	if err != nil {
-		return nil, err
-	}
-	// O_DIRECTORY refuses a FIFO where it would else be waited for its writer.
-	dir, err := root.OpenFile(real, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	dir, err := openIn(root, name, unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +112,142 @@ func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, nil
+}
+
+// makeDir opens a directory of the root, and makes it and those above it, mode
+// 0755, where they are missing.
+func makeDir(root *os.Root, name string) (*os.File, error) {
+	dir, err := openIn(root, name, unix.O_DIRECTORY)
+	if !errors.Is(err, fs.ErrNotExist) || path.Clean(name) == "." {
+		return dir, err
+	}
+	parent, err := makeDir(root, path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	base := path.Base(name)
+	made := unix.Mkdirat(int(parent.Fd()), base, 0o755)
+	if made != nil && !errors.Is(made, unix.EEXIST) {
+		return nil, &fs.PathError{Op: "mkdir", Path: name, Err: made}
+	}
+	if dir, err = openEntry(parent, base, unix.O_DIRECTORY, 0); err != nil {
+		return nil, fmt.Errorf("%s is a symbolic link to nothing; want a directory", name)
+	}
+	if made == nil {
+		err = dir.Chmod(0o755)
+	}
+	return dir, err
+}
+
+// A newFile is one that takes the place of whatever has its name.
+type newFile struct {
+	data     []byte
+	mode     fs.FileMode
+	uid, gid int
+	durable  bool // on disk before it has its name, which is on disk, too
+}
+
+// A putFunc writes a file of a root with exactly this mode. What had the name
+// before is replaced, never written through: it may be a symbolic link, or share
+// its blocks with another name.
+type putFunc func(root *os.Root, name string, data []byte, mode fs.FileMode) error
+
+// putFile is the putFunc for a root that nobody uses yet, and that is written to
+// disk as a whole. The file is root's.
+func putFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	return newFile{data: data, mode: mode}.put(root, name)
+}
+
+// replaceFile is the putFunc for a root that is in use: its board, and a power
+// cut, see the old file or the new one. The owner of a file stays.
+func replaceFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	file := newFile{data: data, mode: mode, durable: true}
+	if was, err := openIn(root, name, unix.O_PATH); err == nil {
+		info, err := was.Stat()
+		if err = errors.Join(err, was.Close()); err != nil {
+			return err
+		}
+		file.ownedAs(info)
+	}
+	return file.put(root, name)
+}
+
+// ownedAs gives a file the owner of another.
+func (f *newFile) ownedAs(info fs.FileInfo) {
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		f.uid, f.gid = int(owner.Uid), int(owner.Gid)
+	}
+}
+
+func (f newFile) put(root *os.Root, name string) error {
+	dir, err := makeDir(root, path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	err = placeEntry(dir, path.Base(name), func(temp string) error {
+		file, err := openEntry(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.fill(file), file.Close())
+	}, f.durable)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// fill writes a file that was made for it. A new owner would clear bits of its
+// mode.
+func (f newFile) fill(file *os.File) error {
+	if _, err := file.Write(f.data); err != nil {
+		return err
+	}
+	if err := errors.Join(file.Chown(f.uid, f.gid), file.Chmod(f.mode)); err != nil || !f.durable {
+		return err
+	}
+	return file.Sync()
+}
+
+// placeEntry has make an entry under another name and then gives it its own, in
+// the place of what has that: no link is followed.
+func placeEntry(dir *os.File, name string, make func(temp string) error, durable bool) error {
+	at, temp := int(dir.Fd()), tempName(name)
+	if err := unix.Unlinkat(at, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%s is in the way; remove it: %w", temp, err)
+	}
+	err := make(temp)
+	if err == nil {
+		err = unix.Renameat(at, temp, at, name)
+	}
+	if errors.Is(err, unix.EISDIR) {
+		err = errors.New("got a directory; want a regular file, or nothing: remove it")
+	}
+	if err != nil {
+		_ = unix.Unlinkat(at, temp, 0) // says nothing new
+		return err
+	}
+	if durable {
+		return dir.Sync()
+	}
+	return nil
+}
+
+// tempName is what a file is called until it is whole.
+func tempName(name string) string { return "." + name + ".new" }
+
+// putLink makes a symbolic link of the root, replacing what had the name.
+func putLink(root *os.Root, name, target string) error {
+	dir, err := makeDir(root, path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return placeEntry(dir, path.Base(name), func(temp string) error {
+		return unix.Symlinkat(target, int(dir.Fd()), temp)
+	}, false)
 }
 
 // editFile changes the text of a small file of the root, keeping its owner and
@@ -137,20 +269,11 @@ func editFile(root *os.Root, name string, edit func(text string) string) (bool, 
 	if err != nil {
 		return false, err
 	}
-	return true, rewrite(root, real, edited)
-}
-
-func rewrite(root *os.Root, name, text string) error {
-	info, err := root.Lstat(name)
+	info, err := root.Lstat(real)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := putFile(root, name, []byte(text), info.Mode().Perm()); err != nil {
-		return err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return nil
-	}
-	return root.Lchown(name, int(owner.Uid), int(owner.Gid))
+	file := newFile{data: []byte(edited), mode: info.Mode().Perm()}
+	file.ownedAs(info)
+	return true, file.put(root, real)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -17,6 +18,9 @@ const (
 	// copyWorkers is how many directories are copied at once.
 	copyWorkers = 4
 	copyBuffer  = 1 << 20
+	// maxDepth is how many directories in one another a root has at most: each is
+	// kept open while those in it are looked at, and real ones have 30.
+	maxDepth = 256
 )
 
 // A treeCopy copies a directory tree with everything that belongs to it:
@@ -97,6 +101,9 @@ func (c *treeCopy) directory(ctx context.Context, source *os.File, name string) 
 	entries, err := source.Readdirnames(-1)
 	if err != nil {
 		return err
+	}
+	if len(entries) > 0 && strings.Count(name, "/") >= maxDepth {
+		return fmt.Errorf("copying %.100q…: it is below %d other directories; want a tree that is less deep", name, maxDepth)
 	}
 	for _, entry := range entries {
 		if err := c.entry(ctx, source, target, stat.Dev, path.Join(name, entry)); err != nil {
@@ -243,7 +250,7 @@ func (c *treeCopy) hardLink(first string, target *os.File, base string) error {
 
 // content makes a file with the content and attributes of source's.
 func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *unix.Stat_t, base string) error {
-	from, err := openEntry(source, base, unix.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO put there would be waited for
+	from, err := openSource(source, base)
 	if err != nil {
 		return err
 	}
@@ -266,6 +273,18 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 		err = n.finishFile(to, target, base)
 	}
 	return errors.Join(err, to.Close())
+}
+
+// openSource opens a regular file of a directory. A board may put a device there
+// after it was looked at, and to open that would be an act on this machine.
+func openSource(dir *os.File, base string) (*os.File, error) {
+	found, err := openEntry(dir, base, unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	file, _, err := reopenRegular(found)
+	return file, err
 }
 
 // fill has a new file share the blocks of another, or copies them.

@@ -38,7 +38,7 @@ func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, f
 // that it makes for them where a template has none.
 func identityFiles() (files, dirs []string, err error) {
 	files = []string{
-		"etc/hostname", "etc/hosts", "etc/machine-id", WorkerFile, WorkerConfigFile, images.VolatileInitFile,
+		"etc/hostname", "etc/hosts", "etc/machine-id", WorkerFile, formerWorkerFile, WorkerConfigFile, images.VolatileInitFile,
 		path.Join(systemUnits, "multi-user.target.wants", workerUnit),
 	}
 	err = fs.WalkDir(images.Overlay(), ".", func(name string, entry fs.DirEntry, err error) error {

@@ -75,19 +75,19 @@ func (c *clone) identify(tree string) (string, error) {
 	}
 	defer root.Close()
 	return machineID, errors.Join(
-		putName(root, c.id.Hostname),
+		putName(root, putFile, c.id.Hostname),
 		putFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
 		putHostKeys(root, keys),
-		putFile(root, WorkerFile, c.worker, 0o755),
-		putVolatileInit(root),
-		putWorkerConfig(root, c.id.Worker),
+		putFile(root, WorkerFile, c.worker, workerMode),
+		putVolatileInit(root, putFile),
+		putWorkerConfig(root, putFile, c.id.Worker),
 		c.roots.enableWorker(root),
 	)
 }
 
 // SetHostname gives a board's root another host name.
 func (r *Roots) SetHostname(serial pi.Serial, name string) error {
-	if err := r.change(serial, func(root *os.Root) error { return putName(root, name) }); err != nil {
+	if err := r.change(serial, func(root *os.Root) error { return putName(root, replaceFile, name) }); err != nil {
 		return fmt.Errorf("rootfs: naming the root of %s: %w", serial, err)
 	}
 	return nil
@@ -96,7 +96,7 @@ func (r *Roots) SetHostname(serial pi.Serial, name string) error {
 // PutVolatileInit puts the program that CommandLine of pkg/boot has a volatile
 // board start first into its root, which may have been cloned without it.
 func (r *Roots) PutVolatileInit(serial pi.Serial) error {
-	if err := r.change(serial, putVolatileInit); err != nil {
+	if err := r.change(serial, func(root *os.Root) error { return putVolatileInit(root, replaceFile) }); err != nil {
 		return fmt.Errorf("rootfs: preparing the root of %s for a layer of memory: %w", serial, err)
 	}
 	return nil
@@ -104,25 +104,24 @@ func (r *Roots) PutVolatileInit(serial pi.Serial) error {
 
 // change has by change the files of a board's root.
 func (r *Roots) change(serial pi.Serial, by func(*os.Root) error) error {
-	root, err := os.OpenRoot(r.Path(serial))
+	root, done, err := r.open(r.Path(serial))
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	return by(root)
+	return errors.Join(by(root), done())
 }
 
 // putName gives a root its board's name.
-func putName(root *os.Root, name string) error {
-	return errors.Join(putFile(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, name))
+func putName(root *os.Root, put putFunc, name string) error {
+	return errors.Join(put(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, put, name))
 }
 
-func putVolatileInit(root *os.Root) error {
+func putVolatileInit(root *os.Root, put putFunc) error {
 	text, err := images.VolatileInit()
 	if err != nil {
 		return err
 	}
-	return putFile(root, images.VolatileInitFile, text, 0o755)
+	return put(root, images.VolatileInitFile, text, 0o755)
 }
 
 // newMachineID makes a machine-id(5): a random UUID without dashes.
@@ -137,14 +136,14 @@ func newMachineID() (string, error) {
 }
 
 // putHosts makes the host name resolve on the board itself, as Debian does it.
-func putHosts(root *os.Root, name string) error {
+func putHosts(root *os.Root, put putFunc, name string) error {
 	text, err := readText(root, "etc/hosts")
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte("127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\n")
 	} else if err != nil {
 		return err
 	}
-	return putFile(root, "etc/hosts", []byte(hostsFor(string(text), name)), 0o644)
+	return put(root, "etc/hosts", []byte(hostsFor(string(text), name)), 0o644)
 }
 
 func hostsFor(hosts, name string) string {
@@ -162,12 +161,12 @@ func withoutOwnName(hosts string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-func putWorkerConfig(root *os.Root, config WorkerConfig) error {
+func putWorkerConfig(root *os.Root, put putFunc, config WorkerConfig) error {
 	text, err := json.MarshalIndent(config, "", "\t")
 	if err != nil {
 		return err
 	}
-	return putFile(root, WorkerConfigFile, append(text, '\n'), 0o600)
+	return put(root, WorkerConfigFile, append(text, '\n'), workerConfigMode)
 }
 
 const (

@@ -96,7 +96,7 @@ func TestWorkerConfig(t *testing.T) {
 			MediaExport: "/media", NFSPort: 2049, ScratchExport: "/scratch/3333347a",
 		},
 	}
-	if err := putWorkerConfig(openRoot(t, dir), config); err != nil {
+	if err := putWorkerConfig(openRoot(t, dir), putFile, config); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, WorkerConfigFile)

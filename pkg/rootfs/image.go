@@ -245,26 +245,29 @@ func (v *fatVolume) copyTo(ctx context.Context, root *os.Root, dir string) error
 		}
 		to := path.Join(dir, name)
 		if e.dir {
-			_, err := makeDir(root, to)
-			return err
+			made, err := makeDir(root, to)
+			if err != nil {
+				return err
+			}
+			return made.Close()
 		}
 		return putStream(root, to, content, e)
 	})
 }
 
 func putStream(root *os.Root, name string, content io.Reader, e fatEntry) error {
-	real, err := makeWay(root, name)
+	dir, err := makeDir(root, path.Dir(name))
 	if err != nil {
 		return err
 	}
-	file, err := root.OpenFile(real, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(file, content)
-	err = errors.Join(err, file.Chmod(0o755), file.Close())
-	if err != nil {
-		return err
-	}
-	return root.Chtimes(real, e.modified, e.modified)
+	defer dir.Close()
+	return placeEntry(dir, path.Base(name), func(temp string) error {
+		file, err := openEntry(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(file, content)
+		times := []unix.Timeval{unix.NsecToTimeval(e.modified.UnixNano()), unix.NsecToTimeval(e.modified.UnixNano())}
+		return errors.Join(err, file.Chmod(0o755), unix.Futimes(int(file.Fd()), times), file.Close())
+	}, false)
 }

@@ -67,7 +67,8 @@ func usesSystemd(root *os.Root) bool {
 const maxLinks = 40
 
 // resolve follows symbolic links as a process would whose root is root: an
-// absolute one starts there. The result is relative and has no links left.
+// absolute one starts there. The result is relative and has no links left, which
+// is so as long as nobody writes there: a root that is in use is no place for it.
 func resolve(root *os.Root, name string) (string, error) {
 	rest := strings.Split(name, "/")
 	at := "."
@@ -106,11 +107,7 @@ const maxTextBytes = 1 << 20
 
 // readText reads a small file of the root, following symbolic links inside it.
 func readText(root *os.Root, name string) ([]byte, error) {
-	real, err := resolve(root, name)
-	if err != nil {
-		return nil, err
-	}
-	file, info, err := openRegular(root, real)
+	file, info, err := openRegular(root, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -161,11 +158,10 @@ func osName(release map[string]string) string {
 // readArch tells a root's architecture by a program that every root has.
 func readArch(root *os.Root) (pi.Arch, error) {
 	for _, name := range []string{"bin/sh", "bin/busybox", "usr/bin/dash", "usr/bin/bash", "usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init"} {
-		real, err := resolve(root, name)
-		if err != nil {
+		arch, err := programArch(root, name)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		arch, err := programArch(root, real)
 		if err != nil {
 			return "", fmt.Errorf("architecture by %s: %w", name, err)
 		}

@@ -234,14 +234,20 @@ func (r *Roots) Prepare(ctx context.Context, src Template, by Way, serial pi.Ser
 }
 
 // Revive gives a kept root its board's identity of today, host keys and machine
-// id aside, so that Swap can put it back.
+// id aside, and the worker of today, so that Swap can put it back.
 func (r *Roots) Revive(k Kept, id Identity) error {
+	program, err := r.workerFor(k.Arch)
+	if err != nil {
+		return fmt.Errorf("rootfs: reviving %s: %w", k.Name, err)
+	}
 	root, done, err := r.open(r.keptPath(k.Name))
 	if err == nil {
+		_, updated := putProgram(root, program)
 		err = errors.Join(
-			putVolatileInit(root),
-			putName(root, id.Hostname),
-			putWorkerConfig(root, id.Worker),
+			updated,
+			putVolatileInit(root, replaceFile),
+			putName(root, replaceFile, id.Hostname),
+			putWorkerConfig(root, replaceFile, id.Worker),
 			done())
 	}
 	if err == nil {

@@ -28,11 +28,7 @@ const zImageGzip = gzipMagic + "\x08\x00"
 // packed whole by gzip as Raspberry Pi OS has it, or a zImage that unpacks
 // itself. It returns "" if the kernel does not tell.
 func kernelVersion(root *os.Root, name string) (string, error) {
-	real, err := resolve(root, name)
-	if err != nil {
-		return "", err
-	}
-	file, info, err := openRegular(root, real)
+	file, info, err := openRegular(root, name)
 	if err != nil {
 		return "", err
 	}
@@ -88,6 +84,5 @@ func findBanner(from io.Reader) string {
 
 // hasModules reports whether a root has a kernel version's modules.
 func hasModules(root *os.Root, version string) bool {
-	_, err := resolve(root, "lib/modules/"+version)
-	return err == nil
+	return exists(root, "lib/modules/"+version)
 }

@@ -102,9 +102,3 @@ func (l *linker) find(name string, dirs []string) (string, error) {
 	file := path.Join(l.dir, name)
 	return file, putLink(l.root, file, strings.TrimPrefix(variants[0], l.dir+"/"))
 }
-
-// exists reports whether a name leads to a file, through links inside the root.
-func exists(root *os.Root, name string) bool {
-	_, err := resolve(root, name)
-	return err == nil
-}

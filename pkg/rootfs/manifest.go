@@ -33,122 +33,172 @@ type manifest map[string]string
 
 // readTree makes the manifest of a tree, which may be a board's that changes it
 // meanwhile: what is gone when its turn comes is left out, and nothing leads out
-// of the tree or is opened but regular files and directories.
+// of the tree or is opened but regular files and directories. What is too deep,
+// or is nothing but holes, has its content left out.
 func readTree(ctx context.Context, tree string, tick func(files int)) (manifest, error) {
-	root, err := os.OpenRoot(tree)
+	top, err := os.Open(tree)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	r := treeReader{root: root, made: make(manifest), tick: tick}
-	r.reading, ctx = errgroup.WithContext(ctx)
-	r.reading.SetLimit(copyWorkers)
-	walked := r.entry(ctx, ".")
-	if err := r.reading.Wait(); err != nil {
+	r := treeReader{made: make(manifest), tick: tick, holes: maxHoles}
+	r.hashing, ctx = errgroup.WithContext(ctx)
+	r.hashing.SetLimit(copyWorkers)
+	walked := errors.Join(r.entry(ctx, top, ".", "."), top.Close())
+	if err := r.hashing.Wait(); err != nil {
 		return nil, err
 	}
 	return r.made, walked
 }
 
+const (
+	// maxManifestBytes bounds what is kept of a tree, by far more than any takes
+	// that a board works with.
+	maxManifestBytes = 256 << 20
+	// maxHoles is how much that was never written is read of the files of a tree: a
+	// board makes a file of a million terabytes of it in no time.
+	maxHoles = 16 << 30
+)
+
 type treeReader struct {
-	root    *os.Root
-	reading *errgroup.Group
+	hashing *errgroup.Group
 	tick    func(files int)
+	holes   int64 // that may still be read
 
-	mu   sync.Mutex
-	made manifest
+	mu    sync.Mutex
+	made  manifest
+	bytes int
 }
 
-// entry reads an entry, and what is below it.
-func (r *treeReader) entry(ctx context.Context, name string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	info, err := r.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	r.reading.Go(func() error { return r.describe(name) })
-	if !info.IsDir() {
-		return nil
-	}
-	dir, err := r.root.OpenFile(name, unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	names, err := dir.Readdirnames(-1)
-	if err = errors.Join(err, dir.Close()); err != nil {
-		return err
-	}
-	for _, below := range names {
-		if err := r.entry(ctx, path.Join(name, below)); err != nil {
-			return err
-		}
-	}
-	return nil
+// isGone reports whether an error says that an entry is not what it was when its
+// directory was read.
+func isGone(err error) bool {
+	// EINVAL: the target of what is no link any more.
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errNotRegular)
 }
 
-func (r *treeReader) describe(name string) error {
-	line, err := describeEntry(r.root, name)
-	if errors.Is(err, fs.ErrNotExist) {
+// entry reads an entry of dir, and what is below it. name is its own from the
+// top of the tree.
+func (r *treeReader) entry(ctx context.Context, dir *os.File, base, name string) error {
+	err := ctx.Err()
+	if err == nil {
+		err = r.read(ctx, dir, base, name)
+	}
+	if isGone(err) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("%q: %w", name, err)
+	return err
+}
+
+func (r *treeReader) read(ctx context.Context, dir *os.File, base, name string) error {
+	var stat unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), base, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
 	}
+	n, err := nodeAt(dir, base, &stat)
+	if err != nil {
+		return err
+	}
+	e := treeEntry{name: name, content: "-", stat: stat, node: n}
+	switch n.kind() {
+	case unix.S_IFREG:
+		return r.file(ctx, dir, base, e)
+	case unix.S_IFDIR:
+		return r.directory(ctx, dir, base, e)
+	case unix.S_IFLNK:
+		e.content = hashText(n.target)
+	}
+	return r.add(e)
+}
+
+// A treeEntry is what a manifest says of an entry.
+type treeEntry struct {
+	name    string
+	content string // its hash
+	stat    unix.Stat_t
+	node    node
+}
+
+// add adds an entry to the manifest.
+func (r *treeReader) add(e treeEntry) error {
+	line := fmt.Sprintf("%o %d:%d %d %s %s", e.stat.Mode, e.stat.Uid, e.stat.Gid, e.stat.Rdev, e.content, hashXattrs(e.node.xattrs))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.made[name] = line
+	r.bytes += len(e.name) + len(line)
+	if r.bytes > maxManifestBytes {
+		return fmt.Errorf("there are more than %d entries; want fewer, or shorter names", len(r.made))
+	}
+	r.made[e.name] = line
 	if r.tick != nil {
 		r.tick(len(r.made))
 	}
 	return nil
 }
 
-func describeEntry(root *os.Root, name string) (string, error) {
-	dir, err := root.OpenFile(path.Dir(name), unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+// directory reads what is in a directory.
+func (r *treeReader) directory(ctx context.Context, dir *os.File, base string, e treeEntry) error {
+	opened, err := openEntry(dir, base, unix.O_DIRECTORY, 0)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer dir.Close()
-	base := path.Base(name)
-	var stat unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), base, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return "", err
+	defer opened.Close()
+	deep := strings.Count(e.name, "/") >= maxDepth
+	if deep {
+		e.content = "deep"
 	}
-	n, err := nodeAt(dir, base, &stat)
-	if err != nil {
-		return "", err
+	if err := r.add(e); err != nil || deep {
+		return err
 	}
-	content := "-"
-	switch n.kind() {
-	case unix.S_IFREG:
-		if content, err = hashFile(root, name); err != nil {
-			return "", err
+	for {
+		names, err := opened.Readdirnames(maxEntries)
+		for _, below := range names {
+			if err := r.entry(ctx, opened, below, path.Join(e.name, below)); err != nil {
+				return err
+			}
 		}
-	case unix.S_IFLNK:
-		content = hashText(n.target)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return fmt.Sprintf("%o %d:%d %d %s %s", stat.Mode, stat.Uid, stat.Gid, stat.Rdev, content, hashXattrs(n.xattrs)), nil
 }
 
-func hashFile(root *os.Root, name string) (string, error) {
-	file, _, err := openRegular(root, name)
+// file has the content of a file hashed.
+func (r *treeReader) file(ctx context.Context, dir *os.File, base string, e treeEntry) error {
+	if holes := e.stat.Size - e.stat.Blocks*512; holes > r.holes {
+		e.content = "holes"
+		return r.add(e)
+	} else if holes > 0 {
+		r.holes -= holes
+	}
+	file, err := openSource(dir, base)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer file.Close()
+	r.hashing.Go(func() (err error) {
+		defer file.Close()
+		if e.content, err = hashFile(ctx, file, e.stat.Size); err != nil {
+			return fmt.Errorf("%q: %w", e.name, err)
+		}
+		return r.add(e)
+	})
+	return nil
+}
+
+// hashFile hashes as much of a file as there was when it was looked at: a board
+// may make more of it all the time.
+func hashFile(ctx context.Context, file *os.File, size int64) (string, error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return "", err
+	for left := size; left > 0 && ctx.Err() == nil; left -= copyBuffer {
+		if _, err := io.CopyN(h, file, min(left, copyBuffer)); err != nil {
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			return "", err
+		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return hex.EncodeToString(h.Sum(nil)), ctx.Err()
 }
 
 func hashText(text string) string {

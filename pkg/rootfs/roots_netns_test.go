@@ -221,15 +221,6 @@ func TestImportAroundItself(t *testing.T) {
 	}
 }
 
-func testRoots(t *testing.T, dir string) *Roots {
-	t.Helper()
-	return &Roots{Dir: dir, worker: func(arch pi.Arch) ([]byte, error) { return []byte("worker for " + arch), nil }}
-}
-
-func identityOf(serial pi.Serial, name string) Identity {
-	return Identity{Hostname: name, Worker: WorkerConfig{Name: serial.String(), Token: "token of " + name, Services: Services{Server: netip.MustParseAddr("10.0.0.1")}}}
-}
-
 // ownFiles are what a clone does not share with its template.
 func ownFiles() map[string]bool {
 	names := map[string]bool{

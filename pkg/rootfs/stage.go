@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/share"
 )
 
 // stagingDir is where a directory's entries are made before they are renamed
@@ -83,7 +85,19 @@ func (s *stage) publish(target string) error {
 
 // discard removes the stage and what is left in it.
 func (s *stage) discard() error {
-	return errors.Join(os.RemoveAll(s.dir), s.lock.Close())
+	return errors.Join(removeStage(s.lock), s.lock.Close())
+}
+
+// removeStage removes a stage that is open, and what is in it: roots that boards
+// had for their own, too.
+func removeStage(stage *os.File) error {
+	if err := share.EmptyTrash(stage); err != nil {
+		return err
+	}
+	if err := os.Remove(stage.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // removeByStage deletes the directory path of parent. At any moment it is
@@ -125,7 +139,7 @@ func sweepStage(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(dir), lock.Close())
+	return errors.Join(removeStage(lock), lock.Close())
 }
 
 // lockDir locks a directory for this process. The lock goes with the file that

@@ -174,7 +174,7 @@ func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
 			}
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, unix.ENOENT) { // it is removed itself
 				stays[dir.Name()] = err
 			}
 			return gone, stays

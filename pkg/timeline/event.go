@@ -48,6 +48,8 @@ const (
 
 	Conflict Kind = "conflict" // another host uses the board's address; detail
 
+	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date; detail
+
 	Rival Kind = "rival" // another DHCP server answers on the boards' network; detail
 
 	// What must not happen. These come by RecordLimited; all have a detail.
@@ -71,6 +73,7 @@ var labels = map[Kind]string{
 	UnitDone:      "done",
 	UnitFailed:    "failed",
 	LoginRefused:  "no login",
+	RootFailed:    "failed",
 }
 
 // An Event is one thing that happened to one board. Which fields beyond the
