@@ -117,6 +117,7 @@ func (f *Fleet) Start() error {
 		}
 		if err := f.exportScratch(board); err != nil {
 			f.Log.Error("scratch not exported", "component", "fleet", "pi", board.Name, "err", err)
+			f.record(board, timeline.RootFailed, "scratch not exported: "+err.Error())
 		}
 	}
 	f.exportMuxers()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"

@@ -48,7 +48,7 @@ const (
 
 	Conflict Kind = "conflict" // another host uses the board's address; detail
 
-	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date; detail
+	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date, or its scratch not exported; detail
 
 	Rival Kind = "rival" // another DHCP server answers on the boards' network; detail
 

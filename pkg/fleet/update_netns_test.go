@@ -1,0 +1,220 @@
+//go:build netns
+
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"pibootd/images"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/timeline"
+)
+
+// formerKeys are all that commit b738a06 wrote into a worker's configuration.
+var formerKeys = []string{"media_export", "name", "nfs_port", "queue_url", "server", "token"}
+
+// makeFormer makes of a board's root what commit b738a06 has left.
+func makeFormer(t *testing.T, root string) {
+	t.Helper()
+	config := readConfig(t, root)
+	for key := range config {
+		if !slices.Contains(formerKeys, key) {
+			delete(config, key)
+		}
+	}
+	text, err := json.Marshal(config)
+	err = errors.Join(err,
+		os.WriteFile(filepath.Join(root, rootfs.WorkerConfigFile), text, 0o600),
+		os.WriteFile(filepath.Join(root, rootfs.WorkerFile), []byte("the worker of b738a06"), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readConfig(t *testing.T, root string) map[string]any {
+	t.Helper()
+	var config map[string]any
+	text, err := os.ReadFile(filepath.Join(root, rootfs.WorkerConfigFile))
+	if err = errors.Join(err, json.Unmarshal(text, &config)); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// checkCurrent looks whether a board's root has the worker of today, told of its
+// scratch.
+func checkCurrent(t *testing.T, f *Fleet, serial pi.Serial) {
+	t.Helper()
+	root := f.Roots.Path(serial)
+	program, err := os.ReadFile(filepath.Join(root, rootfs.WorkerFile))
+	board, _ := f.Registry.BySerial(serial)
+	want, wantErr := images.Worker(board.Arch)
+	if errors.Join(err, wantErr) != nil || !bytes.Equal(program, want) {
+		t.Errorf("%s: its worker has %d bytes, %v; want today's %d, %v", serial, len(program), err, len(want), wantErr)
+	}
+	config := readConfig(t, root)
+	token, _ := config["token"].(string)
+	if config["scratch_export"] != "/scratch/"+serial.String() || !f.Registry.CheckToken(serial, token) {
+		t.Errorf("%s: its worker is told %v; want its scratch, and its token kept", serial, config)
+	}
+}
+
+// restart is what is left after the daemon and the machine were started anew,
+// with the timelines of what happens from then on.
+func restart(t *testing.T, was *Fleet, dir string) (f *Fleet, events func(serial pi.Serial) string) {
+	t.Helper()
+	for _, e := range was.NFS.Exports() { // which keep roots in use
+		if err := was.NFS.Unexport(e.Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unmountRoots(t, dir)
+	f = openFleet(t, dir)
+	if err := f.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop() // Run writes all that was recorded before it returns
+	if err := f.Timeline.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return f, func(serial pi.Serial) string {
+		all, err := f.Timeline.Events(t.Context(), serial.String(), 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, e := range all {
+			if e.Kind != timeline.Added {
+				lines = append(lines, fmt.Sprintf("%s: %s", e.Kind, e.Detail))
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+}
+
+// Roots that commit b738a06 has made have today's worker after the next start,
+// however they were made, those that their boards cannot write to among them.
+func TestFormerRootsAreUpdated(t *testing.T) {
+	for _, test := range []struct {
+		kind string
+		ways []rootfs.Way
+	}{
+		{"ext4", []rootfs.Way{rootfs.Copy, rootfs.Overlay, rootfs.Shared}},
+		{"xfs", []rootfs.Way{rootfs.Reflink}},
+		{"btrfs", []rootfs.Way{rootfs.Snapshot}},
+	} {
+		t.Run(test.kind, func(t *testing.T) {
+			dir := mountDisk(t, test.kind)
+			f := newFleet(t, dir)
+			var serials []pi.Serial
+			for i, way := range test.ways {
+				for _, volatile := range []bool{false, true} {
+					r := Request{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, byte(i), 1}, Serial: pi.Serial(0x10000001 + i), Clone: string(way)}
+					if volatile {
+						r.MAC[5], r.Serial = 2, r.Serial+0x100
+					}
+					r.Settings.Volatile = volatile
+					add(t, f, r)
+					makeFormer(t, f.Roots.Path(r.Serial))
+					serials = append(serials, r.Serial)
+				}
+			}
+			f, events := restart(t, f, dir)
+			for _, serial := range serials {
+				checkCurrent(t, f, serial)
+				if got := events(serial); got != "changed: its root has the worker of this pibootd now; restart the board if it is running" {
+					t.Errorf("timeline of %s: %q", serial, got)
+				}
+			}
+			f, events = restart(t, f, dir)
+			for _, serial := range serials {
+				checkCurrent(t, f, serial)
+				if got := events(serial); strings.Count(got, "changed") != 1 {
+					t.Errorf("timeline of %s after another start: %q; want one change", serial, got)
+				}
+			}
+		})
+	}
+}
+
+// Boards that have made of their roots what they like keep no other from being
+// updated, and have on their timelines what is wrong.
+func TestOddRootsAreSkipped(t *testing.T) {
+	dir := t.TempDir()
+	f := newFleet(t, dir)
+	outside := t.TempDir()
+	odd := map[string]func(root string) error{
+		"worker.json: got a named pipe; want a regular file": func(root string) error {
+			file := filepath.Join(root, rootfs.WorkerConfigFile)
+			return errors.Join(os.Remove(file), unix.Mkfifo(file, 0o600))
+		},
+		"etc/pibootd/worker.json: no such file": func(root string) error {
+			etc := filepath.Join(root, filepath.Dir(rootfs.WorkerConfigFile))
+			return errors.Join(os.RemoveAll(etc), os.Symlink(strings.Repeat("../", 40)+outside[1:], etc))
+		},
+		"pibootd-worker: got a directory; want a regular file": func(root string) error {
+			file := filepath.Join(root, rootfs.WorkerFile)
+			return errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "full"), 0o755))
+		},
+		"": func(string) error { return nil },
+	}
+	if err := os.WriteFile(filepath.Join(outside, "worker.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serials := map[string]pi.Serial{}
+	for says, spoil := range odd {
+		i := len(serials) + 1
+		r := Request{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 1, byte(i)}, Serial: pi.Serial(0x10000000 + i), Clone: string(rootfs.Copy), IP: netip.AddrFrom4([4]byte{10, 9, 0, byte(20 + i)})}
+		add(t, f, r)
+		serials[says] = r.Serial
+		root := f.Roots.Path(r.Serial)
+		makeFormer(t, root)
+		if err := spoil(root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, events := restart(t, f, dir)
+	for says, serial := range serials {
+		got := events(serial)
+		if says == "" {
+			checkCurrent(t, f, serial)
+		} else if !strings.HasPrefix(got, "root_failed: ") || !strings.Contains(got, says) {
+			t.Errorf("timeline of %s: %q; want it to say %q", serial, got, says)
+		}
+	}
+	if paths := exported(f); strings.Count(paths, "/roots/") != len(odd) {
+		t.Errorf("exports after the start: %s; want the roots of all boards", paths)
+	}
+	if text, err := os.ReadFile(filepath.Join(outside, "worker.json")); string(text) != "{}" || names(t, outside)[0] != "worker.json" {
+		t.Errorf("outside of the roots there is %q, %v; want it untouched", text, err)
+	}
+}
+
+// A root that was kept before an upgrade comes back with today's worker: that of
+// before would refuse what it is told.
+func TestRollbackToAFormerRoot(t *testing.T) {
+	f := newFleet(t, t.TempDir())
+	add(t, f, request)
+	makeFormer(t, f.Roots.Path(request.Serial))
+	if _, err := f.Reset(t.Context(), request.Serial.String(), "", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Rollback(t.Context(), request.Serial.String(), ""); err != nil {
+		t.Fatal(err)
+	}
+	checkCurrent(t, f, request.Serial)
+}
