@@ -104,7 +104,7 @@ func (q *Queue) foreignOffer(ctx context.Context, s *step, f Foreign, fits func(
 		return nil, err
 	}
 	for _, u := range offers {
-		if u.request.For(f.MuxID, nil) && fits(u.request) && !busy[u.spec.Source] && q.makeFree(u) {
+		if u.request.For(f.MuxID, nil) && fits(u.request) && !busy[u.spec.Source] && q.makeFree(s, u) {
 			return &u, nil
 		}
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -39,15 +40,19 @@ func (q *Queue) foreignFree(u unitRow) bool {
 
 // makeFree is foreignFree, and puts out of the way what a muxer left that is at
 // no such job any more: it was cut off, or it has made what it was not to make.
-func (q *Queue) makeFree(u unitRow) bool {
+func (q *Queue) makeFree(s *step, u unitRow) bool {
 	if q.foreignFree(u) {
 		return true
 	}
-	moved, err := q.putAside(u.spec.Source, attemptKey{u.key, u.tries + 1}, func(st unix.Stat_t) bool { return st.Uid == q.foreignUID })
+	moved, err := q.putAside(u.spec.Source, func(st unix.Stat_t) bool { return st.Uid == q.foreignUID })
 	if err != nil && !errors.Is(err, errNotMuxers) {
 		q.log.Warn("a muxer's unfinished stream is in the way", "file", ForeignDir(u.spec.Source), "job", u.key.job, "err", err)
 	}
-	return moved
+	if moved == "" {
+		return false
+	}
+	s.aside = append(s.aside, moved)
+	return true
 }
 
 // clearEnded puts out of the way what foreign muxers had written of attempts
@@ -60,15 +65,15 @@ func (q *Queue) clearEnded(ctx context.Context, events []UnitEvent) {
 		var request column[transcode.Request]
 		err := q.store.QueryRow(ctx, `SELECT request FROM jobs WHERE id = ?`, e.Job).Scan(&request)
 		if err == nil {
-			q.clearForeign(ctx, attemptKey{unitKey{e.Job, e.Unit}, e.Attempt}, request.V.Source)
+			q.clearForeign(ctx, e.Job, request.V.Source)
 		}
 	}
 }
 
-// clearForeign moves the directory of a foreign attempt to the job's unpublished
-// files and removes it there. A muxer that still writes finds it gone.
-func (q *Queue) clearForeign(ctx context.Context, key attemptKey, source string) {
-	moved := false
+// clearForeign removes the directory of a foreign attempt. A muxer that still
+// writes finds it gone.
+func (q *Queue) clearForeign(ctx context.Context, job int64, source string) {
+	moved := ""
 	// Within a transaction nobody is granted a job of this source, whose stream
 	// would be in the same place.
 	err := q.store.Write(ctx, func(tx *sql.Tx) error {
@@ -78,54 +83,61 @@ func (q *Queue) clearForeign(ctx context.Context, key attemptKey, source string)
 		}
 		// Its group is still theirs where this process was killed while it looked
 		// at a stream that it had made its own: nothing was there before the attempt.
-		moved, err = q.putAside(source, key, func(st unix.Stat_t) bool { return st.Uid == q.foreignUID || st.Gid == q.foreignUID })
+		moved, err = q.putAside(source, func(st unix.Stat_t) bool { return st.Uid == q.foreignUID || st.Gid == q.foreignUID })
 		return err
 	})
 	if err != nil {
-		q.log.Warn("a muxer's unfinished stream is in the way", "file", ForeignDir(source), "job", key.job, "err", err)
+		q.log.Warn("a muxer's unfinished stream is in the way", "file", ForeignDir(source), "job", job, "err", err)
 	}
-	if moved {
-		q.remove(asideDir(key))
+	if moved != "" {
+		q.removeAside(moved)
 	}
 }
 
-// asideDir is where what a muxer left is until it is removed, like any attempt
-// that does not count.
-func asideDir(key attemptKey) string {
-	return path.Join(transcode.JobDir(key.job), fmt.Sprintf("foreign.%d", key.attempt))
-}
-
-// putAside moves what a muxer has made in the place of a source's stream to
-// asideDir, and reports whether there was something. It touches nothing but
-// directories that are theirs: the error matches errNotMuxers.
-func (q *Queue) putAside(source string, key attemptKey, theirs func(unix.Stat_t) bool) (bool, error) {
+// putAside moves what a muxer has made in the place of a source's stream to the
+// trash, and returns its name there; "" if there was nothing. It touches nothing
+// but directories that are theirs: the error matches errNotMuxers.
+func (q *Queue) putAside(source string, theirs func(unix.Stat_t) bool) (string, error) {
 	parent, err := share.OpenDir(q.media, path.Dir(source))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return "", nil
 	}
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	defer parent.Close()
 	name := path.Base(ForeignDir(source))
 	made, err := q.disown(parent, name, theirs)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return "", nil
 	}
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	defer made.Close()
-	to := asideDir(key)
-	if err := q.media.MkdirAll(path.Dir(to), dirMode); err != nil {
-		return false, err
-	}
-	aside, err := share.OpenDir(q.media, path.Dir(to))
+	trash, err := share.OpenDir(q.media, trashDir)
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	defer aside.Close()
-	return moveSame(made, parent, name, aside, path.Base(to))
+	defer trash.Close()
+	aside := "muxer-" + rand.Text()
+	if err := moveSame(made, parent, name, trash, aside); err != nil {
+		return "", err
+	}
+	return aside, nil
+}
+
+// removeAside removes what was put aside. A daemon that is killed does it at its
+// next start.
+func (q *Queue) removeAside(aside string) {
+	trash, err := share.OpenDir(q.media, trashDir)
+	if err == nil {
+		defer trash.Close()
+		err = share.RemoveTree(trash, trash, aside)
+	}
+	if err != nil {
+		q.log.Warn("a muxer's unfinished stream is not removed", "file", path.Join(trashDir, aside), "err", err)
+	}
 }
 
 // disown opens a directory that a muxer has made and takes it from the muxers,
@@ -167,10 +179,10 @@ func fileType(mode uint32) string {
 
 // moveSame moves the directory made, called name in from, to a new name in to.
 // If something else was put in its place in the last moment, that goes back.
-func moveSame(made, from *os.File, name string, to *os.File, newName string) (bool, error) {
+func moveSame(made, from *os.File, name string, to *os.File, newName string) error {
 	err := unix.Renameat2(int(from.Fd()), name, int(to.Fd()), newName, unix.RENAME_NOREPLACE)
 	if err != nil {
-		return false, fmt.Errorf("moving %s away: %w", name, err)
+		return fmt.Errorf("moving %s away: %w", name, err)
 	}
 	var want, got unix.Stat_t
 	err = errors.Join(unix.Fstat(int(made.Fd()), &want), unix.Fstatat(int(to.Fd()), newName, &got, unix.AT_SYMLINK_NOFOLLOW))
@@ -178,5 +190,5 @@ func moveSame(made, from *os.File, name string, to *os.File, newName string) (bo
 		err = errors.Join(fmt.Errorf("%s was exchanged while it was looked at: %w", name, errNotMuxers),
 			unix.Renameat2(int(to.Fd()), newName, int(from.Fd()), name, unix.RENAME_NOREPLACE))
 	}
-	return err == nil, err
+	return err
 }

@@ -31,6 +31,7 @@ type step struct {
 	changed  []int64      // jobs that watchers want to see
 	ended    []endedJob
 	speeds   []workerSpeeds // as they are now
+	aside    []string       // what muxers left, in the trash
 	announce bool           // there are new pending units
 	publish  bool           // there is a job to be published
 }
@@ -87,6 +88,9 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 		q.removeAttempt(key)
 	}
 	q.clearEnded(ctx, s.events)
+	for _, aside := range s.aside {
+		q.removeAside(aside)
+	}
 	for _, w := range s.speeds {
 		q.workers.measured(w.worker, w.speeds)
 	}
