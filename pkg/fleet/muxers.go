@@ -15,7 +15,11 @@ import (
 // of the media share.
 const MuxerExport = "/muxer"
 
-const muxerExportID = math.MaxUint32 - 1
+const (
+	muxerExportID = math.MaxUint32 - 1
+	// muxerMinFree is what muxers leave free of the media share's file system.
+	muxerMinFree = 512 << 20
+)
 
 // MuxerPath returns the path that muxers mount. With nfsd, which cannot show one
 // entry of a directory, that is transcode.MuxerDir itself and not what it is in.
@@ -29,7 +33,7 @@ func (f *Fleet) muxerExport() nfs.Export {
 	e := nfs.Export{
 		ID: muxerExportID, Path: f.MuxerPath(), Dir: f.muxerDir(), Clients: slices.Clone(f.Muxers),
 		Squash: nfs.AllSquash, AnonUID: transcode.MuxerUID, AnonGID: transcode.MuxerUID,
-		PrivilegedPort: f.PrivilegedPort,
+		PrivilegedPort: f.PrivilegedPort, MinFree: muxerMinFree,
 	}
 	if e.Path == MuxerExport {
 		e.Dir, e.Only = f.MediaDir, transcode.MuxerDir
