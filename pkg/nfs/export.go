@@ -40,9 +40,9 @@ type Export struct {
 
 	// StreamDirs has clients, who are all AnonUID (Squash is AllSquash), change
 	// nothing but what they made, whatever modes allow. In a directory that is
-	// not theirs they make one thing: the directory <name>.hls beside a regular
-	// file <name>, which they can remove again. Below it modes decide, but there
-	// are files and directories only, no links.
+	// not theirs, nor below an <other>.hls, they make one thing: the directory
+	// <name>.hls beside a regular file <name>, which they can remove again. Below
+	// it modes decide, but there are files and directories only, no links.
 	StreamDirs bool
 
 	// MaxBytes and MaxNames bound what lies below the export; 0: no limit, but

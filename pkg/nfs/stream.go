@@ -2,6 +2,7 @@ package nfs
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,10 +39,29 @@ func (o *object) mayHoldStream(name string) error {
 	if err := o.as(func() error { return o.access(unix.X_OK) }); err != nil {
 		return err
 	}
+	if err := o.checkNoStream(); err != nil {
+		return err
+	}
 	var st unix.Stat_t
 	err := unix.Fstatat(o.fd, source, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return errNotOwn
+	}
+	return nil
+}
+
+// checkNoStream returns errNotOwn if the directory o is a stream's, or below one:
+// the files of a stream that is somebody else's have none of their own. The path
+// is that in the tree's private mount, so what is above the export does not count.
+func (o *object) checkNoStream() error {
+	at, err := os.Readlink(o.procPath())
+	if err != nil {
+		return err
+	}
+	for part := range strings.SplitSeq(at, "/") {
+		if strings.HasSuffix(part, streamSuffix) {
+			return errNotOwn
+		}
 	}
 	return nil
 }

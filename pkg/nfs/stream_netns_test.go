@@ -158,6 +158,7 @@ func TestStreamDirsKeepOriginals(t *testing.T) {
 				"MKDIR of a directory's":          b.call(b.c, 9, b.root, "more.hls", mode),
 				"MKDIR of a link's":               b.call(b.c, 9, b.root, "link.mp4.hls", mode),
 				"MKDIR in another's stream":       b.call(b.c, 9, old, "new", mode),
+				"MKDIR of another's segment's":    b.call(b.c, 9, old, "master.m3u8.hls", mode),
 				"REMOVE of an original":           b.call(b.c, 12, b.root, "film.mp4"),
 				"REMOVE of another's segment":     b.call(b.c, 12, old, "master.m3u8"),
 				"RMDIR of a directory":            b.call(b.c, 13, b.root, "dir"),
