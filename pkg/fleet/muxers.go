@@ -33,7 +33,7 @@ func (f *Fleet) muxerExport() nfs.Export {
 	e := nfs.Export{
 		ID: muxerExportID, Path: f.MuxerPath(), Dir: f.muxerDir(), Clients: slices.Clone(f.Muxers),
 		Squash: nfs.AllSquash, AnonUID: transcode.MuxerUID, AnonGID: transcode.MuxerUID,
-		PrivilegedPort: f.PrivilegedPort, MinFree: muxerMinFree,
+		PrivilegedPort: f.PrivilegedPort, MinFree: muxerMinFree, StreamDirs: true,
 	}
 	if e.Path == MuxerExport {
 		e.Dir, e.Only = f.MediaDir, transcode.MuxerDir

@@ -192,11 +192,11 @@ func (h *Handler) next(ctx context.Context, c call) (reply, error) {
 }
 
 // fits reports whether a muxer makes what was asked for: it sees one directory,
-// and makes H.264 in MPEG-TS by its own rule, the preset author. What is pinned
+// makes no stream of what is in a stream, and makes H.264 in MPEG-TS by its own rule, the preset author. What is pinned
 // to it is its own, whatever the ladder.
 func fits(r transcode.Request, muxID int) bool {
 	o := r.Output
-	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") &&
+	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") && !strings.Contains(r.Source, queue.ForeignDir("")+"/") &&
 		(o.Ladder == transcode.PresetAuthor || r.MuxID == muxID) &&
 		(o.Format == "" || o.Format == transcode.FormatHLS) &&
 		(o.Container == "" || o.Container == transcode.ContainerTS) &&

@@ -174,6 +174,7 @@ func TestWhatMuxersAreGiven(t *testing.T) {
 	}{
 		{"author's ladder", transcode.Request{Source: "videos/a.mp4", Output: author}, true},
 		{"elsewhere", transcode.Request{Source: "inbox/a.mp4", Output: author}, false},
+		{"in a stream", transcode.Request{Source: "videos/a.mp4.hls/b.mp4", Output: author}, false},
 		{"our ladder", transcode.Request{Source: "videos/a.mp4"}, false},
 		{"our ladder, pinned", transcode.Request{Source: "videos/a.mp4", MuxID: 1}, true},
 		{"encrypted", transcode.Request{Source: "videos/a.mp4", MuxID: 1, Output: encrypted}, false},
