@@ -19,6 +19,9 @@ const (
 	maxWorkerConns = 3    // of one worker: one, and what hangs of those it has lost
 	maxNew         = 256  // that are not let in yet
 	maxNewPerAddr  = 8    // of them, from one address
+	// maxServed are all of them and those that are closed but not yet gone. Who
+	// connects while there are so many waits.
+	maxServed = 2 * (maxConns + maxNew)
 )
 
 const (
@@ -76,7 +79,9 @@ func (a *acceptor) start(dial func() (net.Conn, error)) {
 }
 
 func (a *acceptor) accept() {
+	slots := make(chan struct{}, maxServed)
 	for {
+		slots <- struct{}{}
 		conn, err := a.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -84,13 +89,15 @@ func (a *acceptor) accept() {
 		if err != nil {
 			a.log.Warn("connection to the queue not accepted", "err", err)
 			time.Sleep(acceptPause)
+			<-slots
 			continue
 		}
 		v := &visitor{from: endpoint(conn.RemoteAddr()), conn: conn}
 		if a.enter(v) {
-			a.serves.Go(func() { a.serve(v) })
+			a.serves.Go(func() { a.serve(v); <-slots })
 		} else {
 			conn.Close()
+			<-slots
 		}
 	}
 }

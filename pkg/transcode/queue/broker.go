@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -128,7 +127,7 @@ func serverOptions(o BrokerOptions, g *gate) *server.Options {
 		DontListen:         true, // the acceptor does
 		ProxyProtocol:      true, // and says who has connected
 		NoSigs:             true,
-		MaxConn:            2 * (maxConns + maxNew), // the acceptor bounds them; these may be still closing
+		MaxConn:            2 * maxServed, // the acceptor bounds them
 		MaxSubs:            maxSubs,
 		MaxPayload:         maxPayload,
 		MaxPending:         maxPending,
@@ -190,33 +189,4 @@ func (b *Broker) Close() {
 func stopServer(s *server.Server) {
 	s.Shutdown()
 	s.WaitForShutdown()
-}
-
-// serverLog writes the NATS server's log to ours.
-type serverLog struct {
-	log   *slog.Logger
-	fatal chan string // what kept the server from starting
-}
-
-const fromServer = "nats server"
-
-func (l *serverLog) Noticef(format string, v ...any) {
-	l.log.Debug(fromServer, "text", text(format, v))
-}
-func (l *serverLog) Warnf(format string, v ...any)  { l.log.Warn(fromServer, "text", text(format, v)) }
-func (l *serverLog) Errorf(format string, v ...any) { l.log.Warn(fromServer, "text", text(format, v)) }
-func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fromServer, "text", text(format, v)) }
-func (l *serverLog) Tracef(format string, v ...any) { l.log.Debug(fromServer, "text", text(format, v)) }
-
-// Fatalf must not end the process: the server calls it for a taken port too,
-// and returns after it.
-func (l *serverLog) Fatalf(format string, v ...any) {
-	select {
-	case l.fatal <- text(format, v):
-	default:
-	}
-}
-
-func text(format string, v []any) string {
-	return strings.TrimSpace(fmt.Sprintf(format, v...))
 }

@@ -147,6 +147,37 @@ func TestForeignMuxerFails(t *testing.T) {
 	}
 }
 
+// A muxer that calls itself by one number after the other is one machine: it cannot
+// fail a job as three.
+func TestOneForeignMachineIsOne(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	job := b.submit(fixtureRequest)
+	fails := func(id int, host string) State {
+		f := Foreign{MuxID: id, Host: host}
+		b.takes(f, job.ID)
+		if err := b.FailForeign(t.Context(), f, job.ID, "FFmpegErr"); err != nil {
+			t.Fatal(err)
+		}
+		now, err := b.Job(t.Context(), job.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now.State
+	}
+	for id := 1; id <= 3; id++ {
+		if state := fails(id, "10.0.0.5"); state.Ended() {
+			t.Fatalf("the job is %s after one machine failed as %d muxers; want it tried elsewhere", state, id)
+		}
+	}
+	if state := fails(1, "10.0.0.6"); state.Ended() {
+		t.Errorf("the job is %s after two machines failed", state)
+	}
+	if state := fails(1, "10.0.0.7"); state != Failed {
+		t.Errorf("the job is %s after three machines failed; want %s", state, Failed)
+	}
+}
+
 // While a job waits for its next attempt its units say what became of the last
 // one, and no longer when they are done.
 func TestFailureIsShown(t *testing.T) {

@@ -247,11 +247,15 @@ func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending)
 	return s.endJob(ctx, u.key.job, Failed, reason, e.stderr)
 }
 
+// attemptMachine is who has made an attempt, for those who are counted: a muxer of others
+// gives itself a number, so that one machine could fail as many.
+const attemptMachine = `CASE WHEN worker LIKE 'muxer-%' THEN substr(worker, 7 + instr(substr(worker, 7), '-')) ELSE worker END`
+
 // poison says how often a unit has failed if that is too often.
 func (s *step) poison(ctx context.Context, key unitKey) (string, error) {
 	var attempts, refusers int
 	err := s.tx.QueryRowContext(ctx, `
-		SELECT count(*), count(DISTINCT CASE outcome WHEN ? THEN worker END)
+		SELECT count(*), count(DISTINCT CASE outcome WHEN ? THEN `+attemptMachine+` END)
 		FROM attempts WHERE job = ? AND unit = ? AND outcome IN (?, ?, ?)`,
 		EventFailed, key.job, key.unit, EventFailed, EventExpired, EventGivenUp).Scan(&attempts, &refusers)
 	switch {

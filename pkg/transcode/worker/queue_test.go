@@ -43,8 +43,9 @@ type testQueue struct {
 
 	announced atomic.Int64 // work messages
 
-	drain   atomic.Bool // what is asked of the worker
-	revoked atomic.Bool // progress is answered: the attempt does not count
+	every   atomic.Int64 // seconds between hellos; 0 means 1
+	drain   atomic.Bool  // what is asked of the worker
+	revoked atomic.Bool  // progress is answered: the attempt does not count
 
 	// What is answered; set before start.
 	claim   func(transcode.Claim) transcode.ClaimReply
@@ -122,7 +123,7 @@ func (q *testQueue) connect() {
 	}
 	q.openLane(transcode.LaneAny)
 	answer(q, transcode.SubjectHello, q.hellos, func(transcode.Hello) any {
-		return transcode.HelloReply{EverySeconds: 1, Drain: q.drain.Load()}
+		return transcode.HelloReply{EverySeconds: int(max(q.every.Load(), 1)), Drain: q.drain.Load()}
 	})
 	answer(q, transcode.SubjectClaim, q.claims, func(c transcode.Claim) any { return q.claim(c) })
 	answer(q, transcode.SubjectProgress, q.progress, func(transcode.Progress) any {

@@ -237,6 +237,27 @@ func TestWorkerBeforeQueue(t *testing.T) {
 	wait(t, "hello", q.hellos)
 }
 
+// A queue that was restarted knows nobody and gives no work to whom it does not
+// know: a worker says hello as soon as it is back, and in which protocol.
+func TestWorkerGreetsAQueueThatWasRestarted(t *testing.T) {
+	t.Parallel()
+	q := newTestQueue(t)
+	q.every.Store(300) // longer than the test waits
+	q.start()
+	w := &Worker{Config: Config{Name: testWorker, Token: testToken, QueueURL: q.server.ClientURL(), MediaDir: t.TempDir()}}
+	startWorker(t, w)
+	for wait(t, "hello", q.hellos).FFmpeg == "" {
+	}
+	q.stop()
+	for len(q.hellos) > 0 { // what it has yet said before
+		<-q.hellos
+	}
+	q.start()
+	if h := wait(t, "hello", q.hellos); h.Protocol != transcode.Protocol {
+		t.Errorf("it speaks protocol %d; want %d", h.Protocol, transcode.Protocol)
+	}
+}
+
 // stubborn is an ffmpeg that can all it is asked at first, and then hangs with
 // a child of its own.
 const stubborn = `#!/bin/sh
