@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,9 +19,10 @@ const receiveBuffer = 4 << 20
 // interface itself for frames to clients that have no address.
 type Conn struct {
 	*net.UDPConn
-	index int   // of the interface
-	link  *link // nil where there are no Ethernet addresses
-	neigh *neighbours
+	index   int          // of the interface
+	network netip.Prefix // the server's own address there, and the network's size
+	link    *link        // nil where there are no Ethernet addresses, as is neigh
+	neigh   *neighbours
 }
 
 // Close closes all of it.
@@ -48,7 +48,7 @@ func (c *Conn) Close() error {
 // It is an error if another DHCP server has the port, even one that is willing
 // to share it: of two servers on one socket, each would lose clients at random.
 func Listen(iface string, addr netip.Addr, port int) (*Conn, error) {
-	card, err := checkAddr(iface, addr)
+	card, network, err := checkAddr(iface, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func Listen(iface string, addr netip.Addr, port int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: listening on %s: %w", iface, err)
 	}
-	c := &Conn{UDPConn: conn.(*net.UDPConn), index: card.Index}
+	c := &Conn{UDPConn: conn.(*net.UDPConn), index: card.Index, network: network}
 	if c.link, err = openLink(card); err == nil && c.link != nil {
 		c.neigh, err = openNeighbours(card.Index)
 	}
@@ -71,23 +71,22 @@ func Listen(iface string, addr netip.Addr, port int) (*Conn, error) {
 	return c, nil
 }
 
-func checkAddr(iface string, addr netip.Addr) (*net.Interface, error) {
+// checkAddr returns the interface that must have addr, and its network.
+func checkAddr(iface string, addr netip.Addr) (*net.Interface, netip.Prefix, error) {
 	card, err := net.InterfaceByName(iface)
 	if err != nil {
-		return nil, fmt.Errorf("dhcp: interface %q: %w", iface, err)
+		return nil, netip.Prefix{}, fmt.Errorf("dhcp: interface %q: %w", iface, err)
 	}
 	has, err := card.Addrs()
 	if err != nil {
-		return nil, fmt.Errorf("dhcp: addresses of %s: %w", iface, err)
+		return nil, netip.Prefix{}, fmt.Errorf("dhcp: addresses of %s: %w", iface, err)
 	}
-	found := slices.ContainsFunc(has, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && prefix.Addr() == addr
-	})
-	if !found {
-		return nil, fmt.Errorf("dhcp: interface %s has the addresses %v; want %v, the server's own", iface, has, addr)
+	for _, a := range has {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr() == addr {
+			return card, prefix, nil
+		}
 	}
-	return card, nil
+	return nil, netip.Prefix{}, fmt.Errorf("dhcp: interface %s has the addresses %v; want %v, the server's own", iface, has, addr)
 }
 
 // bindToDevice prepares a socket before it is bound, which is what makes its

@@ -27,7 +27,7 @@ const (
 )
 
 // neighbours pins entries of the kernel's ARP table, for clients that stop
-// answering ARP while they load files.
+// answering ARP while they load files, and reads it.
 type neighbours struct {
 	index  int
 	handle *nl.SocketHandle
@@ -67,7 +67,7 @@ func (n *neighbours) pin(addr netip.Addr, mac pi.MAC, now time.Time) error {
 }
 
 func (n *neighbours) set(addr netip.Addr, mac pi.MAC) error {
-	req := n.request(unix.RTM_NEWNEIGH, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_REPLACE, unix.NUD_PERMANENT)
+	req := n.request(unix.RTM_NEWNEIGH, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_REPLACE, unix.NUD_PERMANENT, 0)
 	req.AddData(nl.NewRtAttr(unix.NDA_DST, addr.AsSlice()))
 	req.AddData(nl.NewRtAttr(unix.NDA_LLADDR, mac[:]))
 	req.AddData(nl.NewRtAttr(ndaProtocol, []byte{pinOwner}))
@@ -108,7 +108,7 @@ func (n *neighbours) renew(now time.Time) error {
 }
 
 func (n *neighbours) remove(addr netip.Addr) error {
-	req := n.request(unix.RTM_DELNEIGH, unix.NLM_F_ACK, 0)
+	req := n.request(unix.RTM_DELNEIGH, unix.NLM_F_ACK, 0, 0)
 	req.AddData(nl.NewRtAttr(unix.NDA_DST, addr.AsSlice()))
 	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil && err != unix.ENOENT {
 		return fmt.Errorf("unpinning %v: %w", addr, err)
@@ -121,7 +121,7 @@ func (n *neighbours) removeAll() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.pins)
-	answers, err := n.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	answers, err := n.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP, 0, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
 	if err != nil {
 		return fmt.Errorf("listing neighbours: %w", err)
 	}
@@ -161,10 +161,10 @@ func (n *neighbours) ours(message []byte) (addr netip.Addr, ok bool) {
 	return addr, ok && addr.Is4()
 }
 
-func (n *neighbours) request(kind, flags int, state uint16) *nl.NetlinkRequest {
+func (n *neighbours) request(kind, flags int, state uint16, ndFlags uint8) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(kind, flags)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: n.handle}
-	req.AddData(&ndmsg{index: uint32(n.index), state: state})
+	req.AddData(&ndmsg{index: uint32(n.index), state: state, flags: ndFlags})
 	return req
 }
 
@@ -172,6 +172,7 @@ func (n *neighbours) request(kind, flags int, state uint16) *nl.NetlinkRequest {
 type ndmsg struct {
 	index uint32
 	state uint16
+	flags uint8
 }
 
 // Len implements nl.NetlinkRequestData.
@@ -183,5 +184,6 @@ func (m *ndmsg) Serialize() []byte {
 	b[0] = unix.AF_INET
 	nl.NativeEndian().PutUint32(b[4:], m.index)
 	nl.NativeEndian().PutUint16(b[8:], m.state)
+	b[10] = m.flags
 	return b
 }
