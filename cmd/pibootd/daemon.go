@@ -247,6 +247,13 @@ func (d *daemon) labels(worker string) []string {
 // run has every server serve until ctx ends or one of them fails, which ends
 // the others too. The timeline is last, so that it misses nothing.
 func (d *daemon) run(ctx context.Context, socks *sockets) error {
+	d.policy.Hosts = func(ctx context.Context, addr netip.Addr) []pi.MAC {
+		hosts, err := dhcp.Hosts(ctx, d.state.pool, socks.dhcp, addr)
+		if err != nil {
+			d.log.Warn("it is not known which host has an address", "component", "tftp", "addr", addr, "err", err)
+		}
+		return hosts
+	}
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	recorded := make(chan error, 1)
 	go func() { recorded <- d.state.timeline.Run(recording) }()

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -118,6 +119,12 @@ func TestCommandLineOfAnotherDirectory(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	p := newPolicy(t)
+	knows(p, map[string][]pi.MAC{
+		"10.0.0.98": {hlspi1.MAC},                     // by its EEPROM, or from the house's server
+		"10.0.0.97": {{2, 0, 0, 0, 0, 9}, hlspi1.MAC}, // leased to another, who is off
+		"10.0.0.96": {{2, 0, 0, 0, 0, 9}},             // a laptop
+		"10.0.0.12": {hlspi1.MAC},                     // says its EEPROM, and it is not
+	})
 	for _, test := range []struct {
 		client, name, want string // want "": there is no such file
 	}{
@@ -132,16 +139,30 @@ func TestOpen(t *testing.T) {
 		{"10.0.0.11", "3333347a/fifo", ""},
 		{"10.0.0.11", "3333347a/out", ""},
 		{"10.0.0.11", "10000002/start.elf", ""},
-		{"10.0.0.12", "3333347a/start.elf", ""},
+		{"10.0.0.11", "10000002/bootcode.bin", ""},
 		{"10.0.0.12", "10000002/start.elf", "start of hlspi2"},
+		{"10.0.0.12", "start.elf", "start of hlspi2"},
+		{"10.0.0.12", "3333347a/start.elf", "start of hlspi1"}, // its EEPROM has another board's address
 		{"10.0.0.99", "bootcode.bin", ""},
 		{"10.0.0.99", "start.elf", ""},
-		{"10.0.0.99", "3333347a/start.elf", "start of hlspi1"}, // an address from its EEPROM
-		{"10.0.0.99", "b8-27-eb-33-34-7a/start.elf", "start of hlspi1"},
-		{"10.0.0.99", "3333347a/fifo", ""},
-		{"10.0.0.99", "3333347a/../start.elf", ""},
+		{"10.0.0.99", "3333347a/start.elf", ""},
+		{"10.0.0.99", "b8-27-eb-33-34-7a/start.elf", ""},
+		{"10.0.0.99", "3333347a/config.txt", ""},
+		{"10.0.0.99", "3333347a/cmdline.txt", ""},
 		{"10.0.0.99", "deadbeef/start.elf", ""},
 		{"10.0.0.99", "hlspi1/start.elf", ""},
+		{"10.0.0.96", "bootcode.bin", ""},
+		{"10.0.0.96", "3333347a/start.elf", ""},
+		{"10.0.0.98", "bootcode.bin", "bootcode of hlspi1"}, // a 3B names itself after that only
+		{"10.0.0.98", "3333347a/start.elf", "start of hlspi1"},
+		{"10.0.0.98", "b8-27-eb-33-34-7a/start.elf", "start of hlspi1"},
+		{"10.0.0.98", "cluster-a/start.elf", "start of hlspi1"},
+		{"10.0.0.98", "start.elf", "start of hlspi1"},
+		{"10.0.0.98", "10000002/start.elf", ""},
+		{"10.0.0.98", "3333347a/fifo", ""},
+		{"10.0.0.98", "3333347a/../start.elf", ""},
+		{"10.0.0.97", "3333347a/start.elf", "start of hlspi1"},
+		{"10.0.0.97", "start.elf", "start of hlspi1"},
 		{"10.0.0.11", "cluster-a/start.elf", "start of hlspi1"}, // TFTP_PREFIX=1
 		{"10.0.0.11", "cluster-a/10000002/start.elf", ""},
 		{"10.0.0.11", "3333347a/upstream/start.elf", ""}, // a directory that boot code tries
@@ -206,13 +227,18 @@ func TestReserve(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	p := newPolicy(t)
+	knows(p, map[string][]pi.MAC{"10.0.0.99": {hlspi2.MAC}})
 	stranger := pi.MAC{0xb8, 0x27, 0xeb, 1, 2, 3}
 	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: hlspi1.MAC, Netboot: true})
 	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: stranger, GUID: pi.EncodeGUID(pi.Pi3, 0xc03111, stranger, 0xaa010203), Netboot: true})
 	p.DHCPMessage(dhcp.Message{Kind: dhcp.Discover, MAC: pi.MAC{2, 0, 0, 0, 0, 9}}) // a laptop
 	p.Transferred(tftp.Transfer{Client: hlspi1.IP, File: "3333347a/start.elf", Bytes: 7, Outcome: tftp.Sent})
-	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "x", Outcome: tftp.Missing})
-	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "10000002/start4.elf", Outcome: tftp.Sent})
+	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.97"), File: "x", Outcome: tftp.Missing})
+	if _, err := open(t, p, "10.0.0.99", "10000002/start.elf"); err != nil {
+		t.Error(err)
+	}
+	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "10000002/start.elf", Outcome: tftp.Sent})
+	p.Transferred(tftp.Transfer{Client: netip.MustParseAddr("10.0.0.99"), File: "bootcode.bin", Outcome: tftp.Sent})
 
 	found := p.Registry.Discovered()
 	if len(found) != 1 || found[0].MAC != stranger || found[0].Serial != 0xaa010203 {
@@ -224,11 +250,14 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		got = append(got, event.Board+" "+string(event.Kind))
-		if event.Detail == "asked from 10.0.0.99, an address of its own" {
+		if event.File == "bootcode.bin" {
+			if event.Detail != "asked from 10.0.0.99, an address of its own" {
+				t.Errorf("detail = %q; want the address named", event.Detail)
+			}
 			break
 		}
 	}
-	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file, 10000002 file"
+	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file, 10000002 file, 10000002 file"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("events = %s; want %s", strings.Join(got, ", "), want)
 	}
@@ -267,12 +296,17 @@ func TestDiscovered(t *testing.T) {
 	}
 }
 
+// knows has p know which hosts have which addresses.
+func knows(p *Policy, hosts map[string][]pi.MAC) {
+	p.Hosts = func(_ context.Context, addr netip.Addr) []pi.MAC { return hosts[addr.String()] }
+}
+
 // dirs gives every board a directory below it.
 type dirs string
 
 func (d dirs) Path(serial pi.Serial) string { return filepath.Join(string(d), serial.String()) }
 
-func newPolicy(t *testing.T) *Policy {
+func newPolicy(t testing.TB) *Policy {
 	t.Helper()
 	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "pibootd.db"))
 	if err != nil {
@@ -303,7 +337,7 @@ func newPolicy(t *testing.T) *Policy {
 	return p
 }
 
-func makeBootDir(t *testing.T, dir, name string) {
+func makeBootDir(t testing.TB, dir, name string) {
 	t.Helper()
 	write(t, filepath.Join(dir, "bootcode.bin"), "bootcode of "+name)
 	write(t, filepath.Join(dir, "start.elf"), "start of "+name)
@@ -318,7 +352,7 @@ func makeBootDir(t *testing.T, dir, name string) {
 	}
 }
 
-func write(t *testing.T, file, text string) {
+func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)

@@ -76,9 +76,9 @@ var tftpKinds = map[tftp.Outcome]timeline.Kind{
 // Transferred records a TFTP transfer of a registered board. It is a
 // tftp.Server's OnDone.
 func (p *Policy) Transferred(t tftp.Transfer) {
-	board, _, ok := p.ownerOf(t.Client, t.File)
+	board, ok := p.askedBy(t.Client, t.File)
 	if !ok {
-		p.Log.Debug("file asked from an address that is no board's", "component", "tftp", "addr", t.Client, "file", t.File)
+		p.Log.Debug("file asked for by none of its boards", "component", "tftp", "addr", t.Client, "file", t.File)
 		return
 	}
 	e := event(board, tftpKinds[t.Outcome])

@@ -23,6 +23,13 @@ type Policy struct {
 	Roots    Roots
 	Server   Server
 	Log      *slog.Logger
+
+	// Hosts returns the Ethernet addresses that are known to have an address,
+	// by a lease or by ARP, whatever is registered; nil: of none is it known.
+	// It may wait a moment for the network.
+	Hosts func(ctx context.Context, addr netip.Addr) []pi.MAC
+
+	elsewhere elsewhere
 }
 
 // Roots tells where boards' root file systems are.
