@@ -96,9 +96,10 @@ func (f *Fleet) Start() error {
 		_, ok := f.Registry.BySerial(serial)
 		return ok
 	}
-	if err := errors.Join(f.Templates.Sweep(), f.Roots.Sweep(known), f.finishReplacements()); err != nil {
+	if err := errors.Join(f.Templates.Sweep(), f.Roots.Sweep(known)); err != nil {
 		return err
 	}
+	f.finishReplacements()
 	// First, because ids and places of those that follow may have been theirs.
 	if err := f.closeStrangers(); err != nil {
 		return err

@@ -143,12 +143,14 @@ func (f *Fleet) Drift(ctx context.Context, ref string, progress rootfs.Progress)
 	return board, changes, nil
 }
 
-// finishReplacements completes what an interrupted replace has left undone.
-func (f *Fleet) finishReplacements() error {
-	var errs []error
+// finishReplacements completes what an interrupted replace has left undone. A
+// board whose root cannot be put in place does not keep the others from booting.
+func (f *Fleet) finishReplacements() {
 	for _, board := range f.Registry.All() {
 		valid := func(token string) bool { return f.Registry.CheckToken(board.Serial, token) }
-		errs = append(errs, f.Roots.FinishSwap(board.Serial, valid))
+		if err := f.Roots.FinishSwap(board.Serial, valid); err != nil {
+			f.Log.Error("interrupted change of a root not completed", "component", "fleet", "pi", board.Name, "err", err)
+			f.record(board, timeline.RootFailed, "an interrupted change of it is not completed: "+err.Error())
+		}
 	}
-	return errors.Join(errs...)
 }

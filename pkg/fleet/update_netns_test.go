@@ -204,6 +204,53 @@ func TestOddRootsAreSkipped(t *testing.T) {
 	}
 }
 
+// What is left of a removed root because it cannot be removed, and a kept root
+// with a note that nobody can read, keep no board from booting.
+func TestStartGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	f := newFleet(t, dir)
+	other := Request{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}, Serial: 0x10000002}
+	add(t, f, request)
+	add(t, f, other)
+	if _, err := f.Reset(t.Context(), request.Serial.String(), "", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	notes, err := filepath.Glob(filepath.Join(f.Roots.Dir, ".kept/*.json"))
+	if err != nil || len(notes) != 1 {
+		t.Fatalf("notes of kept roots: %q, %v; want one", notes, err)
+	}
+	stays := filepath.Join(f.Roots.Dir, ".staging/removed/tree/etc")
+	mounted := t.TempDir()
+	err = errors.Join(os.WriteFile(notes[0], []byte("{"), 0o600), os.MkdirAll(stays, 0o755), unix.Mount(mounted, stays, "", unix.MS_BIND, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		mounts, err := filepath.Glob(filepath.Join(f.Roots.Dir, ".staging/removed/.removed-*/etc"))
+		for _, mount := range append(mounts, stays) {
+			if unmount := unix.Unmount(mount, 0); unmount != nil && !errors.Is(unmount, unix.ENOENT) {
+				err = errors.Join(err, unmount)
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(mounted, "kept"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, events := restart(t, f, dir)
+	if got := events(request.Serial); !strings.Contains(got, "root_failed: an interrupted change of it is not completed") {
+		t.Errorf("timeline: %q", got)
+	}
+	if paths := exported(f); strings.Count(paths, "/roots/") != 2 {
+		t.Errorf("exports after the start: %s; want the roots of both boards", paths)
+	}
+	if left := names(t, mounted); len(left) != 1 {
+		t.Errorf("of what is mounted in what was removed is left %q", left)
+	}
+}
+
 // A root that was kept before an upgrade comes back with today's worker: that of
 // before would refuse what it is told.
 func TestRollbackToAFormerRoot(t *testing.T) {

@@ -53,7 +53,11 @@ func (r *Roots) Sweep(known func(pi.Serial) bool) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	failed := []error{err, sweepStaging(r.Dir), r.sweepNotes()}
+	if err := sweepStaging(r.Dir); err != nil {
+		// What was removed is out of the way: no board has to wait for the rest.
+		r.log().Warn("removed roots are not all gone", "err", err)
+	}
+	failed := []error{err, r.sweepNotes()}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue
