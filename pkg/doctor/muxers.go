@@ -49,7 +49,7 @@ func (d *Doctor) muxerName(muxer netip.Addr) string {
 // muxerExport has the muxers' export mounted as the muxer mounts it.
 func (d *Doctor) muxerExport(ctx context.Context, muxer netip.Addr) Finding {
 	f := Finding{Subject: "muxers", Level: OK}
-	report, err := d.Fleet.ProveMuxer(ctx, muxer)
+	proof, err := d.Fleet.ProveMuxer(ctx, muxer)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		f.Level, f.Text = Warning, fmt.Sprintf("no time was left to try what %s mounts", d.muxerName(muxer))
@@ -57,7 +57,7 @@ func (d *Doctor) muxerExport(ctx context.Context, muxer netip.Addr) Finding {
 		f.Level, f.Text = Problem, strings.ReplaceAll(err.Error(), "\n", "; ")
 		f.Todo = "restart pibootd, which opens every export anew; its log says more"
 	default:
-		f.Text = fmt.Sprintf("%s mounted by %s for the muxer %s", d.Fleet.MuxerPath(), report.From, d.muxerName(muxer))
+		f.Text = fmt.Sprintf("for the muxer %s: %s", d.muxerName(muxer), proof)
 	}
 	return f
 }

@@ -57,7 +57,7 @@ func TestMuxers(t *testing.T) {
 	must(t, os.Remove(videos))
 	must(t, os.MkdirAll(filepath.Join(videos, "films"), 0o755))
 	wantMuxers(t, d, OK, "/muxer mounted by 10.9.0.5")
-	wantMuxers(t, d, OK, "for the muxer hlspi1 (10.9.0.192)")
+	wantMuxers(t, d, OK, "for the muxer hlspi1 (10.9.0.192): /muxer mounted by 10.9.0.192")
 
 	must(t, os.Chmod(filepath.Join(videos, "films"), 0o750))
 	wantMuxers(t, d, Problem, "films: muxers come as user 1899999999, who may not read it")
@@ -86,6 +86,13 @@ func TestMuxers(t *testing.T) {
 	must(t, d.Fleet.Start())
 	d.Fleet.Muxers = []netip.Addr{stranger, board.IP}
 	wantMuxers(t, d, Problem, "10.9.0.192 may not mount /muxer: the address is not one of the export's clients")
+	far, here := netip.MustParseAddr("192.168.7.5"), d.Fleet.Network.Addr()
+	d.Fleet.Muxers = []netip.Addr{far, here}
+	wantMuxers(t, d, Problem, "192.168.7.5 may not mount /muxer: it is not exported to that address")
+	must(t, d.Fleet.Start())
+	d.MuxerTroubles = nil
+	wantMuxers(t, d, OK, "/muxer open to 192.168.7.5; a mount from there was not tried")
+	wantMuxers(t, d, OK, "the muxer 10.9.0.1 is this machine")
 	d.Fleet.Muxers = nil
 	must(t, d.Fleet.Start())
 	for _, e := range d.Fleet.NFS.Exports() {

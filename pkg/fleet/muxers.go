@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/netip"
 	"path/filepath"
@@ -15,11 +16,7 @@ import (
 // of the media share.
 const MuxerExport = "/muxer"
 
-const (
-	muxerExportID = math.MaxUint32 - 1
-	// muxerMinFree is what muxers leave free of the media share's file system.
-	muxerMinFree = 512 << 20
-)
+const muxerExportID = math.MaxUint32 - 1
 
 // MuxerPath returns the path that muxers mount. With nfsd, which cannot show one
 // entry of a directory, that is transcode.MuxerDir itself and not what it is in.
@@ -33,7 +30,7 @@ func (f *Fleet) muxerExport() nfs.Export {
 	e := nfs.Export{
 		ID: muxerExportID, Path: f.MuxerPath(), Dir: f.muxerDir(), Clients: slices.Clone(f.Muxers),
 		Squash: nfs.AllSquash, AnonUID: transcode.MuxerUID, AnonGID: transcode.MuxerUID,
-		PrivilegedPort: f.PrivilegedPort, MinFree: muxerMinFree, StreamDirs: true,
+		PrivilegedPort: f.PrivilegedPort, MinFree: boardsFloor(f.MediaDir), StreamDirs: true,
 	}
 	if e.Path == MuxerExport {
 		e.Dir, e.Only = f.MediaDir, transcode.MuxerDir
@@ -52,8 +49,21 @@ func (f *Fleet) exportMuxers() {
 	}
 }
 
-// ProveMuxer mounts the muxers' export as a muxer at that address does, and
-// returns what it was seen to do.
-func (f *Fleet) ProveMuxer(ctx context.Context, muxer netip.Addr) (nfs.ProbeReport, error) {
-	return f.NFS.Probe(ctx, muxer, f.Network.Addr(), f.MuxerPath(), nfs.ProbeFile{})
+// ProveMuxer tries the muxers' export for a muxer's address, and says what was
+// seen. It is mounted as that muxer mounts it if it is of this machine's network.
+func (f *Fleet) ProveMuxer(ctx context.Context, muxer netip.Addr) (string, error) {
+	at := f.MuxerPath()
+	switch {
+	case muxer.IsLoopback() || muxer == f.Network.Addr():
+		return fmt.Sprintf("the muxer %s is this machine, which need not mount %s", muxer, at), nil
+	case f.Network.Contains(muxer):
+		report, err := f.NFS.Probe(ctx, muxer, f.Network.Addr(), at, nfs.ProbeFile{})
+		return fmt.Sprintf("%s mounted by %s", at, report.From), err
+	}
+	for _, e := range f.NFS.Exports() {
+		if e.Path == at && slices.Contains(e.Clients, muxer) {
+			return fmt.Sprintf("%s open to %s; a mount from there was not tried, it is in another network", at, muxer), nil
+		}
+	}
+	return "", fmt.Errorf("%s may not mount %s: it is not exported to that address", muxer, at)
 }

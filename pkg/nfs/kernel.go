@@ -237,6 +237,9 @@ func checkKernel(e Export) error {
 	if e.Path != e.Dir {
 		return fmt.Errorf("nfs: export %s is of %s; nfsd wants a directory to be exported under its own path", e.Path, e.Dir)
 	}
+	if e.Only != "" {
+		return fmt.Errorf("nfs: export %s shows %s only; nfsd shows all of a directory: want that one exported", e.Path, e.Only)
+	}
 	if kernelFSID(e.ID) == 0 {
 		return fmt.Errorf("nfs: export %s has the id %d; want another, nfsd's number for it would be 0", e.Path, e.ID)
 	}

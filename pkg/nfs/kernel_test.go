@@ -174,6 +174,7 @@ func TestKernelExportRefuses(t *testing.T) {
 		"has the id 1885929472; want another":      func(e *Export) { e.ID = kernelIDMask },
 		"has the id 1 of export " + first.Path:     func(e *Export) { e.ID = 1 },
 		"exported under its own path":              func(e *Export) { e.Path = "/roots/1" },
+		"nfsd shows all of a directory":            func(e *Export) { e.Only = "videos" },
 		"has the client fd00::1; want IPv4":        func(e *Export) { e.Clients = []netip.Addr{netip.MustParseAddr("fd00::1")} },
 		"no such file or directory":                func(e *Export) { e.Dir += "/none"; e.Path = e.Dir },
 		"want a path of only a-z, A-Z, 0-9 and /.": func(e *Export) { e.Dir += "/a b"; e.Path = e.Dir },
