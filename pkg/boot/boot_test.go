@@ -327,8 +327,8 @@ func newPolicy(t testing.TB) *Policy {
 		}
 		makeBootDir(t, filepath.Join(p.Roots.Path(board.Serial), "boot/firmware"), board.Name)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- events.Run(t.Context()) }()
+	ctx, ended := t.Context(), make(chan error, 1)
+	go func() { ended <- events.Run(ctx) }()
 	t.Cleanup(func() {
 		if err := errors.Join(<-ended, s.Close()); err != nil {
 			t.Error(err)
