@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,11 +32,14 @@ type Rival struct {
 	RaspberryPi bool       `json:"raspberry_pi,omitempty"` // says "Raspberry Pi Boot", so boards may take it for their boot server
 }
 
-// maxRivals bounds how many servers are listened to, and rivalWait how long
-// each has: some ping an address before they offer it.
+// maxRivals bounds how many servers are listened to, and rivalWait how long they
+// have: some ping an address before they offer it. They are asked rivalAsks times
+// meanwhile, as by boot code: a busy network loses packets, and a link that has
+// just come up its first.
 const (
 	maxRivals = 16
 	rivalWait = 3 * time.Second
+	rivalAsks = 3
 )
 
 // FindRivals asks who else answers DHCP on an interface, as boot code would with
@@ -58,12 +63,13 @@ func FindRivals(ctx context.Context, iface string) ([]Rival, error) {
 	if err != nil {
 		return nil, err
 	}
-	ethernetBroadcast := pi.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	from, to := netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(broadcast, serverPort)
-	if err := l.sendUDP(ethernetBroadcast, from, to, question.ToBytes()); err != nil {
-		return nil, fmt.Errorf("dhcp: looking for other servers on %s: %w", iface, err)
+	found := map[netip.Addr]Rival{}
+	for range rivalAsks {
+		if err := l.findRivals(ctx, question, found); err != nil {
+			return nil, fmt.Errorf("dhcp: looking for other servers on %s: %w", iface, err)
+		}
 	}
-	return collectRivals(ctx, l, question.TransactionID)
+	return slices.SortedFunc(maps.Values(found), func(a, b Rival) int { return a.Addr.Compare(b.Addr) }), ctx.Err()
 }
 
 // newQuestion is a DISCOVER of a board that does not exist.
@@ -83,29 +89,31 @@ func newQuestion() (*dhcpv4.DHCPv4, error) {
 	return question, nil
 }
 
-// collectRivals reads OFFERs until rivalWait is over.
-func collectRivals(ctx context.Context, l *link, xid dhcpv4.TransactionID) ([]Rival, error) {
-	if err := l.file.SetReadDeadline(time.Now().Add(rivalWait)); err != nil {
-		return nil, fmt.Errorf("dhcp: looking for other servers: %w", err)
+// findRivals asks once, and notes who answers in its part of rivalWait.
+func (l *link) findRivals(ctx context.Context, question *dhcpv4.DHCPv4, found map[netip.Addr]Rival) error {
+	ethernetBroadcast := pi.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	from, to := netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(broadcast, serverPort)
+	if err := l.sendUDP(ethernetBroadcast, from, to, question.ToBytes()); err != nil {
+		return err
+	}
+	if err := l.file.SetReadDeadline(time.Now().Add(rivalWait / rivalAsks)); err != nil {
+		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	var rivals []Rival
-	seen := map[netip.Addr]bool{}
-	for buf := make([]byte, headerEthernet+maxPacket); len(rivals) < maxRivals; {
+	for buf := make([]byte, headerEthernet+maxPacket); ; {
 		n, err := l.file.Read(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
+			return nil
 		}
 		if err != nil {
-			return rivals, fmt.Errorf("dhcp: listening for other servers: %w", err)
+			return fmt.Errorf("listening: %w", err)
 		}
-		if r, ok := parseRival(buf[:n], xid); ok && !seen[r.Addr] {
-			seen[r.Addr] = true
-			rivals = append(rivals, r)
+		r, ok := parseRival(buf[:n], question.TransactionID)
+		if _, known := found[r.Addr]; ok && !known && len(found) < maxRivals {
+			found[r.Addr] = r
 		}
 	}
-	return rivals, ctx.Err()
 }
 
 // parseRival reads an OFFER that answers the question xid from a frame.
