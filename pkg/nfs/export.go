@@ -52,8 +52,9 @@ type Export struct {
 	MaxNames int64
 
 	// MinFree is how many bytes of the file system calls leave free, and with
-	// it a hundredth of its inodes; 0: none. What goes below is refused with
-	// NFS3ERR_NOSPC.
+	// it a hundredth of its inodes; 0: none. Clients that took much lately leave
+	// up to twice that, so that others go on when they have filled it. What goes
+	// below is refused with NFS3ERR_NOSPC.
 	MinFree int64
 }
 
@@ -172,6 +173,9 @@ func (x *exportTable) put(t *tree) (*tree, error) {
 	if old != nil {
 		x.retireLocked(old)
 		t.counters = old.counters
+		if t.export.ID == old.export.ID && t.dev == old.dev {
+			t.intake = old.intake
+		}
 		if t.sharesQuota(old) {
 			t.quota = old.quota
 		}

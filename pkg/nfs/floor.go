@@ -1,6 +1,7 @@
 package nfs
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -28,9 +29,31 @@ type floor struct {
 	mu       sync.Mutex
 	bytes    int64 // free, less what calls took since; the file system is asked before they take more
 	inodes   int64
+	spared   int64 // of the inodes, as many stay free
 	until    time.Time
 	unsynced int64 // bytes that calls took and the file system may not have counted
 	trees    int   // guarded by the floors' mutex
+}
+
+// intakeHalf is the time in which half of an intake is forgotten.
+const intakeHalf = 24 * time.Hour
+
+// An intake is what the clients of an export took of a file system lately. Who
+// took much is stopped before those who took little, and does not keep them
+// from going on. It is guarded by the floor's mutex. The zero value is nothing.
+type intake struct {
+	bytes, names float64
+	at           time.Time
+}
+
+func (i *intake) add(c cost, now time.Time) {
+	if !i.at.IsZero() {
+		left := math.Exp2(-float64(now.Sub(i.at)) / float64(intakeHalf))
+		i.bytes, i.names = i.bytes*left, i.names*left
+	}
+	i.at = now
+	i.bytes += float64(max(0, c.bytes))
+	i.names += float64(max(0, c.names))
 }
 
 // floors are those in use, by device number. The zero value is empty.
@@ -70,15 +93,14 @@ func (f *floor) reserve(t *tree, c cost) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	floor := t.export.MinFree
-	if time.Now().After(f.until) || f.bytes-c.disk < floor || f.inodes < c.names {
-		if err := f.ask(t, floor+c.disk); err != nil {
+	if time.Now().After(f.until) || !f.hasLocked(t, c) {
+		if err := f.askLocked(t, c); err != nil {
 			return err
 		}
-		if f.bytes-c.disk < floor || f.inodes < c.names {
+		if !f.hasLocked(t, c) {
 			return statusNoSpc
 		}
-		f.share(t, c)
+		f.shareLocked(t, c)
 	}
 	f.bytes -= c.disk
 	f.inodes -= c.names
@@ -86,19 +108,52 @@ func (f *floor) reserve(t *tree, c cost) error {
 	return nil
 }
 
-// ask asks t's file system for what is free. One that counts late what was
-// written has to write it first, if there might be less than wanted.
-func (f *floor) ask(t *tree, wanted int64) error {
+// hasLocked reports whether c leaves free what t has to leave.
+func (f *floor) hasLocked(t *tree, c cost) bool {
+	bytes, inodes := f.keptLocked(t)
+	return f.bytes-c.disk >= bytes && (c.names == 0 || f.inodes-c.names >= inodes)
+}
+
+// keptLocked is what t has to leave free: MinFree and a hundredth of the inodes,
+// and up to as much again if its clients took as much.
+func (f *floor) keptLocked(t *tree) (bytes, inodes int64) {
+	i := t.intake
+	i.add(cost{}, time.Now())
+	least := t.export.MinFree
+	return least + int64(min(float64(least), i.bytes)), f.spared + int64(min(float64(f.spared), i.names))
+}
+
+// kept is keptLocked.
+func (f *floor) kept(t *tree) (bytes, inodes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.keptLocked(t)
+}
+
+// took says what a call of t's clients took in the end.
+func (f *floor) took(t *tree, c cost) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.intake.add(c, time.Now())
+}
+
+// askLocked asks t's file system for what is free. One that counts late what was
+// written has to write it first, if there might be too little for c.
+func (f *floor) askLocked(t *tree, c cost) error {
 	var err error
-	if f.bytes, f.inodes, err = t.free(); err != nil {
+	if err = f.statLocked(t); err != nil {
 		return err
 	}
-	if t.lateSpace && f.unsynced > 0 && f.bytes-f.unsynced < wanted {
+	kept, _ := f.keptLocked(t)
+	if t.lateSpace && f.unsynced > 0 && f.bytes-f.unsynced < kept+c.disk {
 		if err := unix.Syncfs(t.root); err != nil {
 			return err
 		}
 		f.unsynced = 0
-		if f.bytes, f.inodes, err = t.free(); err != nil {
+		if err = f.statLocked(t); err != nil {
 			return err
 		}
 	}
@@ -109,34 +164,30 @@ func (f *floor) ask(t *tree, wanted int64) error {
 	return nil
 }
 
-// share leaves f what calls may take before it asks again: c at least.
-func (f *floor) share(t *tree, c cost) {
+// shareLocked leaves f what calls may take before it asks again: c at least.
+func (f *floor) shareLocked(t *tree, c cost) {
 	if t.manyDevices {
-		f.bytes = t.export.MinFree + max(c.disk, (f.bytes-t.export.MinFree)/floorShare)
-		f.inodes = max(c.names, f.inodes/floorShare)
+		bytes, inodes := f.keptLocked(t)
+		f.bytes = bytes + max(c.disk, (f.bytes-bytes)/floorShare)
+		f.inodes = inodes + max(c.names, (f.inodes-inodes)/floorShare)
 	}
 }
 
-// free is how many bytes and inodes clients can have of t's file system.
-func (t *tree) free() (bytes, inodes int64, err error) {
+// statLocked asks how many bytes and inodes clients can have.
+func (f *floor) statLocked(t *tree) error {
+	const plenty = 1 << 62 // of what the file system does not count
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(t.root, &fs); err != nil {
-		return 0, 0, err
+		return err
 	}
-	bytes, inodes = freeOf(fs)
-	return bytes, inodes, nil
-}
-
-func freeOf(fs unix.Statfs_t) (bytes, inodes int64) {
-	const plenty = 1 << 62 // of what the file system does not count
-	bytes, inodes = plenty, plenty
+	f.bytes, f.inodes, f.spared = plenty, plenty, int64(fs.Files/freeInodes)
 	if fs.Blocks > 0 {
-		bytes = int64(fs.Bavail) * int64(fs.Bsize)
+		f.bytes = int64(fs.Bavail) * int64(fs.Bsize)
 	}
 	if fs.Files > 0 {
-		inodes = int64(fs.Ffree) - int64(fs.Files/freeInodes)
+		f.inodes = int64(fs.Ffree)
 	}
-	return bytes, inodes
+	return nil
 }
 
 // reserveCopy makes sure that there is room for the copy that an overlay makes

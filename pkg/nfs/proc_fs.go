@@ -33,12 +33,14 @@ func roomOf(fs unix.Statfs_t) diskRoom {
 	return diskRoom{total: fs.Blocks * block, free: fs.Bfree * block, avail: fs.Bavail * block, files: fs.Files, filesFree: fs.Ffree}
 }
 
+func less(n uint64, by int64) uint64 { return n - min(n, uint64(by)) }
+
 // narrow makes r what the limits of the export leave of it.
 func (t *tree) narrow(r *diskRoom, fs unix.Statfs_t) {
 	if t.export.MinFree > 0 {
-		bytes, files := freeOf(fs)
-		r.free = min(r.free, uint64(max(0, bytes-t.export.MinFree)))
-		r.filesFree = min(r.filesFree, uint64(max(0, files)))
+		bytes, files := t.floor.kept(t)
+		r.free = less(min(r.free, r.avail), bytes)
+		r.filesFree = less(r.filesFree, files)
 	}
 	if t.limited() {
 		used := t.quota.used(t)

@@ -157,6 +157,7 @@ func (t *tree) allowance() string {
 
 // settle corrects a reservation. It is for calls that reserved something.
 func (t *tree) settle(reserved, actual cost) {
+	t.floor.took(t, actual)
 	if !t.limited() {
 		return
 	}

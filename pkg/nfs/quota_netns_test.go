@@ -308,7 +308,13 @@ func TestMinFree(t *testing.T) {
 	for _, fs := range allFileSystems() {
 		t.Run(fs.name, func(t *testing.T) {
 			t.Parallel()
-			mnt := fs.mount(t)
+			mount := fs.mount
+			if fs.name == "xfs" { // a large one that is nearly full puts by no more for what is being written
+				mount = func(t *testing.T) string {
+					return loopMount(t, newImage(t, "320M", "mkfs.xfs", "-q"), "allocsize=64k")
+				}
+			}
+			mnt := mount(t)
 			s := serve(t, &Server{Key: testKey()})
 			clients := []netip.Addr{loopback}
 			one := limited(t, s, Export{ID: 1, Path: "/roots/1", Dir: emptyDir(t, mnt), Clients: clients, MinFree: floor})
@@ -316,14 +322,15 @@ func TestMinFree(t *testing.T) {
 			two.c.create(two.root, "its", 0o644)
 			why, _ := one.fill("f", maxIO)
 			one.want("the last call", why, statusNoSpc)
+			two.want("another board's MKDIR", two.call(two.c, 9, two.root, "dir", sattr{}), statusOK)
+			two.want("another board's WRITE", two.c.write(two.c.create(two.root, "log", 0o644), 0, fileSync, make([]byte, maxIO)), statusOK)
+			one.want("its own", one.call(one.c, 8, one.root, "more", guarded, sattr{}), statusNoSpc)
 			why, _ = two.fill("g", maxIO)
 			two.want("another board's last call", why, statusNoSpc)
 			writeDurable(t, filepath.Join(mnt, "database"), floor/2)
 			_, d := one.c.nfs(18, one.root)
 			d.postAttr()
-			// xfs has put some by for the files that are open, and takes it back
-			// where it is needed.
-			if _, free, avail := d.uint64(), d.uint64(), d.uint64(); fs.name != "xfs" && (free > floor || avail > floor) {
+			if _, free, avail := d.uint64(), d.uint64(), d.uint64(); free > floor || avail > floor {
 				t.Errorf("FSSTAT tells of %d bytes free, %d available; want less", free, avail)
 			}
 			two.want("another board's RENAME", two.call(two.c, 14, two.root, "its", two.root, "own"), statusOK)
@@ -365,7 +372,7 @@ func TestFreeInodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if st.Ffree < st.Files/freeInodes || st.Ffree > st.Files/10 {
-		t.Errorf("%d inodes of %d are free; want a hundredth", st.Ffree, st.Files)
+		t.Errorf("%d inodes of %d are free; want a few hundredths", st.Ffree, st.Files)
 	}
 }
 

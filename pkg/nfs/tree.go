@@ -38,7 +38,8 @@ type tree struct {
 	changing turnstile      // of those that may change something
 	changes  atomic.Uint64  // made by calls so far
 	quota    *quota
-	floor    *floor         // nil: none
+	floor    *floor // nil: none
+	intake   *intake
 	walks    sync.WaitGroup // those counting for the quota
 	stop     chan struct{}  // closed to end them
 	writers  writers
@@ -49,7 +50,7 @@ type tree struct {
 // openTree opens e's directory and makes sure that it can be served.
 func openTree(s *Server, e Export) (*tree, error) {
 	t := &tree{
-		server: s, export: e, mount: -1, root: -1, quota: new(quota), stop: make(chan struct{}),
+		server: s, export: e, mount: -1, root: -1, quota: new(quota), intake: new(intake), stop: make(chan struct{}),
 		clients: map[netip.Addr]struct{}{}, counters: newCounters(nfsProgram()),
 	}
 	for _, c := range e.Clients {
