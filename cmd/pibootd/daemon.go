@@ -121,7 +121,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 	}
 	d.tftp = &tftp.Server{Source: d.policy, Log: log, OnDone: d.policy.Transferred}
 	if d.nfs = server; server != nil {
-		server.OnMount = d.policy.Mounted
+		server.OnMount, server.OnLimit = d.policy.Mounted, d.policy.Limited
 	} else {
 		d.policy.Server.NFSPort = 0 // nfsd's own, which the portmapper knows
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/store"
@@ -260,6 +261,24 @@ func TestEvents(t *testing.T) {
 	want := "3333347a discover, b8:27:eb:01:02:03 unknown, 3333347a file, 10000002 file, 10000002 file"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("events = %s; want %s", strings.Join(got, ", "), want)
+	}
+}
+
+// A board whose export is full has that on its timeline; of other exports there
+// is none.
+func TestLimited(t *testing.T) {
+	p := newPolicy(t)
+	p.Limited(nfs.LimitEvent{Export: "/muxer", Reason: "full"})
+	p.Limited(nfs.LimitEvent{Export: "/scratch/3333347a", Reason: "it holds 5 names; 5 names are allowed"})
+	for event, err := range p.Timeline.Follow(t.Context(), "", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "refused to write to /scratch/3333347a: it holds 5 names; 5 names are allowed"
+		if event.Board != "3333347a" || event.Kind != timeline.Misuse || event.Detail != want {
+			t.Errorf("event of %s: %s %q; want misuse %q", event.Board, event.Kind, event.Detail, want)
+		}
+		break
 	}
 }
 

@@ -117,6 +117,16 @@ func (p *Policy) Mounted(m nfs.MountEvent) {
 	p.Timeline.Record(e)
 }
 
+// Limited says on a board's timeline that what is exported to it alone is full.
+// It is an nfs.Server's OnLimit.
+func (p *Policy) Limited(l nfs.LimitEvent) {
+	board, ok := p.boardIn(l.Export)
+	if !ok {
+		return // the server has logged it
+	}
+	p.Broke(board.Serial.String(), "limit of "+l.Export, "refused to write to "+l.Export+": "+l.Reason)
+}
+
 func event(board registry.Pi, kind timeline.Kind) timeline.Event {
 	return timeline.Event{At: time.Now(), Board: board.Serial.String(), Name: board.Name, Kind: kind, Addr: netip.Addr{}}
 }

@@ -25,7 +25,7 @@ const (
 	// At its limit an export is walked again after fullAge even if its clients
 	// have removed nothing, and below it after countAge: somebody at this
 	// machine may have changed something.
-	fullAge  = time.Minute
+	fullAge  = 10 * time.Second
 	countAge = 15 * time.Minute
 
 	// limitEvery is how often at most an export at its limit is reported.

@@ -120,6 +120,7 @@ func (r *remover) drain() {
 		name := r.name(r.drained)
 		dir, err := openDir(r.trash, name)
 		if err == nil {
+			shut(dir)
 			r.empty(dir)
 			err = errors.Join(dir.Close(), unix.Unlinkat(int(r.trash.Fd()), name, unix.AT_REMOVEDIR))
 		} else if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
@@ -129,6 +130,14 @@ func (r *remover) drain() {
 			r.fail(name, err)
 		}
 	}
+}
+
+// shut keeps others out of a directory that is being emptied: a board that has
+// a handle of it could fill it all the while. Where this process may not do
+// that, it cannot do it to others' files anyway.
+func shut(dir *os.File) {
+	_ = dir.Chown(os.Geteuid(), os.Getegid())
+	_ = dir.Chmod(0o700)
 }
 
 // openDir opens a directory of dir, and nothing else.
@@ -211,6 +220,7 @@ func (r *remover) volume(dir *os.File, name string) error {
 	if is.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
 		return fmt.Errorf("something is mounted there: %w", unix.EBUSY)
 	}
+	shut(top)
 	if err := EmptyTrash(top); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -97,5 +98,49 @@ func TestRemoveSubvolume(t *testing.T) {
 	}
 	if left := names(t, mount) + names(t, filepath.Join(mount, "trash")); left != "trash" {
 		t.Errorf("there are %s", left)
+	}
+}
+
+// Who has a directory open that is being removed, and owns it, cannot keep it by
+// making new files in it: here, while one cannot be removed.
+func TestRemoveTreeFromItsOwner(t *testing.T) {
+	const owner = 1900000001
+	dir := t.TempDir()
+	top := filepath.Join(dir, "top")
+	fixed := filepath.Join(top, "fixed")
+	if err := errors.Join(os.Mkdir(top, 0o777), os.Chown(top, owner, owner), os.WriteFile(fixed, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "chattr", "+i", fixed)
+	held := open(t, top)
+	makeOne := func(name string) error {
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends as its user
+			err := unix.Setfsuid(owner)
+			if err == nil {
+				_, err = unix.Openat(int(held.Fd()), name, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+			}
+			done <- err
+		}()
+		return <-done
+	}
+	if err := makeOne("before"); err != nil {
+		t.Fatal(err)
+	}
+	parent := open(t, dir)
+	if err := RemoveTree(parent, parent, "top"); !errors.Is(err, unix.EPERM) {
+		t.Errorf("RemoveTree = %v; want that the fixed file stays", err)
+	}
+	if err := makeOne("after"); !errors.Is(err, unix.EACCES) {
+		t.Errorf("its owner makes a file in it: %v; want that it may not", err)
+	}
+	moved, err := filepath.Glob(filepath.Join(dir, ".removed-*/fixed"))
+	if err != nil || len(moved) != 1 {
+		t.Fatalf("the fixed file is in %q, %v; want it in the trash", moved, err)
+	}
+	command(t, "chattr", "-i", moved[0])
+	if err := EmptyTrash(parent); err != nil || names(t, dir) != "" {
+		t.Errorf("EmptyTrash = %v, left is %s", err, names(t, dir))
 	}
 }
