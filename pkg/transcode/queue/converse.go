@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -85,10 +86,26 @@ func (q *Queue) serve(ctx context.Context, t topic) {
 		case <-ctx.Done():
 			return
 		case m := <-t.waiting:
-			if err := q.answer(ctx, t, m); err != nil && ctx.Err() == nil {
+			err := q.answer(ctx, t, m)
+			switch {
+			case err == nil || ctx.Err() != nil:
+			case errors.Is(err, errMalformed):
+				q.blame(t, m, err)
+			default:
 				q.log.Warn("message not answered", "subject", m.Subject, "err", err)
 			}
 		}
+	}
+}
+
+// errMalformed reports a message that no worker of ours sends.
+var errMalformed = errors.New("a message to the queue is against its rules")
+
+// blame tells of a malformed message whose sender is certain. Without a reply
+// subject it may be what the server says to one that another worker has forged.
+func (q *Queue) blame(t topic, m *nats.Msg, err error) {
+	if worker, ok := strings.CutPrefix(m.Subject, t.subject+"."); ok && m.Reply != "" {
+		q.misused(worker, err.Error())
 	}
 }
 
@@ -106,14 +123,14 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 	// reply subject, and neither has an inbox of this worker.
 	worker, ok := strings.CutPrefix(m.Subject, t.subject+".")
 	if !ok {
-		return fmt.Errorf("delivered on a subject of %s", t.subject)
+		return fmt.Errorf("%w: delivered on a subject of %s", errMalformed, t.subject)
 	}
 	silent := t.subject == transcode.SubjectProgress && m.Reply == ""
 	if !silent && !strings.HasPrefix(m.Reply, inbox(worker)) {
-		return fmt.Errorf("reply subject %q; want one of %s>", m.Reply, inbox(worker))
+		return fmt.Errorf("%w: reply subject %.100q; want one of %s>", errMalformed, m.Reply, inbox(worker))
 	}
 	if len(m.Data) > t.maxBytes {
-		return fmt.Errorf("%d bytes; want %d at most", len(m.Data), t.maxBytes)
+		return fmt.Errorf("%w: %s has %d bytes; want %d at most", errMalformed, t.subject, len(m.Data), t.maxBytes)
 	}
 	q.workers.seen(worker, time.Now())
 	reply, err := t.answer(ctx, worker, m.Data)
@@ -131,7 +148,7 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 func decode[T any](body []byte) (T, error) {
 	var v T
 	if err := json.Unmarshal(body, &v); err != nil {
-		return v, fmt.Errorf("reading %T: %w", v, err)
+		return v, fmt.Errorf("%w: reading %T: %w", errMalformed, v, err)
 	}
 	return v, nil
 }
@@ -142,7 +159,7 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 		return nil, err
 	}
 	if hello.MuxID < 0 || hello.MuxID > maxMuxID {
-		return nil, fmt.Errorf("muxer id %d; want 0 to %d", hello.MuxID, maxMuxID)
+		return nil, fmt.Errorf("%w: muxer id %d; want 0 to %d", errMalformed, hello.MuxID, maxMuxID)
 	}
 	other := otherBuild(worker, hello.Protocol)
 	if other != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -95,7 +96,8 @@ func (m *member) violates(f func() error) error {
 // able to make the queue, or the stream, speak in another worker's place.
 func TestReplySubjectIsNotForged(t *testing.T) {
 	t.Parallel()
-	b := start(t, newDirs(t), nil)
+	blamed := make(chan string, 100)
+	b := start(t, newDirs(t), func(o *Options) { o.OnMisuse = func(worker, what string) { blamed <- worker + ": " + what } })
 	b.submit(fixtureRequest)
 	evil, good := b.join("pi1", transcode.Hello{}), b.join("pi2", transcode.Hello{})
 	next := "$JS.API.CONSUMER.MSG.NEXT.PB_WORK." + transcode.WorkConsumer(transcode.LaneAny, transcode.PriorityNormal)
@@ -109,6 +111,13 @@ func TestReplySubjectIsNotForged(t *testing.T) {
 	if err := evil.conn.PublishRequest("pb.claim.pi1", "pb.claim.pi2", claim); err != nil {
 		t.Fatal(err)
 	}
+	for _, odd := range []struct{ subject, body string }{
+		{"pb.hello.pi1", "no JSON"}, {"pb.hello.pi1", `{"mux_id":-1}`}, {"pb.claim.pi1", strings.Repeat(" ", maxSmall+1)},
+	} {
+		if err := evil.conn.PublishRequest(odd.subject, "_INBOX.pi1.x", []byte(odd.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := evil.conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +127,23 @@ func TestReplySubjectIsNotForged(t *testing.T) {
 	}
 	if got := b.claims.byWorker(); len(got) != 1 || got["pi2"].key.job != 1 {
 		t.Errorf("claims: %+v; want the one of pi2", got)
+	}
+	evil.ask(transcode.SubjectHello, transcode.Hello{Protocol: transcode.Protocol}, new(transcode.HelloReply)) // the hellos are behind us, too
+	close(blamed)
+	var got []string
+	for what := range blamed {
+		got = append(got, what)
+	}
+	slices.Sort(got)
+	const rule = "pi1: a message to the queue is against its rules: "
+	want := []string{
+		rule + "muxer id -1; want 0 to 1048576",
+		rule + "pb.claim has 65537 bytes; want 65536 at most",
+		rule + "reading transcode.Hello: invalid character 'o' in literal null (expecting 'u')",
+		rule + `reply subject "pb.claim.pi2"; want one of _INBOX.pi1.>`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("blamed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
