@@ -76,9 +76,8 @@ func TestStreamsArePlayed(t *testing.T) {
 	}
 }
 
-// startWorker makes this machine the worker of a board that is registered and
-// off. The media share is its own directory.
-func (l *lab) startWorker(t *testing.T) {
+// importTiny imports a template that nothing boots from.
+func (l *lab) importTiny(t *testing.T) {
 	t.Helper()
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -89,6 +88,13 @@ func (l *lab) startWorker(t *testing.T) {
 	tool(t, "install", "-D", "/bin/busybox", filepath.Join(root, "sbin/init"))
 	tool(t, "install", "-D", "/bin/busybox", filepath.Join(root, "bin/sh"))
 	l.pibootd(t, "template", "import", "tiny", root)
+}
+
+// startWorker makes this machine the worker of a board that is registered and
+// off. The media share is its own directory.
+func (l *lab) startWorker(t *testing.T) {
+	t.Helper()
+	l.importTiny(t)
 	added := decode[fleet.Added](t, l, "add-pi", "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--name", "hlspi1")
 
 	text, err := os.ReadFile(filepath.Join(l.state, "roots", added.Pi.Serial.String(), "etc/pibootd/worker.json"))

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"pibootd/pkg/share"
@@ -85,6 +87,12 @@ func (q *Queue) sweepScratch(ctx context.Context, worker string) error {
 		return err
 	}
 	defer scratch.Close()
+	odd := map[string][]string{} // names of what no attempt makes, by kind
+	defer func() {
+		if len(odd) > 0 {
+			q.misused(worker, "in its scratch there were "+oddText(odd)+", which no attempt makes; they were removed")
+		}
+	}()
 	for {
 		// Read before the attempts are asked for: what a later claim brings is
 		// not among these names.
@@ -100,22 +108,26 @@ func (q *Queue) sweepScratch(ctx context.Context, worker string) error {
 			return err
 		}
 		for _, entry := range entries {
-			if err := q.sweepEntry(scratch, worker, entry, running); err != nil {
+			if running[entry.Name()] && entry.IsDir() {
+				continue
+			}
+			if kind := share.Kind(entry.Type()); !entry.IsDir() {
+				odd[kind] = append(odd[kind], entry.Name())
+			}
+			if err := q.removeBelow(scratch, entry.Name()); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// sweepEntry removes an entry of a scratch that belongs to no running attempt.
-func (q *Queue) sweepEntry(scratch *os.File, worker string, entry fs.DirEntry, running map[string]bool) error {
-	if running[entry.Name()] && entry.IsDir() {
-		return nil
+// oddText says how much there is of each kind, with a name as an example.
+func oddText(odd map[string][]string) string {
+	var kinds []string
+	for _, kind := range slices.Sorted(maps.Keys(odd)) {
+		kinds = append(kinds, fmt.Sprintf("%d of type %s (such as %.50q)", len(odd[kind]), kind, odd[kind][0]))
 	}
-	if !entry.IsDir() {
-		q.misused(worker, fmt.Sprintf("%.100q in its scratch is no directory of an attempt but a %s; it was removed", entry.Name(), share.Kind(entry.Type())))
-	}
-	return q.removeBelow(scratch, entry.Name())
+	return strings.Join(kinds, ", ")
 }
 
 // runningNames returns what the running attempts of a worker are called in its
