@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,4 +112,24 @@ func TestShortHostName(t *testing.T) {
 			t.Errorf("%s is ours: %v; want %v", host, got, want)
 		}
 	}
+}
+
+// Whatever stands in a Host header, it is ours only as a literal address, or by
+// one of few names.
+func FuzzHost(f *testing.F) {
+	for _, host := range []string{"", "[::1]:80", "[", "a.local.", "[fe80::1%eth0]", "1.2.3.4:", "nas.example.org:80"} {
+		f.Add(host)
+	}
+	s := &Server{Names: []string{"nas.example.org"}}
+	own, _ := os.Hostname()
+	f.Fuzz(func(t *testing.T, host string) {
+		name := hostName(host)
+		if !s.isOurs(host) || name == "" || strings.EqualFold(name, own) {
+			return
+		}
+		short, _, _ := strings.Cut(strings.ToLower(own), ".")
+		if _, err := netip.ParseAddr(name); err != nil && !slices.Contains([]string{"localhost", "nas.example.org", short}, name) && !strings.HasSuffix(name, ".local") {
+			t.Errorf("%q is ours, as %q", host, name)
+		}
+	})
 }

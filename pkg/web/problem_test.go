@@ -270,3 +270,20 @@ func TestClientTellsField(t *testing.T) {
 		t.Errorf("the last step of what was refused is %+v, %v", last, err)
 	}
 }
+
+// A body that cannot be decoded names a field that it has.
+func FuzzWrongField(f *testing.F) {
+	for _, tt := range wrongFields {
+		f.Add([]byte(tt.body))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var request fleet.Request
+		err := strictly(text, &request)
+		if err == nil {
+			return
+		}
+		if field := wrongField(text, &request, err); inJSON(err).Error() == "" || field != "" && !json.Valid(text) && !strings.Contains(string(text), "{") {
+			t.Errorf("%q: field %q of what is no object", text, field)
+		}
+	})
+}
