@@ -66,7 +66,7 @@ demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_
 .PHONY: test
 test: ## everything that CI runs (root, Debian)
 	scripts/install-tools test
-	scripts/test build unit netns e2e
+	scripts/test build unit netns e2e # and check
 
 .PHONY: test-fresh
 test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for one, COMMANDS=demo for one (root, Debian, hours)
@@ -79,8 +79,9 @@ check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy ## formatting
 gofmt:
 	@test -z "$$(gofmt -l cmd images pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
 
-vet-untagged: # files that a tag excludes
+vet-untagged: # with the files that a tag excludes
 	go vet ./...
+	go vet -tags e2e ./...
 
 vet:
 	go vet -tags $(TAGS) ./...
@@ -94,17 +95,18 @@ tidy:
 $(RELEASES:%=vet-%): vet-%:
 	$(call goarch,$*) go vet ./cmd/...
 
+# check has vetted what is tested.
 .PHONY: unit
 unit: ## tests that need nothing but Go and ffmpeg
-	CGO_ENABLED=1 go test -race -shuffle=on ./...
+	CGO_ENABLED=1 go test -vet=off -race -shuffle=on ./...
 
 .PHONY: netns
 netns: build ## tests with real peers in network namespaces (root)
-	go test -shuffle=on -tags netns $(call tagged,netns)
+	go test -vet=off -shuffle=on -tags netns $(call tagged,netns)
 
 .PHONY: e2e
 e2e: build ## the whole way, with QEMU (root)
-	go test -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
+	go test -vet=off -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
 
 .PHONY: test-release
 test-release: ## whole Debians built from packages, for 64 and 32 bits, netbooted in QEMU and upgraded there; RELEASE=trixie for another (root, 30-90 minutes)

@@ -55,7 +55,7 @@ func TestPassedStages(t *testing.T) {
 
 // Stages end with make test, the one beside the others too.
 func TestInterruptedStages(t *testing.T) {
-	const stage = "check:\n\t@sleep 1000\nbuild:\n\t@echo building; sleep 1000\n"
+	const stage = "build:\ncheck:\n\t@sleep 1000\nunit:\n\t@echo testing; sleep 1000\n"
 	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		cmd := stages(t, stage)
 		out, err := cmd.StdoutPipe()
@@ -64,7 +64,7 @@ func TestInterruptedStages(t *testing.T) {
 		}
 		wait := startWatched(t, cmd)
 		lines := bufio.NewScanner(out)
-		for lines.Scan() && lines.Text() != "building" {
+		for lines.Scan() && lines.Text() != "testing" {
 		}
 		if err := cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
