@@ -121,6 +121,7 @@ func TestFormerRootsAreUpdated(t *testing.T) {
 			dir := mountDisk(t, test.kind)
 			f := newFleet(t, dir)
 			var serials []pi.Serial
+			running := map[pi.Serial]unix.FileHandle{} // of the programs that the boards run
 			for i, way := range test.ways {
 				for _, volatile := range []bool{false, true} {
 					r := Request{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, byte(i), 1}, Serial: pi.Serial(0x10000001 + i), Clone: string(way)}
@@ -131,11 +132,17 @@ func TestFormerRootsAreUpdated(t *testing.T) {
 					add(t, f, r)
 					makeFormer(t, f.Roots.Path(r.Serial))
 					serials = append(serials, r.Serial)
+					handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(f.Roots.Path(r.Serial), rootfs.WorkerFile), 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					running[r.Serial] = handle
 				}
 			}
 			f, events := restart(t, f, dir)
 			for _, serial := range serials {
 				checkCurrent(t, f, serial)
+				checkRunning(t, f.Roots.Path(serial), running[serial])
 				if got := events(serial); got != "changed: its root has the worker of this pibootd now; restart the board if it is running" {
 					t.Errorf("timeline of %s: %q", serial, got)
 				}
@@ -148,6 +155,28 @@ func TestFormerRootsAreUpdated(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// checkRunning looks whether a board that runs the former worker can still read
+// that, by the handle that it has.
+func checkRunning(t *testing.T, root string, handle unix.FileHandle) {
+	t.Helper()
+	top, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
+	fd, err := unix.OpenByHandleAt(int(top.Fd()), handle, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		t.Errorf("%s: the worker that the board runs: %v; want it still there", root, err)
+		return
+	}
+	file := os.NewFile(uintptr(fd), "former")
+	defer file.Close()
+	text := make([]byte, 100)
+	if n, err := file.Read(text); string(text[:n]) != "the worker of b738a06" {
+		t.Errorf("%s: the worker that the board runs is %q, %v", root, text[:n], err)
 	}
 }
 

@@ -98,3 +98,15 @@ func TestCopyTreeReportsWorkerErrors(t *testing.T) {
 		t.Errorf("copy = %v; want an error naming \"file\" that exists", err)
 	}
 }
+
+// A tree that no board works with is refused before it takes all descriptors.
+func TestCopyTreeIsNotEndlesslyDeep(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	if err := deepDir(filepath.Join(from, "deep"), 3000); err != nil {
+		t.Fatal(err)
+	}
+	err := (&treeCopy{}).copy(t.Context(), from, to)
+	if err == nil || !strings.Contains(err.Error(), "it is below 256 other directories") || len(err.Error()) > 2000 {
+		t.Errorf("copy = %v; want it refused in few words", err)
+	}
+}
