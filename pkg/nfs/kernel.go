@@ -66,6 +66,9 @@ func (s *Server) MountPath(path, _ string) string { return path }
 // Export adds e, or puts it in the place of the export of the same path, which
 // is e.Dir. Other clients notice nothing. It returns an error, and changes
 // nothing, where nfsd cannot serve e; the text has exportfs's own words.
+//
+// nfsd knows no limits: MaxBytes, MaxNames and MinFree do nothing, and
+// StreamDirs leaves to modes what AnonUID may change.
 func (k *Kernel) Export(e Export) error {
 	e.Clients = slices.Clone(e.Clients)
 	for i, c := range e.Clients {
@@ -238,7 +241,7 @@ func checkKernel(e Export) error {
 		return fmt.Errorf("nfs: export %s is of %s; nfsd wants a directory to be exported under its own path", e.Path, e.Dir)
 	}
 	if e.Only != "" {
-		return fmt.Errorf("nfs: export %s shows %s only; nfsd shows all of a directory: want that one exported", e.Path, e.Only)
+		return fmt.Errorf("nfs: export %s shows %q only; nfsd shows all of a directory: want that one exported", e.Path, e.Only)
 	}
 	if kernelFSID(e.ID) == 0 {
 		return fmt.Errorf("nfs: export %s has the id %d; want another, nfsd's number for it would be 0", e.Path, e.ID)

@@ -280,3 +280,29 @@ func TestKernelServes(t *testing.T) {
 		t.Error("kernelServes where there is no portmapper = nil; want an error")
 	}
 }
+
+// A board's scratch is its user's by nfsd too; what nfsd cannot do at all is
+// refused, and what only this server counts does not keep it from exporting.
+func TestKernelSeparatesBoards(t *testing.T) {
+	table := fakeExportfs(t)
+	k := openKernel(t, t.TempDir())
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Export{
+		ID: 1<<31 + 7, Path: dir, Dir: dir, Clients: []netip.Addr{netip.MustParseAddr("10.0.0.11")},
+		Squash: AllSquash, AnonUID: 1900000007, AnonGID: 1900000007, MaxBytes: 1, MaxNames: 1, MinFree: 1,
+	}
+	if err := k.Export(e); err != nil {
+		t.Fatal(err)
+	}
+	const options = "rw,insecure,sync,no_subtree_check,all_squash,anonuid=1900000007,anongid=1900000007,fsid="
+	if got := table(); !strings.HasPrefix(got, "10.0.0.11:"+dir+" "+options) || strings.Count(got, "\n") != 1 {
+		t.Errorf("exportfs has %q; want one line with %s", got, options)
+	}
+	e.Only = "videos"
+	if err := k.Export(e); err == nil || !strings.Contains(err.Error(), "nfsd shows all of a directory") {
+		t.Errorf("Export of one entry = %v; want it refused", err)
+	}
+}
