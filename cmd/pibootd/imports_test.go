@@ -19,6 +19,7 @@ var rank = map[string]int{
 	"pkg/dhcp":             2,
 	"pkg/tftp":             2,
 	"pkg/nfs":              2,
+	"pkg/nfs/rpc":          0,
 	"pkg/rootfs":           2,
 	"pkg/registry":         2,
 	"pkg/transcode":        2,

@@ -66,7 +66,7 @@ func (r *restarted) again(what string, forget bool, proc uint32, all ...any) {
 	if s != statusOK {
 		r.Fatalf("%s = %v; want OK", what, s)
 	}
-	first := bytes.Clone(d.buf)
+	first := bytes.Clone(d.Buf)
 	r.c.xid-- // what follows is the same call
 	r.s.stop()
 	if forget {
@@ -76,7 +76,7 @@ func (r *restarted) again(what string, forget bool, proc uint32, all ...any) {
 	s, d = r.c.nfs(proc, all...)
 	if s != statusOK {
 		r.Errorf("%s again after a kill (not answered: %v) = %v; want OK", what, forget, s)
-	} else if !forget && !bytes.Equal(d.buf, first) {
+	} else if !forget && !bytes.Equal(d.Buf, first) {
 		r.Errorf("%s again after a kill has another answer", what)
 	}
 }

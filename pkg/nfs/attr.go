@@ -34,17 +34,17 @@ var fileTypes = map[uint16]uint32{
 // attr writes a fattr3. The file system id is the export's: the tree is one
 // file system to its clients, whatever it is made of here.
 func (e *encoder) attr(st *unix.Statx_t, export uint32) {
-	e.uint32(fileTypes[st.Mode&unix.S_IFMT])
-	e.uint32(uint32(st.Mode &^ unix.S_IFMT))
-	e.uint32(st.Nlink)
-	e.uint32(st.Uid)
-	e.uint32(st.Gid)
-	e.uint64(st.Size)
-	e.uint64(st.Blocks * 512)
-	e.uint32(st.Rdev_major)
-	e.uint32(st.Rdev_minor)
-	e.uint64(uint64(export))
-	e.uint64(st.Ino)
+	e.Uint32(fileTypes[st.Mode&unix.S_IFMT])
+	e.Uint32(uint32(st.Mode &^ unix.S_IFMT))
+	e.Uint32(st.Nlink)
+	e.Uint32(st.Uid)
+	e.Uint32(st.Gid)
+	e.Uint64(st.Size)
+	e.Uint64(st.Blocks * 512)
+	e.Uint32(st.Rdev_major)
+	e.Uint32(st.Rdev_minor)
+	e.Uint64(uint64(export))
+	e.Uint64(st.Ino)
 	e.time(st.Atime)
 	e.time(st.Mtime)
 	e.time(st.Ctime)
@@ -52,18 +52,18 @@ func (e *encoder) attr(st *unix.Statx_t, export uint32) {
 
 // time writes a nfstime3, which reaches from 1970 to 2106.
 func (e *encoder) time(t unix.StatxTimestamp) {
-	e.uint32(uint32(max(0, min(t.Sec, math.MaxUint32))))
-	e.uint32(t.Nsec)
+	e.Uint32(uint32(max(0, min(t.Sec, math.MaxUint32))))
+	e.Uint32(t.Nsec)
 }
 
 // postAttr writes o's attributes as they are now, as a post_op_attr.
 func (e *encoder) postAttr(o *object) {
 	if o == nil {
-		e.bool(false)
+		e.Bool(false)
 		return
 	}
 	st, err := o.stat()
-	e.bool(err == nil)
+	e.Bool(err == nil)
 	if err == nil {
 		e.attr(&st, o.tree.export.ID)
 	}
@@ -73,7 +73,7 @@ func (e *encoder) postAttr(o *object) {
 // post_op_attr: that is what there is to say of an object that the call does
 // not change.
 func (e *encoder) openAttr(o *object) {
-	e.bool(o != nil)
+	e.Bool(o != nil)
 	if o != nil {
 		e.attr(&o.attr, o.tree.export.ID)
 	}
@@ -81,9 +81,9 @@ func (e *encoder) openAttr(o *object) {
 
 // postHandle writes o's handle as a post_op_fh3.
 func (e *encoder) postHandle(o *object) {
-	e.bool(o != nil)
+	e.Bool(o != nil)
 	if o != nil {
-		e.opaque(o.wire)
+		e.Opaque(o.wire)
 	}
 }
 
@@ -96,13 +96,13 @@ type wcc struct {
 }
 
 func (e *encoder) wcc(w wcc) {
-	e.bool(w.before != nil)
+	e.Bool(w.before != nil)
 	if w.before != nil {
-		e.uint64(w.before.Size)
+		e.Uint64(w.before.Size)
 		e.time(w.before.Mtime)
 		e.time(w.before.Ctime)
 	}
-	e.bool(w.after != nil)
+	e.Bool(w.after != nil)
 	if w.after != nil {
 		e.attr(w.after, w.export)
 	}
@@ -163,8 +163,8 @@ type sattr struct {
 func (d *decoder) sattr() sattr {
 	var s sattr
 	s.mode, s.uid, s.gid = d.optional(), d.optional(), d.optional()
-	if d.bool() {
-		size := d.uint64()
+	if d.Bool() {
+		size := d.Uint64()
 		s.size = &size
 	}
 	s.atime, s.mtime = d.setTime(), d.setTime()
@@ -172,30 +172,30 @@ func (d *decoder) sattr() sattr {
 }
 
 func (d *decoder) optional() *uint32 {
-	if !d.bool() {
+	if !d.Bool() {
 		return nil
 	}
-	v := d.uint32()
+	v := d.Uint32()
 	return &v
 }
 
 // setTime reads a set_atime or set_mtime.
 func (d *decoder) setTime() *unix.Timespec {
 	const dontChange, toServerTime, toClientTime = 0, 1, 2
-	switch d.uint32() {
+	switch d.Uint32() {
 	case dontChange:
 		return nil
 	case toServerTime:
 		return &unix.Timespec{Nsec: unix.UTIME_NOW}
 	case toClientTime:
-		sec, nsec := d.uint32(), d.uint32()
+		sec, nsec := d.Uint32(), d.Uint32()
 		if nsec >= 1e9 {
-			d.bad = true
+			d.Bad = true
 		}
 		t := unix.NsecToTimespec(int64(sec)*1e9 + int64(nsec))
 		return &t
 	}
-	d.bad = true
+	d.Bad = true
 	return nil
 }
 

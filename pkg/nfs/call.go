@@ -37,7 +37,7 @@ type call struct {
 // answer runs the call in rec and returns the reply with its record mark; nil
 // means silence. The reply may be in buf.
 func (v *service) answer(rec []byte, from peer, programs []program, buf *buffer) []byte {
-	d := decoder{buf: rec}
+	d := newDecoder(rec)
 	h, err := parseHeader(&d)
 	if err == errNotCall {
 		v.server.log().Debug("bad request", "addr", from.addr, "err", err)
@@ -58,7 +58,7 @@ func (v *service) answer(rec []byte, from peer, programs []program, buf *buffer)
 		out := c.run(h.xid, p)
 		return markedWith(out, buf.follows())
 	}
-	key := replayKeyOf(h, d.buf)
+	key := replayKeyOf(h, d.Buf)
 	e, first := from.replays.begin(key)
 	if !first {
 		<-e.done
@@ -90,7 +90,7 @@ func (c *call) runOnce(key replayKey, p procedure) []byte {
 
 // run runs p, counts it and returns its reply.
 func (c *call) run(xid uint32, p procedure) []byte {
-	start, in := time.Now(), len(c.in.buf)
+	start, in := time.Now(), len(c.in.Buf)
 	out := c.perform(xid, p)
 	counters := c.server.counters
 	if c.tree != nil {
@@ -104,7 +104,7 @@ func (c *call) run(xid uint32, p procedure) []byte {
 
 // perform runs p and returns its reply.
 func (c *call) perform(xid uint32, p procedure) []byte {
-	c.buf = c.reply.b[:0]
+	c.Buf = c.reply.b[:0]
 	accepted(&c.encoder, xid, acceptSuccess)
 	c.server.running <- struct{}{}
 	err := c.protect(p)
@@ -112,7 +112,7 @@ func (c *call) perform(xid uint32, p procedure) []byte {
 	switch {
 	case err == nil:
 		c.keep()
-		return c.buf
+		return c.Buf
 	case err == errGarbage:
 		c.server.log().Debug("bad request", "addr", c.client, "call", p.name, "err", err)
 		c.end = outcomeGarbage
@@ -126,7 +126,7 @@ func (c *call) perform(xid uint32, p procedure) []byte {
 // keep makes the reply buffer hold what the results have grown into.
 func (c *call) keep() {
 	if c.reply.pooled == nil {
-		c.reply.b = c.buf
+		c.reply.b = c.Buf
 	}
 }
 
@@ -156,7 +156,7 @@ func recovered(err *error) {
 func (c *call) status(err error) bool {
 	s := statusOf(err)
 	c.end = outcomeOf(s)
-	c.uint32(uint32(s))
+	c.Uint32(uint32(s))
 	if s == statusIO || s == statusServerFault {
 		c.server.log().Warn("file system refused a call", "addr", c.client, "err", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // loopback is the address that the tests' clients come from.
@@ -47,35 +49,35 @@ func (c *rawClient) user(uid, gid uint32, groups ...uint32) *rawClient {
 // message is a call with its record mark.
 func (c *rawClient) message(prog, vers, proc uint32, args []byte) []byte {
 	var e encoder
-	e.buf = append(e.buf, 0, 0, 0, 0)
+	e.Buf = append(e.Buf, 0, 0, 0, 0)
 	for _, v := range []uint32{c.xid, msgCall, rpcVersion, prog, vers, proc} {
-		e.uint32(v)
+		e.Uint32(v)
 	}
 	e.credentials(c)
-	e.uint32(flavorNone)
-	e.uint32(0)
-	e.buf = append(e.buf, args...)
-	binary.BigEndian.PutUint32(e.buf, uint32(len(e.buf)-4)|lastFragment)
-	return e.buf
+	e.Uint32(flavorNone)
+	e.Uint32(0)
+	e.Buf = append(e.Buf, args...)
+	binary.BigEndian.PutUint32(e.Buf, uint32(len(e.Buf)-4)|lastFragment)
+	return e.Buf
 }
 
 func (e *encoder) credentials(c *rawClient) {
 	if c.none {
-		e.uint32(flavorNone)
-		e.uint32(0)
+		e.Uint32(flavorNone)
+		e.Uint32(0)
 		return
 	}
 	var body encoder
-	body.uint32(7) // stamp
-	body.string("board")
-	body.uint32(c.cred.uid)
-	body.uint32(c.cred.gid)
-	body.uint32(uint32(len(c.cred.groups)))
+	body.Uint32(7) // stamp
+	body.String("board")
+	body.Uint32(c.cred.uid)
+	body.Uint32(c.cred.gid)
+	body.Uint32(uint32(len(c.cred.groups)))
 	for _, g := range c.cred.groups {
-		body.uint32(g)
+		body.Uint32(g)
 	}
-	e.uint32(flavorSys)
-	e.opaque(body.buf)
+	e.Uint32(flavorSys)
+	e.Opaque(body.Buf)
 }
 
 // roundTrip sends message and returns the reply after its xid.
@@ -92,8 +94,8 @@ func (c *rawClient) roundTrip(message []byte) *decoder {
 	if _, err := io.ReadFull(c.conn, b); err != nil {
 		c.t.Fatal(err)
 	}
-	d := &decoder{buf: b}
-	if xid := d.uint32(); xid != c.xid {
+	d := &decoder{rpc.Decoder{Buf: b}}
+	if xid := d.Uint32(); xid != c.xid {
 		c.t.Fatalf("reply to xid %d; want %d", xid, c.xid)
 	}
 	return d
@@ -104,12 +106,12 @@ func (c *rawClient) rpc(prog, vers, proc uint32, args []byte) (uint32, *decoder)
 	c.t.Helper()
 	c.xid++
 	d := c.roundTrip(c.message(prog, vers, proc, args))
-	if typ, stat := d.uint32(), d.uint32(); typ != msgReply || stat != msgAccepted {
+	if typ, stat := d.Uint32(), d.Uint32(); typ != msgReply || stat != msgAccepted {
 		c.t.Fatalf("message type %d, reply status %d; want 1, 0", typ, stat)
 	}
-	d.uint32()
-	d.opaque(maxAuthBody)
-	return d.uint32(), d
+	d.Uint32()
+	d.Opaque(maxAuthBody)
+	return d.Uint32(), d
 }
 
 // args encodes arguments: []byte and string as counted, uint32 and uint64 as
@@ -119,51 +121,51 @@ func args(all ...any) []byte {
 	for _, a := range all {
 		switch a := a.(type) {
 		case []byte:
-			e.opaque(a)
+			e.Opaque(a)
 		case string:
-			e.string(a)
+			e.String(a)
 		case uint32:
-			e.uint32(a)
+			e.Uint32(a)
 		case int:
-			e.uint32(uint32(a))
+			e.Uint32(uint32(a))
 		case uint64:
-			e.uint64(a)
+			e.Uint64(a)
 		case bool:
-			e.bool(a)
+			e.Bool(a)
 		case sattr:
 			e.sattr(a)
 		case raw:
-			e.buf = append(e.buf, a...)
+			e.Buf = append(e.Buf, a...)
 		default:
 			panic("unknown argument type")
 		}
 	}
-	return e.buf
+	return e.Buf
 }
 
 type raw []byte
 
 func (e *encoder) sattr(s sattr) {
 	for _, v := range []*uint32{s.mode, s.uid, s.gid} {
-		e.bool(v != nil)
+		e.Bool(v != nil)
 		if v != nil {
-			e.uint32(*v)
+			e.Uint32(*v)
 		}
 	}
-	e.bool(s.size != nil)
+	e.Bool(s.size != nil)
 	if s.size != nil {
-		e.uint64(*s.size)
+		e.Uint64(*s.size)
 	}
 	for _, v := range []*unix.Timespec{s.atime, s.mtime} {
 		switch {
 		case v == nil:
-			e.uint32(0)
+			e.Uint32(0)
 		case v.Nsec == unix.UTIME_NOW:
-			e.uint32(1)
+			e.Uint32(1)
 		default:
-			e.uint32(2)
-			e.uint32(uint32(v.Sec))
-			e.uint32(uint32(v.Nsec))
+			e.Uint32(2)
+			e.Uint32(uint32(v.Sec))
+			e.Uint32(uint32(v.Nsec))
 		}
 	}
 }
@@ -175,7 +177,7 @@ func (c *rawClient) nfs(proc uint32, all ...any) (status, *decoder) {
 	if stat != acceptSuccess {
 		c.t.Fatalf("procedure %d has accept status %d; want 0", proc, stat)
 	}
-	return status(d.uint32()), d
+	return status(d.Uint32()), d
 }
 
 // mount makes an MNT call.
@@ -185,7 +187,7 @@ func (c *rawClient) mount(path string) (status, []byte) {
 	if stat != acceptSuccess {
 		c.t.Fatalf("MNT has accept status %d; want 0", stat)
 	}
-	s := status(d.uint32())
+	s := status(d.Uint32())
 	return s, d.handle()
 }
 
@@ -208,16 +210,16 @@ type fattr struct {
 }
 
 func (d *decoder) fattr() fattr {
-	pair := func() [2]uint32 { return [2]uint32{d.uint32(), d.uint32()} }
+	pair := func() [2]uint32 { return [2]uint32{d.Uint32(), d.Uint32()} }
 	return fattr{
-		typ: d.uint32(), mode: d.uint32(), nlink: d.uint32(), uid: d.uint32(), gid: d.uint32(),
-		size: d.uint64(), used: d.uint64(), major: d.uint32(), minor: d.uint32(),
-		fsid: d.uint64(), fileID: d.uint64(), atime: pair(), mtime: pair(), ctime: pair(),
+		typ: d.Uint32(), mode: d.Uint32(), nlink: d.Uint32(), uid: d.Uint32(), gid: d.Uint32(),
+		size: d.Uint64(), used: d.Uint64(), major: d.Uint32(), minor: d.Uint32(),
+		fsid: d.Uint64(), fileID: d.Uint64(), atime: pair(), mtime: pair(), ctime: pair(),
 	}
 }
 
 func (d *decoder) postAttr() *fattr {
-	if !d.bool() {
+	if !d.Bool() {
 		return nil
 	}
 	a := d.fattr()
@@ -226,8 +228,8 @@ func (d *decoder) postAttr() *fattr {
 
 // wcc reads a wcc_data and returns the attributes afterwards.
 func (d *decoder) wcc() (before bool, after *fattr) {
-	if before = d.bool(); before {
-		d.take(8 + 8 + 8)
+	if before = d.Bool(); before {
+		d.Take(8 + 8 + 8)
 	}
 	return before, d.postAttr()
 }
@@ -240,7 +242,7 @@ func (c *rawClient) lookup(dir []byte, name string) ([]byte, fattr) {
 		c.t.Fatalf("LOOKUP %q = %v; want OK", name, s)
 	}
 	wire, a := d.handle(), d.postAttr()
-	if a == nil || d.postAttr() == nil || d.bad {
+	if a == nil || d.postAttr() == nil || d.Bad {
 		c.t.Fatalf("LOOKUP %q has no attributes", name)
 	}
 	return wire, *a
@@ -253,8 +255,8 @@ func (c *rawClient) getattr(wire []byte) fattr {
 		c.t.Fatalf("GETATTR = %v; want OK", s)
 	}
 	a := d.fattr()
-	if d.bad || len(d.buf) != 0 {
-		c.t.Fatalf("GETATTR result is malformed; %d bytes are left", len(d.buf))
+	if d.Bad || len(d.Buf) != 0 {
+		c.t.Fatalf("GETATTR result is malformed; %d bytes are left", len(d.Buf))
 	}
 	return a
 }
@@ -263,7 +265,7 @@ func (c *rawClient) getattr(wire []byte) fattr {
 func (c *rawClient) create(dir []byte, name string, mode uint32) []byte {
 	c.t.Helper()
 	s, d := c.nfs(8, dir, name, guarded, sattr{mode: &mode})
-	if s != statusOK || !d.bool() {
+	if s != statusOK || !d.Bool() {
 		c.t.Fatalf("CREATE %q = %v; want OK and a handle", name, s)
 	}
 	return bytes.Clone(d.handle())
@@ -278,7 +280,7 @@ func (c *rawClient) write(wire []byte, offset uint64, how int, data []byte) stat
 	if before, after := d.wcc(); !before || after == nil {
 		c.t.Error("WRITE says nothing of the attributes before and after")
 	}
-	if n, committed := d.uint32(), d.uint32(); int(n) != len(data) || int(committed) < how {
+	if n, committed := d.Uint32(), d.Uint32(); int(n) != len(data) || int(committed) < how {
 		c.t.Errorf("WRITE wrote %d, committed %d; want %d, %d", n, committed, len(data), how)
 	}
 	return s
@@ -293,11 +295,11 @@ func (c *rawClient) read(wire []byte, offset uint64, count int) (s status, data 
 	if s != statusOK {
 		return s, nil, false
 	}
-	n := d.uint32()
-	eof = d.bool()
-	data = d.opaque(maxIO)
-	if d.bad || len(d.buf) != 0 || int(n) != len(data) {
-		c.t.Errorf("READ result is malformed: count %d, %d bytes, %d left", n, len(data), len(d.buf))
+	n := d.Uint32()
+	eof = d.Bool()
+	data = d.Opaque(maxIO)
+	if d.Bad || len(d.Buf) != 0 || int(n) != len(data) {
+		c.t.Errorf("READ result is malformed: count %d, %d bytes, %d left", n, len(data), len(d.Buf))
 	}
 	return s, data, eof
 }

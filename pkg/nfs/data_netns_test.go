@@ -102,30 +102,30 @@ func aboutFileSystem(b *bench) {
 		b.Fatal(err)
 	}
 	s, d := b.c.nfs(18, b.root)
-	if b.want("FSSTAT", s, statusOK); d.postAttr() == nil || d.uint64() != fs.Blocks*uint64(fs.Bsize) {
+	if b.want("FSSTAT", s, statusOK); d.postAttr() == nil || d.Uint64() != fs.Blocks*uint64(fs.Bsize) {
 		b.Error("FSSTAT does not say how big the file system is")
 	}
 	s, d = b.c.nfs(19, b.root)
 	b.want("FSINFO", s, statusOK)
 	d.postAttr()
-	if rtmax, wtmax := d.uint32(), d.take(8+4); rtmax != 1<<20 || !bytes.Equal(wtmax[8:], []byte{0, 0x10, 0, 0}) {
+	if rtmax, wtmax := d.Uint32(), d.Take(8+4); rtmax != 1<<20 || !bytes.Equal(wtmax[8:], []byte{0, 0x10, 0, 0}) {
 		b.Errorf("FSINFO: largest READ %d, then %x; want 1 MiB", rtmax, wtmax)
 	}
-	d.take(3 * 4)
-	if maxFile := d.uint64(); maxFile < 1<<40 {
+	d.Take(3 * 4)
+	if maxFile := d.Uint64(); maxFile < 1<<40 {
 		b.Errorf("FSINFO: largest file %d", maxFile)
 	}
-	if d.take(12); d.bad || len(d.buf) != 0 {
+	if d.Take(12); d.Bad || len(d.Buf) != 0 {
 		b.Error("FSINFO result is malformed")
 	}
 	s, d = b.c.nfs(20, b.root)
 	b.want("PATHCONF", s, statusOK)
 	d.postAttr()
-	if links, name := d.uint32(), d.uint32(); links < 1000 || name != 255 {
+	if links, name := d.Uint32(), d.Uint32(); links < 1000 || name != 255 {
 		b.Errorf("PATHCONF: %d links, names of %d; want many, 255", links, name)
 	}
 	s, d = b.c.nfs(4, b.root, 0x3f)
-	if b.want("ACCESS", s, statusOK); d.postAttr() == nil || d.uint32() != 0x1f {
+	if b.want("ACCESS", s, statusOK); d.postAttr() == nil || d.Uint32() != 0x1f {
 		b.Error("ACCESS of the root by root is not 0x1f")
 	}
 }
@@ -134,8 +134,8 @@ func aboutFileSystem(b *bench) {
 func largestFile(b *bench) {
 	_, d := b.c.nfs(19, b.root)
 	d.postAttr()
-	d.take(7 * 4)
-	size := d.uint64()
+	d.Take(7 * 4)
+	size := d.Uint64()
 	f := b.c.create(b.root, "f", 0o644)
 	b.want("the largest size", b.call(b.c, 2, f, sattr{size: ptr(size)}, false), statusOK)
 	b.want("a byte more", b.call(b.c, 2, f, sattr{size: ptr(size + 1)}, false), statusFBig)
@@ -151,16 +151,16 @@ func largestFile(b *bench) {
 func weakCache(b *bench) {
 	before := b.c.getattr(b.root)
 	s, d := b.c.nfs(9, b.root, "d", sattr{})
-	if b.want("MKDIR", s, statusOK); !d.bool() {
+	if b.want("MKDIR", s, statusOK); !d.Bool() {
 		b.Fatal("MKDIR gave no handle")
 	}
 	d.handle()
 	d.postAttr()
-	if !d.bool() {
+	if !d.Bool() {
 		b.Fatal("MKDIR says nothing of the directory before")
 	}
-	size, mtime := d.uint64(), [2]uint32{d.uint32(), d.uint32()}
-	ctime := [2]uint32{d.uint32(), d.uint32()}
+	size, mtime := d.Uint64(), [2]uint32{d.Uint32(), d.Uint32()}
+	ctime := [2]uint32{d.Uint32(), d.Uint32()}
 	if size != before.size || mtime != before.mtime || ctime != before.ctime {
 		b.Errorf("before: %d %v %v; want %+v", size, mtime, ctime, before)
 	}
@@ -169,7 +169,7 @@ func weakCache(b *bench) {
 	}
 	s, d = b.c.nfs(9, b.root, "d", sattr{})
 	b.want("MKDIR again", s, statusExist)
-	if _, after := d.wcc(); after == nil || d.bad || len(d.buf) != 0 {
+	if _, after := d.wcc(); after == nil || d.Bad || len(d.Buf) != 0 {
 		b.Error("a refused MKDIR does not end with the directory's attributes")
 	}
 }
@@ -181,14 +181,14 @@ func commits(b *bench) {
 		s, d := c.nfs(7, f, uint64(0), 4, how, "data")
 		b.want("WRITE", s, statusOK)
 		d.wcc()
-		d.take(8)
-		return d.uint64()
+		d.Take(8)
+		return d.Uint64()
 	}
 	committed := func(c *rawClient) uint64 {
 		s, d := c.nfs(21, f, uint64(0), 0)
 		b.want("COMMIT", s, statusOK)
 		d.wcc()
-		return d.uint64()
+		return d.Uint64()
 	}
 	open := func() int { return len(b.s.exports.byPath["/roots/1"].writers.order) }
 	first := written(b.c, unstable)

@@ -97,9 +97,9 @@ func newFuzzed(t *testing.T, s *Server, dir string) fuzzed {
 func (p fuzzed) lookup(t *testing.T, dir []byte, name string) []byte {
 	t.Helper()
 	reply := p.answer(t, 3, 0, args(dir, name))
-	d := decoder{buf: reply}
-	d.take(6 * 4)
-	if d.uint32() != uint32(statusOK) {
+	d := newDecoder(reply)
+	d.Take(6 * 4)
+	if d.Uint32() != uint32(statusOK) {
 		t.Fatalf("LOOKUP %s: reply %x", name, reply)
 	}
 	return bytes.Clone(d.handle())
@@ -111,17 +111,17 @@ func (p fuzzed) call(t *testing.T, in []byte) status {
 	handle := p.handles[int(in[1])%len(p.handles)]
 	proc := uint32(in[0]) % 22
 	reply := p.answer(t, proc, uint32(in[2]%2)*1000, append(args(handle), in[3:]...))
-	d := decoder{buf: reply}
-	d.take(5 * 4)
-	end := d.uint32()
+	d := newDecoder(reply)
+	d.Take(5 * 4)
+	end := d.Uint32()
 	if proc == 0 || end == acceptGarbageArgs {
 		return statusOK
 	}
 	if end != acceptSuccess {
 		t.Fatalf("procedure %d has accept status %d", proc, end)
 	}
-	s := status(d.uint32())
-	if _, known := statusNames[s]; d.bad || s != statusOK && !known {
+	s := status(d.Uint32())
+	if _, known := statusNames[s]; d.Bad || s != statusOK && !known {
 		t.Fatalf("procedure %d has status %v", proc, s)
 	}
 	return s

@@ -43,12 +43,12 @@ func FuzzAnswer(f *testing.F) {
 		if reply == nil {
 			return
 		}
-		d := decoder{buf: reply}
-		if xid := binary.BigEndian.Uint32(call); d.uint32() != xid || d.uint32() != msgReply {
+		d := newDecoder(reply)
+		if xid := binary.BigEndian.Uint32(call); d.Uint32() != xid || d.Uint32() != msgReply {
 			t.Errorf("reply %x is no reply to xid %d", reply, xid)
 		}
-		if d.uint32() == msgAccepted {
-			if d.take(8); d.uint32() == acceptSystemErr {
+		if d.Uint32() == msgAccepted {
+			if d.Take(8); d.Uint32() == acceptSystemErr {
 				t.Errorf("call %x broke off", call)
 			}
 		}
@@ -76,15 +76,15 @@ func FuzzDecoder(f *testing.F) {
 	f.Add(args("abc", 7, true, uint64(9)))
 	f.Add(words(1<<31, 0))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		d := decoder{buf: in}
-		for !d.bad && len(d.buf) > 0 {
-			before := len(d.buf)
-			if b := d.opaque(16); len(b) > 16 {
+		d := newDecoder(in)
+		for !d.Bad && len(d.Buf) > 0 {
+			before := len(d.Buf)
+			if b := d.Opaque(16); len(b) > 16 {
 				t.Fatalf("an item of %d bytes; want at most 16", len(b))
 			}
-			d.bool()
-			d.uint64()
-			if len(d.buf) >= before {
+			d.Bool()
+			d.Uint64()
+			if len(d.Buf) >= before {
 				t.Fatal("reading does not get further")
 			}
 		}

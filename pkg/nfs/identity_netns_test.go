@@ -65,7 +65,7 @@ func TestOwnership(t *testing.T) {
 		} {
 			f := b.c.create(b.root, fmt.Sprintf("%o", mode), mode)
 			_, d := u.nfs(4, f, 0x3f)
-			if d.postAttr(); d.uint32() != want {
+			if d.postAttr(); d.Uint32() != want {
 				b.Errorf("ACCESS of mode %o is not %#x", mode, want)
 			}
 		}
@@ -140,7 +140,7 @@ func TestIdentityStaysWithItsCall(t *testing.T) {
 		users.Go(func() {
 			for n := range 20 {
 				s, d := c.nfs(8, b.root, fmt.Sprintf("%d-%d", i, n), guarded, sattr{mode: ptr(uint32(0o600))})
-				if s != statusOK || !d.bool() {
+				if s != statusOK || !d.Bool() {
 					t.Errorf("CREATE = %v; want OK", s)
 					return
 				}

@@ -136,11 +136,11 @@ func TestOnlyClientsOfAnExport(t *testing.T) {
 	b.want("RENAME out of another's export", b.call(c2, 14, root1, "f", root2, "f"), statusAcces)
 	b.want("own handle", b.call(c2, 1, root2), statusOK)
 	_, d := c2.rpc(100005, 3, 5, nil)
-	if !d.bool() || string(d.opaque(100)) != "/roots/2" || !d.bool() || string(d.opaque(100)) != "127.0.0.2" || d.bool() || d.bool() {
+	if !d.Bool() || string(d.Opaque(100)) != "/roots/2" || !d.Bool() || string(d.Opaque(100)) != "127.0.0.2" || d.Bool() || d.Bool() {
 		t.Error("EXPORT does not list just what the client may mount")
 	}
 	_, d = c2.rpc(100005, 3, 2, nil)
-	if !d.bool() || string(d.opaque(100)) != "127.0.0.2" || string(d.opaque(100)) != "/roots/2" || d.bool() {
+	if !d.Bool() || string(d.Opaque(100)) != "127.0.0.2" || string(d.Opaque(100)) != "/roots/2" || d.Bool() {
 		t.Error("DUMP does not list the client's mount")
 	}
 	c2.rpc(100005, 3, 3, args("/roots/2"))
@@ -242,7 +242,7 @@ func TestReadOnly(t *testing.T) {
 	b.want("READ", b.call(b.c, 6, f, uint64(0), 1), statusOK)
 	b.want("COMMIT", b.call(b.c, 21, f, uint64(0), 0), statusOK)
 	_, d := b.c.nfs(4, b.root, 0x3f)
-	if d.postAttr(); d.uint32() != accessRead|accessLookup {
+	if d.postAttr(); d.Uint32() != accessRead|accessLookup {
 		t.Error("ACCESS grants more than reading")
 	}
 }

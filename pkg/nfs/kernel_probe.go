@@ -93,10 +93,10 @@ func listed(serverAddr netip.Addr, export string, client netip.Addr) (err error)
 // inExports reports whether an export list, as mountd sends it, has export for
 // client.
 func inExports(list []byte, export, client string) bool {
-	d := decoder{buf: list}
-	for d.bool() {
+	d := newDecoder(list)
+	for d.Bool() {
 		dir := d.name()
-		for d.bool() {
+		for d.Bool() {
 			if group := d.name(); dir == export && group == client {
 				return true
 			}

@@ -234,20 +234,20 @@ func FuzzParseKernel(f *testing.F) {
 func TestInExports(t *testing.T) {
 	var e encoder
 	for _, s := range []string{"/a", "10.0.0.1", "", "/b", "10.0.0.2", "10.0.0.3", "", ""} {
-		e.bool(s != "")
+		e.Bool(s != "")
 		if s != "" {
-			e.string(s)
+			e.String(s)
 		}
 	}
 	for at, want := range map[[2]string]bool{
 		{"/a", "10.0.0.1"}: true, {"/b", "10.0.0.3"}: true, {"/a", "10.0.0.2"}: false, {"/c", "10.0.0.1"}: false,
 	} {
-		if got := inExports(e.buf, at[0], at[1]); got != want {
+		if got := inExports(e.Buf, at[0], at[1]); got != want {
 			t.Errorf("inExports(%v) = %v; want %v", at, got, want)
 		}
 	}
-	for n := range e.buf {
-		inExports(e.buf[:n], "/c", "10.0.0.1") // ends
+	for n := range e.Buf {
+		inExports(e.Buf[:n], "/c", "10.0.0.1") // ends
 	}
 }
 

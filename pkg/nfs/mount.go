@@ -28,7 +28,7 @@ func mountProgram() program {
 
 // exportPath reads the path of an export, with or without a slash at its end.
 func (c *call) exportPath() string {
-	p := string(c.in.opaque(maxExportPath))
+	p := string(c.in.Opaque(maxExportPath))
 	if strings.HasPrefix(p, "/") {
 		return path.Clean(p)
 	}
@@ -38,7 +38,7 @@ func (c *call) exportPath() string {
 // mnt is MNT (§5.2.1).
 func (c *call) mnt() error {
 	name := c.exportPath()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	wire, err := c.server.exports.useRoot(name, c.client, c.port)
@@ -46,9 +46,9 @@ func (c *call) mnt() error {
 		c.tell(MountEvent{Client: c.client, Export: name, Op: Refused, Reason: mountRefusal(err)})
 		return nil
 	}
-	c.opaque(wire)
-	c.uint32(1) // of the kinds of credentials there is one
-	c.uint32(flavorSys)
+	c.Opaque(wire)
+	c.Uint32(1) // of the kinds of credentials there is one
+	c.Uint32(flavorSys)
 	if !c.service.quiet {
 		c.server.mounts.add(c.client, name)
 	}
@@ -82,18 +82,18 @@ func (c *call) tell(e MountEvent) {
 // dumpMounts is DUMP (§5.2.2). A client sees its own mounts only.
 func (c *call) dumpMounts() error {
 	for _, p := range c.server.mounts.of(c.client) {
-		c.bool(true)
-		c.string(c.client.String())
-		c.string(p)
+		c.Bool(true)
+		c.String(c.client.String())
+		c.String(p)
 	}
-	c.bool(false)
+	c.Bool(false)
 	return nil
 }
 
 // umnt is UMNT (§5.2.3).
 func (c *call) umnt() error {
 	name := c.exportPath()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	c.unmount(name)
@@ -120,13 +120,13 @@ func (c *call) listExports() error {
 		if !slices.Contains(e.Clients, c.client) {
 			continue
 		}
-		c.bool(true)
-		c.string(e.Path)
-		c.bool(true) // its groups: this client
-		c.string(c.client.String())
-		c.bool(false)
+		c.Bool(true)
+		c.String(e.Path)
+		c.Bool(true) // its groups: this client
+		c.String(c.client.String())
+		c.Bool(false)
 	}
-	c.bool(false)
+	c.Bool(false)
 	return nil
 }
 

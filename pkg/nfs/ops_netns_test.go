@@ -97,7 +97,7 @@ func createModes(b *bench) {
 	}
 	s, d := b.c.nfs(8, b.root, "sized", unchecked, sattr{size: ptr(uint64(5000)), uid: ptr(uint32(7)), gid: ptr(uint32(8))})
 	b.want("CREATE with size and owner", s, statusOK)
-	d.bool()
+	d.Bool()
 	if a := b.c.getattr(d.handle()); a.size != 5000 || a.uid != 7 || a.gid != 8 || a.mode != 0o600 {
 		b.Errorf("attributes %+v; want size 5000, owner 7:8, mode 600", a)
 	}
@@ -108,7 +108,7 @@ func createExisting(b *bench) {
 	b.want("WRITE", b.c.write(f, 0, fileSync, []byte("content")), statusOK)
 	b.want("GUARDED", b.call(b.c, 8, b.root, "f", guarded, sattr{}), statusExist)
 	s, d := b.c.nfs(8, b.root, "f", unchecked, sattr{mode: ptr(uint32(0o777))})
-	if b.want("UNCHECKED", s, statusOK); !d.bool() || !bytes.Equal(d.handle(), f) {
+	if b.want("UNCHECKED", s, statusOK); !d.Bool() || !bytes.Equal(d.handle(), f) {
 		b.Error("UNCHECKED gave another handle")
 	}
 	if a := b.c.getattr(f); a.size != 7 || a.mode != 0o644 {
@@ -132,11 +132,11 @@ func createExclusive(b *bench) {
 	const first, second = uint64(0xfedcba9876543210), uint64(1)
 	s, d := b.c.nfs(8, b.root, "x", exclusive, first)
 	b.want("first", s, statusOK)
-	d.bool()
+	d.Bool()
 	wire := bytes.Clone(d.handle())
 	b.c.xid += 50 // not a repetition that the server remembers
 	s, d = b.c.nfs(8, b.root, "x", exclusive, first)
-	if b.want("again", s, statusOK); !d.bool() || !bytes.Equal(d.handle(), wire) {
+	if b.want("again", s, statusOK); !d.Bool() || !bytes.Equal(d.handle(), wire) {
 		b.Error("again: another handle")
 	}
 	b.want("other verifier", b.call(b.c, 8, b.root, "x", exclusive, second), statusExist)
@@ -183,7 +183,7 @@ func symbolicLinks(b *bench) {
 			b.Errorf("attributes %+v; want a link of %d bytes", a, len(target))
 		}
 		s, d := b.c.nfs(5, l)
-		if b.want("READLINK", s, statusOK); d.postAttr() == nil || string(d.opaque(maxString)) != target {
+		if b.want("READLINK", s, statusOK); d.postAttr() == nil || string(d.Opaque(maxString)) != target {
 			b.Errorf("READLINK result is wrong; want %q", target)
 		}
 		b.want("READ a link", b.call(b.c, 6, l, uint64(0), 100), statusInval)

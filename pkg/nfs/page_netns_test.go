@@ -25,19 +25,19 @@ func (b *bench) list(c *rawClient, dir []byte) map[string]listedEntry {
 		b.Fatalf("READDIRPLUS = %v; want OK", s)
 	}
 	d.postAttr()
-	d.uint64()
+	d.Uint64()
 	all := map[string]listedEntry{}
-	for d.bool() {
-		d.uint64()
-		name := string(d.opaque(maxName))
-		d.uint64()
+	for d.Bool() {
+		d.Uint64()
+		name := string(d.Opaque(maxName))
+		d.Uint64()
 		l := listedEntry{attr: d.postAttr()}
-		if d.bool() {
+		if d.Bool() {
 			l.handle = bytes.Clone(d.handle())
 		}
 		all[name] = l
 	}
-	if !d.bool() || d.bad {
+	if !d.Bool() || d.Bad {
 		b.Fatal("the result is malformed or not the whole directory")
 	}
 	return all

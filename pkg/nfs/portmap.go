@@ -54,15 +54,15 @@ func portmapProgram() program {
 
 // refuse is SET and UNSET: the answer is that nothing was done.
 func (c *call) refuse() error {
-	c.bool(false)
+	c.Bool(false)
 	return nil
 }
 
 // getport is GETPORT. Port 0 means that the program is not served.
 func (c *call) getport() error {
-	want := mapping{prog: c.in.uint32(), vers: c.in.uint32(), proto: c.in.uint32()}
-	c.in.uint32() // the port: of no meaning in this call
-	if c.in.bad {
+	want := mapping{prog: c.in.Uint32(), vers: c.in.Uint32(), proto: c.in.Uint32()}
+	c.in.Uint32() // the port: of no meaning in this call
+	if c.in.Bad {
 		return errGarbage
 	}
 	for _, m := range c.service.ports {
@@ -70,19 +70,19 @@ func (c *call) getport() error {
 			want.port = m.port
 		}
 	}
-	c.uint32(uint32(want.port))
+	c.Uint32(uint32(want.port))
 	return nil
 }
 
 // dumpPorts is DUMP.
 func (c *call) dumpPorts() error {
 	for _, m := range c.service.ports {
-		c.bool(true)
-		c.uint32(m.prog)
-		c.uint32(m.vers)
-		c.uint32(m.proto)
-		c.uint32(uint32(m.port))
+		c.Bool(true)
+		c.Uint32(m.prog)
+		c.Uint32(m.vers)
+		c.Uint32(m.proto)
+		c.Uint32(uint32(m.port))
 	}
-	c.bool(false)
+	c.Bool(false)
 	return nil
 }

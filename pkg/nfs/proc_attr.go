@@ -9,7 +9,7 @@ import (
 // getattr is GETATTR (RFC 1813 §3.3.1).
 func (c *call) getattr() error {
 	wire := c.in.handle()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.open(wire)
@@ -24,10 +24,10 @@ func (c *call) getattr() error {
 func (c *call) setattr() error {
 	wire, want := c.in.handle(), c.in.sattr()
 	var guard *unix.StatxTimestamp
-	if c.in.bool() {
-		guard = &unix.StatxTimestamp{Sec: int64(c.in.uint32()), Nsec: c.in.uint32()}
+	if c.in.Bool() {
+		guard = &unix.StatxTimestamp{Sec: int64(c.in.Uint32()), Nsec: c.in.Uint32()}
 	}
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.openToChange(wire)
@@ -142,8 +142,8 @@ const (
 
 // access is ACCESS.
 func (c *call) access() error {
-	wire, want := c.in.handle(), c.in.uint32()
-	if c.in.bad {
+	wire, want := c.in.handle(), c.in.Uint32()
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.open(wire)
@@ -155,7 +155,7 @@ func (c *call) access() error {
 	ok := c.status(err)
 	c.openAttr(o)
 	if ok {
-		c.uint32(granted)
+		c.Uint32(granted)
 	}
 	return nil
 }

@@ -23,14 +23,14 @@ type newFile struct {
 }
 
 func (d *decoder) newFile() newFile {
-	f := newFile{how: d.uint32()}
+	f := newFile{how: d.Uint32()}
 	switch f.how {
 	case unchecked, guarded:
 		f.want = d.sattr()
 	case exclusive:
-		copy(f.verifier[:], d.take(len(f.verifier)))
+		copy(f.verifier[:], d.Take(len(f.verifier)))
 	default:
-		d.bad = true
+		d.Bad = true
 	}
 	return f
 }
@@ -92,14 +92,14 @@ func (c *call) symlink() error {
 
 // mknod is MKNOD (§3.3.11).
 func (c *call) mknod() error {
-	wire, name, kind := c.in.handle(), c.in.name(), c.in.uint32()
+	wire, name, kind := c.in.handle(), c.in.name(), c.in.Uint32()
 	var want sattr
 	var device uint64
 	mode := uint32(0)
 	switch kind {
 	case typeChr, typeBlk:
 		want = c.in.sattr()
-		device = unix.Mkdev(c.in.uint32(), c.in.uint32())
+		device = unix.Mkdev(c.in.Uint32(), c.in.Uint32())
 		mode = unix.S_IFCHR
 		if kind == typeBlk {
 			mode = unix.S_IFBLK
@@ -151,7 +151,7 @@ type maker struct {
 
 // make answers a call that makes the entry called name.
 func (c *call) make(wire []byte, name string, m maker) error {
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	dir, foreign, err := c.openParent(wire, m.elsewhere)

@@ -17,13 +17,13 @@ const readHead = 4 + attrSize + 3*4
 // or is read to where it stands in the reply; what stands before it is written
 // afterwards.
 func (c *call) read() error {
-	wire, offset, count := c.in.handle(), c.in.uint64(), c.in.uint32()
-	if c.in.bad {
+	wire, offset, count := c.in.handle(), c.in.Uint64(), c.in.Uint32()
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.open(wire)
 	defer o.close()
-	head, want := len(c.buf), int(min(count, maxIO))
+	head, want := len(c.Buf), int(min(count, maxIO))
 	var n int
 	var st unix.Statx_t
 	if err == nil {
@@ -39,17 +39,17 @@ func (c *call) read() error {
 		return nil
 	}
 	if c.reply.file == nil {
-		c.buf = c.reply.b[:head]
+		c.Buf = c.reply.b[:head]
 	}
 	c.status(nil)
-	c.bool(true)
+	c.Bool(true)
 	c.attr(&st, o.tree.export.ID)
-	c.uint32(uint32(n))
-	c.bool(n < want || offset+uint64(n) >= st.Size)
-	c.uint32(uint32(n))
+	c.Uint32(uint32(n))
+	c.Bool(n < want || offset+uint64(n) >= st.Size)
+	c.Uint32(uint32(n))
 	if c.reply.file == nil {
-		c.buf = c.buf[:len(c.buf)+n]
-		c.pad(n)
+		c.Buf = c.Buf[:len(c.Buf)+n]
+		c.Pad(n)
 	}
 	return nil
 }
@@ -57,8 +57,8 @@ func (c *call) read() error {
 // readResults is how much READ may return.
 func readResults(args decoder) uint32 {
 	args.handle()
-	args.uint64() // offset
-	return args.uint32()
+	args.Uint64() // offset
+	return args.Uint32()
 }
 
 // readFile reads count bytes of o from offset on, or less at the end of the
@@ -79,7 +79,7 @@ func (c *call) readFile(o *object, offset uint64, count int) (int, error) {
 			return c.reply.file.n, nil
 		}
 	}
-	c.reply.b = append(c.reply.b[:0], c.buf...)
+	c.reply.b = append(c.reply.b[:0], c.Buf...)
 	room := c.reply.grow(readHead + count)
 	return readAt(fd, room[readHead:], int64(offset))
 }
@@ -155,16 +155,16 @@ const (
 // the disk.
 func unstableWrite(args decoder) bool {
 	args.handle()
-	args.uint64() // offset
-	args.uint32() // count
-	return args.uint32() == unstable && !args.bad
+	args.Uint64() // offset
+	args.Uint32() // count
+	return args.Uint32() == unstable && !args.Bad
 }
 
 // write is WRITE (§3.3.7).
 func (c *call) write() error {
-	wire, offset, count, how := c.in.handle(), c.in.uint64(), c.in.uint32(), c.in.uint32()
-	data := c.in.opaque(maxIO)
-	if c.in.bad || how > fileSync || uint64(count) != uint64(len(data)) {
+	wire, offset, count, how := c.in.handle(), c.in.Uint64(), c.in.Uint32(), c.in.Uint32()
+	data := c.in.Opaque(maxIO)
+	if c.in.Bad || how > fileSync || uint64(count) != uint64(len(data)) {
 		return errGarbage
 	}
 	o, err := c.openToChange(wire)
@@ -174,9 +174,9 @@ func (c *call) write() error {
 	ok := c.status(err)
 	c.wcc(w)
 	if ok {
-		c.uint32(uint32(n))
-		c.uint32(how)
-		c.uint64(verifier)
+		c.Uint32(uint32(n))
+		c.Uint32(how)
+		c.Uint64(verifier)
 	}
 	return nil
 }
@@ -254,9 +254,9 @@ func writeAt(fd int, p []byte, offset int64) (int, error) {
 // commit is COMMIT (§3.3.21). The whole file is synced, whatever the range.
 func (c *call) commit() error {
 	wire := c.in.handle()
-	c.in.uint64() // offset
-	c.in.uint32() // count
-	if c.in.bad {
+	c.in.Uint64() // offset
+	c.in.Uint32() // count
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.openObject(wire, true)
@@ -272,7 +272,7 @@ func (c *call) commit() error {
 	if ok {
 		// After syncing. If it failed since for a call that was told before
 		// this one, the verifier is no longer that of the writes.
-		c.uint64(c.server.verifier.Load())
+		c.Uint64(c.server.verifier.Load())
 	}
 	return nil
 }

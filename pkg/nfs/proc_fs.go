@@ -16,9 +16,9 @@ func (c *call) fsstat() error {
 		r := roomOf(fs)
 		o.tree.narrow(&r, fs)
 		for _, n := range []uint64{r.total, r.free, r.avail, r.files, r.filesFree, r.filesFree} { // nothing reserves inodes
-			c.uint64(n)
+			c.Uint64(n)
 		}
-		c.uint32(0) // seconds for which nothing changes: none
+		c.Uint32(0) // seconds for which nothing changes: none
 	})
 }
 
@@ -62,34 +62,34 @@ func (c *call) fsinfo() error {
 	const multiple = 4096
 	return c.describe(func(o *object, fs unix.Statfs_t) {
 		for range 2 { // for READ, then for WRITE: largest, preferred, multiple
-			c.uint32(maxIO)
-			c.uint32(maxIO)
-			c.uint32(multiple)
+			c.Uint32(maxIO)
+			c.Uint32(maxIO)
+			c.Uint32(multiple)
 		}
-		c.uint32(maxDirReply)
-		c.uint64(limitsOf(fs).maxFile)
-		c.uint32(0) // times are exact to
-		c.uint32(1) // one nanosecond
-		c.uint32(fsLink | fsSymlink | fsHomogeneous | fsCanSetTime)
+		c.Uint32(maxDirReply)
+		c.Uint64(limitsOf(fs).maxFile)
+		c.Uint32(0) // times are exact to
+		c.Uint32(1) // one nanosecond
+		c.Uint32(fsLink | fsSymlink | fsHomogeneous | fsCanSetTime)
 	})
 }
 
 // pathconf is PATHCONF (§3.3.20).
 func (c *call) pathconf() error {
 	return c.describe(func(o *object, fs unix.Statfs_t) {
-		c.uint32(limitsOf(fs).maxLinks)
-		c.uint32(uint32(fs.Namelen))
-		c.bool(true)  // no_trunc: a name that is too long is refused
-		c.bool(true)  // chown_restricted
-		c.bool(false) // case_insensitive
-		c.bool(true)  // case_preserving
+		c.Uint32(limitsOf(fs).maxLinks)
+		c.Uint32(uint32(fs.Namelen))
+		c.Bool(true)  // no_trunc: a name that is too long is refused
+		c.Bool(true)  // chown_restricted
+		c.Bool(false) // case_insensitive
+		c.Bool(true)  // case_preserving
 	})
 }
 
 // describe answers a call about the file system that an object is in.
 func (c *call) describe(write func(*object, unix.Statfs_t)) error {
 	wire := c.in.handle()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.open(wire)

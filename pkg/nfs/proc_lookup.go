@@ -6,7 +6,7 @@ import "golang.org/x/sys/unix"
 // sees to that, see tree.mount.
 func (c *call) lookup() error {
 	wire, name := c.in.handle(), c.in.name()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	dir, err := c.open(wire)
@@ -17,7 +17,7 @@ func (c *call) lookup() error {
 	}
 	defer child.close()
 	if c.status(err) {
-		c.opaque(child.wire)
+		c.Opaque(child.wire)
 		c.openAttr(child)
 	}
 	c.openAttr(dir)
@@ -36,7 +36,7 @@ func (o *object) lookup(name string) (child *object, err error) {
 // readlink is READLINK (§3.3.5).
 func (c *call) readlink() error {
 	wire := c.in.handle()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	o, err := c.open(wire)
@@ -48,7 +48,7 @@ func (c *call) readlink() error {
 	ok := c.status(err)
 	c.postAttr(o)
 	if ok {
-		c.string(target)
+		c.String(target)
 	}
 	return nil
 }

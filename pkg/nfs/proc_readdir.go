@@ -28,10 +28,10 @@ type dirent struct {
 
 // readdir is READDIR (RFC 1813 §3.3.16).
 func (c *call) readdir() error {
-	wire, cookie := c.in.handle(), c.in.uint64()
-	c.in.uint64() // the cookie verifier: ours is always 0, cookies do not expire
-	count := c.in.uint32()
-	if c.in.bad {
+	wire, cookie := c.in.handle(), c.in.Uint64()
+	c.in.Uint64() // the cookie verifier: ours is always 0, cookies do not expire
+	count := c.in.Uint32()
+	if c.in.Bad {
 		return errGarbage
 	}
 	return c.list(wire, cookie, listing{limit: count})
@@ -41,11 +41,11 @@ func (c *call) readdir() error {
 // the names may take, is a hint that Linux clients give too low; maxcount is
 // what binds.
 func (c *call) readdirplus() error {
-	wire, cookie := c.in.handle(), c.in.uint64()
-	c.in.uint64() // the cookie verifier
-	c.in.uint32() // dircount
-	maxcount := c.in.uint32()
-	if c.in.bad {
+	wire, cookie := c.in.handle(), c.in.Uint64()
+	c.in.Uint64() // the cookie verifier
+	c.in.Uint32() // dircount
+	maxcount := c.in.Uint32()
+	if c.in.Bad {
 		return errGarbage
 	}
 	return c.list(wire, cookie, listing{limit: maxcount, plus: true})
@@ -54,22 +54,22 @@ func (c *call) readdirplus() error {
 // readdirResults is how much READDIR may return.
 func readdirResults(args decoder) uint32 {
 	args.handle()
-	args.take(8 + 8) // cookie and its verifier
-	return args.uint32()
+	args.Take(8 + 8) // cookie and its verifier
+	return args.Uint32()
 }
 
 // readdirplusResults is how much READDIRPLUS may return.
 func readdirplusResults(args decoder) uint32 {
 	args.handle()
-	args.take(8 + 8 + 4) // cookie, its verifier and dircount
-	return args.uint32()
+	args.Take(8 + 8 + 4) // cookie, its verifier and dircount
+	return args.Uint32()
 }
 
 // dirent writes what an entry3 and an entryplus3 begin with.
 func (e *encoder) dirent(d dirent) {
-	e.uint64(d.fileID)
-	e.string(d.name)
-	e.uint64(d.cookie)
+	e.Uint64(d.fileID)
+	e.String(d.name)
+	e.Uint64(d.cookie)
 }
 
 // list answers a call that lists a directory from cookie on.
@@ -83,10 +83,10 @@ func (c *call) list(wire []byte, cookie uint64, l listing) error {
 	ok := c.status(err)
 	c.postAttr(dir)
 	if ok {
-		c.uint64(0) // the cookie verifier
-		c.buf = append(c.buf, l.out.buf...)
-		c.bool(false) // no further entry
-		c.bool(l.eof)
+		c.Uint64(0) // the cookie verifier
+		c.Buf = append(c.Buf, l.out.Buf...)
+		c.Bool(false) // no further entry
+		c.Bool(l.eof)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (l *listing) run(dir *object, cookie uint64) error {
 		if !dir.moved() {
 			return err
 		}
-		l.page, l.eof, l.out.buf = nil, false, nil
+		l.page, l.eof, l.out.Buf = nil, false, nil
 	}
 	return l.read(dir, int64(cookie))
 }
@@ -134,13 +134,13 @@ func (l *listing) runAtRest(dir *object, cookie uint64) error {
 	pages := &dir.tree.server.pages
 	kept := pages.find(dir, cookie)
 	if kept != nil && kept.current(dir) && listHead+len(kept.out) <= int(l.limit) && dir.maySearch() {
-		l.out.buf, l.eof = kept.out, kept.eof
+		l.out.Buf, l.eof = kept.out, kept.eof
 		return nil
 	}
 	l.page = newPage(dir)
 	err := l.fill(dir, cookie, kept)
 	if l.page != nil && err == nil && !dir.moved() {
-		l.page.out, l.page.eof = l.out.buf, l.eof
+		l.page.out, l.page.eof = l.out.Buf, l.eof
 		pages.keep(dir, cookie, l.page)
 	}
 	return err
@@ -215,15 +215,15 @@ func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 
 // write writes an entry, unless the limit is reached.
 func (l *listing) write(dir *object, e entry) (full bool, err error) {
-	before := len(l.out.buf)
-	l.out.bool(true)
+	before := len(l.out.Buf)
+	l.out.Bool(true)
 	if l.plus {
 		e = l.writePlus(dir, e)
 	} else {
 		l.out.dirent(e.dirent)
 	}
-	if listHead+len(l.out.buf) > int(l.limit) {
-		l.out.buf = l.out.buf[:before]
+	if listHead+len(l.out.Buf) > int(l.limit) {
+		l.out.Buf = l.out.Buf[:before]
 		if before == 0 {
 			return true, statusTooSmall
 		}
@@ -243,16 +243,16 @@ func (l *listing) writePlus(dir *object, e entry) entry {
 	if err != nil {
 		l.page = nil
 		l.out.dirent(e.dirent)
-		l.out.bool(false)
-		l.out.bool(false)
+		l.out.Bool(false)
+		l.out.Bool(false)
 		return e
 	}
 	e.fileID, e.wire = st.Ino, wire
 	l.out.dirent(e.dirent)
-	l.out.bool(true)
+	l.out.Bool(true)
 	l.out.attr(&st, dir.tree.export.ID)
-	l.out.bool(true)
-	l.out.opaque(wire)
+	l.out.Bool(true)
+	l.out.Opaque(wire)
 	return e
 }
 

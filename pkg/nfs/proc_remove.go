@@ -40,7 +40,7 @@ type removal struct {
 
 // unlink answers a call that removes the entry called name.
 func (c *call) unlink(wire []byte, name string, r removal) error {
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	dir, foreign, err := c.openParent(wire, r.elsewhere)
@@ -72,7 +72,7 @@ func (c *call) unlink(wire []byte, name string, r removal) error {
 func (c *call) rename() error {
 	fromWire, fromName := c.in.handle(), c.in.name()
 	toWire, toName := c.in.handle(), c.in.name()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	from, err := c.openToChange(fromWire)
@@ -160,7 +160,7 @@ func checkRename(from *object, fromName string, to *object, toName string) error
 // link is LINK (§3.3.15).
 func (c *call) link() error {
 	fileWire, dirWire, name := c.in.handle(), c.in.handle(), c.in.name()
-	if c.in.bad {
+	if c.in.Bad {
 		return errGarbage
 	}
 	file, err := c.openToChange(fileWire)

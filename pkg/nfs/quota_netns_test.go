@@ -45,7 +45,7 @@ func (b *bench) fill(prefix string, piece int) (why status, written int64) {
 		if s != statusOK {
 			return s, written
 		}
-		d.bool()
+		d.Bool()
 		wire := bytes.Clone(d.handle())
 		for n := range 4 {
 			if s := b.patient(7, wire, uint64(n*piece), piece, n%3, bytes.Repeat([]byte{1}, piece)); s != statusOK {
@@ -169,7 +169,7 @@ func TestMaxNames(t *testing.T) {
 			switch i % 4 {
 			case 0:
 				s, d = b.c.nfs(9, dir, name, sattr{mode: ptr(uint32(0o755))})
-				d.bool()
+				d.Bool()
 				deepest = dir
 				dir = bytes.Clone(d.handle())
 			case 1:
@@ -330,7 +330,7 @@ func TestMinFree(t *testing.T) {
 			writeDurable(t, filepath.Join(mnt, "database"), floor/2)
 			_, d := one.c.nfs(18, one.root)
 			d.postAttr()
-			if _, free, avail := d.uint64(), d.uint64(), d.uint64(); free > floor || avail > floor {
+			if _, free, avail := d.Uint64(), d.Uint64(), d.Uint64(); free > floor || avail > floor {
 				t.Errorf("FSSTAT tells of %d bytes free, %d available; want less", free, avail)
 			}
 			two.want("another board's RENAME", two.call(two.c, 14, two.root, "its", two.root, "own"), statusOK)
@@ -419,7 +419,7 @@ func TestFSStatTellsLimits(t *testing.T) {
 		s, d := b.c.nfs(18, b.root)
 		b.want("FSSTAT", s, statusOK)
 		d.postAttr()
-		total, free, avail, files, filesFree := d.uint64(), d.uint64(), d.uint64(), d.uint64(), d.uint64()
+		total, free, avail, files, filesFree := d.Uint64(), d.Uint64(), d.Uint64(), d.Uint64(), d.Uint64()
 		if total != most || free > most-used || free < most-used-(64<<10) || avail != free || files != names || filesFree != names-1 {
 			b.Errorf("FSSTAT = %d, %d, %d bytes, %d, %d files; want %d, about %d twice, %d, %d",
 				total, free, avail, files, filesFree, most, most-used, names, names-1)

@@ -24,20 +24,20 @@ func (b *bench) entries(proc uint32, dir []byte, count int, between func(round i
 		if s != statusOK {
 			b.Fatalf("READDIR = %v; want OK", s)
 		}
-		if 4+len(d.buf) > count {
-			b.Errorf("a result has %d bytes; want at most %d", 4+len(d.buf), count)
+		if 4+len(d.Buf) > count {
+			b.Errorf("a result has %d bytes; want at most %d", 4+len(d.Buf), count)
 		}
 		d.postAttr()
-		d.uint64()
-		for d.bool() {
-			id, name := d.uint64(), string(d.opaque(maxName))
-			cookie = d.uint64()
+		d.Uint64()
+		for d.Bool() {
+			id, name := d.Uint64(), string(d.Opaque(maxName))
+			cookie = d.Uint64()
 			seen[name]++
 			if proc == 17 {
 				b.entryPlus(d, id, name)
 			}
 		}
-		if eof = d.bool(); d.bad || len(d.buf) != 0 {
+		if eof = d.Bool(); d.Bad || len(d.Buf) != 0 {
 			b.Fatal("READDIR result is malformed")
 		}
 		if round > 10000 {
@@ -51,7 +51,7 @@ func (b *bench) entries(proc uint32, dir []byte, count int, between func(round i
 func (b *bench) entryPlus(d *decoder, id uint64, name string) {
 	b.Helper()
 	a := d.postAttr()
-	if a == nil || !d.bool() || a.fileID != id {
+	if a == nil || !d.Bool() || a.fileID != id {
 		b.Fatalf("entry %q has no attributes, no handle or another file id", name)
 	}
 	if wire := d.handle(); len(wire) == 0 {
@@ -141,11 +141,11 @@ func TestReaddirHidesTheParent(t *testing.T) {
 	b.s, b.c, b.root = serveDir(t, b.dir)
 	_, d := b.c.nfs(16, b.root, uint64(0), uint64(0), 4096)
 	d.postAttr()
-	d.uint64()
-	for d.bool() {
-		if id, name := d.uint64(), string(d.opaque(maxName)); id != b.c.getattr(b.root).fileID {
+	d.Uint64()
+	for d.Bool() {
+		if id, name := d.Uint64(), string(d.Opaque(maxName)); id != b.c.getattr(b.root).fileID {
 			t.Errorf("entry %q has file id %d; want the root's", name, id)
 		}
-		d.uint64()
+		d.Uint64()
 	}
 }

@@ -1,6 +1,10 @@
 package nfs
 
-import "errors"
+import (
+	"errors"
+
+	"pibootd/pkg/nfs/rpc"
+)
 
 // Message types and states of RFC 5531 §9.
 const (
@@ -48,18 +52,18 @@ var (
 // parseHeader reads a call's header from d. On errRPCVersion and errCredential
 // xid is set, so that they can be answered.
 func parseHeader(d *decoder) (header, error) {
-	h := header{xid: d.uint32()}
-	if d.uint32() != msgCall || d.bad {
+	h := header{xid: d.Uint32()}
+	if d.Uint32() != msgCall || d.Bad {
 		return h, errNotCall
 	}
-	if d.uint32() != rpcVersion || d.bad {
+	if d.Uint32() != rpcVersion || d.Bad {
 		return h, errRPCVersion
 	}
-	h.prog, h.vers, h.proc = d.uint32(), d.uint32(), d.uint32()
-	flavor, body := d.uint32(), d.opaque(maxAuthBody)
-	d.uint32()            // the verifier's flavor: AUTH_SYS has none to check
-	d.opaque(maxAuthBody) // and its body
-	if d.bad {
+	h.prog, h.vers, h.proc = d.Uint32(), d.Uint32(), d.Uint32()
+	flavor, body := d.Uint32(), d.Opaque(maxAuthBody)
+	d.Uint32()            // the verifier's flavor: AUTH_SYS has none to check
+	d.Opaque(maxAuthBody) // and its body
+	if d.Bad {
 		return h, errCredential
 	}
 	switch flavor {
@@ -76,18 +80,18 @@ func parseHeader(d *decoder) (header, error) {
 
 // parseAuthSys reads an AUTH_SYS body (RFC 5531, appendix A).
 func parseAuthSys(body []byte) (identity, error) {
-	d := decoder{buf: body}
-	d.uint32() // stamp
-	d.opaque(maxMachineName)
-	id := identity{uid: d.uint32(), gid: d.uint32()}
-	n := d.uint32()
-	if d.bad || n > maxGroups {
+	d := newDecoder(body)
+	d.Uint32() // stamp
+	d.Opaque(maxMachineName)
+	id := identity{uid: d.Uint32(), gid: d.Uint32()}
+	n := d.Uint32()
+	if d.Bad || n > maxGroups {
 		return identity{}, errCredential
 	}
 	for range n {
-		id.groups = append(id.groups, d.uint32())
+		id.groups = append(id.groups, d.Uint32())
 	}
-	if d.bad {
+	if d.Bad {
 		return identity{}, errCredential
 	}
 	return id, nil
@@ -95,18 +99,18 @@ func parseAuthSys(body []byte) (identity, error) {
 
 // newReply starts a reply, leaving room for the record mark.
 func newReply(e *encoder, xid, stat uint32) {
-	e.buf = append(e.buf, 0, 0, 0, 0)
-	e.uint32(xid)
-	e.uint32(msgReply)
-	e.uint32(stat)
+	e.Buf = append(e.Buf, 0, 0, 0, 0)
+	e.Uint32(xid)
+	e.Uint32(msgReply)
+	e.Uint32(stat)
 }
 
 // accepted starts the reply to a call that got as far as its program.
 func accepted(e *encoder, xid, stat uint32) {
 	newReply(e, xid, msgAccepted)
-	e.uint32(flavorNone) // our verifier
-	e.uint32(0)
-	e.uint32(stat)
+	e.Uint32(flavorNone) // our verifier
+	e.Uint32(0)
+	e.Uint32(stat)
 }
 
 // denied is the reply to a call whose header was refused with err.
@@ -114,21 +118,21 @@ func denied(xid uint32, err error) []byte {
 	var e encoder
 	newReply(&e, xid, msgDenied)
 	if errors.Is(err, errRPCVersion) {
-		e.uint32(rpcMismatch)
-		e.uint32(rpcVersion)
-		e.uint32(rpcVersion)
-		return e.buf
+		e.Uint32(rpcMismatch)
+		e.Uint32(rpcVersion)
+		e.Uint32(rpcVersion)
+		return e.Buf
 	}
-	e.uint32(authError)
-	e.uint32(authBadCred)
-	return e.buf
+	e.Uint32(authError)
+	e.Uint32(authBadCred)
+	return e.Buf
 }
 
 // refused is the reply to a call that was accepted but not run.
 func refused(xid, stat uint32) []byte {
 	var e encoder
 	accepted(&e, xid, stat)
-	return e.buf
+	return e.Buf
 }
 
 // A program is what one RPC program number answers in its one version.
@@ -175,15 +179,15 @@ func (k kind) room() int {
 
 // kindOf is the kind of the call in rec. One that cannot be read is of none.
 func kindOf(programs []program, rec []byte) kind {
-	d := decoder{buf: rec}
-	d.take(3 * 4) // xid, message type, RPC version
-	number, _, proc := d.uint32(), d.uint32(), d.uint32()
+	d := newDecoder(rec)
+	d.Take(3 * 4) // xid, message type, RPC version
+	number, _, proc := d.Uint32(), d.Uint32(), d.Uint32()
 	for range 2 { // credentials and verifier
-		d.uint32()
-		d.opaque(maxAuthBody)
+		d.Uint32()
+		d.Opaque(maxAuthBody)
 	}
 	for _, p := range programs {
-		if p.number == number && proc < uint32(len(p.procedures)) && !d.bad {
+		if p.number == number && proc < uint32(len(p.procedures)) && !d.Bad {
 			quick, results := p.procedures[proc].quick, p.procedures[proc].results
 			return kind{quick: quick != nil && quick(d), large: results != nil && results(d) > smallResults}
 		}
@@ -198,10 +202,10 @@ func find(programs []program, h header) (procedure, []byte) {
 			continue
 		}
 		if p.version != h.vers {
-			e := encoder{buf: refused(h.xid, acceptProgMismatch)}
-			e.uint32(p.version)
-			e.uint32(p.version)
-			return procedure{}, e.buf
+			e := encoder{rpc.Encoder{Buf: refused(h.xid, acceptProgMismatch)}}
+			e.Uint32(p.version)
+			e.Uint32(p.version)
+			return procedure{}, e.Buf
 		}
 		if h.proc >= uint32(len(p.procedures)) {
 			return procedure{}, refused(h.xid, acceptProcUnavail)

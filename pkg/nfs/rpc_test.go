@@ -17,9 +17,9 @@ import (
 func words(v ...uint32) []byte {
 	var e encoder
 	for _, w := range v {
-		e.uint32(w)
+		e.Uint32(w)
 	}
-	return e.buf
+	return e.Buf
 }
 
 // answerTo is the reply to a call, without its record mark.
@@ -295,11 +295,11 @@ func TestDatagrams(t *testing.T) {
 		})
 	}
 	c := dial(t, l.Portmap.Addr().String())
-	if stat, d := c.rpc(100000, 2, 3, words(100003, 3, 6, 0)); stat != acceptSuccess || d.uint32() != nfsPort {
+	if stat, d := c.rpc(100000, 2, 3, words(100003, 3, 6, 0)); stat != acceptSuccess || d.Uint32() != nfsPort {
 		t.Errorf("GETPORT over TCP = %d; want 0 and the port", stat)
 	}
-	if stat, d := c.rpc(100000, 2, 4, nil); stat != acceptSuccess || !bytes.Equal(d.buf, words(dump...)) {
-		t.Errorf("DUMP over TCP = %d, %x; want %x", stat, d.buf, words(dump...))
+	if stat, d := c.rpc(100000, 2, 4, nil); stat != acceptSuccess || !bytes.Equal(d.Buf, words(dump...)) {
+		t.Errorf("DUMP over TCP = %d, %x; want %x", stat, d.Buf, words(dump...))
 	}
 	if stat, _ := c.rpc(100003, 3, 0, nil); stat != acceptProgUnavail {
 		t.Errorf("NFS on the portmapper's port = %d; want PROG_UNAVAIL", stat)

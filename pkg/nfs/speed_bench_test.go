@@ -233,9 +233,9 @@ func (k *caller) receive() (decoder, error) {
 	if _, err := io.ReadFull(k.in, k.buf[:n]); err != nil {
 		return decoder{}, err
 	}
-	d := decoder{buf: k.buf[:n]}
-	d.take(6 * 4) // xid to accept status
-	if s := status(d.uint32()); s != statusOK || d.bad {
+	d := newDecoder(k.buf[:n])
+	d.Take(6 * 4) // xid to accept status
+	if s := status(d.Uint32()); s != statusOK || d.Bad {
 		return d, fmt.Errorf("reply %x: %w", k.buf[:min(n, 64)], s)
 	}
 	return d, nil
@@ -293,9 +293,9 @@ func (c *contender) readBig(count, deep int) error {
 	}
 	return k.many(bigFile/count, deep, send, func(d decoder) error {
 		d.postAttr()
-		d.uint32() // count
-		d.bool()   // end of file
-		if data := d.opaque(maxIO); len(data) != count || data[0] != '0' || data[count-1] != 'f' {
+		d.Uint32() // count
+		d.Bool()   // end of file
+		if data := d.Opaque(maxIO); len(data) != count || data[0] != '0' || data[count-1] != 'f' {
 			return fmt.Errorf("READ gives %d bytes; want the %d written", len(data), count)
 		}
 		return nil
@@ -350,7 +350,7 @@ func (c *contender) writeBig(count, how int) error {
 			return err
 		}
 		d.wcc()
-		if n := d.uint32(); int(n) != count {
+		if n := d.Uint32(); int(n) != count {
 			return fmt.Errorf("WRITE wrote %d bytes; want %d", n, count)
 		}
 	}
@@ -462,21 +462,21 @@ func (k *caller) list(dir []byte) (int, error) {
 			return n, err
 		}
 		d.postAttr()
-		verifier = d.uint64()
-		for d.bool() {
-			d.uint64()
+		verifier = d.Uint64()
+		for d.Bool() {
+			d.Uint64()
 			d.name()
-			cookie = d.uint64()
+			cookie = d.Uint64()
 			d.postAttr()
-			if d.bool() {
+			if d.Bool() {
 				d.handle()
 			}
 			n++
 		}
-		if d.bool() {
+		if d.Bool() {
 			return n, nil
 		}
-		if d.bad {
+		if d.Bad {
 			return n, errGarbage
 		}
 	}

@@ -63,11 +63,11 @@ func TestReadSplicedInABatch(t *testing.T) {
 	c.xid = first
 	d := c.roundTrip(batch)
 	for xid := first; ; {
-		if d.take(5 * 4); xid%2 == first%2 {
-			if s, a := status(d.uint32()), d.fattr(); s != statusOK || a.size != uint64(len(want)) || d.bad {
+		if d.Take(5 * 4); xid%2 == first%2 {
+			if s, a := status(d.Uint32()), d.fattr(); s != statusOK || a.size != uint64(len(want)) || d.Bad {
 				t.Fatalf("GETATTR = %v, size %d", s, a.size)
 			}
-		} else if s, a := status(d.uint32()), d.postAttr(); s != statusOK || a == nil || d.uint32() != 70000 || d.bool() || !bytes.Equal(d.opaque(maxIO), want[7:70007]) {
+		} else if s, a := status(d.Uint32()), d.postAttr(); s != statusOK || a == nil || d.Uint32() != 70000 || d.Bool() || !bytes.Equal(d.Opaque(maxIO), want[7:70007]) {
 			t.Fatalf("READ = %v, or other bytes than were written", s)
 		}
 		if xid++; xid > last {

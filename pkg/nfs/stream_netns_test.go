@@ -53,7 +53,7 @@ func muxerBench(t *testing.T, dir string) *bench {
 func (b *bench) made(proc uint32, all ...any) []byte {
 	b.Helper()
 	s, d := b.c.nfs(proc, all...)
-	if s != statusOK || !d.bool() {
+	if s != statusOK || !d.Bool() {
 		b.Fatalf("procedure %d = %v; want OK and a handle", proc, s)
 	}
 	return bytes.Clone(d.handle())
@@ -192,7 +192,7 @@ func TestStreamDirsKeepOriginals(t *testing.T) {
 			}
 			for what, wire := range map[string][]byte{"an original": film, "another's stream": old} {
 				_, d := b.c.nfs(4, wire, accessModify|accessExtend|accessDelete|accessRead)
-				if d.postAttr(); d.uint32() != accessRead {
+				if d.postAttr(); d.Uint32() != accessRead {
 					t.Errorf("ACCESS to %s grants more than reading", what)
 				}
 			}
