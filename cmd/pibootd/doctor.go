@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"unicode"
 
@@ -80,23 +78,4 @@ func graphic(r rune) rune {
 		return r
 	}
 	return '?'
-}
-
-// lookForRivals logs once after the start who else answers DHCP.
-func (d *daemon) lookForRivals(ctx context.Context) {
-	rivals, err := d.web.Doctor.Rivals(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			d.log.Warn("other DHCP servers could not be looked for", "component", "dhcp", "err", err)
-		}
-		return
-	}
-	for _, r := range rivals {
-		f := d.web.Doctor.Judge(r)
-		level := slog.LevelInfo
-		if f.Level != doctor.OK {
-			level = slog.LevelWarn
-		}
-		d.log.Log(ctx, level, "another DHCP server answers", "component", "dhcp", "addr", r.Addr, "detail", f.Text, "todo", f.Todo)
-	}
 }

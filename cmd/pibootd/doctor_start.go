@@ -1,22 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"log/slog"
-	"net/netip"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/config"
+	"pibootd/pkg/daemon"
 	"pibootd/pkg/doctor"
-	"pibootd/pkg/store"
 )
 
 // installedConfig is the configuration that docs/pibootd.service names.
@@ -33,11 +24,10 @@ func examineWithoutDaemon(c *cli.Context) []doctor.Finding {
 	}
 	cfg, text, err := configToTry(c)
 	if err != nil {
-		return append(found, failing("configuration", err, ""))
+		return append(found, doctor.Failing("configuration", err))
 	}
 	found = append(found, doctor.Finding{Subject: "configuration", Level: doctor.OK, Text: text})
-	found = append(found, tryNetwork(c.Context, cfg)...)
-	return append(found, tryState(c.Context, cfg)...)
+	return append(found, daemon.Examine(c.Context, cfg)...)
 }
 
 // configToTry is the configuration that serve would have: the one named, the
@@ -54,123 +44,4 @@ func configToTry(c *cli.Context) (cfg config.Config, text string, err error) {
 	}
 	cfg, err = serveConfig(c)
 	return cfg, text, err
-}
-
-// tryNetwork does what serve does with the interface and the ports, and undoes
-// it.
-func tryNetwork(ctx context.Context, cfg config.Config) []doctor.Finding {
-	network, err := interfaceAddr(cfg.Interface)
-	if err != nil {
-		return []doctor.Finding{failing("network", err, "")}
-	}
-	found := []doctor.Finding{{Subject: "network", Level: doctor.OK, Text: fmt.Sprintf("interface %s has %s", cfg.Interface, network)}}
-	if err := cfg.CheckDHCP(network, boardAddresses(cfg, network)); err != nil {
-		found = append(found, failing("configuration", err, ""))
-	}
-	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), slog.New(slog.DiscardHandler)); err != nil {
-		return append(found, failing("nfs", err, ""))
-	}
-	return append(found, tryPorts(ctx, cfg, network.Addr())...)
-}
-
-// tryPorts binds each port by itself, so that all that are taken are named.
-func tryPorts(ctx context.Context, cfg config.Config, addr netip.Addr) []doctor.Finding {
-	var found []doctor.Finding
-	for _, p := range portsOf(cfg) {
-		b := binder{ctx: ctx, addr: addr, sockets: &sockets{}}
-		p.bind(&b, p.number)
-		if err := errors.Join(b.err, b.sockets.close()); err != nil {
-			found = append(found, failing("ports", err, ""))
-		}
-	}
-	if len(found) == 0 {
-		found = []doctor.Finding{{Subject: "ports", Level: doctor.OK, Text: "all that serve needs are free: " + portsText(cfg)}}
-	}
-	return found
-}
-
-// A port is one that the daemon binds.
-type port struct {
-	service string
-	number  int
-	bind    func(b *binder, number int)
-}
-
-// portsOf returns what listen and startQueue bind.
-func portsOf(cfg config.Config) []port {
-	dhcp := func(b *binder, number int) { b.dhcp(cfg.Interface, number) }
-	both := func(service string) func(*binder, int) {
-		return func(b *binder, number int) { b.tcp(service, number); b.udp(service, number) }
-	}
-	tcp := func(service string) func(*binder, int) {
-		return func(b *binder, number int) { b.tcp(service, number) }
-	}
-	ports := []port{{"dhcp", cfg.DHCP.Port, dhcp}}
-	if cfg.DHCP.Mode == config.Proxy {
-		ports = append(ports, port{"pxe", pxePort, dhcp})
-	}
-	ports = append(ports, port{"tftp", cfg.TFTP.Port, func(b *binder, number int) { b.udp("tftp", number) }})
-	if cfg.NFS.Driver != config.Kernel {
-		ports = append(ports, port{"nfs", cfg.NFS.Port, both("nfs")}, port{"portmap", cfg.NFS.PortmapPort, both("portmap")})
-	}
-	if cfg.Queue.URL == "" {
-		ports = append(ports, port{"queue", cfg.Queue.Port, tcp("queue")})
-	}
-	ports = append(ports, port{"http", cfg.HTTP.Port, tcp("http")})
-	return slices.DeleteFunc(ports, func(p port) bool { return p.number == 0 }) // no portmapper
-}
-
-// portsText lists the ports for people.
-func portsText(cfg config.Config) string {
-	var out []string
-	for _, p := range portsOf(cfg) {
-		out = append(out, fmt.Sprintf("%s %d", p.service, p.number))
-	}
-	return strings.Join(out, ", ")
-}
-
-// tryState looks at what the daemon left in the state directory. Nothing in it
-// is changed.
-func tryState(ctx context.Context, cfg config.Config) []doctor.Finding {
-	if _, err := os.Stat(cfg.StateDir); errors.Is(err, fs.ErrNotExist) {
-		return []doctor.Finding{{Subject: "state", Level: doctor.OK, Text: cfg.StateDir + " is not there yet: the first start makes it"}}
-	}
-	found := doctor.Disks(cfg.StateDir, cfg.MediaDir())
-	if err := tryFiles(ctx, cfg); err != nil {
-		return append(found, failing("state", err, ""))
-	}
-	return append(found, doctor.Finding{Subject: "state", Level: doctor.OK, Text: "no daemon holds it, and its key and database are sound"})
-}
-
-// tryFiles reads the key and the database if there are any; what is not there
-// the daemon makes.
-func tryFiles(ctx context.Context, cfg config.Config) error {
-	exists := func(name string) bool {
-		_, err := os.Stat(filepath.Join(cfg.StateDir, name))
-		return err == nil
-	}
-	if exists("lock") {
-		lock, err := lockState(cfg.StateDir)
-		if err != nil {
-			return err
-		}
-		defer lock.Close()
-	}
-	if key := filepath.Join("keys", "nfs"); exists(key) {
-		if _, err := loadKey(filepath.Join(cfg.StateDir, key)); err != nil {
-			return err
-		}
-	}
-	if database := "pibootd.db"; exists(database) {
-		return store.Check(ctx, filepath.Join(cfg.StateDir, database))
-	}
-	return nil
-}
-
-// failing is a problem, with the error's own hint if it has one.
-func failing(subject string, err error, todo string) doctor.Finding {
-	if hinted := (hintedError{}); errors.As(err, &hinted) {
-		todo = hinted.hint
-	}
-	return doctor.Finding{Subject: subject, Level: doctor.Problem, Text: err.Error(), Todo: todo}
 }

@@ -36,7 +36,8 @@ var rank = map[string]int{
 	"pkg/watchfolder":      4,
 	"pkg/doctor":           5,
 	"pkg/web":              6,
-	"cmd/pibootd":          7,
+	"pkg/daemon":           7,
+	"cmd/pibootd":          8,
 	"cmd/pibootd-worker":   7,
 
 	"pkg/transcode/queue/queuetest": 4, // tests alone

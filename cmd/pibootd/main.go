@@ -61,6 +61,9 @@ type hintedError struct {
 
 func (e hintedError) Unwrap() error { return e.error }
 
+// Hint is what the user can do about the error.
+func (e hintedError) Hint() string { return e.hint }
+
 // report prints err as one line, and a hint where there is one, and returns
 // the exit code.
 func report(w io.Writer, err error) int {
@@ -68,9 +71,9 @@ func report(w io.Writer, err error) int {
 		return exitDone
 	}
 	fmt.Fprintf(w, "pibootd: %v\n", err)
-	var hinted hintedError
+	var hinted interface{ Hint() string } // this package's, or pkg/daemon's
 	if errors.As(err, &hinted) {
-		fmt.Fprintf(w, "hint: %s\n", hinted.hint)
+		fmt.Fprintf(w, "hint: %s\n", hinted.Hint())
 	} else if errors.Is(err, web.ErrNotRunning) {
 		fmt.Fprintln(w, "hint: is `pibootd serve` running, and with the same --state-dir or --socket?")
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/config"
+	"pibootd/pkg/daemon"
 )
 
 func serveCommand(std streams) *cli.Command {
@@ -29,7 +30,10 @@ func serveCommand(std streams) *cli.Command {
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: cfg.Log.Level}))
-			return serve(c.Context, cfg, log)
+			if err := needRoot("serve binds ports below 1024 and keeps the owners of boards' files"); err != nil {
+				return err
+			}
+			return daemon.Run(c.Context, daemon.Options{Config: cfg, Version: buildVersion(), Log: log})
 		},
 	}
 }

@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,6 +37,15 @@ type Finding struct {
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`           // what was found
 	Todo    string `json:"todo,omitempty"` // what to do about it
+}
+
+// Failing is a problem that err reports, with the hint that err carries, if any.
+func Failing(subject string, err error) Finding {
+	f := Finding{Subject: subject, Level: Problem, Text: err.Error()}
+	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
+		f.Todo = hinted.Hint()
+	}
+	return f
 }
 
 // A Doctor examines one installation. Set its fields before use; its methods

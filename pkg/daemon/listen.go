@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -181,12 +181,12 @@ func portError(service string, port int, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) && service == "portmap":
 		return hintedError{
-			fmt.Errorf("portmap: port %d is taken by %s", port, holder(port)),
+			fmt.Errorf("portmap: port %d is taken by %s", port, portOwner(port)),
 			"stop rpcbind, or do without: nfs.portmap_port = 0 in the configuration (klibc's initramfs then finds no ports)",
 		}
 	case errors.Is(err, syscall.EADDRINUSE):
 		return hintedError{
-			fmt.Errorf("%s: port %d is taken by %s", service, port, holder(port)),
+			fmt.Errorf("%s: port %d is taken by %s", service, port, portOwner(port)),
 			"stop it, or set another port in the configuration",
 		}
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

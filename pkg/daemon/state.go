@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -147,4 +147,12 @@ func makeKey(file string) ([]byte, error) {
 		return nil, fmt.Errorf("nfs key: %w", err)
 	}
 	return key, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

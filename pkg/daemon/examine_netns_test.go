@@ -1,6 +1,6 @@
 //go:build netns
 
-package main
+package daemon
 
 import (
 	"fmt"
@@ -66,7 +66,7 @@ func TestTryPorts(t *testing.T) {
 		t.Fatalf("three taken ports: %+v; want three problems", found)
 	}
 	for i, service := range []string{"tftp: port 69", "portmap: port 111", "queue: port 4222"} {
-		want := fmt.Sprintf("%s is taken by pibootd.test (process %d)", service, os.Getpid())
+		want := fmt.Sprintf("%s is taken by daemon.test (process %d)", service, os.Getpid())
 		if f := found[i]; f.Text != want || f.Todo == "" {
 			t.Errorf("a taken port: %+v; want %q", f, want)
 		}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestHolder(t *testing.T) {
+func TestPortOwner(t *testing.T) {
 	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -20,11 +20,11 @@ func TestHolder(t *testing.T) {
 	}
 	defer udp.Close()
 	for _, port := range []int{tcp.Addr().(*net.TCPAddr).Port, udp.LocalAddr().(*net.UDPAddr).Port} {
-		if got, want := holder(port), fmt.Sprintf("(process %d)", os.Getpid()); !strings.Contains(got, want) {
-			t.Errorf("holder(%d) = %q; want %q in it", port, got, want)
+		if got, want := portOwner(port), fmt.Sprintf("(process %d)", os.Getpid()); !strings.Contains(got, want) {
+			t.Errorf("portOwner(%d) = %q; want %q in it", port, got, want)
 		}
 	}
-	if got := holder(1); got != "another program" {
-		t.Errorf("holder of a free port = %q; want %q", got, "another program")
+	if got := portOwner(1); got != "another program" {
+		t.Errorf("the owner of a free port = %q; want %q", got, "another program")
 	}
 }

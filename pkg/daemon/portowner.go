@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// holder names the program that has a TCP or UDP port of this machine, e.g.
+// portOwner names the program that has a TCP or UDP port of this machine, e.g.
 // "dnsmasq (process 812)"; "another program" where that cannot be told.
-func holder(port int) string {
+func portOwner(port int) string {
 	for _, inode := range socketInodes(port) {
 		// /proc/PID/fd/N links to socket:[INODE] (proc(5)).
 		links, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -25,11 +25,17 @@ import (
 	"pibootd/pkg/web"
 )
 
-// serve runs the daemon until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
-	if err := needRoot("serve binds ports below 1024 and keeps the owners of boards' files"); err != nil {
-		return err
-	}
+// Options are what a daemon is started with.
+type Options struct {
+	Config  config.Config
+	Version string // of this program, as the API reports it
+	Log     *slog.Logger
+}
+
+// Run runs the daemon until ctx ends. It needs root, because it binds ports
+// below 1024 and keeps the owners of boards' files.
+func Run(ctx context.Context, o Options) (err error) {
+	cfg, log := o.Config, o.Log
 	network, err := interfaceAddr(cfg.Interface)
 	if err != nil {
 		return err
@@ -50,7 +56,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, socks.close()) }()
-	d, err := newDaemon(cfg, network, state, log)
+	d, err := newDaemon(cfg, network, state, o.Version, log)
 	if err != nil {
 		return err
 	}
@@ -65,7 +71,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error)
 	if f, exposed := doctor.RootsMount(cfg.StateDir); exposed {
 		log.Info("roots could be mounted more safely", "component", "rootfs", "detail", f.Text, "todo", f.Todo)
 	}
-	log.Info("serving", "interface", cfg.Interface, "addr", network, "state", cfg.StateDir, "pis", len(state.registry.All()), "version", buildVersion())
+	log.Info("serving", "interface", cfg.Interface, "addr", network, "state", cfg.StateDir, "pis", len(state.registry.All()), "version", o.Version)
 	err = d.run(ctx, socks)
 	if d.nfs != nil { // nfsd serves the roots on
 		err = errors.Join(err, d.fleet.Stop())
@@ -96,7 +102,7 @@ type daemon struct {
 	queueCredentials queue.Credentials // of the external server, if there is one
 }
 
-func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *slog.Logger) (*daemon, error) {
+func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, version string, log *slog.Logger) (*daemon, error) {
 	d := &daemon{cfg: cfg, state: state, log: log}
 	if err := d.readSecrets(); err != nil {
 		return nil, err
@@ -142,7 +148,7 @@ func newDaemon(cfg config.Config, network netip.Prefix, state *stateDir, log *sl
 			MuxerTroubles: func(ctx context.Context) ([]queue.ForeignTrouble, error) { return d.queue.ForeignTroubles(ctx) },
 			Interface:     cfg.Interface, Network: network, StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), DHCP: cfg.DHCP.Mode, NFS: cfg.NFS.Driver, Ports: portsText(cfg),
 		},
-		Info: web.Info{Version: buildVersion(), PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
+		Info: web.Info{Version: version, PID: os.Getpid(), Interface: cfg.Interface, Network: network.String(), StateDir: cfg.StateDir, MediaDir: cfg.MediaDir(), HTTPPort: cfg.HTTP.Port},
 	}
 	return d, nil
 }
@@ -193,7 +199,7 @@ func (d *daemon) startQueue(ctx context.Context) error {
 		return err
 	}
 	d.web.Queue = d.queue
-	d.openDoors()
+	d.startIntegrations()
 	return nil
 }
 
@@ -266,11 +272,11 @@ func (d *daemon) run(ctx context.Context, socks *sockets) error {
 	if socks.pxe != nil {
 		g.Go(func() error { return d.dhcp.Serve(ctx, socks.pxe) })
 	}
-	g.Go(func() error { d.lookForRivals(ctx); return nil })
+	g.Go(func() error { d.logOtherServers(ctx); return nil })
 	g.Go(func() error { d.fleet.WatchAddresses(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, socks.http, socks.control) })
-	d.runDoors(ctx, g)
+	d.runIntegrations(ctx, g)
 	err := g.Wait()
 	stopRecording()
 	return errors.Join(err, <-recorded)

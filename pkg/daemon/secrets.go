@@ -1,22 +1,12 @@
-package main
+package daemon
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"os"
 
-	"golang.org/x/sync/errgroup"
-
-	"pibootd/pkg/config"
-	"pibootd/pkg/muxer"
-	"pibootd/pkg/tidy"
-	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
-	"pibootd/pkg/watchfolder"
-	"pibootd/pkg/web"
-	"pibootd/pkg/webhook"
 )
 
 // readSecrets reads the secrets that the configuration names.
@@ -37,21 +27,6 @@ func (d *daemon) readSecrets() (err error) {
 		}
 	}
 	return nil
-}
-
-// openDoors opens the other ways into the queue that the configuration asks for.
-func (d *daemon) openDoors() {
-	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}
-	d.web.UploadToken, d.web.MaxUpload = d.uploadToken, int64(d.cfg.HTTP.UploadMaxGB)*1_000_000_000
-	lender := &web.Lender{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}
-	d.web.Lender = lender.Routes()
-	if len(d.cfg.HTTP.Muxers) > 0 {
-		h := &muxer.Handler{Queue: d.queue, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
-		if d.nfs != nil {
-			h.Revoke = d.nfs.Revoke
-		}
-		d.web.Muxers = h.Routes()
-	}
 }
 
 // Limits of a secret, in bytes.
@@ -102,26 +77,4 @@ func readPrivate(name string) ([]byte, error) {
 		return nil, hintedError{fmt.Errorf("%s is %v; want a file that only its owner can read", name, info.Mode()), "chmod 600 " + name}
 	}
 	return io.ReadAll(io.LimitReader(file, maxSecret+1))
-}
-
-// runDoors runs what looks for work by itself.
-func (d *daemon) runDoors(ctx context.Context, g *errgroup.Group) {
-	hooks := &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.hookSecret, Log: d.log}
-	g.Go(func() error { return hooks.Run(ctx) })
-	g.Go(func() error { return d.tidier.Run(ctx) })
-	if dir := d.cfg.Media.Inbox; dir != "" {
-		folder := &watchfolder.Folder{
-			Store: d.state.store, Queue: d.queue, MediaDir: d.cfg.MediaDir(), Dir: dir, Output: outputs[d.cfg.Media.InboxMakes], Log: d.log,
-		}
-		g.Go(func() error { return folder.Run(ctx) })
-	}
-}
-
-// outputs are what the configuration's words ask for.
-var outputs = map[config.Makes]transcode.Output{
-	config.MakesHLS:    {},
-	config.MakesCMAF:   {Container: transcode.ContainerCMAF},
-	config.MakesAuthor: {Ladder: transcode.PresetAuthor},
-	config.MakesMP4:    {Format: transcode.FormatMP4},
-	config.MakesMKV:    {Format: transcode.FormatMKV},
 }

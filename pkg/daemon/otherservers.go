@@ -1,0 +1,27 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+
+	"pibootd/pkg/doctor"
+)
+
+// logOtherServers logs once after the start who else answers DHCP.
+func (d *daemon) logOtherServers(ctx context.Context) {
+	rivals, err := d.web.Doctor.Rivals(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.log.Warn("other DHCP servers could not be looked for", "component", "dhcp", "err", err)
+		}
+		return
+	}
+	for _, r := range rivals {
+		f := d.web.Doctor.Judge(r)
+		level := slog.LevelInfo
+		if f.Level != doctor.OK {
+			level = slog.LevelWarn
+		}
+		d.log.Log(ctx, level, "another DHCP server answers", "component", "dhcp", "addr", r.Addr, "detail", f.Text, "todo", f.Todo)
+	}
+}
