@@ -123,8 +123,9 @@ func (q *Queue) encryptSegment(s segment, to string, key []byte) error {
 	return q.media.Rename(temporary, to)
 }
 
-// hiddenKeyName is where the key is published that players get from elsewhere:
-// what begins with a dot is not served, and only its owner can read it.
+// hiddenKeyName is where the key is published that players get from elsewhere.
+// What begins with a dot is not served, and the daemon's user alone can read it:
+// boards read the share as its owner.
 const hiddenKeyName = "." + transcode.KeyName
 
 func (st stream) keyName() string {
@@ -152,7 +153,7 @@ func (q *Queue) streamKey(st *stream) ([]byte, error) {
 		return nil, err
 	}
 	_, err = file.Write(key)
-	if err := errors.Join(err, file.Sync(), file.Close(), q.makePublic(name, keyMode)); err != nil {
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return nil, err
 	}
 	return key, nil

@@ -66,12 +66,20 @@ func TestPublishingKeyElsewhere(t *testing.T) {
 	b := open(t, newDirs(t), nil)
 	request := fixtureRequest
 	request.Encrypted, request.KeyURI = true, "https://keys.example/1"
+	if os.Geteuid() == 0 { // only root can give files away
+		if err := os.Chown(b.media(""), 1234, 5678); err != nil {
+			t.Fatal(err)
+		}
+	}
 	job := b.submit(request)
 	b.units(job)
 	if err := b.publishJob(t.Context(), job.ID); err != nil {
 		t.Fatal(err)
 	}
 	b.checkEncrypted("hls/clip", ".stream.key", 0o600)
+	if info, err := os.Stat(b.media("hls/clip/.stream.key")); err != nil || owner(info).uid != os.Geteuid() {
+		t.Errorf("the key belongs to %v, %v; want it the daemon's, not the share's", owner(info), err)
+	}
 	text, err := os.ReadFile(b.media("hls/clip/audio/index.m3u8"))
 	if want := `#EXT-X-KEY:METHOD=AES-128,URI="https://keys.example/1"`; err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("the playlist is %q, %v; want %s in it", text, err, want)

@@ -19,7 +19,7 @@ const (
 
 	dirMode  = 0o755
 	fileMode = 0o644
-	keyMode  = 0o600 // of a key that only its owner may have
+	keyMode  = 0o600 // of a key that players get from elsewhere
 
 	// maxSameName bounds the search for a free name.
 	maxSameName = 10_000
