@@ -10,38 +10,38 @@ import (
 // rank orders our packages: each may import only packages of a lower rank.
 // docs/architecture.md says why each stands where it does.
 var rank = map[string]int{
-	"images":               1, // speaks of pi.Arch
-	"pkg/pi":               0,
-	"pkg/store":            0,
-	"pkg/netlab":           1, // speaks of pi.MAC
-	"pkg/config":           1,
-	"pkg/timeline":         2,
-	"pkg/dhcp":             2,
-	"pkg/tftp":             2,
-	"pkg/nfs":              2,
-	"pkg/nfs/rpc":          0,
-	"pkg/rootfs":           2,
-	"pkg/registry":         2,
-	"pkg/transcode":        2,
-	"pkg/boot":             3,
-	"pkg/transcode/queue":  3,
-	"pkg/transcode/worker": 3,
-	"pkg/virtualpi":        3,
-	"pkg/nfs/linuxclient":  3, // tests alone
-	"pkg/fleet":            4,
-	"pkg/webhook":          4,
-	"pkg/share":            1,
-	"pkg/tidy":             4,
-	"pkg/muxer":            4,
-	"pkg/watchfolder":      4,
-	"pkg/doctor":           5,
-	"pkg/web":              6,
-	"pkg/daemon":           7,
-	"cmd/pibootd":          8,
-	"cmd/pibootd-worker":   7,
+	"images":              1, // speaks of pi.Arch
+	"pkg/pi":              0,
+	"pkg/store":           0,
+	"pkg/netlab":          1, // speaks of pi.MAC
+	"pkg/config":          1,
+	"pkg/timeline":        2,
+	"pkg/dhcp":            2,
+	"pkg/tftp":            2,
+	"pkg/nfs":             2,
+	"pkg/nfs/rpc":         0,
+	"pkg/rootfs":          2,
+	"pkg/registry":        2,
+	"pkg/transcode":       2,
+	"pkg/boot":            3,
+	"pkg/virtualpi":       3,
+	"pkg/nfs/linuxclient": 3, // tests alone
+	"pkg/fleet":           4,
+	"pkg/share":           1,
+	"pkg/doctor":          5,
+	"pkg/web":             6,
+	"pkg/daemon":          7,
+	"cmd/pibootd":         8,
+	"cmd/pibootd-worker":  7,
 
-	"pkg/transcode/queue/queuetest": 4, // tests alone
+	"pkg/transcode/muxer":           4,
+	"pkg/transcode/queue":           3,
 	"pkg/transcode/queue/natstest":  0, // tests alone
+	"pkg/transcode/queue/queuetest": 4, // tests alone
+	"pkg/transcode/tidy":            4,
+	"pkg/transcode/watchfolder":     4,
+	"pkg/transcode/webhook":         4,
+	"pkg/transcode/worker":          3,
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/tftp"
-	"pibootd/pkg/tidy"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/tidy"
 	"pibootd/pkg/web"
 )
 

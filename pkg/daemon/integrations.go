@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pibootd/pkg/config"
-	"pibootd/pkg/muxer"
-	"pibootd/pkg/tidy"
 	"pibootd/pkg/transcode"
-	"pibootd/pkg/watchfolder"
+	"pibootd/pkg/transcode/muxer"
+	"pibootd/pkg/transcode/tidy"
+	"pibootd/pkg/transcode/watchfolder"
+	"pibootd/pkg/transcode/webhook"
 	"pibootd/pkg/web"
-	"pibootd/pkg/webhook"
 )
 
 // startIntegrations sets up the other ways into the queue that the configuration asks for.

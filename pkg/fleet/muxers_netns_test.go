@@ -27,10 +27,10 @@ import (
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 	"github.com/vmware/go-nfs-client/nfs/xdr"
 
-	"pibootd/pkg/muxer"
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/muxer"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
 )
