@@ -20,6 +20,8 @@ var rank = map[string]int{
 	"pkg/tftp":            2,
 	"pkg/nfs":             2,
 	"pkg/nfs/rpc":         0,
+	"pkg/nfs/probe":       1,
+	"pkg/nfs/nfsd":        3,
 	"pkg/rootfs":          2,
 	"pkg/registry":        2,
 	"pkg/transcode":       2,

@@ -11,6 +11,7 @@ import (
 	"pibootd/pkg/config"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/nfsd"
 )
 
 // chooseDriver returns who is to serve NFS: Embedded or Kernel.
@@ -18,7 +19,7 @@ func chooseDriver(ctx context.Context, cfg config.Config, addr netip.Addr, log *
 	if cfg.NFS.Driver == config.Embedded {
 		return config.Embedded, nil
 	}
-	missing := nfs.KernelServes(ctx, addr)
+	missing := nfsd.Available(ctx, addr)
 	if missing == nil {
 		log.Info("nfsd serves the exports", "component", "nfs", "addr", addr, "driver", config.Kernel)
 		return config.Kernel, nil
@@ -33,7 +34,7 @@ func chooseDriver(ctx context.Context, cfg config.Config, addr netip.Addr, log *
 // openExporter returns the driver that cfg names, and pibootd's own server if
 // it is that.
 func openExporter(cfg config.Config, key []byte, log *slog.Logger) (fleet.Exporter, *nfs.Server, error) {
-	kernel, err := nfs.OpenKernel(nfs.KernelExportsDir, log)
+	kernel, err := nfsd.Open(nfsd.ExportsDir, log)
 	if cfg.NFS.Driver == config.Kernel {
 		return kernel, nil, err
 	}
@@ -49,7 +50,7 @@ func openExporter(cfg config.Config, key []byte, log *slog.Logger) (fleet.Export
 
 // withdraw takes from nfsd what it served for this state directory when it was
 // the driver.
-func withdraw(cfg config.Config, kernel *nfs.Kernel) error {
+func withdraw(cfg config.Config, kernel *nfsd.Server) error {
 	for _, e := range kernel.Exports() {
 		if e.Dir != cfg.MediaDir() && !strings.HasPrefix(e.Dir, filepath.Join(cfg.StateDir, "roots")+"/") {
 			continue

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -124,11 +124,11 @@ func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) 
 	var proof []string
 	for _, export := range []struct {
 		path string
-		want nfs.ProbeFile
+		want probe.File
 	}{
-		{f.RootPath(board.Serial), nfs.ProbeFile{Name: "sbin/init", Write: !board.Settings.Volatile}},
-		{f.mediaPath(), nfs.ProbeFile{}},
-		{f.scratchPath(board.Serial), nfs.ProbeFile{Write: true}},
+		{f.RootPath(board.Serial), probe.File{Name: "sbin/init", Write: !board.Settings.Volatile}},
+		{f.mediaPath(), probe.File{}},
+		{f.scratchPath(board.Serial), probe.File{Write: true}},
 	} {
 		report, err := f.NFS.Probe(ctx, board.IP, f.Network.Addr(), export.path, export.want)
 		if err != nil {
@@ -140,7 +140,7 @@ func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) 
 }
 
 // proofText says what a probe has shown.
-func proofText(board registry.Pi, export string, report nfs.ProbeReport) string {
+func proofText(board registry.Pi, export string, report probe.Report) string {
 	text := fmt.Sprintf("%s mounted by %s", export, report.From)
 	if report.Read > 0 {
 		text += fmt.Sprintf(", %s read", report.File)

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -66,7 +67,7 @@ type Exporter interface {
 	// Exports returns what is open, by this process or a former one.
 	Exports() []nfs.Export
 	// Probe tries what client can do with an export.
-	Probe(ctx context.Context, client, server netip.Addr, path string, want nfs.ProbeFile) (nfs.ProbeReport, error)
+	Probe(ctx context.Context, client, server netip.Addr, path string, want probe.File) (probe.Report, error)
 }
 
 // New returns f, ready to use.

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
 )
@@ -35,8 +36,8 @@ const killedDir, killedWays = "PIBOOTD_TEST_FLEET", "PIBOOTD_TEST_WAYS"
 // the state.
 type opened struct{ *nfs.Server }
 
-func (opened) Probe(context.Context, netip.Addr, netip.Addr, string, nfs.ProbeFile) (nfs.ProbeReport, error) {
-	return nfs.ProbeReport{}, nil
+func (opened) Probe(context.Context, netip.Addr, netip.Addr, string, probe.File) (probe.Report, error) {
+	return probe.Report{}, nil
 }
 
 func killedSerials() []pi.Serial { return []pi.Serial{0x10000001, 0x10000002} }

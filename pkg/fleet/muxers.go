@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/transcode"
 )
 
@@ -57,7 +58,7 @@ func (f *Fleet) ProveMuxer(ctx context.Context, muxer netip.Addr) (string, error
 	case muxer.IsLoopback() || muxer == f.Network.Addr():
 		return fmt.Sprintf("the muxer %s is this machine, which need not mount %s", muxer, at), nil
 	case f.Network.Contains(muxer):
-		report, err := f.NFS.Probe(ctx, muxer, f.Network.Addr(), at, nfs.ProbeFile{})
+		report, err := f.NFS.Probe(ctx, muxer, f.Network.Addr(), at, probe.File{})
 		return fmt.Sprintf("%s mounted by %s", at, report.From), err
 	}
 	for _, e := range f.NFS.Exports() {

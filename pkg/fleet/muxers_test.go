@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/nfsd"
 	"pibootd/pkg/transcode"
 )
 
 // nfsd exports a directory under its own path and cannot show one entry of it:
 // with it muxers get the videos themselves, and never the media share.
 func TestMuxerExport(t *testing.T) {
-	nfsd, err := nfs.OpenKernel(t.TempDir(), nil)
+	kernel, err := nfsd.Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +21,7 @@ func TestMuxerExport(t *testing.T) {
 		path, dir, only string
 	}{
 		"embedded": {&nfs.Server{}, "/muxer", "/srv/media", "videos"},
-		"nfsd":     {nfsd, "/srv/media/videos", "/srv/media/videos", ""},
+		"nfsd":     {kernel, "/srv/media/videos", "/srv/media/videos", ""},
 	} {
 		f := New(Fleet{NFS: test.server, MediaDir: "/srv/media", Muxers: []netip.Addr{netip.MustParseAddr("10.9.0.5")}})
 		e := f.muxerExport()

@@ -2,12 +2,12 @@ package nfs
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // replyHead is what a reply has before its results: the record mark and the
@@ -141,15 +141,8 @@ func (c *call) use(id uint32) (*tree, error) {
 
 // protect runs p. A panic in it costs that call, not the daemon.
 func (c *call) protect(p procedure) (err error) {
-	defer recovered(&err)
+	defer rpc.Recover(&err)
 	return p.run(c)
-}
-
-// recovered turns a panic into an error. It is to be deferred.
-func recovered(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-	}
 }
 
 // status writes the status that stands for err and reports whether it is OK.

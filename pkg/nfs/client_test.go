@@ -50,7 +50,7 @@ func (c *rawClient) user(uid, gid uint32, groups ...uint32) *rawClient {
 func (c *rawClient) message(prog, vers, proc uint32, args []byte) []byte {
 	var e encoder
 	e.Buf = append(e.Buf, 0, 0, 0, 0)
-	for _, v := range []uint32{c.xid, msgCall, rpcVersion, prog, vers, proc} {
+	for _, v := range []uint32{c.xid, msgCall, rpc.Version, prog, vers, proc} {
 		e.Uint32(v)
 	}
 	e.credentials(c)

@@ -70,7 +70,8 @@ var (
 // maxExportPath is the longest path MOUNT carries (RFC 1813 §5.1.4, MNTPATHLEN).
 const maxExportPath = 1024
 
-func (e Export) check() error {
+// Check returns what is wrong with e, whichever server is to serve it.
+func (e Export) Check() error {
 	if e.ID == 0 {
 		return fmt.Errorf("nfs: export %q has no id; want a number above 0 that no other tree ever had", e.Path)
 	}
@@ -87,12 +88,18 @@ func (e Export) check() error {
 	if e.Squash < NoSquash || e.Squash > AllSquash {
 		return fmt.Errorf("nfs: export %q has squash %d; want NoSquash, RootSquash or AllSquash", e.Path, e.Squash)
 	}
-	if e.StreamDirs && (e.Squash != AllSquash || orNobody(e.AnonUID) == nobody) {
+	if e.StreamDirs && (e.Squash != AllSquash || e.AnonymousUID() == nobody) {
 		return fmt.Errorf("nfs: export %q has StreamDirs, squash %d and anonymous user %d; want AllSquash, and a user that owns nothing else",
 			e.Path, e.Squash, e.AnonUID)
 	}
 	return nil
 }
+
+// AnonymousUID is whom squashed callers become.
+func (e Export) AnonymousUID() uint32 { return orNobody(e.AnonUID) }
+
+// AnonymousGID is the group of squashed callers.
+func (e Export) AnonymousGID() uint32 { return orNobody(e.AnonGID) }
 
 // Export adds e, or puts it in the place of the export of the same path. That
 // disturbs no client: calls that run go on with what they began with, and with
@@ -104,7 +111,7 @@ func (s *Server) Export(e Export) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
-	if err := e.check(); err != nil {
+	if err := e.Check(); err != nil {
 		return err
 	}
 	e.Clients = slices.Clone(e.Clients)
@@ -121,6 +128,9 @@ func (s *Server) Export(e Export) error {
 	}
 	return old.retire()
 }
+
+// MountPath returns path: this server exports a directory under any path.
+func (s *Server) MountPath(path, _ string) string { return path }
 
 // Unexport takes the export of that path away, waits for the calls that use
 // it and lets go of its tree. Its handles are then stale. It does nothing if

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // invalidID is the one number that is no user or group: to the kernel it
@@ -48,7 +50,7 @@ func (i identity) do(own identity, f func() error) error {
 // is cut off from it, which cannot be undone, so the thread ends with f.
 func (i identity) create(f func() error) error {
 	return onThread(func() (err error) {
-		defer recovered(&err)
+		defer rpc.Recover(&err)
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("leaving the umask of the process: %w", err)
 		}

@@ -4,38 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"time"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/nfs/probe"
 )
 
 const (
-	// probeTimeout is how long a probe takes at most.
-	probeTimeout = 20 * time.Second
-
 	portmapPort = 111
 	nfsPort     = 2049
 )
-
-// A ProbeFile is what a probe does besides mounting.
-type ProbeFile struct {
-	Name  string // is found and read, as seen from the root; "" lists the root itself
-	Write bool   // also write, read back and remove a file in the root
-}
-
-// A ProbeReport says what a probe found.
-type ProbeReport struct {
-	From    netip.Addr // that it was mounted from: the client's, or of Kernel.Probe this machine's
-	File    string     // where ProbeFile.Name led after symbolic links
-	Read    int        // bytes of it that were read
-	Written int        // bytes that were written, read back and removed
-	Took    time.Duration
-}
 
 // Probe proves that client can use an export as a board does: it mounts it
 // from client's address and looks up, reads and writes what want says. The
@@ -45,13 +25,13 @@ type ProbeReport struct {
 // cannot do. No trace is left in the export, and OnMount is not called.
 //
 // It needs root, and takes 20 s at most, or as long as ctx allows.
-func (s *Server) Probe(ctx context.Context, client, serverAddr netip.Addr, export string, want ProbeFile) (ProbeReport, error) {
+func (s *Server) Probe(ctx context.Context, client, serverAddr netip.Addr, export string, want probe.File) (probe.Report, error) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, probe.Timeout)
 	defer cancel()
 	lab, err := newProbeNetwork(client.Unmap(), serverAddr.Unmap())
 	if err != nil {
-		return ProbeReport{}, fmt.Errorf("nfs: probing %s for %s: %w", export, client, err)
+		return probe.Report{}, fmt.Errorf("nfs: probing %s for %s: %w", export, client, err)
 	}
 	defer lab.close()
 	report, err := lab.run(ctx, s, export, want)
@@ -138,18 +118,18 @@ func (n *probeNetwork) close() error {
 }
 
 // run serves s in n while the board tries the export.
-func (n *probeNetwork) run(ctx context.Context, s *Server, export string, want ProbeFile) (ProbeReport, error) {
+func (n *probeNetwork) run(ctx context.Context, s *Server, export string, want probe.File) (probe.Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- s.serve(ctx, n.listeners, true) }()
 
-	b := newBoard(n.client, n.serverAddr, export, func(err error) error { return s.reason(err, export, n.client) })
+	b := probe.NewBoard(n.client, n.serverAddr, export, func(err error) error { return s.reason(err, export, n.client) })
 	// The library knows no context. When ctx ends the server hangs up, and
 	// then each of its calls fails.
-	err := n.board.Do(func() error { return b.try(want) })
+	err := n.board.Do(func() error { return b.Try(want) })
 	cancel()
 	err = errors.Join(err, <-served)
-	return b.report, errors.Join(err, s.sweep(export, b.trace))
+	return b.Report(), errors.Join(err, s.sweep(export, b.Trace()))
 }
 
 // reason is why client may not mount an export, or err if it may.
@@ -164,18 +144,8 @@ func (s *Server) reason(err error, export string, client netip.Addr) error {
 func (s *Server) sweep(export, trace string) error {
 	for _, e := range s.Exports() {
 		if e.Path == export {
-			return sweepDir(e.Dir, trace)
+			return probe.Sweep(e.Dir, trace)
 		}
-	}
-	return nil
-}
-
-func sweepDir(dir, trace string) error {
-	if trace == "" {
-		return nil
-	}
-	if err := os.Remove(filepath.Join(dir, trace)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("nfs: tidying up after a probe: %w; remove it by hand", err)
 	}
 	return nil
 }

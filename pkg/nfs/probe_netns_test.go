@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pibootd/pkg/nfs/probe"
 )
 
 var (
@@ -54,21 +56,21 @@ func TestProbe(t *testing.T) {
 	mustExport(t, s, Export{ID: 3, Path: "/other", Dir: dir, Clients: []netip.Addr{nasAddr}})
 	tests := []struct {
 		name, export string
-		want         ProbeFile
-		report       ProbeReport
+		want         probe.File
+		report       probe.Report
 		err          string
 	}{
-		{"root", "/roots/1", ProbeFile{"sbin/init", true}, ProbeReport{File: "usr/lib/systemd/systemd", Read: 4, Written: probeSize}, ""},
-		{"media", "/media", ProbeFile{}, ProbeReport{File: "."}, ""},
-		{"not ours", "/other", ProbeFile{}, ProbeReport{},
+		{"root", "/roots/1", probe.File{Name: "sbin/init", Write: true}, probe.Report{File: "usr/lib/systemd/systemd", Read: 4, Written: probe.Size}, ""},
+		{"media", "/media", probe.File{}, probe.Report{File: "."}, ""},
+		{"not ours", "/other", probe.File{}, probe.Report{},
 			"192.168.1.10 may not mount /other: the address is not one of the export's clients"},
-		{"no export", "/roots/2", ProbeFile{}, ProbeReport{}, "192.168.1.10 may not mount /roots/2: no such export"},
-		{"no init", "/roots/1", ProbeFile{Name: "sbin/nothing"}, ProbeReport{},
+		{"no export", "/roots/2", probe.File{}, probe.Report{}, "192.168.1.10 may not mount /roots/2: no such export"},
+		{"no init", "/roots/1", probe.File{Name: "sbin/nothing"}, probe.Report{},
 			`192.168.1.10 has mounted /roots/1 but cannot read "sbin/nothing": looking up usr/sbin/nothing: file does not exist`},
-		{"read-only", "/media", ProbeFile{"sbin/init", true}, ProbeReport{File: "usr/lib/systemd/systemd", Read: 4},
+		{"read-only", "/media", probe.File{Name: "sbin/init", Write: true}, probe.Report{File: "usr/lib/systemd/systemd", Read: 4},
 			"192.168.1.10 has mounted /media but cannot write to it: making .pibootd-probe-"},
-		{"loop", "/media", ProbeFile{Name: "loop"}, ProbeReport{}, "more than 40 symbolic links at loop"},
-		{"out", "/media", ProbeFile{Name: "out"}, ProbeReport{}, "looking up etc: file does not exist"},
+		{"loop", "/media", probe.File{Name: "loop"}, probe.Report{}, "more than 40 symbolic links at loop"},
+		{"out", "/media", probe.File{Name: "out"}, probe.Report{}, "looking up etc: file does not exist"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,7 +115,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	mustExport(t, s, Export{ID: 1, Path: "/roots/1", Dir: makeRoot(t), Clients: []netip.Addr{boardAddr}})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Probe(ctx, boardAddr, nasAddr, "/roots/1", ProbeFile{Name: "sbin/init"}); err == nil {
+	if _, err := s.Probe(ctx, boardAddr, nasAddr, "/roots/1", probe.File{Name: "sbin/init"}); err == nil {
 		t.Error("Probe = nil; want an error")
 	}
 }

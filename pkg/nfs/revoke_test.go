@@ -90,10 +90,6 @@ func TestRevokeRefuses(t *testing.T) {
 	if err := s.Revoke(f); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Revoke of a closed file = %v", err)
 	}
-
-	if err := new(Kernel).Revoke(f); !errors.Is(err, ErrCannotRevoke) {
-		t.Errorf("Revoke by nfsd = %v; want %v", err, ErrCannotRevoke)
-	}
 }
 
 func newFileOf(t *testing.T) *os.File {

@@ -8,8 +8,6 @@ import (
 
 // Message types and states of RFC 5531 §9.
 const (
-	rpcVersion = 2
-
 	msgCall  = 0
 	msgReply = 1
 
@@ -56,7 +54,7 @@ func parseHeader(d *decoder) (header, error) {
 	if d.Uint32() != msgCall || d.Bad {
 		return h, errNotCall
 	}
-	if d.Uint32() != rpcVersion || d.Bad {
+	if d.Uint32() != rpc.Version || d.Bad {
 		return h, errRPCVersion
 	}
 	h.prog, h.vers, h.proc = d.Uint32(), d.Uint32(), d.Uint32()
@@ -119,8 +117,8 @@ func denied(xid uint32, err error) []byte {
 	newReply(&e, xid, msgDenied)
 	if errors.Is(err, errRPCVersion) {
 		e.Uint32(rpcMismatch)
-		e.Uint32(rpcVersion)
-		e.Uint32(rpcVersion)
+		e.Uint32(rpc.Version)
+		e.Uint32(rpc.Version)
 		return e.Buf
 	}
 	e.Uint32(authError)

@@ -197,7 +197,7 @@ func (t *tree) admit(client netip.Addr, port uint16) error {
 // identity is whom a caller acts as in this tree.
 func (t *tree) identity(caller identity, anonymous bool) identity {
 	e := t.export
-	anonUID, anonGID := orNobody(e.AnonUID), orNobody(e.AnonGID)
+	anonUID, anonGID := e.AnonymousUID(), e.AnonymousGID()
 	if anonymous || e.Squash == AllSquash {
 		return identity{uid: anonUID, gid: anonGID}
 	}

@@ -1,4 +1,4 @@
-package nfs
+package nfsd
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 
 	nfsclient "github.com/vmware/go-nfs-client/nfs"
 	"github.com/vmware/go-nfs-client/nfs/rpc"
+
+	onrpc "pibootd/pkg/nfs/rpc"
 )
 
 // nfsdThreads tells how many threads nfsd has: none if it is stopped. Where
@@ -21,14 +23,14 @@ const nfsdThreads = "/proc/fs/nfsd/threads"
 // findTimeout is how long a portmapper on this machine may take.
 const findTimeout = 5 * time.Second
 
-// KernelServes returns nil if nfsd runs on this machine and serves NFSv3 at
+// Available returns nil if nfsd runs on this machine and serves NFSv3 at
 // addr, and else an error that says what is missing. That nfsd has threads is
 // not enough: it may serve NFSv4 only, or another network namespace.
-func KernelServes(ctx context.Context, addr netip.Addr) error {
-	return kernelServes(ctx, addr, nfsdThreads)
+func Available(ctx context.Context, addr netip.Addr) error {
+	return available(ctx, addr, nfsdThreads)
 }
 
-func kernelServes(ctx context.Context, addr netip.Addr, threadsFile string) error {
+func available(ctx context.Context, addr netip.Addr, threadsFile string) error {
 	text, err := os.ReadFile(threadsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("nfs: nfsd does not run on this machine")
@@ -47,7 +49,7 @@ func kernelServes(ctx context.Context, addr netip.Addr, threadsFile string) erro
 // registered asks the portmapper at addr for NFSv3 and its MOUNT protocol, as
 // boards will.
 func registered(addr netip.Addr) (err error) {
-	defer recovered(&err)
+	defer onrpc.Recover(&err)
 	p, err := rpc.DialPortmapper("tcp", addr.String())
 	if err != nil {
 		return fmt.Errorf("nfs: nfsd runs, but the portmapper that boards ask does not answer: %w", err)

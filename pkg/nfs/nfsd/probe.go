@@ -1,4 +1,4 @@
-package nfs
+package nfsd
 
 import (
 	"context"
@@ -11,6 +11,10 @@ import (
 
 	nfsclient "github.com/vmware/go-nfs-client/nfs"
 	"github.com/vmware/go-nfs-client/nfs/rpc"
+
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/probe"
+	onrpc "pibootd/pkg/nfs/rpc"
 )
 
 // Probe proves what can be proved of an export that nfsd serves, without
@@ -20,43 +24,43 @@ import (
 // client's address would have to come from outside. The report's From says so.
 // No trace is left in the export unless nfsd stops answering. It takes 20 s at
 // most, or as long as ctx allows; exports do not change meanwhile.
-func (k *Kernel) Probe(ctx context.Context, client, serverAddr netip.Addr, export string, want ProbeFile) (ProbeReport, error) {
+func (s *Server) Probe(ctx context.Context, client, serverAddr netip.Addr, export string, want probe.File) (probe.Report, error) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, probe.Timeout)
 	defer cancel()
-	k.changing.Lock()
-	defer k.changing.Unlock()
-	e, ok := k.exports[export]
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	e, ok := s.exports[export]
 	if !ok || !slices.Contains(e.Clients, client) {
-		return ProbeReport{}, fmt.Errorf("%s may not mount %s: it is not exported to that address", client, export)
+		return probe.Report{}, fmt.Errorf("%s may not mount %s: it is not exported to that address", client, export)
 	}
 	if err := within(ctx, func() error { return listed(serverAddr, export, client) }); err != nil {
-		return ProbeReport{}, err
+		return probe.Report{}, err
 	}
-	report, err := k.tryLocked(ctx, e, serverAddr, want)
+	report, err := s.tryLocked(ctx, e, serverAddr, want)
 	report.Took = time.Since(start)
 	return report, err
 }
 
 // tryLocked mounts e from serverAddr.
-func (k *Kernel) tryLocked(ctx context.Context, e Export, serverAddr netip.Addr, want ProbeFile) (ProbeReport, error) {
+func (s *Server) tryLocked(ctx context.Context, e nfs.Export, serverAddr netip.Addr, want probe.File) (probe.Report, error) {
 	open := e
 	if !slices.Contains(e.Clients, serverAddr) {
 		open.Clients = append(slices.Clone(e.Clients), serverAddr)
 	}
-	if err := k.exportLocked(open); err != nil {
-		return ProbeReport{}, err
+	if err := s.exportLocked(open); err != nil {
+		return probe.Report{}, err
 	}
-	b := newBoard(serverAddr, serverAddr, e.Path, func(err error) error { return err })
+	b := probe.NewBoard(serverAddr, serverAddr, e.Path, func(err error) error { return err })
 	tried := make(chan error, 1)
-	go func() { tried <- b.try(want) }()
+	go func() { tried <- b.Try(want) }()
 	select {
 	case err := <-tried:
-		return b.report, errors.Join(err, k.exportLocked(e), sweepDir(e.Dir, b.trace))
+		return b.Report(), errors.Join(err, s.exportLocked(e), probe.Sweep(e.Dir, b.Trace()))
 	case <-ctx.Done():
 		// The library knows no context: b goes on until its own timeouts.
 		err := fmt.Errorf("%s cannot use %s: nfsd does not answer: %w", serverAddr, e.Path, ctx.Err())
-		return ProbeReport{}, errors.Join(err, k.exportLocked(e))
+		return probe.Report{}, errors.Join(err, s.exportLocked(e))
 	}
 }
 
@@ -66,15 +70,15 @@ const maxListed = 1 << 20
 // listed asks mountd at serverAddr for its list of exports (RFC 1813 §5.2.5)
 // and returns nil if export is in it for client.
 func listed(serverAddr netip.Addr, export string, client netip.Addr) (err error) {
-	defer recovered(&err)
+	defer onrpc.Recover(&err)
 	m, err := nfsclient.DialMount(serverAddr.String())
 	if err != nil {
 		return fmt.Errorf("%s cannot reach nfsd's mountd: %w", client, err)
 	}
 	defer m.Close()
-	m.SetTimeout(probeTimeout)
+	m.SetTimeout(probe.Timeout)
 	res, err := m.Call(&rpc.Header{
-		Rpcvers: rpcVersion, Prog: nfsclient.MountProg, Vers: nfsclient.Nfs3Vers, Proc: nfsclient.MountProc3Export,
+		Rpcvers: onrpc.Version, Prog: nfsclient.MountProg, Vers: nfsclient.Nfs3Vers, Proc: nfsclient.MountProc3Export,
 		Cred: rpc.AuthNull, Verf: rpc.AuthNull,
 	})
 	if err != nil {
@@ -93,11 +97,11 @@ func listed(serverAddr netip.Addr, export string, client netip.Addr) (err error)
 // inExports reports whether an export list, as mountd sends it, has export for
 // client.
 func inExports(list []byte, export, client string) bool {
-	d := newDecoder(list)
+	d := onrpc.Decoder{Buf: list}
 	for d.Bool() {
-		dir := d.name()
+		dir := string(d.Opaque(maxListed))
 		for d.Bool() {
-			if group := d.name(); dir == export && group == client {
+			if group := string(d.Opaque(maxListed)); dir == export && group == client {
 				return true
 			}
 		}

@@ -1,4 +1,4 @@
-package nfs
+package nfsd
 
 import (
 	"context"
@@ -12,6 +12,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"pibootd/pkg/nfs"
+	onrpc "pibootd/pkg/nfs/rpc"
 )
 
 // fakeExportfs puts an exportfs into PATH that keeps its table in a file, one
@@ -51,19 +54,19 @@ done
 	}
 }
 
-func openKernel(t *testing.T, dir string) *Kernel {
+func open(t *testing.T, dir string) *Server {
 	t.Helper()
-	k, err := OpenKernel(dir, nil)
+	s, err := Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k
+	return s
 }
 
-func kernelExport(t *testing.T, id uint32, clients ...string) Export {
+func testExport(t *testing.T, id uint32, clients ...string) nfs.Export {
 	t.Helper()
 	dir := t.TempDir()
-	e := Export{ID: id, Path: dir, Dir: dir}
+	e := nfs.Export{ID: id, Path: dir, Dir: dir}
 	for _, c := range clients {
 		e.Clients = append(e.Clients, netip.MustParseAddr(c))
 	}
@@ -72,11 +75,11 @@ func kernelExport(t *testing.T, id uint32, clients ...string) Export {
 
 func wantFile(t *testing.T, dir string, lines ...string) {
 	t.Helper()
-	got, err := os.ReadFile(filepath.Join(dir, kernelFile))
+	got, err := os.ReadFile(filepath.Join(dir, fileName))
 	if len(lines) == 0 && errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	want := kernelHeader + strings.Join(lines, "\n") + "\n"
+	want := fileHeader + strings.Join(lines, "\n") + "\n"
 	if err != nil || string(got) != want {
 		t.Errorf("the file is %q, %v; want %q", got, err, want)
 	}
@@ -87,15 +90,15 @@ func wantFile(t *testing.T, dir string, lines ...string) {
 
 // The file says what nfsd's table says, for every client its own line, and
 // nothing for nobody: nfsd would take that for everybody.
-func TestKernelExport(t *testing.T) {
+func TestExport(t *testing.T) {
 	table := fakeExportfs(t)
 	dir := filepath.Join(t.TempDir(), "exports.d")
-	k := openKernel(t, dir)
-	root, media := kernelExport(t, 1, "10.0.0.9"), kernelExport(t, 1<<32-1)
-	media.Squash, media.AnonUID, media.ReadOnly, media.PrivilegedPort = AllSquash, 1000, true, true
-	export := func(e Export) {
+	s := open(t, dir)
+	root, media := testExport(t, 1, "10.0.0.9"), testExport(t, 1<<32-1)
+	media.Squash, media.AnonUID, media.ReadOnly, media.PrivilegedPort = nfs.AllSquash, 1000, true, true
+	export := func(e nfs.Export) {
 		t.Helper()
-		if err := k.Export(e); err != nil {
+		if err := s.Export(e); err != nil {
 			t.Error(err)
 		}
 	}
@@ -118,8 +121,8 @@ func TestKernelExport(t *testing.T) {
 	}
 
 	// What a former process has exported is known, and goes when it is told to.
-	again := openKernel(t, dir)
-	if got, want := again.Exports(), k.Exports(); len(got) != 2 || got[0].Path != want[0].Path || got[1].ID != want[1].ID || !reflect.DeepEqual(got[0].Clients, want[0].Clients) {
+	again := open(t, dir)
+	if got, want := again.Exports(), s.Exports(); len(got) != 2 || got[0].Path != want[0].Path || got[1].ID != want[1].ID || !reflect.DeepEqual(got[0].Clients, want[0].Clients) {
 		t.Errorf("opened again: %+v; want %+v", got, want)
 	}
 	for _, path := range []string{root.Path, root.Path, "/none"} {
@@ -138,47 +141,47 @@ func TestKernelExport(t *testing.T) {
 }
 
 // What nfsd refuses is told in its own words, and all is as before.
-func TestKernelExportIsUndone(t *testing.T) {
+func TestExportIsUndone(t *testing.T) {
 	table := fakeExportfs(t)
 	dir := t.TempDir()
-	k := openKernel(t, dir)
-	good := kernelExport(t, 1, "10.0.0.9")
-	if err := k.Export(good); err != nil {
+	s := open(t, dir)
+	good := testExport(t, 1, "10.0.0.9")
+	if err := s.Export(good); err != nil {
 		t.Fatal(err)
 	}
 	before := table()
-	bad := kernelExport(t, 2, "10.0.0.10")
+	bad := testExport(t, 2, "10.0.0.10")
 	bad.Dir = filepath.Join(bad.Dir, "bad")
 	bad.Path = bad.Dir
 	if err := os.Mkdir(bad.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	err := k.Export(bad)
+	err := s.Export(bad)
 	if err == nil || !strings.Contains(err.Error(), "exit status 1: exportfs: /srv/bad does not support NFS export") {
 		t.Errorf("Export = %v; want exportfs's own words", err)
 	}
-	if table() != before || len(k.Exports()) > 2 {
-		t.Errorf("afterwards nfsd's table is %q, exports are %v; want %q", table(), k.Exports(), before)
+	if table() != before || len(s.Exports()) > 2 {
+		t.Errorf("afterwards nfsd's table is %q, exports are %v; want %q", table(), s.Exports(), before)
 	}
 }
 
-func TestKernelExportRefuses(t *testing.T) {
+func TestExportRefuses(t *testing.T) {
 	fakeExportfs(t)
-	k := openKernel(t, t.TempDir())
-	first := kernelExport(t, 1, "10.0.0.9")
-	if err := k.Export(first); err != nil {
+	s := open(t, t.TempDir())
+	first := testExport(t, 1, "10.0.0.9")
+	if err := s.Export(first); err != nil {
 		t.Fatal(err)
 	}
-	for want, change := range map[string]func(*Export){
-		"has no id":                                func(e *Export) { e.ID = 0 },
-		"has the id 1885929472; want another":      func(e *Export) { e.ID = kernelIDMask },
-		"has the id 1 of export " + first.Path:     func(e *Export) { e.ID = 1 },
-		"exported under its own path":              func(e *Export) { e.Path = "/roots/1" },
-		"nfsd shows all of a directory":            func(e *Export) { e.Only = "videos" },
-		"has the client fd00::1; want IPv4":        func(e *Export) { e.Clients = []netip.Addr{netip.MustParseAddr("fd00::1")} },
-		"no such file or directory":                func(e *Export) { e.Dir += "/none"; e.Path = e.Dir },
-		"want a path of only a-z, A-Z, 0-9 and /.": func(e *Export) { e.Dir += "/a b"; e.Path = e.Dir },
-		"by a symbolic link; nfsd wants the real path": func(e *Export) {
+	for want, change := range map[string]func(*nfs.Export){
+		"has no id":                                func(e *nfs.Export) { e.ID = 0 },
+		"has the id 1885929472; want another":      func(e *nfs.Export) { e.ID = fsidMask },
+		"has the id 1 of export " + first.Path:     func(e *nfs.Export) { e.ID = 1 },
+		"exported under its own path":              func(e *nfs.Export) { e.Path = "/roots/1" },
+		"nfsd shows all of a directory":            func(e *nfs.Export) { e.Only = "videos" },
+		"has the client fd00::1; want IPv4":        func(e *nfs.Export) { e.Clients = []netip.Addr{netip.MustParseAddr("fd00::1")} },
+		"no such file or directory":                func(e *nfs.Export) { e.Dir += "/none"; e.Path = e.Dir },
+		"want a path of only a-z, A-Z, 0-9 and /.": func(e *nfs.Export) { e.Dir += "/a b"; e.Path = e.Dir },
+		"by a symbolic link; nfsd wants the real path": func(e *nfs.Export) {
 			link := filepath.Join(e.Dir, "link")
 			if err := os.Symlink(e.Dir, link); err != nil {
 				t.Fatal(err)
@@ -186,19 +189,19 @@ func TestKernelExportRefuses(t *testing.T) {
 			e.Dir, e.Path = link, link
 		},
 	} {
-		e := kernelExport(t, 2, "10.0.0.10")
+		e := testExport(t, 2, "10.0.0.10")
 		change(&e)
-		if err := k.Export(e); err == nil || !strings.Contains(err.Error(), want) {
+		if err := s.Export(e); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Export(%+v) = %v; want an error with %q", e, err, want)
 		}
 	}
-	if got := k.Exports(); len(got) != 1 {
+	if got := s.Exports(); len(got) != 1 {
 		t.Errorf("exports: %v; want the first alone", got)
 	}
 }
 
 // A file that somebody has edited is not taken for pibootd's.
-func TestOpenKernelRefuses(t *testing.T) {
+func TestOpenRefuses(t *testing.T) {
 	const good = "/srv/a 10.0.0.9(rw,insecure,sync,no_subtree_check,no_root_squash,anonuid=65534,anongid=65534,fsid=5)"
 	for _, line := range []string{
 		"/srv/a", "/srv/a *(rw)", "/srv/a 10.0.0.9", "/srv/a 10.0.0.9(rw)", good + " 10.0.0.10(rw)",
@@ -206,33 +209,33 @@ func TestOpenKernelRefuses(t *testing.T) {
 		strings.Replace(good, "/srv/a", "/srv/../a", 1), strings.Replace(good, "10.0.0.9", "host", 1),
 	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, kernelFile), []byte(kernelHeader+good+"\n"+line+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fileName), []byte(fileHeader+good+"\n"+line+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprintf("%s: line 4: %q is not by pibootd; want it moved to another file", filepath.Join(dir, kernelFile), line)
-		if _, err := OpenKernel(dir, nil); err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("OpenKernel = %v; want %s", err, want)
+		want := fmt.Sprintf("%s: line 4: %q is not by pibootd; want it moved to another file", filepath.Join(dir, fileName), line)
+		if _, err := Open(dir, nil); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("Open = %v; want %s", err, want)
 		}
 	}
 }
 
-func FuzzParseKernel(f *testing.F) {
+func FuzzParseExports(f *testing.F) {
 	f.Add("/srv/a 10.0.0.9(rw,insecure,sync,no_subtree_check,no_root_squash,anonuid=65534,anongid=65534,fsid=5)\n")
 	f.Add("# x\n\n/a b(ro")
 	f.Fuzz(func(t *testing.T, text string) {
-		exports, err := parseKernel(text)
+		exports, err := parseExports(text)
 		if err != nil {
 			return
 		}
-		again, err := parseKernel(formatKernel(exports))
+		again, err := parseExports(formatExports(exports))
 		if err != nil || !reflect.DeepEqual(again, exports) {
-			t.Errorf("parseKernel(%q) = %+v, and written and read again %+v, %v", text, exports, again, err)
+			t.Errorf("parseExports(%q) = %+v, and written and read again %+v, %v", text, exports, again, err)
 		}
 	})
 }
 
 func TestInExports(t *testing.T) {
-	var e encoder
+	var e onrpc.Encoder
 	for _, s := range []string{"/a", "10.0.0.1", "", "/b", "10.0.0.2", "10.0.0.3", "", ""} {
 		e.Bool(s != "")
 		if s != "" {
@@ -256,7 +259,7 @@ func FuzzInExports(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, list []byte) { inExports(list, "/a", "10.0.0.1") })
 }
 
-func TestKernelServes(t *testing.T) {
+func TestAvailable(t *testing.T) {
 	dir := t.TempDir()
 	stopped, running := filepath.Join(dir, "stopped"), filepath.Join(dir, "running")
 	for file, text := range map[string]string{stopped: "0\n", running: "8\n"} {
@@ -270,31 +273,31 @@ func TestKernelServes(t *testing.T) {
 		stopped:                    "nfs: nfsd is stopped: it has 0 threads",
 		dir:                        "is a directory",
 	} {
-		if err := kernelServes(t.Context(), loopback, file); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("kernelServes(%s) = %v; want %q", file, err, want)
+		if err := available(t.Context(), loopback, file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("available(%s) = %v; want %q", file, err, want)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := kernelServes(ctx, netip.MustParseAddr("127.0.0.2"), running); err == nil {
-		t.Error("kernelServes where there is no portmapper = nil; want an error")
+	if err := available(ctx, netip.MustParseAddr("127.0.0.2"), running); err == nil {
+		t.Error("available where there is no portmapper = nil; want an error")
 	}
 }
 
 // A board's scratch is its user's by nfsd too; what nfsd cannot do at all is
 // refused, and what only this server counts does not keep it from exporting.
-func TestKernelSeparatesBoards(t *testing.T) {
+func TestSeparatesBoards(t *testing.T) {
 	table := fakeExportfs(t)
-	k := openKernel(t, t.TempDir())
+	s := open(t, t.TempDir())
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := Export{
+	e := nfs.Export{
 		ID: 1<<31 + 7, Path: dir, Dir: dir, Clients: []netip.Addr{netip.MustParseAddr("10.0.0.11")},
-		Squash: AllSquash, AnonUID: 1900000007, AnonGID: 1900000007, MaxBytes: 1, MaxNames: 1, MinFree: 1,
+		Squash: nfs.AllSquash, AnonUID: 1900000007, AnonGID: 1900000007, MaxBytes: 1, MaxNames: 1, MinFree: 1,
 	}
-	if err := k.Export(e); err != nil {
+	if err := s.Export(e); err != nil {
 		t.Fatal(err)
 	}
 	const options = "rw,insecure,sync,no_subtree_check,all_squash,anonuid=1900000007,anongid=1900000007,fsid="
@@ -302,7 +305,18 @@ func TestKernelSeparatesBoards(t *testing.T) {
 		t.Errorf("exportfs has %q; want one line with %s", got, options)
 	}
 	e.Only = "videos"
-	if err := k.Export(e); err == nil || !strings.Contains(err.Error(), "nfsd shows all of a directory") {
+	if err := s.Export(e); err == nil || !strings.Contains(err.Error(), "nfsd shows all of a directory") {
 		t.Errorf("Export of one entry = %v; want it refused", err)
+	}
+}
+
+func TestRevokeIsRefused(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := new(Server).Revoke(f); !errors.Is(err, ErrCannotRevoke) {
+		t.Errorf("Revoke by nfsd = %v; want %v", err, ErrCannotRevoke)
 	}
 }

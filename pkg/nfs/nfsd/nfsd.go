@@ -1,4 +1,6 @@
-package nfs
+// Package nfsd has this machine's own NFS server, the kernel's nfsd, serve
+// exports. Its Server has the methods of nfs.Server that change and prove them.
+package nfsd
 
 import (
 	"bytes"
@@ -16,16 +18,18 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"pibootd/pkg/nfs"
 )
 
-// KernelExportsDir is where nfsd's exports(5) are that belong to no one file.
-const KernelExportsDir = "/etc/exports.d"
+// ExportsDir is where nfsd's exports(5) are that belong to no one file.
+const ExportsDir = "/etc/exports.d"
 
 // exportfsTimeout bounds a run of exportfs, which may ask name servers for the
 // hosts of others' exports.
 const exportfsTimeout = 30 * time.Second
 
-// A Kernel has this machine's own NFS server, nfsd, serve exports. It knows
+// A Server has this machine's own NFS server, nfsd, serve exports. It knows
 // and changes only those in its own file, and they stay when pibootd stops.
 //
 // Exports are made and taken away one by one (exportfs -i, exportfs -u).
@@ -34,34 +38,31 @@ const exportfsTimeout = 30 * time.Second
 // nfsd's start reads.
 //
 // All that is exported is in the file, also while a change is interrupted, so
-// that the next OpenKernel knows of it.
-type Kernel struct {
+// that the next Open knows of it.
+type Server struct {
 	dir string
 	log *slog.Logger
 
-	changing sync.Mutex        // held over a change of the file and nfsd's table
-	exports  map[string]Export // by path
+	changing sync.Mutex            // held over a change of the file and nfsd's table
+	exports  map[string]nfs.Export // by path
 }
 
-// OpenKernel returns a Kernel that keeps its file in dir and begins with the
+// Open returns a Server that keeps its file in dir and begins with the
 // exports that it finds there. log may be nil.
-func OpenKernel(dir string, log *slog.Logger) (*Kernel, error) {
+func Open(dir string, log *slog.Logger) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Kernel{dir: dir, log: log, exports: map[string]Export{}}
-	if err := k.load(); err != nil {
+	s := &Server{dir: dir, log: log, exports: map[string]nfs.Export{}}
+	if err := s.load(); err != nil {
 		return nil, err
 	}
-	return k, nil
+	return s, nil
 }
 
 // MountPath returns dir: nfsd exports a directory under its own path. To have
 // it under another one would take a bind mount in this machine's root.
-func (k *Kernel) MountPath(_, dir string) string { return dir }
-
-// MountPath returns path: this server exports a directory under any path.
-func (s *Server) MountPath(path, _ string) string { return path }
+func (s *Server) MountPath(_, dir string) string { return dir }
 
 // Export adds e, or puts it in the place of the export of the same path, which
 // is e.Dir. Other clients notice nothing. It returns an error, and changes
@@ -69,22 +70,22 @@ func (s *Server) MountPath(path, _ string) string { return path }
 //
 // nfsd knows no limits: MaxBytes, MaxNames and MinFree do nothing, and
 // StreamDirs leaves to modes what AnonUID may change.
-func (k *Kernel) Export(e Export) error {
+func (s *Server) Export(e nfs.Export) error {
 	e.Clients = slices.Clone(e.Clients)
 	for i, c := range e.Clients {
 		e.Clients[i] = c.Unmap()
 	}
-	if err := errors.Join(e.check(), checkKernel(e)); err != nil {
+	if err := errors.Join(e.Check(), checkExport(e)); err != nil {
 		return err
 	}
-	k.changing.Lock()
-	defer k.changing.Unlock()
-	return k.exportLocked(e)
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	return s.exportLocked(e)
 }
 
-func (k *Kernel) exportLocked(e Export) error {
-	old, replaces := k.exports[e.Path]
-	for _, other := range k.exports {
+func (s *Server) exportLocked(e nfs.Export) error {
+	old, replaces := s.exports[e.Path]
+	for _, other := range s.exports {
 		if other.ID == e.ID && other.Path != e.Path {
 			return fmt.Errorf("nfs: export %s has the id %d of export %s; want an id of its own", e.Path, e.ID, other.Path)
 		}
@@ -92,51 +93,51 @@ func (k *Kernel) exportLocked(e Export) error {
 	gone := slices.DeleteFunc(slices.Clone(old.Clients), func(c netip.Addr) bool { return slices.Contains(e.Clients, c) })
 	both := e
 	both.Clients = slices.Concat(e.Clients, gone)
-	if err := k.putLocked(both); err != nil {
+	if err := s.putLocked(both); err != nil {
 		return err
 	}
-	if err := k.grant(e); err != nil {
-		return errors.Join(err, k.restoreLocked(e, old, replaces))
+	if err := s.grant(e); err != nil {
+		return errors.Join(err, s.restoreLocked(e, old, replaces))
 	}
-	if err := k.revoke(e.Dir, gone); err != nil {
+	if err := s.revoke(e.Dir, gone); err != nil {
 		return err
 	}
-	return k.putLocked(e)
+	return s.putLocked(e)
 }
 
 // restoreLocked undoes an export that nfsd does not take.
-func (k *Kernel) restoreLocked(e, old Export, replaces bool) error {
+func (s *Server) restoreLocked(e, old nfs.Export, replaces bool) error {
 	added := slices.DeleteFunc(slices.Clone(e.Clients), func(c netip.Addr) bool { return slices.Contains(old.Clients, c) })
-	err := k.revoke(e.Dir, added)
+	err := s.revoke(e.Dir, added)
 	if !replaces {
-		return errors.Join(err, k.dropLocked(e.Path))
+		return errors.Join(err, s.dropLocked(e.Path))
 	}
-	return errors.Join(err, k.grant(old), k.putLocked(old))
+	return errors.Join(err, s.grant(old), s.putLocked(old))
 }
 
 // Unexport takes the export of that path away; its handles are then stale. It
 // does nothing if there is no such export. After an error it is still listed.
-func (k *Kernel) Unexport(path string) error {
-	k.changing.Lock()
-	defer k.changing.Unlock()
-	e, ok := k.exports[path]
+func (s *Server) Unexport(path string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	e, ok := s.exports[path]
 	if !ok {
 		return nil
 	}
-	if err := k.revoke(e.Dir, e.Clients); err != nil {
+	if err := s.revoke(e.Dir, e.Clients); err != nil {
 		return err
 	}
-	return k.dropLocked(path)
+	return s.dropLocked(path)
 }
 
 // Exports returns the exports, ordered by path: those of Export, and those
-// that OpenKernel found. It waits for a change to end.
-func (k *Kernel) Exports() []Export {
-	k.changing.Lock()
-	defer k.changing.Unlock()
-	var all []Export
-	for _, path := range slices.Sorted(maps.Keys(k.exports)) {
-		e := k.exports[path]
+// that Open found. It waits for a change to end.
+func (s *Server) Exports() []nfs.Export {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	var all []nfs.Export
+	for _, path := range slices.Sorted(maps.Keys(s.exports)) {
+		e := s.exports[path]
 		e.Clients = slices.Clone(e.Clients)
 		all = append(all, e)
 	}
@@ -150,47 +151,47 @@ var ErrCannotRevoke = errors.New("nfsd cannot be told to let go of a file")
 
 // Revoke returns an error that matches ErrCannotRevoke: nfsd keeps files open
 // between calls, and has none of them closed for anybody. See Server.Revoke.
-func (k *Kernel) Revoke(f *os.File) error {
+func (s *Server) Revoke(f *os.File) error {
 	return fmt.Errorf("nfs: revoking %s: %w; want it copied", f.Name(), ErrCannotRevoke)
 }
 
 // Close takes every export away, and with the last of them the file. It is
 // for a machine whose nfsd is to serve pibootd's exports no longer.
-func (k *Kernel) Close() error {
+func (s *Server) Close() error {
 	var errs []error
-	for _, e := range k.Exports() {
-		errs = append(errs, k.Unexport(e.Path))
+	for _, e := range s.Exports() {
+		errs = append(errs, s.Unexport(e.Path))
 	}
 	return errors.Join(errs...)
 }
 
-func (k *Kernel) putLocked(e Export) error {
-	next := maps.Clone(k.exports)
+func (s *Server) putLocked(e nfs.Export) error {
+	next := maps.Clone(s.exports)
 	next[e.Path] = e
-	return k.saveLocked(next)
+	return s.saveLocked(next)
 }
 
-func (k *Kernel) dropLocked(path string) error {
-	next := maps.Clone(k.exports)
+func (s *Server) dropLocked(path string) error {
+	next := maps.Clone(s.exports)
 	delete(next, path)
-	return k.saveLocked(next)
+	return s.saveLocked(next)
 }
 
 // grant lets e's clients use e, as e says.
-func (k *Kernel) grant(e Export) error {
+func (s *Server) grant(e nfs.Export) error {
 	if len(e.Clients) == 0 {
 		return nil // to exportfs no client would mean every client
 	}
-	args := []string{"-i", "-o", kernelOptions(e)}
+	args := []string{"-i", "-o", exportOptions(e)}
 	for _, c := range e.Clients {
 		args = append(args, c.String()+":"+e.Dir)
 	}
-	out, err := k.exportfs(args...)
+	out, err := s.exportfs(args...)
 	if err != nil {
 		return fmt.Errorf("nfs: exporting %s by nfsd: %w", e.Dir, err)
 	}
 	if out != "" {
-		k.log.Warn("exportfs has something to say", "component", "nfs", "export", e.Dir, "err", out)
+		s.log.Warn("exportfs has something to say", "component", "nfs", "export", e.Dir, "err", out)
 	}
 	return nil
 }
@@ -199,10 +200,10 @@ func (k *Kernel) grant(e Export) error {
 const notExported = "Could not find"
 
 // revoke keeps clients from dir. That they had no access is no error.
-func (k *Kernel) revoke(dir string, clients []netip.Addr) error {
+func (s *Server) revoke(dir string, clients []netip.Addr) error {
 	var errs []error
 	for _, c := range clients {
-		if out, err := k.exportfs("-u", c.String()+":"+dir); err != nil && !strings.Contains(out, notExported) {
+		if out, err := s.exportfs("-u", c.String()+":"+dir); err != nil && !strings.Contains(out, notExported) {
 			errs = append(errs, fmt.Errorf("nfs: taking the export %s from %s: %w", dir, c, err))
 		}
 	}
@@ -211,7 +212,7 @@ func (k *Kernel) revoke(dir string, clients []netip.Addr) error {
 
 // exportfs runs exportfs(8) and returns what it said. Its error has the same
 // words.
-func (k *Kernel) exportfs(args ...string) (string, error) {
+func (s *Server) exportfs(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), exportfsTimeout)
 	defer cancel()
 	name := "exportfs"
@@ -235,15 +236,15 @@ func (k *Kernel) exportfs(args ...string) (string, error) {
 	return out, nil
 }
 
-// checkKernel says why nfsd cannot serve e, as far as is known before trying.
-func checkKernel(e Export) error {
+// checkExport says why nfsd cannot serve e, as far as is known before trying.
+func checkExport(e nfs.Export) error {
 	if e.Path != e.Dir {
 		return fmt.Errorf("nfs: export %s is of %s; nfsd wants a directory to be exported under its own path", e.Path, e.Dir)
 	}
 	if e.Only != "" {
 		return fmt.Errorf("nfs: export %s shows %q only; nfsd shows all of a directory: want that one exported", e.Path, e.Only)
 	}
-	if kernelFSID(e.ID) == 0 {
+	if fsid(e.ID) == 0 {
 		return fmt.Errorf("nfs: export %s has the id %d; want another, nfsd's number for it would be 0", e.Path, e.ID)
 	}
 	if strings.Trim(e.Dir, plainPath) != "" {

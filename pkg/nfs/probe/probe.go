@@ -1,4 +1,6 @@
-package nfs
+// Package probe mounts an export and uses it as a board does, from wherever it
+// is called. The packages of the NFS servers say where that is.
+package probe
 
 import (
 	"bytes"
@@ -7,61 +9,88 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
+	"time"
 
 	nfsclient "github.com/vmware/go-nfs-client/nfs"
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 	"github.com/vmware/go-nfs-client/nfs/xdr"
+
+	onrpc "pibootd/pkg/nfs/rpc"
 )
 
 const (
-	// probeSize is how much a board reads and writes.
-	probeSize = 16 << 10
+	// Timeout is how long a probe takes at most.
+	Timeout = 20 * time.Second
+
+	// Size is how many bytes a board reads and writes.
+	Size = 16 << 10
 
 	// maxLinks is how many symbolic links a board follows on one path, as Linux.
 	maxLinks = 40
 )
 
-// A board does in a probe what a real one does to its root.
-type board struct {
+// A File is what a probe uses besides mounting.
+type File struct {
+	Name  string // is found and read, as seen from the root; "" lists the root itself
+	Write bool   // also write, read back and remove a file in the root
+}
+
+// A Report says what a probe found.
+type Report struct {
+	From    netip.Addr // that it was mounted from: the client's, or by nfsd this machine's
+	File    string     // where File.Name led after symbolic links
+	Read    int        // bytes of it that were read
+	Written int        // bytes that were written, read back and removed
+	Took    time.Duration
+}
+
+// A Board does in a probe what a real one does to its root.
+type Board struct {
 	addr    netip.Addr
 	host    string // the server's address
 	export  string
-	refused func(error) error // tells in words why the server refused to mount, if it knows
+	refused func(error) error
 	auth    rpc.Auth
-	trace   string // the file that it writes
-	report  ProbeReport
+	trace   string
+	report  Report
 }
 
-func newBoard(client, serverAddr netip.Addr, export string, refused func(error) error) *board {
-	return &board{
+// NewBoard returns a board with the address client that mounts export from
+// serverAddr. refused explains why the server refused to mount; it may return
+// its argument.
+func NewBoard(client, serverAddr netip.Addr, export string, refused func(error) error) *Board {
+	return &Board{
 		addr:    client,
 		host:    serverAddr.String(),
 		export:  export,
 		refused: refused,
 		auth:    rpc.NewAuthUnix("pibootd-probe", 0, 0).Auth(),
-		report:  ProbeReport{From: client},
+		report:  Report{From: client},
 	}
 }
 
-// try mounts the export and does what want says. The library panics on some
+// Try mounts the export and does what want says. The library panics on some
 // replies; that is an error like any other here.
-func (b *board) try(want ProbeFile) (err error) {
-	defer recovered(&err)
+func (b *Board) Try(want File) (err error) {
+	defer onrpc.Recover(&err)
 	m, err := nfsclient.DialMount(b.host)
 	if err != nil {
 		return fmt.Errorf("%s cannot reach the NFS server for %s: %w", b.addr, b.export, err)
 	}
 	defer m.Close()
-	m.SetTimeout(probeTimeout)
+	m.SetTimeout(Timeout)
 	target, err := m.Mount(b.export, b.auth)
 	if err != nil {
 		return fmt.Errorf("%s may not mount %s: %w", b.addr, b.export, b.refused(err))
 	}
 	defer target.Close()
-	target.SetTimeout(probeTimeout)
+	target.SetTimeout(Timeout)
 	if err := b.read(target, want.Name); err != nil {
 		return fmt.Errorf("%s has mounted %s but cannot read %q: %w", b.addr, b.export, want.Name, err)
 	}
@@ -76,8 +105,14 @@ func (b *board) try(want ProbeFile) (err error) {
 	return nil
 }
 
+// Report is what the board has done so far.
+func (b *Board) Report() Report { return b.report }
+
+// Trace is the name of the file that the board writes; "" before it does.
+func (b *Board) Trace() string { return b.trace }
+
 // read finds and reads the file called name, or lists the root.
-func (b *board) read(target *nfsclient.Target, name string) error {
+func (b *Board) read(target *nfsclient.Target, name string) error {
 	if name == "" {
 		return b.list(target)
 	}
@@ -93,7 +128,7 @@ func (b *board) read(target *nfsclient.Target, name string) error {
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, probeSize)
+	buf := make([]byte, Size)
 	n, err := f.Read(buf)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -104,7 +139,7 @@ func (b *board) read(target *nfsclient.Target, name string) error {
 
 // resolve follows name to what is no symbolic link. Links are relative to the
 // export, which is the board's root.
-func (b *board) resolve(target *nfsclient.Target, name string) (string, *nfsclient.Fattr, error) {
+func (b *Board) resolve(target *nfsclient.Target, name string) (string, *nfsclient.Fattr, error) {
 	var at []string
 	var attr *nfsclient.Fattr
 	links := 0
@@ -160,7 +195,7 @@ func readLink(target *nfsclient.Target, where string) (string, error) {
 
 // list makes one READDIR call for the root. The library's own listing reads
 // all of it, some twenty entries at a time, which takes long for a big share.
-func (b *board) list(target *nfsclient.Target) error {
+func (b *Board) list(target *nfsclient.Target) error {
 	_, root, err := target.Lookup(".")
 	if err != nil {
 		return err
@@ -174,11 +209,11 @@ func (b *board) list(target *nfsclient.Target) error {
 	const procReaddir = 16
 	res, err := target.Call(&readdirArgs{
 		Header: rpc.Header{
-			Rpcvers: rpcVersion, Prog: nfsclient.Nfs3Prog, Vers: nfsclient.Nfs3Vers, Proc: procReaddir,
+			Rpcvers: onrpc.Version, Prog: nfsclient.Nfs3Prog, Vers: nfsclient.Nfs3Vers, Proc: procReaddir,
 			Cred: b.auth, Verf: rpc.AuthNull,
 		},
 		Dir:   root,
-		Count: probeSize,
+		Count: Size,
 	})
 	if err != nil {
 		return err
@@ -193,8 +228,8 @@ func (b *board) list(target *nfsclient.Target) error {
 
 // write makes a file of random bytes in the root, reads it back and removes
 // it.
-func (b *board) write(target *nfsclient.Target) error {
-	data := make([]byte, probeSize)
+func (b *Board) write(target *nfsclient.Target) error {
+	data := make([]byte, Size)
 	_, _ = rand.Read(data) // never fails
 	b.trace = ".pibootd-probe-" + hex.EncodeToString(data[:8])
 	if err := put(target, b.trace, data); err != nil {
@@ -233,10 +268,22 @@ func get(target *nfsclient.Target, name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", name, err)
 	}
-	buf := make([]byte, 2*probeSize)
+	buf := make([]byte, 2*Size)
 	n, err := f.Read(buf)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 	return buf[:n], nil
+}
+
+// Sweep removes from dir, where the export is, the file called trace that a
+// board may have left there that broke off.
+func Sweep(dir, trace string) error {
+	if trace == "" {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(dir, trace)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("nfs: tidying up after a probe: %w; remove it by hand", err)
+	}
+	return nil
 }
