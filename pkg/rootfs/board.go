@@ -3,9 +3,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
-	"strings"
 
 	"pibootd/images"
 )
@@ -36,26 +34,4 @@ func (a *adapter) board() error {
 		}
 	}
 	return errors.Join(failed...)
-}
-
-// glob returns the entries of a root that a pattern matches, as fs.Glob does,
-// but opens nothing that is not a directory: a FIFO would be waited for.
-func glob(root *os.Root, pattern string) []string {
-	found := []string{"."}
-	for element := range strings.SplitSeq(pattern, "/") {
-		var next []string
-		for _, dir := range found {
-			entries, err := readDir(root, dir)
-			if err != nil {
-				continue // no directory, so nothing is in it
-			}
-			for _, entry := range entries {
-				if matchesAny(entry.Name(), []string{element}) {
-					next = append(next, path.Join(dir, entry.Name()))
-				}
-			}
-		}
-		found = next
-	}
-	return found
 }

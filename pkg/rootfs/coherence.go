@@ -109,13 +109,6 @@ func (c *coherence) has(patterns ...string) bool {
 	return slices.ContainsFunc(c.files, func(file string) bool { return matchesAny(file, patterns) })
 }
 
-func matchesAny(file string, patterns []string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		ok, err := path.Match(pattern, file)
-		return ok && err == nil
-	})
-}
-
 // maxKernels is how many kernels of a boot directory are looked at: boards
 // need one or two, and each takes time.
 const maxKernels = 16

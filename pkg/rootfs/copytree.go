@@ -275,18 +275,6 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 	return errors.Join(err, to.Close())
 }
 
-// openSource opens a regular file of a directory. A board may put a device there
-// after it was looked at, and to open that would be an act on this machine.
-func openSource(dir *os.File, base string) (*os.File, error) {
-	found, err := openEntry(dir, base, unix.O_PATH, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer found.Close()
-	file, _, err := reopenRegular(found)
-	return file, err
-}
-
 // fill has a new file share the blocks of another, or copies them.
 func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
 	if !c.noReflink.Load() {
@@ -304,13 +292,4 @@ func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
 	defer c.buffers.Put(buffer)
 	job.buffer, job.spent = *buffer, c.spent
 	return copyContent(ctx, job)
-}
-
-// openEntry opens an entry of an open directory, never through a symbolic link.
-func openEntry(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }

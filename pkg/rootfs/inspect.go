@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 
@@ -61,65 +60,6 @@ func usesSystemd(root *os.Root) bool {
 		}
 	}
 	return false
-}
-
-// maxLinks is how many symbolic links resolve follows, as in path_resolution(7).
-const maxLinks = 40
-
-// resolve follows symbolic links as a process would whose root is root: an
-// absolute one starts there. The result is relative and has no links left, which
-// is so as long as nobody writes there: a root that is in use is no place for it.
-func resolve(root *os.Root, name string) (string, error) {
-	rest := strings.Split(name, "/")
-	at := "."
-	for links := 0; len(rest) > 0; {
-		next := path.Join("/", at, rest[0])[1:] // ".." stops at the top
-		rest = rest[1:]
-		if next == "" {
-			at = "."
-			continue
-		}
-		info, err := root.Lstat(next)
-		if err != nil {
-			return "", err
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", fmt.Errorf("%q: more than %d symbolic links", name, maxLinks)
-		}
-		target, err := root.Readlink(next)
-		if err != nil {
-			return "", err
-		}
-		if path.IsAbs(target) {
-			at = "."
-		}
-		rest = append(strings.Split(target, "/"), rest...)
-	}
-	return at, nil
-}
-
-// maxTextBytes bounds the small files of a foreign root that are read whole.
-const maxTextBytes = 1 << 20
-
-// readText reads a small file of the root, following symbolic links inside it.
-func readText(root *os.Root, name string) ([]byte, error) {
-	file, info, err := openRegular(root, name)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	defer file.Close()
-	if info.Size() > maxTextBytes {
-		return nil, fmt.Errorf("%s: got %d bytes; want a file of at most %d", name, info.Size(), maxTextBytes)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxTextBytes))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return text, nil
 }
 
 // readRelease reads os-release(5). A root without it has no fields.

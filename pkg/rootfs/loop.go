@@ -100,6 +100,3 @@ func kernelSays(context int) string {
 		said = fmt.Sprintf(" (%q)", strings.TrimSpace(string(text[:n])))
 	}
 }
-
-// fdPath names an open directory for calls that take a path.
-func fdPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) }

@@ -258,20 +258,6 @@ func (b *build) applets() error {
 	return err
 }
 
-// putTree copies the files of an embedded directory into a directory of root.
-func putTree(root *os.Root, to string, tree fs.FS, dir string) error {
-	return fs.WalkDir(tree, dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := fs.ReadFile(tree, name)
-		if err != nil {
-			return err
-		}
-		return putFile(root, path.Join(to, strings.TrimPrefix(name, dir)), content, 0o644)
-	})
-}
-
 // modules puts the modules that a board needs into the root.
 func (b *build) modules(ctx context.Context) error {
 	b.progress.report("kernel modules", 0, 0)

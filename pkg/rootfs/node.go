@@ -229,9 +229,3 @@ func (n node) finishFile(file, dir *os.File, name string) error {
 	}
 	return nil
 }
-
-// entryPath names an entry of an open directory for calls that take only a
-// path; the kernel goes straight to the directory, whatever its own path is.
-func entryPath(dir *os.File, name string) string {
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
-}

@@ -1,7 +1,10 @@
+// Package roottest makes and reads the trees that tests of root file systems
+// work on.
 package rootfs
 
 import (
 	"encoding/binary"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,7 +18,8 @@ import (
 func arm64Program() []byte {
 	header := make([]byte, 64)
 	copy(header, "\x7fELF\x02\x01\x01")
-	binary.LittleEndian.PutUint16(header[elfMachineAt:], elfAArch64)
+	const machineAt, aarch64 = 18, 183 // elf(5)
+	binary.LittleEndian.PutUint16(header[machineAt:], aarch64)
 	return header
 }
 
@@ -110,13 +114,13 @@ func stateOf(path string) (entryState, error) {
 	if err := unix.Lstat(path, &stat); err != nil {
 		return entryState{}, err
 	}
-	var n node
-	if err := n.readXattrs(path); err != nil {
+	xattrs, err := xattrsOf(path)
+	if err != nil {
 		return entryState{}, err
 	}
 	state := entryState{
 		Mode: stat.Mode, UID: stat.Uid, GID: stat.Gid, Device: uint64(stat.Rdev),
-		Modified: stat.Mtim, Nlink: uint64(stat.Nlink), Xattrs: n.xattrs,
+		Modified: stat.Mtim, Nlink: uint64(stat.Nlink), Xattrs: xattrs,
 	}
 	switch stat.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -131,6 +135,35 @@ func stateOf(path string) (entryState, error) {
 		return state, err
 	}
 	return state, nil
+}
+
+// xattrsOf reads the attributes that belong to a file. Those that SELinux and
+// overlays note do not.
+func xattrsOf(path string) (map[string]string, error) {
+	list := make([]byte, 64<<10)
+	size, err := unix.Llistxattr(path, list)
+	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var xattrs map[string]string
+	value := make([]byte, 64<<10)
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:size]), "\x00"), "\x00") {
+		if name == "security.selinux" || strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "trusted.pibootd.") {
+			continue
+		}
+		length, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return nil, err
+		}
+		if xattrs == nil {
+			xattrs = make(map[string]string)
+		}
+		xattrs[name] = string(value[:length])
+	}
+	return xattrs, nil
 }
 
 func openRoot(t *testing.T, dir string) *os.Root {

@@ -1,0 +1,61 @@
+package rootfs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestResolve(t *testing.T) {
+	dir := t.TempDir()
+	treeSpec{
+		"usr/lib/file": "x", "lib": "-> usr/lib", "abs": "-> /lib", "loop": "-> loop",
+		"up": "-> ../../../../usr", "chain": "-> abs/../lib/file", "etc/x": "-> /abs/file",
+	}.make(t, dir)
+	root := openRoot(t, dir)
+	for name, want := range map[string]string{
+		"lib/file": "usr/lib/file", "abs/file": "usr/lib/file", "up/lib/file": "usr/lib/file",
+		"chain": "usr/lib/file", "etc/x": "usr/lib/file", ".": ".", "/": ".", "lib/../../..": ".",
+	} {
+		if got, err := resolve(root, name); err != nil || got != want {
+			t.Errorf("resolve(%s) = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"loop", "missing", "lib/missing", "lib/file/x"} {
+		if got, err := resolve(root, name); err == nil {
+			t.Errorf("resolve(%s) = %q; want an error", name, got)
+		}
+	}
+}
+
+// Writing into a foreign root must stay inside, whatever links it has.
+func TestPutFileStaysInside(t *testing.T) {
+	outside := t.TempDir()
+	treeSpec{
+		"victim/hosts": "safe", "root/etc": "-> /../victim", "root/conf/hostname": "-> ../../victim/hosts",
+		"root/up": "-> ../../victim", "root/victim/": "dir",
+	}.make(t, outside)
+	root := openRoot(t, filepath.Join(outside, "root"))
+	err := errors.Join(
+		putFile(root, "etc/hosts", []byte("by an absolute link"), 0o600),
+		putFile(root, "conf/hostname", []byte("over a link"), 0o640),
+		putFile(root, "new/dir/file", []byte("x"), 0o644),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := putFile(root, "up/hosts", []byte("x"), 0o644); err != nil {
+		t.Log(err) // refused, or put where the board would find it
+	}
+	if got := readFile(t, outside, "victim/hosts"); got != "safe" {
+		t.Errorf("file outside = %q; want safe", got)
+	}
+	if got := readFile(t, outside, "root/victim/hosts"); got == "safe" {
+		t.Errorf("root's victim/hosts = %q; want it written, as the board resolves the link", got)
+	}
+	info, err := os.Lstat(filepath.Join(outside, "root/conf/hostname"))
+	if err != nil || info.Mode() != 0o640 {
+		t.Errorf("file over a link: mode %v, %v; want a file of 640", info.Mode(), err)
+	}
+}
