@@ -22,7 +22,6 @@ var rank = map[string]int{
 	"pkg/nfs/rpc":         0,
 	"pkg/nfs/probe":       1,
 	"pkg/nfs/nfsd":        3,
-	"pkg/rootfs":          2,
 	"pkg/registry":        2,
 	"pkg/transcode":       2,
 	"pkg/boot":            3,
@@ -44,6 +43,9 @@ var rank = map[string]int{
 	"pkg/transcode/watchfolder":     4,
 	"pkg/transcode/webhook":         4,
 	"pkg/transcode/worker":          3,
+
+	"pkg/rootfs/roottest": 0, // tests alone
+	"pkg/rootfs":          3,
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -7,14 +7,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHM7GvM0pUNbCxGb3v6Hn2ScVPGqNFnw0qBpqyC0J4xq nas\n"
 
 // raspberryRoot is what Raspberry Pi OS, Ubuntu and Debian have of what an
 // import looks for, all in one.
-func raspberryRoot() treeSpec {
-	return treeSpec{
+func raspberryRoot() roottest.Spec {
+	return roottest.Spec{
 		"boot/firmware/cmdline.txt": "console=tty1 root=PARTUUID=1-02 rootfstype=ext4 fsck.repair=yes rootwait resize ds=nocloud systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target\n",
 		"etc/rpi/swap.conf":         "[Main]\n#Mechanism=auto\n",
 		"etc/NetworkManager/":       "dir",
@@ -39,8 +41,8 @@ func raspberryRoot() treeSpec {
 
 func TestAdaptRaspberry(t *testing.T) {
 	dir := t.TempDir()
-	raspberryRoot().make(t, dir)
-	if _, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{AuthorizedKeys: testKey}); err != nil {
+	raspberryRoot().Make(t, dir)
+	if _, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{AuthorizedKeys: testKey}); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -56,7 +58,7 @@ func TestAdaptRaspberry(t *testing.T) {
 	}
 	got := map[string]string{}
 	for name := range want {
-		got[name] = readFile(t, dir, name)
+		got[name] = roottest.ReadFile(t, dir, name)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -75,7 +77,7 @@ func TestAdaptRaspberry(t *testing.T) {
 	if target, err := os.Readlink(filepath.Join(dir, "etc/resolv.conf")); err != nil || target != "/proc/net/pnp" {
 		t.Errorf("resolv.conf -> %q, %v; want /proc/net/pnp", target, err)
 	}
-	again, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{AuthorizedKeys: testKey})
+	again, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{AuthorizedKeys: testKey})
 	if err != nil || again != nil {
 		t.Errorf("adapt again = %v, %v; want nothing left to change", again, err)
 	}
@@ -83,11 +85,11 @@ func TestAdaptRaspberry(t *testing.T) {
 
 func TestKeepPassword(t *testing.T) {
 	dir := t.TempDir()
-	raspberryRoot().make(t, dir)
-	if _, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{KeepPassword: true}); err != nil {
+	raspberryRoot().Make(t, dir)
+	if _, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{KeepPassword: true}); err != nil {
 		t.Fatal(err)
 	}
-	if got := readFile(t, dir, "etc/shadow"); got != raspberryRoot()["etc/shadow"] {
+	if got := roottest.ReadFile(t, dir, "etc/shadow"); got != raspberryRoot()["etc/shadow"] {
 		t.Errorf("shadow = %q; want it as it was", got)
 	}
 }

@@ -7,15 +7,17 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 func TestAdapt(t *testing.T) {
 	dir := t.TempDir()
-	smallRoot().make(t, dir)
+	roottest.Small().Make(t, dir)
 	if err := os.Chmod(filepath.Join(dir, "etc/fstab"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	changes, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{})
+	changes, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,10 +38,10 @@ func TestAdapt(t *testing.T) {
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Errorf("changed files (-want +got):\n%s", diff)
 	}
-	if got := readFile(t, dir, "boot/firmware/cmdline.txt"); got != "console=tty1 quiet\n" {
+	if got := roottest.ReadFile(t, dir, "boot/firmware/cmdline.txt"); got != "console=tty1 quiet\n" {
 		t.Errorf("cmdline.txt = %q; want console=tty1 quiet", got)
 	}
-	if got := readFile(t, dir, "etc/machine-id"); got != "" {
+	if got := roottest.ReadFile(t, dir, "etc/machine-id"); got != "" {
 		t.Errorf("machine-id = %q; want it empty", got)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "etc/fstab")); err != nil || info.Mode() != 0o600 {
@@ -48,7 +50,7 @@ func TestAdapt(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants/ssh.service")); err != nil {
 		t.Errorf("ssh: %v; want it still enabled", err)
 	}
-	again, err := adapt(openRoot(t, dir), "boot/firmware", ImportOptions{})
+	again, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{})
 	if err != nil || again != nil {
 		t.Errorf("adapt again = %v, %v; want nothing left to change", again, err)
 	}
@@ -56,8 +58,8 @@ func TestAdapt(t *testing.T) {
 
 func TestAdaptWithoutBoot(t *testing.T) {
 	dir := t.TempDir()
-	treeSpec{"etc/hostname": "x"}.make(t, dir)
-	changes, err := adapt(openRoot(t, dir), "", ImportOptions{})
+	roottest.Spec{"etc/hostname": "x"}.Make(t, dir)
+	changes, err := adapt(roottest.OpenRoot(t, dir), "", ImportOptions{})
 	if err != nil || len(changes) != 1 || !strings.Contains(changes[0].What, "cannot be netbooted") {
 		t.Errorf("adapt = %v, %v; want a word that this root cannot be netbooted", changes, err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // packers compress a tar archive in each way that an import takes.
@@ -78,7 +80,7 @@ func TestLoadArchive(t *testing.T) {
 			if err := load(t.Context(), writeTemp(t, source), dir, progress); err != nil {
 				t.Fatal(err)
 			}
-			if got := readFile(t, dir, "file"); !strings.HasPrefix(got, "content that packs") {
+			if got := roottest.ReadFile(t, dir, "file"); !strings.HasPrefix(got, "content that packs") {
 				t.Errorf("file = %.20q", got)
 			}
 			if total != int64(len(source)) || done == 0 || done > total {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // A template made of a board's root has what was set up on the board, and
@@ -28,10 +29,10 @@ func TestImportFromBoard(t *testing.T) {
 		t.Fatal(err)
 	}
 	board := roots.Path(serial)
-	treeSpec{
+	roottest.Spec{
 		"etc/muxer.conf": "set up by hand", "home/pi/notes\n\xff": "odd name", "srv/": "dir", "var/lib/systemd/random-seed": "seed",
 		"var/lib/systemd/credential.secret": "secret", "var/log/journal/0123/system.journal": "log",
-	}.make(t, board)
+	}.Make(t, board)
 	if err := unix.Mkfifo(filepath.Join(board, "etc/systemd/system/a.wants"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +42,8 @@ func TestImportFromBoard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := snapshot(t, first.tree)
-	got := snapshot(t, made.tree)
+	want := roottest.Snapshot(t, first.tree)
+	got := roottest.Snapshot(t, made.tree)
 	for name, state := range got {
 		if strings.Contains(state.Content, "pi-one") || strings.Contains(state.Content, serial.String()) {
 			t.Errorf("%s tells of the board: %q", name, state.Content)

@@ -55,7 +55,7 @@ func TestCheckTreeOfAHostileBoard(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			bootable(t).make(t, dir)
+			bootable(t).Make(t, dir)
 			test.put(t, filepath.Join(dir, test.file))
 			found, err := checkTree(dir, "")
 			if err != nil {

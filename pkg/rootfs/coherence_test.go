@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 const testBanner = "Linux version 6.12.47+rpt-rpi-v8 (serge@raspberrypi.com) #1 SMP"
@@ -56,9 +57,9 @@ func FuzzBannerVersion(f *testing.F) {
 }
 
 // bootable is a root that boots every model.
-func bootable(t *testing.T) treeSpec {
+func bootable(t *testing.T) roottest.Spec {
 	t.Helper()
-	return treeSpec{
+	return roottest.Spec{
 		"usr/lib/modules/6.12.47+rpt-rpi-v8/":    "dir",
 		"lib":                                    "-> usr/lib",
 		"boot/firmware/config.txt":               "kernel=other.img\n",
@@ -78,29 +79,29 @@ func bootable(t *testing.T) treeSpec {
 
 func TestCheckTree(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(treeSpec)
+		change func(roottest.Spec)
 		model  pi.Model
 		want   []string // the files of the mismatches
 	}{
-		"whole":       {func(treeSpec) {}, "", nil},
-		"whole, Pi 3": {func(treeSpec) {}, pi.Pi3, nil},
-		"whole, Pi 4": {func(treeSpec) {}, pi.Pi4, nil},
-		"whole, Pi 5": {func(treeSpec) {}, pi.Pi5, nil},
-		"modules of another kernel": {func(s treeSpec) {
+		"whole":       {func(roottest.Spec) {}, "", nil},
+		"whole, Pi 3": {func(roottest.Spec) {}, pi.Pi3, nil},
+		"whole, Pi 4": {func(roottest.Spec) {}, pi.Pi4, nil},
+		"whole, Pi 5": {func(roottest.Spec) {}, pi.Pi5, nil},
+		"modules of another kernel": {func(s roottest.Spec) {
 			delete(s, "usr/lib/modules/6.12.47+rpt-rpi-v8/")
 			s["usr/lib/modules/6.12.48+rpt-rpi-v8/"] = "dir"
 		}, "", []string{"boot/firmware/kernel8.img", "boot/firmware/other.img"}},
-		"half a firmware":              {func(s treeSpec) { delete(s, "boot/firmware/fixup4.dat") }, "", []string{"boot/firmware/start4.elf"}},
-		"no firmware of the Pi 4":      {func(s treeSpec) { delete(s, "boot/firmware/start4.elf") }, pi.Pi4, []string{"boot/firmware/start4*.elf"}},
-		"it does not matter to a Pi 3": {func(s treeSpec) { delete(s, "boot/firmware/start4.elf") }, pi.Pi3, nil},
-		"no device tree":               {func(s treeSpec) { delete(s, "boot/firmware/bcm2712-rpi-5-b.dtb") }, pi.Pi5, []string{"boot/firmware/bcm2712*-rpi-*.dtb"}},
-		"kernel that tells nothing":    {func(s treeSpec) { s["boot/firmware/kernel7.img"] = "secret" }, "", nil},
+		"half a firmware":              {func(s roottest.Spec) { delete(s, "boot/firmware/fixup4.dat") }, "", []string{"boot/firmware/start4.elf"}},
+		"no firmware of the Pi 4":      {func(s roottest.Spec) { delete(s, "boot/firmware/start4.elf") }, pi.Pi4, []string{"boot/firmware/start4*.elf"}},
+		"it does not matter to a Pi 3": {func(s roottest.Spec) { delete(s, "boot/firmware/start4.elf") }, pi.Pi3, nil},
+		"no device tree":               {func(s roottest.Spec) { delete(s, "boot/firmware/bcm2712-rpi-5-b.dtb") }, pi.Pi5, []string{"boot/firmware/bcm2712*-rpi-*.dtb"}},
+		"kernel that tells nothing":    {func(s roottest.Spec) { s["boot/firmware/kernel7.img"] = "secret" }, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			spec := bootable(t)
 			test.change(spec)
-			spec.make(t, dir)
+			spec.Make(t, dir)
 			found, err := checkTree(dir, test.model)
 			if err != nil {
 				t.Fatal(err)
@@ -120,8 +121,8 @@ func TestSupported(t *testing.T) {
 	dir := t.TempDir()
 	spec := bootable(t)
 	delete(spec, "boot/firmware/bcm2710-rpi-3-b.dtb")
-	spec.make(t, dir)
-	root := openRoot(t, dir)
+	spec.Make(t, dir)
+	root := roottest.OpenRoot(t, dir)
 	if diff := cmp.Diff([]pi.Model{pi.Pi4, pi.Pi5}, newCoherence(root, bootDir(root)).supported()); diff != "" {
 		t.Errorf("supported (-want +got):\n%s", diff)
 	}

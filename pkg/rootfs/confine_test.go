@@ -5,15 +5,17 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 func TestResolve(t *testing.T) {
 	dir := t.TempDir()
-	treeSpec{
+	roottest.Spec{
 		"usr/lib/file": "x", "lib": "-> usr/lib", "abs": "-> /lib", "loop": "-> loop",
 		"up": "-> ../../../../usr", "chain": "-> abs/../lib/file", "etc/x": "-> /abs/file",
-	}.make(t, dir)
-	root := openRoot(t, dir)
+	}.Make(t, dir)
+	root := roottest.OpenRoot(t, dir)
 	for name, want := range map[string]string{
 		"lib/file": "usr/lib/file", "abs/file": "usr/lib/file", "up/lib/file": "usr/lib/file",
 		"chain": "usr/lib/file", "etc/x": "usr/lib/file", ".": ".", "/": ".", "lib/../../..": ".",
@@ -32,11 +34,11 @@ func TestResolve(t *testing.T) {
 // Writing into a foreign root must stay inside, whatever links it has.
 func TestPutFileStaysInside(t *testing.T) {
 	outside := t.TempDir()
-	treeSpec{
+	roottest.Spec{
 		"victim/hosts": "safe", "root/etc": "-> /../victim", "root/conf/hostname": "-> ../../victim/hosts",
 		"root/up": "-> ../../victim", "root/victim/": "dir",
-	}.make(t, outside)
-	root := openRoot(t, filepath.Join(outside, "root"))
+	}.Make(t, outside)
+	root := roottest.OpenRoot(t, filepath.Join(outside, "root"))
 	err := errors.Join(
 		putFile(root, "etc/hosts", []byte("by an absolute link"), 0o600),
 		putFile(root, "conf/hostname", []byte("over a link"), 0o640),
@@ -48,10 +50,10 @@ func TestPutFileStaysInside(t *testing.T) {
 	if err := putFile(root, "up/hosts", []byte("x"), 0o644); err != nil {
 		t.Log(err) // refused, or put where the board would find it
 	}
-	if got := readFile(t, outside, "victim/hosts"); got != "safe" {
+	if got := roottest.ReadFile(t, outside, "victim/hosts"); got != "safe" {
 		t.Errorf("file outside = %q; want safe", got)
 	}
-	if got := readFile(t, outside, "root/victim/hosts"); got == "safe" {
+	if got := roottest.ReadFile(t, outside, "root/victim/hosts"); got == "safe" {
 		t.Errorf("root's victim/hosts = %q; want it written, as the board resolves the link", got)
 	}
 	info, err := os.Lstat(filepath.Join(outside, "root/conf/hostname"))

@@ -11,14 +11,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 func TestCopyTree(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
-	treeSpec{
+	roottest.Spec{
 		"a/file": strings.Repeat("data", 1000), "a/empty": "", "a/link": "-> file", "out": "-> /etc/passwd",
 		"dangling": "-> nowhere", "with\nnewline \xff": "x", "a/b/c/d/e": "deep", "ro/file": "x",
-	}.make(t, from)
+	}.Make(t, from)
 	sparse := makeSparse(t, filepath.Join(from, "sparse"))
 	for _, err := range []error{
 		os.Link(filepath.Join(from, "a/file"), filepath.Join(from, "a/b/hard")),
@@ -36,11 +38,11 @@ func TestCopyTree(t *testing.T) {
 	if err := c.copy(t.Context(), from, to); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(snapshot(t, from), snapshot(t, to)); diff != "" {
+	if diff := cmp.Diff(roottest.Snapshot(t, from), roottest.Snapshot(t, to)); diff != "" {
 		t.Errorf("copy differs (-source +copy):\n%s", diff)
 	}
-	if ticks != c.files || c.files != len(snapshot(t, from))-1 {
-		t.Errorf("copied %d entries and said so %d times; want %d", c.files, ticks, len(snapshot(t, from))-1)
+	if ticks != c.files || c.files != len(roottest.Snapshot(t, from))-1 {
+		t.Errorf("copied %d entries and said so %d times; want %d", c.files, ticks, len(roottest.Snapshot(t, from))-1)
 	}
 	var stat unix.Stat_t
 	if err := unix.Lstat(filepath.Join(to, "sparse"), &stat); err != nil || stat.Blocks*512 >= sparse {
@@ -65,7 +67,7 @@ func makeSparse(t *testing.T, path string) int64 {
 
 func TestCopyTreeSkips(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
-	treeSpec{"keep/file": "x", "state/templates/1/file": "x"}.make(t, from)
+	roottest.Spec{"keep/file": "x", "state/templates/1/file": "x"}.Make(t, from)
 	var own unix.Stat_t
 	if err := unix.Stat(filepath.Join(from, "state"), &own); err != nil {
 		t.Fatal(err)
@@ -81,7 +83,7 @@ func TestCopyTreeSkips(t *testing.T) {
 
 func TestCopyTreeStops(t *testing.T) {
 	from := t.TempDir()
-	smallRoot().make(t, from)
+	roottest.Small().Make(t, from)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &treeCopy{tick: cancel}
 	if err := c.copy(ctx, from, t.TempDir()); !errors.Is(err, context.Canceled) {
@@ -91,9 +93,9 @@ func TestCopyTreeStops(t *testing.T) {
 
 func TestCopyTreeReportsWorkerErrors(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
-	treeSpec{"file": "x"}.make(t, from)
+	roottest.Spec{"file": "x"}.Make(t, from)
 	// An entry that is there already cannot be made again.
-	treeSpec{"file": "y"}.make(t, to)
+	roottest.Spec{"file": "y"}.Make(t, to)
 	if err := new(treeCopy).copy(t.Context(), from, to); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), `"file"`) {
 		t.Errorf("copy = %v; want an error naming \"file\" that exists", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // gnu makes a member that may have any bytes in its name.
@@ -58,7 +60,7 @@ func TestExtractOdd(t *testing.T) {
 			if err := extractTo(t, dir, makeTar(t, test.build)); err != nil {
 				t.Fatal(err)
 			}
-			got := snapshot(t, dir)
+			got := roottest.Snapshot(t, dir)
 			for name, want := range test.want {
 				if got[name].Content != want {
 					t.Errorf("%q = %q; want %q", name, got[name].Content, want)
@@ -98,15 +100,15 @@ func TestExtractStaysInside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			outside := t.TempDir()
-			treeSpec{"secret": "s", "tree/": "dir"}.make(t, outside)
+			roottest.Spec{"secret": "s", "tree/": "dir"}.Make(t, outside)
 			if err := os.Chmod(outside, 0o711); err != nil {
 				t.Fatal(err)
 			}
-			before := snapshot(t, outside)
+			before := roottest.Snapshot(t, outside)
 			if err := extractTo(t, filepath.Join(outside, "tree"), makeTar(t, build)); err != nil {
 				t.Log(err)
 			}
-			after := snapshot(t, outside)
+			after := roottest.Snapshot(t, outside)
 			for _, name := range []string{".", "secret"} {
 				one, other := before[name], after[name]
 				if one.Mode != other.Mode || one.Content != other.Content || one.Nlink != other.Nlink || one.Modified != other.Modified {

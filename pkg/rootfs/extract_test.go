@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // member is a tar member owned by whoever runs the test.
@@ -46,7 +48,7 @@ func makeTar(t *testing.T, build func(tarBuilder)) []byte {
 
 func extractTo(t *testing.T, dir string, archive []byte) error {
 	t.Helper()
-	x := &extractor{root: openRoot(t, dir)}
+	x := &extractor{root: roottest.OpenRoot(t, dir)}
 	return x.extract(t.Context(), bytes.NewReader(archive))
 }
 
@@ -70,7 +72,7 @@ func TestExtract(t *testing.T) {
 	if err := extractTo(t, dir, archive); err != nil {
 		t.Fatal(err)
 	}
-	got := snapshot(t, dir)
+	got := roottest.Snapshot(t, dir)
 	for name, want := range map[string]string{
 		"usr/bin/sh": "through a link inside", "absolute": "made relative", "hard": "made relative",
 		"etc/passwd": "/etc/passwd", "twice": "second", "bin": "usr/bin",
@@ -124,12 +126,12 @@ func TestExtractRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			outside := t.TempDir()
-			treeSpec{"secret": "s", "tree/": "dir"}.make(t, outside)
-			before := snapshot(t, outside)
+			roottest.Spec{"secret": "s", "tree/": "dir"}.Make(t, outside)
+			before := roottest.Snapshot(t, outside)
 			if err := extractTo(t, filepath.Join(outside, "tree"), makeTar(t, build)); err == nil {
 				t.Error("extract = nil; want an error")
 			}
-			for name, state := range snapshot(t, outside) {
+			for name, state := range roottest.Snapshot(t, outside) {
 				if _, ok := before[name]; !ok && !strings.HasPrefix(name, "tree/") {
 					t.Errorf("made %s outside of the tree: %+v", name, state)
 				}
@@ -141,7 +143,7 @@ func TestExtractRefuses(t *testing.T) {
 // A link that the archive replaces must not be written through.
 func TestExtractReplacesLinks(t *testing.T) {
 	outside := t.TempDir()
-	treeSpec{"victim": "safe", "tree/": "dir"}.make(t, outside)
+	roottest.Spec{"victim": "safe", "tree/": "dir"}.Make(t, outside)
 	archive := makeTar(t, func(b tarBuilder) {
 		b.add(member(tar.TypeSymlink, "file", "../victim", ""))
 		b.add(member(tar.TypeReg, "file", "", "overwritten"))
@@ -149,7 +151,7 @@ func TestExtractReplacesLinks(t *testing.T) {
 	if err := extractTo(t, filepath.Join(outside, "tree"), archive); err != nil {
 		t.Fatal(err)
 	}
-	if got := readFile(t, outside, "victim"); got != "safe" {
+	if got := roottest.ReadFile(t, outside, "victim"); got != "safe" {
 		t.Errorf("file outside = %q; want safe", got)
 	}
 }
@@ -167,7 +169,7 @@ func FuzzExtract(f *testing.F) {
 		if err := os.Mkdir(filepath.Join(outside, "tree"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		x := &extractor{root: openRoot(t, filepath.Join(outside, "tree"))}
+		x := &extractor{root: roottest.OpenRoot(t, filepath.Join(outside, "tree"))}
 		if err := x.extract(t.Context(), bytes.NewReader(archive)); err != nil {
 			t.Log(err) // any error is fine, leaving the tree is not
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // A hostile is what a board makes of its root, and what pibootd says of that when
@@ -95,7 +96,7 @@ func hostileRoot(t *testing.T) (r *Roots, templates *Templates, of Template) {
 	state := t.TempDir()
 	r = testRoots(t, filepath.Join(state, "roots"))
 	formerRoot(t, r)
-	smallRoot().make(t, r.Path(updatedSerial))
+	roottest.Small().Make(t, r.Path(updatedSerial))
 	templates, of = templateOf(t, filepath.Join(state, "templates"))
 	r.Templates = templates
 	return r, templates, of
@@ -107,7 +108,7 @@ func templateOf(t *testing.T, dir string) (*Templates, Template) {
 	of := Template{Name: "small", Version: 1, Arch: pi.ARM64}
 	templates := &Templates{Dir: dir}
 	tree := templates.Root(of)
-	smallRoot().make(t, tree)
+	roottest.Small().Make(t, tree)
 	made, err := readTree(t.Context(), tree, nil)
 	if err == nil {
 		err = writeManifest(filepath.Join(filepath.Dir(tree), manifestFile), made)
@@ -122,7 +123,7 @@ func templateOf(t *testing.T, dir string) (*Templates, Template) {
 func canaries(t *testing.T) string {
 	t.Helper()
 	outside := t.TempDir()
-	treeSpec{"kept": "kept", "hostname": "kept", "hosts": "kept", "firmware/config.txt": "kept", "full/kept": "kept"}.make(t, outside)
+	roottest.Spec{"kept": "kept", "hostname": "kept", "hosts": "kept", "firmware/config.txt": "kept", "full/kept": "kept"}.Make(t, outside)
 	return outside
 }
 
@@ -167,7 +168,7 @@ func TestHostileRoot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, templates, of := hostileRoot(t)
 			dir := r.Path(updatedSerial)
-			treeSpec{"etc/shadow": "root:secret:1\n"}.make(t, dir)
+			roottest.Spec{"etc/shadow": "root:secret:1\n"}.Make(t, dir)
 			if err := h.make(dir); err != nil {
 				t.Fatal(err)
 			}
@@ -211,7 +212,7 @@ func TestHostileRoot(t *testing.T) {
 // all the time: nothing outside is read or changed.
 func TestRootThatChanges(t *testing.T) {
 	outside := canaries(t)
-	treeSpec{"pibootd/worker.json": "{}", "worker.json": "{}", "pibootd-worker": "kept"}.make(t, outside)
+	roottest.Spec{"pibootd/worker.json": "{}", "worker.json": "{}", "pibootd-worker": "kept"}.Make(t, outside)
 	want := contents(t, outside)
 	r, templates, of := hostileRoot(t)
 	dir := r.Path(updatedSerial)

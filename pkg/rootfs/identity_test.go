@@ -11,26 +11,28 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 func TestHostKeys(t *testing.T) {
 	dir := t.TempDir()
-	treeSpec{"etc/ssh/ssh_host_dsa_key": "old", "etc/ssh/sshd_config": "kept"}.make(t, dir)
+	roottest.Spec{"etc/ssh/ssh_host_dsa_key": "old", "etc/ssh/sshd_config": "kept"}.Make(t, dir)
 	keys, err := makeHostKeys("pi-one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := putHostKeys(openRoot(t, dir), keys); err != nil {
+	if err := putHostKeys(roottest.OpenRoot(t, dir), keys); err != nil {
 		t.Fatal(err)
 	}
 	for kind, want := range map[string]string{"ed25519": ssh.KeyAlgoED25519, "ecdsa": ssh.KeyAlgoECDSA256} {
 		path := filepath.Join(dir, "etc/ssh/ssh_host_"+kind+"_key")
-		signer, err := ssh.ParsePrivateKey([]byte(readFile(t, path)))
+		signer, err := ssh.ParsePrivateKey([]byte(roottest.ReadFile(t, path)))
 		if err != nil {
 			t.Errorf("%s: %v", kind, err)
 			continue
 		}
-		public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(readFile(t, path+".pub")))
+		public, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(roottest.ReadFile(t, path+".pub")))
 		if err != nil || public.Type() != want || comment != "root@pi-one" {
 			t.Errorf("%s: public key of type %v, comment %q, %v; want %s of root@pi-one", kind, public, comment, err, want)
 			continue
@@ -47,7 +49,7 @@ func TestHostKeys(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "etc/ssh/ssh_host_dsa_key")); err == nil {
 		t.Error("a host key of the template is left")
 	}
-	if got := readFile(t, dir, "etc/ssh/sshd_config"); got != "kept" {
+	if got := roottest.ReadFile(t, dir, "etc/ssh/sshd_config"); got != "kept" {
 		t.Errorf("sshd_config = %q; want it kept", got)
 	}
 }
@@ -96,12 +98,12 @@ func TestWorkerConfig(t *testing.T) {
 			MediaExport: "/media", NFSPort: 2049, ScratchExport: "/scratch/3333347a",
 		},
 	}
-	if err := putWorkerConfig(openRoot(t, dir), putFile, config); err != nil {
+	if err := putWorkerConfig(roottest.OpenRoot(t, dir), putFile, config); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, WorkerConfigFile)
 	var got map[string]any
-	if err := json.Unmarshal([]byte(readFile(t, path)), &got); err != nil {
+	if err := json.Unmarshal([]byte(roottest.ReadFile(t, path)), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
@@ -118,20 +120,20 @@ func TestWorkerConfig(t *testing.T) {
 
 func TestEnableWorker(t *testing.T) {
 	dir := t.TempDir()
-	smallRoot().make(t, dir)
-	if err := new(Roots).enableWorker(openRoot(t, dir)); err != nil {
+	roottest.Small().Make(t, dir)
+	if err := new(Roots).enableWorker(roottest.OpenRoot(t, dir)); err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(dir, "etc/systemd/system/multi-user.target.wants/pibootd-worker.service")
 	if target, err := os.Readlink(link); err != nil || target != "/etc/systemd/system/pibootd-worker.service" {
 		t.Errorf("link of the unit = %q, %v", target, err)
 	}
-	if unit := readFile(t, dir, "etc/systemd/system/pibootd-worker.service"); !bytes.Contains([]byte(unit), []byte("ExecStart=/"+WorkerFile+"\n")) {
+	if unit := roottest.ReadFile(t, dir, "etc/systemd/system/pibootd-worker.service"); !bytes.Contains([]byte(unit), []byte("ExecStart=/"+WorkerFile+"\n")) {
 		t.Errorf("unit does not start %s:\n%s", WorkerFile, unit)
 	}
 	minimal := t.TempDir()
-	treeSpec{"etc/inittab": "::respawn:/" + WorkerFile}.make(t, minimal)
-	if err := new(Roots).enableWorker(openRoot(t, minimal)); err != nil {
+	roottest.Spec{"etc/inittab": "::respawn:/" + WorkerFile}.Make(t, minimal)
+	if err := new(Roots).enableWorker(roottest.OpenRoot(t, minimal)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(minimal, "etc/systemd")); err == nil {

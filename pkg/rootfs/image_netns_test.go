@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 const (
@@ -27,7 +29,7 @@ type imageSpec struct {
 	rootMB    int  // size of the root's partition, at least testRootMB
 }
 
-// make writes the image with the tree root, whose boot/firmware becomes the
+// Make writes the image with the tree root, whose boot/firmware becomes the
 // FAT partition.
 func (spec imageSpec) make(t *testing.T, root string) string {
 	t.Helper()
@@ -65,7 +67,7 @@ func (spec imageSpec) make(t *testing.T, root string) string {
 	command(t, "sh", "-c", `cd "$1" && mcopy -i "$2" -s -m -Q * ::`, "sh", boot, fat)
 	away := filepath.Join(dir, "boot")
 	command(t, "mv", boot, away)
-	treeSpec{"boot/firmware/": "dir"}.make(t, root)
+	roottest.Spec{"boot/firmware/": "dir"}.Make(t, root)
 	command(t, "mkfs.ext4", "-q", "-d", root, ext)
 	command(t, "rmdir", boot)
 	command(t, "mv", away, boot)
@@ -90,19 +92,19 @@ func piTree(t *testing.T) string {
 	t.Helper()
 	source := t.TempDir()
 	rootlyTree(t, source)
-	treeSpec{
+	roottest.Spec{
 		"boot/firmware/kernel8.img":                      strings.Repeat("kernel", 200000),
 		"boot/firmware/START4.ELF":                       "start",
 		"boot/firmware/FIXUP4.DAT":                       "fixup",
 		"boot/firmware/overlays/a rather long name.dtbo": "overlay",
 		"boot/firmware/empty":                            "",
-	}.make(t, source)
+	}.Make(t, source)
 	return source
 }
 
 func TestImportImage(t *testing.T) {
 	source := piTree(t)
-	before := snapshot(t, source)
+	before := roottest.Snapshot(t, source)
 	for name, spec := range map[string]imageSpec{
 		"MBR":                 {label: "dos"},
 		"GPT":                 {label: "gpt"},
@@ -118,13 +120,13 @@ func TestImportImage(t *testing.T) {
 
 // checkImport imports an image and compares the template with the tree that the
 // image was made from.
-func checkImport(t *testing.T, image string, before map[string]entryState) {
+func checkImport(t *testing.T, image string, before map[string]roottest.Entry) {
 	t.Helper()
 	templates := &Templates{Dir: t.TempDir()}
 	made, changes := importSmall(t, templates, image)
 	names := changed(changes)
-	got := snapshot(t, made.tree)
-	bootOf := func(tree map[string]entryState) map[string]string {
+	got := roottest.Snapshot(t, made.tree)
+	bootOf := func(tree map[string]roottest.Entry) map[string]string {
 		files := make(map[string]string)
 		for name, state := range tree {
 			if inside, ok := strings.CutPrefix(name, "boot/firmware"); ok {
@@ -147,8 +149,8 @@ func checkImport(t *testing.T, image string, before map[string]entryState) {
 }
 
 // wholeSeconds returns a copy of tree with times as mkfs.ext4 -d keeps them.
-func wholeSeconds(tree map[string]entryState) map[string]entryState {
-	whole := make(map[string]entryState)
+func wholeSeconds(tree map[string]roottest.Entry) map[string]roottest.Entry {
+	whole := make(map[string]roottest.Entry)
 	for name, state := range tree {
 		state.Modified.Nsec = 0
 		whole[name] = state
@@ -175,7 +177,7 @@ func checkNoLoop(t *testing.T, dirs ...string) {
 
 func TestImportPackedImage(t *testing.T) {
 	source := piTree(t)
-	before := snapshot(t, source)
+	before := roottest.Snapshot(t, source)
 	image := imageSpec{label: "dos"}.make(t, source)
 	for format, script := range map[string]string{
 		"gz":  `gzip -1 -c "$1" >"$2"`,

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // damaged returns a copy of an image with a change.
@@ -32,7 +34,7 @@ func TestImportImageRefuses(t *testing.T) {
 	packed := filepath.Join(t.TempDir(), "packed.xz")
 	command(t, "sh", "-c", `xz -0 -c "$1" >"$2"`, "sh", image, packed)
 	noRoot := t.TempDir()
-	treeSpec{"boot/firmware/config.txt": "x", "data": "x"}.make(t, noRoot)
+	roottest.Spec{"boot/firmware/config.txt": "x", "data": "x"}.Make(t, noRoot)
 	for name, test := range map[string]struct{ source, want string }{
 		"cut image": {damaged(t, image, func(b []byte) []byte { return b[:len(b)/2] }), "cut short"},
 		"cut xz":    {damaged(t, packed, func(b []byte) []byte { return b[:len(b)/2] }), "damaged or cut short"},

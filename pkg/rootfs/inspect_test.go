@@ -9,12 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 func TestInspect(t *testing.T) {
 	dir := t.TempDir()
-	smallRoot().make(t, dir)
-	got, err := inspect(openRoot(t, dir))
+	roottest.Small().Make(t, dir)
+	got, err := inspect(roottest.OpenRoot(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,19 +26,19 @@ func TestInspect(t *testing.T) {
 }
 
 func TestInspectRefuses(t *testing.T) {
-	if _, err := inspect(openRoot(t, t.TempDir())); !errors.Is(err, errNotRoot) {
+	if _, err := inspect(roottest.OpenRoot(t, t.TempDir())); !errors.Is(err, errNotRoot) {
 		t.Errorf("inspect of nothing = %v; want errNotRoot", err)
 	}
 	dir := t.TempDir()
-	treeSpec{"sbin/init": "x"}.make(t, dir)
-	if got, err := inspect(openRoot(t, dir)); err == nil {
+	roottest.Spec{"sbin/init": "x"}.Make(t, dir)
+	if got, err := inspect(roottest.OpenRoot(t, dir)); err == nil {
 		t.Errorf("inspect of a root without programs = %v; want an error", got)
 	}
 }
 
 func TestELFArch(t *testing.T) {
 	header := func(machine uint16, flags uint32) []byte {
-		h := arm64Program()
+		h := roottest.ARM64Program()
 		binary.LittleEndian.PutUint16(h[elfMachineAt:], machine)
 		binary.LittleEndian.PutUint32(h[elfFlagsAt:], flags)
 		return h
@@ -63,21 +64,21 @@ func TestELFArch(t *testing.T) {
 
 func TestRaspbianIsARMv6(t *testing.T) {
 	dir := t.TempDir()
-	spec := smallRoot()
-	program := arm64Program()
+	spec := roottest.Small()
+	program := roottest.ARM64Program()
 	binary.LittleEndian.PutUint16(program[elfMachineAt:], elfARM)
 	binary.LittleEndian.PutUint32(program[elfFlagsAt:], elfHardFloat)
 	spec["usr/bin/dash"] = string(program)
 	spec["usr/lib/os-release"] = "ID=raspbian\nPRETTY_NAME='Raspbian GNU/Linux 12'\n"
-	spec.make(t, dir)
-	got, err := inspect(openRoot(t, dir))
+	spec.Make(t, dir)
+	got, err := inspect(roottest.OpenRoot(t, dir))
 	if err != nil || got.Arch != pi.ARMv6 || got.OS != "Raspbian GNU/Linux 12" {
 		t.Errorf("inspect = %+v, %v; want armv6", got, err)
 	}
 }
 
 func FuzzInspect(f *testing.F) {
-	f.Add(arm64Program(), []byte("ID=debian\nPRETTY_NAME=\"x\"\n"))
+	f.Add(roottest.ARM64Program(), []byte("ID=debian\nPRETTY_NAME=\"x\"\n"))
 	f.Fuzz(func(t *testing.T, program, release []byte) {
 		arch, err := elfArch(program)
 		if (err == nil) == (arch == "") {

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 func TestManifest(t *testing.T) {
 	dir := t.TempDir()
-	treeSpec{"a": "one", "b": "two", "gone": "x", "link": "-> a", "odd \n\"\xff name": "odd"}.make(t, dir)
+	roottest.Spec{"a": "one", "b": "two", "gone": "x", "link": "-> a", "odd \n\"\xff name": "odd"}.Make(t, dir)
 	made, err := readTree(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // shown is what apt-cache show prints, shortened.
@@ -127,13 +129,13 @@ func TestPatterns(t *testing.T) {
 
 func TestModules(t *testing.T) {
 	dir := t.TempDir()
-	treeSpec{
+	roottest.Spec{
 		"modules.dep":             "kernel/fs/nfs/nfs.ko: kernel/net/sunrpc/sunrpc.ko kernel/fs/lockd/lockd.ko\nkernel/net/sunrpc/sunrpc.ko:\nkernel/fs/lockd/lockd.ko: kernel/net/sunrpc/sunrpc.ko\nkernel/virtio-rng.ko.xz:\n",
 		"modules.builtin":         "kernel/drivers/clk/clk-raspberrypi.ko\n",
 		"modules.builtin.modinfo": "", "modules.order": "",
 		"kernel/fs/nfs/nfs.ko": "nfs", "kernel/net/sunrpc/sunrpc.ko": "sunrpc", "kernel/fs/lockd/lockd.ko": "lockd",
 		"kernel/virtio-rng.ko.xz": string(pack(t, packers()["tar.xz"], []byte("rng"))),
-	}.make(t, dir)
+	}.Make(t, dir)
 	tree, err := readModules(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +147,7 @@ func TestModules(t *testing.T) {
 	for name, want := range map[string]string{
 		"kernel/fs/nfs/nfs.ko": "nfs", "kernel/net/sunrpc/sunrpc.ko": "sunrpc", "kernel/fs/lockd/lockd.ko": "lockd", "kernel/virtio-rng.ko": "rng",
 	} {
-		if got := readFile(t, to, name); got != want {
+		if got := roottest.ReadFile(t, to, name); got != want {
 			t.Errorf("%s = %q; want %q", name, got, want)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // mountXFS mounts a new XFS, which can share blocks between files, and returns
@@ -16,7 +18,7 @@ func mountXFS(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
-	treeSpec{"mount/": "dir", "image": ""}.make(t, dir)
+	roottest.Spec{"mount/": "dir", "image": ""}.Make(t, dir)
 	const size = 320 << 20 // mkfs.xfs takes no less than 300 MB
 	if err := os.Truncate(image, size); err != nil {
 		t.Fatal(err)
@@ -44,12 +46,12 @@ func TestCloneByReflink(t *testing.T) {
 		t.Errorf("clone by %q on XFS; want %q", report.How, Reflink)
 	}
 	// Writing to a clone must not change the template.
-	before := readFile(t, src.tree, "usr/bin/sudo")
+	before := roottest.ReadFile(t, src.tree, "usr/bin/sudo")
 	clone := filepath.Join(state, "roots", "33333400", "usr/bin/sudo")
 	if err := os.WriteFile(clone, []byte("changed"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if got := readFile(t, src.tree, "usr/bin/sudo"); got != before {
+	if got := roottest.ReadFile(t, src.tree, "usr/bin/sudo"); got != before {
 		t.Errorf("template's file = %q after a write to the clone; want %q", got, before)
 	}
 }
@@ -68,8 +70,8 @@ func TestCloneAcrossFileSystems(t *testing.T) {
 // all the same fails, and neither leaves anything.
 func TestCloneOnAFullDisk(t *testing.T) {
 	state, source := mountXFS(t), t.TempDir()
-	smallRoot().make(t, source)
-	treeSpec{"big": strings.Repeat("x", 100<<20)}.make(t, source)
+	roottest.Small().Make(t, source)
+	roottest.Spec{"big": strings.Repeat("x", 100<<20)}.Make(t, source)
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(t.TempDir(), "templates")}, source)
 	fill := filepath.Join(state, "fill")
 	roots := testRoots(t, filepath.Join(state, "roots"))

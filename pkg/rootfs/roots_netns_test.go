@@ -18,6 +18,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // fileCapability is cap_net_raw+ep as security.capability holds it.
@@ -26,9 +27,9 @@ const fileCapability = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00
 // rootlyTree is a small root with what only root can make.
 func rootlyTree(t *testing.T, dir string) {
 	t.Helper()
-	smallRoot().make(t, dir)
-	treeSpec{"usr/bin/ping": "ping", "usr/bin/sudo": "sudo", "home/pi/file": "pi's", "proc/": "dir", "big": strings.Repeat("x", 3<<20)}.make(t, dir)
-	treeSpec{"opt/a  b/ c ": "spaces", "opt/new\nline/\\": "newline", "opt/\xff\xfe": "no UTF-8", "opt/-rf": "dash", "opt/odd link": "-> \xff no\nsuch"}.make(t, dir)
+	roottest.Small().Make(t, dir)
+	roottest.Spec{"usr/bin/ping": "ping", "usr/bin/sudo": "sudo", "home/pi/file": "pi's", "proc/": "dir", "big": strings.Repeat("x", 3<<20)}.Make(t, dir)
+	roottest.Spec{"opt/a  b/ c ": "spaces", "opt/new\nline/\\": "newline", "opt/\xff\xfe": "no UTF-8", "opt/-rf": "dash", "opt/odd link": "-> \xff no\nsuch"}.Make(t, dir)
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, err := range []error{
 		os.Lchown(at("home/pi/file"), 1000, 1001),
@@ -69,8 +70,8 @@ func changed(changes []Change) map[string]bool {
 
 // without leaves out the named entries and every directory's time, which
 // changes with what is in it.
-func without(tree map[string]entryState, names map[string]bool) map[string]entryState {
-	rest := make(map[string]entryState)
+func without(tree map[string]roottest.Entry, names map[string]bool) map[string]roottest.Entry {
+	rest := make(map[string]roottest.Entry)
 	for name, state := range tree {
 		if names[name] {
 			continue
@@ -89,7 +90,7 @@ func TestImport(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "root.tar.zst")
 	tarTree(t, archive, source)
 	templates := &Templates{Dir: t.TempDir()}
-	before := snapshot(t, source)
+	before := roottest.Snapshot(t, source)
 	for i, from := range []string{source, archive} {
 		made, changes := importSmall(t, templates, from)
 		if made.Version != i+1 || made.Arch != pi.ARM64 || made.Files == 0 || made.SizeBytes < 3<<20 {
@@ -99,12 +100,12 @@ func TestImport(t *testing.T) {
 		if len(names) != 8 {
 			t.Errorf("import of %s changed %v; want 8 files", from, changes)
 		}
-		want, got := without(before, names), without(snapshot(t, made.tree), names)
+		want, got := without(before, names), without(roottest.Snapshot(t, made.tree), names)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("import of %s (-source +template):\n%s", from, diff)
 		}
 	}
-	if diff := cmp.Diff(before, snapshot(t, source)); diff != "" {
+	if diff := cmp.Diff(before, roottest.Snapshot(t, source)); diff != "" {
 		t.Errorf("import changed its source:\n%s", diff)
 	}
 }
@@ -146,7 +147,7 @@ func TestImportDirectoryWithCare(t *testing.T) {
 	disk := mountDisk(t, "ext4")
 	templates := &Templates{Dir: filepath.Join(disk, "templates")}
 	source := t.TempDir()
-	treeSpec{"documents/": "dir", "films/": "dir"}.make(t, source)
+	roottest.Spec{"documents/": "dir", "films/": "dir"}.Make(t, source)
 	_, _, err := templates.Import(t.Context(), "bad", source, ImportOptions{}, func(step string, _, _ int64) {
 		t.Errorf("progress says %q; want a directory that is no root left alone", step)
 	})
@@ -158,7 +159,7 @@ func TestImportDirectoryWithCare(t *testing.T) {
 	if err := unix.Statfs(disk, &stat); err != nil {
 		t.Fatal(err)
 	}
-	treeSpec{"films/one": strings.Repeat("x", 3*spaceEvery)}.make(t, source)
+	roottest.Spec{"films/one": strings.Repeat("x", 3*spaceEvery)}.Make(t, source)
 	templates.MinFree = int64(stat.Bavail)*int64(stat.Bsize) - spaceEvery/2
 	_, _, err = templates.Import(t.Context(), "large", source, ImportOptions{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "MB left after it") {
@@ -176,7 +177,7 @@ func TestImportSweeps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	treeSpec{"root/file": "half"}.make(t, dead.tree())
+	roottest.Spec{"root/file": "half"}.Make(t, dead.tree())
 	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
 		t.Fatal(err)
 	}
@@ -244,16 +245,16 @@ func TestClone(t *testing.T) {
 // checkClones clones two boards from src and compares all three trees.
 func checkClones(t *testing.T, roots *Roots, src Template, by Way) Report {
 	t.Helper()
-	template := snapshot(t, src.tree)
+	template := roottest.Snapshot(t, src.tree)
 	var report Report
-	clones := make([]map[string]entryState, 2)
+	clones := make([]map[string]roottest.Entry, 2)
 	for i, name := range []string{"pi-one", "pi-two"} {
 		serial := pi.Serial(0x33333400 + i)
 		var err error
 		if report, err = roots.Clone(t.Context(), src, by, serial, identityOf(serial, name), nil); err != nil {
 			t.Fatal(err)
 		}
-		clones[i] = snapshot(t, roots.Path(serial))
+		clones[i] = roottest.Snapshot(t, roots.Path(serial))
 		if diff := cmp.Diff(without(template, ownFiles()), without(clones[i], ownFiles())); diff != "" {
 			t.Errorf("clone differs from its template (-template +clone):\n%s", diff)
 		}
@@ -282,7 +283,7 @@ func checkClones(t *testing.T, roots *Roots, src Template, by Way) Report {
 
 func TestCloneRefuses(t *testing.T) {
 	state, source := t.TempDir(), t.TempDir()
-	smallRoot().make(t, source)
+	roottest.Small().Make(t, source)
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
 	roots := testRoots(t, filepath.Join(state, "roots"))
 	const serial = pi.Serial(0x3333347a)
@@ -302,7 +303,7 @@ func TestCloneRefuses(t *testing.T) {
 
 func TestRootsLife(t *testing.T) {
 	state, source := t.TempDir(), t.TempDir()
-	smallRoot().make(t, source)
+	roottest.Small().Make(t, source)
 	src, _ := importSmall(t, &Templates{Dir: filepath.Join(state, "templates")}, source)
 	roots := testRoots(t, filepath.Join(state, "roots"))
 	for _, serial := range []pi.Serial{1, 2, 3, 4} {
@@ -314,10 +315,10 @@ func TestRootsLife(t *testing.T) {
 		t.Errorf("Remove = %v; want nil, also for what is gone", err)
 	}
 	kept, err := roots.Keep(2, Origin{Template: "small", Version: 1, Why: "test"})
-	if err != nil || readFile(t, roots.KeptPath(kept), "etc/hostname") != "pi\n" {
+	if err != nil || roottest.ReadFile(t, roots.KeptPath(kept), "etc/hostname") != "pi\n" {
 		t.Errorf("Keep = %+v, %v; want the root there", kept, err)
 	}
-	treeSpec{"lost+found/": "dir"}.make(t, roots.Dir)
+	roottest.Spec{"lost+found/": "dir"}.Make(t, roots.Dir)
 	if err := roots.Sweep(func(serial pi.Serial) bool { return serial == 3 }); err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +379,7 @@ func TestVerifyAndDiff(t *testing.T) {
 	rootlyTree(t, source)
 	templates := &Templates{Dir: t.TempDir()}
 	one, _ := importSmall(t, templates, source)
-	treeSpec{"etc/new": "x", "etc/spaced name\n": "y"}.make(t, source)
+	roottest.Spec{"etc/new": "x", "etc/spaced name\n": "y"}.Make(t, source)
 	two, _ := importSmall(t, templates, source)
 	if found, err := templates.Verify(t.Context(), one, nil); err != nil || len(found) != 0 {
 		t.Errorf("Verify = %v, %v; want nothing", found, err)

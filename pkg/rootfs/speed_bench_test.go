@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 const (
@@ -72,7 +73,7 @@ func benchDisk(t *testing.T, kind string) string {
 	t.Helper()
 	dir := t.TempDir()
 	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
-	treeSpec{"mount/": "dir", "image": ""}.make(t, dir)
+	roottest.Spec{"mount/": "dir", "image": ""}.Make(t, dir)
 	if err := os.Truncate(image, 6<<30); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // publishOne puts a template with one file into place.
@@ -18,7 +20,7 @@ func publishOne(t *testing.T, templates *Templates, name string) Template {
 	if err != nil {
 		t.Fatal(err)
 	}
-	treeSpec{"root/file": name}.make(t, s.tree())
+	roottest.Spec{"root/file": name}.Make(t, s.tree())
 	made, err := templates.publish(s, Template{Name: name})
 	if err := errors.Join(err, s.discard()); err != nil {
 		t.Fatal(err)
@@ -64,7 +66,7 @@ func TestTemplates(t *testing.T) {
 		if err != nil || got.String() != want {
 			t.Errorf("Find(%s) = %s, %v; want %s", ref, got, err, want)
 		}
-		if readFile(t, templates.Root(got), "file") != got.Name || got.tree != templates.Root(got) {
+		if roottest.ReadFile(t, templates.Root(got), "file") != got.Name || got.tree != templates.Root(got) {
 			t.Errorf("Root(%s) = %s, tree %s; want its files", got, templates.Root(got), got.tree)
 		}
 	}
@@ -102,7 +104,7 @@ func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	treeSpec{"root/file": "half", "template.json": "{}"}.make(t, dead.tree())
+	roottest.Spec{"root/file": "half", "template.json": "{}"}.Make(t, dead.tree())
 	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
 		t.Fatal(err)
 	}

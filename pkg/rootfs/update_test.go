@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 const updatedSerial = pi.Serial(0x3333347a)
@@ -68,7 +69,7 @@ func servicesOf(serial pi.Serial) Services {
 func formerRoot(t *testing.T, r *Roots) string {
 	t.Helper()
 	dir := r.Path(updatedSerial)
-	treeSpec{WorkerFile: formerWorker, WorkerConfigFile: former}.make(t, dir)
+	roottest.Spec{WorkerFile: formerWorker, WorkerConfigFile: former}.Make(t, dir)
 	err := errors.Join(os.Chmod(filepath.Join(dir, WorkerFile), 0o755), os.Chmod(filepath.Join(dir, WorkerConfigFile), 0o600))
 	if err != nil {
 		t.Fatal(err)
@@ -98,12 +99,12 @@ func checkUpdated(t *testing.T, dir, keys string) {
 			t.Errorf("%s: %v, %v; want mode %v", file, info, err, want.mode)
 			continue
 		}
-		if text := readFile(t, path); want.text != "" && text != want.text {
+		if text := roottest.ReadFile(t, path); want.text != "" && text != want.text {
 			t.Errorf("%s is %.40q; want %.40q", file, text, want.text)
 		}
 	}
 	var got map[string]any
-	if err := json.Unmarshal([]byte(readFile(t, dir, WorkerConfigFile)), &got); err != nil {
+	if err := json.Unmarshal([]byte(roottest.ReadFile(t, dir, WorkerConfigFile)), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := `map[` + keys + `media_export:/media name:3333347a nfs_port:2049 queue_url:nats://10.0.0.1:4222 scratch_export:/scratch/3333347a server:10.0.0.1 token:0123456789abcdef]`
@@ -165,7 +166,7 @@ func TestUpdateRepairs(t *testing.T) {
 			t.Errorf("%s: update = %v, %v", name, changed, err)
 		}
 		info, err := os.Lstat(filepath.Join(dir, WorkerFile))
-		if err != nil || info.Mode() != 0o755 || readFile(t, dir, WorkerFile) != "worker for arm64" {
+		if err != nil || info.Mode() != 0o755 || roottest.ReadFile(t, dir, WorkerFile) != "worker for arm64" {
 			t.Errorf("%s: the program is %v, %v", name, info, err)
 		}
 	}
@@ -192,7 +193,7 @@ func TestUpdateWithoutProgram(t *testing.T) {
 func formerReads(t *testing.T, dir string) formerConfig {
 	t.Helper()
 	var config formerConfig
-	d := json.NewDecoder(strings.NewReader(readFile(t, dir, WorkerConfigFile)))
+	d := json.NewDecoder(strings.NewReader(roottest.ReadFile(t, dir, WorkerConfigFile)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&config); err != nil {
 		t.Fatalf("the former worker refuses its configuration: %v", err)
@@ -221,11 +222,11 @@ func TestUpdateIsKilled(t *testing.T) {
 		r := testRoots(t, t.TempDir())
 		dir := formerRoot(t, r)
 		killed := killUpdate(t, r.Dir, dir, changes)
-		if readFile(t, dir, WorkerFile) == formerWorker {
+		if roottest.ReadFile(t, dir, WorkerFile) == formerWorker {
 			formerReads(t, dir)
 		}
 		var config WorkerConfig
-		if err := json.Unmarshal([]byte(readFile(t, dir, WorkerConfigFile)), &config); err != nil || config.Token != "0123456789abcdef" {
+		if err := json.Unmarshal([]byte(roottest.ReadFile(t, dir, WorkerConfigFile)), &config); err != nil || config.Token != "0123456789abcdef" {
 			t.Errorf("killed at change %d: the configuration is %+v, %v", changes, config, err)
 		}
 		if _, err := update(r); err != nil {
@@ -235,7 +236,7 @@ func TestUpdateIsKilled(t *testing.T) {
 		if more, err2 := filepath.Glob(filepath.Join(dir, "*/*/*/.*.new")); len(left)+len(more) > 0 || errors.Join(err, err2) != nil {
 			t.Errorf("killed at change %d: left are %q %q", changes, left, more)
 		}
-		if text := readFile(t, dir, WorkerFile); text != "worker for arm64" || !strings.Contains(readFile(t, dir, WorkerConfigFile), "scratch_export") {
+		if text := roottest.ReadFile(t, dir, WorkerFile); text != "worker for arm64" || !strings.Contains(roottest.ReadFile(t, dir, WorkerConfigFile), "scratch_export") {
 			t.Errorf("killed at change %d: the next start leaves %.40q", changes, text)
 		}
 		if !killed {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/roottest"
 )
 
 // mountDisk mounts a new file system of a kind and returns a directory on it.
@@ -22,7 +23,7 @@ func mountDisk(t *testing.T, kind string) string {
 	t.Helper()
 	dir := t.TempDir()
 	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "mount")
-	treeSpec{"mount/": "dir", "image": ""}.make(t, dir)
+	roottest.Spec{"mount/": "dir", "image": ""}.Make(t, dir)
 	const size = 320 << 20 // mkfs.xfs takes no less than 300 MB
 	if err := os.Truncate(image, size); err != nil {
 		t.Fatal(err)
@@ -180,7 +181,7 @@ func TestOverlayLives(t *testing.T) {
 	i := install(t, t.TempDir())
 	checkClones(t, i.roots, i.src, Overlay)
 	const one, two = 0x33333400, 0x33333401
-	before := snapshot(t, i.src.tree)
+	before := roottest.Snapshot(t, i.src.tree)
 	path := func(name string) string { return filepath.Join(i.roots.Path(one), name) }
 	if err := errors.Join(
 		os.WriteFile(path("usr/bin/sudo"), []byte("changed"), 0o755),
@@ -190,13 +191,13 @@ func TestOverlayLives(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	left := snapshot(t, i.roots.Path(one))
+	left := roottest.Snapshot(t, i.roots.Path(one))
 	handles := map[string]unix.FileHandle{}
 	for _, name := range []string{"usr/bin/sudo", "usr/bin/ping", "home/peter/file", "etc/hostname"} {
 		handles[name] = handleOf(t, path(name))
 	}
 	i.restartMachine(t)
-	if got := snapshot(t, i.roots.Path(one)); got["usr"].Mode != 0 {
+	if got := roottest.Snapshot(t, i.roots.Path(one)); got["usr"].Mode != 0 {
 		t.Error("the root is there without its mount; want this test to see what a restart does")
 	}
 	for range 2 { // the second finds it mounted
@@ -204,15 +205,15 @@ func TestOverlayLives(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := snapshot(t, i.roots.Path(one)); got["usr/bin/sudo"].Content != "changed" || len(got) != len(left) || got["etc/os-release"].Mode != 0 || got["home/peter/file"].Content != "pi's" {
+	if got := roottest.Snapshot(t, i.roots.Path(one)); got["usr/bin/sudo"].Content != "changed" || len(got) != len(left) || got["etc/os-release"].Mode != 0 || got["home/peter/file"].Content != "pi's" {
 		t.Errorf("after a restart: %+v", got)
 	}
 	for name, handle := range handles {
-		if got, want := readHandle(t, i.roots.Path(one), handle), readFile(t, i.roots.Path(one), name); got != want {
+		if got, want := readHandle(t, i.roots.Path(one), handle), roottest.ReadFile(t, i.roots.Path(one), name); got != want {
 			t.Errorf("the handle of %s opens %q after a restart; want %q", name, got, want)
 		}
 	}
-	if got := readFile(t, i.roots.Path(two), "usr/bin/sudo"); got != "sudo" {
+	if got := roottest.ReadFile(t, i.roots.Path(two), "usr/bin/sudo"); got != "sudo" {
 		t.Errorf("the other board's sudo is %q; want it untouched", got)
 	}
 	next, _, err := i.roots.Prepare(t.Context(), i.src, Overlay, one, identityOf(one, "pi-again"), nil)
@@ -223,7 +224,7 @@ func TestOverlayLives(t *testing.T) {
 		t.Errorf("token of the prepared root = %q; want the new one", token)
 	}
 	old, err := i.roots.Swap(next, Origin{Template: "small", Version: 1, Clone: string(Overlay), Why: "test"})
-	if err != nil || readFile(t, i.roots.Path(one), "etc/hostname") != "pi-again\n" {
+	if err != nil || roottest.ReadFile(t, i.roots.Path(one), "etc/hostname") != "pi-again\n" {
 		t.Fatalf("Swap = %v; want the new root in place", err)
 	}
 	if err := i.roots.Revive(old, identityOf(one, "pi-old")); err != nil {
@@ -232,10 +233,10 @@ func TestOverlayLives(t *testing.T) {
 	if _, err := i.roots.Swap(old, Origin{Template: "small", Version: 1, Why: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if name, sudo := readFile(t, i.roots.Path(one), "etc/hostname"), readFile(t, i.roots.Path(one), "usr/bin/sudo"); name != "pi-old\n" || sudo != "changed" {
+	if name, sudo := roottest.ReadFile(t, i.roots.Path(one), "etc/hostname"), roottest.ReadFile(t, i.roots.Path(one), "usr/bin/sudo"); name != "pi-old\n" || sudo != "changed" {
 		t.Errorf("put back: host name %q, sudo %q; want the new name and the old root", name, sudo)
 	}
-	if diff := cmp.Diff(before, snapshot(t, i.src.tree)); diff != "" {
+	if diff := cmp.Diff(before, roottest.Snapshot(t, i.src.tree)); diff != "" {
 		t.Errorf("the template changed under an overlay (-before +after):\n%s", diff)
 	}
 }

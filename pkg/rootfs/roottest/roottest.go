@@ -1,6 +1,6 @@
 // Package roottest makes and reads the trees that tests of root file systems
 // work on.
-package rootfs
+package roottest
 
 import (
 	"encoding/binary"
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// arm64Program is as much of a program as tells its architecture.
-func arm64Program() []byte {
+// ARM64Program is as much of a program as tells its architecture.
+func ARM64Program() []byte {
 	header := make([]byte, 64)
 	copy(header, "\x7fELF\x02\x01\x01")
 	const machineAt, aarch64 = 18, 183 // elf(5)
@@ -23,19 +23,19 @@ func arm64Program() []byte {
 	return header
 }
 
-// A treeSpec is a tree to make: names to file content, "dir", or "-> target".
-type treeSpec map[string]string
+// A Spec is a tree to make: names to file content, "dir", or "-> target".
+type Spec map[string]string
 
-// smallRoot is a Debian root with everything that an import alters.
-func smallRoot() treeSpec {
-	return treeSpec{
-		"usr/bin/dash":                   string(arm64Program()),
+// Small is a Debian root with everything that an import alters.
+func Small() Spec {
+	return Spec{
+		"usr/bin/dash":                   string(ARM64Program()),
 		"usr/bin/sh":                     "-> dash",
 		"bin":                            "-> usr/bin",
 		"lib":                            "-> usr/lib",
 		"sbin":                           "-> usr/sbin",
 		"usr/sbin/init":                  "-> /lib/systemd/systemd",
-		"usr/lib/systemd/systemd":        string(arm64Program()),
+		"usr/lib/systemd/systemd":        string(ARM64Program()),
 		"usr/lib/os-release":             "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n",
 		"usr/lib/modules/6.1.0-9-arm64/": "dir",
 		"etc/os-release":                 "-> ../usr/lib/os-release",
@@ -55,7 +55,7 @@ func smallRoot() treeSpec {
 	}
 }
 
-func (spec treeSpec) make(t *testing.T, dir string) {
+func (spec Spec) Make(t *testing.T, dir string) {
 	t.Helper()
 	for name, content := range spec {
 		if err := makeEntry(filepath.Join(dir, name), content); err != nil {
@@ -77,8 +77,8 @@ func makeEntry(path, content string) error {
 	return os.WriteFile(path, []byte(content), 0o644)
 }
 
-// An entryState is all that is compared of an entry of two trees.
-type entryState struct {
+// An Entry is all that is compared of an entry of two trees.
+type Entry struct {
 	Mode     uint32
 	UID, GID uint32
 	Device   uint64
@@ -88,10 +88,10 @@ type entryState struct {
 	Xattrs   map[string]string
 }
 
-// snapshot reads a tree. Directories' link counts depend on the file system.
-func snapshot(t *testing.T, dir string) map[string]entryState {
+// Snapshot reads a tree. Directories' link counts depend on the file system.
+func Snapshot(t *testing.T, dir string) map[string]Entry {
 	t.Helper()
-	tree := make(map[string]entryState)
+	tree := make(map[string]Entry)
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -109,16 +109,16 @@ func snapshot(t *testing.T, dir string) map[string]entryState {
 	return tree
 }
 
-func stateOf(path string) (entryState, error) {
+func stateOf(path string) (Entry, error) {
 	var stat unix.Stat_t
 	if err := unix.Lstat(path, &stat); err != nil {
-		return entryState{}, err
+		return Entry{}, err
 	}
 	xattrs, err := xattrsOf(path)
 	if err != nil {
-		return entryState{}, err
+		return Entry{}, err
 	}
-	state := entryState{
+	state := Entry{
 		Mode: stat.Mode, UID: stat.Uid, GID: stat.Gid, Device: uint64(stat.Rdev),
 		Modified: stat.Mtim, Nlink: uint64(stat.Nlink), Xattrs: xattrs,
 	}
@@ -166,7 +166,7 @@ func xattrsOf(path string) (map[string]string, error) {
 	return xattrs, nil
 }
 
-func openRoot(t *testing.T, dir string) *os.Root {
+func OpenRoot(t *testing.T, dir string) *os.Root {
 	t.Helper()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -176,7 +176,7 @@ func openRoot(t *testing.T, dir string) *os.Root {
 	return root
 }
 
-func readFile(t *testing.T, elem ...string) string {
+func ReadFile(t *testing.T, elem ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(elem...))
 	if err != nil {
