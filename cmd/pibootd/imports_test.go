@@ -44,6 +44,7 @@ var rank = map[string]int{
 	"pkg/transcode/webhook":         4,
 	"pkg/transcode/worker":          3,
 
+	"pkg/rootfs/confine":  0,
 	"pkg/rootfs/roottest": 0, // tests alone
 	"pkg/rootfs":          3,
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // access makes sure that the owner, and nobody who knows an image's default
@@ -33,10 +35,10 @@ func (a *adapter) enableSSH() error {
 		return nil
 	}
 	for _, unit := range []string{"usr/lib/systemd/system/ssh.service", "lib/systemd/system/ssh.service"} {
-		if !exists(a.root, unit) {
+		if !confine.Exists(a.root, unit) {
 			continue
 		}
-		if err := putLink(a.root, wants, "/"+unit); err != nil {
+		if err := confine.PutSymlink(a.root, wants, "/"+unit); err != nil {
 			return fmt.Errorf("enabling ssh: %w", err)
 		}
 		a.note(wants, "enabled")
@@ -106,14 +108,14 @@ func firstUser(passwd string) user {
 
 // authorize adds keys to those that the first user accepts.
 func (a *adapter) authorize(keys string) error {
-	passwd, err := readText(a.root, "etc/passwd")
+	passwd, err := confine.ReadText(a.root, "etc/passwd")
 	if err != nil {
 		return fmt.Errorf("authorized keys: %w", err)
 	}
 	who := firstUser(string(passwd))
 	dir := path.Join(strings.TrimPrefix(path.Clean(who.home), "/"), ".ssh")
 	file := path.Join(dir, "authorized_keys")
-	text, err := readText(a.root, file)
+	text, err := confine.ReadText(a.root, file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("authorized keys: %w", err)
 	}
@@ -133,13 +135,13 @@ func (a *adapter) authorize(keys string) error {
 // putOwned writes a file that only who can read, in a directory of the same
 // kind: sshd accepts no other.
 func putOwned(root *os.Root, dir, file string, text []byte, who user) error {
-	made, err := makeDir(root, dir)
+	made, err := confine.MakeDir(root, dir)
 	if err != nil {
 		return err
 	}
 	defer made.Close()
 	return errors.Join(
-		newFile{data: text, mode: 0o600, uid: who.uid, gid: who.gid}.put(root, file),
+		confine.File{Data: text, Mode: 0o600, UID: who.uid, GID: who.gid}.Put(root, file),
 		made.Chown(who.uid, who.gid),
 		made.Chmod(0o700),
 	)

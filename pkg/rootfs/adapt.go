@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A Change is something that an import altered so that the root can live on
@@ -45,7 +47,7 @@ func (a *adapter) note(file, what string) {
 }
 
 func (a *adapter) edit(name, what string, edit func(string) string) error {
-	changed, err := editFile(a.root, name, edit)
+	changed, err := confine.EditFile(a.root, name, edit)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -124,7 +126,7 @@ var startLink = regexp.MustCompile(`^S\d\d`)
 func (a *adapter) services() error {
 	var failed []error
 	for _, pattern := range []string{"etc/systemd/system/*.wants/*", "etc/rc?.d/S*"} {
-		for _, link := range glob(a.root, pattern) {
+		for _, link := range confine.Glob(a.root, pattern) {
 			service := startLink.ReplaceAllString(path.Base(link), "")
 			for name, why := range unwantedServices() {
 				if strings.HasPrefix(service, name) {
@@ -140,7 +142,7 @@ func (a *adapter) services() error {
 // swap keeps Raspberry Pi OS from making a swap file: since Debian 13 a
 // generator decides that at every boot, so that there is no link to remove.
 func (a *adapter) swap() error {
-	if !exists(a.root, "etc/rpi/swap.conf") && !exists(a.root, "usr/lib/rpi-swap") {
+	if !confine.Exists(a.root, "etc/rpi/swap.conf") && !confine.Exists(a.root, "usr/lib/rpi-swap") {
 		return nil
 	}
 	return a.put("etc/rpi/swap.conf.d/90-pibootd.conf", "[Main]\nMechanism=none\n", "added: there is no card to swap to")
@@ -148,10 +150,10 @@ func (a *adapter) swap() error {
 
 // put writes a file of our own, unless it is there already as it should be.
 func (a *adapter) put(name, text, what string) error {
-	if is, err := readText(a.root, name); err == nil && string(is) == text {
+	if is, err := confine.ReadText(a.root, name); err == nil && string(is) == text {
 		return nil
 	}
-	if err := putFile(a.root, name, []byte(text), 0o644); err != nil {
+	if err := confine.PutFile(a.root, name, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	a.note(name, what)
@@ -161,7 +163,7 @@ func (a *adapter) put(name, text, what string) error {
 // identity removes what must differ between boards. Clone gives it anew.
 func (a *adapter) identity() error {
 	failed := []error{a.edit("etc/machine-id", "emptied: every clone gets its own", func(string) string { return "" })}
-	for _, key := range glob(a.root, "etc/ssh/ssh_host_*key*") {
+	for _, key := range confine.Glob(a.root, "etc/ssh/ssh_host_*key*") {
 		failed = append(failed, a.remove(key, "removed: every clone gets its own"))
 	}
 	// A link to etc/machine-id, as Debian makes it, may stay.

@@ -6,6 +6,7 @@ import (
 	"path"
 
 	"pibootd/images"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // boardFiles are what makes a root one board's own, beside what no template may
@@ -25,7 +26,7 @@ func boardFiles() map[string]string {
 func (a *adapter) board() error {
 	failed := []error{a.edit("etc/hosts", "took out the board's name", withoutOwnName)}
 	for pattern, why := range boardFiles() {
-		for _, name := range glob(a.root, pattern) {
+		for _, name := range confine.Glob(a.root, pattern) {
 			if err := a.root.RemoveAll(name); err != nil {
 				failed = append(failed, fmt.Errorf("removing %q: %w", name, err))
 				continue

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A Mismatch is a file that does not fit to the rest of what a root boots with.
@@ -85,13 +86,13 @@ func newCoherence(root *os.Root, boot string) *coherence {
 		return c
 	}
 	// A boot directory that is none has no files.
-	if entries, err := readDir(root, boot); err == nil {
+	if entries, err := confine.ReadDir(root, boot); err == nil {
 		for _, entry := range entries {
 			c.files = append(c.files, entry.Name())
 		}
 	}
 	// A config.txt that cannot be read names nothing.
-	if config, err := readText(root, path.Join(boot, "config.txt")); err == nil {
+	if config, err := confine.ReadText(root, path.Join(boot, "config.txt")); err == nil {
 		for line := range strings.Lines(string(config)) {
 			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "kernel="); ok && len(c.named) < maxKernels {
 				c.named = append(c.named, name)
@@ -106,7 +107,7 @@ func (c *coherence) add(file, what string) {
 }
 
 func (c *coherence) has(patterns ...string) bool {
-	return slices.ContainsFunc(c.files, func(file string) bool { return matchesAny(file, patterns) })
+	return slices.ContainsFunc(c.files, func(file string) bool { return confine.MatchesAny(file, patterns) })
 }
 
 // maxKernels is how many kernels of a boot directory are looked at: boards
@@ -123,7 +124,7 @@ func (c *coherence) check() {
 				c.add(file, "needs "+fixup+" beside it: without, boards have 128 MB of memory or do not start")
 			}
 		}
-		if !matchesAny(file, []string{"kernel*.img", "vmlinuz*"}) && !slices.Contains(c.named, file) {
+		if !confine.MatchesAny(file, []string{"kernel*.img", "vmlinuz*"}) && !slices.Contains(c.named, file) {
 			continue
 		}
 		if looked++; looked <= maxKernels {

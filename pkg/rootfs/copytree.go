@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 const (
@@ -167,7 +169,7 @@ func (c *treeCopy) done(stat *unix.Stat_t) {
 // subdirectory makes a directory and opens its original, which is nil where it
 // stays empty.
 func (c *treeCopy) subdirectory(source, target *os.File, device uint64, base string) (*os.File, error) {
-	opened, err := openEntry(source, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	opened, err := confine.OpenAt(source, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +252,7 @@ func (c *treeCopy) hardLink(first string, target *os.File, base string) error {
 
 // content makes a file with the content and attributes of source's.
 func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *unix.Stat_t, base string) error {
-	from, err := openSource(source, base)
+	from, err := confine.OpenRegularAt(source, base)
 	if err != nil {
 		return err
 	}
@@ -259,7 +261,7 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 	if err != nil {
 		return err
 	}
-	to, err := openEntry(target, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, stat.Mode&0o777)
+	to, err := confine.OpenAt(target, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, stat.Mode&0o777)
 	if err != nil {
 		return err
 	}

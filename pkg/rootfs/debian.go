@@ -13,6 +13,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // DebianOptions says what a Debian template is made from, and for what. The
@@ -200,8 +201,8 @@ func (d *debian) recipe() error {
 		return err
 	}
 	return errors.Join(
-		putTree(root, ".", images.Debian(), "."),
-		putTree(root, "initramfs", images.Initramfs(), "."),
-		putFile(root, "modules", modules, 0o644),
+		confine.PutFS(root, ".", images.Debian(), "."),
+		confine.PutFS(root, "initramfs", images.Initramfs(), "."),
+		confine.PutFile(root, "modules", modules, 0o644),
 	)
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // An extractor unpacks tar archives into a tree. Nothing it does leaves the
@@ -218,7 +220,7 @@ func (x *extractor) finishDir(dir pendingDir) error {
 
 // fill writes and finishes the regular file that make has just made.
 func (n node) fill(dir *os.File, name string, content io.Reader) error {
-	file, err := openEntry(dir, name, unix.O_WRONLY, 0)
+	file, err := confine.OpenAt(dir, name, unix.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}

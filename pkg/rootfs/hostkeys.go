@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A hostKey is an ssh host key as sshd(8) keeps it.
@@ -70,8 +72,8 @@ func putHostKeys(root *os.Root, keys []hostKey) error {
 	for _, key := range keys {
 		name := fmt.Sprintf("etc/ssh/ssh_host_%s_key", key.kind)
 		err := errors.Join(
-			putFile(root, name, key.private, 0o600),
-			putFile(root, name+".pub", key.public, 0o644),
+			confine.PutFile(root, name, key.private, 0o600),
+			confine.PutFile(root, name+".pub", key.public, 0o644),
 		)
 		if err != nil {
 			return err
@@ -82,7 +84,7 @@ func putHostKeys(root *os.Root, keys []hostKey) error {
 
 func dropHostKeys(root *os.Root) error {
 	var err error
-	for _, name := range glob(root, "etc/ssh/ssh_host_*") {
+	for _, name := range confine.Glob(root, "etc/ssh/ssh_host_*") {
 		err = errors.Join(err, root.Remove(name))
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // An Identity is what makes a root one board's own. Machine id and ssh host
@@ -75,19 +76,19 @@ func (c *clone) identify(tree string) (string, error) {
 	}
 	defer root.Close()
 	return machineID, errors.Join(
-		putName(root, putFile, c.id.Hostname),
-		putFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
+		putName(root, confine.PutFile, c.id.Hostname),
+		confine.PutFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
 		putHostKeys(root, keys),
-		putFile(root, WorkerFile, c.worker, workerMode),
-		putVolatileInit(root, putFile),
-		putWorkerConfig(root, putFile, c.id.Worker),
+		confine.PutFile(root, WorkerFile, c.worker, workerMode),
+		putVolatileInit(root, confine.PutFile),
+		putWorkerConfig(root, confine.PutFile, c.id.Worker),
 		c.roots.enableWorker(root),
 	)
 }
 
 // SetHostname gives a board's root another host name.
 func (r *Roots) SetHostname(serial pi.Serial, name string) error {
-	if err := r.change(serial, func(root *os.Root) error { return putName(root, replaceFile, name) }); err != nil {
+	if err := r.change(serial, func(root *os.Root) error { return putName(root, confine.ReplaceFile, name) }); err != nil {
 		return fmt.Errorf("rootfs: naming the root of %s: %w", serial, err)
 	}
 	return nil
@@ -96,7 +97,7 @@ func (r *Roots) SetHostname(serial pi.Serial, name string) error {
 // PutVolatileInit puts the program that CommandLine of pkg/boot has a volatile
 // board start first into its root, which may have been cloned without it.
 func (r *Roots) PutVolatileInit(serial pi.Serial) error {
-	if err := r.change(serial, func(root *os.Root) error { return putVolatileInit(root, replaceFile) }); err != nil {
+	if err := r.change(serial, func(root *os.Root) error { return putVolatileInit(root, confine.ReplaceFile) }); err != nil {
 		return fmt.Errorf("rootfs: preparing the root of %s for a layer of memory: %w", serial, err)
 	}
 	return nil
@@ -112,11 +113,11 @@ func (r *Roots) change(serial pi.Serial, by func(*os.Root) error) error {
 }
 
 // putName gives a root its board's name.
-func putName(root *os.Root, put putFunc, name string) error {
+func putName(root *os.Root, put confine.PutFunc, name string) error {
 	return errors.Join(put(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, put, name))
 }
 
-func putVolatileInit(root *os.Root, put putFunc) error {
+func putVolatileInit(root *os.Root, put confine.PutFunc) error {
 	text, err := images.VolatileInit()
 	if err != nil {
 		return err
@@ -136,8 +137,8 @@ func newMachineID() (string, error) {
 }
 
 // putHosts makes the host name resolve on the board itself, as Debian does it.
-func putHosts(root *os.Root, put putFunc, name string) error {
-	text, err := readText(root, "etc/hosts")
+func putHosts(root *os.Root, put confine.PutFunc, name string) error {
+	text, err := confine.ReadText(root, "etc/hosts")
 	if errors.Is(err, fs.ErrNotExist) {
 		text = []byte("127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\n")
 	} else if err != nil {
@@ -161,7 +162,7 @@ func withoutOwnName(hosts string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-func putWorkerConfig(root *os.Root, put putFunc, config WorkerConfig) error {
+func putWorkerConfig(root *os.Root, put confine.PutFunc, config WorkerConfig) error {
 	text, err := json.MarshalIndent(config, "", "\t")
 	if err != nil {
 		return err
@@ -178,14 +179,14 @@ const (
 // it already.
 func (r *Roots) enableWorker(root *os.Root) error {
 	if !usesSystemd(root) {
-		if inittab, err := readText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), WorkerFile) {
+		if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), WorkerFile) {
 			r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+WorkerFile)
 		}
 		return nil
 	}
-	if err := putTree(root, ".", images.Overlay(), "."); err != nil {
+	if err := confine.PutFS(root, ".", images.Overlay(), "."); err != nil {
 		return err
 	}
 	wants := path.Join(systemUnits, "multi-user.target.wants", workerUnit)
-	return putLink(root, wants, "/"+path.Join(systemUnits, workerUnit))
+	return confine.PutSymlink(root, wants, "/"+path.Join(systemUnits, workerUnit))
 }

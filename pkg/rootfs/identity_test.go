@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
+	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/roottest"
 )
 
@@ -98,7 +99,7 @@ func TestWorkerConfig(t *testing.T) {
 			MediaExport: "/media", NFSPort: 2049, ScratchExport: "/scratch/3333347a",
 		},
 	}
-	if err := putWorkerConfig(roottest.OpenRoot(t, dir), putFile, config); err != nil {
+	if err := putWorkerConfig(roottest.OpenRoot(t, dir), confine.PutFile, config); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, WorkerConfigFile)

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // maxImageBytes is more than any card has. Past it, an image is a trick.
@@ -154,7 +156,7 @@ func closeFile(file *os.File) error {
 }
 
 func isMountedRoot(top *os.File) bool {
-	root, err := os.OpenRoot(fdPath(top))
+	root, err := os.OpenRoot(confine.FDPath(top))
 	if err != nil {
 		return false
 	}
@@ -165,7 +167,7 @@ func isMountedRoot(top *os.File) bool {
 // copyRoot copies what is mounted at top, the partition from.
 func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from partition) error {
 	var stat unix.Statfs_t
-	if err := unix.Statfs(fdPath(top), &stat); err != nil {
+	if err := unix.Statfs(confine.FDPath(top), &stat); err != nil {
 		return err
 	}
 	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
@@ -178,7 +180,7 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from partition
 		}
 		c.spent = by.spent
 	}
-	return c.copy(ctx, fdPath(top), i.tree)
+	return c.copy(ctx, confine.FDPath(top), i.tree)
 }
 
 // copyBoot copies the first FAT partition that has boot files: the one that the
@@ -221,7 +223,7 @@ func (v *fatVolume) boots() (bool, error) {
 
 // bootMount is where a root mounts its boot partition.
 func bootMount(root *os.Root) string {
-	fstab, err := readText(root, "etc/fstab")
+	fstab, err := confine.ReadText(root, "etc/fstab")
 	if err == nil {
 		for line := range strings.Lines(string(fstab)) {
 			fields := strings.Fields(line)
@@ -230,7 +232,7 @@ func bootMount(root *os.Root) string {
 			}
 		}
 	}
-	if exists(root, "boot/firmware") {
+	if confine.Exists(root, "boot/firmware") {
 		return "boot/firmware"
 	}
 	return "boot"
@@ -245,7 +247,7 @@ func (v *fatVolume) copyTo(ctx context.Context, root *os.Root, dir string) error
 		}
 		to := path.Join(dir, name)
 		if e.dir {
-			made, err := makeDir(root, to)
+			made, err := confine.MakeDir(root, to)
 			if err != nil {
 				return err
 			}
@@ -256,13 +258,13 @@ func (v *fatVolume) copyTo(ctx context.Context, root *os.Root, dir string) error
 }
 
 func putStream(root *os.Root, name string, content io.Reader, e fatEntry) error {
-	dir, err := makeDir(root, path.Dir(name))
+	dir, err := confine.MakeDir(root, path.Dir(name))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return placeEntry(dir, path.Base(name), func(temp string) error {
-		file, err := openEntry(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	return confine.Place(dir, path.Base(name), func(temp string) error {
+		file, err := confine.OpenAt(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // errNotRoot reports that a directory is not a root file system.
@@ -45,7 +46,7 @@ func inspect(root *os.Root) (Template, error) {
 
 func isRoot(root *os.Root) bool {
 	for _, name := range []string{"sbin/init", "usr/sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd"} {
-		if exists(root, name) {
+		if confine.Exists(root, name) {
 			return true
 		}
 	}
@@ -55,7 +56,7 @@ func isRoot(root *os.Root) bool {
 // usesSystemd reports whether a root's init is systemd.
 func usesSystemd(root *os.Root) bool {
 	for _, name := range []string{"usr/lib/systemd/systemd", "lib/systemd/systemd"} {
-		if exists(root, name) {
+		if confine.Exists(root, name) {
 			return true
 		}
 	}
@@ -64,9 +65,9 @@ func usesSystemd(root *os.Root) bool {
 
 // readRelease reads os-release(5). A root without it has no fields.
 func readRelease(root *os.Root) (map[string]string, error) {
-	text, err := readText(root, "etc/os-release")
+	text, err := confine.ReadText(root, "etc/os-release")
 	if errors.Is(err, fs.ErrNotExist) {
-		text, err = readText(root, "usr/lib/os-release")
+		text, err = confine.ReadText(root, "usr/lib/os-release")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -111,7 +112,7 @@ func readArch(root *os.Root) (pi.Arch, error) {
 }
 
 func programArch(root *os.Root, name string) (pi.Arch, error) {
-	file, _, err := openRegular(root, name)
+	file, _, err := confine.OpenRegular(root, name)
 	if err != nil {
 		return "", err
 	}
@@ -160,7 +161,7 @@ func elfArch(header []byte) (pi.Arch, error) {
 // kernels returns the versions that the root has modules for.
 func kernels(root *os.Root) []string {
 	versions := []string{}
-	entries, err := readDir(root, "lib/modules")
+	entries, err := confine.ReadDir(root, "lib/modules")
 	if err != nil {
 		return versions
 	}
@@ -177,8 +178,8 @@ func kernels(root *os.Root) []string {
 // since Debian 12 and on Ubuntu, boot before.
 func bootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
-		entries, err := readDir(root, dir)
-		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return matchesAny(entry.Name(), bootPatterns()) }) {
+		entries, err := confine.ReadDir(root, dir)
+		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return confine.MatchesAny(entry.Name(), bootPatterns()) }) {
 			return dir
 		}
 	}

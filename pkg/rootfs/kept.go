@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // keptDir holds the roots that no board boots from: those taken out of use, and
@@ -245,9 +246,9 @@ func (r *Roots) Revive(k Kept, id Identity) error {
 		_, updated := putProgram(root, program)
 		err = errors.Join(
 			updated,
-			putVolatileInit(root, replaceFile),
-			putName(root, replaceFile, id.Hostname),
-			putWorkerConfig(root, replaceFile, id.Worker),
+			putVolatileInit(root, confine.ReplaceFile),
+			putName(root, confine.ReplaceFile, id.Hostname),
+			putWorkerConfig(root, confine.ReplaceFile, id.Worker),
 			done())
 	}
 	if err == nil {
@@ -308,7 +309,7 @@ func (r *Roots) tokenOf(dir string) string {
 	if err != nil {
 		return ""
 	}
-	text, err := readText(root, WorkerConfigFile)
+	text, err := confine.ReadText(root, WorkerConfigFile)
 	var config WorkerConfig
 	if err = errors.Join(err, done()); err != nil || json.Unmarshal(text, &config) != nil {
 		return ""

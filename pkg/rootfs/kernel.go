@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 const (
@@ -28,7 +30,7 @@ const zImageGzip = gzipMagic + "\x08\x00"
 // packed whole by gzip as Raspberry Pi OS has it, or a zImage that unpacks
 // itself. It returns "" if the kernel does not tell.
 func kernelVersion(root *os.Root, name string) (string, error) {
-	file, info, err := openRegular(root, name)
+	file, info, err := confine.OpenRegular(root, name)
 	if err != nil {
 		return "", err
 	}
@@ -84,5 +86,5 @@ func findBanner(from io.Reader) string {
 
 // hasModules reports whether a root has a kernel version's modules.
 func hasModules(root *os.Root, version string) bool {
-	return exists(root, "lib/modules/"+version)
+	return confine.Exists(root, "lib/modules/"+version)
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A linker completes the shared libraries of a root that no maintainer script
@@ -37,7 +39,7 @@ func linkLibraries(root *os.Root, programs ...string) error {
 
 // complete makes everything that file needs findable, then what that needs.
 func (l *linker) complete(file string) error {
-	real, err := resolve(l.root, file)
+	real, err := confine.Resolve(l.root, file)
 	if err != nil {
 		return err
 	}
@@ -91,7 +93,7 @@ func (l *linker) find(name string, dirs []string) (string, error) {
 		return "", fmt.Errorf("needs the library %q; want a name without a directory", name)
 	}
 	for _, dir := range append(dirs, l.dir, "usr/lib") {
-		if file := path.Join(dir, name); exists(l.root, file) {
+		if file := path.Join(dir, name); confine.Exists(l.root, file) {
 			return file, nil
 		}
 	}
@@ -100,5 +102,5 @@ func (l *linker) find(name string, dirs []string) (string, error) {
 		return "", errors.Join(err, fmt.Errorf("needs the library %s, which no package brought", name))
 	}
 	file := path.Join(l.dir, name)
-	return file, putLink(l.root, file, strings.TrimPrefix(variants[0], l.dir+"/"))
+	return file, confine.PutSymlink(l.root, file, strings.TrimPrefix(variants[0], l.dir+"/"))
 }

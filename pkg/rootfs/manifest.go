@@ -20,6 +20,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // manifestFile lists a template's tree, beside it: a line for each entry, with
@@ -73,7 +75,7 @@ type treeReader struct {
 // directory was read.
 func isGone(err error) bool {
 	// EINVAL: the target of what is no link any more.
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errNotRegular)
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, confine.ErrNotRegular)
 }
 
 // entry reads an entry of dir, and what is below it. name is its own from the
@@ -136,7 +138,7 @@ func (r *treeReader) add(e treeEntry) error {
 
 // directory reads what is in a directory.
 func (r *treeReader) directory(ctx context.Context, dir *os.File, base string, e treeEntry) error {
-	opened, err := openEntry(dir, base, unix.O_DIRECTORY, 0)
+	opened, err := confine.OpenAt(dir, base, unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -149,7 +151,7 @@ func (r *treeReader) directory(ctx context.Context, dir *os.File, base string, e
 		return err
 	}
 	for {
-		names, err := opened.Readdirnames(maxEntries)
+		names, err := opened.Readdirnames(confine.MaxEntries)
 		for _, below := range names {
 			if err := r.entry(ctx, opened, below, path.Join(e.name, below)); err != nil {
 				return err
@@ -172,7 +174,7 @@ func (r *treeReader) file(ctx context.Context, dir *os.File, base string, e tree
 	} else if holes > 0 {
 		r.holes -= holes
 	}
-	file, err := openSource(dir, base)
+	file, err := confine.OpenRegularAt(dir, base)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"pibootd/images"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // BuildOptions says what a minimal template is made from. The zero value is
@@ -231,9 +232,9 @@ func (b *build) userland(context.Context) error {
 	}
 	release := fmt.Sprintf("PRETTY_NAME=\"minimal Debian %[1]s\"\nNAME=\"Debian GNU/Linux\"\nID=debian\nVERSION_CODENAME=%[1]s\n", b.options.Release)
 	return errors.Join(
-		putFile(b.root, "usr/lib/os-release", []byte(release), 0o644),
-		putLink(b.root, "etc/os-release", "../usr/lib/os-release"),
-		putTree(b.root, ".", images.Minimal(), "root"),
+		confine.PutFile(b.root, "usr/lib/os-release", []byte(release), 0o644),
+		confine.PutSymlink(b.root, "etc/os-release", "../usr/lib/os-release"),
+		confine.PutFS(b.root, ".", images.Minimal(), "root"),
 		b.root.Chmod("etc/init.d/rcS", 0o755),
 		b.root.Chmod("etc/init.d/clock", 0o755),
 		b.root.Chmod("etc/init.d/lease", 0o755),
@@ -245,14 +246,14 @@ func (b *build) userland(context.Context) error {
 
 // applets links busybox's names, except where a package has the real program.
 func (b *build) applets() error {
-	busybox, err := resolve(b.root, "bin/busybox")
+	busybox, err := confine.Resolve(b.root, "bin/busybox")
 	if err != nil || busybox != "usr/bin/busybox" {
 		return errors.Join(err, fmt.Errorf("busybox is %q; want usr/bin/busybox", busybox))
 	}
 	links, err := appletLinks()
 	for _, link := range links {
-		if err == nil && !exists(b.root, link.name) {
-			err = putLink(b.root, link.name, link.target)
+		if err == nil && !confine.Exists(b.root, link.name) {
+			err = confine.PutSymlink(b.root, link.name, link.target)
 		}
 	}
 	return err
@@ -304,7 +305,7 @@ func (b *build) boot(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := putFile(b.root, path.Join(minimalBootDir, name), content, 0o644); err != nil {
+		if err := confine.PutFile(b.root, path.Join(minimalBootDir, name), content, 0o644); err != nil {
 			return err
 		}
 	}
@@ -313,7 +314,7 @@ func (b *build) boot(context.Context) error {
 		return err
 	}
 	return errors.Join(
-		putFile(b.root, path.Join(minimalBootDir, "initrd.img"), packed, 0o644),
-		putTree(b.root, minimalBootDir, images.Minimal(), "boot"),
+		confine.PutFile(b.root, path.Join(minimalBootDir, "initrd.img"), packed, 0o644),
+		confine.PutFS(b.root, minimalBootDir, images.Minimal(), "boot"),
 	)
 }

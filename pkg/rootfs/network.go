@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // The interface that the root comes over has its address from the kernel or the
@@ -41,16 +43,16 @@ manage_etc_hosts: false
 // comes over.
 func (a *adapter) network() error {
 	failed := []error{a.ifupdown()}
-	if exists(a.root, "etc/NetworkManager") {
+	if confine.Exists(a.root, "etc/NetworkManager") {
 		failed = append(failed,
 			a.put("etc/NetworkManager/conf.d/90-pibootd.conf", managerConfig, "added: NetworkManager leaves eth0 alone, the root comes over it"),
 			a.kernelResolver())
 	}
-	if exists(a.root, "etc/systemd/system/multi-user.target.wants/systemd-networkd.service") || exists(a.root, "etc/netplan") {
+	if confine.Exists(a.root, "etc/systemd/system/multi-user.target.wants/systemd-networkd.service") || confine.Exists(a.root, "etc/netplan") {
 		// 05 comes before what netplan makes, 10-netplan-*.
 		failed = append(failed, a.put("etc/systemd/network/05-pibootd.network", networkdConfig, "added: systemd-networkd never takes eth0's address away, the root comes over it"))
 	}
-	if exists(a.root, "etc/cloud/cloud.cfg") {
+	if confine.Exists(a.root, "etc/cloud/cloud.cfg") {
 		failed = append(failed, a.put("etc/cloud/cloud.cfg.d/99-pibootd.cfg", cloudConfig, "added: cloud-init leaves network, disk, host name and ssh keys alone"))
 	}
 	failed = append(failed, a.edit("etc/dhcpcd.conf", "dhcpcd leaves eth0 up, the root comes over it", func(text string) string {
@@ -73,7 +75,7 @@ func (a *adapter) kernelResolver() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := putLink(a.root, name, target); err != nil {
+	if err := confine.PutSymlink(a.root, name, target); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	a.note(name, "links to "+target+", the name servers of the kernel's DHCP")
@@ -85,7 +87,7 @@ func (a *adapter) kernelResolver() error {
 var startsInterface = regexp.MustCompile(`^\s*(auto|allow-\w+)\s.*\b(eth0|end0)\b`)
 
 func (a *adapter) ifupdown() error {
-	files := glob(a.root, "etc/network/interfaces.d/*")
+	files := confine.Glob(a.root, "etc/network/interfaces.d/*")
 	var failed []error
 	for _, name := range append([]string{"etc/network/interfaces"}, files...) {
 		failed = append(failed, a.edit(name, "commented out what sets eth0 up at boot, the root comes over it", func(text string) string {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A node is what an entry of a file system is besides its name and content.
@@ -72,7 +74,7 @@ func nodeAt(dir *os.File, name string, stat *unix.Stat_t) (node, error) {
 		device:   uint64(stat.Rdev),
 		modified: stat.Mtim,
 	}
-	path := entryPath(dir, name)
+	path := confine.EntryPath(dir, name)
 	if n.kind() == unix.S_IFLNK {
 		target, err := os.Readlink(path)
 		if err != nil {
@@ -98,7 +100,7 @@ func nodeOfFile(file, dir *os.File, name string, looked *unix.Stat_t) (node, err
 	if size, err := unix.Flistxattr(int(file.Fd()), nil); err == nil && size == 0 {
 		return n, nil
 	}
-	return n, n.readXattrs(entryPath(dir, name))
+	return n, n.readXattrs(confine.EntryPath(dir, name))
 }
 
 // maxXattrBytes is the most that Linux lets a list or a value have.
@@ -186,7 +188,7 @@ func (n node) finish(dir *os.File, name string) error {
 			return fmt.Errorf("mode %o: %w", n.mode&0o7777, err)
 		}
 	}
-	path := entryPath(dir, name)
+	path := confine.EntryPath(dir, name)
 	for attr, value := range n.xattrs {
 		if err := unix.Lsetxattr(path, attr, []byte(value), 0); err != nil {
 			return fmt.Errorf("extended attribute %q: %w", attr, err)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // An overlay root is a directory with two in it: upper holds what is not as in
@@ -142,7 +143,7 @@ func (r *Roots) open(dir string) (*os.Root, func() error, error) {
 		}
 		return root, root.Close, nil
 	}
-	root, err := os.OpenRoot(fdPath(mount))
+	root, err := os.OpenRoot(confine.FDPath(mount))
 	if err != nil {
 		return nil, nil, errors.Join(err, mount.Close())
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // formerWorkerFile is the worker that a root had before it was updated: a board
@@ -73,7 +74,7 @@ func updateWorker(root *os.Root, program []byte, services Services, none error) 
 
 // putProgram gives a root the worker's program, unless it has it.
 func putProgram(root *os.Root, program []byte) (changed bool, err error) {
-	dir, err := makeDir(root, path.Dir(WorkerFile))
+	dir, err := confine.MakeDir(root, path.Dir(WorkerFile))
 	if err != nil {
 		return false, err
 	}
@@ -85,7 +86,7 @@ func putProgram(root *os.Root, program []byte) (changed bool, err error) {
 		return false, nil
 	}
 	_ = unix.Linkat(at, base, at, former, 0)
-	return true, replaceFile(root, WorkerFile, program, workerMode)
+	return true, confine.ReplaceFile(root, WorkerFile, program, workerMode)
 }
 
 const (
@@ -95,7 +96,7 @@ const (
 
 // hasProgram reports whether a root's worker is this one, and can be started.
 func hasProgram(root *os.Root, program []byte) bool {
-	file, info, err := openRegular(root, WorkerFile)
+	file, info, err := confine.OpenRegular(root, WorkerFile)
 	if err != nil {
 		return false
 	}
@@ -119,7 +120,7 @@ func hasProgram(root *os.Root, program []byte) bool {
 // reports whether anything had to be. Without add, it says nothing that it did
 // not say.
 func setServices(root *os.Root, services Services, add bool) (changed bool, err error) {
-	text, err := readText(root, WorkerConfigFile)
+	text, err := confine.ReadText(root, WorkerConfigFile)
 	if err != nil {
 		return false, fmt.Errorf("%w; the board's token is in it, and nobody else has that: pibootd reset-pi gives the board a new one", err)
 	}
@@ -147,5 +148,5 @@ func setServices(root *os.Root, services Services, add bool) (changed bool, err 
 	if text, err = json.MarshalIndent(all, "", "\t"); err != nil {
 		return false, err
 	}
-	return true, replaceFile(root, WorkerConfigFile, append(text, '\n'), workerConfigMode)
+	return true, confine.ReplaceFile(root, WorkerConfigFile, append(text, '\n'), workerConfigMode)
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A Way is how a root is made of a template.
@@ -104,7 +106,7 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 		}
 	case Overlay:
 		if d.mount, err = c.overlay(d.tree); err == nil {
-			d.tree = fdPath(d.mount)
+			d.tree = confine.FDPath(d.mount)
 		}
 	case Copy:
 		if err = checkSpace(s.dir, c.roots.MinFree, c.src.SizeBytes); err == nil {

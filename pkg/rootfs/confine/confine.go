@@ -1,4 +1,4 @@
-package rootfs
+package confine
 
 import (
 	"errors"
@@ -22,9 +22,9 @@ import (
 // was renamed meanwhile.
 const maxRaces = 128
 
-// openIn opens what a name of a root leads to for a process whose root that is:
+// Open opens what a name of a root leads to for a process whose root that is:
 // absolute links start there, and ".." ends there.
-func openIn(root *os.Root, name string, flags uint64) (*os.File, error) {
+func Open(root *os.Root, name string, flags uint64) (*os.File, error) {
 	top, err := root.Open(".")
 	if err != nil {
 		return nil, err
@@ -43,33 +43,33 @@ func openIn(root *os.Root, name string, flags uint64) (*os.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("its directories are renamed all the time")}
 }
 
-// openRegular opens the regular file that a name of a root leads to. Boards can
+// OpenRegular opens the regular file that a name of a root leads to. Boards can
 // make any kind of file in theirs, at any moment; to open a device or a FIFO
 // would be an act on this machine, so the file is looked at through a descriptor
 // that does not open it.
-func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
-	found, err := openIn(root, name, unix.O_PATH)
+func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	found, err := Open(root, name, unix.O_PATH)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer found.Close()
-	return reopenRegular(found)
+	return Reopen(found)
 }
 
-// reopenRegular opens what a descriptor that does not open it is of.
-func reopenRegular(found *os.File) (*os.File, fs.FileInfo, error) {
+// Reopen opens what a descriptor that does not open it is of.
+func Reopen(found *os.File) (*os.File, fs.FileInfo, error) {
 	info, err := found.Stat()
 	if err != nil {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("got %s; %w", kindOf(info.Mode()), errNotRegular)
+		return nil, nil, fmt.Errorf("got %s; %w", kindOf(info.Mode()), ErrNotRegular)
 	}
 	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
 	return file, info, err
 }
 
-var errNotRegular = errors.New("want a regular file")
+var ErrNotRegular = errors.New("want a regular file")
 
 // kindOf says what a file is that is no regular one.
 func kindOf(mode fs.FileMode) string {
@@ -88,24 +88,24 @@ func kindOf(mode fs.FileMode) string {
 	return "a file of an unknown kind"
 }
 
-// exists reports whether a name of a root leads to a file.
-func exists(root *os.Root, name string) bool {
-	found, err := openIn(root, name, unix.O_PATH)
+// Exists reports whether a name of a root leads to a file.
+func Exists(root *os.Root, name string) bool {
+	found, err := Open(root, name, unix.O_PATH)
 	return err == nil && found.Close() == nil
 }
 
-// maxEntries is more than any directory has whose entries matter here.
-const maxEntries = 4096
+// MaxEntries is more than any directory has whose entries matter here.
+const MaxEntries = 4096
 
-// readDir reads a directory of a root, its first maxEntries if it has more, in
+// ReadDir reads a directory of a root, its first MaxEntries if it has more, in
 // the order of their names.
-func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
-	dir, err := openIn(root, name, unix.O_DIRECTORY)
+func ReadDir(root *os.Root, name string) ([]fs.DirEntry, error) {
+	dir, err := Open(root, name, unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	entries, err := dir.ReadDir(maxEntries)
+	entries, err := dir.ReadDir(MaxEntries)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -113,14 +113,14 @@ func readDir(root *os.Root, name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// makeDir opens a directory of the root, and makes it and those above it, mode
+// MakeDir opens a directory of the root, and makes it and those above it, mode
 // 0755, where they are missing.
-func makeDir(root *os.Root, name string) (*os.File, error) {
-	dir, err := openIn(root, name, unix.O_DIRECTORY)
+func MakeDir(root *os.Root, name string) (*os.File, error) {
+	dir, err := Open(root, name, unix.O_DIRECTORY)
 	if !errors.Is(err, fs.ErrNotExist) || path.Clean(name) == "." {
 		return dir, err
 	}
-	parent, err := makeDir(root, path.Dir(name))
+	parent, err := MakeDir(root, path.Dir(name))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func makeDir(root *os.Root, name string) (*os.File, error) {
 	if made != nil && !errors.Is(made, unix.EEXIST) {
 		return nil, &fs.PathError{Op: "mkdir", Path: name, Err: made}
 	}
-	if dir, err = openEntry(parent, base, unix.O_DIRECTORY, 0); err != nil {
+	if dir, err = OpenAt(parent, base, unix.O_DIRECTORY, 0); err != nil {
 		return nil, fmt.Errorf("%s is a symbolic link to nothing; want a directory", name)
 	}
 	if made == nil {
@@ -142,9 +142,9 @@ func makeDir(root *os.Root, name string) (*os.File, error) {
 // maxTextBytes bounds the small files of a foreign root that are read whole.
 const maxTextBytes = 1 << 20
 
-// readText reads a small file of the root, following symbolic links inside it.
-func readText(root *os.Root, name string) ([]byte, error) {
-	file, info, err := openRegular(root, name)
+// ReadText reads a small file of the root, following symbolic links inside it.
+func ReadText(root *os.Root, name string) ([]byte, error) {
+	file, info, err := OpenRegular(root, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -159,8 +159,8 @@ func readText(root *os.Root, name string) ([]byte, error) {
 	return text, nil
 }
 
-// openEntry opens an entry of an open directory, never through a symbolic link.
-func openEntry(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
+// OpenAt opens an entry of an open directory, never through a symbolic link.
+func OpenAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
@@ -168,23 +168,23 @@ func openEntry(dir *os.File, name string, flags int, mode uint32) (*os.File, err
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// openSource opens a regular file of a directory. A board may put a device there
+// OpenRegularAt opens a regular file of a directory. A board may put a device there
 // after it was looked at, and to open that would be an act on this machine.
-func openSource(dir *os.File, base string) (*os.File, error) {
-	found, err := openEntry(dir, base, unix.O_PATH, 0)
+func OpenRegularAt(dir *os.File, base string) (*os.File, error) {
+	found, err := OpenAt(dir, base, unix.O_PATH, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer found.Close()
-	file, _, err := reopenRegular(found)
+	file, _, err := Reopen(found)
 	return file, err
 }
 
-// entryPath names an entry of an open directory for calls that take only a
+// EntryPath names an entry of an open directory for calls that take only a
 // path; the kernel goes straight to the directory, whatever its own path is.
-func entryPath(dir *os.File, name string) string {
+func EntryPath(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// fdPath names an open directory for calls that take a path.
-func fdPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) }
+// FDPath names an open directory for calls that take a path.
+func FDPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) }

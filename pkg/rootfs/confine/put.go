@@ -1,4 +1,4 @@
-package rootfs
+package confine
 
 import (
 	"errors"
@@ -12,54 +12,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A newFile is one that takes the place of whatever has its name.
-type newFile struct {
-	data     []byte
-	mode     fs.FileMode
-	uid, gid int
+// A File is one that takes the place of whatever has its name.
+type File struct {
+	Data     []byte
+	Mode     fs.FileMode
+	UID, GID int
 	durable  bool // on disk before it has its name, which is on disk, too
 }
 
-// A putFunc writes a file of a root with exactly this mode. What had the name
+// A PutFunc writes a file of a root with exactly this mode. What had the name
 // before is replaced, never written through: it may be a symbolic link, or share
 // its blocks with another name.
-type putFunc func(root *os.Root, name string, data []byte, mode fs.FileMode) error
+type PutFunc func(root *os.Root, name string, data []byte, mode fs.FileMode) error
 
-// putFile is the putFunc for a root that nobody uses yet, and that is written to
+// PutFile is the PutFunc for a root that nobody uses yet, and that is written to
 // disk as a whole. The file is root's.
-func putFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
-	return newFile{data: data, mode: mode}.put(root, name)
+func PutFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	return File{Data: data, Mode: mode}.Put(root, name)
 }
 
-// replaceFile is the putFunc for a root that is in use: its board, and a power
+// ReplaceFile is the PutFunc for a root that is in use: its board, and a power
 // cut, see the old file or the new one. The owner of a file stays.
-func replaceFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
-	file := newFile{data: data, mode: mode, durable: true}
-	if was, err := openIn(root, name, unix.O_PATH); err == nil {
+func ReplaceFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	file := File{Data: data, Mode: mode, durable: true}
+	if was, err := Open(root, name, unix.O_PATH); err == nil {
 		info, err := was.Stat()
 		if err = errors.Join(err, was.Close()); err != nil {
 			return err
 		}
 		file.ownedAs(info)
 	}
-	return file.put(root, name)
+	return file.Put(root, name)
 }
 
 // ownedAs gives a file the owner of another.
-func (f *newFile) ownedAs(info fs.FileInfo) {
+func (f *File) ownedAs(info fs.FileInfo) {
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		f.uid, f.gid = int(owner.Uid), int(owner.Gid)
+		f.UID, f.GID = int(owner.Uid), int(owner.Gid)
 	}
 }
 
-func (f newFile) put(root *os.Root, name string) error {
-	dir, err := makeDir(root, path.Dir(name))
+func (f File) Put(root *os.Root, name string) error {
+	dir, err := MakeDir(root, path.Dir(name))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	err = placeEntry(dir, path.Base(name), func(temp string) error {
-		file, err := openEntry(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	err = Place(dir, path.Base(name), func(temp string) error {
+		file, err := OpenAt(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 		if err != nil {
 			return err
 		}
@@ -73,19 +73,19 @@ func (f newFile) put(root *os.Root, name string) error {
 
 // fill writes a file that was made for it. A new owner would clear bits of its
 // mode.
-func (f newFile) fill(file *os.File) error {
-	if _, err := file.Write(f.data); err != nil {
+func (f File) fill(file *os.File) error {
+	if _, err := file.Write(f.Data); err != nil {
 		return err
 	}
-	if err := errors.Join(file.Chown(f.uid, f.gid), file.Chmod(f.mode)); err != nil || !f.durable {
+	if err := errors.Join(file.Chown(f.UID, f.GID), file.Chmod(f.Mode)); err != nil || !f.durable {
 		return err
 	}
 	return file.Sync()
 }
 
-// placeEntry has make an entry under another name and then gives it its own, in
+// Place has make an entry under another name and then gives it its own, in
 // the place of what has that: no link is followed.
-func placeEntry(dir *os.File, name string, make func(temp string) error, durable bool) error {
+func Place(dir *os.File, name string, make func(temp string) error, durable bool) error {
 	at, temp := int(dir.Fd()), tempName(name)
 	if err := unix.Unlinkat(at, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%s is in the way; remove it: %w", temp, err)
@@ -110,23 +110,23 @@ func placeEntry(dir *os.File, name string, make func(temp string) error, durable
 // tempName is what a file is called until it is whole.
 func tempName(name string) string { return "." + name + ".new" }
 
-// putLink makes a symbolic link of the root, replacing what had the name.
-func putLink(root *os.Root, name, target string) error {
-	dir, err := makeDir(root, path.Dir(name))
+// PutSymlink makes a symbolic link of the root, replacing what had the name.
+func PutSymlink(root *os.Root, name, target string) error {
+	dir, err := MakeDir(root, path.Dir(name))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return placeEntry(dir, path.Base(name), func(temp string) error {
+	return Place(dir, path.Base(name), func(temp string) error {
 		return unix.Symlinkat(target, int(dir.Fd()), temp)
 	}, false)
 }
 
-// editFile changes the text of a small file of the root, keeping its owner and
+// EditFile changes the text of a small file of the root, keeping its owner and
 // mode. It reports whether there was anything to change; a file that does not
 // exist has nothing.
-func editFile(root *os.Root, name string, edit func(text string) string) (bool, error) {
-	text, err := readText(root, name)
+func EditFile(root *os.Root, name string, edit func(text string) string) (bool, error) {
+	text, err := ReadText(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -137,7 +137,7 @@ func editFile(root *os.Root, name string, edit func(text string) string) (bool, 
 	if edited == string(text) {
 		return false, nil
 	}
-	real, err := resolve(root, name)
+	real, err := Resolve(root, name)
 	if err != nil {
 		return false, err
 	}
@@ -145,13 +145,13 @@ func editFile(root *os.Root, name string, edit func(text string) string) (bool, 
 	if err != nil {
 		return false, err
 	}
-	file := newFile{data: []byte(edited), mode: info.Mode().Perm()}
+	file := File{Data: []byte(edited), Mode: info.Mode().Perm()}
 	file.ownedAs(info)
-	return true, file.put(root, real)
+	return true, file.Put(root, real)
 }
 
-// putTree copies the files of an embedded directory into a directory of root.
-func putTree(root *os.Root, to string, tree fs.FS, dir string) error {
+// PutFS copies the files of an embedded directory into a directory of root.
+func PutFS(root *os.Root, to string, tree fs.FS, dir string) error {
 	return fs.WalkDir(tree, dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -160,6 +160,6 @@ func putTree(root *os.Root, to string, tree fs.FS, dir string) error {
 		if err != nil {
 			return err
 		}
-		return putFile(root, path.Join(to, strings.TrimPrefix(name, dir)), content, 0o644)
+		return PutFile(root, path.Join(to, strings.TrimPrefix(name, dir)), content, 0o644)
 	})
 }

@@ -1,4 +1,4 @@
-package rootfs
+package confine
 
 import (
 	"fmt"
@@ -11,10 +11,10 @@ import (
 // maxLinks is how many symbolic links resolve follows, as in path_resolution(7).
 const maxLinks = 40
 
-// resolve follows symbolic links as a process would whose root is root: an
+// Resolve follows symbolic links as a process would whose root is root: an
 // absolute one starts there. The result is relative and has no links left, which
 // is so as long as nobody writes there: a root that is in use is no place for it.
-func resolve(root *os.Root, name string) (string, error) {
+func Resolve(root *os.Root, name string) (string, error) {
 	rest := strings.Split(name, "/")
 	at := "."
 	for links := 0; len(rest) > 0; {

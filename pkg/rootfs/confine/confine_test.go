@@ -1,4 +1,4 @@
-package rootfs
+package confine
 
 import (
 	"errors"
@@ -20,12 +20,12 @@ func TestResolve(t *testing.T) {
 		"lib/file": "usr/lib/file", "abs/file": "usr/lib/file", "up/lib/file": "usr/lib/file",
 		"chain": "usr/lib/file", "etc/x": "usr/lib/file", ".": ".", "/": ".", "lib/../../..": ".",
 	} {
-		if got, err := resolve(root, name); err != nil || got != want {
+		if got, err := Resolve(root, name); err != nil || got != want {
 			t.Errorf("resolve(%s) = %q, %v; want %q", name, got, err, want)
 		}
 	}
 	for _, name := range []string{"loop", "missing", "lib/missing", "lib/file/x"} {
-		if got, err := resolve(root, name); err == nil {
+		if got, err := Resolve(root, name); err == nil {
 			t.Errorf("resolve(%s) = %q; want an error", name, got)
 		}
 	}
@@ -40,14 +40,14 @@ func TestPutFileStaysInside(t *testing.T) {
 	}.Make(t, outside)
 	root := roottest.OpenRoot(t, filepath.Join(outside, "root"))
 	err := errors.Join(
-		putFile(root, "etc/hosts", []byte("by an absolute link"), 0o600),
-		putFile(root, "conf/hostname", []byte("over a link"), 0o640),
-		putFile(root, "new/dir/file", []byte("x"), 0o644),
+		PutFile(root, "etc/hosts", []byte("by an absolute link"), 0o600),
+		PutFile(root, "conf/hostname", []byte("over a link"), 0o640),
+		PutFile(root, "new/dir/file", []byte("x"), 0o644),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := putFile(root, "up/hosts", []byte("x"), 0o644); err != nil {
+	if err := PutFile(root, "up/hosts", []byte("x"), 0o644); err != nil {
 		t.Log(err) // refused, or put where the board would find it
 	}
 	if got := roottest.ReadFile(t, outside, "victim/hosts"); got != "safe" {
