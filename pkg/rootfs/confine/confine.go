@@ -1,3 +1,10 @@
+// Package confine opens, reads and writes the files of a foreign root, such as
+// that of a board, without ever leaving it.
+//
+// A board is root in its own root file system and can change anything there at
+// any moment. The kernel therefore resolves each name in one call, as the board
+// itself would (openat2(2) with RESOLVE_IN_ROOT), and callers use what was found
+// by its descriptor.
 package confine
 
 import (
@@ -13,17 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A board is root in its own root, and may change anything there while it is
-// looked at. Names are therefore resolved by the kernel, in one call and as the
-// board itself would (openat2(2) with RESOLVE_IN_ROOT), and what is found is used
-// by its descriptor.
-
-// maxRaces is how often a name is resolved again because a directory on its way
-// was renamed meanwhile.
+// maxRaces is how often Open resolves a name again because one of its directories
+// was renamed during the call.
 const maxRaces = 128
 
-// Open opens what a name of a root leads to for a process whose root that is:
-// absolute links start there, and ".." ends there.
+// Open opens the file called name as a process would whose root directory is
+// root: absolute links start there, and ".." ends there.
 func Open(root *os.Root, name string, flags uint64) (*os.File, error) {
 	top, err := root.Open(".")
 	if err != nil {
@@ -43,10 +45,10 @@ func Open(root *os.Root, name string, flags uint64) (*os.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("its directories are renamed all the time")}
 }
 
-// OpenRegular opens the regular file that a name of a root leads to. Boards can
-// make any kind of file in theirs, at any moment; to open a device or a FIFO
-// would be an act on this machine, so the file is looked at through a descriptor
-// that does not open it.
+// OpenRegular opens the regular file called name and returns its description. It
+// first checks the kind of the file by an O_PATH descriptor, because opening a
+// device or a FIFO would affect this machine. Any other kind is an error that
+// matches ErrNotRegular.
 func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	found, err := Open(root, name, unix.O_PATH)
 	if err != nil {
@@ -56,7 +58,7 @@ func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	return Reopen(found)
 }
 
-// Reopen opens what a descriptor that does not open it is of.
+// Reopen opens the regular file that an O_PATH descriptor refers to.
 func Reopen(found *os.File) (*os.File, fs.FileInfo, error) {
 	info, err := found.Stat()
 	if err != nil {
@@ -65,13 +67,14 @@ func Reopen(found *os.File) (*os.File, fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("got %s; %w", kindOf(info.Mode()), ErrNotRegular)
 	}
-	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
+	file, err := os.Open(FDPath(found))
 	return file, info, err
 }
 
+// ErrNotRegular reports a directory, a device or another file that is not regular.
 var ErrNotRegular = errors.New("want a regular file")
 
-// kindOf says what a file is that is no regular one.
+// kindOf names the kind of a file that is not regular.
 func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
@@ -88,17 +91,17 @@ func kindOf(mode fs.FileMode) string {
 	return "a file of an unknown kind"
 }
 
-// Exists reports whether a name of a root leads to a file.
+// Exists reports whether root has a file of any kind called name.
 func Exists(root *os.Root, name string) bool {
 	found, err := Open(root, name, unix.O_PATH)
 	return err == nil && found.Close() == nil
 }
 
-// MaxEntries is more than any directory has whose entries matter here.
+// MaxEntries is the number of entries that ReadDir returns at most. No directory
+// that pibootd needs to read has as many.
 const MaxEntries = 4096
 
-// ReadDir reads a directory of a root, its first MaxEntries if it has more, in
-// the order of their names.
+// ReadDir returns the first MaxEntries entries of a directory, sorted by name.
 func ReadDir(root *os.Root, name string) ([]fs.DirEntry, error) {
 	dir, err := Open(root, name, unix.O_DIRECTORY)
 	if err != nil {
@@ -113,8 +116,8 @@ func ReadDir(root *os.Root, name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// MakeDir opens a directory of the root, and makes it and those above it, mode
-// 0755, where they are missing.
+// MakeDir opens a directory of root. It first creates the directory and its
+// parents, mode 0755, where they do not exist.
 func MakeDir(root *os.Root, name string) (*os.File, error) {
 	dir, err := Open(root, name, unix.O_DIRECTORY)
 	if !errors.Is(err, fs.ErrNotExist) || path.Clean(name) == "." {
@@ -139,10 +142,10 @@ func MakeDir(root *os.Root, name string) (*os.File, error) {
 	return dir, err
 }
 
-// maxTextBytes bounds the small files of a foreign root that are read whole.
+// maxTextBytes is the size of the largest file that ReadText reads.
 const maxTextBytes = 1 << 20
 
-// ReadText reads a small file of the root, following symbolic links inside it.
+// ReadText reads a small regular file, following symbolic links inside root.
 func ReadText(root *os.Root, name string) ([]byte, error) {
 	file, info, err := OpenRegular(root, name)
 	if err != nil {
@@ -159,7 +162,7 @@ func ReadText(root *os.Root, name string) ([]byte, error) {
 	return text, nil
 }
 
-// OpenAt opens an entry of an open directory, never through a symbolic link.
+// OpenAt opens an entry of dir. It does not follow a symbolic link.
 func OpenAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {
@@ -168,8 +171,8 @@ func OpenAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error)
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// OpenRegularAt opens a regular file of a directory. A board may put a device there
-// after it was looked at, and to open that would be an act on this machine.
+// OpenRegularAt opens a regular file of dir. Like OpenRegular it opens no device,
+// not even one that a board puts there during the call.
 func OpenRegularAt(dir *os.File, base string) (*os.File, error) {
 	found, err := OpenAt(dir, base, unix.O_PATH, 0)
 	if err != nil {
@@ -180,11 +183,11 @@ func OpenRegularAt(dir *os.File, base string) (*os.File, error) {
 	return file, err
 }
 
-// EntryPath names an entry of an open directory for calls that take only a
-// path; the kernel goes straight to the directory, whatever its own path is.
+// EntryPath returns a path of an entry of dir, for system calls that accept only a
+// path. It stays valid when dir is renamed.
 func EntryPath(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// FDPath names an open directory for calls that take a path.
+// FDPath returns a path of an open file, for calls that accept only a path.
 func FDPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) }

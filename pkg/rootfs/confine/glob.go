@@ -7,6 +7,7 @@ import (
 	"strings"
 )
 
+// MatchesAny reports whether one of the patterns (path.Match) matches a file name.
 func MatchesAny(file string, patterns []string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		ok, err := path.Match(pattern, file)
@@ -14,8 +15,8 @@ func MatchesAny(file string, patterns []string) bool {
 	})
 }
 
-// Glob returns the entries of a root that a pattern matches, as fs.Glob does,
-// but opens nothing that is not a directory: a FIFO would be waited for.
+// Glob returns the names in root that match pattern, as fs.Glob does, but opens
+// only directories: opening a FIFO would block.
 func Glob(root *os.Root, pattern string) []string {
 	found := []string{"."}
 	for element := range strings.SplitSeq(pattern, "/") {
@@ -23,7 +24,7 @@ func Glob(root *os.Root, pattern string) []string {
 		for _, dir := range found {
 			entries, err := ReadDir(root, dir)
 			if err != nil {
-				continue // no directory, so nothing is in it
+				continue // not a directory
 			}
 			for _, entry := range entries {
 				if MatchesAny(entry.Name(), []string{element}) {

@@ -12,27 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A File is one that takes the place of whatever has its name.
+// A File is a regular file to write. It replaces whatever has its name.
 type File struct {
 	Data     []byte
 	Mode     fs.FileMode
 	UID, GID int
-	durable  bool // on disk before it has its name, which is on disk, too
+	durable  bool // sync the file before the rename, and its directory after it
 }
 
-// A PutFunc writes a file of a root with exactly this mode. What had the name
-// before is replaced, never written through: it may be a symbolic link, or share
-// its blocks with another name.
+// A PutFunc writes a file of root with exactly this mode. It replaces whatever has
+// the name instead of writing to it, because that can be a symbolic link or have
+// other names.
 type PutFunc func(root *os.Root, name string, data []byte, mode fs.FileMode) error
 
-// PutFile is the PutFunc for a root that nobody uses yet, and that is written to
-// disk as a whole. The file is root's.
+// PutFile is the PutFunc for a root that is not in use yet: it does not sync,
+// because the caller syncs the whole root. The file belongs to user 0.
 func PutFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
 	return File{Data: data, Mode: mode}.Put(root, name)
 }
 
-// ReplaceFile is the PutFunc for a root that is in use: its board, and a power
-// cut, see the old file or the new one. The owner of a file stays.
+// ReplaceFile is the PutFunc for a root that is in use: its board sees either the
+// old file or the new one, also after a power cut. The file keeps its owner.
 func ReplaceFile(root *os.Root, name string, data []byte, mode fs.FileMode) error {
 	file := File{Data: data, Mode: mode, durable: true}
 	if was, err := Open(root, name, unix.O_PATH); err == nil {
@@ -45,13 +45,14 @@ func ReplaceFile(root *os.Root, name string, data []byte, mode fs.FileMode) erro
 	return file.Put(root, name)
 }
 
-// ownedAs gives a file the owner of another.
+// ownedAs sets the owner of a file to that of another.
 func (f *File) ownedAs(info fs.FileInfo) {
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 		f.UID, f.GID = int(owner.Uid), int(owner.Gid)
 	}
 }
 
+// Put writes the file to root under name, creating missing directories.
 func (f File) Put(root *os.Root, name string) error {
 	dir, err := MakeDir(root, path.Dir(name))
 	if err != nil {
@@ -71,8 +72,8 @@ func (f File) Put(root *os.Root, name string) error {
 	return nil
 }
 
-// fill writes a file that was made for it. A new owner would clear bits of its
-// mode.
+// fill writes the new file. The mode comes after the owner, because changing the
+// owner clears bits of the mode.
 func (f File) fill(file *os.File) error {
 	if _, err := file.Write(f.Data); err != nil {
 		return err
@@ -83,8 +84,8 @@ func (f File) fill(file *os.File) error {
 	return file.Sync()
 }
 
-// Place has make an entry under another name and then gives it its own, in
-// the place of what has that: no link is followed.
+// Place creates an entry of dir: make creates it under a temporary name, and Place
+// renames it to name. It replaces an existing entry and does not follow links.
 func Place(dir *os.File, name string, make func(temp string) error, durable bool) error {
 	at, temp := int(dir.Fd()), tempName(name)
 	if err := unix.Unlinkat(at, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -98,7 +99,7 @@ func Place(dir *os.File, name string, make func(temp string) error, durable bool
 		err = errors.New("got a directory; want a regular file, or nothing: remove it")
 	}
 	if err != nil {
-		_ = unix.Unlinkat(at, temp, 0) // says nothing new
+		_ = unix.Unlinkat(at, temp, 0) // err matters more
 		return err
 	}
 	if durable {
@@ -107,10 +108,10 @@ func Place(dir *os.File, name string, make func(temp string) error, durable bool
 	return nil
 }
 
-// tempName is what a file is called until it is whole.
+// tempName is the name of a file until it is complete.
 func tempName(name string) string { return "." + name + ".new" }
 
-// PutSymlink makes a symbolic link of the root, replacing what had the name.
+// PutSymlink creates a symbolic link in root, replacing whatever has the name.
 func PutSymlink(root *os.Root, name, target string) error {
 	dir, err := MakeDir(root, path.Dir(name))
 	if err != nil {
@@ -122,9 +123,8 @@ func PutSymlink(root *os.Root, name, target string) error {
 	}, false)
 }
 
-// EditFile changes the text of a small file of the root, keeping its owner and
-// mode. It reports whether there was anything to change; a file that does not
-// exist has nothing.
+// EditFile changes the text of a small file and keeps its owner and mode. It
+// reports whether edit changed anything; a file that does not exist stays so.
 func EditFile(root *os.Root, name string, edit func(text string) string) (bool, error) {
 	text, err := ReadText(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -150,7 +150,7 @@ func EditFile(root *os.Root, name string, edit func(text string) string) (bool, 
 	return true, file.Put(root, real)
 }
 
-// PutFS copies the files of an embedded directory into a directory of root.
+// PutFS copies the files below dir in tree to the directory called to of root.
 func PutFS(root *os.Root, to string, tree fs.FS, dir string) error {
 	return fs.WalkDir(tree, dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

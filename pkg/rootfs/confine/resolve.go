@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// maxLinks is how many symbolic links resolve follows, as in path_resolution(7).
+// maxLinks is how many symbolic links Resolve follows, as in path_resolution(7).
 const maxLinks = 40
 
-// Resolve follows symbolic links as a process would whose root is root: an
-// absolute one starts there. The result is relative and has no links left, which
-// is so as long as nobody writes there: a root that is in use is no place for it.
+// Resolve returns the name of a file without symbolic links, as a process would
+// resolve it whose root directory is root. Another process that changes root can
+// invalidate the result, so Resolve is not for a root that is in use.
 func Resolve(root *os.Root, name string) (string, error) {
 	rest := strings.Split(name, "/")
 	at := "."

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ARM64Program is as much of a program as tells its architecture.
+// ARM64Program is an ELF header that shows the architecture of a program.
 func ARM64Program() []byte {
 	header := make([]byte, 64)
 	copy(header, "\x7fELF\x02\x01\x01")
@@ -26,7 +26,7 @@ func ARM64Program() []byte {
 // A Spec is a tree to make: names to file content, "dir", or "-> target".
 type Spec map[string]string
 
-// Small is a Debian root with everything that an import alters.
+// Small is a Debian root with everything that an import changes.
 func Small() Spec {
 	return Spec{
 		"usr/bin/dash":                   string(ARM64Program()),
@@ -55,6 +55,7 @@ func Small() Spec {
 	}
 }
 
+// Make creates the tree in dir.
 func (spec Spec) Make(t *testing.T, dir string) {
 	t.Helper()
 	for name, content := range spec {
@@ -77,7 +78,7 @@ func makeEntry(path, content string) error {
 	return os.WriteFile(path, []byte(content), 0o644)
 }
 
-// An Entry is all that is compared of an entry of two trees.
+// An Entry is what tests compare of an entry of two trees.
 type Entry struct {
 	Mode     uint32
 	UID, GID uint32
@@ -166,6 +167,7 @@ func xattrsOf(path string) (map[string]string, error) {
 	return xattrs, nil
 }
 
+// OpenRoot opens dir until the test ends.
 func OpenRoot(t *testing.T, dir string) *os.Root {
 	t.Helper()
 	root, err := os.OpenRoot(dir)
@@ -176,6 +178,7 @@ func OpenRoot(t *testing.T, dir string) *os.Root {
 	return root
 }
 
+// ReadFile returns the content of the file with the joined path.
 func ReadFile(t *testing.T, elem ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(elem...))
