@@ -144,7 +144,7 @@ func inWords(mux *http.ServeMux, log *slog.Logger) http.Handler {
 		h.ServeHTTP(&seen, r)
 		switch seen.status {
 		case http.StatusNotFound:
-			refuse(w, log, statusError{fmt.Errorf("there is no %.200q; docs/operate.md has the list of what there is", r.URL.Path), seen.status})
+			refuse(w, log, statusError{fmt.Errorf("there is no %.200q; docs/api.md lists what there is", r.URL.Path), seen.status})
 		case http.StatusMethodNotAllowed:
 			refuse(w, log, statusError{errors.New(notAllowed(r, w.Header().Get("Allow"))), seen.status})
 		default: // a redirection to a cleaner path

@@ -37,7 +37,7 @@ var squashOptions = map[nfs.Squash]string{nfs.NoSquash: "no_root_squash", nfs.Ro
 
 // exportOptions returns e's options as exports(5) has them. sync is what
 // clients are promised. Without subtree_check a file keeps its handle when it
-// is renamed; the price is in docs/operate.md.
+// is renamed; the price is in docs/network.md.
 func exportOptions(e nfs.Export) string {
 	access := "rw"
 	if e.ReadOnly {

@@ -17,7 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-const manual = "../../../docs/operate.md"
+const manual = "../../../docs/machines.md"
 
 // startExternal runs a queue on a server that is not its own.
 func startExternal(t *testing.T, s *natstest.Server, extra string) *bench {

@@ -211,7 +211,7 @@ func (q *Queue) FailForeign(ctx context.Context, f Foreign, job int64, reason st
 			end.detail = clip(fmt.Sprintf("%s is not there (its muxer: %s)", u.spec.Source, reason), maxReason)
 			end.final = true
 		case err == nil && reason == missingFile:
-			end.detail = clip(fmt.Sprintf("%s: %s is there: has its muxer mounted the share as docs/operate.md says?", reason, u.spec.Source), maxReason)
+			end.detail = clip(fmt.Sprintf("%s: %s is there: has its muxer mounted the share as docs/machines.md says?", reason, u.spec.Source), maxReason)
 		}
 		return s.release(ctx, u, attemptKey{u.key, u.attempt}, end)
 	})

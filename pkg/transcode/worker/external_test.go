@@ -16,7 +16,7 @@ import (
 // away while a unit is at work and comes back with nothing it had stored.
 func TestExternalServerForgets(t *testing.T) {
 	t.Parallel()
-	s := natstest.Start(t, "../../../docs/operate.md")
+	s := natstest.Start(t, "../../../docs/machines.md")
 	credentials, err := queue.ParseCredentials([]byte(s.Credentials))
 	if err != nil {
 		t.Fatal(err)

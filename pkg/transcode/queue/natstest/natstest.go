@@ -1,5 +1,5 @@
 // Package natstest runs a NATS server for tests as one that is not pibootd's: in
-// the configuration that docs/operate.md gives to copy.
+// the configuration that docs/machines.md gives to copy.
 package natstest
 
 import (
