@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net/http"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,31 +15,36 @@ import (
 	"pibootd/pkg/web"
 )
 
-// startIntegrations sets up the other ways into the queue that the configuration asks for.
+func (d *daemon) lender() *web.Lender {
+	return &web.Lender{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}
+}
+
+// muxers answers the muxers that the configuration names; nil if it names none.
+func (d *daemon) muxers() http.Handler {
+	if len(d.cfg.HTTP.Muxers) == 0 {
+		return nil
+	}
+	h := &muxer.Handler{Queue: d.queue, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Revoke: d.revoke(), Log: d.log}
+	return h.Routes()
+}
+
+// startIntegrations makes what submits videos, and reports and tidies up after
+// jobs, by itself.
 func (d *daemon) startIntegrations() {
+	d.hooks = &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.secrets.webhook, Log: d.log}
 	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}
-	d.web.UploadToken, d.web.MaxUpload = d.uploadToken, int64(d.cfg.HTTP.UploadMaxGB)*1_000_000_000
-	lender := &web.Lender{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}
-	d.web.Lender = lender.Routes()
-	if len(d.cfg.HTTP.Muxers) > 0 {
-		h := &muxer.Handler{Queue: d.queue, MediaDir: d.cfg.MediaDir(), Allowed: d.cfg.HTTP.Muxers, Log: d.log}
-		if d.nfs != nil {
-			h.Revoke = d.nfs.Revoke
+	if dir := d.cfg.Media.Inbox; dir != "" {
+		d.watchFolder = &watchfolder.Folder{
+			Store: d.state.store, Queue: d.queue, MediaDir: d.cfg.MediaDir(), Dir: dir, Output: outputs[d.cfg.Media.InboxMakes], Log: d.log,
 		}
-		d.web.Muxers = h.Routes()
 	}
 }
 
-// runIntegrations runs the webhooks, the removal of originals and the watch folder.
 func (d *daemon) runIntegrations(ctx context.Context, g *errgroup.Group) {
-	hooks := &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.hookSecret, Log: d.log}
-	g.Go(func() error { return hooks.Run(ctx) })
+	g.Go(func() error { return d.hooks.Run(ctx) })
 	g.Go(func() error { return d.tidier.Run(ctx) })
-	if dir := d.cfg.Media.Inbox; dir != "" {
-		folder := &watchfolder.Folder{
-			Store: d.state.store, Queue: d.queue, MediaDir: d.cfg.MediaDir(), Dir: dir, Output: outputs[d.cfg.Media.InboxMakes], Log: d.log,
-		}
-		g.Go(func() error { return folder.Run(ctx) })
+	if d.watchFolder != nil {
+		g.Go(func() error { return d.watchFolder.Run(ctx) })
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // logOtherServers logs once after the start who else answers DHCP.
 func (d *daemon) logOtherServers(ctx context.Context) {
-	rivals, err := d.web.Doctor.Rivals(ctx)
+	rivals, err := d.doctor.Rivals(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.Warn("other DHCP servers could not be looked for", "component", "dhcp", "err", err)
@@ -17,7 +17,7 @@ func (d *daemon) logOtherServers(ctx context.Context) {
 		return
 	}
 	for _, r := range rivals {
-		f := d.web.Doctor.Judge(r)
+		f := d.doctor.Judge(r)
 		level := slog.LevelInfo
 		if f.Level != doctor.OK {
 			level = slog.LevelWarn

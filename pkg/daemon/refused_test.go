@@ -122,8 +122,8 @@ func loginDaemon(t *testing.T) *daemon {
 	}
 	log := slog.New(slog.DiscardHandler)
 	return &daemon{
-		cfg: config.Config{StateDir: t.TempDir()}, log: log, state: &stateDir{registry: known, timeline: events},
-		policy: &boot.Policy{Registry: known, Timeline: events, Log: log, Server: boot.Server{Addr: netip.MustParseAddr("127.0.0.1")}},
+		cfg: config.Config{StateDir: t.TempDir()}, network: netip.MustParsePrefix("127.0.0.1/8"), log: log, state: &stateDir{registry: known, timeline: events},
+		policy: &boot.Policy{Registry: known, Timeline: events, Log: log},
 	}
 }
 

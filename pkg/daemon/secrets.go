@@ -6,27 +6,34 @@ import (
 	"io"
 	"os"
 
+	"pibootd/pkg/config"
 	"pibootd/pkg/transcode/queue"
 )
 
-// readSecrets reads the secrets that the configuration names.
-func (d *daemon) readSecrets() (err error) {
-	if file := d.cfg.Webhook.SecretFile; file != "" {
-		if d.hookSecret, err = readSecret(file); err != nil {
-			return fmt.Errorf("webhook.secret_file: %w", err)
+// secrets are the contents of the files that the configuration names.
+type secrets struct {
+	webhook []byte            // nil: webhooks are not signed
+	upload  []byte            // nil: no uploads over TCP
+	queue   queue.Credentials // of the external server, if there is one
+}
+
+func readSecrets(cfg config.Config) (s secrets, err error) {
+	if file := cfg.Webhook.SecretFile; file != "" {
+		if s.webhook, err = readSecret(file); err != nil {
+			return secrets{}, fmt.Errorf("webhook.secret_file: %w", err)
 		}
 	}
-	if file := d.cfg.HTTP.UploadTokenFile; file != "" {
-		if d.uploadToken, err = readSecret(file); err != nil {
-			return fmt.Errorf("http.upload_token_file: %w", err)
+	if file := cfg.HTTP.UploadTokenFile; file != "" {
+		if s.upload, err = readSecret(file); err != nil {
+			return secrets{}, fmt.Errorf("http.upload_token_file: %w", err)
 		}
 	}
-	if file := d.cfg.Queue.Credentials; file != "" {
-		if d.queueCredentials, err = readCredentials(file); err != nil {
-			return fmt.Errorf("queue.credentials: %w", err)
+	if file := cfg.Queue.Credentials; file != "" {
+		if s.queue, err = readCredentials(file); err != nil {
+			return secrets{}, fmt.Errorf("queue.credentials: %w", err)
 		}
 	}
-	return nil
+	return s, nil
 }
 
 // Limits of a secret, in bytes.

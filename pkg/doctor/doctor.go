@@ -54,7 +54,7 @@ type Doctor struct {
 	Fleet    *fleet.Fleet
 	Timeline *timeline.Log
 	Workers  func() []queue.Worker
-	Broker   func() *queue.Broker // nil: nothing is said of the queue's server
+	Broker   *queue.Broker // nil: nothing is said of the queue's server
 	// MuxerTroubles tells which muxers bring nothing to an end; nil: nobody knows.
 	MuxerTroubles func(context.Context) ([]queue.ForeignTrouble, error)
 	Interface     string
@@ -154,10 +154,10 @@ func (d *Doctor) queue() []Finding {
 	if d.Broker == nil {
 		return nil
 	}
-	if b := d.Broker(); !b.Reached() {
+	if b := d.Broker; !b.Reached() {
 		return []Finding{{Subject: "queue", Level: Problem, Text: "its server is not reached at " + b.URL(), Todo: "start that server: pibootd and the workers find it by themselves"}}
 	}
-	return []Finding{{Subject: "queue", Level: OK, Text: "workers fetch work at " + d.Broker().URL()}}
+	return []Finding{{Subject: "queue", Level: OK, Text: "workers fetch work at " + d.Broker.URL()}}
 }
 
 // when says when something was, short and without a date if it was today.

@@ -153,11 +153,14 @@ func (f *Fleet) closeStrangers() error {
 	return errors.Join(errs...)
 }
 
-// RootPath returns the path under which a board mounts its root. It is the
-// Policy's Server.RootPath.
-func (f *Fleet) RootPath(serial pi.Serial) string {
-	return f.NFS.MountPath(boot.RootExport(serial), f.Roots.Path(serial))
+// RootPaths returns a function that tells under which path a board mounts its
+// root. It is the Policy's Server.RootPath.
+func RootPaths(nfs Exporter, roots *rootfs.Roots) func(pi.Serial) string {
+	return func(serial pi.Serial) string { return nfs.MountPath(boot.RootExport(serial), roots.Path(serial)) }
 }
+
+// RootPath returns the path under which a board mounts its root.
+func (f *Fleet) RootPath(serial pi.Serial) string { return RootPaths(f.NFS, f.Roots)(serial) }
 
 func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 	return nfs.Export{

@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"pibootd/pkg/boot"
+	"pibootd/pkg/config"
+	"pibootd/pkg/dhcp"
+	"pibootd/pkg/doctor"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/tftp"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+// open makes the servers and joins them, each after those that it needs.
+func (d *daemon) open(ctx context.Context) (err error) {
+	if d.secrets, err = readSecrets(d.cfg); err != nil {
+		return err
+	}
+	d.state.timeline.Logger = d.log
+	exporter, server, err := openExporter(d.cfg, d.state.nfsKey, d.log)
+	if err != nil {
+		return err
+	}
+	templates := &rootfs.Templates{Dir: filepath.Join(d.cfg.StateDir, "templates"), Log: d.log, MinFree: d.cfg.MinFreeBytes()}
+	roots := &rootfs.Roots{Dir: filepath.Join(d.cfg.StateDir, "roots"), Templates: templates, Log: d.log, MinFree: d.cfg.MinFreeBytes()}
+	d.nfs = server
+	d.policy = d.newPolicy(exporter, roots)
+	if d.nfs != nil {
+		d.nfs.OnMount, d.nfs.OnLimit = d.policy.Mounted, d.policy.Limited
+	}
+	d.dhcp = d.newDHCP()
+	d.tftp = &tftp.Server{Source: d.policy, Log: d.log, OnDone: d.policy.Transferred}
+	if d.broker, err = d.openBroker(); err != nil {
+		return err
+	}
+	d.fleet = d.newFleet(exporter, templates, roots)
+	if d.queue, err = d.openQueue(ctx); err != nil {
+		return err
+	}
+	d.doctor = d.newDoctor()
+	d.web = d.newWeb()
+	d.startIntegrations()
+	return nil
+}
+
+func (d *daemon) newPolicy(exporter fleet.Exporter, roots *rootfs.Roots) *boot.Policy {
+	server := boot.Server{
+		Addr: d.network.Addr(), NFSPort: d.cfg.NFS.Port, PortmapPort: d.cfg.NFS.PortmapPort,
+		GPUMem: d.cfg.Boot.GPUMem, Args: d.cfg.Boot.Args, RootPath: fleet.RootPaths(exporter, roots),
+	}
+	if d.nfs == nil {
+		server.NFSPort = 0 // nfsd's own, which the portmapper knows
+	}
+	return &boot.Policy{Registry: d.state.registry, Timeline: d.state.timeline, Roots: roots, Log: d.log, Server: server, Hosts: d.hosts}
+}
+
+// hosts returns the Ethernet addresses that have an address, by a lease or by
+// ARP.
+func (d *daemon) hosts(ctx context.Context, addr netip.Addr) []pi.MAC {
+	hosts, err := dhcp.Hosts(ctx, d.state.pool, d.socks.dhcp, addr)
+	if err != nil {
+		d.log.Warn("it is not known which host has an address", "component", "tftp", "addr", addr, "err", err)
+	}
+	return hosts
+}
+
+func (d *daemon) newDHCP() *dhcp.Server {
+	cfg := d.cfg.DHCP
+	return &dhcp.Server{
+		Policy: d.policy, Log: d.log, Interface: d.cfg.Interface, Addr: d.network,
+		Router: cfg.Router, DNS: cfg.DNS, Domain: cfg.Domain, LeaseTime: cfg.Lease,
+		ReplyDelay: cfg.ReplyDelay, BootStrangers: cfg.Discovered == config.Boot,
+		Proxy: cfg.Mode == config.Proxy, Pool: d.state.pool,
+		OnMessage: d.policy.DHCPMessage,
+	}
+}
+
+// openBroker starts the embedded NATS server, the last socket to be bound, or
+// connects to the one that the configuration names.
+func (d *daemon) openBroker() (*queue.Broker, error) {
+	if d.cfg.Queue.URL != "" {
+		return queue.ConnectBroker(queue.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.secrets.queue, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
+	}
+	addr := netip.AddrPortFrom(d.network.Addr(), uint16(d.cfg.Queue.Port))
+	b, err := queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
+	if err != nil {
+		return nil, portError("queue", d.cfg.Queue.Port, err)
+	}
+	return b, nil
+}
+
+func (d *daemon) newFleet(exporter fleet.Exporter, templates *rootfs.Templates, roots *rootfs.Roots) *fleet.Fleet {
+	return fleet.New(fleet.Fleet{
+		Registry: d.state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: d.state.timeline, Policy: d.policy, Log: d.log,
+		Network: d.network, Addresses: boardAddresses(d.cfg, d.network), MediaDir: d.cfg.MediaDir(), ScratchBytes: d.cfg.ScratchBytes(),
+		QueueURL: queueURL(d.cfg, d.network.Addr()), PrivilegedPort: d.cfg.NFS.PrivilegedPort, Muxers: d.cfg.HTTP.Muxers,
+		FindUsers: func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
+			return dhcp.FindUsers(ctx, d.cfg.Interface, d.network.Addr(), addrs)
+		},
+		Disconnect: d.broker.Disconnect,
+	})
+}
+
+// boardAddresses are those that new boards get.
+func boardAddresses(cfg config.Config, network netip.Prefix) config.Range {
+	if cfg.DHCP.Addresses != (config.Range{}) {
+		return cfg.DHCP.Addresses
+	}
+	return config.UpperQuarter(network)
+}
+
+// queueURL is where workers find the queue.
+func queueURL(cfg config.Config, own netip.Addr) string {
+	if cfg.Queue.URL != "" {
+		return cfg.Queue.URL
+	}
+	return "nats://" + netip.AddrPortFrom(own, uint16(cfg.Queue.Port)).String()
+}
+
+func (d *daemon) openQueue(ctx context.Context) (*queue.Queue, error) {
+	return queue.Open(ctx, queue.Options{
+		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Broker: d.broker, Log: d.log,
+		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight, Labels: d.labels,
+		OnMisuse: func(worker, what string) { d.policy.Broke(worker, "scratch", what) }, Revoke: d.revoke(),
+	})
+}
+
+// revoke returns what ends the boards' hold on a file; nil where nfsd serves,
+// which has no way to do that.
+func (d *daemon) revoke() func(*os.File) error {
+	if d.nfs == nil {
+		return nil
+	}
+	return d.nfs.Revoke
+}
+
+func (d *daemon) newDoctor() *doctor.Doctor {
+	return &doctor.Doctor{
+		Fleet: d.fleet, Timeline: d.state.timeline, Workers: d.queue.Workers, Broker: d.broker, MuxerTroubles: d.queue.ForeignTroubles,
+		Interface: d.cfg.Interface, Network: d.network, StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(),
+		DHCP: d.cfg.DHCP.Mode, NFS: d.cfg.NFS.Driver, Ports: portsText(d.cfg),
+	}
+}
+
+func (d *daemon) newWeb() *web.Server {
+	return &web.Server{
+		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor, Log: d.log,
+		Names: d.cfg.HTTP.Names, UploadToken: d.secrets.upload, MaxUpload: int64(d.cfg.HTTP.UploadMaxGB) * 1_000_000_000,
+		Lender: d.lender().Routes(), Muxers: d.muxers(),
+		Info: web.Info{
+			Version: d.version, PID: os.Getpid(), Interface: d.cfg.Interface, Network: d.network.String(),
+			StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(), HTTPPort: d.cfg.HTTP.Port,
+		},
+	}
+}
