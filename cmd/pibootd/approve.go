@@ -13,13 +13,14 @@ import (
 
 func approvePiCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:      "approve-pi",
-		Usage:     "register a Pi that asked for an address: add-pi with what pibootd list-pis --discovered shows",
-		ArgsUsage: "SERIAL|ADDRESS",
+		Name:        "approve-pi",
+		Usage:       "register a Pi that has asked for an address",
+		Description: "approve-pi works as add-pi does, with the addresses and serial numbers that pibootd list-pis --discovered lists.",
+		ArgsUsage:   "SERIAL|ADDRESS",
 		Flags: daemonFlags(slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number of a board whose boot code does not tell it"},
-			&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
-		}, cloneFlags("the best that the file system can do"), settingFlags())...),
+			&cli.StringFlag{Name: "serial", Usage: "the `SERIAL` number of a board whose boot code does not send it"},
+			&cli.StringFlag{Name: "template", Usage: "clone `TEMPLATE`, NAME or NAME@VERSION", DefaultText: "the only one"},
+		}, cloneFlags("the fastest that the file system supports"), settingFlags())...),
 		Action: func(c *cli.Context) error { return approvePi(c, std) },
 	}
 }
@@ -41,7 +42,7 @@ func approvePi(c *cli.Context, std streams) error {
 	switch {
 	case board.Serial == 0 && serial == "":
 		return hintedError{
-			fmt.Errorf("the boot code of %s does not tell its serial number", board.MAC),
+			fmt.Errorf("the boot code of %s does not send its serial number", board.MAC),
 			fmt.Sprintf("give it: pibootd approve-pi %s --serial …, the last 8 hex digits of Serial in the board's /proc/cpuinfo%s", board.MAC, serialEnd(board.MAC)),
 		}
 	case serial == "":
@@ -52,13 +53,13 @@ func approvePi(c *cli.Context, std streams) error {
 		return usageError{hintedError{err, helpHint(c)}}
 	}
 	if board.Serial != 0 && request.Serial != board.Serial {
-		return usageError{fmt.Errorf("--serial %s: the board itself says %s", request.Serial, board.Serial)}
+		return usageError{fmt.Errorf("--serial %s: the board itself sends %s", request.Serial, board.Serial)}
 	}
 	return add(c, std, request)
 }
 
-// serialEnd says what an Ethernet address tells of the serial number: the
-// boards up to the 3B+ have its last six digits in theirs.
+// serialEnd returns a hint at the serial number: the Ethernet address of boards
+// up to the 3B+ ends in its last six digits.
 func serialEnd(mac pi.MAC) string {
 	if text := mac.String(); strings.HasPrefix(text, "b8:27:eb:") {
 		return "; they end in " + strings.ReplaceAll(strings.TrimPrefix(text, "b8:27:eb:"), ":", "")

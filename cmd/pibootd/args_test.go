@@ -62,7 +62,7 @@ func TestExitCodes(t *testing.T) {
 		{"upgrade-pi hlspi1 --to muxer --shared --clone copy", exitUsage, "pibootd: --shared with --clone copy, which"},
 		{"add-pi --mac b8:27:eb:33:34:7a --serial 3333347a --shared --clone overlay " + nowhere, exitFailed, "pibootd: pibootd does not answer at "},
 		{"upgrade-pi hlspi1 --to muxer --clone magic", exitUsage, `pibootd: --clone: rootfs: no roots are cloned by "magic"; want one of auto`},
-		{"edit-pi hlspi1", exitUsage, "pibootd: nothing to change was named\nhint: pibootd edit-pi --help\n"},
+		{"edit-pi hlspi1", exitUsage, "pibootd: no setting to change was given\nhint: pibootd edit-pi --help\n"},
 		{"edit-pi hlspi1 --arg quiet --no-args", exitUsage, "pibootd: --arg and --no-args exclude each other\n"},
 		{"edit-pi hlspi1 --ip 999", exitUsage, `pibootd: --ip: got "999"; want an IPv4 address`},
 		{"edit-pi --muxid 3", exitUsage, "pibootd: got 0 arguments []; want [PI]\nhint: "},
@@ -72,8 +72,8 @@ func TestExitCodes(t *testing.T) {
 		{"transcode", exitUsage, "pibootd: no video given\nhint: pibootd transcode --help"},
 		{"transcode -- -c:v mpeg4", exitUsage, "pibootd: no video given\n"},
 		{"transcode a.mp4 --hls --mp4 b.mp4", exitUsage, "pibootd: --hls and --mp4; want one of them\n"},
-		{"transcode a.mp4 --name x b.mp4", exitUsage, `pibootd: --name names what one video becomes; got 2 videos ["a.mp4" "b.mp4"]`},
-		{"edit-worker pc1", exitUsage, "pibootd: nothing to change was named\nhint: "},
+		{"transcode a.mp4 --name x b.mp4", exitUsage, `pibootd: --name names the output of one video; got 2 videos ["a.mp4" "b.mp4"]`},
+		{"edit-worker pc1", exitUsage, "pibootd: no setting to change was given\nhint: "},
 		{"edit-worker pc1 --label a --no-labels", exitUsage, "pibootd: --label and --no-labels exclude each other\n"},
 		{"jobs show x", exitUsage, `pibootd: got job "x"; want its number`},
 		{"completion fish", exitUsage, `pibootd: no completion for "fish"; want bash or zsh`},
@@ -106,16 +106,11 @@ func TestServeRefusesInOneLine(t *testing.T) {
 
 // The help of a flag names one default at most.
 func TestFlagsHaveOneDefault(t *testing.T) {
-	var look func(commands []*cli.Command)
-	look = func(commands []*cli.Command) {
-		for _, command := range commands {
-			for _, one := range command.Flags {
-				if text := one.String(); strings.Count(text, "(default: ") > 1 {
-					t.Errorf("pibootd %s: %s", command.Name, text)
-				}
+	walk(newApp(streams{}).Commands, "pibootd", func(path string, command *cli.Command) {
+		for _, flag := range visibleFlags(command) {
+			if text := flagText(flag); strings.Count(text, "default: ") > 1 {
+				t.Errorf("%s: %s", path, text)
 			}
-			look(command.Subcommands)
 		}
-	}
-	look(newApp(streams{}).Commands)
+	})
 }

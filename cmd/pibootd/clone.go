@@ -8,15 +8,16 @@ import (
 	"pibootd/pkg/rootfs"
 )
 
-// cloneFlags say how a root is made of its template.
+// cloneFlags choose how a root is cloned from its template.
 func cloneFlags(otherwise string) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "clone", Usage: "`WAY` to make the root: auto, btrfs, reflink, overlay or copy (default: " + otherwise + ")"},
-		&cli.BoolFlag{Name: "shared", Usage: "the root shares the template's files, none is copied: an overlay, on btrfs a snapshot; see --volatile, too"},
+		&cli.StringFlag{Name: "clone", Usage: "clone the root by this `METHOD`: auto, btrfs, reflink, overlay or copy", DefaultText: otherwise},
+		&cli.BoolFlag{Name: "shared", Usage: "share the template's files instead of copying them, by an overlay or a btrfs snapshot"},
 	}
 }
 
-// cloneWay is the way that cloneFlags ask for; "" leaves it open.
+// cloneWay returns the method that cloneFlags ask for; "" leaves the choice to
+// the daemon.
 func cloneWay(c *cli.Context) (string, error) {
 	way, err := rootfs.ParseWay(c.String("clone"))
 	switch {

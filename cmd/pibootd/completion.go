@@ -7,7 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The scripts ask pibootd itself what may come next.
+// The scripts ask pibootd itself for the possible next words.
 const (
 	bashCompletion = `_pibootd() {
   local cur="${COMP_WORDS[COMP_CWORD]}" words=("${COMP_WORDS[@]:0:COMP_CWORD}")
@@ -28,11 +28,27 @@ compdef _pibootd pibootd
 `
 )
 
+// setCompletion makes commands complete visible flags only: the library offers
+// hidden ones too.
+func setCompletion(app *cli.App) {
+	walk(app.Commands, app.Name, func(_ string, command *cli.Command) {
+		if command.BashComplete != nil {
+			return
+		}
+		offered := &cli.Command{Subcommands: command.Subcommands}
+		for _, flag := range visibleFlags(command) {
+			offered.Flags = append(offered.Flags, flag)
+		}
+		command.BashComplete = cli.DefaultCompleteWithFlags(offered)
+	})
+}
+
 func completionCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:      "completion",
-		Usage:     "print a shell's completion script: source <(pibootd completion bash)",
-		ArgsUsage: "bash|zsh",
+		Name:        "completion",
+		Usage:       "print a completion script for bash or zsh",
+		Description: "To complete commands and options in the present shell: source <(pibootd completion bash)",
+		ArgsUsage:   "bash|zsh",
 		BashComplete: func(*cli.Context) {
 			fmt.Fprintln(std.out, "bash\nzsh")
 		},

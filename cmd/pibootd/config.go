@@ -15,8 +15,8 @@ func configCommand(std streams) *cli.Command {
 		Usage:  "check a configuration file, or print an example",
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
-			{Name: "check", Usage: "check a configuration file and list all that is wrong", ArgsUsage: "FILE", Flags: []cli.Flag{jsonFlag()}, Action: func(c *cli.Context) error { return checkConfig(c, std) }},
-			{Name: "example", Usage: "print the defaults, explained", Flags: []cli.Flag{jsonFlag()}, Action: func(c *cli.Context) error { return exampleConfig(c, std) }},
+			{Name: "check", Usage: "check a configuration file and list every problem", ArgsUsage: "FILE", Flags: []cli.Flag{jsonFlag()}, Action: func(c *cli.Context) error { return checkConfig(c, std) }},
+			{Name: "example", Usage: "print every setting with its default and explanation", Flags: []cli.Flag{jsonFlag()}, Action: func(c *cli.Context) error { return exampleConfig(c, std) }},
 		},
 	}
 }
@@ -33,7 +33,7 @@ func checkConfig(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, parsed)
 	}
-	_, err = fmt.Fprintf(std.out, "%s: nothing wrong\n", args[0])
+	_, err = fmt.Fprintf(std.out, "%s: no problems found\n", args[0])
 	return err
 }
 

@@ -15,11 +15,11 @@ import (
 func doctorCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
-		Usage:     "say in words what is wrong: network, other DHCP servers, disks, exports, boards",
-		ArgsUsage: "[PI...] (all if none is named)",
+		Usage:     "check the network, disks, exports and boards, and explain problems",
+		ArgsUsage: "[PI...]", Description: "doctor checks the named Pis, or all of them. Without a running daemon it checks what would keep pibootd serve from starting.",
 		Flags: daemonFlags(
-			&cli.StringFlag{Name: "interface", Aliases: []string{"i"}, Usage: "network `INTERFACE` to look at while no daemon runs"},
-			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` to look at while no daemon runs (default: " + installedConfig + " if there is one)"},
+			&cli.StringFlag{Name: "interface", Aliases: []string{"i"}, Usage: "check the network `INTERFACE` if no daemon is running"},
+			&cli.StringFlag{Name: "config", Usage: "check the configuration `FILE` if no daemon is running", DefaultText: installedConfig + ", if it exists"},
 		),
 		Action: func(c *cli.Context) error { return examine(c, std) },
 	}
@@ -28,7 +28,7 @@ func doctorCommand(std streams) *cli.Command {
 func examine(c *cli.Context, std streams) error {
 	m := meter{w: std.err, terminal: std.terminal}
 	if std.terminal {
-		m.update("looking around, which takes some seconds", 0, 0, meterNote{})
+		m.update("checking, which takes some seconds", 0, 0, meterNote{})
 	}
 	found, err := client(c).Examine(c.Context, c.Args().Slice())
 	m.clear()

@@ -8,14 +8,14 @@ import (
 
 func drainCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "drain", Usage: "have a Pi, or another worker, finish what it transcodes and take no more", ArgsUsage: "PI|WORKER", Flags: daemonFlags(),
+		Name: "drain", Usage: "let a worker finish its unit, and give it no more work", ArgsUsage: "PI|WORKER", Flags: daemonFlags(),
 		Action: func(c *cli.Context) error { return drain(c, std, true) },
 	}
 }
 
 func undrainCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "undrain", Usage: "have a drained Pi, or another worker, take work again", ArgsUsage: "PI|WORKER", Flags: daemonFlags(),
+		Name: "undrain", Usage: "give a drained worker work again", ArgsUsage: "PI|WORKER", Flags: daemonFlags(),
 		Action: func(c *cli.Context) error { return drain(c, std, false) },
 	}
 }
@@ -32,9 +32,9 @@ func drain(c *cli.Context, std streams, on bool) error {
 	if c.Bool("json") {
 		return printJSON(std.out, drained)
 	}
-	text := "takes work again"
+	text := "accepts work again"
 	if on {
-		text = "takes no more work"
+		text = "accepts no more work"
 		if drained.Job != 0 {
 			text += fmt.Sprintf("; it finishes %s of job %d", drained.Unit, drained.Job)
 		}

@@ -15,12 +15,12 @@ import (
 func editPiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "edit-pi",
-		Usage:     "change what a Pi is registered with; what is not named stays",
-		ArgsUsage: "PI (name, serial or address)",
+		Usage:     "change a Pi's settings",
+		ArgsUsage: "PI", Description: describePi + " Settings that are not given stay as they are.",
 		Flags: daemonFlags(append(settingFlags(),
-			&cli.BoolFlag{Name: "no-args", Usage: "take all further kernel arguments away"},
-			&cli.BoolFlag{Name: "no-labels", Usage: "take all labels away"},
-			&cli.BoolFlag{Name: "force", Usage: "change the address of a Pi that is running, or to one that another host uses"})...),
+			&cli.BoolFlag{Name: "no-args", Usage: "remove all added kernel arguments"},
+			&cli.BoolFlag{Name: "no-labels", Usage: "remove all labels"},
+			&cli.BoolFlag{Name: "force", Usage: "change the address even if the Pi is running or another host uses the new one"})...),
 		Action: func(c *cli.Context) error { return editPi(c, std) },
 	}
 }
@@ -80,7 +80,7 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	case err != nil:
 		return e, err
 	case given == 0:
-		return e, errors.New("nothing to change was named")
+		return e, errors.New("no setting to change was given")
 	case c.IsSet("arg") && c.IsSet("no-args"):
 		return e, errors.New("--arg and --no-args exclude each other")
 	case c.IsSet("label") && c.IsSet("no-labels"):
@@ -96,7 +96,7 @@ func isLabels(change string) bool { return strings.HasPrefix(change, "labels ") 
 func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 	var out strings.Builder
 	if len(edited.Changed) == 0 {
-		fmt.Fprintf(&out, "%s is so already: nothing changed\n", edited.Pi.Name)
+		fmt.Fprintf(&out, "%s already has these settings: nothing changed\n", edited.Pi.Name)
 	} else {
 		fmt.Fprintf(&out, "%s changed\n", edited.Pi.Name)
 	}
@@ -107,13 +107,13 @@ func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 		fmt.Fprintf(&out, "  proved   %s\n", proof)
 	}
 	if online && slices.ContainsFunc(edited.Changed, func(change string) bool { return !isWeight(change) && !isLabels(change) }) {
-		fmt.Fprintln(&out, "it is running, and learns of this when it boots again")
+		fmt.Fprintln(&out, "it is running: this takes effect at its next boot")
 	}
 	if online && slices.ContainsFunc(edited.Changed, isWeight) {
-		fmt.Fprintln(&out, "its worker keeps to the weight within half a minute")
+		fmt.Fprintln(&out, "its worker applies the weight within half a minute")
 	}
 	if online && slices.ContainsFunc(edited.Changed, isLabels) {
-		fmt.Fprintln(&out, "its labels count from the next piece of work that it asks for")
+		fmt.Fprintln(&out, "its worker applies the labels to the next unit that it requests")
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/config"
@@ -14,19 +15,20 @@ const (
 )
 
 func jsonFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "json", Usage: "print JSON, for scripts"}
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON"}
 }
 
 func stateDirFlag() cli.Flag {
-	return &cli.StringFlag{Name: "state-dir", Usage: "`DIR` with all that pibootd keeps", Value: config.Default().StateDir, EnvVars: []string{envStateDir}}
+	return &cli.StringFlag{Name: "state-dir", Usage: "use the state directory `DIR`", Value: config.Default().StateDir, EnvVars: []string{envStateDir}}
 }
 
-// daemonFlags are those of every command that speaks to the daemon.
+// daemonFlags returns more with the flags of every command that connects to the
+// daemon.
 func daemonFlags(more ...cli.Flag) []cli.Flag {
 	return append(more,
 		jsonFlag(),
 		stateDirFlag(),
-		&cli.StringFlag{Name: "socket", Usage: "control `SOCKET` of the daemon (default: pibootd.sock in the state directory)", EnvVars: []string{envSocket}},
+		&cli.StringFlag{Name: "socket", Usage: "connect to the daemon's control `SOCKET`", DefaultText: "pibootd.sock in the state directory", EnvVars: []string{envSocket}},
 	)
 }
 
@@ -36,8 +38,8 @@ func client(c *cli.Context) *web.Client {
 	return web.NewClient(cfg.SocketFile())
 }
 
-// errDaemonGone ends a command that shows what a daemon does when that ends.
-var errDaemonGone = errors.New("pibootd has ended, or was restarted")
+// errDaemonGone ends a command that follows the daemon when the daemon ends.
+var errDaemonGone = errors.New("the daemon has ended or was restarted")
 
 // isNotRunning reports whether err means that there is no daemon to ask.
 func isNotRunning(err error) bool { return errors.Is(err, web.ErrNotRunning) }

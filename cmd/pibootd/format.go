@@ -9,25 +9,24 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// formatFlags say what a video is to become.
+// formatFlags choose the output of a video.
 func formatFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "hls", Usage: "make an HLS stream, as without --mp4 and --mkv"},
-		&cli.BoolFlag{Name: "mp4", Usage: "make one MP4 file; ffmpeg options may follow after --"},
-		&cli.BoolFlag{Name: "mkv", Usage: "make one Matroska file; ffmpeg options may follow after --"},
-		&cli.StringFlag{Name: "segments", Usage: "`KIND` of HLS segments: ts or cmaf (default: ts; cmaf for h265)"},
-		&cli.StringFlag{Name: "codec", Usage: "`CODEC` of the video: h264 or h265 (default: h264)"},
-		&cli.StringFlag{Name: "encoder", Usage: "ffmpeg `ENCODER` that makes all of it, e.g. h264_v4l2m2m (default: software)"},
-		&cli.StringFlag{Name: "ladder", Usage: "`RULE` of the renditions: apple, or author: the source's bitrate, half of it, 200 kb/s (default: apple)"},
-		&cli.StringSliceFlag{Name: "rung", Usage: "a rendition, `LINES[:BITRATE]` such as 720:2500k; repeat for more"},
-		&cli.StringFlag{Name: "audio", Usage: "`BITRATE` of the audio, e.g. 128k (default: 48k for each channel)"},
-		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments (AES-128)"},
-		&cli.StringFlag{Name: "key-uri", Usage: "`URI` that players get the key from (default: the published stream)"},
+		&cli.BoolFlag{Name: "hls", Usage: "make an HLS stream, which is the default"},
+		&cli.BoolFlag{Name: "mp4", Usage: "make an MP4 file; ffmpeg options may follow after --"},
+		&cli.BoolFlag{Name: "mkv", Usage: "make a Matroska file; ffmpeg options may follow after --"},
+		&cli.StringFlag{Name: "segments", Usage: "make HLS segments of this `KIND`: ts or cmaf", DefaultText: "ts; cmaf for h265"},
+		&cli.StringFlag{Name: "codec", Usage: "encode video with the `CODEC` h264 or h265", DefaultText: "h264"},
+		&cli.StringFlag{Name: "encoder", Usage: "encode every rendition with ffmpeg's `ENCODER`, e.g. h264_v4l2m2m, only on workers that have it", DefaultText: "a software encoder"},
+		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
+		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `LINES[:BITRATE]`, e.g. 720:2500k, instead of those of the rule"},
+		&cli.StringFlag{Name: "audio", Usage: "encode audio at `BITRATE`, e.g. 128k", DefaultText: "48k for each channel"},
+		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
+		&cli.StringFlag{Name: "key-uri", Usage: "players fetch the key from `URI`", DefaultText: "the published stream"},
 	}
 }
 
-// outputOf reads formatFlags and ffmpeg's options, which are what follows the
-// videos.
+// outputOf reads formatFlags, and ffmpeg's options, which follow the videos.
 func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 	o := transcode.Output{
 		Container: transcode.Container(c.String("segments")),

@@ -20,17 +20,17 @@ import (
 func jobsCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:   "jobs",
-		Usage:  "list, show, steer and remove transcode jobs",
+		Usage:  "list, control and remove transcoding jobs",
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list all jobs", Flags: daemonFlags(), Action: func(c *cli.Context) error { return listJobs(c, std) }},
-			{Name: "show", Usage: "show one job and its units", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return showJob(c, std) }},
+			{Name: "show", Usage: "show a job and its units", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return showJob(c, std) }},
 			{Name: "cancel", Usage: "cancel a job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return cancelJob(c, std) }},
-			{Name: "retry", Usage: "hand in again what a failed or cancelled job was to do", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return retryJob(c, std) }},
-			{Name: "priority", Usage: "let a job come before others, or after", ArgsUsage: "JOB hi|normal|low", Flags: daemonFlags(), Action: func(c *cli.Context) error { return setPriority(c, std) }},
-			{Name: "pause", Usage: "begin nothing more of a job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return pauseJob(c, std, true) }},
-			{Name: "resume", Usage: "go on with a paused job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return pauseJob(c, std, false) }},
-			{Name: "rm", Usage: "forget a job that has ended; what it published stays", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return removeJob(c, std) }},
+			{Name: "retry", Usage: "submit a failed or cancelled job again", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return retryJob(c, std) }},
+			{Name: "priority", Usage: "run a job before or after others", ArgsUsage: "JOB hi|normal|low", Flags: daemonFlags(), Action: func(c *cli.Context) error { return setPriority(c, std) }},
+			{Name: "pause", Usage: "start no more units of a job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return pauseJob(c, std, true) }},
+			{Name: "resume", Usage: "resume a paused job", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return pauseJob(c, std, false) }},
+			{Name: "rm", Usage: "remove a job that has ended, and leave its output", ArgsUsage: "JOB", Flags: daemonFlags(), Action: func(c *cli.Context) error { return removeJob(c, std) }},
 		},
 	}
 }
@@ -50,11 +50,10 @@ func listJobs(c *cli.Context, std streams) error {
 	for _, job := range jobs {
 		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(shown(job.Request.Source), 24), shown(outcome(job, 26))})
 	}
-	return printList(std.out, rows, "no jobs; pibootd transcode --help says how to hand a video in")
+	return printList(std.out, rows, "no jobs; see pibootd transcode --help")
 }
 
-// outcome is what became of a job: its output, or the beginning of what kept it
-// from having one.
+// outcome is the output of a job, or the beginning of the reason why it failed.
 func outcome(job queue.Job, width int) string {
 	if job.State != queue.Failed {
 		return shorten(job.Output, width)
@@ -69,7 +68,7 @@ func percent(job queue.Job) string {
 	return fmt.Sprintf("%d %%", job.Frames*100/job.TotalFrames)
 }
 
-// shorten keeps the end of a long path, which tells more than its beginning.
+// shorten keeps the end of a long path, which says more than its beginning.
 func shorten(text string, width int) string {
 	runes := []rune(text)
 	if len(runes) <= width {
@@ -137,7 +136,8 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	return printTable(w, rows)
 }
 
-// withNames calls the worker that a reason names by its board's name.
+// withNames replaces the serial number of the worker in a reason by its board's
+// name.
 func withNames(reason string, names map[string]string) string {
 	for serial, name := range names {
 		reason = strings.Replace(reason, "the last time by "+serial+":", "the last time by "+name+":", 1)
@@ -145,10 +145,10 @@ func withNames(reason string, names map[string]string) string {
 	return reason
 }
 
-// maxFailures bounds the failures shown of a job that goes on.
+// maxFailures bounds the failures shown of a running job.
 const maxFailures = 5
 
-// failures are what the units of a job that goes on failed with, the last time.
+// failures returns the last failure of each unit of a job that has not ended.
 func failures(job queue.Job, names map[string]string) []string {
 	var list []string
 	for _, unit := range job.Units {
@@ -163,8 +163,8 @@ func failures(job queue.Job, names map[string]string) []string {
 	return list
 }
 
-// shown is a text of others, quoted if a terminal could take some of it for
-// something else.
+// shown returns a foreign text, quoted if it has characters that a terminal could
+// interpret.
 func shown(text string) string {
 	unfit := func(r rune) bool { return !unicode.IsPrint(r) }
 	if strings.ContainsFunc(text, unfit) || !utf8.ValidString(text) {
@@ -173,7 +173,7 @@ func shown(text string) string {
 	return text
 }
 
-// progressText says how far a job is that is under way.
+// progressText describes the progress of a job that has not ended.
 func progressText(job queue.Job) string {
 	if job.State.Ended() || job.TotalFrames == 0 {
 		return ""
@@ -220,8 +220,8 @@ func parseJob(text string) (int64, error) {
 	return id, nil
 }
 
-// waitForJob shows a job's progress, behind prefix, until it has ended and
-// returns it. A daemon that goes away is waited for: jobs survive it.
+// waitForJob shows a job's progress, after prefix, until it has ended and returns
+// it. It waits for a daemon that has ended to return, because jobs survive it.
 func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job, error) {
 	p := jobProgress{meter: meter{w: std.err, terminal: std.terminal}, prefix: prefix}
 	defer p.clear()
@@ -243,13 +243,13 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 			}
 		}
 		if err := pause(c, reconnectEvery); err != nil {
-			err = fmt.Errorf("not waiting any longer for job %d, which goes on: %w", id, err)
+			err = fmt.Errorf("stopped waiting for job %d, which still runs: %w", id, err)
 			return last, hintedError{err, fmt.Sprintf("pibootd jobs show %d, or pibootd jobs cancel %d", id, id)}
 		}
 	}
 }
 
-// reconnectEvery is how often a daemon that went away is looked for.
+// reconnectEvery is the time between two attempts to reach a daemon that ended.
 const reconnectEvery = time.Second
 
 func pause(c *cli.Context, d time.Duration) error {

@@ -8,7 +8,7 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// stateText is a job's state in words, with what was decided about it.
+// stateText is a job's state, with whether it is paused and its priority.
 func stateText(job queue.Job) string {
 	text := string(job.State)
 	if job.State.Ended() {
@@ -35,7 +35,7 @@ func retryJob(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, submitted)
 	}
-	_, err = fmt.Fprintf(std.out, "job %d does again what job %d was to do\n", submitted.Job.ID, id)
+	_, err = fmt.Fprintf(std.out, "job %d submitted, a retry of job %d\n", submitted.Job.ID, id)
 	return err
 }
 
@@ -87,6 +87,6 @@ func removeJob(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, job)
 	}
-	_, err = fmt.Fprintf(std.out, "job %d, which was %s, is forgotten\n", job.ID, job.State)
+	_, err = fmt.Fprintf(std.out, "job %d, which was %s, removed\n", job.ID, job.State)
 	return err
 }

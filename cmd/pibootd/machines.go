@@ -17,10 +17,10 @@ import (
 
 func addWorkerCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "add-worker", Usage: "let a machine that is no Pi, such as a PC, transcode too", ArgsUsage: "NAME",
+		Name: "add-worker", Usage: "allow another machine, such as a PC, to transcode", ArgsUsage: "NAME",
 		Flags: daemonFlags(
-			&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of workers; may be repeated"},
-			&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units", DefaultText: "1"},
+			&cli.StringSliceFlag{Name: "label", Usage: "give the worker the `LABEL`, by which transcode selects workers"},
+			&cli.Float64Flag{Name: "weight", Usage: "transcode for `SHARE` of the time, 0.01 to 1, and rest between units", DefaultText: "1"},
 		),
 		Action: func(c *cli.Context) error { return addWorker(c, std) },
 	}
@@ -28,18 +28,18 @@ func addWorkerCommand(std streams) *cli.Command {
 
 func listWorkersCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "list-workers", Usage: "list the workers that are no Pis", Flags: daemonFlags(),
+		Name: "list-workers", Usage: "list the other machines", Flags: daemonFlags(),
 		Action: func(c *cli.Context) error { return listWorkers(c, std) },
 	}
 }
 
 func editWorkerCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "edit-worker", Usage: "change the labels or the weight of a worker that is no Pi", ArgsUsage: "NAME",
+		Name: "edit-worker", Usage: "change the labels or the weight of another machine", ArgsUsage: "NAME",
 		Flags: daemonFlags(
-			&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of workers, instead of all that it has; may be repeated"},
-			&cli.BoolFlag{Name: "no-labels", Usage: "take all labels away"},
-			&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1"},
+			&cli.StringSliceFlag{Name: "label", Usage: "replace the worker's labels by the `LABEL`"},
+			&cli.BoolFlag{Name: "no-labels", Usage: "remove all labels"},
+			&cli.Float64Flag{Name: "weight", Usage: "transcode for `SHARE` of the time, 0.01 to 1, and rest between units"},
 		),
 		Action: func(c *cli.Context) error { return editWorker(c, std) },
 	}
@@ -47,8 +47,8 @@ func editWorkerCommand(std streams) *cli.Command {
 
 func removeWorkerCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "remove-worker", Usage: "have a machine that is no Pi transcode no more, and forget it", ArgsUsage: "NAME",
-		Flags:  daemonFlags(&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}),
+		Name: "remove-worker", Usage: "remove another machine, which then gets no more work", ArgsUsage: "NAME",
+		Flags:  daemonFlags(&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation"}),
 		Action: func(c *cli.Context) error { return removeWorker(c, std) },
 	}
 }
@@ -71,7 +71,7 @@ func addWorker(c *cli.Context, std streams) error {
 func printAddedWorker(w io.Writer, added web.AddedMachine) error {
 	_, err := fmt.Fprintf(w, `%[1]s added
   token    %[2]s
-The token is shown this once. On that machine, with ffmpeg there and the token in a FILE of mode 0600:
+The token is not shown again. On that machine, install ffmpeg, save the token in a FILE of mode 0600, and run:
   curl -o pibootd-worker http://%[3]s%[4]samd64 && chmod +x pibootd-worker
   ./pibootd-worker --server %[3]s --name %[1]s --token-file FILE
 `, added.Name, added.Token, added.Server, web.ProgramPath)
@@ -108,10 +108,10 @@ func printWorkers(w io.Writer, machines []web.Machine) error {
 			encodersText(worker.Hello.Encoders, 14), cut(doesText(worker), 20), since(m.LastSeen),
 		})
 	}
-	return printList(w, rows, "no other machine is registered; pibootd add-worker --help says how")
+	return printList(w, rows, "no other machine is registered; see pibootd add-worker --help")
 }
 
-// machineState says in a few words whether a machine takes work.
+// machineState says in a few words whether a machine accepts work.
 func machineState(m web.Machine) string {
 	switch {
 	case !m.Online && m.LastSeen.IsZero():
@@ -138,7 +138,7 @@ func encodersText(encoders []string, width int) string {
 	return cut(shown(encoders[0]), width-len(more)) + more
 }
 
-// doesText says what a worker is at.
+// doesText says what a worker is doing.
 func doesText(w queue.Worker) string {
 	if w.Job == 0 {
 		return "-"
@@ -172,7 +172,7 @@ func editWorker(c *cli.Context, std streams) error {
 	}
 	switch {
 	case edit == web.MachineEdit{}:
-		return usageError{hintedError{errors.New("nothing to change was named"), helpHint(c)}}
+		return usageError{hintedError{errors.New("no setting to change was given"), helpHint(c)}}
 	case c.IsSet("label") && c.Bool("no-labels"):
 		return usageError{errors.New("--label and --no-labels exclude each other")}
 	}
@@ -216,7 +216,7 @@ func removeWorker(c *cli.Context, std streams) error {
 	return err
 }
 
-// everyone returns the boards and, as if they were some, the other machines.
+// everyone returns the boards, and the other machines in the same form.
 func everyone(c *cli.Context) ([]web.Pi, error) {
 	all, err := client(c).Pis(c.Context)
 	if err != nil {

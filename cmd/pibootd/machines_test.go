@@ -122,11 +122,11 @@ func TestWorkerThatIsNoBoard(t *testing.T) {
 		}
 	}
 	lists("online")
-	if code, out, errs := pibootd(t, "", "drain", socket, "desk-pc"); code != exitDone || out != "desk-pc takes no more work\n" {
+	if code, out, errs := pibootd(t, "", "drain", socket, "desk-pc"); code != exitDone || out != "desk-pc accepts no more work\n" {
 		t.Errorf("drained: exit %d, %q, %q", code, out, errs)
 	}
 	lists("online, drained")
-	if code, out, errs := pibootd(t, "", "undrain", socket, "desk-pc"); code != exitDone || out != "desk-pc takes work again\n" {
+	if code, out, errs := pibootd(t, "", "undrain", socket, "desk-pc"); code != exitDone || out != "desk-pc accepts work again\n" {
 		t.Errorf("undrained: exit %d, %q, %q", code, out, errs)
 	}
 	if code, _, errs := pibootd(t, "", "drain", socket, "desk-pc"); code != exitDone {

@@ -1,5 +1,5 @@
-// Command pibootd boots Raspberry Pis over the network and has them transcode
-// video. See README.md.
+// Command pibootd boots Raspberry Pis over the network and transcodes video on
+// them. See README.md.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 var version string
 
 func main() {
-	std := streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	std := streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd())), width: terminalWidth(os.Stdout, os.Stderr)}
 	os.Exit(run(os.Args, std))
 }
 
@@ -31,6 +31,26 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	terminal bool // err is one: progress is drawn over itself
+	width    int  // of the terminal in columns; 0: unknown
+}
+
+// terminalWidth returns the width of the first of the files that is a terminal;
+// 0 if none is.
+func terminalWidth(files ...*os.File) int {
+	for _, file := range files {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+			return width
+		}
+	}
+	return 0
+}
+
+// helpWidth returns the columns that help is wrapped at.
+func (s streams) helpWidth() int {
+	if s.width == 0 {
+		return defaultWidth
+	}
+	return min(max(s.width, minWidth), maxWidth)
 }
 
 // Exit codes.
@@ -40,7 +60,7 @@ const (
 	exitUsage  = 2
 )
 
-// run is the whole program but for the exit.
+// run is the whole program except for the exit.
 func run(args []string, std streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -48,12 +68,12 @@ func run(args []string, std streams) int {
 	return report(std.err, app.RunContext(ctx, flagsFirst(app, args)))
 }
 
-// usageError is a command line that cannot be understood.
+// A usageError is a command line that cannot be understood.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// hintedError carries what the user can do about it.
+// A hintedError says what the user can do about it.
 type hintedError struct {
 	error
 	hint string
@@ -86,7 +106,7 @@ func report(w io.Writer, err error) int {
 func newApp(std streams) *cli.App {
 	app := &cli.App{
 		Name:                 "pibootd",
-		Usage:                "boots Raspberry Pis over the network and has them transcode video",
+		Usage:                "boot Raspberry Pis over the network and transcode video on them",
 		Version:              buildVersion(),
 		Reader:               std.in,
 		Writer:               std.out,
@@ -98,40 +118,49 @@ func newApp(std streams) *cli.App {
 		DisableSliceFlagSeparator: true,                         // kernel arguments have commas: console=ttyAMA0,115200
 		ExitErrHandler:            func(*cli.Context, error) {}, // report prints and run exits
 		Action:                    unknownCommand,
-		Commands: []*cli.Command{
-			serveCommand(std), templateCommand(std),
-			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
-			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
-			addWorkerCommand(std), listWorkersCommand(std), editWorkerCommand(std), removeWorkerCommand(std),
-			watchCommand(std),
-			transcodeCommand(std), jobsCommand(std), drainCommand(std), undrainCommand(std), doctorCommand(std), rehearseCommand(std),
-			configCommand(std), versionCommand(std), completionCommand(std),
-		},
+	}
+	categories := commandCategories(std)
+	for _, c := range categories {
+		app.Commands = append(app.Commands, c.commands...)
 	}
 	setUsageErrors(app)
+	setCompletion(app)
+	setHelp(app, categories, std.helpWidth())
 	return app
 }
 
-// setUsageErrors has every command report wrong flags as wrong usage, without
-// pages of help around the one line that matters.
+// commandCategories returns all commands in the order in which help lists them.
+func commandCategories(std streams) []category {
+	return []category{
+		{"Boards", []*cli.Command{
+			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
+			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
+			watchCommand(std), rehearseCommand(std),
+		}},
+		{"Templates", []*cli.Command{templateCommand(std)}},
+		{"Transcoding", []*cli.Command{transcodeCommand(std), jobsCommand(std), drainCommand(std), undrainCommand(std)}},
+		{"Other machines", []*cli.Command{addWorkerCommand(std), listWorkersCommand(std), editWorkerCommand(std), removeWorkerCommand(std)}},
+		{"Daemon", []*cli.Command{
+			serveCommand(std), doctorCommand(std), configCommand(std), versionCommand(std), completionCommand(std),
+		}},
+	}
+}
+
+// setUsageErrors makes every command report an unknown flag in one line, without
+// pages of help around it.
 func setUsageErrors(app *cli.App) {
 	wrong := func(c *cli.Context, err error, _ bool) error {
 		return usageError{hintedError{err, helpHint(c)}}
 	}
 	app.OnUsageError = wrong
-	var set func([]*cli.Command)
-	set = func(commands []*cli.Command) {
-		for _, command := range commands {
-			command.OnUsageError = wrong
-			command.HideHelpCommand = true
-			set(command.Subcommands)
-		}
-	}
-	set(app.Commands)
+	walk(app.Commands, app.Name, func(_ string, command *cli.Command) {
+		command.OnUsageError = wrong
+		command.HideHelpCommand = true
+	})
 }
 
-// unknownCommand is what a command with subcommands does when none of them was
-// named: help if nothing was, an error otherwise.
+// unknownCommand is the action of a command with subcommands if the command line
+// names none of them: it shows help, or refuses a name that it does not know.
 func unknownCommand(c *cli.Context) error {
 	if !c.Args().Present() {
 		if err := cli.ShowSubcommandHelp(c); err != nil {
@@ -174,8 +203,8 @@ func versionCommand(std streams) *cli.Command {
 	}
 }
 
-// buildVersion returns what the linker was told, or else what Go noted of the
-// checkout.
+// buildVersion returns the version that the linker set, or else the revision that
+// Go recorded.
 func buildVersion() string {
 	if version != "" {
 		return version

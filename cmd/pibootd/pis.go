@@ -19,36 +19,40 @@ import (
 
 func addPiCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:   "add-pi",
-		Usage:  "register a Pi: clone its root, export it to that Pi, prove the export",
-		Flags:  daemonFlags(addFlags()...),
-		Action: func(c *cli.Context) error { return addPi(c, std) },
+		Name:        "add-pi",
+		Usage:       "register a Pi and clone a root for it",
+		Description: "The root is cloned from a template and exported to this Pi only. pibootd then mounts the export from the Pi's address to prove that it works.",
+		Flags:       daemonFlags(addFlags()...),
+		Action:      func(c *cli.Context) error { return addPi(c, std) },
 	}
 }
 
-// addFlags say what a new board is and is to have.
+// describePi says how a command line names a Pi.
+const describePi = "PI is the name, the serial number or the Ethernet address of a registered Pi."
+
+// addFlags are the identity and the settings of a new board.
 func addFlags() []cli.Flag {
 	return slices.Concat([]cli.Flag{
-		&cli.StringFlag{Name: "mac", Usage: "Ethernet `ADDRESS` of the board, e.g. b8:27:eb:33:34:7a"},
-		&cli.StringFlag{Name: "serial", Usage: "`SERIAL` number, its last 8 hex digits, e.g. 3333347a"},
-		&cli.StringFlag{Name: "template", Usage: "`TEMPLATE` to clone, NAME or NAME@VERSION (default: the only one)"},
-	}, cloneFlags("the best that the file system can do"), settingFlags())
+		&cli.StringFlag{Name: "mac", Usage: "the board's Ethernet `ADDRESS`, e.g. b8:27:eb:33:34:7a"},
+		&cli.StringFlag{Name: "serial", Usage: "the last 8 hex digits of the board's `SERIAL` number, e.g. 3333347a"},
+		&cli.StringFlag{Name: "template", Usage: "clone `TEMPLATE`, NAME or NAME@VERSION", DefaultText: "the only one"},
+	}, cloneFlags("the fastest that the file system supports"), settingFlags())
 }
 
-// settingFlags are what can be changed about a board later.
+// settingFlags are the settings that edit-pi can change.
 func settingFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "name", Usage: "host `NAME` (default: pi-SERIAL)"},
-		&cli.StringFlag{Name: "ip", Usage: "fixed `ADDRESS` (default: a free one, which stays the board's)"},
-		&cli.IntFlag{Name: "muxid", Usage: "muxer `ID`, given to the kernel as muxid=", DefaultText: "none"},
-		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode in hardware where the board can (kernel argument muxhwdec=1)"},
-		&cli.BoolFlag{Name: "volatile", Usage: "its root is read-only to it; what it changes stays in its memory until it is switched off"},
-		&cli.IntFlag{Name: "gpu-mem", Usage: "`MB` for the graphics processor", DefaultText: "boot.gpu_mem of the configuration"},
-		&cli.StringSliceFlag{Name: "arg", Usage: "further kernel `ARGUMENT`, k or k=v; may be repeated"},
-		&cli.StringSliceFlag{Name: "config", Usage: "further `LINE` of config.txt, key=value (for edit-pi, key= takes it away), e.g. decode_MPG2=0x12345678; may be repeated"},
-		&cli.StringSliceFlag{Name: "label", Usage: "`LABEL` of a group of boards, for upgrade-pi and transcode; may be repeated"},
-		&cli.Float64Flag{Name: "weight", Usage: "`SHARE` of its time that it transcodes in, 0.01 to 1; it rests between units", DefaultText: "1"},
-		&cli.StringFlag{Name: "boot-menu", Usage: "`FORM` of DHCP option 43 for a board that refuses the usual one: dnsmasq or raw"},
+		&cli.StringFlag{Name: "name", Usage: "use the host name `NAME`", DefaultText: "pi-SERIAL"},
+		&cli.StringFlag{Name: "ip", Usage: "give the board the IPv4 `ADDRESS`", DefaultText: "a free address"},
+		&cli.IntFlag{Name: "muxid", Usage: "pass the muxer `ID` to the kernel as muxid=", DefaultText: "none"},
+		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode video in hardware where the board can (kernel argument muxhwdec=1)"},
+		&cli.BoolFlag{Name: "volatile", Usage: "make the root read-only and keep the board's changes in its memory until it is switched off"},
+		&cli.IntFlag{Name: "gpu-mem", Usage: "reserve `MB` of memory for the graphics processor", DefaultText: "boot.gpu_mem"},
+		&cli.StringSliceFlag{Name: "arg", Usage: "add the kernel `ARGUMENT`, key or key=value"},
+		&cli.StringSliceFlag{Name: "config", Usage: "add the `LINE` to config.txt, key=value; edit-pi removes a key with key="},
+		&cli.StringSliceFlag{Name: "label", Usage: "give the board the `LABEL`, by which upgrade-pi and transcode select boards"},
+		&cli.Float64Flag{Name: "weight", Usage: "transcode for `SHARE` of the time, 0.01 to 1, and rest between units", DefaultText: "1"},
+		&cli.StringFlag{Name: "boot-menu", Usage: "send DHCP option 43 in this `FORM`, dnsmasq or raw, to a board that rejects the usual one"},
 	}
 }
 
@@ -139,7 +143,7 @@ func listPisCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:  "list-pis",
 		Usage: "list the registered Pis",
-		Flags: daemonFlags(&cli.BoolFlag{Name: "discovered", Usage: "those instead that asked for an address and are not registered"}),
+		Flags: daemonFlags(&cli.BoolFlag{Name: "discovered", Usage: "list the Pis that asked for an address and are not registered"}),
 		Action: func(c *cli.Context) error {
 			if _, err := arguments(c); err != nil {
 				return err
@@ -164,7 +168,7 @@ func listPis(c *cli.Context, std streams) error {
 	for _, b := range boards {
 		rows = append(rows, []string{b.Name, b.Serial.String(), b.MAC.String(), b.IP.String(), fmt.Sprintf("%s@%d", b.Template, b.Version), state(b)})
 	}
-	return printList(std.out, rows, "no Pi is registered; pibootd add-pi --help says how")
+	return printList(std.out, rows, "no Pi is registered; see pibootd add-pi --help")
 }
 
 // state says in a few words what a board is doing.
@@ -208,9 +212,9 @@ func listDiscovered(c *cli.Context, std streams) error {
 func showPiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "show-pi",
-		Usage:     "show a Pi: its settings, its state and the boot files it would be served",
-		ArgsUsage: "PI (name, serial or address)",
-		Flags:     daemonFlags(&cli.BoolFlag{Name: "boot", Usage: "only its boot files, and what it asked for when it booted last"}),
+		Usage:     "show a Pi's settings, state and boot files",
+		ArgsUsage: "PI", Description: describePi,
+		Flags: daemonFlags(&cli.BoolFlag{Name: "boot", Usage: "show only its boot files and its requests during the last boot"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
@@ -282,11 +286,11 @@ func indent(text string) string {
 func removePiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "remove-pi",
-		Usage:     "take a Pi away and delete its root",
-		ArgsUsage: "PI (name, serial or address)",
+		Usage:     "remove a Pi and delete its root",
+		ArgsUsage: "PI", Description: describePi,
 		Flags: daemonFlags(
-			&cli.BoolFlag{Name: "keep-root", Usage: "set the root aside instead of deleting it"},
-			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
+			&cli.BoolFlag{Name: "keep-root", Usage: "archive the root instead of deleting it; kept-roots lists it"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation"},
 		),
 		Action: func(c *cli.Context) error { return removePi(c, std) },
 	}

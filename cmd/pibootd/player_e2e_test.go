@@ -53,7 +53,7 @@ func TestStreamsArePlayed(t *testing.T) {
 	urls := map[string]int{} // to the place in published
 	var order []string
 	for i, p := range published {
-		args := append([]string{"transcode", video, "--name", p.name, "--segment", "2"}, p.options...)
+		args := append([]string{"transcode", video, "--name", p.name, "--segment-length", "2"}, p.options...)
 		if p.levels > 1 {
 			args = append(args, "--rung", "180", "--rung", "90")
 		}

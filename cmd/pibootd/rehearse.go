@@ -21,24 +21,24 @@ import (
 func rehearseCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "rehearse",
-		Usage:     "boot a virtual Pi as the real one would: its boot ROM's requests, then, with --qemu, a kernel",
-		ArgsUsage: "PI (name, serial or address), or --mac and --serial of one that is not registered",
+		Usage:     "boot a virtual Pi with the requests of a real one",
+		ArgsUsage: "[PI]", Description: describePi + " Give --mac and --serial for a Pi that is not registered. The virtual Pi sends the requests of a boot ROM and, with --qemu, then boots the kernel that it was served. This needs root and a daemon that serves on a bridge.",
 		Flags: daemonFlags(
-			&cli.BoolFlag{Name: "qemu", Usage: "start qemu-system-aarch64 on the files that were served, and keep it running"},
-			&cli.BoolFlag{Name: "until-online", Usage: "with --qemu: switch the board off once its worker is online"},
-			&cli.StringFlag{Name: "console", Usage: "with --qemu: `FILE` for the board's serial console (default: standard output)"},
-			&cli.StringFlag{Name: "model", Usage: "`MODEL` to imitate, 2B, 3B, 3B+, 4B, 400, CM4 or 5 (default: 3B for b8:27:eb addresses, else 4B)"},
-			&cli.StringFlag{Name: "mac", Usage: "`ADDRESS` of a board that is not registered"},
-			&cli.StringFlag{Name: "serial", Usage: "`SERIAL` of a board that is not registered"},
-			&cli.IntFlag{Name: "memory", Usage: "`MB` of the virtual board", Value: 768},
-			&cli.IntFlag{Name: "cpus", Usage: "`NUMBER` of processors of the virtual board", Value: 2},
+			&cli.BoolFlag{Name: "qemu", Usage: "boot the served files with qemu-system-aarch64, and keep it running"},
+			&cli.BoolFlag{Name: "until-online", Usage: "with --qemu: switch the Pi off when its worker is online"},
+			&cli.StringFlag{Name: "console", Usage: "with --qemu: write the serial console to `FILE`", DefaultText: "standard output"},
+			&cli.StringFlag{Name: "model", Usage: "imitate the `MODEL` 2B, 3B, 3B+, 4B, 400, CM4 or 5", DefaultText: "3B for b8:27:eb addresses, else 4B"},
+			&cli.StringFlag{Name: "mac", Usage: "the Ethernet `ADDRESS` of a Pi that is not registered"},
+			&cli.StringFlag{Name: "serial", Usage: "the `SERIAL` number of a Pi that is not registered"},
+			&cli.IntFlag{Name: "memory", Usage: "give the virtual Pi `MB` of memory", Value: 768},
+			&cli.IntFlag{Name: "cpus", Usage: "give the virtual Pi this `NUMBER` of processors", Value: 2},
 		),
 		Action: func(c *cli.Context) error { return rehearse(c, std) },
 	}
 }
 
 func rehearse(c *cli.Context, std streams) error {
-	if err := needRoot("a rehearsal makes a network interface for the board"); err != nil {
+	if err := needRoot("rehearse creates a network interface for the virtual Pi"); err != nil {
 		return err
 	}
 	board, err := rehearsed(c)
@@ -86,7 +86,7 @@ func stepText(s virtualpi.Step) string {
 	return line
 }
 
-// rehearsed returns the board that the command line means.
+// rehearsed returns the board that the command line names.
 func rehearsed(c *cli.Context) (*virtualpi.Board, error) {
 	board := &virtualpi.Board{}
 	var err error
@@ -115,8 +115,8 @@ func rehearsed(c *cli.Context) (*virtualpi.Board, error) {
 	return board, err
 }
 
-// model returns the model called name; that of a Pi 3 or 4 by default, whichever
-// has such an address.
+// model returns the model called name; by default the Pi 3 or 4, depending on
+// the address.
 func model(name string, mac pi.MAC) (virtualpi.Model, error) {
 	switch {
 	case name == "3", name == "" && mac[0] == 0xb8:
@@ -133,7 +133,7 @@ func model(name string, mac pi.MAC) (virtualpi.Model, error) {
 }
 
 // plugIn finds the bridge that the daemon serves on: a virtual board needs a
-// port of the same network, which a bridge can give.
+// port in the same network, which a bridge can provide.
 func plugIn(info web.Info) (virtualpi.Socket, error) {
 	namespace, err := netlab.Current()
 	if err != nil {
@@ -142,8 +142,8 @@ func plugIn(info web.Info) (virtualpi.Socket, error) {
 	bridge, err := namespace.IsBridge(info.Interface)
 	if err == nil && !bridge {
 		err = hintedError{
-			fmt.Errorf("%s is not a bridge, so a virtual board cannot be plugged into it", info.Interface),
-			"have pibootd serve on a bridge that the network card is a port of: ip link add br0 type bridge; ip link set " + info.Interface + " master br0; …",
+			fmt.Errorf("%s is not a bridge, so no virtual Pi can be attached to it", info.Interface),
+			"run pibootd serve on a bridge that has the network card as a port: ip link add br0 type bridge; ip link set " + info.Interface + " master br0; …",
 		}
 	}
 	if err != nil {
@@ -152,8 +152,8 @@ func plugIn(info web.Info) (virtualpi.Socket, error) {
 	return virtualpi.Socket{Namespace: namespace, Bridge: info.Interface}, nil
 }
 
-// runMachine starts the kernel that was served and keeps it until it ends,
-// the user has enough, or, if so asked, the worker is online.
+// runMachine boots the served kernel and waits until it ends, the user interrupts
+// it or, with --until-online, the worker is online.
 func runMachine(c *cli.Context, std streams, board *virtualpi.Board, served *virtualpi.Boot, socket virtualpi.Socket) error {
 	console, closeConsole, err := openConsole(c, std)
 	if err != nil {
@@ -161,7 +161,7 @@ func runMachine(c *cli.Context, std streams, board *virtualpi.Board, served *vir
 	}
 	defer closeConsole()
 	started := time.Now()
-	// Ended by Off alone: the user's interrupt is a wish, not a fault.
+	// Only Off ends it: the user's interrupt is no error.
 	machine, err := board.Start(context.WithoutCancel(c.Context), served, socket, virtualpi.MachineOptions{Console: console, MemoryMB: c.Int("memory"), CPUs: c.Int("cpus")})
 	if err != nil {
 		return err
@@ -200,11 +200,11 @@ func openConsole(c *cli.Context, std streams) (io.Writer, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("console: %w", err)
 	}
-	return file, func() { _ = file.Close() }, nil // what QEMU wrote is there whatever Close says
+	return file, func() { _ = file.Close() }, nil // what QEMU wrote is in the file even if Close fails
 }
 
-// waitOnline returns when the board's worker has said hello since began. A
-// daemon that is restarted in between is waited for.
+// waitOnline returns when the board's worker has come online since began. It
+// waits for a daemon that is restarted meanwhile.
 func waitOnline(ctx context.Context, daemon *web.Client, serial pi.Serial, began time.Time) error {
 	for ctx.Err() == nil {
 		for event, err := range daemon.Follow(ctx, serial.String(), 0) {

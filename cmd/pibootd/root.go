@@ -16,9 +16,9 @@ import (
 func resetPiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "reset-pi",
-		Usage:     "give a Pi a fresh clone of its template version; the root it had is kept for rollback-pi",
-		ArgsUsage: "PI (name, serial or address)",
-		Flags:     daemonFlags(append(cloneFlags("that of its root"), forceFlag())...),
+		Usage:     "give a Pi a fresh clone of its template",
+		ArgsUsage: "PI", Description: describePi + archivesRoot,
+		Flags: daemonFlags(append(cloneFlags("that of the Pi's root"), forceFlag())...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
@@ -36,11 +36,11 @@ func resetPiCommand(std streams) *cli.Command {
 func upgradePiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "upgrade-pi",
-		Usage:     "give Pis a clone of another template, one after the other; the roots they had are kept for rollback-pi",
-		ArgsUsage: "PI… (names, serials or addresses), or --label",
-		Flags: daemonFlags(append(cloneFlags("that of its root"), forceFlag(),
-			&cli.StringFlag{Name: "to", Usage: "`TEMPLATE` to clone, NAME for its newest version or NAME@VERSION", Required: true},
-			&cli.StringFlag{Name: "label", Usage: "all Pis with this `LABEL` that do not have the template yet"},
+		Usage:     "give Pis a clone of another template",
+		ArgsUsage: "[PI...]", Description: "The Pis are upgraded one after the other, and the first failure stops the upgrade. " + describePi + archivesRoot,
+		Flags: daemonFlags(append(cloneFlags("that of the Pi's root"), forceFlag(),
+			&cli.StringFlag{Name: "to", Usage: "clone `TEMPLATE`, NAME for its newest version or NAME@VERSION", Required: true},
+			&cli.StringFlag{Name: "label", Usage: "upgrade all Pis that have the `LABEL` and another template"},
 		)...),
 		Action: func(c *cli.Context) error { return upgradePis(c, std) },
 	}
@@ -49,10 +49,10 @@ func upgradePiCommand(std streams) *cli.Command {
 func rollbackPiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "rollback-pi",
-		Usage:     "give a Pi the root back that it had before its last reset or upgrade",
-		ArgsUsage: "PI (name, serial or address)",
+		Usage:     "give a Pi back the root that it had before a reset or upgrade",
+		ArgsUsage: "PI", Description: describePi,
 		Flags: daemonFlags(forceFlag(),
-			&cli.StringFlag{Name: "to", Usage: "`NAME` of the root, as kept-roots lists it (default: the latest)"}),
+			&cli.StringFlag{Name: "to", Usage: "restore the root `NAME`, as kept-roots lists it", DefaultText: "the latest"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
@@ -63,8 +63,11 @@ func rollbackPiCommand(std streams) *cli.Command {
 	}
 }
 
+// archivesRoot describes the commands that replace a root.
+const archivesRoot = " Its present root is archived, and rollback-pi restores it."
+
 func forceFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "force", Usage: "also while the Pi runs: it loses its root at once, and has to be power-cycled"}
+	return &cli.BoolFlag{Name: "force", Usage: "replace the root of a running Pi, which loses it at once and must be power-cycled"}
 }
 
 // upgradePis upgrades the boards that are named, or those with a label.
@@ -72,7 +75,7 @@ func upgradePis(c *cli.Context, std streams) error {
 	refs := c.Args().Slice()
 	label := c.String("label")
 	if (len(refs) == 0) == (label == "") {
-		return usageError{hintedError{errors.New("want the Pis to upgrade, or --label"), helpHint(c)}}
+		return usageError{hintedError{errors.New("no Pis given; want their names, or --label"), helpHint(c)}}
 	}
 	way, err := cloneWay(c)
 	if err != nil {
@@ -98,7 +101,7 @@ func upgradePis(c *cli.Context, std streams) error {
 			}
 		}
 		if labelled == 0 {
-			return hintedError{fmt.Errorf("no Pi has the label %q", label), "give it to some: pibootd edit-pi PI --label " + label}
+			return hintedError{fmt.Errorf("no Pi has the label %q", label), "to give a Pi the label: pibootd edit-pi PI --label " + label}
 		}
 	}
 	for _, ref := range c.Args().Slice() {
@@ -109,8 +112,8 @@ func upgradePis(c *cli.Context, std streams) error {
 	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to"), Clone: way})
 }
 
-// changeRoots changes the roots of boards, one after the other, and stops at the
-// first that does not work: it is the canary of those behind it.
+// changeRoots changes the roots of boards one after the other and stops at the
+// first failure, so that a bad template reaches one board only.
 func changeRoots(c *cli.Context, std streams, refs []string, change web.RootChange) error {
 	change.Force = c.Bool("force")
 	m := meter{w: std.err, terminal: std.terminal}
@@ -141,21 +144,21 @@ func changeRoots(c *cli.Context, std streams, refs []string, change web.RootChan
 		return errors.Join(printJSON(std.out, done), err)
 	}
 	if len(refs) == 0 {
-		fmt.Fprintln(std.out, "all have it already: nothing changed")
+		fmt.Fprintln(std.out, "all have this template already: nothing changed")
 	}
 	return err
 }
 
 func printReplaced(w io.Writer, r fleet.Replaced) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s has another root\n", r.Pi.Name)
+	fmt.Fprintf(&out, "%s has a new root\n", r.Pi.Name)
 	if r.Clone != "" {
 		fmt.Fprintf(&out, "  root     %s@%d cloned by %s: %d files, %s\n", r.Pi.Template, r.Pi.Version, r.Clone, r.Files, byteText(r.Bytes))
 	} else {
-		fmt.Fprintf(&out, "  root     of %s@%d, as it was kept\n", r.Pi.Template, r.Pi.Version)
+		fmt.Fprintf(&out, "  root     of %s@%d, restored from the archive\n", r.Pi.Template, r.Pi.Version)
 	}
 	if r.Kept.Name != "" {
-		fmt.Fprintf(&out, "  kept     %s, of %s; pibootd rollback-pi %s gives it back\n", r.Kept.Name, r.Kept.Origin, r.Pi.Name)
+		fmt.Fprintf(&out, "  archived %s, of %s; pibootd rollback-pi %s restores it\n", r.Kept.Name, r.Kept.Origin, r.Pi.Name)
 	}
 	for _, proof := range r.Proof {
 		fmt.Fprintf(&out, "  proved   %s\n", proof)
@@ -167,9 +170,9 @@ func printReplaced(w io.Writer, r fleet.Replaced) error {
 func driftPiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "drift-pi",
-		Usage:     "list what is not in a Pi's root as in the template that it was cloned from",
-		ArgsUsage: "PI (name, serial or address)",
-		Flags:     daemonFlags(),
+		Usage:     "list differences between a Pi's root and its template",
+		ArgsUsage: "PI", Description: describePi,
+		Flags: daemonFlags(),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
@@ -193,9 +196,9 @@ func driftPiCommand(std streams) *cli.Command {
 func keptRootsCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "kept-roots",
-		Usage:     "list the roots of a Pi that were set aside by reset-pi, upgrade-pi, rollback-pi and remove-pi --keep-root",
-		ArgsUsage: "PI (name, serial or address; a removed one's serial)",
-		Flags:     daemonFlags(&cli.StringFlag{Name: "remove", Usage: "delete the kept root `NAME`"}),
+		Usage:     "list or delete a Pi's archived roots",
+		ArgsUsage: "PI", Description: describePi + " Name a removed Pi by its serial number. reset-pi, upgrade-pi, rollback-pi and remove-pi --keep-root archive roots.",
+		Flags: daemonFlags(&cli.StringFlag{Name: "remove", Usage: "delete the archived root `NAME`"}),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "PI")
 			if err != nil {
@@ -221,7 +224,7 @@ func listKept(c *cli.Context, std streams, ref string) error {
 	for _, k := range kept {
 		rows = append(rows, []string{k.Name, k.Origin.String(), since(k.At), k.Why})
 	}
-	return printList(std.out, rows, "no root was kept")
+	return printList(std.out, rows, "no archived root")
 }
 
 func removeKept(c *cli.Context, std streams, ref string) error {

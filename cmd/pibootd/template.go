@@ -19,21 +19,22 @@ import (
 func templateCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:   "template",
-		Usage:  "make, list and remove the root file systems that boards are cloned from",
+		Usage:  "build, import, compare and remove templates of roots",
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
 			{
-				Name: "build", Usage: "build a template from Debian packages: a full Debian called NAME, or the minimal one", ArgsUsage: "NAME | minimal",
+				Name: "build", Usage: "build a template from Debian packages", ArgsUsage: "NAME",
+				Description: "The name minimal builds the minimal template, which boots and transcodes. Any other NAME builds a full Debian.",
 				Flags: []cli.Flag{
 					jsonFlag(), stateDirFlag(),
-					&cli.StringFlag{Name: "name", Usage: "`NAME` of a minimal template (default: minimal)"},
-					&cli.StringFlag{Name: "release", Usage: "Debian `RELEASE`, bookworm or trixie (default: bookworm)"},
-					&cli.StringFlag{Name: "arch", Usage: "`ARCH` of a full Debian, arm64 or armhf (default: arm64)"},
-					&cli.StringFlag{Name: "packages", Usage: "more `PACKAGES` for a full Debian, with commas between them"},
-					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in to a full Debian as root"},
-					&cli.StringFlag{Name: "mirror", Usage: "`URL` of a Debian mirror (default: deb.debian.org)"},
+					&cli.StringFlag{Name: "name", Usage: "call the minimal template `NAME`", DefaultText: "minimal"},
+					&cli.StringFlag{Name: "release", Usage: "use the Debian `RELEASE` bookworm or trixie", DefaultText: "bookworm"},
+					&cli.StringFlag{Name: "arch", Usage: "build a full Debian for `ARCH`, arm64 or armhf", DefaultText: "arm64"},
+					&cli.StringFlag{Name: "packages", Usage: "add the `PACKAGES` to a full Debian, separated by commas"},
+					&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in to a full Debian as root"},
+					&cli.StringFlag{Name: "mirror", Usage: "download packages from the Debian mirror `URL`", DefaultText: "deb.debian.org"},
 					configFlag(),
-					&cli.StringFlag{Name: "cache", Usage: "`DIR` for downloaded packages (default: cache in the state directory)"},
+					&cli.StringFlag{Name: "cache", Usage: "keep downloaded packages in `DIR`", DefaultText: "cache in the state directory"},
 				},
 				Action: func(c *cli.Context) error { return buildTemplate(c, std) },
 			},
@@ -41,41 +42,41 @@ func templateCommand(std streams) *cli.Command {
 				Name: "import", Usage: "import a disk image, a tar archive or a directory", ArgsUsage: "NAME SOURCE",
 				Flags: []cli.Flag{
 					jsonFlag(), stateDirFlag(),
-					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in as the first user"},
-					&cli.BoolFlag{Name: "keep-password", Usage: "leave the image's passwords as they are"},
+					&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
+					&cli.BoolFlag{Name: "keep-password", Usage: "keep the passwords of the source"},
 					configFlag(),
-					&cli.BoolFlag{Name: "allow-mismatch", Usage: "import also what has a kernel without its modules, or firmware without a part"},
+					&cli.BoolFlag{Name: "allow-mismatch", Usage: "import even if kernel modules or firmware files are missing"},
 				},
 				Action: func(c *cli.Context) error { return importTemplate(c, std) },
 			},
 			{
-				Name: "from-pi", Usage: "make a template of a Pi's root, as it was set up by hand", ArgsUsage: "NAME PI",
+				Name: "from-pi", Usage: "make a template of a Pi's root", ArgsUsage: "NAME PI", Description: describePi,
 				Flags: daemonFlags(
-					&cli.StringFlag{Name: "authorized-keys", Usage: "`FILE` of ssh public keys that may log in as the first user"},
+					&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
 					configFlag(),
-					&cli.BoolFlag{Name: "lock-passwords", Usage: "lock the passwords, which all boards would share"},
-					&cli.BoolFlag{Name: "allow-mismatch", Usage: "also with a kernel without its modules, or firmware without a part"},
-					&cli.BoolFlag{Name: "force", Usage: "also while the Pi runs: files that it writes meanwhile may be half in the template"},
+					&cli.BoolFlag{Name: "lock-passwords", Usage: "lock the passwords, which all clones would share"},
+					&cli.BoolFlag{Name: "allow-mismatch", Usage: "make the template even if kernel modules or firmware files are missing"},
+					&cli.BoolFlag{Name: "force", Usage: "copy the root of a running Pi, although files that it writes meanwhile may be incomplete"},
 				),
 				Action: func(c *cli.Context) error { return templateFromPi(c, std) },
 			},
 			{
-				Name: "show", Usage: "show a template and the boards that were cloned from it", ArgsUsage: "TEMPLATE",
+				Name: "show", Usage: "show a template and the Pis that use it", ArgsUsage: "TEMPLATE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
 				Action: func(c *cli.Context) error { return showTemplate(c, std) },
 			},
 			{
-				Name: "diff", Usage: "list what differs between two templates", ArgsUsage: "TEMPLATE TEMPLATE",
+				Name: "diff", Usage: "list differences between two templates", ArgsUsage: "TEMPLATE TEMPLATE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
 				Action: func(c *cli.Context) error { return diffTemplates(c, std) },
 			},
 			{
-				Name: "verify", Usage: "compare a template's files with what they were when it was made", ArgsUsage: "TEMPLATE",
+				Name: "verify", Usage: "check that a template's files have not changed", ArgsUsage: "TEMPLATE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
 				Action: func(c *cli.Context) error { return verifyTemplate(c, std) },
 			},
 			{
-				Name: "remove", Usage: "remove a version of a template that no board was cloned from", ArgsUsage: "TEMPLATE@VERSION",
+				Name: "remove", Usage: "remove a version of a template that no Pi uses", ArgsUsage: "TEMPLATE@VERSION",
 				Flags:  []cli.Flag{stateDirFlag()},
 				Action: func(c *cli.Context) error { return removeTemplate(c, std) },
 			},
@@ -88,8 +89,8 @@ func templateCommand(std streams) *cli.Command {
 	}
 }
 
-// templates opens the state directory's templates. They are files alone, so
-// these commands work whether or not the daemon runs.
+// templates opens the state directory's templates. They are plain files, so these
+// commands do not need the daemon.
 func templates(c *cli.Context, std streams) *rootfs.Templates {
 	return &rootfs.Templates{
 		Dir: filepath.Join(c.String("state-dir"), "templates"),
@@ -97,8 +98,8 @@ func templates(c *cli.Context, std streams) *rootfs.Templates {
 	}
 }
 
-// newTemplates are templates that leave as much space free as the daemon's
-// configuration says.
+// newTemplates opens the templates to add one. It leaves as much space free as the
+// daemon's configuration says.
 func newTemplates(c *cli.Context, std streams) (*rootfs.Templates, error) {
 	t := templates(c, std)
 	file := c.String("config")
@@ -117,7 +118,7 @@ func newTemplates(c *cli.Context, std streams) (*rootfs.Templates, error) {
 }
 
 func configFlag() cli.Flag {
-	return &cli.StringFlag{Name: "config", Usage: "configuration `FILE` with the space to leave free, roots.min_free (default: " + installedConfig + " if there is one)"}
+	return &cli.StringFlag{Name: "config", Usage: "read roots.min_free, the space to leave free, from the configuration `FILE`", DefaultText: installedConfig + ", if it exists"}
 }
 
 func roots(c *cli.Context, std streams) *rootfs.Roots {
@@ -137,7 +138,7 @@ func importTemplate(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := needRoot("template import keeps owners and device nodes"); err != nil {
+	if err := needRoot("template import preserves owners and device nodes"); err != nil {
 		return err
 	}
 	o := rootfs.ImportOptions{KeepPassword: c.Bool("keep-password"), AllowMismatch: c.Bool("allow-mismatch")}
@@ -162,7 +163,7 @@ func importWith(c *cli.Context, std streams, name, source string, o rootfs.Impor
 	return printTemplate(c, std, imported, changes)
 }
 
-// authorizedKeys reads the file that --authorized-keys names, if it does.
+// authorizedKeys reads the file of --authorized-keys; "" if the flag is not given.
 func authorizedKeys(c *cli.Context) (string, error) {
 	file := c.String("authorized-keys")
 	if file == "" {
@@ -175,7 +176,7 @@ func authorizedKeys(c *cli.Context) (string, error) {
 	return string(keys), nil
 }
 
-// needRoot refuses early what would fail half-way.
+// needRoot refuses at once what would fail half-way.
 func needRoot(why string) error {
 	if os.Geteuid() != 0 {
 		return hintedError{fmt.Errorf("not root: %s", why), "run it with sudo"}
@@ -224,5 +225,5 @@ func listTemplates(c *cli.Context, std streams) error {
 	for _, t := range all {
 		rows = append(rows, []string{t.Name + "@" + strconv.Itoa(t.Version), shorten(t.OS, 30), string(t.Arch), shorten(kernels(t), 20), strconv.Itoa(t.Files), byteText(t.SizeBytes), since(t.Created)})
 	}
-	return printList(std.out, rows, "no template; pibootd template build minimal makes one")
+	return printList(std.out, rows, "no templates; pibootd template build minimal builds one")
 }

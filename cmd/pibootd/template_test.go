@@ -83,7 +83,7 @@ func TestPrintChanges(t *testing.T) {
 		out, errs string
 	}{
 		{false, changes, `"etc/a\nb": added` + "\n", ""},
-		{false, nil, "", "nothing differs\n"},
+		{false, nil, "", "no differences\n"},
 		{true, nil, "[]\n", ""},
 	} {
 		flags := flag.NewFlagSet("", flag.ContinueOnError)

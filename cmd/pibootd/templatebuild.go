@@ -11,8 +11,8 @@ import (
 	"pibootd/pkg/rootfs"
 )
 
-// minimalRecipe is the name that template build takes for the minimal template;
-// any other is that of a full Debian.
+// minimalRecipe is the argument of template build for the minimal template. Any
+// other is the name of a full Debian.
 const minimalRecipe = "minimal"
 
 func buildTemplate(c *cli.Context, std streams) error {
@@ -23,7 +23,7 @@ func buildTemplate(c *cli.Context, std streams) error {
 	if err := onlyFor(c, args[0]); err != nil {
 		return err
 	}
-	if err := needRoot("template build keeps owners and device nodes"); err != nil {
+	if err := needRoot("template build preserves owners and device nodes"); err != nil {
 		return err
 	}
 	o := rootfs.BuildOptions{Mirror: c.String("mirror"), Release: c.String("release"), CacheDir: c.String("cache")}
@@ -53,13 +53,13 @@ func buildTemplate(c *cli.Context, std streams) error {
 	return printTemplate(c, std, built, changes)
 }
 
-// onlyFor refuses the flags that the other kind of template has.
+// onlyFor refuses the flags that only the other kind of template has.
 func onlyFor(c *cli.Context, name string) error {
-	foreign, kind := []string{"name"}, "a full Debian is called by its argument"
+	others, kind := []string{"name"}, "a full Debian is named by its argument"
 	if name == minimalRecipe {
-		foreign, kind = []string{"arch", "packages", "authorized-keys"}, "the minimal template has no such choice; any other name builds a full Debian"
+		others, kind = []string{"arch", "packages", "authorized-keys"}, "only a full Debian has this choice; any other name than minimal builds one"
 	}
-	for _, flag := range foreign {
+	for _, flag := range others {
 		if c.IsSet(flag) {
 			return usageError{fmt.Errorf("--%s with %s: %s", flag, name, kind)}
 		}

@@ -17,7 +17,7 @@ import (
 	"pibootd/pkg/store"
 )
 
-// foundTemplates are the templates that the arguments name.
+// foundTemplates returns the templates that the arguments name.
 func foundTemplates(c *cli.Context, std streams, names ...string) ([]rootfs.Template, error) {
 	args, err := arguments(c, names...)
 	if err != nil {
@@ -34,7 +34,7 @@ func foundTemplates(c *cli.Context, std streams, names ...string) ([]rootfs.Temp
 	return found, nil
 }
 
-// templateUsers are the names of the boards cloned from a version.
+// templateUsers returns the names of the boards that use a version.
 func templateUsers(ctx context.Context, stateDir string, of rootfs.Template) ([]string, error) {
 	names := []string{}
 	err := readRegistry(ctx, stateDir, func(boards *registry.Registry) error {
@@ -48,9 +48,8 @@ func templateUsers(ctx context.Context, stateDir string, of rootfs.Template) ([]
 	return names, err
 }
 
-// readRegistry calls read with the registered boards, if ever there were any.
-// They are read from the database, so that it does not matter whether the
-// daemon runs.
+// readRegistry calls read with the registered boards, unless there is no database
+// yet. It reads the database itself, so that it does not need the daemon.
 func readRegistry(ctx context.Context, stateDir string, read func(*registry.Registry) error) (err error) {
 	file := filepath.Join(stateDir, "pibootd.db")
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -74,7 +73,7 @@ func templateFromPi(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := needRoot("template from-pi keeps owners and device nodes"); err != nil {
+	if err := needRoot("template from-pi preserves owners and device nodes"); err != nil {
 		return err
 	}
 	var board registry.Pi
@@ -83,7 +82,7 @@ func templateFromPi(c *cli.Context, std streams) error {
 		return err
 	})
 	if err == nil && board.ID == 0 {
-		err = hintedError{fmt.Errorf("no Pi is registered in %s", c.String("state-dir")), "name the daemon's state directory by --state-dir"}
+		err = hintedError{fmt.Errorf("no Pi is registered in %s", c.String("state-dir")), "give the daemon's state directory with --state-dir"}
 	}
 	if err != nil {
 		return err
@@ -93,10 +92,10 @@ func templateFromPi(c *cli.Context, std streams) error {
 		return err
 	}
 	if now.Online && !c.Bool("force") {
-		return hintedError{fmt.Errorf("%s runs, and would change files while they are copied", board.Name), "shut it down first (ssh, then poweroff), or give --force"}
+		return hintedError{fmt.Errorf("%s is running and would change files while they are copied", board.Name), "shut it down first (ssh, then poweroff), or give --force"}
 	}
 	from := roots(c, std)
-	if err := from.Mount(board.Serial); err != nil { // the daemon may be off
+	if err := from.Mount(board.Serial); err != nil { // the daemon may not be running
 		return err
 	}
 	return importWith(c, std, args[0], from.Path(board.Serial), rootfs.ImportOptions{
@@ -165,7 +164,7 @@ func verifyTemplate(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := needRoot("template verify reads other users' files"); err != nil {
+	if err := needRoot("template verify reads files of all users"); err != nil {
 		return err
 	}
 	m := meter{w: std.err, terminal: std.terminal}
@@ -178,19 +177,19 @@ func verifyTemplate(c *cli.Context, std streams) error {
 		return err
 	}
 	if len(changes) > 0 {
-		return hintedError{fmt.Errorf("template %s is not what it was, in %d places", found[0], len(changes)), "templates never change: look for a damaged disk, or somebody who edits them, and import it again"}
+		return hintedError{fmt.Errorf("template %s has changed in %d places", found[0], len(changes)), "templates must not change: check the disk, find who edited it, and import it again"}
 	}
 	return nil
 }
 
-// printChanges prints a line for each change, and on standard error that there is
-// none. Names may be anything: what a terminal would act on is quoted.
+// printChanges prints a line for each change, or says on standard error that there
+// is none. It quotes names with characters that a terminal would interpret.
 func printChanges(c *cli.Context, std streams, changes []rootfs.Change) error {
 	if c.Bool("json") {
 		return printJSON(std.out, append([]rootfs.Change{}, changes...))
 	}
 	if len(changes) == 0 {
-		_, err := fmt.Fprintln(std.err, "nothing differs")
+		_, err := fmt.Fprintln(std.err, "no differences")
 		return err
 	}
 	var out strings.Builder
@@ -216,7 +215,7 @@ func removeTemplate(c *cli.Context, std streams) error {
 	if !strings.Contains(args[0], "@") {
 		return usageError{fmt.Errorf("%q names no version; want e.g. %s@1 (pibootd template list shows them)", args[0], args[0])}
 	}
-	if err := needRoot("template remove deletes other users' files"); err != nil {
+	if err := needRoot("template remove deletes files of all users"); err != nil {
 		return err
 	}
 	t, err := templates(c, std).Find(args[0])
@@ -235,7 +234,7 @@ func removeTemplate(c *cli.Context, std streams) error {
 		return err
 	}
 	if len(kept) > 0 {
-		return hintedError{fmt.Errorf("template %s lies under the kept roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots SERIAL --remove NAME), or keep the template"}
+		return hintedError{fmt.Errorf("template %s is used by the archived roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots SERIAL --remove NAME), or keep the template"}
 	}
 	if err := templates(c, std).Remove(t); err != nil {
 		return err

@@ -16,16 +16,19 @@ import (
 
 func transcodeCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:      "transcode",
-		Usage:     "have the Pis turn videos into HLS streams, or into MP4 or MKV files",
-		ArgsUsage: "VIDEO... [-- FFMPEG OPTIONS] (files; what is not in the media share is copied there)",
+		Name:        "transcode",
+		Usage:       "transcode videos to HLS streams, MP4 or Matroska files",
+		ArgsUsage:   "VIDEO... [-- FFMPEG OPTIONS]",
+		Description: "VIDEO is a file, or a path in the media share. A file outside the media share is copied into it.",
 		Flags: daemonFlags(append(formatFlags(),
-			&cli.BoolFlag{Name: "wait", Usage: "show progress and end when all is published"},
-			&cli.StringFlag{Name: "name", Usage: "`NAME` of what is published (default: the video's)"},
-			&cli.Float64Flag{Name: "segment", Usage: "segment length in `SECONDS`", Value: 4},
-			&cli.BoolFlag{Name: "force", Usage: "do it even if the same was done to the same video before"},
-			&cli.IntFlag{Name: "muxid", Usage: "only the worker with this muxer `ID` may do it"},
-			&cli.StringSliceFlag{Name: "label", Usage: "only Pis with this `LABEL` may do it; repeat for those that have all"},
+			&cli.BoolFlag{Name: "wait", Usage: "show progress, and end when everything is published"},
+			&cli.StringFlag{Name: "name", Usage: "publish the output as `NAME`", DefaultText: "the video's name"},
+			&cli.Float64Flag{Name: "segment-length", Usage: "make HLS segments of this length in `SECONDS`", Value: 4},
+			// The old spelling, to be removed after the first release with segment-length.
+			&cli.Float64Flag{Name: "segment", Hidden: true},
+			&cli.BoolFlag{Name: "force", Usage: "transcode even if a job with the same video and options exists"},
+			&cli.IntFlag{Name: "muxid", Usage: "use only the worker with the muxer `ID`"},
+			&cli.StringSliceFlag{Name: "label", Usage: "use only workers that have the `LABEL`, or all of several"},
 		)...),
 		Action: func(c *cli.Context) error { return transcodeVideos(c, std) },
 	}
@@ -46,18 +49,18 @@ func transcodeVideos(c *cli.Context, std streams) error {
 	}
 	batch := batch{c: c, std: std, share: info.MediaDir}
 	for _, video := range videos {
-		if err := batch.handIn(request, video); err != nil && !batch.goesOn(err) {
+		if err := batch.submit(request, video); err != nil && !batch.fail(err) {
 			break
 		}
 	}
 	if c.Bool("wait") {
 		batch.wait()
 	}
-	return errors.Join(batch.failed...)
+	return errors.Join(batch.errs...)
 }
 
-// videosAndOptions parts the videos of a command line from ffmpeg's options,
-// of which the first begins with a dash.
+// videosAndOptions splits a command line into videos and ffmpeg's options, the
+// first of which begins with a dash.
 func videosAndOptions(args []string) (videos, options []string) {
 	end := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
 	if end < 0 {
@@ -66,11 +69,19 @@ func videosAndOptions(args []string) (videos, options []string) {
 	return args[:end], args[end:]
 }
 
-// requestOf returns what is to become of each video, checked.
+// segmentLength reads --segment-length, or its old spelling.
+func segmentLength(c *cli.Context) float64 {
+	if c.IsSet("segment") && !c.IsSet("segment-length") {
+		return c.Float64("segment")
+	}
+	return c.Float64("segment-length")
+}
+
+// requestOf returns the request for each video, checked.
 func requestOf(c *cli.Context, videos, options []string) (transcode.Request, error) {
-	request := transcode.Request{Name: c.String("name"), SegmentSeconds: c.Float64("segment"), MuxID: c.Int("muxid"), Labels: c.StringSlice("label")}
+	request := transcode.Request{Name: c.String("name"), SegmentSeconds: segmentLength(c), MuxID: c.Int("muxid"), Labels: c.StringSlice("label")}
 	if request.Name != "" && len(videos) > 1 {
-		return request, fmt.Errorf("--name names what one video becomes; got %d videos %q", len(videos), videos)
+		return request, fmt.Errorf("--name names the output of one video; got %d videos %q", len(videos), videos)
 	}
 	var err error
 	request.Output, err = outputOf(c, options)
@@ -80,21 +91,21 @@ func requestOf(c *cli.Context, videos, options []string) (transcode.Request, err
 	return request, err
 }
 
-// A batch is the videos of one command line. What fails of one does not keep
-// the others from being transcoded.
+// A batch is the videos of one command line. A failure of one does not stop the
+// others.
 type batch struct {
 	c     *cli.Context
 	std   streams
 	share string // the media share's directory
 
-	jobs   []queue.Job // handed in
+	jobs   []queue.Job // submitted
 	warned bool
-	failed []error
+	errs   []error
 }
 
-// handIn submits what is to become of one video and, where nobody waits for
-// its end, says so.
-func (b *batch) handIn(request transcode.Request, video string) error {
+// submit submits a job for one video and prints its number unless the command
+// waits for its end.
+func (b *batch) submit(request transcode.Request, video string) error {
 	source, err := intoShare(b.c.Context, b.std, b.share, video)
 	if err != nil {
 		return err
@@ -117,15 +128,15 @@ func (b *batch) handIn(request transcode.Request, video string) error {
 	return err
 }
 
-// goesOn notes what failed of a video and reports whether the next may be
+// fail records the failure of a video and reports whether the others can be
 // tried.
-func (b *batch) goesOn(err error) bool {
-	b.failed = append(b.failed, err)
+func (b *batch) fail(err error) bool {
+	b.errs = append(b.errs, err)
 	return b.c.Context.Err() == nil && !isNotRunning(err)
 }
 
-// wait shows the jobs' progress until the last has ended, or the user stops
-// waiting.
+// wait shows the jobs' progress until the last has ended, or the user interrupts
+// it.
 func (b *batch) wait() {
 	for i, job := range b.jobs {
 		prefix := ""
@@ -136,14 +147,13 @@ func (b *batch) wait() {
 		if err == nil {
 			err = b.printEnded(ended)
 		}
-		if err != nil && !b.goesOn(err) {
+		if err != nil && !b.fail(err) {
 			return
 		}
 	}
 }
 
-// printEnded prints where the output of a job is. A job that has none is an
-// error.
+// printEnded prints the path of a job's output. A job without output is an error.
 func (b *batch) printEnded(job queue.Job) error {
 	var err error
 	if b.c.Bool("json") {
@@ -161,7 +171,7 @@ func (b *batch) printEnded(job queue.Job) error {
 	return err
 }
 
-// warnWaiting says so where nobody is there to do the work, and whether it did.
+// warnWaiting warns if no worker can run the job, and reports whether it warned.
 func warnWaiting(c *cli.Context, std streams, job queue.Job) (bool, error) {
 	if !idle(job) {
 		return false, nil
@@ -189,10 +199,10 @@ func printSubmitted(c *cli.Context, std streams, s web.Submitted) error {
 	return err
 }
 
-// existed says of a job that it is one from before.
+// existed says that a job was submitted before.
 func existed(job queue.Job) string {
 	if job.State == queue.Done {
-		return " has done the same before; --force does it again"
+		return " did the same before; --force transcodes again"
 	}
-	return " (the same was handed in before and has not ended)"
+	return " (the same was submitted before and has not ended)"
 }

@@ -189,7 +189,7 @@ func TestTranscodeTwiceWaits(t *testing.T) {
 	go func() {
 		ended <- run(append(command, "--wait"), streams{in: strings.NewReader(""), out: io.Discard, err: errs})
 	}()
-	for line := ""; line != "job 2 (the same was handed in before and has not ended)"; {
+	for line := ""; line != "job 2 (the same was submitted before and has not ended)"; {
 		select {
 		case line = <-errs.lines:
 		case code := <-ended:

@@ -11,11 +11,11 @@ import (
 func watchCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "watch",
-		Usage:     "show what the Pis do while they boot and work, as it happens",
+		Usage:     "show what the Pis do while they boot and work",
 		ArgsUsage: "[PI|WORKER]",
 		Flags: daemonFlags(
-			&cli.BoolFlag{Name: "all", Usage: fmt.Sprintf("show the whole history first, not the last %d events", recent)},
-			&cli.BoolFlag{Name: "no-follow", Usage: "end after the history"},
+			&cli.BoolFlag{Name: "all", Usage: fmt.Sprintf("show the whole history first instead of the last %d events", recent)},
+			&cli.BoolFlag{Name: "no-follow", Usage: "show the history only"},
 		),
 		Action: func(c *cli.Context) error { return watch(c, std) },
 	}
