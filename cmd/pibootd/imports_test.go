@@ -23,7 +23,7 @@ var rank = map[string]int{
 	"pkg/nfs/probe":       1,
 	"pkg/nfs/nfsd":        3,
 	"pkg/registry":        2,
-	"pkg/transcode":       2,
+	"pkg/transcode":       1,
 	"pkg/boot":            3,
 	"pkg/virtualpi":       3,
 	"pkg/nfs/linuxclient": 3, // tests alone
@@ -35,6 +35,7 @@ var rank = map[string]int{
 	"cmd/pibootd":         8,
 	"cmd/pibootd-worker":  7,
 
+	"pkg/transcode/mediafile":       0,
 	"pkg/transcode/muxer":           4,
 	"pkg/transcode/queue":           3,
 	"pkg/transcode/queue/natstest":  0, // tests alone

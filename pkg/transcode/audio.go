@@ -1,6 +1,10 @@
 package transcode
 
-import "cmp"
+import (
+	"cmp"
+
+	"pibootd/pkg/transcode/mediafile"
+)
 
 // AudioName names the audio unit and the directory of its segments.
 const AudioName = "audio"
@@ -9,10 +13,10 @@ const AudioName = "audio"
 // its frames.
 const (
 	AudioSampleRate   = 48000
-	AudioFrameSamples = 1024
-	AudioCodecs       = "mp4a.40.2"
+	AudioFrameSamples = mediafile.AACFrameSamples
+	AudioCodecs       = mediafile.AACCodecs
 
-	audioFrameTicks = AudioFrameSamples * ticksPerSecond / AudioSampleRate
+	audioFrameTicks = AudioFrameSamples * mediafile.TicksPerSecond / AudioSampleRate
 	audioChannelBPS = 48_000
 )
 

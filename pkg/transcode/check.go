@@ -8,6 +8,8 @@ import (
 	"math"
 	"regexp"
 	"unicode/utf8"
+
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // Limits of what a result may claim.
@@ -131,7 +133,7 @@ func checkCodecs(v VideoUnit, codecs string) error {
 		return fmt.Errorf("codec %.50q; want avc1.PPCCLL", codecs)
 	case codec == CodecH265 && !hevcCodecs.MatchString(codecs):
 		return fmt.Errorf("codec %.50q; want hvc1 with profile and level", codecs)
-	case !isCodec(codecs):
+	case !mediafile.IsCodec(codecs):
 		return fmt.Errorf("codec %.50q; want its RFC 6381 name", codecs)
 	}
 	return nil
@@ -147,7 +149,7 @@ func checkInit(c Container, init *Segment) error {
 	case init == nil:
 		return errors.New("no initialization section")
 	}
-	return checkSegmentFile(*init, InitName, maxHeaderBytes)
+	return checkSegmentFile(*init, InitName, mediafile.MaxInitBytes)
 }
 
 // checkSegmentFile looks at what every file must have.
@@ -193,7 +195,7 @@ func checkAudio(a AudioUnit, r Result) error {
 		return fmt.Errorf("%d segments; want 1 to %d", len(r.Segments), most)
 	}
 	next, frames := r.Segments[0].FirstPTS, 0
-	if seconds := float64(next-StartPTS) / ticksPerSecond; math.Abs(seconds) > audioTolerance {
+	if seconds := float64(next-StartPTS) / mediafile.TicksPerSecond; math.Abs(seconds) > audioTolerance {
 		return fmt.Errorf("audio begins %.3f s after the video's grid; want within %v", seconds, audioTolerance)
 	}
 	for i, s := range r.Segments {

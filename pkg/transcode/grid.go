@@ -3,13 +3,13 @@ package transcode
 import (
 	"fmt"
 	"math"
+
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // StartPTS is the presentation time of frame 0 in 90 kHz ticks: 10 s, so that
 // no decode time before the first frame is ever negative.
-const StartPTS = 10 * ticksPerSecond
-
-const ticksPerSecond = 90000
+const StartPTS = 10 * mediafile.TicksPerSecond
 
 // gridRates are the frame rates a grid may have: those of television and film,
 // and the low ones of cameras and screen recordings, whose frames would only be
@@ -50,7 +50,7 @@ func (g Grid) Seconds(frames int) float64 {
 // PTS returns the presentation time of a frame, in 90 kHz ticks.
 func (g Grid) PTS(frame int) int64 {
 	num, den := int64(g.Rate.Num), int64(g.Rate.Den)
-	return StartPTS + (int64(frame)*den*ticksPerSecond+num/2)/num
+	return StartPTS + (int64(frame)*den*mediafile.TicksPerSecond+num/2)/num
 }
 
 // Segments returns the number of segments of the whole grid. What is left

@@ -128,21 +128,6 @@ func TestCheckHLSRefuses(t *testing.T) {
 	}
 }
 
-// What ffmpeg writes is read at its first time stamp.
-func TestFirstPTS(t *testing.T) {
-	ts := testFile(t, "video.ts")
-	if pts, err := firstTS(bytes.NewReader(ts)); err != nil || pts != 900000 {
-		t.Errorf("firstTS = %d, %v; want 900000", pts, err)
-	}
-	init, err := InspectInit(bytes.NewReader(testFile(t, "video-init.mp4")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if pts, err := firstCMAF(init, bytes.NewReader(testFile(t, "video.m4s"))); err != nil || pts != 900000 {
-		t.Errorf("firstCMAF = %d, %v; want 900000", pts, err)
-	}
-}
-
 func FuzzCheckHLS(f *testing.F) {
 	for _, name := range []string{"master.m3u8", "90p-index.m3u8"} {
 		text, err := os.ReadFile("testdata/" + name)

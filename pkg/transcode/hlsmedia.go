@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // A mediaFile is a media playlist as it was read, with its files' sizes.
@@ -185,17 +187,17 @@ func (m *mediaFile) check(fsys fs.FS) error {
 
 // checkTimes compares EXTINF with the time from one segment's begin to the next's.
 func (m *mediaFile) checkTimes(fsys fs.FS) error {
-	look := firstTS
+	look := mediafile.FirstTS
 	if m.init != "" {
 		f, err := fsys.Open(path.Join(path.Dir(m.uri), m.init))
 		if err != nil {
 			return err
 		}
-		init, err := InspectInit(f)
+		init, err := mediafile.InspectInit(f)
 		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		look = func(r io.Reader) (int64, error) { return firstCMAF(init, r) }
+		look = func(r io.Reader) (int64, error) { return mediafile.FirstCMAF(init, r) }
 	}
 	before := int64(0)
 	for i, s := range m.segments {
@@ -205,7 +207,7 @@ func (m *mediaFile) checkTimes(fsys fs.FS) error {
 		}
 		if i > 0 {
 			said := m.segments[i-1]
-			if took := float64(pts-before) / ticksPerSecond; math.Abs(took-said.seconds) > ptsSlack {
+			if took := float64(pts-before) / mediafile.TicksPerSecond; math.Abs(took-said.seconds) > ptsSlack {
 				return fmt.Errorf("%s: EXTINF %v; %s begins %.3f s after it", said.uri, said.seconds, s.uri, took)
 			}
 		}

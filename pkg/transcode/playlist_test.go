@@ -57,7 +57,11 @@ func golden(t *testing.T, name string, text []byte) {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(string(testFile(t, name)), string(text)); diff != "" {
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(text)); diff != "" {
 		t.Errorf("%s is not as in %s (-want +got; -update writes it):\n%s", name, path, diff)
 	}
 }

@@ -189,6 +189,10 @@ type WholeUnit struct {
 	Seconds float64  `json:"seconds,omitempty"` // expected length; 0: whatever the options make
 }
 
+// InitName is the file name of a rendition's initialization section (RFC 8216
+// §4.3.2.5), which its CMAF segments cannot be played without.
+const InitName = "init.mp4"
+
 // A Segment is one media file of a unit's result, as it was found on disk.
 type Segment struct {
 	Name      string  `json:"name"` // file name in the attempt's directory, e.g. 00003.ts or 00003.m4s

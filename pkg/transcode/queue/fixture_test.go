@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // A fixture is a small real source and what each unit of its plan encodes to.
@@ -106,7 +107,7 @@ func (f *fixture) encode(source, dir string, u transcode.Unit) error {
 		if os.IsNotExist(err) {
 			break
 		}
-		info, err := transcode.InspectTS(bytes.NewReader(data))
+		info, err := mediafile.InspectTS(bytes.NewReader(data))
 		if err != nil {
 			return err
 		}
@@ -118,7 +119,7 @@ func (f *fixture) encode(source, dir string, u transcode.Unit) error {
 	return transcode.Check(u, result)
 }
 
-func describe(u transcode.Unit, name string, data []byte, info transcode.SegmentInfo) transcode.Segment {
+func describe(u transcode.Unit, name string, data []byte, info mediafile.SegmentInfo) transcode.Segment {
 	sum := sha256.Sum256(data)
 	s := transcode.Segment{
 		Name: name, SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Frames: info.Frames,

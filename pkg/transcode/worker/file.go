@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // joinQueue is how many packets are read ahead of each input. Where there are
@@ -192,9 +193,9 @@ func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir s
 // fileProof looks at a finished file as a player would, and makes it durable.
 func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir string, p *pulse) (transcode.Result, error) {
 	name := format.OutputName()
-	beating := inspector(func(r io.Reader) (transcode.SegmentInfo, error) {
+	beating := inspector(func(r io.Reader) (mediafile.SegmentInfo, error) {
 		_, err := io.Copy(io.Discard, &moving{r: r, pulse: p})
-		return transcode.SegmentInfo{}, err
+		return mediafile.SegmentInfo{}, err
 	})
 	file, _, err := inspect(filepath.Join(dir, name), beating)
 	if err != nil {

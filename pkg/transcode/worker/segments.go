@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // proof looks at what ffmpeg has made of u in dir, and makes it durable.
@@ -48,14 +49,14 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		result.Encoder = encoderOf(*u.Video)
 		number, _ = u.Video.Segments()
 	}
-	look := inspector(transcode.InspectTS)
+	look := inspector(mediafile.InspectTS)
 	if u.Container() == transcode.ContainerCMAF {
 		init, info, err := initProof(dir)
 		if err != nil {
 			return transcode.Result{}, err
 		}
 		result.Init = &init
-		look = func(r io.Reader) (transcode.SegmentInfo, error) { return transcode.InspectCMAF(info, r) }
+		look = func(r io.Reader) (mediafile.SegmentInfo, error) { return mediafile.InspectCMAF(info, r) }
 	}
 	for ; ; number++ {
 		segment, info, err := inspect(filepath.Join(dir, u.Container().SegmentName(number)), look)
@@ -83,39 +84,39 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 }
 
 // initProof looks at an initialization section.
-func initProof(dir string) (transcode.Segment, transcode.InitInfo, error) {
-	var init transcode.InitInfo
-	file, _, err := inspect(filepath.Join(dir, transcode.InitName), func(r io.Reader) (transcode.SegmentInfo, error) {
+func initProof(dir string) (transcode.Segment, mediafile.InitInfo, error) {
+	var init mediafile.InitInfo
+	file, _, err := inspect(filepath.Join(dir, transcode.InitName), func(r io.Reader) (mediafile.SegmentInfo, error) {
 		var err error
-		init, err = transcode.InspectInit(r)
-		return transcode.SegmentInfo{}, err
+		init, err = mediafile.InspectInit(r)
+		return mediafile.SegmentInfo{}, err
 	})
 	return file, init, err
 }
 
 // An inspector reads a file and tells what is in it.
-type inspector func(io.Reader) (transcode.SegmentInfo, error)
+type inspector func(io.Reader) (mediafile.SegmentInfo, error)
 
 const readBytes = 256 << 10 // a read of the NFS client's size or so
 
 // inspect reads a file once: for its hash, and for what is in it.
-func inspect(path string, look inspector) (transcode.Segment, transcode.SegmentInfo, error) {
+func inspect(path string, look inspector) (transcode.Segment, mediafile.SegmentInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
+		return transcode.Segment{}, mediafile.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
 	}
 	defer f.Close()
 	hash, size := sha256.New(), &counter{}
 	r := bufio.NewReaderSize(io.TeeReader(f, io.MultiWriter(hash, size)), readBytes)
 	info, err := look(r)
 	if err != nil {
-		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
+		return transcode.Segment{}, mediafile.SegmentInfo{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
-		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
+		return transcode.Segment{}, mediafile.SegmentInfo{}, fmt.Errorf("reading a segment: %w", err)
 	}
 	if err := f.Sync(); err != nil {
-		return transcode.Segment{}, transcode.SegmentInfo{}, fmt.Errorf("syncing a segment: %w", err)
+		return transcode.Segment{}, mediafile.SegmentInfo{}, fmt.Errorf("syncing a segment: %w", err)
 	}
 	return transcode.Segment{
 		Name:      filepath.Base(path),

@@ -1,4 +1,4 @@
-package transcode
+package mediafile
 
 import (
 	"encoding/hex"
@@ -76,7 +76,7 @@ func (f *fields) descriptor(want uint8) {
 	}
 }
 
-// isCodec tells whether name is what a playlist may call a codec.
-func isCodec(name string) bool {
+// IsCodec tells whether name is what a playlist may call a codec.
+func IsCodec(name string) bool {
 	return name != "" && len(name) < 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.") == ""
 }

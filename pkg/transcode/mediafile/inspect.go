@@ -1,4 +1,8 @@
-package transcode
+// Package mediafile reads MPEG-TS and CMAF segments: which codec, how many
+// frames, from when to when. It reads headers and decodes nothing. Its input is
+// untrusted, so every length is checked against a limit before memory is
+// allocated.
+package mediafile
 
 import (
 	"bytes"
@@ -23,6 +27,16 @@ type SegmentInfo struct {
 }
 
 const tsPacketBytes = 188
+
+// TicksPerSecond is the clock of MPEG-TS time stamps. Times of CMAF are given in
+// it too.
+const TicksPerSecond = 90000
+
+// AAC-LC: the samples of a frame, and its name by RFC 6381.
+const (
+	AACFrameSamples = 1024
+	AACCodecs       = "mp4a.40.2"
+)
 
 // InspectTS reads a segment of one elementary stream to its end. It counts
 // frames, it does not decode them. Memory grows with the longest access unit:
@@ -147,9 +161,9 @@ func (i *inspector) takeAudio(pts int64, data []byte) error {
 	if frames == 0 {
 		return nil
 	}
-	span := int64(frames-1) * AudioFrameSamples * ticksPerSecond / int64(i.info.SampleRate)
+	span := int64(frames-1) * AACFrameSamples * TicksPerSecond / int64(i.info.SampleRate)
 	i.count(frames, pts, pts+span)
-	i.info.Key, i.info.Codecs = true, AudioCodecs
+	i.info.Key, i.info.Codecs = true, AACCodecs
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package transcode
+package mediafile
 
 import (
 	"cmp"
@@ -9,9 +9,9 @@ import (
 // tsPeek bounds how far into a segment its first time stamp may be.
 const tsPeek = 64 * tsPacketBytes
 
-// firstTS returns the time stamp of the first access unit of an MPEG-TS segment.
+// FirstTS returns the time stamp of the first access unit of an MPEG-TS segment.
 // That is the lowest one: the segment begins with a key frame.
-func firstTS(r io.Reader) (int64, error) {
+func FirstTS(r io.Reader) (int64, error) {
 	data, err := io.ReadAll(io.LimitReader(r, tsPeek))
 	for ; err == nil && len(data) >= tsPacketBytes; data = data[tsPacketBytes:] {
 		if pts, ok := packetPTS(data[:tsPacketBytes]); ok {
@@ -45,8 +45,8 @@ func packetPTS(p []byte) (int64, bool) {
 // errEnough ends the reading of boxes.
 var errEnough = errors.New("enough was read")
 
-// firstCMAF returns the lowest time stamp of a segment's first fragment.
-func firstCMAF(init InitInfo, r io.Reader) (int64, error) {
+// FirstCMAF returns the lowest time stamp of a segment's first fragment.
+func FirstCMAF(init InitInfo, r io.Reader) (int64, error) {
 	s := fragments{init: init}
 	err := eachBox(r, "moof", maxMoofBytes, func(body []byte) error {
 		return cmp.Or(s.take(body), errEnough)

@@ -1,4 +1,4 @@
-package transcode
+package mediafile
 
 import (
 	"bytes"
@@ -107,7 +107,7 @@ func FuzzInspectCMAF(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if init.Codecs != "" && !isCodec(init.Codecs) {
+		if init.Codecs != "" && !IsCodec(init.Codecs) {
 			t.Errorf("codec %q", init.Codecs)
 		}
 		got, err := InspectCMAF(init, bytes.NewReader(segment))

@@ -1,14 +1,10 @@
-package transcode
+package mediafile
 
 import (
 	"errors"
 	"fmt"
 	"io"
 )
-
-// InitName is the file name of a rendition's initialization section (RFC 8216
-// §4.3.2.5), which its CMAF segments cannot be played without.
-const InitName = "init.mp4"
 
 // An InitInfo is what an initialization section was found to say of its one track.
 type InitInfo struct {
@@ -25,16 +21,16 @@ type sampleDefaults struct{ duration, flags uint32 }
 
 // InspectInit reads an initialization section.
 func InspectInit(r io.Reader) (InitInfo, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxHeaderBytes+1))
+	data, err := io.ReadAll(io.LimitReader(r, MaxInitBytes+1))
 	if err != nil {
-		return InitInfo{}, fmt.Errorf("reading %s: %w", InitName, err)
+		return InitInfo{}, fmt.Errorf("reading initialization section: %w", err)
 	}
-	if len(data) > maxHeaderBytes {
-		return InitInfo{}, fmt.Errorf("reading %s: more than %d bytes", InitName, maxHeaderBytes)
+	if len(data) > MaxInitBytes {
+		return InitInfo{}, fmt.Errorf("reading initialization section: more than %d bytes", MaxInitBytes)
 	}
 	info, err := parseInit(data)
 	if err != nil {
-		return InitInfo{}, fmt.Errorf("reading %s: %w", InitName, err)
+		return InitInfo{}, fmt.Errorf("reading initialization section: %w", err)
 	}
 	return info, nil
 }
@@ -360,5 +356,5 @@ func (s *fragments) count(at int64, key bool) {
 // rescale turns ticks of this many per second into ticks of 90 kHz.
 func rescale(ticks, timescale int64) int64 {
 	whole, rest := ticks/timescale, ticks%timescale
-	return whole*ticksPerSecond + (rest*ticksPerSecond+timescale/2)/timescale
+	return whole*TicksPerSecond + (rest*TicksPerSecond+timescale/2)/timescale
 }

@@ -1,4 +1,4 @@
-package transcode
+package mediafile
 
 import (
 	"encoding/binary"
@@ -7,11 +7,13 @@ import (
 	"io"
 )
 
-// The boxes of ISO 14496-12 and how much of them is looked at.
+// MaxInitBytes bounds an initialization section.
+const MaxInitBytes = 1 << 20
+
+// Sizes of ISO 14496-12 boxes, and limits of what is read of them.
 const (
 	boxHeaderBytes  = 8
-	fullBoxBytes    = 4       // version and flags
-	maxHeaderBytes  = 1 << 20 // of an initialization section
+	fullBoxBytes    = 4 // version and flags
 	maxMoofBytes    = 8 << 20
 	maxBoxes        = 10_000 // of one file or one box
 	maxMoofSamples  = 1_000_000
