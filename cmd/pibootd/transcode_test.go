@@ -41,6 +41,7 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 	log := slog.New(slog.DiscardHandler)
 	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}
 	server := &web.Server{
+		Registry: known, Roots: roots,
 		Fleet: fleet.New(fleet.Fleet{
 			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: q.Broker.Disconnect,
 			Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
@@ -150,8 +152,13 @@ func (d *daemon) newDoctor() *doctor.Doctor {
 }
 
 func (d *daemon) newWeb() *web.Server {
+	metrics := []prometheus.Collector{web.DHCPMetrics(d.dhcp), web.TFTPMetrics(d.tftp)}
+	if d.nfs != nil {
+		metrics = append(metrics, web.NFSMetrics(d.nfs))
+	}
 	return &web.Server{
-		Fleet: d.fleet, NFS: d.nfs, DHCP: d.dhcp, TFTP: d.tftp, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor, Log: d.log,
+		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor,
+		Metrics: metrics, Log: d.log,
 		Names: d.cfg.HTTP.Names, UploadToken: d.secrets.upload, MaxUpload: int64(d.cfg.HTTP.UploadMaxGB) * 1_000_000_000,
 		Lender: d.lender().Routes(), Muxers: d.muxers(),
 		Info: web.Info{

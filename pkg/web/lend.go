@@ -24,12 +24,19 @@ import (
 // transcode.PathShare says: to each what it has claimed, and no more. Set its
 // fields before it is used.
 type Lender struct {
-	Queue        *queue.Queue
+	Queue        Rights
 	MediaDir     string
 	QueueURL     string // where workers fetch work
 	Authenticate func(worker, token string) bool
 	OnRefused    func(queue.Refusal) // told who was not let in; nil: nobody is
 	Log          *slog.Logger
+}
+
+// Rights tell what a worker may read and write for what it has claimed.
+// *queue.Queue gives them.
+type Rights interface {
+	MayRead(worker, name string) bool
+	MayWrite(worker, name string) bool
 }
 
 // How many files are lent or given back at a time, in all and to one worker.

@@ -43,7 +43,7 @@ type AddedMachine struct {
 func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) {
 	machines := []Machine{}
 	workers := s.workers()
-	for _, m := range s.Fleet.Registry.Machines() {
+	for _, m := range s.Registry.Machines() {
 		machine, err := s.describeMachine(r, m, workers)
 		if err != nil {
 			s.refuse(w, err)
@@ -55,7 +55,7 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) showMachine(w http.ResponseWriter, r *http.Request) {
-	m, err := s.Fleet.Registry.FindMachine(r.PathValue("ref"))
+	m, err := s.Registry.FindMachine(r.PathValue("ref"))
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -112,7 +112,7 @@ func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	m, err := s.Fleet.Registry.UpdateMachine(r.Context(), r.PathValue("ref"), func(m *registry.Machine) {
+	m, err := s.Registry.UpdateMachine(r.Context(), r.PathValue("ref"), func(m *registry.Machine) {
 		if edit.Labels != nil {
 			m.Labels = *edit.Labels
 		}
@@ -145,11 +145,11 @@ func (s *Server) removeMachine(w http.ResponseWriter, r *http.Request) {
 // findWorker returns what a board's worker or another machine's is called by
 // people and by the queue.
 func (s *Server) findWorker(ref string) (name, worker string, err error) {
-	board, boardErr := s.Fleet.Registry.Find(ref)
+	board, boardErr := s.Registry.Find(ref)
 	if boardErr == nil {
 		return board.Name, board.Serial.String(), nil
 	}
-	m, err := s.Fleet.Registry.FindMachine(ref)
+	m, err := s.Registry.FindMachine(ref)
 	if errors.Is(err, registry.ErrNoMachine) {
 		return "", "", fmt.Errorf("%w; or one of pibootd list-workers", boardErr)
 	}

@@ -12,9 +12,8 @@ import (
 	"pibootd/pkg/tftp"
 )
 
-// metricsHandler serves what the daemon counts to Prometheus: its NFS calls by
-// export and procedure, DHCP messages, TFTP transfers, lost timeline events, and
-// the process itself.
+// metricsHandler serves what the daemon counts to Prometheus: the Metrics of its
+// servers, lost timeline events, and the process itself.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -24,17 +23,12 @@ func (s *Server) metricsHandler() http.Handler {
 			Name: "pibootd_timeline_events_dropped_total", Help: "Events that were lost because the disk did not keep up.",
 		}, func() float64 { return float64(s.Timeline.Dropped()) }),
 	)
-	if s.NFS != nil {
-		registry.MustRegister(nfsCollector{s.NFS})
-	}
-	if s.DHCP != nil {
-		registry.MustRegister(dhcpCollector{s.DHCP})
-	}
-	if s.TFTP != nil {
-		registry.MustRegister(tftpCollector{s.TFTP})
-	}
+	registry.MustRegister(s.Metrics...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
+
+// NFSMetrics counts the calls of an NFS server by export and procedure.
+func NFSMetrics(server *nfs.Server) prometheus.Collector { return nfsCollector{server} }
 
 // An nfsCollector turns the NFS server's own counters into metrics when they
 // are asked for, so that counting costs the server nothing more.
@@ -71,6 +65,9 @@ func (c nfsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// DHCPMetrics counts the messages of a DHCP server.
+func DHCPMetrics(server *dhcp.Server) prometheus.Collector { return dhcpCollector{server} }
+
 // A dhcpCollector does the same for the DHCP server.
 type dhcpCollector struct{ server *dhcp.Server }
 
@@ -105,6 +102,9 @@ func (c dhcpCollector) Collect(out chan<- prometheus.Metric) {
 		counter(dhcpDropped, n, reason)
 	}
 }
+
+// TFTPMetrics counts the transfers of a TFTP server.
+func TFTPMetrics(server *tftp.Server) prometheus.Collector { return tftpCollector{server} }
 
 // A tftpCollector does the same for the TFTP server.
 type tftpCollector struct{ server *tftp.Server }

@@ -28,7 +28,7 @@ type Pi struct {
 func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
 	boards := []Pi{}
 	workers := s.workers()
-	for _, board := range s.Fleet.Registry.All() {
+	for _, board := range s.Registry.All() {
 		described, err := s.describe(r, board, workers)
 		if err != nil {
 			s.refuse(w, err)
@@ -61,7 +61,7 @@ func (s *Server) describe(r *http.Request, board registry.Pi, workers map[string
 }
 
 func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
-	board, err := s.Fleet.Registry.Find(r.PathValue("ref"))
+	board, err := s.Registry.Find(r.PathValue("ref"))
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -75,7 +75,7 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 	files, err := s.Fleet.BootFiles(board)
 	if err == nil {
 		described.Boot = &files
-		described.Mismatches, err = s.Fleet.Roots.CheckBoot(board.Serial, "")
+		described.Mismatches, err = s.Roots.CheckBoot(board.Serial, "")
 	}
 	if err != nil {
 		described.Problem = err.Error()
@@ -84,7 +84,7 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) listDiscovered(w http.ResponseWriter, _ *http.Request) {
-	s.reply(w, list(s.Fleet.Registry.Discovered()))
+	s.reply(w, list(s.Registry.Discovered()))
 }
 
 func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
@@ -122,7 +122,7 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 
 // checkAddress refuses to give a board that runs another address.
 func (s *Server) checkAddress(ref string, edit fleet.Edit) error {
-	board, err := s.Fleet.Registry.Find(ref)
+	board, err := s.Registry.Find(ref)
 	if err != nil || edit.IP == nil || *edit.IP == board.IP {
 		return err
 	}

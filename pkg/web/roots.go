@@ -46,7 +46,7 @@ func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
 
 // checkIdle refuses what takes the root from under a board that runs.
 func (s *Server) checkIdle(ref string, force bool) error {
-	board, err := s.Fleet.Registry.Find(ref)
+	board, err := s.Registry.Find(ref)
 	if err != nil || force {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	kept, err := s.Fleet.Roots.Kept(serial)
+	kept, err := s.Roots.Kept(serial)
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -76,12 +76,12 @@ func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	kept, err := s.Fleet.Roots.FindKept(serial, r.PathValue("name"))
+	kept, err := s.Roots.FindKept(serial, r.PathValue("name"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = missing("name", err)
 	}
 	if err == nil {
-		err = s.Fleet.Roots.RemoveKept(kept)
+		err = s.Roots.RemoveKept(kept)
 	}
 	if err != nil {
 		s.refuse(w, err)
@@ -93,7 +93,7 @@ func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 // everRegistered returns the serial number of a board, which may be registered
 // no more where ref is that number.
 func (s *Server) everRegistered(ref string) (pi.Serial, error) {
-	board, err := s.Fleet.Registry.Find(ref)
+	board, err := s.Registry.Find(ref)
 	if err == nil {
 		return board.Serial, nil
 	}

@@ -18,32 +18,27 @@ import (
 	"sync"
 	"time"
 
-	"pibootd/pkg/dhcp"
-	"pibootd/pkg/doctor"
-	"pibootd/pkg/fleet"
-	"pibootd/pkg/nfs"
-	"pibootd/pkg/tftp"
-	"pibootd/pkg/timeline"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pibootd/pkg/transcode"
-	"pibootd/pkg/transcode/queue"
 )
 
 // A Server answers HTTP requests. Set its fields before Serve.
 type Server struct {
-	Fleet  *fleet.Fleet
-	NFS    *nfs.Server  // what it counts is in /metrics; nil: another server serves NFS
-	DHCP   *dhcp.Server // the same
-	TFTP   *tftp.Server // the same
-	Queue  *queue.Queue
-	Muxers http.Handler // answers foreign muxers on the TCP port; nil: nobody does
-	Lender http.Handler // lends the media share on the TCP port, see Lender; nil: nobody does
-	Names  []string     // by which it is reached, besides those of this machine; see guardHost
+	Registry Registry
+	Fleet    Fleet
+	Roots    Roots
+	Queue    Queue
+	Timeline Timeline
+	Doctor   Doctor
+	Metrics  []prometheus.Collector // of the servers; see NFSMetrics, DHCPMetrics and TFTPMetrics
+	Muxers   http.Handler           // answers foreign muxers on the TCP port; nil: nobody does
+	Lender   http.Handler           // lends the media share on the TCP port, see Lender; nil: nobody does
+	Names    []string               // by which it is reached, besides those of this machine; see guardHost
 	// UploadToken lets uploads in on the TCP port, and has them transcoded; nil
 	// lets none in there.
 	UploadToken []byte
 	MaxUpload   int64 // bytes of one upload
-	Timeline    *timeline.Log
-	Doctor      *doctor.Doctor
 	Info        Info
 	Log         *slog.Logger
 

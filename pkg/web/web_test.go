@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pibootd/pkg/boot"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/doctor"
@@ -370,15 +372,14 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	must(err)
 	roots := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}
 	write(t, filepath.Join(roots.Path(board.Serial), "boot/firmware/config.txt"), "")
+	boards := fleet.New(fleet.Fleet{
+		Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: broker.Disconnect, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
+		Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/24"),
+	})
 	server = &Server{
-		Fleet: fleet.New(fleet.Fleet{
-			Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: broker.Disconnect, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
-			Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/24"),
-		}),
-		DHCP: &dhcp.Server{}, TFTP: &tftp.Server{}, Queue: jobs, Timeline: events, Log: log, Info: Info{Version: "test", MediaDir: media},
+		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media},
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
-	server.Doctor = &doctor.Doctor{Fleet: server.Fleet, Timeline: events}
 	ran := make(chan error, 2)
 	go func() { ran <- events.Run(ctx) }()
 	go func() { ran <- jobs.Run(ctx) }()

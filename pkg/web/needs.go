@@ -1,0 +1,118 @@
+package web
+
+import (
+	"context"
+	"iter"
+
+	"pibootd/pkg/doctor"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+// What a Server needs of the rest of pibootd.
+
+// A Registry knows the boards and the other machines. *registry.Registry is one.
+type Registry interface {
+	Boards
+	Machines
+}
+
+// Boards are the registered boards, and those that were discovered.
+type Boards interface {
+	All() []registry.Pi
+	Find(ref string) (registry.Pi, error)
+	Discovered() []registry.Discovered
+}
+
+// Machines are the workers that are no boards.
+type Machines interface {
+	Machines() []registry.Machine
+	FindMachine(ref string) (registry.Machine, error)
+	UpdateMachine(ctx context.Context, name string, change func(*registry.Machine)) (registry.Machine, error)
+}
+
+// A Fleet changes boards and machines. *fleet.Fleet is one.
+type Fleet interface {
+	BoardChanger
+	RootChanger
+	MachineChanger
+	BootFiles(registry.Pi) (fleet.BootFiles, error)
+}
+
+// A BoardChanger adds, edits and removes boards.
+type BoardChanger interface {
+	Add(context.Context, fleet.Request, rootfs.Progress) (fleet.Added, error)
+	Edit(ctx context.Context, ref string, e fleet.Edit) (fleet.Edited, error)
+	Remove(ctx context.Context, ref string, keepRoot bool) (registry.Pi, string, error)
+}
+
+// A RootChanger replaces the roots of boards, and compares them.
+type RootChanger interface {
+	Reset(ctx context.Context, ref, template, clone string, progress rootfs.Progress) (fleet.Replaced, error)
+	Rollback(ctx context.Context, ref, kept string) (fleet.Replaced, error)
+	Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []rootfs.Change, error)
+}
+
+// A MachineChanger adds and removes machines that are no boards.
+type MachineChanger interface {
+	AddMachine(context.Context, registry.Machine) (added registry.Machine, token string, err error)
+	RemoveMachine(ctx context.Context, name string) (registry.Machine, error)
+}
+
+// Roots are the boards' root file systems and those that were set aside.
+// *rootfs.Roots is one.
+type Roots interface {
+	CheckBoot(pi.Serial, pi.Model) ([]rootfs.Mismatch, error)
+	Kept(pi.Serial) ([]rootfs.Kept, error)
+	FindKept(serial pi.Serial, name string) (rootfs.Kept, error)
+	RemoveKept(rootfs.Kept) error
+}
+
+// A Queue has the jobs and their workers. *queue.Queue is one.
+type Queue interface {
+	Jobs
+	JobChanger
+	Workers
+}
+
+// Jobs are the jobs as they are.
+type Jobs interface {
+	Jobs(context.Context) ([]queue.Job, error)
+	Job(ctx context.Context, id int64) (queue.Job, error)
+	Watch(ctx context.Context, id int64) iter.Seq2[queue.Job, error]
+}
+
+// A JobChanger submits jobs and changes them.
+type JobChanger interface {
+	Submit(context.Context, transcode.Request) (job queue.Job, existing bool, err error)
+	SubmitAgain(context.Context, transcode.Request) (job queue.Job, existing bool, err error)
+	Change(ctx context.Context, id int64, c queue.Change) (queue.Job, error)
+	Retry(ctx context.Context, id int64) (job queue.Job, existing bool, err error)
+	Cancel(ctx context.Context, id int64) error
+	Remove(ctx context.Context, id int64) error
+}
+
+// Workers are those that have said hello.
+type Workers interface {
+	Workers() []queue.Worker
+	Drain(ctx context.Context, worker string, on bool) error
+	Relabel()
+}
+
+// A Timeline is what happened to the boards. *timeline.Log is one.
+type Timeline interface {
+	Events(ctx context.Context, board string, after int64, limit int) ([]timeline.Event, error)
+	Last(ctx context.Context, board string) (e timeline.Event, ok bool, err error)
+	Follow(ctx context.Context, board string, after int64) iter.Seq2[timeline.Event, error]
+	Dropped() int64
+}
+
+// A Doctor examines the installation. *doctor.Doctor is one.
+type Doctor interface {
+	Examine(ctx context.Context, boards []string) ([]doctor.Finding, error)
+}
