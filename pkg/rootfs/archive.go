@@ -30,8 +30,6 @@ const (
 	zipMagic  = "PK\x03\x04"
 	tarMagic  = "ustar"
 	tarAt     = 257
-	bootMagic = "\x55\xaa"
-	bootAt    = 510
 	headBytes = 2048
 )
 
@@ -87,8 +85,8 @@ func (a *archive) start(ctx context.Context) error {
 		}
 	}
 	a.Reader = plain
-	a.image = hasAt(head, bootAt, bootMagic) || hasAt(head, extMagicAt, extMagic)
-	if !a.image && !hasAt(head, tarAt, tarMagic) {
+	a.image = isImage(head)
+	if !a.image && !(len(head) >= tarAt && bytes.HasPrefix(head[tarAt:], []byte(tarMagic))) {
 		return fmt.Errorf("unknown content, it begins with %q; want a directory, or %s", head[:min(len(head), 8)], formats)
 	}
 	return nil
@@ -147,10 +145,6 @@ func (a *archive) unpackZip(ctx context.Context) (io.ReadCloser, error) {
 type readerAtFunc func([]byte, int64) (int, error)
 
 func (f readerAtFunc) ReadAt(buf []byte, at int64) (int, error) { return f(buf, at) }
-
-func hasAt(head []byte, at int, magic string) bool {
-	return len(head) >= at && bytes.HasPrefix(head[at:], []byte(magic))
-}
 
 // drain reads what follows the last member, so that the checksums at the end
 // of a compressed archive are compared as well.

@@ -143,7 +143,7 @@ func makeZip(t *testing.T, names ...string) []byte {
 	for _, name := range names {
 		f, err := w.Create(name)
 		if err == nil {
-			_, err = f.Write(make([]byte, headBytes))
+			_, err = f.Write(make([]byte, 2048))
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -48,6 +48,7 @@ const (
 	fatEntryBytes  = 32
 )
 
+// openFAT reads the boot sector of a FAT volume of size bytes.
 func openFAT(data io.ReaderAt, size int64) (*fatVolume, error) {
 	boot := make([]byte, sectorBytes)
 	if _, err := data.ReadAt(boot, 0); err != nil {
@@ -121,6 +122,11 @@ func (v *fatVolume) walkDir(name string, dir fatEntry, depth int, left *int, vis
 		}
 	}
 	return nil
+}
+
+// top returns the entries of the root directory.
+func (v *fatVolume) top() ([]fatEntry, error) {
+	return v.readDir(fatEntry{dir: true, first: v.rootCluster})
 }
 
 func (v *fatVolume) readDir(dir fatEntry) ([]fatEntry, error) {

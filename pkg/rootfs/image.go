@@ -123,7 +123,7 @@ func (i *imageImport) findRoot() (int, *os.File, error) {
 		if p.holds != holdsExt {
 			continue
 		}
-		mounted, err := mountExt(i.file, p)
+		mounted, err := mountExt(i.file, p.start, p.size)
 		if err != nil {
 			return 0, nil, errors.Join(fmt.Errorf("partition %d: %w", p.number, err), closeFile(top))
 		}
@@ -194,7 +194,7 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", p.number, err)
 		}
-		boots, err := v.boots()
+		boots, err := hasBootFiles(v)
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", p.number, err)
 		}
@@ -202,7 +202,7 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 			continue
 		}
 		i.progress.report("copy the boot files", 0, 0)
-		if err := v.copyTo(ctx, root, bootMount(root)); err != nil {
+		if err := copyFAT(ctx, v, root, bootMount(root)); err != nil {
 			return fmt.Errorf("partition %d: %w", p.number, err)
 		}
 		return nil
@@ -210,9 +210,9 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 	return nil
 }
 
-// boots reports whether a volume has a file that the firmware starts with.
-func (v *fatVolume) boots() (bool, error) {
-	top, err := v.readDir(fatEntry{dir: true, first: v.rootCluster})
+// hasBootFiles reports whether a volume has a file that the firmware starts with.
+func hasBootFiles(v *fatVolume) (bool, error) {
+	top, err := v.top()
 	return slices.ContainsFunc(top, func(e fatEntry) bool {
 		return slices.ContainsFunc(bootPatterns(), func(pattern string) bool {
 			ok, err := path.Match(pattern, strings.ToLower(e.name))
@@ -238,9 +238,9 @@ func bootMount(root *os.Root) string {
 	return "boot"
 }
 
-// copyTo copies a volume to a directory of the root. FAT has no owners: all is
-// root's.
-func (v *fatVolume) copyTo(ctx context.Context, root *os.Root, dir string) error {
+// copyFAT copies a volume to a directory of the root. FAT has no owners, so every
+// file belongs to user 0.
+func copyFAT(ctx context.Context, v *fatVolume, root *os.Root, dir string) error {
 	return v.walk(func(name string, e fatEntry, content io.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	testBootMB = 4
-	testRootMB = 24
+	testBootMB   = 4
+	testRootMB   = 24
+	firstLogical = 5 // the number of the first logical partition
 )
 
 // An imageSpec is a disk image in the layout of Raspberry Pi OS.
@@ -50,7 +51,7 @@ func (spec imageSpec) make(t *testing.T, root string) string {
 	for i, size := range sizes {
 		number := ""
 		if spec.logical {
-			number = fmt.Sprintf("%d: ", mbrFirstInside+i)
+			number = fmt.Sprintf("%d: ", firstLogical+i)
 		}
 		table += fmt.Sprintf("%sstart=%dMiB, size=%dMiB\n", number, starts[i], size)
 	}

@@ -28,6 +28,14 @@ func damaged(t *testing.T, image string, change func([]byte) []byte) string {
 	return writeTemp(t, change(content))
 }
 
+// Offsets in the ext4 superblock, the MBR's second entry and the fields of an entry.
+const (
+	blocksAt      = 1024 + 0x04
+	secondEntryAt = 446 + 16
+	startAt       = 8
+	sectorsAt     = 12
+)
+
 func TestImportImageRefuses(t *testing.T) {
 	image := imageSpec{label: "dos"}.make(t, piTree(t))
 	rootAt := (2 + testBootMB) << 20
@@ -43,7 +51,7 @@ func TestImportImageRefuses(t *testing.T) {
 			return b
 		}), "damaged or cut short"},
 		"ext4 larger than its partition": {damaged(t, image, func(b []byte) []byte {
-			binary.LittleEndian.PutUint32(b[rootAt+extBlocksAt:], 1<<30)
+			binary.LittleEndian.PutUint32(b[rootAt+blocksAt:], 1<<30)
 			return b
 		}), "partition 2: its ext4 says"},
 		"ext4 without its inodes": {damaged(t, image, func(b []byte) []byte {
@@ -51,11 +59,11 @@ func TestImportImageRefuses(t *testing.T) {
 			return b
 		}), "partition 2: "},
 		"partition past the end": {damaged(t, image, func(b []byte) []byte {
-			binary.LittleEndian.PutUint32(b[mbrEntriesAt+mbrEntryBytes+mbrSectorsAt:], 1<<31)
+			binary.LittleEndian.PutUint32(b[secondEntryAt+sectorsAt:], 1<<31)
 			return b
 		}), "partition 2 ends at byte"},
 		"partitions in each other": {damaged(t, image, func(b []byte) []byte {
-			binary.LittleEndian.PutUint32(b[mbrEntriesAt+mbrEntryBytes+mbrStartAt:], 4096)
+			binary.LittleEndian.PutUint32(b[secondEntryAt+startAt:], 4096)
 			return b
 		}), "inside another one"},
 		"no root": {imageSpec{label: "gpt"}.make(t, noRoot), "no partition holds a root file system"},
@@ -79,8 +87,8 @@ func TestImportBomb(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := make([]byte, headBytes)
-	copy(head[bootAt:], bootMagic)
+	head := make([]byte, 2048)
+	copy(head[510:], "\x55\xaa")
 	block := bytes.Repeat([]byte("bomb"), 1<<18)
 	readers := []io.Reader{bytes.NewReader(head)}
 	for range 300 {

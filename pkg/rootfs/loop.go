@@ -15,14 +15,14 @@ const maxLoopTries = 64
 
 // attach makes a part of file a read-only block device. The device goes when
 // the last that has it open closes it, also if this process is killed.
-func attach(file *os.File, p partition) (*os.File, error) {
+func attach(file *os.File, start, size int64) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w; want the kernel module loop, and to run as root outside of a container", err)
 	}
 	defer control.Close()
 	for range maxLoopTries {
-		device, err := attachFree(control, file, p)
+		device, err := attachFree(control, file, start, size)
 		if !errors.Is(err, unix.EBUSY) {
 			return device, err
 		}
@@ -30,7 +30,7 @@ func attach(file *os.File, p partition) (*os.File, error) {
 	return nil, fmt.Errorf("loop device: %d were taken by others before they could be used", maxLoopTries)
 }
 
-func attachFree(control, file *os.File, p partition) (*os.File, error) {
+func attachFree(control, file *os.File, start, size int64) (*os.File, error) {
 	number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
@@ -40,8 +40,8 @@ func attachFree(control, file *os.File, p partition) (*os.File, error) {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
 	config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{
-		Offset:    uint64(p.start),
-		Sizelimit: uint64(p.size),
+		Offset:    uint64(start),
+		Sizelimit: uint64(size),
 		Flags:     unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR,
 	}}
 	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
@@ -53,8 +53,8 @@ func attachFree(control, file *os.File, p partition) (*os.File, error) {
 // mountExt mounts the ext4 of a partition of file, read-only and without its
 // journal, where only this process sees it: the result is its top directory,
 // and the mount goes when that is closed, also if this process is killed.
-func mountExt(file *os.File, p partition) (*os.File, error) {
-	device, err := attach(file, p)
+func mountExt(file *os.File, start, size int64) (*os.File, error) {
+	device, err := attach(file, start, size)
 	if err != nil {
 		return nil, err
 	}

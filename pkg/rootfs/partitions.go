@@ -51,6 +51,16 @@ func readPartitions(image io.ReaderAt, size int64) ([]partition, error) {
 	return list, nil
 }
 
+// isImage reports whether a file that begins with head is a disk image: it has a
+// partition table, or is an ext4 file system.
+func isImage(head []byte) bool {
+	return hasAt(head, bootAt, bootMagic) || hasAt(head, extMagicAt, extMagic)
+}
+
+func hasAt(head []byte, at int, magic string) bool {
+	return len(head) >= at && bytes.HasPrefix(head[at:], []byte(magic))
+}
+
 func readTable(image io.ReaderAt, size int64) ([]partition, error) {
 	whole := partition{number: 1, size: size}
 	if err := whole.look(image); err == nil && whole.holds == holdsExt {
@@ -97,6 +107,8 @@ func checkPlaces(list []partition, size int64) error {
 
 // MBR: four entries of 16 bytes, then the mark 55 aa.
 const (
+	bootMagic      = "\x55\xaa"
+	bootAt         = 510
 	mbrEntriesAt   = 446
 	mbrEntryBytes  = 16
 	mbrEntries     = 4
