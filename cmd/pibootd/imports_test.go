@@ -46,6 +46,9 @@ var rank = map[string]int{
 	"pkg/transcode/worker":          3,
 
 	"pkg/rootfs/confine":  0,
+	"pkg/rootfs/disk":     1,
+	"pkg/rootfs/archive":  2,
+	"pkg/rootfs/mount":    0,
 	"pkg/rootfs/roottest": 0, // tests alone
 	"pkg/rootfs":          3,
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/roottest"
 )
 
@@ -59,7 +60,7 @@ func oneFileTar(t *testing.T) []byte {
 
 // load imports the file system of a file into dir as far as it is one.
 func load(ctx context.Context, source, dir string, p Progress) error {
-	from, err := openArchive(ctx, source)
+	from, err := archive.Open(ctx, source)
 	if err != nil {
 		return err
 	}
@@ -118,12 +119,12 @@ func TestOpenArchiveRefuses(t *testing.T) {
 		"2 files":           makeZip(t, "a.img", "b.img"),
 		"it begins with \"": pack(t, packers()["tar.xz"], []byte("neither")),
 	} {
-		_, err := openArchive(t.Context(), writeTemp(t, content))
+		_, err := archive.Open(t.Context(), writeTemp(t, content))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("openArchive(%.10q) = %v; want an error with %q", content, err, want)
 		}
 	}
-	if _, err := openArchive(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := archive.Open(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("openArchive of no file = %v; want ErrNotExist", err)
 	}
 }

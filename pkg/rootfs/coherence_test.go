@@ -33,7 +33,7 @@ func TestBannerVersion(t *testing.T) {
 	for name, kernel := range map[string]string{
 		"plain":        padding + testBanner,
 		"gzip":         gzipped(t, padding+testBanner+padding),
-		"zImage":       "\x00\x00\xa0\xe1" + gzipMagic + "\x08\x00false start" + gzipped(t, padding+testBanner) + "tail",
+		"zImage":       "\x00\x00\xa0\xe1" + zImageGzip + "\x08\x00false start" + gzipped(t, padding+testBanner) + "tail",
 		"on the seam":  strings.Repeat("x", 1<<20-20) + testBanner,
 		"seam, packed": gzipped(t, strings.Repeat("x", 1<<20-20)+testBanner),
 	} {

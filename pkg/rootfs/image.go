@@ -15,7 +15,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/disk"
+	"pibootd/pkg/rootfs/mount"
 )
 
 // maxImageBytes is more than any card has. Past it, an image is a trick.
@@ -26,12 +29,12 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 
 // loadImage copies the root file system of a disk image into the stage, and its
 // boot partition to where the root mounts it. ext4 is read by the kernel, FAT
-// by fatVolume. The kernel has to find any block at any time, so a compressed
+// by disk.Volume. The kernel has to find any block at any time, so a compressed
 // image is unpacked beside the template first, without what is zero in it. Where
 // there is no room for both, it becomes less as the template becomes more.
-func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stage, p Progress) (_ []Change, err error) {
-	file, size := from.file, from.size
-	if from.packed {
+func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, s *stage, p Progress) (_ []Change, err error) {
+	file, size := from.File, from.Size
+	if from.Compressed {
 		if file, err = os.CreateTemp(s.dir, "image"); err != nil {
 			return nil, err
 		}
@@ -39,16 +42,16 @@ func loadImage(ctx context.Context, from *archive, limited *floorReader, s *stag
 		if err := os.Remove(file.Name()); err != nil { // so that it goes with this process
 			return nil, err
 		}
-		tick := func() { p.report("unpack", from.read.Load(), from.size) }
+		tick := func() { p.report("unpack", from.Consumed.Load(), from.Size) }
 		if size, err = spool(file, limited, tick); err != nil {
 			return nil, err
 		}
 	}
-	list, err := readPartitions(file, size)
+	list, err := disk.ReadPartitions(file, size)
 	if err != nil {
 		return nil, err
 	}
-	i := imageImport{file: file, ours: from.packed, list: list, stage: s, tree: filepath.Join(s.tree(), treeDir), floor: limited.floor, progress: p}
+	i := imageImport{file: file, ours: from.Compressed, list: list, stage: s, tree: filepath.Join(s.tree(), treeDir), floor: limited.floor, progress: p}
 	err = i.run(ctx)
 	return i.changes, err
 }
@@ -83,7 +86,7 @@ func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
 type imageImport struct {
 	file     *os.File
 	ours     bool // file was unpacked for this import alone
-	list     []partition
+	list     []disk.Partition
 	stage    *stage
 	tree     string
 	floor    int64
@@ -96,7 +99,7 @@ func (i *imageImport) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if i.list[number].unclean {
+	if i.list[number].Unclean {
 		i.changes = append(i.changes, Change{File: ".", What: "was in use when the image was made: its last writes, still in the journal, are left out"})
 	}
 	if err := errors.Join(i.copyRoot(ctx, top, i.list[number]), top.Close()); err != nil {
@@ -120,12 +123,12 @@ func (i *imageImport) findRoot() (int, *os.File, error) {
 	var found []int
 	var top *os.File
 	for number, p := range i.list {
-		if p.holds != holdsExt {
+		if p.Holds != disk.Ext4 {
 			continue
 		}
-		mounted, err := mountExt(i.file, p.start, p.size)
+		mounted, err := mount.Ext4(i.file, p.Start, p.Size)
 		if err != nil {
-			return 0, nil, errors.Join(fmt.Errorf("partition %d: %w", p.number, err), closeFile(top))
+			return 0, nil, errors.Join(fmt.Errorf("partition %d: %w", p.Number, err), closeFile(top))
 		}
 		if !isMountedRoot(mounted) {
 			err = mounted.Close()
@@ -142,9 +145,9 @@ func (i *imageImport) findRoot() (int, *os.File, error) {
 	case 1:
 		return found[0], top, nil
 	case 0:
-		return 0, nil, fmt.Errorf("%w; %s", errNoImageRoot, describe(i.list))
+		return 0, nil, fmt.Errorf("%w; %s", errNoImageRoot, disk.Describe(i.list))
 	default:
-		return 0, nil, errors.Join(fmt.Errorf("partitions %d and %d both hold a root file system; want one: mount it and import its directory", i.list[found[0]].number, i.list[found[1]].number), top.Close())
+		return 0, nil, errors.Join(fmt.Errorf("partitions %d and %d both hold a root file system; want one: mount it and import its directory", i.list[found[0]].Number, i.list[found[1]].Number), top.Close())
 	}
 }
 
@@ -165,7 +168,7 @@ func isMountedRoot(top *os.File) bool {
 }
 
 // copyRoot copies what is mounted at top, the partition from.
-func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from partition) error {
+func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Partition) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(confine.FDPath(top), &stat); err != nil {
 		return err
@@ -187,23 +190,23 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from partition
 // firmware takes.
 func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 	for _, p := range i.list {
-		if p.holds != holdsFAT {
+		if p.Holds != disk.FAT {
 			continue
 		}
-		v, err := openFAT(io.NewSectionReader(i.file, p.start, p.size), p.size)
+		v, err := disk.OpenFAT(io.NewSectionReader(i.file, p.Start, p.Size), p.Size)
 		if err != nil {
-			return fmt.Errorf("partition %d: %w", p.number, err)
+			return fmt.Errorf("partition %d: %w", p.Number, err)
 		}
 		boots, err := hasBootFiles(v)
 		if err != nil {
-			return fmt.Errorf("partition %d: %w", p.number, err)
+			return fmt.Errorf("partition %d: %w", p.Number, err)
 		}
 		if !boots {
 			continue
 		}
 		i.progress.report("copy the boot files", 0, 0)
 		if err := copyFAT(ctx, v, root, bootMount(root)); err != nil {
-			return fmt.Errorf("partition %d: %w", p.number, err)
+			return fmt.Errorf("partition %d: %w", p.Number, err)
 		}
 		return nil
 	}
@@ -211,11 +214,11 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 }
 
 // hasBootFiles reports whether a volume has a file that the firmware starts with.
-func hasBootFiles(v *fatVolume) (bool, error) {
-	top, err := v.top()
-	return slices.ContainsFunc(top, func(e fatEntry) bool {
+func hasBootFiles(v *disk.Volume) (bool, error) {
+	top, err := v.Top()
+	return slices.ContainsFunc(top, func(e disk.Entry) bool {
 		return slices.ContainsFunc(bootPatterns(), func(pattern string) bool {
-			ok, err := path.Match(pattern, strings.ToLower(e.name))
+			ok, err := path.Match(pattern, strings.ToLower(e.Name))
 			return ok && err == nil
 		})
 	}), err
@@ -240,13 +243,13 @@ func bootMount(root *os.Root) string {
 
 // copyFAT copies a volume to a directory of the root. FAT has no owners, so every
 // file belongs to user 0.
-func copyFAT(ctx context.Context, v *fatVolume, root *os.Root, dir string) error {
-	return v.walk(func(name string, e fatEntry, content io.Reader) error {
+func copyFAT(ctx context.Context, v *disk.Volume, root *os.Root, dir string) error {
+	return v.Walk(func(name string, e disk.Entry, content io.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		to := path.Join(dir, name)
-		if e.dir {
+		if e.Dir {
 			made, err := confine.MakeDir(root, to)
 			if err != nil {
 				return err
@@ -257,7 +260,7 @@ func copyFAT(ctx context.Context, v *fatVolume, root *os.Root, dir string) error
 	})
 }
 
-func putStream(root *os.Root, name string, content io.Reader, e fatEntry) error {
+func putStream(root *os.Root, name string, content io.Reader, e disk.Entry) error {
 	dir, err := confine.MakeDir(root, path.Dir(name))
 	if err != nil {
 		return err
@@ -269,7 +272,7 @@ func putStream(root *os.Root, name string, content io.Reader, e fatEntry) error 
 			return err
 		}
 		_, err = io.Copy(file, content)
-		times := []unix.Timeval{unix.NsecToTimeval(e.modified.UnixNano()), unix.NsecToTimeval(e.modified.UnixNano())}
+		times := []unix.Timeval{unix.NsecToTimeval(e.Modified.UnixNano()), unix.NsecToTimeval(e.Modified.UnixNano())}
 		return errors.Join(err, file.Chmod(0o755), unix.Futimes(int(file.Fd()), times), file.Close())
 	}, false)
 }

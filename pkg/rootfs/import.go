@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/archive"
 )
 
 // ImportOptions say what an import does beyond what it must. The zero value is
@@ -126,15 +128,15 @@ func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportO
 		return nil, t.loadDir(ctx, source, tree, o.FromBoard, p)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is a %v; want a directory, or %s", info.Mode().Type(), formats)
+		return nil, fmt.Errorf("it is a %v; want a directory, or %s", info.Mode().Type(), archive.Formats)
 	}
-	from, err := openArchive(ctx, source)
+	from, err := archive.Open(ctx, source)
 	if err != nil {
 		return nil, err
 	}
 	var found []Change
 	limited := &floorReader{from: from, dir: s.dir, floor: t.MinFree}
-	if from.image {
+	if from.IsImage {
 		found, err = loadImage(ctx, from, limited, s, p)
 	} else {
 		err = loadArchive(ctx, from, limited, tree, p)
@@ -159,17 +161,17 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, within boo
 }
 
 // loadArchive unpacks what is read from limited, the tar archive from.
-func loadArchive(ctx context.Context, from *archive, limited io.Reader, tree string, p Progress) error {
+func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, tree string, p Progress) error {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	x := &extractor{root: root, tick: func() { p.report("unpack", from.read.Load(), from.size) }}
+	x := &extractor{root: root, tick: func() { p.report("unpack", from.Consumed.Load(), from.Size) }}
 	if err := x.extract(ctx, limited); err != nil {
 		return err
 	}
-	return from.drain()
+	return from.Drain()
 }
 
 // holdsRoot reports whether a directory, or the only one in it, is that of a root.

@@ -24,7 +24,7 @@ const (
 var kernelBanner = regexp.MustCompile(`Linux version ([0-9][0-9A-Za-z.+~_-]*) \(`)
 
 // zImageGzip begins the packed kernel in a 32-bit zImage.
-const zImageGzip = gzipMagic + "\x08\x00"
+const zImageGzip = "\x1f\x8b\x08\x00"
 
 // kernelVersion reads the version of a kernel as a board loads it: plain,
 // packed whole by gzip as Raspberry Pi OS has it, or a zImage that unpacks

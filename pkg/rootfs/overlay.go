@@ -11,6 +11,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/mount"
 )
 
 // An overlay root is a directory with two in it: upper holds what is not as in
@@ -106,7 +107,7 @@ func mountLayers(lower, dir string) (*os.File, error) {
 		return nil, fmt.Errorf("mounting the overlay %s: %w: a process in another mount namespace has it mounted; stop the daemon first, if it runs in one", dir, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: mounting the overlay: %w%s", errCannot, err, kernelSays(context))
+		return nil, fmt.Errorf("%w: mounting the overlay: %w%s", errCannot, err, mount.KernelMessage(context))
 	}
 	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/rootfs/disk"
 )
 
 // A spender gives blocks of an unpacked image back to the file system that it is
@@ -28,11 +30,11 @@ type spender struct {
 // bytes, is copied; nil if nothing does: where the image is somebody else's,
 // where files of it may share blocks, and where the file system does not take
 // blocks back.
-func (i *imageImport) spender(p partition, block int64) *spender {
-	if !i.ours || p.shared || punch(i.file, maxImageBytes, 1) != nil { // past its end
+func (i *imageImport) spender(p disk.Partition, block int64) *spender {
+	if !i.ours || p.Shared || punch(i.file, maxImageBytes, 1) != nil { // past its end
 		return nil
 	}
-	return &spender{image: i.file, start: p.start, block: block, dir: i.stage.dir, floor: i.floor}
+	return &spender{image: i.file, start: p.Start, block: block, dir: i.stage.dir, floor: i.floor}
 }
 
 // spent gives back the blocks of a part of a file of the partition. The part

@@ -1,4 +1,4 @@
-package rootfs
+package disk
 
 import (
 	"bytes"
@@ -31,12 +31,12 @@ func smallFAT(t testing.TB) []byte {
 }
 
 func walkFAT(image []byte) (map[string]string, error) {
-	v, err := openFAT(bytes.NewReader(image), int64(len(image)))
+	v, err := OpenFAT(bytes.NewReader(image), int64(len(image)))
 	if err != nil {
 		return nil, err
 	}
 	files := make(map[string]string)
-	err = v.walk(func(name string, e fatEntry, content io.Reader) error {
+	err = v.Walk(func(name string, e Entry, content io.Reader) error {
 		text, err := io.ReadAll(iotest.OneByteReader(content))
 		files[name] = string(text)
 		return err
@@ -92,9 +92,9 @@ func FuzzReadPartitions(f *testing.F) {
 		}
 		copy(image[bootAt:], bootMagic)
 		copy(image[at:], patch)
-		list, err := readPartitions(bytes.NewReader(image), int64(len(image)))
+		list, err := ReadPartitions(bytes.NewReader(image), int64(len(image)))
 		for _, p := range list {
-			if err == nil && (p.start < 0 || p.size <= 0 || p.start+p.size > int64(len(image))) {
+			if err == nil && (p.Start < 0 || p.Size <= 0 || p.Start+p.Size > int64(len(image))) {
 				t.Errorf("partition %+v is not inside the image", p)
 			}
 		}

@@ -1,4 +1,4 @@
-package rootfs
+package disk
 
 import (
 	"bytes"
@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// A partition is a part of a disk image. What the table calls it does not
+// A Partition is a part of a disk image. What the table calls it does not
 // matter: holds is what its own first bytes say.
-type partition struct {
-	number      int
-	start, size int64  // bytes
-	holds       string // a file system's name; "" if unknown
-	unclean     bool   // ext4 that was in use when the image was made
-	shared      bool   // ext4 whose files may share blocks, as Android's
+type Partition struct {
+	Number      int
+	Start, Size int64  // bytes
+	Holds       string // a file system's name; "" if unknown
+	Unclean     bool   // ext4 that was in use when the image was made
+	Shared      bool   // ext4 whose files may share blocks, as Android's
 }
 
 // The file systems that an import reads.
 const (
-	holdsExt = "ext4"
-	holdsFAT = "FAT"
+	Ext4 = "ext4"
+	FAT  = "FAT"
 )
 
 const (
@@ -32,10 +32,10 @@ const (
 	maxPartitions = 128 // as many as sgdisk makes
 )
 
-// readPartitions reads the partition table of an image of size bytes, MBR or
+// ReadPartitions reads the partition table of an image of size bytes, MBR or
 // GPT, and looks into each partition. An image without a table is one
 // partition, if it is a file system.
-func readPartitions(image io.ReaderAt, size int64) ([]partition, error) {
+func ReadPartitions(image io.ReaderAt, size int64) ([]Partition, error) {
 	list, err := readTable(image, size)
 	if err != nil {
 		return nil, err
@@ -45,15 +45,15 @@ func readPartitions(image io.ReaderAt, size int64) ([]partition, error) {
 	}
 	for i := range list {
 		if err := list[i].look(image); err != nil {
-			return nil, fmt.Errorf("partition %d: %w", list[i].number, err)
+			return nil, fmt.Errorf("partition %d: %w", list[i].Number, err)
 		}
 	}
 	return list, nil
 }
 
-// isImage reports whether a file that begins with head is a disk image: it has a
+// IsImage reports whether a file that begins with head is a disk image: it has a
 // partition table, or is an ext4 file system.
-func isImage(head []byte) bool {
+func IsImage(head []byte) bool {
 	return hasAt(head, bootAt, bootMagic) || hasAt(head, extMagicAt, extMagic)
 }
 
@@ -61,10 +61,10 @@ func hasAt(head []byte, at int, magic string) bool {
 	return len(head) >= at && bytes.HasPrefix(head[at:], []byte(magic))
 }
 
-func readTable(image io.ReaderAt, size int64) ([]partition, error) {
-	whole := partition{number: 1, size: size}
-	if err := whole.look(image); err == nil && whole.holds == holdsExt {
-		return []partition{whole}, nil
+func readTable(image io.ReaderAt, size int64) ([]Partition, error) {
+	whole := Partition{Number: 1, Size: size}
+	if err := whole.look(image); err == nil && whole.Holds == Ext4 {
+		return []Partition{whole}, nil
 	}
 	mbr := make([]byte, sectorBytes)
 	if _, err := image.ReadAt(mbr, 0); err != nil {
@@ -82,24 +82,24 @@ func readTable(image io.ReaderAt, size int64) ([]partition, error) {
 
 // checkPlaces refuses partitions that are not where they could be: then the
 // image is cut short, or its table lies.
-func checkPlaces(list []partition, size int64) error {
+func checkPlaces(list []Partition, size int64) error {
 	if len(list) == 0 {
 		return errors.New("the partition table is empty")
 	}
-	byStart := slices.SortedFunc(slices.Values(list), func(a, b partition) int {
-		if a.start < b.start {
+	byStart := slices.SortedFunc(slices.Values(list), func(a, b Partition) int {
+		if a.Start < b.Start {
 			return -1
 		}
 		return 1
 	})
 	end := int64(0)
 	for _, p := range byStart {
-		if p.start < end {
-			return fmt.Errorf("partition %d begins at byte %d, inside another one: the partition table is damaged", p.number, p.start)
+		if p.Start < end {
+			return fmt.Errorf("partition %d begins at byte %d, inside another one: the partition table is damaged", p.Number, p.Start)
 		}
-		end = p.start + p.size
-		if p.size <= 0 || end > size || end < p.start {
-			return fmt.Errorf("partition %d ends at byte %d, but the image has %d bytes: it is cut short, or its partition table is damaged; fetch it again", p.number, end, size)
+		end = p.Start + p.Size
+		if p.Size <= 0 || end > size || end < p.Start {
+			return fmt.Errorf("partition %d ends at byte %d, but the image has %d bytes: it is cut short, or its partition table is damaged; fetch it again", p.Number, end, size)
 		}
 	}
 	return nil
@@ -126,8 +126,8 @@ type mbrEntry struct {
 
 func (e mbrEntry) extended() bool { return e.kind == 0x05 || e.kind == 0x0f || e.kind == 0x85 }
 
-func (e mbrEntry) partition(number int, base int64) partition {
-	return partition{number: number, start: base + int64(e.start)*sectorBytes, size: int64(e.sectors) * sectorBytes}
+func (e mbrEntry) partition(number int, base int64) Partition {
+	return Partition{Number: number, Start: base + int64(e.start)*sectorBytes, Size: int64(e.sectors) * sectorBytes}
 }
 
 // parseMBR returns the four entries of a sector; unused ones have kind 0.
@@ -147,8 +147,8 @@ func parseMBR(sector []byte) ([]mbrEntry, error) {
 	return entries, nil
 }
 
-func readMBR(image io.ReaderAt, entries []mbrEntry) ([]partition, error) {
-	var list []partition
+func readMBR(image io.ReaderAt, entries []mbrEntry) ([]Partition, error) {
+	var list []Partition
 	for i, e := range entries {
 		switch {
 		case e.kind == 0 || e.sectors == 0:
@@ -168,8 +168,8 @@ func readMBR(image io.ReaderAt, entries []mbrEntry) ([]partition, error) {
 // readLogical follows the chain of an extended partition: each link is an MBR
 // whose first entry is a partition, counted from the link, and whose second is
 // the next link, counted from the first.
-func readLogical(image io.ReaderAt, first int64) ([]partition, error) {
-	var list []partition
+func readLogical(image io.ReaderAt, first int64) ([]Partition, error) {
+	var list []Partition
 	at := first
 	for len(list) < maxPartitions {
 		sector := make([]byte, sectorBytes)
@@ -209,7 +209,7 @@ const (
 	maxLBA         = 1 << 53 // keeps byte counts in an int64
 )
 
-func readGPT(image io.ReaderAt) ([]partition, error) {
+func readGPT(image io.ReaderAt) ([]Partition, error) {
 	header := make([]byte, gptHeaderBytes)
 	if _, err := image.ReadAt(header, sectorBytes); err != nil {
 		return nil, fmt.Errorf("reading the GPT: %w", noEOF(err))
@@ -235,8 +235,8 @@ func readGPT(image io.ReaderAt) ([]partition, error) {
 	return parseGPT(entries, int(length))
 }
 
-func parseGPT(entries []byte, length int) ([]partition, error) {
-	var list []partition
+func parseGPT(entries []byte, length int) ([]Partition, error) {
+	var list []Partition
 	for i := 0; (i+1)*length <= len(entries); i++ {
 		entry := entries[i*length:]
 		first, last := binary.LittleEndian.Uint64(entry[gptFirstAt:]), binary.LittleEndian.Uint64(entry[gptLastAt:])
@@ -246,7 +246,7 @@ func parseGPT(entries []byte, length int) ([]partition, error) {
 		if first > last || last >= maxLBA {
 			return nil, fmt.Errorf("partition %d goes from sector %d to %d: the GPT is damaged", i+1, first, last)
 		}
-		list = append(list, partition{number: i + 1, start: int64(first) * sectorBytes, size: int64(last-first+1) * sectorBytes})
+		list = append(list, Partition{Number: i + 1, Start: int64(first) * sectorBytes, Size: int64(last-first+1) * sectorBytes})
 	}
 	return list, nil
 }
@@ -271,23 +271,23 @@ type magic struct {
 
 // look finds out what a partition holds. One that is too short for an answer
 // holds nothing known.
-func (p *partition) look(image io.ReaderAt) error {
+func (p *Partition) look(image io.ReaderAt) error {
 	head := make([]byte, 66<<10)
-	n, err := io.NewSectionReader(image, p.start, p.size).ReadAt(head, 0)
+	n, err := io.NewSectionReader(image, p.Start, p.Size).ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	head = head[:n]
 	switch {
 	case hasAt(head, extMagicAt, extMagic):
-		p.holds = holdsExt
+		p.Holds = Ext4
 		return p.lookExt(head)
 	case hasAt(head, bootAt, bootMagic) && (hasAt(head, 54, "FAT") || hasAt(head, 82, "FAT32")):
-		p.holds = holdsFAT
+		p.Holds = FAT
 	}
 	for _, m := range magics() {
 		if hasAt(head, int(m.at), m.text) {
-			p.holds = m.holds
+			p.Holds = m.holds
 		}
 	}
 	return nil
@@ -310,7 +310,7 @@ const (
 )
 
 // lookExt compares the file system's own size with its partition's.
-func (p *partition) lookExt(head []byte) error {
+func (p *Partition) lookExt(head []byte) error {
 	if len(head) < extSuperAt+1024 {
 		return errors.New("its ext4 superblock is cut off")
 	}
@@ -320,23 +320,23 @@ func (p *partition) lookExt(head []byte) error {
 	if features&ext64Bit != 0 {
 		blocks |= uint64(binary.LittleEndian.Uint32(head[extBlocksHi:])) << 32
 	}
-	if log > extMaxLog || blocks == 0 || blocks > uint64(p.size)>>(10+log) {
-		return fmt.Errorf("its ext4 says that it has %d blocks of %d KiB, but the partition has %d KiB: it is damaged or cut short", blocks, 1<<min(log, extMaxLog), p.size>>10)
+	if log > extMaxLog || blocks == 0 || blocks > uint64(p.Size)>>(10+log) {
+		return fmt.Errorf("its ext4 says that it has %d blocks of %d KiB, but the partition has %d KiB: it is damaged or cut short", blocks, 1<<min(log, extMaxLog), p.Size>>10)
 	}
-	p.unclean = features&extRecover != 0
-	p.shared = binary.LittleEndian.Uint32(head[extReadOnlyAt:])&extShared != 0
+	p.Unclean = features&extRecover != 0
+	p.Shared = binary.LittleEndian.Uint32(head[extReadOnlyAt:])&extShared != 0
 	return nil
 }
 
-// describe lists what was found, for errors.
-func describe(list []partition) string {
+// Describe lists what was found, for errors.
+func Describe(list []Partition) string {
 	var texts []string
 	for _, p := range list {
-		holds := p.holds
+		holds := p.Holds
 		if holds == "" {
 			holds = "nothing known"
 		}
-		texts = append(texts, fmt.Sprintf("%d holds %s (%d MB)", p.number, holds, p.size/1e6))
+		texts = append(texts, fmt.Sprintf("%d holds %s (%d MB)", p.Number, holds, p.Size/1e6))
 	}
 	return "partition " + strings.Join(texts, ", ")
 }

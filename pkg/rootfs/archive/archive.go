@@ -1,4 +1,4 @@
-package rootfs
+package archive
 
 import (
 	"archive/zip"
@@ -16,10 +16,12 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
+
+	"pibootd/pkg/rootfs/disk"
 )
 
-// formats are the files that can be imported; how they begin tells them apart.
-const formats = "a tar archive or disk image, plain or as gz, xz, zst or zip"
+// Formats are the files that can be imported; how they begin tells them apart.
+const Formats = "a tar archive or disk image, plain or as gz, xz, zst or zip"
 
 // What a file begins with, and where. A tar archive and a disk image do not
 // show it in their first bytes.
@@ -37,37 +39,37 @@ const (
 const maxZstdWindow = 128 << 20
 
 // An archive is an opened source of an import, a tar archive or a disk image.
-type archive struct {
+type Source struct {
 	io.Reader              // the tar stream or the image, unpacked
-	size      int64        // of the file
-	read      atomic.Int64 // of it, so far
+	Size      int64        // of the file
+	Consumed  atomic.Int64 // of it, so far
 
-	file   *os.File
-	image  bool // a disk image
-	packed bool // file is not what Reader reads
-	unpack io.Closer
+	File       *os.File
+	IsImage    bool // a disk image
+	Compressed bool // file is not what Reader reads
+	unpack     io.Closer
 }
 
-// openArchive opens a tar archive or a disk image, compressed or not. Reading
+// Open opens a tar archive or a disk image, compressed or not. Reading
 // it fails once ctx has ended.
-func openArchive(ctx context.Context, path string) (*archive, error) {
+func Open(ctx context.Context, path string) (*Source, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{file: file}
+	a := &Source{File: file}
 	if err := a.start(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
 }
 
-func (a *archive) start(ctx context.Context) error {
-	info, err := a.file.Stat()
+func (a *Source) start(ctx context.Context) error {
+	info, err := a.File.Stat()
 	if err != nil {
 		return err
 	}
-	a.size = info.Size()
+	a.Size = info.Size()
 	plain := bufio.NewReaderSize(a.counted(ctx), 256<<10)
 	head, err := plain.Peek(headBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -78,23 +80,23 @@ func (a *archive) start(ctx context.Context) error {
 		return err
 	}
 	if unpacked != nil {
-		a.packed = true
+		a.Compressed = true
 		plain = bufio.NewReaderSize(unpacked, 256<<10)
 		if head, err = plain.Peek(headBytes); err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("unpacking: %w", err)
 		}
 	}
 	a.Reader = plain
-	a.image = isImage(head)
-	if !a.image && !(len(head) >= tarAt && bytes.HasPrefix(head[tarAt:], []byte(tarMagic))) {
-		return fmt.Errorf("unknown content, it begins with %q; want a directory, or %s", head[:min(len(head), 8)], formats)
+	a.IsImage = disk.IsImage(head)
+	if !a.IsImage && !(len(head) >= tarAt && bytes.HasPrefix(head[tarAt:], []byte(tarMagic))) {
+		return fmt.Errorf("unknown content, it begins with %q; want a directory, or %s", head[:min(len(head), 8)], Formats)
 	}
 	return nil
 }
 
 // unpacker decompresses plain, which begins with head; nil if it is not
 // compressed.
-func (a *archive) unpacker(ctx context.Context, plain io.Reader, head []byte) (io.Reader, error) {
+func (a *Source) unpacker(ctx context.Context, plain io.Reader, head []byte) (io.Reader, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte(gzipMagic)):
 		return gzip.NewReader(plain)
@@ -122,16 +124,16 @@ func (a *archive) unpacker(ctx context.Context, plain io.Reader, head []byte) (i
 }
 
 // unpackZip reads the only disk image of a zip archive.
-func (a *archive) unpackZip(ctx context.Context) (io.ReadCloser, error) {
-	a.read.Store(0)
+func (a *Source) unpackZip(ctx context.Context) (io.ReadCloser, error) {
+	a.Consumed.Store(0)
 	list, err := zip.NewReader(readerAtFunc(func(buf []byte, at int64) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		n, err := a.file.ReadAt(buf, at)
-		a.read.Store(min(at+int64(n), a.size))
+		n, err := a.File.ReadAt(buf, at)
+		a.Consumed.Store(min(at+int64(n), a.Size))
 		return n, err
-	}), a.size)
+	}), a.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -146,30 +148,30 @@ type readerAtFunc func([]byte, int64) (int, error)
 
 func (f readerAtFunc) ReadAt(buf []byte, at int64) (int, error) { return f(buf, at) }
 
-// drain reads what follows the last member, so that the checksums at the end
+// Drain reads what follows the last member, so that the checksums at the end
 // of a compressed archive are compared as well.
-func (a *archive) drain() error {
+func (a *Source) Drain() error {
 	if _, err := io.Copy(io.Discard, a); err != nil {
 		return fmt.Errorf("reading the end of the archive: %w", err)
 	}
 	return nil
 }
 
-func (a *archive) Close() error {
+func (a *Source) Close() error {
 	if a.unpack != nil {
-		return errors.Join(a.unpack.Close(), a.file.Close())
+		return errors.Join(a.unpack.Close(), a.File.Close())
 	}
-	return a.file.Close()
+	return a.File.Close()
 }
 
 // counted is the file as it is, noting what was read of it.
-func (a *archive) counted(ctx context.Context) io.Reader {
+func (a *Source) counted(ctx context.Context) io.Reader {
 	return readFunc(func(buf []byte) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		n, err := a.file.Read(buf)
-		a.read.Add(int64(n))
+		n, err := a.File.Read(buf)
+		a.Consumed.Add(int64(n))
 		return n, err
 	})
 }

@@ -1,4 +1,4 @@
-package rootfs
+package disk
 
 import (
 	"encoding/binary"
@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// A fatVolume reads a FAT12, FAT16 or FAT32 file system (Microsoft, FAT32 File
+// A Volume reads a FAT12, FAT16 or FAT32 file system (Microsoft, FAT32 File
 // System Specification, 2000) with long names. It needs no kernel support,
 // which many a NAS lacks, and believes nothing that the volume says unchecked.
-type fatVolume struct {
+type Volume struct {
 	data io.ReaderAt
 
 	bits         int // of a table entry: 12, 16 or 32
@@ -48,8 +48,8 @@ const (
 	fatEntryBytes  = 32
 )
 
-// openFAT reads the boot sector of a FAT volume of size bytes.
-func openFAT(data io.ReaderAt, size int64) (*fatVolume, error) {
+// OpenFAT reads the boot sector of a FAT volume of size bytes.
+func OpenFAT(data io.ReaderAt, size int64) (*Volume, error) {
 	boot := make([]byte, sectorBytes)
 	if _, err := data.ReadAt(boot, 0); err != nil {
 		return nil, fmt.Errorf("reading FAT: %w", noEOF(err))
@@ -58,7 +58,7 @@ func openFAT(data io.ReaderAt, size int64) (*fatVolume, error) {
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(boot[at:])) }
 	sector, perCluster := u16(fatSectorAt), int64(boot[fatClusterAt])
 	table, sectors := u16(fatTable16), u16(fatSectors16)
-	v := &fatVolume{data: data, left: size, bits: 16}
+	v := &Volume{data: data, left: size, bits: 16}
 	if table == 0 {
 		table, v.bits, v.rootCluster = u32(fatTable32), 32, uint32(u32(fatRoot32))
 	}
@@ -83,23 +83,23 @@ func openFAT(data io.ReaderAt, size int64) (*fatVolume, error) {
 	return v, nil
 }
 
-// A fatEntry is a file or a directory.
-type fatEntry struct {
-	name     string
-	dir      bool
+// A Entry is a file or a directory.
+type Entry struct {
+	Name     string
+	Dir      bool
 	size     int64
-	modified time.Time
+	Modified time.Time
 	first    uint32
 }
 
-// walk visits every file and directory, directories before what is in them.
-func (v *fatVolume) walk(visit func(name string, e fatEntry, content io.Reader) error) error {
-	root := fatEntry{dir: true, first: v.rootCluster}
+// Walk visits every file and directory, directories before what is in them.
+func (v *Volume) Walk(visit func(name string, e Entry, content io.Reader) error) error {
+	root := Entry{Dir: true, first: v.rootCluster}
 	left := maxFATEntries
 	return v.walkDir("", root, maxFATDepth, &left, visit)
 }
 
-func (v *fatVolume) walkDir(name string, dir fatEntry, depth int, left *int, visit func(string, fatEntry, io.Reader) error) error {
+func (v *Volume) walkDir(name string, dir Entry, depth int, left *int, visit func(string, Entry, io.Reader) error) error {
 	entries, err := v.readDir(dir)
 	if err != nil {
 		return fmt.Errorf("FAT: directory %q: %w", name, err)
@@ -108,14 +108,14 @@ func (v *fatVolume) walkDir(name string, dir fatEntry, depth int, left *int, vis
 		return fmt.Errorf("FAT: directory %q: more than %d levels or %d entries: it is damaged", name, maxFATDepth, maxFATEntries)
 	}
 	for _, e := range entries {
-		inside := strings.TrimPrefix(name+"/"+e.name, "/")
+		inside := strings.TrimPrefix(name+"/"+e.Name, "/")
 		if v.left -= e.size; v.left < 0 {
 			return fmt.Errorf("FAT: up to %q its files are larger than the partition: it is damaged", inside)
 		}
 		if err := visit(inside, e, v.open(e)); err != nil {
 			return fmt.Errorf("%q: %w", inside, err)
 		}
-		if e.dir {
+		if e.Dir {
 			if err := v.walkDir(inside, e, depth-1, left, visit); err != nil {
 				return err
 			}
@@ -124,12 +124,12 @@ func (v *fatVolume) walkDir(name string, dir fatEntry, depth int, left *int, vis
 	return nil
 }
 
-// top returns the entries of the root directory.
-func (v *fatVolume) top() ([]fatEntry, error) {
-	return v.readDir(fatEntry{dir: true, first: v.rootCluster})
+// Top returns the entries of the root directory.
+func (v *Volume) Top() ([]Entry, error) {
+	return v.readDir(Entry{Dir: true, first: v.rootCluster})
 }
 
-func (v *fatVolume) readDir(dir fatEntry) ([]fatEntry, error) {
+func (v *Volume) readDir(dir Entry) ([]Entry, error) {
 	from := io.Reader(v.chain(dir.first))
 	if dir.first == 0 { // only the root of FAT12 and FAT16
 		from = io.NewSectionReader(v.data, v.rootAt, v.rootBytes)
@@ -142,7 +142,7 @@ func (v *fatVolume) readDir(dir fatEntry) ([]fatEntry, error) {
 }
 
 // open returns the content of a file. Its chain has to be as long as its size.
-func (v *fatVolume) open(e fatEntry) io.Reader {
+func (v *Volume) open(e Entry) io.Reader {
 	return &exactReader{from: v.chain(e.first), left: e.size}
 }
 
@@ -166,13 +166,13 @@ func (r *exactReader) Read(buf []byte) (int, error) {
 
 // A fatChain reads the clusters of a chain one after the other.
 type fatChain struct {
-	v       *fatVolume
+	v       *Volume
 	cluster uint32
 	within  int64
 	left    uint32 // clusters that the chain may still have
 }
 
-func (v *fatVolume) chain(first uint32) *fatChain {
+func (v *Volume) chain(first uint32) *fatChain {
 	return &fatChain{v: v, cluster: first, left: v.clusters}
 }
 
@@ -201,7 +201,7 @@ func (c *fatChain) Read(buf []byte) (int, error) {
 
 // next looks a cluster up in the table. Whatever is no cluster of the volume
 // ends a chain.
-func (v *fatVolume) next(cluster uint32) (uint32, error) {
+func (v *Volume) next(cluster uint32) (uint32, error) {
 	raw := make([]byte, 4)
 	width := v.bits / 8
 	at := v.tableAt + int64(cluster)*int64(width)

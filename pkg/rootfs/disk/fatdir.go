@@ -1,4 +1,4 @@
-package rootfs
+package disk
 
 import (
 	"encoding/binary"
@@ -28,8 +28,8 @@ const (
 )
 
 // parseFATDir reads the entries of a directory, without "." and "..".
-func parseFATDir(raw []byte) ([]fatEntry, error) {
-	var entries []fatEntry
+func parseFATDir(raw []byte) ([]Entry, error) {
+	var entries []Entry
 	var long longName
 	for ; len(raw) >= fatEntryBytes && raw[0] != 0; raw = raw[fatEntryBytes:] {
 		entry := raw[:fatEntryBytes]
@@ -43,29 +43,29 @@ func parseFATDir(raw []byte) ([]fatEntry, error) {
 		}
 		e := parseFATEntry(entry, long.text(entry))
 		long = longName{}
-		if entry[fatAttrAt]&fatAttrLabel != 0 || e.name == "." || e.name == ".." {
+		if entry[fatAttrAt]&fatAttrLabel != 0 || e.Name == "." || e.Name == ".." {
 			continue
 		}
-		if e.name == "" || strings.ContainsAny(e.name, "/\x00") {
-			return nil, fmt.Errorf("entry %q: not a name: the FAT is damaged", e.name)
+		if e.Name == "" || strings.ContainsAny(e.Name, "/\x00") {
+			return nil, fmt.Errorf("entry %q: not a name: the FAT is damaged", e.Name)
 		}
 		entries = append(entries, e)
 	}
 	return entries, nil
 }
 
-func parseFATEntry(entry []byte, long string) fatEntry {
+func parseFATEntry(entry []byte, long string) Entry {
 	u16 := func(at int) uint16 { return binary.LittleEndian.Uint16(entry[at:]) }
-	e := fatEntry{
-		name:     long,
-		dir:      entry[fatAttrAt]&fatAttrDir != 0,
-		modified: fatTime(u16(fatDateAt), u16(fatTimeAt)),
+	e := Entry{
+		Name:     long,
+		Dir:      entry[fatAttrAt]&fatAttrDir != 0,
+		Modified: fatTime(u16(fatDateAt), u16(fatTimeAt)),
 		first:    uint32(u16(fatFirstHiAt))<<16 | uint32(u16(fatFirstLoAt)),
 	}
-	if e.name == "" {
-		e.name = shortName(entry[:fatShortBytes])
+	if e.Name == "" {
+		e.Name = shortName(entry[:fatShortBytes])
 	}
-	if !e.dir {
+	if !e.Dir {
 		e.size = int64(binary.LittleEndian.Uint32(entry[fatSizeAt:]))
 	}
 	return e

@@ -1,4 +1,4 @@
-package rootfs
+package mount
 
 import (
 	"errors"
@@ -50,10 +50,10 @@ func attachFree(control, file *os.File, start, size int64) (*os.File, error) {
 	return device, nil
 }
 
-// mountExt mounts the ext4 of a partition of file, read-only and without its
+// Ext4 mounts the ext4 of a partition of file, read-only and without its
 // journal, where only this process sees it: the result is its top directory,
 // and the mount goes when that is closed, also if this process is killed.
-func mountExt(file *os.File, start, size int64) (*os.File, error) {
+func Ext4(file *os.File, start, size int64) (*os.File, error) {
 	device, err := attach(file, start, size)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func mountDetached(device string) (*os.File, error) {
 		err = unix.FsconfigCreate(context)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("mounting its ext4: %w%s: it is damaged, or too new for this kernel", err, kernelSays(context))
+		return nil, fmt.Errorf("mounting its ext4: %w%s: it is damaged, or too new for this kernel", err, KernelMessage(context))
 	}
 	const flags = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, flags)
@@ -88,8 +88,8 @@ func mountDetached(device string) (*os.File, error) {
 	return os.NewFile(uintptr(mount), "mount"), nil
 }
 
-// kernelSays reads the kernel's last word on a mount that failed.
-func kernelSays(context int) string {
+// KernelMessage reads the kernel's last word on a mount that failed.
+func KernelMessage(context int) string {
 	said := ""
 	text := make([]byte, 1024)
 	for {
