@@ -1,3 +1,5 @@
+// Package archive opens the files that a template can be imported from: tar
+// archives and disk images, plain or compressed.
 package archive
 
 import (
@@ -20,11 +22,11 @@ import (
 	"pibootd/pkg/rootfs/disk"
 )
 
-// Formats are the files that can be imported; how they begin tells them apart.
+// Formats names what Open accepts, for error messages.
 const Formats = "a tar archive or disk image, plain or as gz, xz, zst or zip"
 
-// What a file begins with, and where. A tar archive and a disk image do not
-// show it in their first bytes.
+// The signatures of formats. They are in the first bytes of a file, except for tar
+// archives and disk images.
 const (
 	gzipMagic = "\x1f\x8b"
 	xzMagic   = "\xfd7zXZ\x00"
@@ -35,74 +37,75 @@ const (
 	headBytes = 2048
 )
 
-// maxZstdWindow is what zstd --ultra --long=27 needs.
+// maxZstdWindow is the window of zstd --ultra --long=27.
 const maxZstdWindow = 128 << 20
 
-// An archive is an opened source of an import, a tar archive or a disk image.
+// A Source is an open tar archive or disk image. Reading it gives the uncompressed
+// content.
 type Source struct {
-	io.Reader              // the tar stream or the image, unpacked
-	Size      int64        // of the file
-	Consumed  atomic.Int64 // of it, so far
+	io.Reader
+	Size     int64        // bytes of the file
+	Consumed atomic.Int64 // bytes of the file that were read
 
 	File       *os.File
-	IsImage    bool // a disk image
-	Compressed bool // file is not what Reader reads
+	IsImage    bool // a disk image, not a tar archive
+	Compressed bool // File is not what Reader reads
 	unpack     io.Closer
 }
 
-// Open opens a tar archive or a disk image, compressed or not. Reading
-// it fails once ctx has ended.
+// Open opens a tar archive or a disk image, compressed or not. Reads fail once ctx
+// has ended.
 func Open(ctx context.Context, path string) (*Source, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	a := &Source{File: file}
-	if err := a.start(ctx); err != nil {
-		return nil, errors.Join(err, a.Close())
+	s := &Source{File: file}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	return a, nil
+	return s, nil
 }
 
-func (a *Source) start(ctx context.Context) error {
-	info, err := a.File.Stat()
+func (s *Source) start(ctx context.Context) error {
+	info, err := s.File.Stat()
 	if err != nil {
 		return err
 	}
-	a.Size = info.Size()
-	plain := bufio.NewReaderSize(a.counted(ctx), 256<<10)
+	s.Size = info.Size()
+	plain := bufio.NewReaderSize(s.counted(ctx), 256<<10)
 	head, err := plain.Peek(headBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	unpacked, err := a.unpacker(ctx, plain, head)
+	unpacked, err := s.unpacker(ctx, plain, head)
 	if err != nil {
 		return err
 	}
 	if unpacked != nil {
-		a.Compressed = true
+		s.Compressed = true
 		plain = bufio.NewReaderSize(unpacked, 256<<10)
 		if head, err = plain.Peek(headBytes); err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("unpacking: %w", err)
 		}
 	}
-	a.Reader = plain
-	a.IsImage = disk.IsImage(head)
-	if !a.IsImage && !(len(head) >= tarAt && bytes.HasPrefix(head[tarAt:], []byte(tarMagic))) {
+	s.Reader = plain
+	s.IsImage = disk.IsImage(head)
+	if !s.IsImage && !(len(head) >= tarAt && bytes.HasPrefix(head[tarAt:], []byte(tarMagic))) {
 		return fmt.Errorf("unknown content, it begins with %q; want a directory, or %s", head[:min(len(head), 8)], Formats)
 	}
 	return nil
 }
 
-// unpacker decompresses plain, which begins with head; nil if it is not
-// compressed.
-func (a *Source) unpacker(ctx context.Context, plain io.Reader, head []byte) (io.Reader, error) {
+// unpacker returns a reader that decompresses plain, whose first bytes are head, or
+// nil if plain is not compressed.
+func (s *Source) unpacker(ctx context.Context, plain io.Reader, head []byte) (io.Reader, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte(gzipMagic)):
 		return gzip.NewReader(plain)
 	case bytes.HasPrefix(head, []byte(xzMagic)):
 		from, err := unpackXZ(ctx, plain)
-		a.unpack = from
+		s.unpack = from
 		return from, err
 	case bytes.HasPrefix(head, []byte(zstdMagic)):
 		// Without concurrency it needs no goroutine and stops when its reader does.
@@ -110,30 +113,30 @@ func (a *Source) unpacker(ctx context.Context, plain io.Reader, head []byte) (io
 		if err != nil {
 			return nil, err
 		}
-		a.unpack = from.IOReadCloser()
+		s.unpack = from.IOReadCloser()
 		return from, nil
 	case bytes.HasPrefix(head, []byte(zipMagic)):
-		from, err := a.unpackZip(ctx)
+		from, err := s.unpackZip(ctx)
 		if err != nil {
 			return nil, err
 		}
-		a.unpack = from
+		s.unpack = from
 		return from, nil
 	}
 	return nil, nil
 }
 
-// unpackZip reads the only disk image of a zip archive.
-func (a *Source) unpackZip(ctx context.Context) (io.ReadCloser, error) {
-	a.Consumed.Store(0)
+// unpackZip opens the only disk image in a zip archive.
+func (s *Source) unpackZip(ctx context.Context) (io.ReadCloser, error) {
+	s.Consumed.Store(0)
 	list, err := zip.NewReader(readerAtFunc(func(buf []byte, at int64) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		n, err := a.File.ReadAt(buf, at)
-		a.Consumed.Store(min(at+int64(n), a.Size))
+		n, err := s.File.ReadAt(buf, at)
+		s.Consumed.Store(min(at+int64(n), s.Size))
 		return n, err
-	}), a.Size)
+	}), s.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -148,30 +151,31 @@ type readerAtFunc func([]byte, int64) (int, error)
 
 func (f readerAtFunc) ReadAt(buf []byte, at int64) (int, error) { return f(buf, at) }
 
-// Drain reads what follows the last member, so that the checksums at the end
-// of a compressed archive are compared as well.
-func (a *Source) Drain() error {
-	if _, err := io.Copy(io.Discard, a); err != nil {
+// Drain reads the rest of the stream, so that the checksum at the end of a
+// compressed file is verified.
+func (s *Source) Drain() error {
+	if _, err := io.Copy(io.Discard, s); err != nil {
 		return fmt.Errorf("reading the end of the archive: %w", err)
 	}
 	return nil
 }
 
-func (a *Source) Close() error {
-	if a.unpack != nil {
-		return errors.Join(a.unpack.Close(), a.File.Close())
+// Close closes the file and stops a running decompressor.
+func (s *Source) Close() error {
+	if s.unpack != nil {
+		return errors.Join(s.unpack.Close(), s.File.Close())
 	}
-	return a.File.Close()
+	return s.File.Close()
 }
 
-// counted is the file as it is, noting what was read of it.
-func (a *Source) counted(ctx context.Context) io.Reader {
+// counted reads the file and counts the bytes in Consumed.
+func (s *Source) counted(ctx context.Context) io.Reader {
 	return readFunc(func(buf []byte) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		n, err := a.File.Read(buf)
-		a.Consumed.Add(int64(n))
+		n, err := s.File.Read(buf)
+		s.Consumed.Add(int64(n))
 		return n, err
 	})
 }

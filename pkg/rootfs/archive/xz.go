@@ -11,12 +11,12 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// xzMemory bounds what a foreign file can make xz use. The highest preset
-// needs 65 MiB for each of its threads, and it takes as many as fit.
+// xzMemory limits the memory of xz, whatever the file asks for. The highest preset
+// needs 65 MiB for each thread, and xz starts as many threads as fit.
 const xzMemory = "192MiB"
 
-// unpackXZ decompresses by the program xz, on all processors, or, where it is
-// not installed, in this process, which takes several times as long.
+// unpackXZ decompresses with the program xz, on all processors. Without that
+// program it decompresses in this process, several times slower.
 func unpackXZ(ctx context.Context, from io.Reader) (io.ReadCloser, error) {
 	program, err := exec.LookPath("xz")
 	if err != nil {
@@ -48,7 +48,7 @@ type xzProcess struct {
 	ended      error // what Read returns for good; set once the process is waited for
 }
 
-// Read ends with io.EOF only if xz found nothing wrong.
+// Read returns io.EOF only if xz reported no error.
 func (x *xzProcess) Read(buf []byte) (int, error) {
 	if x.ended != nil {
 		return 0, x.ended
@@ -67,7 +67,7 @@ func (x *xzProcess) Read(buf []byte) (int, error) {
 	return 0, x.ended
 }
 
-// Close stops xz if it still runs.
+// Close stops xz if it is still running.
 func (x *xzProcess) Close() error {
 	x.cancel()
 	if x.ended == nil {

@@ -10,8 +10,7 @@ import (
 )
 
 // A Volume reads a FAT12, FAT16 or FAT32 file system (Microsoft, FAT32 File
-// System Specification, 2000) with long names. It needs no kernel support,
-// which many a NAS lacks, and believes nothing that the volume says unchecked.
+// System Specification, 2000) with long names.
 type Volume struct {
 	data io.ReaderAt
 
@@ -19,11 +18,11 @@ type Volume struct {
 	clusterBytes int64
 	clusters     uint32 // numbered from 2
 	tableAt      int64
-	rootAt       int64 // FAT12 and FAT16: the root directory has its own place
+	rootAt       int64 // FAT12 and FAT16: their root directory is not in a cluster
 	rootBytes    int64
 	rootCluster  uint32 // FAT32
 	dataAt       int64
-	left         int64 // bytes that files may still have before the volume lies
+	left         int64 // bytes that the files not visited yet can have together
 }
 
 // Offsets in the boot sector.
@@ -40,11 +39,11 @@ const (
 	fatRoot32     = 44
 )
 
-// What a volume may have. Boot partitions stay far below.
+// Limits of a volume. Boot partitions stay far below.
 const (
 	maxFATDepth    = 16
 	maxFATEntries  = 100000
-	maxFATDirBytes = 2 << 20 // the specification's 65536 entries
+	maxFATDirBytes = 2 << 20 // 65536 entries, as the specification says
 	fatEntryBytes  = 32
 )
 
@@ -77,13 +76,13 @@ func OpenFAT(data io.ReaderAt, size int64) (*Volume, error) {
 		return nil, errors.New("its FAT has no room for files: it is damaged")
 	}
 	v.clusters = uint32((sectors*sector - v.dataAt) / v.clusterBytes)
-	if v.bits == 16 && v.clusters < 4085 { // the specification's own number
+	if v.bits == 16 && v.clusters < 4085 { // as the specification says
 		v.bits = 12
 	}
 	return v, nil
 }
 
-// A Entry is a file or a directory.
+// An Entry is a file or a directory.
 type Entry struct {
 	Name     string
 	Dir      bool
@@ -92,7 +91,8 @@ type Entry struct {
 	first    uint32
 }
 
-// Walk visits every file and directory, directories before what is in them.
+// Walk visits every file and directory, a directory before its entries. It fails
+// if the files are larger than the volume.
 func (v *Volume) Walk(visit func(name string, e Entry, content io.Reader) error) error {
 	root := Entry{Dir: true, first: v.rootCluster}
 	left := maxFATEntries
@@ -141,12 +141,13 @@ func (v *Volume) readDir(dir Entry) ([]Entry, error) {
 	return parseFATDir(raw)
 }
 
-// open returns the content of a file. Its chain has to be as long as its size.
+// open returns the content of a file. Reading fails if the chain of clusters is
+// shorter than the size of the file.
 func (v *Volume) open(e Entry) io.Reader {
 	return &exactReader{from: v.chain(e.first), left: e.size}
 }
 
-// An exactReader is the first bytes of a stream, which must have them.
+// An exactReader reads the first bytes of a stream; a shorter stream is an error.
 type exactReader struct {
 	from io.Reader
 	left int64
@@ -169,7 +170,7 @@ type fatChain struct {
 	v       *Volume
 	cluster uint32
 	within  int64
-	left    uint32 // clusters that the chain may still have
+	left    uint32 // clusters that the chain can still have
 }
 
 func (v *Volume) chain(first uint32) *fatChain {
@@ -199,8 +200,8 @@ func (c *fatChain) Read(buf []byte) (int, error) {
 	return 0, noEOF(err)
 }
 
-// next looks a cluster up in the table. Whatever is no cluster of the volume
-// ends a chain.
+// next returns the table entry of a cluster. A value that is not a cluster of the
+// volume ends the chain.
 func (v *Volume) next(cluster uint32) (uint32, error) {
 	raw := make([]byte, 4)
 	width := v.bits / 8

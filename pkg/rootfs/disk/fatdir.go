@@ -71,8 +71,8 @@ func parseFATEntry(entry []byte, long string) Entry {
 	return e
 }
 
-// shortName is lower case: the firmware, which does not care on a card, asks
-// TFTP for lower-case names.
+// shortName returns the name in lower case, because the firmware asks TFTP for
+// lower-case names.
 func shortName(raw []byte) string {
 	base := strings.TrimRight(string(raw[:fatBaseBytes]), " ")
 	if extension := strings.TrimRight(string(raw[fatBaseBytes:]), " "); extension != "" {
@@ -81,14 +81,14 @@ func shortName(raw []byte) string {
 	return strings.ToLower(strings.ToValidUTF8(base, "_"))
 }
 
-// fatTime reads the local time of an unknown place as UTC.
+// fatTime converts a time of an entry, which has no time zone, as if it were UTC.
 func fatTime(date, clock uint16) time.Time {
 	return time.Date(1980+int(date>>9), time.Month(date>>5&0xf), int(date&0x1f),
 		int(clock>>11), int(clock>>5&0x3f), int(clock&0x1f)*2, 0, time.UTC)
 }
 
-// A longName gathers the pieces of a long name, which come last piece first
-// before the entry that they name.
+// A longName collects the pieces of a long name. They precede the entry that they
+// belong to, the last piece first.
 type longName struct {
 	units []uint16
 	next  byte // the number that the next piece must have
@@ -116,7 +116,7 @@ func (l *longName) add(entry []byte) {
 	l.next--
 }
 
-// text returns the long name if it is whole and of this entry, else "".
+// text returns the long name if it is complete and belongs to entry, else "".
 func (l *longName) text(entry []byte) string {
 	var sum byte
 	for _, b := range entry[:fatShortBytes] {

@@ -1,3 +1,6 @@
+// Package disk reads disk images: partition tables (MBR and GPT) and the FAT file
+// system. It needs no privileges and no support by the kernel, and checks every
+// number that an image contains before it uses it.
 package disk
 
 import (
@@ -11,17 +14,17 @@ import (
 	"strings"
 )
 
-// A Partition is a part of a disk image. What the table calls it does not
-// matter: holds is what its own first bytes say.
+// A Partition is a part of a disk image. Holds comes from its first bytes, because
+// the type in a partition table is often wrong.
 type Partition struct {
 	Number      int
 	Start, Size int64  // bytes
 	Holds       string // a file system's name; "" if unknown
 	Unclean     bool   // ext4 that was in use when the image was made
-	Shared      bool   // ext4 whose files may share blocks, as Android's
+	Shared      bool   // ext4 with blocks that several files share, as Android makes it
 }
 
-// The file systems that an import reads.
+// The values of Partition.Holds that an import can read.
 const (
 	Ext4 = "ext4"
 	FAT  = "FAT"
@@ -29,12 +32,12 @@ const (
 
 const (
 	sectorBytes   = 512
-	maxPartitions = 128 // as many as sgdisk makes
+	maxPartitions = 128 // the most that sgdisk creates
 )
 
-// ReadPartitions reads the partition table of an image of size bytes, MBR or
-// GPT, and looks into each partition. An image without a table is one
-// partition, if it is a file system.
+// ReadPartitions reads the partition table (MBR or GPT) of an image of size bytes,
+// and the first bytes of each partition. An image that is an ext4 file system
+// without a partition table is one partition.
 func ReadPartitions(image io.ReaderAt, size int64) ([]Partition, error) {
 	list, err := readTable(image, size)
 	if err != nil {
@@ -51,8 +54,8 @@ func ReadPartitions(image io.ReaderAt, size int64) ([]Partition, error) {
 	return list, nil
 }
 
-// IsImage reports whether a file that begins with head is a disk image: it has a
-// partition table, or is an ext4 file system.
+// IsImage reports whether head is the start of a disk image: of a partition table
+// or of an ext4 file system. It needs the first 2048 bytes.
 func IsImage(head []byte) bool {
 	return hasAt(head, bootAt, bootMagic) || hasAt(head, extMagicAt, extMagic)
 }
@@ -80,8 +83,7 @@ func readTable(image io.ReaderAt, size int64) ([]Partition, error) {
 	return readMBR(image, entries)
 }
 
-// checkPlaces refuses partitions that are not where they could be: then the
-// image is cut short, or its table lies.
+// checkPlaces refuses partitions that overlap or end after the image.
 func checkPlaces(list []Partition, size int64) error {
 	if len(list) == 0 {
 		return errors.New("the partition table is empty")
@@ -105,7 +107,7 @@ func checkPlaces(list []Partition, size int64) error {
 	return nil
 }
 
-// MBR: four entries of 16 bytes, then the mark 55 aa.
+// MBR: four entries of 16 bytes, then the signature 55 aa.
 const (
 	bootMagic      = "\x55\xaa"
 	bootAt         = 510
@@ -165,9 +167,9 @@ func readMBR(image io.ReaderAt, entries []mbrEntry) ([]Partition, error) {
 	return list, nil
 }
 
-// readLogical follows the chain of an extended partition: each link is an MBR
-// whose first entry is a partition, counted from the link, and whose second is
-// the next link, counted from the first.
+// readLogical follows the chain of an extended partition. Each link is an MBR: the
+// first entry is a partition, relative to this link, and the second is the next
+// link, relative to the first link.
 func readLogical(image io.ReaderAt, first int64) ([]Partition, error) {
 	var list []Partition
 	at := first
@@ -192,7 +194,7 @@ func readLogical(image io.ReaderAt, first int64) ([]Partition, error) {
 	return nil, fmt.Errorf("more than %d partitions", maxPartitions)
 }
 
-// GPT (UEFI 2.10 §5.3): a header in sector 1 that says where the entries are.
+// GPT (UEFI 2.10 §5.3): the header in sector 1 says where the entries are.
 const (
 	gptMagic       = "EFI PART"
 	gptHeaderBytes = 92
@@ -251,7 +253,7 @@ func parseGPT(entries []byte, length int) ([]Partition, error) {
 	return list, nil
 }
 
-// magics are what other file systems and their like have in their first bytes.
+// magics identify other file systems and volumes by their first bytes.
 func magics() []magic {
 	return []magic{
 		{0, "XFSB", "XFS"},
@@ -269,8 +271,8 @@ type magic struct {
 	holds string
 }
 
-// look finds out what a partition holds. One that is too short for an answer
-// holds nothing known.
+// look finds out what a partition holds. Holds stays "" if the partition is too
+// short to tell.
 func (p *Partition) look(image io.ReaderAt) error {
 	head := make([]byte, 66<<10)
 	n, err := io.NewSectionReader(image, p.Start, p.Size).ReadAt(head, 0)
@@ -309,7 +311,7 @@ const (
 	extMaxLog     = 6
 )
 
-// lookExt compares the file system's own size with its partition's.
+// lookExt checks that the file system is not larger than its partition.
 func (p *Partition) lookExt(head []byte) error {
 	if len(head) < extSuperAt+1024 {
 		return errors.New("its ext4 superblock is cut off")
@@ -328,7 +330,7 @@ func (p *Partition) lookExt(head []byte) error {
 	return nil
 }
 
-// Describe lists what was found, for errors.
+// Describe lists the partitions and what they hold, for error messages.
 func Describe(list []Partition) string {
 	var texts []string
 	for _, p := range list {
@@ -341,7 +343,7 @@ func Describe(list []Partition) string {
 	return "partition " + strings.Join(texts, ", ")
 }
 
-// noEOF makes the end of an image an error that says so.
+// noEOF replaces io.EOF by an error that says that the image is cut short.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return errors.New("the image ends before it: it is cut short")

@@ -1,3 +1,4 @@
+// Package mount mounts file systems where only this process sees them.
 package mount
 
 import (
@@ -10,11 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLoopTries bounds the races for a free loop device that are lost.
+// maxLoopTries is how often attach asks for a free loop device that another process
+// then takes first.
 const maxLoopTries = 64
 
-// attach makes a part of file a read-only block device. The device goes when
-// the last that has it open closes it, also if this process is killed.
+// attach makes size bytes of file, from start, a read-only block device. The kernel
+// removes the device when its last descriptor is closed, also if this process is
+// killed.
 func attach(file *os.File, start, size int64) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
@@ -50,9 +53,9 @@ func attachFree(control, file *os.File, start, size int64) (*os.File, error) {
 	return device, nil
 }
 
-// Ext4 mounts the ext4 of a partition of file, read-only and without its
-// journal, where only this process sees it: the result is its top directory,
-// and the mount goes when that is closed, also if this process is killed.
+// Ext4 mounts the ext4 file system in size bytes of file, from start, read-only and
+// without replaying its journal. It returns the top directory; closing that
+// unmounts the file system, as does the end of this process.
 func Ext4(file *os.File, start, size int64) (*os.File, error) {
 	device, err := attach(file, start, size)
 	if err != nil {
@@ -88,7 +91,8 @@ func mountDetached(device string) (*os.File, error) {
 	return os.NewFile(uintptr(mount), "mount"), nil
 }
 
-// KernelMessage reads the kernel's last word on a mount that failed.
+// KernelMessage reads the kernel's last message about a failed mount from a
+// descriptor of fsopen(2).
 func KernelMessage(context int) string {
 	said := ""
 	text := make([]byte, 1024)
