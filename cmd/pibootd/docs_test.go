@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // pages returns the text of each page of documentation by its path.
@@ -25,6 +26,22 @@ func pages(t *testing.T) map[string]string {
 		texts[file] = string(text)
 	}
 	return texts
+}
+
+// maxDocLine is in letters. A table's row cannot be broken.
+const maxDocLine = 120
+
+func TestDocLinesAreShort(t *testing.T) {
+	for file, text := range pages(t) {
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			length := utf8.RuneCountInString(strings.TrimRight(line, "\n"))
+			if length > maxDocLine && !strings.HasPrefix(line, "|") {
+				t.Errorf("%s:%d: %d letters; want at most %d", file, n, length, maxDocLine)
+			}
+		}
+	}
 }
 
 // Every page is in the index, and every link leads to a page and a heading.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Reference returns docs/configuration.md: what Example says, as Markdown,
@@ -18,7 +19,7 @@ func Reference() string {
 			b.WriteString("\n## " + sectionTitle(section) + "\n")
 		}
 		fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", k.path(), k.doc)
-		fmt.Fprintf(&b, "- Default: `%s`\n- Accepts: %s\n", k.value.text(), k.value.want())
+		fmt.Fprintf(&b, "- Default: `%s`\n%s\n", k.value.text(), fold("- Accepts: "+k.value.want(), maxLine))
 	}
 	return b.String()
 }
@@ -36,6 +37,30 @@ The file is TOML, and every key is optional. ` + "`pibootd serve --config FILE`"
 
 pibootd does not start with a wrong value or an unknown key. It reports all of them at once, each with its line.
 `
+
+// maxLine is in letters, as in all of the documentation.
+const maxLine = 120
+
+// fold breaks a list's item into lines of at most width letters.
+func fold(item string, width int) string {
+	var b strings.Builder
+	used := 0
+	for _, word := range strings.Fields(item) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case used == 0:
+		case used+1+n > width:
+			b.WriteString("\n  ")
+			used = 2
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += n
+	}
+	return b.String()
+}
 
 func sectionTitle(section string) string {
 	if section == "" {
