@@ -24,7 +24,7 @@ type call struct {
 	anonymous bool
 	in        decoder
 	encoder   // the results
-	reply     *buffer
+	reply     *rpc.Buffer
 
 	// again is when a process that was killed began this same call; nil: none
 	// did. What it has done of it is no error now.
@@ -34,46 +34,24 @@ type call struct {
 	end  outcome // how it ended
 }
 
-// answer runs the call in rec and returns the reply with its record mark; nil
-// means silence. The reply may be in buf.
-func (v *service) answer(rec []byte, from peer, programs []program, buf *buffer) []byte {
-	d := newDecoder(rec)
-	h, err := parseHeader(&d)
-	if err == errNotCall {
-		v.server.log().Debug("bad request", "addr", from.addr, "err", err)
-		return nil
-	}
-	if err != nil {
-		return marked(denied(h.xid, err))
-	}
-	p, no := find(programs, h)
-	if no != nil {
-		return marked(no)
-	}
+// answer runs the call r of p and returns the reply with its record mark.
+func (v *service) answer(r *rpc.Call, p procedure) []byte {
 	c := &call{
-		server: v.server, service: v, client: from.addr, port: from.port,
-		caller: h.caller, anonymous: h.anonymous, in: d, reply: buf,
+		server: v.server, service: v, client: r.Client, port: r.Port,
+		caller:    identity{uid: r.Credentials.UID, gid: r.Credentials.GID, groups: r.Credentials.Groups},
+		anonymous: r.Credentials.Anonymous, in: decoder{r.Args}, reply: r.Reply,
 	}
-	if !p.once {
-		out := c.run(h.xid, p)
-		return markedWith(out, buf.follows())
+	if p.once {
+		return c.runOnce(r.Key, p)
 	}
-	key := replayKeyOf(h, d.Buf)
-	e, first := from.replays.begin(key)
-	if !first {
-		<-e.done
-		return e.out
-	}
-	out := c.runOnce(key, p)
-	e.finish(out)
-	return out
+	return rpc.Mark(c.run(r.XID, p), r.Reply.Follows())
 }
 
 // runOnce runs a call that must not run twice, and returns its reply, or that
 // of the process that has run it and was killed.
-func (c *call) runOnce(key replayKey, p procedure) []byte {
+func (c *call) runOnce(key rpc.ReplayKey, p procedure) []byte {
 	if p.name == "WRITE" { // does no harm the second time, and there are many
-		return marked(c.run(key.xid, p))
+		return rpc.Mark(c.run(key.XID, p), 0)
 	}
 	running, again, out := c.server.journal.begin(c.client, key)
 	if out != nil {
@@ -81,7 +59,7 @@ func (c *call) runOnce(key replayKey, p procedure) []byte {
 	}
 	c.again = again
 	err := running.write(nil)
-	out = marked(c.run(key.xid, p))
+	out = rpc.Mark(c.run(key.XID, p), 0)
 	if err = errors.Join(err, running.write(out)); err != nil {
 		c.server.log().Warn("a call is not remembered over a restart", "addr", c.client, "call", p.name, "err", err)
 	}
@@ -97,37 +75,30 @@ func (c *call) run(xid uint32, p procedure) []byte {
 		counters = c.tree.counters
 	}
 	if n := counters[p.name]; n != nil {
-		n.count(c.end, in, len(out)-replyHead+c.reply.follows(), time.Since(start))
+		n.count(c.end, in, len(out)-replyHead+c.reply.Follows(), time.Since(start))
 	}
 	return out
 }
 
 // perform runs p and returns its reply.
 func (c *call) perform(xid uint32, p procedure) []byte {
-	c.Buf = c.reply.b[:0]
-	accepted(&c.encoder, xid, acceptSuccess)
+	c.Buf = c.reply.Bytes[:0]
+	rpc.Accepted(&c.Encoder, xid, rpc.Success)
 	c.server.running <- struct{}{}
 	err := c.protect(p)
 	<-c.server.running
 	switch {
 	case err == nil:
-		c.keep()
+		c.reply.Keep(c.Buf)
 		return c.Buf
 	case err == errGarbage:
 		c.server.log().Debug("bad request", "addr", c.client, "call", p.name, "err", err)
 		c.end = outcomeGarbage
-		return refused(xid, acceptGarbageArgs)
+		return rpc.Refused(xid, rpc.GarbageArgs)
 	}
 	c.server.log().Error("call broke off", "addr", c.client, "call", p.name, "err", err)
 	c.end = outcomeBroke
-	return refused(xid, acceptSystemErr)
-}
-
-// keep makes the reply buffer hold what the results have grown into.
-func (c *call) keep() {
-	if c.reply.pooled == nil {
-		c.reply.b = c.Buf
-	}
+	return rpc.Refused(xid, rpc.SystemErr)
 }
 
 // use returns the tree with that id for this call, which releases it.

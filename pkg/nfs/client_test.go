@@ -50,20 +50,20 @@ func (c *rawClient) user(uid, gid uint32, groups ...uint32) *rawClient {
 func (c *rawClient) message(prog, vers, proc uint32, args []byte) []byte {
 	var e encoder
 	e.Buf = append(e.Buf, 0, 0, 0, 0)
-	for _, v := range []uint32{c.xid, msgCall, rpc.Version, prog, vers, proc} {
+	for _, v := range []uint32{c.xid, rpc.MsgCall, rpc.Version, prog, vers, proc} {
 		e.Uint32(v)
 	}
 	e.credentials(c)
-	e.Uint32(flavorNone)
+	e.Uint32(rpc.AuthNone)
 	e.Uint32(0)
 	e.Buf = append(e.Buf, args...)
-	binary.BigEndian.PutUint32(e.Buf, uint32(len(e.Buf)-4)|lastFragment)
+	binary.BigEndian.PutUint32(e.Buf, uint32(len(e.Buf)-4)|rpc.LastFragment)
 	return e.Buf
 }
 
 func (e *encoder) credentials(c *rawClient) {
 	if c.none {
-		e.Uint32(flavorNone)
+		e.Uint32(rpc.AuthNone)
 		e.Uint32(0)
 		return
 	}
@@ -76,7 +76,7 @@ func (e *encoder) credentials(c *rawClient) {
 	for _, g := range c.cred.groups {
 		body.Uint32(g)
 	}
-	e.Uint32(flavorSys)
+	e.Uint32(rpc.AuthSys)
 	e.Opaque(body.Buf)
 }
 
@@ -90,7 +90,7 @@ func (c *rawClient) roundTrip(message []byte) *decoder {
 	if _, err := io.ReadFull(c.conn, mark[:]); err != nil {
 		c.t.Fatalf("reading a reply: %v", err)
 	}
-	b := make([]byte, binary.BigEndian.Uint32(mark[:])&^lastFragment)
+	b := make([]byte, binary.BigEndian.Uint32(mark[:])&^rpc.LastFragment)
 	if _, err := io.ReadFull(c.conn, b); err != nil {
 		c.t.Fatal(err)
 	}
@@ -106,11 +106,11 @@ func (c *rawClient) rpc(prog, vers, proc uint32, args []byte) (uint32, *decoder)
 	c.t.Helper()
 	c.xid++
 	d := c.roundTrip(c.message(prog, vers, proc, args))
-	if typ, stat := d.Uint32(), d.Uint32(); typ != msgReply || stat != msgAccepted {
+	if typ, stat := d.Uint32(), d.Uint32(); typ != rpc.MsgReply || stat != rpc.MsgAccepted {
 		c.t.Fatalf("message type %d, reply status %d; want 1, 0", typ, stat)
 	}
 	d.Uint32()
-	d.Opaque(maxAuthBody)
+	d.Opaque(rpc.MaxAuthBody)
 	return d.Uint32(), d
 }
 
@@ -174,7 +174,7 @@ func (e *encoder) sattr(s sattr) {
 func (c *rawClient) nfs(proc uint32, all ...any) (status, *decoder) {
 	c.t.Helper()
 	stat, d := c.rpc(100003, 3, proc, args(all...))
-	if stat != acceptSuccess {
+	if stat != rpc.Success {
 		c.t.Fatalf("procedure %d has accept status %d; want 0", proc, stat)
 	}
 	return status(d.Uint32()), d
@@ -184,7 +184,7 @@ func (c *rawClient) nfs(proc uint32, all ...any) (status, *decoder) {
 func (c *rawClient) mount(path string) (status, []byte) {
 	c.t.Helper()
 	stat, d := c.rpc(100005, 3, 1, args(path))
-	if stat != acceptSuccess {
+	if stat != rpc.Success {
 		c.t.Fatalf("MNT has accept status %d; want 0", stat)
 	}
 	s := status(d.Uint32())

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // FuzzProcedures: whatever the arguments of a call are, a real export answers
@@ -114,10 +116,10 @@ func (p fuzzed) call(t *testing.T, in []byte) status {
 	d := newDecoder(reply)
 	d.Take(5 * 4)
 	end := d.Uint32()
-	if proc == 0 || end == acceptGarbageArgs {
+	if proc == 0 || end == rpc.GarbageArgs {
 		return statusOK
 	}
-	if end != acceptSuccess {
+	if end != rpc.Success {
 		t.Fatalf("procedure %d has accept status %d", proc, end)
 	}
 	s := status(d.Uint32())
@@ -133,8 +135,8 @@ func (p fuzzed) answer(t *testing.T, proc, uid uint32, args []byte) []byte {
 	c := rawClient{xid: 9, cred: identity{uid: uid, gid: uid}}
 	v := &service{server: p.s}
 	message := c.message(100003, 3, proc, args)[4:]
-	out := v.answer(message, peer{client: &client{addr: loopback}}, []program{nfsProgram()}, &buffer{s: p.s})
-	if len(out) < 4+6*4 || len(out) > bigBuffer+maxDirReply {
+	out := p.s.rpc().Answer(message, netip.AddrPortFrom(loopback, 0), v.bind(nfsProgram()))
+	if len(out) < 4+6*4 || len(out) > maxIO+8192+maxDirReply {
 		t.Fatalf("procedure %d has a reply of %d bytes", proc, len(out))
 	}
 	return out[4:]

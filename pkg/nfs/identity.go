@@ -16,6 +16,9 @@ import (
 // means "leave as is".
 const invalidID = ^uint32(0)
 
+// errThreadLost reports that a thread could not get its rights back.
+var errThreadLost = errors.New("the thread has lost its rights")
+
 // An identity is whose rights file system calls are made with.
 type identity struct {
 	uid, gid uint32

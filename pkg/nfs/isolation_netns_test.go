@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // stranger is an address of this machine that no export names by default.
@@ -177,7 +179,7 @@ func TestMountOverUDP(t *testing.T) {
 	call := func(proc uint32) []byte {
 		return append(words(9, 0, 2, 100005, 3, proc, 0, 0, 0, 0), args("/roots/1")...)
 	}
-	want := append(words(head...), args(0, root, 1, flavorSys)...)
+	want := append(words(head...), args(0, root, 1, rpc.AuthSys)...)
 	if got := datagram(t, l.MountUDP.LocalAddr(), call(1), false); !bytes.Equal(got, want) {
 		t.Errorf("MNT = %x; want %x", got, want)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // A journal remembers over the end of the process which calls were begun and
@@ -33,7 +35,7 @@ type journal struct {
 
 type journalKey struct {
 	client netip.Addr
-	replayKey
+	rpc.ReplayKey
 }
 
 // A journalEntry is what was known of a call when its process ended.
@@ -54,7 +56,7 @@ const (
 	slotAddr  = 28
 	slotCall  = 32 // xid, program, procedure, size of the arguments
 	slotArgs  = 48 // their sum
-	slotLen   = slotArgs + replaySumSize
+	slotLen   = slotArgs + rpc.ReplaySumSize
 	slotReply = slotLen + 2
 )
 
@@ -109,9 +111,9 @@ func parseSlot(s []byte) (seq uint64, key journalKey, entry journalEntry, ok boo
 		return 0, key, entry, false
 	}
 	key.client = netip.AddrFrom4([4]byte(s[slotAddr:]))
-	key.xid, key.prog = binary.BigEndian.Uint32(s[slotCall:]), binary.BigEndian.Uint32(s[slotCall+4:])
-	key.proc, key.size = binary.BigEndian.Uint32(s[slotCall+8:]), binary.BigEndian.Uint32(s[slotCall+12:])
-	copy(key.sum[:], s[slotArgs:])
+	key.XID, key.Program = binary.BigEndian.Uint32(s[slotCall:]), binary.BigEndian.Uint32(s[slotCall+4:])
+	key.Procedure, key.Size = binary.BigEndian.Uint32(s[slotCall+8:]), binary.BigEndian.Uint32(s[slotCall+12:])
+	copy(key.Sum[:], s[slotArgs:])
 	entry.begun.Sec, entry.begun.Nsec = int64(binary.BigEndian.Uint64(s[slotBegun:])), binary.BigEndian.Uint32(s[slotBegun+8:])
 	if n > 0 {
 		entry.out = append([]byte(nil), s[slotReply:slotReply+n]...)
@@ -130,7 +132,7 @@ type journaled struct {
 // begin takes down that a call is being run, unless a former process has
 // answered it: then that reply is returned. If a former process has begun it
 // and ended, again says when that was. j may be nil.
-func (j *journal) begin(client netip.Addr, call replayKey) (running journaled, again *unix.StatxTimestamp, out []byte) {
+func (j *journal) begin(client netip.Addr, call rpc.ReplayKey) (running journaled, again *unix.StatxTimestamp, out []byte) {
 	if j == nil || !client.Is4() {
 		return journaled{}, nil, nil
 	}
@@ -160,10 +162,10 @@ func newSlot(seq uint64, key journalKey, begun unix.StatxTimestamp) []byte {
 	binary.BigEndian.PutUint32(s[slotBegun+8:], begun.Nsec)
 	client := key.client.As4()
 	copy(s[slotAddr:], client[:])
-	for i, v := range []uint32{key.xid, key.prog, key.proc, key.size} {
+	for i, v := range []uint32{key.XID, key.Program, key.Procedure, key.Size} {
 		binary.BigEndian.PutUint32(s[slotCall+4*i:], v)
 	}
-	copy(s[slotArgs:], key.sum[:])
+	copy(s[slotArgs:], key.Sum[:])
 	return s
 }
 

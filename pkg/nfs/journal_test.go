@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 func mustJournal(t *testing.T, file string) *journal {
@@ -20,10 +22,12 @@ func mustJournal(t *testing.T, file string) *journal {
 	return j
 }
 
-func keyNo(n int) replayKey { return replayKey{xid: uint32(n), prog: 100003, proc: 12, size: 40} }
+func keyNo(n int) rpc.ReplayKey {
+	return rpc.ReplayKey{XID: uint32(n), Program: 100003, Procedure: 12, Size: 40}
+}
 
 // answerAs has a process answer a call.
-func answerAs(t *testing.T, j *journal, client netip.Addr, key replayKey, reply string) {
+func answerAs(t *testing.T, j *journal, client netip.Addr, key rpc.ReplayKey, reply string) {
 	t.Helper()
 	running, again, out := j.begin(client, key)
 	if again != nil || out != nil {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // TestHostileMemory: many boards that keep all the memory they can get, with
@@ -19,7 +21,7 @@ func TestHostileMemory(t *testing.T) {
 		shared            = 32 << 20
 		clients, conns    = 6, 16                   // so many that some room is left, whatever they do
 		wanted            = clients * conns * maxIO // if nothing held them
-		limit             = shared + clients*conns*(4*smallBuffer) + 4<<20
+		limit             = shared + clients*conns*(4*16<<10) + 4<<20
 		served, blockSize = 20, 64 << 10
 	)
 	s := serve(t, &Server{Key: testKey(), MaxMemory: shared})
@@ -50,7 +52,7 @@ func TestHostileMemory(t *testing.T) {
 			})
 		}
 	}
-	waitForFull(t, s.room)
+	waitForFull(t, s.memory)
 	peak := watchHeap(t)
 	b := &bench{T: t, c: dial(t, s.addr)}
 	mine := b.c.create(bytes.Clone(b.c.mustMount(e.Path)), "mine", 0o644)
@@ -69,13 +71,10 @@ func TestHostileMemory(t *testing.T) {
 }
 
 // waitForFull waits until calls wait for room.
-func waitForFull(t *testing.T, r *room) {
+func waitForFull(t *testing.T, m *rpc.Memory) {
 	t.Helper()
 	for late := time.After(time.Minute); ; {
-		r.mu.Lock()
-		n := len(r.waiting)
-		r.mu.Unlock()
-		if n > 0 {
+		if m.Waiting() > 0 {
 			return
 		}
 		select {

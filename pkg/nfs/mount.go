@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // maxMounts is how many mounts are remembered for DUMP; later ones are served
@@ -48,7 +50,7 @@ func (c *call) mnt() error {
 	}
 	c.Opaque(wire)
 	c.Uint32(1) // of the kinds of credentials there is one
-	c.Uint32(flavorSys)
+	c.Uint32(rpc.AuthSys)
 	if !c.service.quiet {
 		c.server.mounts.add(c.client, name)
 	}

@@ -19,6 +19,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 const (
@@ -26,7 +28,10 @@ const (
 	keySize = 32
 
 	// maxIO is the largest READ and WRITE, announced by FSINFO.
-	maxIO = 1 << 20
+	maxIO = rpc.MaxData
+
+	// defaultMemory is Server.MaxMemory unless it is set.
+	defaultMemory = 48 << 20
 
 	// nobody is who a squashed caller becomes unless the export says otherwise.
 	nobody = 65534
@@ -61,9 +66,7 @@ type Server struct {
 	startErr error
 	self     identity
 	running  chan struct{}
-	room     *room
-	buffers  sync.Pool  // of *[]byte, each of bigBuffer bytes
-	pipes    chan *pipe // empty ones
+	memory   *rpc.Memory
 	verifier atomic.Uint64
 	handles  *handleKey
 	pages    pageCache
@@ -105,9 +108,7 @@ func (s *Server) ready() error {
 		}
 		s.running = make(chan struct{}, or(s.MaxCalls, 64))
 		s.walking = make(chan struct{}, maxWalks)
-		s.room = newRoom(or(s.MaxMemory, defaultRoom))
-		s.pipes = make(chan *pipe, maxPipes)
-		s.buffers.New = func() any { b := make([]byte, bigBuffer); return &b }
+		s.memory = rpc.NewMemory(or(s.MaxMemory, defaultMemory))
 		if s.CallsFile != "" {
 			if s.journal, s.startErr = openJournal(s.CallsFile); s.startErr != nil {
 				return

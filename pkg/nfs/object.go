@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 const (
@@ -30,7 +32,7 @@ type object struct {
 	wire   []byte
 	fh     unix.FileHandle
 	attr   unix.Statx_t // when the call opened it
-	reply  *buffer      // of the call
+	reply  *rpc.Buffer  // of the call
 }
 
 // open returns the object of a wire handle, which the caller closes, for a
@@ -117,9 +119,9 @@ func (o *object) as(f func() error) error {
 	if o.caller.equal(o.tree.server.self) {
 		return f()
 	}
-	o.reply.lost = true // should f panic
+	o.reply.Lost = true // should f panic
 	err := o.caller.do(o.tree.server.self, f)
-	o.reply.lost = errors.Is(err, errThreadLost)
+	o.reply.Lost = errors.Is(err, errThreadLost)
 	return err
 }
 

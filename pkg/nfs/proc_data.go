@@ -9,6 +9,10 @@ import (
 // maxOffset is the highest position in a file.
 const maxOffset = math.MaxInt64
 
+// minSplice is from how many bytes on READ hands pages of the page cache to
+// the socket. Copying less costs less.
+const minSplice = 32 << 10
+
 // readHead is what stands before the data in READ's result: status,
 // attributes, count, end of file and the data's length.
 const readHead = 4 + attrSize + 3*4
@@ -33,13 +37,13 @@ func (c *call) read() error {
 		st, err = o.stat()
 	}
 	if err != nil {
-		c.dropFile()
+		c.reply.Unsplice()
 		c.status(err)
 		c.postAttr(o)
 		return nil
 	}
-	if c.reply.file == nil {
-		c.Buf = c.reply.b[:head]
+	if !c.reply.Spliced() {
+		c.Buf = c.reply.Bytes[:head]
 	}
 	c.status(nil)
 	c.Bool(true)
@@ -47,7 +51,7 @@ func (c *call) read() error {
 	c.Uint32(uint32(n))
 	c.Bool(n < want || offset+uint64(n) >= st.Size)
 	c.Uint32(uint32(n))
-	if c.reply.file == nil {
+	if !c.reply.Spliced() {
 		c.Buf = c.Buf[:len(c.Buf)+n]
 		c.Pad(n)
 	}
@@ -74,40 +78,14 @@ func (c *call) readFile(o *object, offset uint64, count int) (int, error) {
 	}
 	defer unix.Close(fd)
 	count = int(min(uint64(count), maxOffset-min(offset, maxOffset))) // no file reaches further
-	if c.reply.splices && count >= minSplice && o.attr.Size >= minSplice && offset <= o.attr.Size-minSplice {
-		if err := c.splice(fd, int64(offset), count); err == nil {
-			return c.reply.file.n, nil
+	if c.reply.Splices() && count >= minSplice && o.attr.Size >= minSplice && offset <= o.attr.Size-minSplice {
+		if n, err := c.reply.Splice(fd, int64(offset), count); err == nil {
+			return n, nil
 		}
 	}
-	c.reply.b = append(c.reply.b[:0], c.Buf...)
-	room := c.reply.grow(readHead + count)
+	c.reply.Bytes = append(c.reply.Bytes[:0], c.Buf...)
+	room := c.reply.Grow(readHead + count)
 	return readAt(fd, room[readHead:], int64(offset))
-}
-
-// splice puts count bytes of the file fd into a pipe for the reply. If it
-// cannot, there is none.
-func (c *call) splice(fd int, offset int64, count int) error {
-	p, err := c.server.newPipe()
-	if err != nil {
-		return err
-	}
-	if err = errSmallPipe; p.holds(offset, count) {
-		err = p.fill(fd, offset, count)
-	}
-	if err != nil {
-		c.server.freePipe(p)
-		return err
-	}
-	c.reply.file = p
-	return nil
-}
-
-// dropFile takes back what splice did.
-func (c *call) dropFile() {
-	if c.reply.file != nil {
-		c.server.freePipe(c.reply.file)
-		c.reply.file = nil
-	}
 }
 
 // readAt fills p from offset on, and returns less only at the end of the file.

@@ -26,6 +26,9 @@ type dirent struct {
 	name           string
 }
 
+// direntBuffer is for what one getdents64 returns, in bytes.
+const direntBuffer = 16 << 10
+
 // readdir is READDIR (RFC 1813 §3.3.16).
 func (c *call) readdir() error {
 	wire, cookie := c.in.handle(), c.in.Uint64()
@@ -179,7 +182,7 @@ func (l *listing) read(dir *object, cookie int64) error {
 }
 
 func (l *listing) readEntries(dir *object, fd int) error {
-	buf := make([]byte, smallBuffer)
+	buf := make([]byte, direntBuffer)
 	for {
 		n, err := unix.Getdents(fd, buf)
 		if err != nil {

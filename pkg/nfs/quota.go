@@ -10,6 +10,9 @@ import (
 )
 
 const (
+	// pageSize is what a file or an entry takes up at least, in bytes.
+	pageSize = 4096
+
 	// impliedNames is MaxNames of an export that has only MaxBytes: what cannot
 	// be counted cannot be bounded.
 	impliedNames = 1_000_000

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 // words is XDR made of 32-bit words.
@@ -33,11 +35,15 @@ func answerTo(t testing.TB, call []byte, programs ...program) []byte {
 	if programs == nil {
 		programs = []program{nfsProgram(), mountProgram(), portmapProgram()}
 	}
-	out := v.answer(call, peer{client: &client{addr: loopback}}, programs, &buffer{s: s})
+	var bound []rpc.Program
+	for _, p := range programs {
+		bound = append(bound, v.bind(p))
+	}
+	out := s.rpc().Answer(call, netip.AddrPortFrom(loopback, 0), bound...)
 	if out == nil {
 		return nil
 	}
-	if mark := binary.BigEndian.Uint32(out); mark != uint32(len(out)-4)|lastFragment {
+	if mark := binary.BigEndian.Uint32(out); mark != uint32(len(out)-4)|rpc.LastFragment {
 		t.Errorf("record mark %#x on a reply of %d bytes", mark, len(out)-4)
 	}
 	return out[4:]
@@ -45,14 +51,14 @@ func answerTo(t testing.TB, call []byte, programs ...program) []byte {
 
 func TestReplies(t *testing.T) {
 	none := []uint32{0, 0, 0, 0} // credentials and verifier
-	call := func(v ...uint32) []byte { return words(append([]uint32{9, msgCall}, v...)...) }
+	call := func(v ...uint32) []byte { return words(append([]uint32{9, rpc.MsgCall}, v...)...) }
 	accept := func(v ...uint32) []byte { return words(append([]uint32{9, 1, 0, 0, 0}, v...)...) }
 	tests := []struct {
 		name       string
 		call, want []byte
 	}{
 		{"empty", nil, nil},
-		{"a reply", words(9, msgReply, 0, 0, 0, 0), nil},
+		{"a reply", words(9, rpc.MsgReply, 0, 0, 0, 0), nil},
 		{"cut after the xid", words(9), nil},
 		{"RPC version 3", call(3, 100003, 3, 0), words(9, 1, 1, 0, 2, 2)},
 		{"cut after the procedure", call(2, 100003, 3, 0), words(9, 1, 1, 1, 1)},
@@ -98,44 +104,11 @@ func TestPanic(t *testing.T) {
 	}
 	v := &service{server: s}
 	broken := program{number: 1, version: 1, procedures: []procedure{{name: "BROKEN", once: true, run: func(*call) error { panic("x") }}}}
-	cl := &client{addr: loopback}
 	for range 3 {
-		got := v.answer(words(9, 0, 2, 1, 1, 0, 0, 0, 0, 0), peer{client: cl}, []program{broken}, &buffer{s: s})
-		if want := words(9, 1, 0, 0, 0, acceptSystemErr); !bytes.Equal(got[4:], want) {
+		got := s.rpc().Answer(words(9, 0, 2, 1, 1, 0, 0, 0, 0, 0), netip.AddrPortFrom(loopback, 0), v.bind(broken))
+		if want := words(9, 1, 0, 0, 0, rpc.SystemErr); !bytes.Equal(got[4:], want) {
 			t.Errorf("reply = %x; want %x", got[4:], want)
 		}
-	}
-}
-
-func TestReadRecord(t *testing.T) {
-	const last = lastFragment
-	for _, tt := range []struct {
-		name string
-		in   []byte
-		want string
-		err  string
-	}{
-		{"one fragment", append(words(last|4), "abcd"...), "abcd", ""},
-		{"three fragments", bytes.Join([][]byte{words(2), []byte("ab"), words(0), words(last | 1), []byte("c")}, nil), "abc", ""},
-		{"empty", words(last), "", ""},
-		{"longest", append(words(last|8), "12345678"...), "12345678", ""},
-		{"too long", append(words(last|9), "123456789"...), "", "record of more than 9 bytes; want at most 8"},
-		{"two gigabytes", words(1<<32 - 1), "", "want at most 8"},
-		{"too long in parts", bytes.Join([][]byte{words(5), []byte("12345"), words(last | 4)}, nil), "", "record of more than 9 bytes"},
-		{"cut in the mark", []byte{0x80, 0}, "", "reading a record mark"},
-		{"cut in the fragment", append(words(last|4), "ab"...), "", "reading a fragment of 4 bytes: unexpected EOF"},
-		{"cut between fragments", append(words(2), "ab"...), "", "reading a record mark: EOF"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			buf := &buffer{s: new(Server)}
-			err := readRecord(bytes.NewReader(tt.in), 8, buf)
-			if tt.err == "" && (err != nil || string(buf.b) != tt.want) {
-				t.Errorf("readRecord = %q, %v; want %q", buf.b, err, tt.want)
-			}
-			if tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
-				t.Errorf("readRecord = %v; want %q", err, tt.err)
-			}
-		})
 	}
 }
 
@@ -145,7 +118,7 @@ func TestHostileConnections(t *testing.T) {
 	friend := dial(t, s.addr)
 	for name, in := range map[string][]byte{
 		"a record of two gigabytes":     words(1<<32 - 1),
-		"more than a stranger may send": words(lastFragment | (maxStranger + 1)),
+		"more than a stranger may send": words(rpc.LastFragment | (rpc.MaxStrangerCall + 1)),
 		"an HTTP request":               []byte("GET / HTTP/1.1\r\nHost: nas\r\n\r\n"),
 	} {
 		c := dial(t, s.addr)
@@ -157,11 +130,11 @@ func TestHostileConnections(t *testing.T) {
 		}
 	}
 	c := dial(t, s.addr)
-	if _, err := c.conn.Write(append(words(lastFragment|100), 1, 2, 3)); err != nil {
+	if _, err := c.conn.Write(append(words(rpc.LastFragment|100), 1, 2, 3)); err != nil {
 		t.Fatal(err)
 	}
 	c.conn.Close() // in the middle of a call
-	if stat, _ := friend.rpc(100003, 3, 0, nil); stat != acceptSuccess {
+	if stat, _ := friend.rpc(100003, 3, 0, nil); stat != rpc.Success {
 		t.Errorf("NULL on another connection = %d; want 0", stat)
 	}
 }
@@ -170,7 +143,7 @@ func TestConnectionLimits(t *testing.T) {
 	s := serve(t, &Server{Key: testKey(), MaxClientConns: 2})
 	a, b := dial(t, s.addr), dial(t, s.addr)
 	for _, c := range []*rawClient{a, b} { // both are counted once they are answered
-		if stat, _ := c.rpc(100003, 3, 0, nil); stat != acceptSuccess {
+		if stat, _ := c.rpc(100003, 3, 0, nil); stat != rpc.Success {
 			t.Fatalf("NULL = %d; want 0", stat)
 		}
 	}
@@ -178,7 +151,7 @@ func TestConnectionLimits(t *testing.T) {
 	if _, err := refused.conn.Read(make([]byte, 1)); err == nil {
 		t.Error("a third connection is served; want that it is closed")
 	}
-	if stat, _ := a.rpc(100003, 3, 0, nil); stat != acceptSuccess {
+	if stat, _ := a.rpc(100003, 3, 0, nil); stat != rpc.Success {
 		t.Errorf("NULL = %d; want 0", stat)
 	}
 }
@@ -212,7 +185,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 func TestServeEnds(t *testing.T) {
 	s := serve(t, &Server{Key: testKey()})
 	c := dial(t, s.addr)
-	if stat, _ := c.rpc(100003, 3, 0, nil); stat != acceptSuccess {
+	if stat, _ := c.rpc(100003, 3, 0, nil); stat != rpc.Success {
 		t.Fatalf("NULL = %d; want 0", stat)
 	}
 	s.stop()
@@ -295,13 +268,13 @@ func TestDatagrams(t *testing.T) {
 		})
 	}
 	c := dial(t, l.Portmap.Addr().String())
-	if stat, d := c.rpc(100000, 2, 3, words(100003, 3, 6, 0)); stat != acceptSuccess || d.Uint32() != nfsPort {
+	if stat, d := c.rpc(100000, 2, 3, words(100003, 3, 6, 0)); stat != rpc.Success || d.Uint32() != nfsPort {
 		t.Errorf("GETPORT over TCP = %d; want 0 and the port", stat)
 	}
-	if stat, d := c.rpc(100000, 2, 4, nil); stat != acceptSuccess || !bytes.Equal(d.Buf, words(dump...)) {
+	if stat, d := c.rpc(100000, 2, 4, nil); stat != rpc.Success || !bytes.Equal(d.Buf, words(dump...)) {
 		t.Errorf("DUMP over TCP = %d, %x; want %x", stat, d.Buf, words(dump...))
 	}
-	if stat, _ := c.rpc(100003, 3, 0, nil); stat != acceptProgUnavail {
+	if stat, _ := c.rpc(100003, 3, 0, nil); stat != rpc.ProgUnavail {
 		t.Errorf("NFS on the portmapper's port = %d; want PROG_UNAVAIL", stat)
 	}
 }
@@ -336,56 +309,4 @@ func datagram(t *testing.T, to net.Addr, call []byte, silent bool) []byte {
 		t.Errorf("reply to xid %d; want silence", xid)
 	}
 	return reply[:n]
-}
-
-func TestReplayCache(t *testing.T) {
-	var r replayCache
-	h := header{xid: 1, prog: 100003, proc: 12}
-	e, first := r.begin(replayKeyOf(h, []byte("args")))
-	if !first {
-		t.Fatal("a new call is taken for a repeated one")
-	}
-	again, first := r.begin(replayKeyOf(h, []byte("args")))
-	if first || again != e {
-		t.Error("a repeated call is taken for a new one")
-	}
-	e.finish([]byte("reply"))
-	if <-again.done; string(again.out) != "reply" {
-		t.Errorf("reply = %q; want that of the first", again.out)
-	}
-	for name, other := range map[string]header{
-		"xid": {xid: 2, prog: 100003, proc: 12}, "procedure": {xid: 1, prog: 100003, proc: 13},
-	} {
-		if _, first := r.begin(replayKeyOf(other, []byte("args"))); !first {
-			t.Errorf("another %s is taken for a repetition", name)
-		}
-	}
-	if _, first := r.begin(replayKeyOf(h, []byte("arms"))); !first {
-		t.Error("other arguments are taken for a repetition")
-	}
-	for i := range uint32(3 * maxReplays) {
-		r.begin(replayKeyOf(header{xid: 100 + i}, nil))
-	}
-	if len(r.known) != maxReplays || len(r.order) != maxReplays {
-		t.Errorf("%d and %d calls are kept; want %d", len(r.known), len(r.order), maxReplays)
-	}
-	if _, first := r.begin(replayKeyOf(h, []byte("args"))); !first {
-		t.Error("the oldest call is still kept")
-	}
-}
-
-func TestClientsAreForgotten(t *testing.T) {
-	v := &service{server: &Server{}, clients: map[netip.Addr]*client{}}
-	addr := netip.MustParseAddr("10.0.0.1")
-	stays := v.enter(addr)
-	for range 2 * maxClients {
-		addr = addr.Next()
-		v.leave(v.enter(addr))
-	}
-	if len(v.clients) > maxClients {
-		t.Errorf("%d clients are kept; want at most %d", len(v.clients), maxClients)
-	}
-	if v.clients[stays.addr] != stays {
-		t.Error("a connected client was forgotten")
-	}
 }

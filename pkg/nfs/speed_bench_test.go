@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 const (
@@ -226,7 +228,7 @@ func (k *caller) receive() (decoder, error) {
 	if _, err := io.ReadFull(k.in, mark[:]); err != nil {
 		return decoder{}, err
 	}
-	n := int(binary.BigEndian.Uint32(mark[:]) &^ lastFragment)
+	n := int(binary.BigEndian.Uint32(mark[:]) &^ rpc.LastFragment)
 	if n > len(k.buf) {
 		return decoder{}, fmt.Errorf("reply of %d bytes", n)
 	}

@@ -35,7 +35,7 @@ func TestReadSpliced(t *testing.T) {
 			}
 		}
 	}
-	if len(s.pipes) == 0 {
+	if s.memory.Pipes() == 0 {
 		t.Error("no pipe was used")
 	}
 }

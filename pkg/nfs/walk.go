@@ -31,7 +31,7 @@ func (t *tree) count() (cost, error) {
 	}
 	w := &walker{
 		tree: t, dirs: []unix.FileHandle{root}, links: map[inode]struct{}{},
-		only: t.export.Only, buf: make([]byte, smallBuffer),
+		only: t.export.Only, buf: make([]byte, direntBuffer),
 	}
 	var st unix.Statx_t
 	if err := unix.Statx(t.root, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {

@@ -1,5 +1,3 @@
-// Package rpc is ONC RPC (RFC 5531) with the data representation of XDR
-// (RFC 4506).
 package rpc
 
 import "encoding/binary"

@@ -1,4 +1,4 @@
-package nfs
+package rpc
 
 import (
 	"context"
@@ -14,9 +14,6 @@ const (
 	// largeCall is what one takes that has a large part: few have one, and
 	// none has two.
 	largeCall = bigBuffer + smallBuffer
-
-	// defaultRoom is Server.MaxMemory unless it is set.
-	defaultRoom = 48 << 20
 )
 
 // A room is the memory that the calls of all clients share while they are read

@@ -1,4 +1,4 @@
-package nfs
+package rpc
 
 import (
 	"bufio"
@@ -35,11 +35,11 @@ var errThreadLost = errors.New("the thread has lost its rights")
 // connection: handing it to another costs more than the call itself. Any other
 // gets a goroutine of its own, so that nobody waits for a disk to write.
 type conn struct {
-	service  *service
+	server   *Server
 	client   *client
 	port     uint16
 	nc       net.Conn
-	programs []program
+	programs []Program
 	calls    sync.WaitGroup
 	writing  sync.Mutex
 
@@ -48,14 +48,14 @@ type conn struct {
 	timed   bool            // the socket has a read deadline
 	pending []byte          // replies to be sent
 	raw     syscall.RawConn // nil if there is none
-	quick   buffer          // of the reply to a quick call
+	quick   Buffer          // of the reply to a quick call
 	aside   int             // how many of the next quick calls do not run here
 }
 
-func (v *service) newConn(nc net.Conn, cl *client, port uint16, programs []program) *conn {
+func (s *Server) newConn(nc net.Conn, cl *client, port uint16, programs []Program) *conn {
 	c := &conn{
-		service: v, client: cl, port: port, nc: nc, programs: programs,
-		in: bufio.NewReaderSize(nc, smallBuffer), quick: buffer{s: v.server},
+		server: s, client: cl, port: port, nc: nc, programs: programs,
+		in: bufio.NewReaderSize(nc, smallBuffer), quick: Buffer{memory: s.Memory},
 	}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		c.raw, _ = tcp.SyscallConn() // fails only once it is closed
@@ -123,10 +123,10 @@ func (c *conn) next(ctx context.Context) error {
 // fetch takes a call out of the read buffer, and runs it or starts it. Of one
 // that has arrived k is the kind.
 func (c *conn) fetch(ctx context.Context, limit int, arrived bool, k kind) error {
-	rec := &buffer{s: c.service.server}
+	rec := &Buffer{memory: c.server.Memory}
 	held, err := c.receive(ctx, limit, rec, arrived)
 	if err == nil && !arrived {
-		k = c.kindOf(rec.b, limit)
+		k = c.kindOf(rec.Bytes, limit)
 	}
 	switch {
 	case err != nil:
@@ -142,7 +142,7 @@ func (c *conn) fetch(ctx context.Context, limit int, arrived bool, k kind) error
 	}
 	if k.quick {
 		defer rec.free()
-		return c.runHere(rec.b, held)
+		return c.runHere(rec.Bytes, held)
 	}
 	c.calls.Go(func() {
 		defer c.done(held)
@@ -159,8 +159,8 @@ func (c *conn) buffered() []byte {
 	}
 	mark, _ := c.in.Peek(4)
 	v := binary.BigEndian.Uint32(mark)
-	n := int(v &^ lastFragment)
-	if v&lastFragment == 0 || n > c.in.Buffered()-4 {
+	n := int(v &^ LastFragment)
+	if v&LastFragment == 0 || n > c.in.Buffered()-4 {
 		return nil
 	}
 	rec, _ := c.in.Peek(4 + n)
@@ -170,7 +170,7 @@ func (c *conn) buffered() []byte {
 // kindOf is the kind of a call that may have limit bytes, with quick as it is
 // to be here.
 func (c *conn) kindOf(rec []byte, limit int) kind {
-	if limit == maxStranger {
+	if limit == MaxStrangerCall {
 		return kind{quick: true} // it reaches no file
 	}
 	k := kindOf(c.programs, rec)
@@ -200,7 +200,7 @@ func (c *conn) takeSlot(ctx context.Context) bool {
 
 // takeRoom waits for n bytes of the memory that all clients share.
 func (c *conn) takeRoom(ctx context.Context, n int) (held int, err error) {
-	shared := c.service.server.room
+	shared := c.server.Memory.room
 	if n == 0 || shared.try(c.client, n) {
 		return n, nil
 	}
@@ -214,7 +214,7 @@ func (c *conn) takeRoom(ctx context.Context, n int) (held int, err error) {
 // done gives back what a call held: its slot, and room if it had any.
 func (c *conn) done(room int) {
 	if room > 0 {
-		c.service.server.room.give(c.client, room)
+		c.server.Memory.room.give(c.client, room)
 	}
 	<-c.client.slots
 }
@@ -223,8 +223,8 @@ func (c *conn) done(room int) {
 // be.
 func (c *conn) await(begun bool) (limit int, err error) {
 	limit = maxRecord
-	if !c.service.server.exports.knows(c.client.addr) {
-		limit, c.timed = maxStranger, true
+	if !c.server.Known(c.client.addr) {
+		limit, c.timed = MaxStrangerCall, true
 		err = c.nc.SetReadDeadline(time.Now().Add(strangerTimeout))
 	} else if c.timed && !begun {
 		c.timed = false
@@ -239,7 +239,7 @@ func (c *conn) await(begun bool) (limit int, err error) {
 
 // receive reads a call into rec, and returns what room it holds: none if the
 // call is small.
-func (c *conn) receive(ctx context.Context, limit int, rec *buffer, arrived bool) (held int, err error) {
+func (c *conn) receive(ctx context.Context, limit int, rec *Buffer, arrived bool) (held int, err error) {
 	if !arrived {
 		if err := c.hurry(); err != nil {
 			return 0, err
@@ -249,7 +249,7 @@ func (c *conn) receive(ctx context.Context, limit int, rec *buffer, arrived bool
 	if err != nil {
 		return 0, err
 	}
-	if v := binary.BigEndian.Uint32(mark); limit > smallBuffer && (v&lastFragment == 0 || v&^lastFragment > smallBuffer) {
+	if v := binary.BigEndian.Uint32(mark); limit > smallBuffer && (v&LastFragment == 0 || v&^LastFragment > smallBuffer) {
 		if held, err = c.takeRoom(ctx, largeCall); err == nil {
 			err = c.hurry() // it does not pay for having waited
 		}
@@ -271,7 +271,7 @@ func (c *conn) hurry() error {
 func (c *conn) runHere(rec []byte, held int) error {
 	defer c.done(held)
 	start := time.Now()
-	out := c.service.answer(rec, peer{c.client, c.port}, c.programs, &c.quick)
+	out := c.server.answer(rec, peer{c.client, c.port}, c.programs, &c.quick)
 	if time.Since(start) > slowCall {
 		c.aside = slowCalls
 	}
@@ -283,7 +283,7 @@ func (c *conn) runHere(rec []byte, held int) error {
 	} else {
 		c.pending = append(c.pending, out...)
 	}
-	lost := c.quick.lost
+	lost := c.quick.Lost
 	c.quick.reset()
 	if lost {
 		c.flush()
@@ -293,10 +293,10 @@ func (c *conn) runHere(rec []byte, held int) error {
 }
 
 // runAside runs a call on a goroutine of its own and sends the reply.
-func (c *conn) runAside(rec *buffer) {
-	reply := &buffer{s: c.service.server, splices: c.raw != nil}
+func (c *conn) runAside(rec *Buffer) {
+	reply := &Buffer{memory: c.server.Memory, splices: c.raw != nil}
 	defer reply.free()
-	out := c.service.answer(rec.b, peer{c.client, c.port}, c.programs, reply)
+	out := c.server.answer(rec.Bytes, peer{c.client, c.port}, c.programs, reply)
 	rec.free()
 	if out != nil {
 		c.send(out, reply.file)

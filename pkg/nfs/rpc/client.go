@@ -1,4 +1,4 @@
-package nfs
+package rpc
 
 import (
 	"crypto/sha256"
@@ -15,16 +15,16 @@ const (
 	maxReplays = 256
 
 	// replayArgs is how much of a call's arguments tells it from another with
-	// the same xid, and replaySumSize how long the sum over it is.
+	// the same xid, and ReplaySumSize how long the sum over it is.
 	replayArgs    = 512
-	replaySumSize = 16
+	ReplaySumSize = 16
 )
 
 // A client is an address with connections, or with calls that may be repeated.
 type client struct {
 	addr    netip.Addr
 	slots   chan struct{} // one held by each call, from its first byte to its reply's last
-	conns   int           // guarded by the service's mutex
+	conns   int           // guarded by the server's mutex
 	room    int           // what its calls have taken; guarded by the room's mutex
 	replays replayCache
 }
@@ -36,61 +36,64 @@ type peer struct {
 }
 
 // enter counts a connection from addr. It returns nil if there are too many.
-func (v *service) enter(addr netip.Addr) *client {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	limit := or(v.server.MaxConns, 512)
-	if !v.server.exports.knows(addr) {
+func (s *Server) enter(addr netip.Addr) *client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limit := s.MaxConns
+	if !s.Known(addr) {
 		limit = max(1, limit/2) // strangers leave room for those who may mount something
 	}
-	if v.conns >= limit {
+	if s.conns >= limit {
 		return nil
 	}
-	cl := v.clients[addr]
-	if cl == nil {
-		v.forgetIdleLocked()
-		cl = &client{addr: addr, slots: make(chan struct{}, or(v.server.MaxClientCalls, 16))}
-		v.clients[addr] = cl
+	if s.clients == nil {
+		s.clients = map[netip.Addr]*client{}
 	}
-	if cl.conns >= or(v.server.MaxClientConns, 16) {
+	cl := s.clients[addr]
+	if cl == nil {
+		s.forgetIdleLocked()
+		cl = &client{addr: addr, slots: make(chan struct{}, s.MaxClientCalls)}
+		s.clients[addr] = cl
+	}
+	if cl.conns >= s.MaxClientConns {
 		return nil
 	}
 	cl.conns++
-	v.conns++
+	s.conns++
 	return cl
 }
 
-func (v *service) leave(cl *client) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+func (s *Server) leave(cl *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	cl.conns--
-	v.conns--
+	s.conns--
 }
 
 // forgetIdleLocked makes room for one more client.
-func (v *service) forgetIdleLocked() {
-	for addr, cl := range v.clients {
-		if len(v.clients) < maxClients {
+func (s *Server) forgetIdleLocked() {
+	for addr, cl := range s.clients {
+		if len(s.clients) < maxClients {
 			return
 		}
 		if cl.conns == 0 {
-			delete(v.clients, addr)
+			delete(s.clients, addr)
 		}
 	}
 }
 
-// A replayKey tells calls of one client apart. The xid alone does not: a
+// A ReplayKey tells calls of one client apart. The xid alone does not: a
 // client that has started again may count from the same number.
-type replayKey struct {
-	xid, prog, proc uint32
-	size            uint32 // of the arguments
-	sum             [replaySumSize]byte
+type ReplayKey struct {
+	XID, Program, Procedure uint32
+	Size                    uint32              // of the arguments
+	Sum                     [ReplaySumSize]byte // over their first bytes
 }
 
-func replayKeyOf(h header, args []byte) replayKey {
-	key := replayKey{xid: h.xid, prog: h.prog, proc: h.proc, size: uint32(len(args))}
+func replayKeyOf(h header, args []byte) ReplayKey {
+	key := ReplayKey{XID: h.xid, Program: h.prog, Procedure: h.proc, Size: uint32(len(args))}
 	sum := sha256.Sum256(args[:min(len(args), replayArgs)])
-	copy(key.sum[:], sum[:])
+	copy(key.Sum[:], sum[:])
 	return key
 }
 
@@ -99,8 +102,8 @@ func replayKeyOf(h header, args []byte) replayKey {
 // The zero value is empty.
 type replayCache struct {
 	mu    sync.Mutex
-	known map[replayKey]*replay
-	order []replayKey // a ring once it is full
+	known map[ReplayKey]*replay
+	order []ReplayKey // a ring once it is full
 	next  int
 }
 
@@ -112,11 +115,11 @@ type replay struct {
 
 // begin returns the call's entry, and whether this is the first time it comes:
 // then the caller runs it and calls finish.
-func (r *replayCache) begin(key replayKey) (entry *replay, first bool) {
+func (r *replayCache) begin(key ReplayKey) (entry *replay, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known == nil {
-		r.known = map[replayKey]*replay{}
+		r.known = map[ReplayKey]*replay{}
 	}
 	if e := r.known[key]; e != nil {
 		return e, false

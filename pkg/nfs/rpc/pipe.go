@@ -1,4 +1,4 @@
-package nfs
+package rpc
 
 import (
 	"errors"
@@ -9,10 +9,6 @@ import (
 )
 
 const (
-	// minSplice is from how many bytes on READ hands pages of the page cache
-	// to the socket. Copying less costs less.
-	minSplice = 32 << 10
-
 	// pageSize is how much a slot of a pipe holds at least.
 	pageSize = 4096
 
@@ -34,9 +30,9 @@ type pipe struct {
 }
 
 // newPipe returns an empty pipe. That of a process with few rights is small.
-func (s *Server) newPipe() (*pipe, error) {
+func (m *Memory) newPipe() (*pipe, error) {
 	select {
-	case p := <-s.pipes:
+	case p := <-m.pipes:
 		return p, nil
 	default:
 	}
@@ -45,7 +41,7 @@ func (s *Server) newPipe() (*pipe, error) {
 		return nil, fmt.Errorf("making a pipe: %w", err)
 	}
 	p := &pipe{r: fds[0], w: fds[1]}
-	for _, size := range []int{2 * maxIO, maxIO} { // the larger needs CAP_SYS_RESOURCE
+	for _, size := range []int{2 * MaxData, MaxData} { // the larger needs CAP_SYS_RESOURCE
 		var err error
 		if p.size, err = unix.FcntlInt(uintptr(p.w), unix.F_SETPIPE_SZ, size); err == nil {
 			break
@@ -60,10 +56,10 @@ func (p *pipe) holds(offset int64, n int) bool {
 }
 
 // freePipe keeps p for another call if it is empty.
-func (s *Server) freePipe(p *pipe) {
+func (m *Memory) freePipe(p *pipe) {
 	if p.n == 0 {
 		select {
-		case s.pipes <- p:
+		case m.pipes <- p:
 			return
 		default:
 		}
@@ -91,6 +87,39 @@ func (p *pipe) fill(fd int, offset int64, n int) error {
 		}
 	}
 	return nil
+}
+
+// Splices reports whether the reply goes to where Splice can put something.
+func (b *Buffer) Splices() bool { return b.splices }
+
+// Splice has count bytes of the file fd, from offset on, follow the reply's
+// bytes, or fewer at the end of the file, and returns how many. After an error
+// nothing follows.
+func (b *Buffer) Splice(fd int, offset int64, count int) (int, error) {
+	p, err := b.memory.newPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err = errSmallPipe; p.holds(offset, count) {
+		err = p.fill(fd, offset, count)
+	}
+	if err != nil {
+		b.memory.freePipe(p)
+		return 0, err
+	}
+	b.file = p
+	return p.n, nil
+}
+
+// Spliced reports whether Splice has put something after the reply's bytes.
+func (b *Buffer) Spliced() bool { return b.file != nil }
+
+// Unsplice takes back what Splice did.
+func (b *Buffer) Unsplice() {
+	if b.file != nil {
+		b.memory.freePipe(b.file)
+		b.file = nil
+	}
 }
 
 // sendFile sends head and then what is in p.

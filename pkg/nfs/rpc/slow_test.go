@@ -1,9 +1,8 @@
-package nfs
+package rpc
 
 import (
 	"context"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,7 +11,7 @@ import (
 
 // TestSlowClients: who keeps the server waiting is cut off, in time.
 func TestSlowClients(t *testing.T) {
-	null := (&rawClient{xid: 1}).message(100003, 3, 0, nil)
+	null := nullCall(1, 100003, 3)
 	silent := func(net.Conn) {}
 	dribble := func(c net.Conn) { // a byte every seven seconds
 		for _, b := range null {
@@ -52,11 +51,8 @@ func TestSlowClients(t *testing.T) {
 func TestIdleClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, _ := slowService(t, true)
-		c := &rawClient{t: t, conn: conn}
-		for range 2 {
-			if stat, _ := c.rpc(100003, 3, 0, nil); stat != acceptSuccess {
-				t.Errorf("NULL = %d; want 0", stat)
-			}
+		for xid := range uint32(2) {
+			wantSuccess(t, conn, xid, 100003, 3)
 			time.Sleep(24 * time.Hour)
 		}
 	})
@@ -66,19 +62,13 @@ func TestIdleClient(t *testing.T) {
 // when it ended.
 func slowService(t *testing.T, known bool) (net.Conn, <-chan time.Time) {
 	t.Helper()
-	s := &Server{Key: testKey()}
-	if err := s.ready(); err != nil {
-		t.Fatal(err)
-	}
-	if known {
-		s.exports.clients = map[netip.Addr]struct{}{{}: {}} // a pipe has no address
-	}
-	v := &service{server: s, clients: map[netip.Addr]*client{}}
+	s := newServer(known)
+	null := Procedure{Quick: always, Run: func(c *Call) []byte { return Mark(Refused(c.XID, Success), 0) }}
 	board, nas := net.Pipe()
 	ended := make(chan time.Time, 1)
 	var served sync.WaitGroup
 	served.Go(func() {
-		v.connection(context.Background(), nas, []program{nfsProgram(), mountProgram()})
+		s.connection(context.Background(), nas, []Program{{Number: 100003, Version: 3, Procedures: []Procedure{null}}})
 		ended <- time.Now()
 	})
 	t.Cleanup(func() {
