@@ -3,6 +3,7 @@ package dhcp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -31,8 +32,9 @@ const (
 type neighbours struct {
 	index  int
 	handle *nl.SocketHandle
+	write  func(addr netip.Addr, mac pi.MAC, pinned bool) error // put; another in tests
 
-	mu   sync.Mutex
+	mu   sync.Mutex // guards pins; the kernel is not called under it
 	pins map[pi.MAC]pinned
 }
 
@@ -46,7 +48,9 @@ func openNeighbours(index int) (*neighbours, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: opening netlink: %w", err)
 	}
-	return &neighbours{index: index, handle: &nl.SocketHandle{Socket: socket}, pins: map[pi.MAC]pinned{}}, nil
+	n := &neighbours{index: index, handle: &nl.SocketHandle{Socket: socket}, pins: map[pi.MAC]pinned{}}
+	n.write = n.put
+	return n, nil
 }
 
 func (n *neighbours) close() error {
@@ -57,13 +61,95 @@ func (n *neighbours) close() error {
 // pin has the kernel send what is for addr to mac without asking, until unpin
 // or for pinTime.
 func (n *neighbours) pin(addr netip.Addr, mac pi.MAC, now time.Time) error {
+	p := pinned{addr, now.Add(pinTime)}
+	n.mu.Lock()
+	old, had := n.pins[mac]
+	n.pins[mac] = p
+	n.mu.Unlock()
+	var errs []error
+	if had && old.addr != addr {
+		errs = append(errs, n.apply(old.addr))
+	}
+	err := n.apply(addr)
+	if err != nil {
+		n.forget(mac, p)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// forget drops a pin that could not be written.
+func (n *neighbours) forget(mac pi.MAC, p pinned) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.set(addr, mac); err != nil {
-		return err
+	if n.pins[mac] == p {
+		delete(n.pins, mac)
 	}
-	n.pins[mac] = pinned{addr, now.Add(pinTime)}
-	return nil
+}
+
+// unpin lets the kernel ask again who has mac's address.
+func (n *neighbours) unpin(mac pi.MAC) error {
+	n.mu.Lock()
+	p, ok := n.pins[mac]
+	delete(n.pins, mac)
+	n.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return n.apply(p.addr)
+}
+
+// renew unpins what was pinned long enough, and pins the others again: the
+// kernel forgets even permanent entries when the interface changes its own
+// address, as a bridge does when a port comes or goes.
+func (n *neighbours) renew(now time.Time) error {
+	n.mu.Lock()
+	pins := maps.Clone(n.pins)
+	maps.DeleteFunc(n.pins, func(_ pi.MAC, p pinned) bool { return !now.Before(p.until) })
+	n.mu.Unlock()
+	var errs []error
+	for _, p := range pins {
+		errs = append(errs, n.apply(p.addr))
+	}
+	return errors.Join(errs...)
+}
+
+// apply makes the kernel's entry for addr what pins say. Because the kernel is
+// called without the lock, pins may change meanwhile: apply then writes again,
+// so that of several calls at once the one that writes last writes what stands.
+func (n *neighbours) apply(addr netip.Addr) error {
+	mac, pinned := n.pinOf(addr)
+	for {
+		if err := n.write(addr, mac, pinned); err != nil {
+			return err
+		}
+		mac2, pinned2 := n.pinOf(addr)
+		if mac2 == mac && pinned2 == pinned {
+			return nil
+		}
+		mac, pinned = mac2, pinned2
+	}
+}
+
+// pinOf returns the client to which addr is pinned: the one pinned last.
+func (n *neighbours) pinOf(addr netip.Addr) (mac pi.MAC, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var until time.Time
+	for m, p := range n.pins {
+		if p.addr == addr && (!ok || p.until.After(until)) {
+			mac, until, ok = m, p.until, true
+		}
+	}
+	return mac, ok
+}
+
+// put writes a permanent entry for addr into the kernel's table, or removes
+// the entry.
+func (n *neighbours) put(addr netip.Addr, mac pi.MAC, pinned bool) error {
+	if pinned {
+		return n.set(addr, mac)
+	}
+	return n.remove(addr)
 }
 
 func (n *neighbours) set(addr netip.Addr, mac pi.MAC) error {
@@ -75,36 +161,6 @@ func (n *neighbours) set(addr netip.Addr, mac pi.MAC) error {
 		return fmt.Errorf("pinning %v to %v: %w", addr, mac, err)
 	}
 	return nil
-}
-
-// unpin lets the kernel ask again who has mac's address.
-func (n *neighbours) unpin(mac pi.MAC) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p, ok := n.pins[mac]
-	if !ok {
-		return nil
-	}
-	delete(n.pins, mac)
-	return n.remove(p.addr)
-}
-
-// renew unpins what was pinned long enough, and pins the others again: the
-// kernel forgets even permanent entries when the interface changes its own
-// address, as a bridge does when a port comes or goes.
-func (n *neighbours) renew(now time.Time) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var errs []error
-	for mac, p := range n.pins {
-		if now.Before(p.until) {
-			errs = append(errs, n.set(p.addr, mac))
-			continue
-		}
-		delete(n.pins, mac)
-		errs = append(errs, n.remove(p.addr))
-	}
-	return errors.Join(errs...)
 }
 
 func (n *neighbours) remove(addr netip.Addr) error {
@@ -119,8 +175,8 @@ func (n *neighbours) remove(addr netip.Addr) error {
 // removeAll removes every entry that is ours, whichever run made it.
 func (n *neighbours) removeAll() error {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	clear(n.pins)
+	n.mu.Unlock()
 	answers, err := n.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP, 0, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
 	if err != nil {
 		return fmt.Errorf("listing neighbours: %w", err)
@@ -130,7 +186,7 @@ func (n *neighbours) removeAll() error {
 		if !ok {
 			continue
 		}
-		if err := n.remove(addr); err != nil {
+		if err := n.apply(addr); err != nil {
 			return err
 		}
 	}
