@@ -35,10 +35,11 @@ var rank = map[string]int{
 	"cmd/pibootd":         8,
 	"cmd/pibootd-worker":  7,
 
+	"pkg/transcode/broker":          2,
+	"pkg/transcode/broker/natstest": 0, // tests alone
 	"pkg/transcode/mediafile":       0,
 	"pkg/transcode/muxer":           4,
 	"pkg/transcode/queue":           3,
-	"pkg/transcode/queue/natstest":  0, // tests alone
 	"pkg/transcode/queue/queuetest": 4, // tests alone
 	"pkg/transcode/tidy":            4,
 	"pkg/transcode/watchfolder":     4,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
 )
@@ -154,7 +155,7 @@ func failures(job queue.Job, names map[string]string) []string {
 	for _, unit := range job.Units {
 		if unit.FailedOn != "" && !job.State.Ended() && len(list) < maxFailures {
 			what := unit.ID
-			if queue.IsForeign(unit.FailedOn) {
+			if transcode.IsLegacyMuxer(unit.FailedOn) {
 				what = "the whole video"
 			}
 			list = append(list, fmt.Sprintf("%s on %s: %s", what, cmp.Or(names[unit.FailedOn], unit.FailedOn), unit.FailedWhy))

@@ -17,6 +17,7 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/tftp"
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/tidy"
 	"pibootd/pkg/transcode/watchfolder"
@@ -90,7 +91,7 @@ type daemon struct {
 	policy *boot.Policy
 	dhcp   *dhcp.Server
 	tftp   *tftp.Server
-	broker *queue.Broker
+	broker *broker.Broker
 	fleet  *fleet.Fleet
 	queue  *queue.Queue
 	doctor *doctor.Doctor

@@ -3,7 +3,7 @@ package daemon
 import (
 	"fmt"
 
-	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/broker"
 )
 
 // authenticate tells whether a worker is the board, or the other machine, that
@@ -14,20 +14,20 @@ func (d *daemon) authenticate(worker, token string) bool {
 
 // refused puts on a board's timeline that somebody with its name was not let in,
 // or has more connections than it needs.
-func (d *daemon) refused(r queue.Refusal) {
+func (d *daemon) refused(r broker.Refusal) {
 	rule := string(r.Reason)
 	what := rule
 	switch r.Reason {
-	case queue.WrongLogin:
+	case broker.WrongLogin:
 		what = "wrong token" // a wrong name is on nobody's timeline
-	case queue.OtherName:
+	case broker.OtherName:
 		what = fmt.Sprintf("%s: %.100q", r.Reason, r.Worker)
 	}
 	if r.From.IsValid() {
 		what = "from " + r.From.String() + ": " + what
 	}
 	switch r.Reason {
-	case queue.TooMany, queue.TooOften:
+	case broker.TooMany, broker.TooOften:
 		d.policy.Broke(r.Worker, rule, what)
 	default:
 		d.policy.LoginRefused(r.Worker, rule, what)

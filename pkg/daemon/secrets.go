@@ -7,14 +7,14 @@ import (
 	"os"
 
 	"pibootd/pkg/config"
-	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/broker"
 )
 
 // secrets are the contents of the files that the configuration names.
 type secrets struct {
-	webhook []byte            // nil: webhooks are not signed
-	upload  []byte            // nil: no uploads over TCP
-	queue   queue.Credentials // of the external server, if there is one
+	webhook []byte             // nil: webhooks are not signed
+	upload  []byte             // nil: no uploads over TCP
+	queue   broker.Credentials // of the external server, if there is one
 }
 
 func readSecrets(cfg config.Config) (s secrets, err error) {
@@ -43,14 +43,14 @@ const (
 )
 
 // readCredentials reads what an external NATS server knows pibootd by.
-func readCredentials(name string) (queue.Credentials, error) {
+func readCredentials(name string) (broker.Credentials, error) {
 	text, err := readPrivate(name)
 	if err != nil {
-		return queue.Credentials{}, err
+		return broker.Credentials{}, err
 	}
-	c, err := queue.ParseCredentials(text)
+	c, err := broker.ParseCredentials(text)
 	if err != nil {
-		return queue.Credentials{}, fmt.Errorf("%s: %w", name, err)
+		return broker.Credentials{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return c, nil
 }

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/tftp"
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
 )
@@ -86,12 +87,12 @@ func (d *daemon) newDHCP() *dhcp.Server {
 
 // openBroker starts the embedded NATS server, the last socket to be bound, or
 // connects to the one that the configuration names.
-func (d *daemon) openBroker() (*queue.Broker, error) {
+func (d *daemon) openBroker() (*broker.Broker, error) {
 	if d.cfg.Queue.URL != "" {
-		return queue.ConnectBroker(queue.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.secrets.queue, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
+		return broker.Connect(broker.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.secrets.queue, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
 	}
 	addr := netip.AddrPortFrom(d.network.Addr(), uint16(d.cfg.Queue.Port))
-	b, err := queue.StartBroker(queue.BrokerOptions{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
+	b, err := broker.Start(broker.Options{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
 	if err != nil {
 		return nil, portError("queue", d.cfg.Queue.Port, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -54,7 +55,7 @@ type Doctor struct {
 	Fleet    *fleet.Fleet
 	Timeline *timeline.Log
 	Workers  func() []queue.Worker
-	Broker   *queue.Broker // nil: nothing is said of the queue's server
+	Broker   *broker.Broker // nil: nothing is said of the queue's server
 	// MuxerTroubles tells which muxers bring nothing to an end; nil: nobody knows.
 	MuxerTroubles func(context.Context) ([]queue.ForeignTrouble, error)
 	Interface     string

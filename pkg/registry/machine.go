@@ -33,8 +33,8 @@ var ErrNoMachine = errors.New("no such worker")
 // beside as many boards.
 const maxMachines = 256
 
-// foreignPrefix begins the names that the queue gives to muxers of others.
-const foreignPrefix = "muxer-"
+// legacyMuxerPrefix begins the names that the queue gives to legacy muxers.
+const legacyMuxerPrefix = "muxer-"
 
 type machine struct {
 	Machine
@@ -46,8 +46,8 @@ func (m Machine) Settings() Settings { return Settings{Labels: m.Labels, Weight:
 
 func (m Machine) validate() error {
 	name := Pi{Name: m.Name}.checkName()
-	if strings.HasPrefix(m.Name, foreignPrefix) {
-		name = fmt.Errorf("name %q reads as a muxer's of an older pool; want a name without %s", m.Name, foreignPrefix)
+	if strings.HasPrefix(m.Name, legacyMuxerPrefix) {
+		name = fmt.Errorf("name %q reads as a muxer's of an older pool; want a name without %s", m.Name, legacyMuxerPrefix)
 	}
 	return errors.Join(pi.InvalidField("name", name), m.Settings().check())
 }

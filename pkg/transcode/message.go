@@ -92,6 +92,14 @@ const MuxerUID = 1899999999
 // given. It is all that they see of the share.
 const MuxerDir = "videos"
 
+// LegacyMuxerPrefix begins the names under which legacy muxers stand in the queue.
+// No worker can have such a name.
+const LegacyMuxerPrefix = "muxer-"
+
+// IsLegacyMuxer reports whether name is that of a legacy muxer, which does whole
+// jobs, and not of a worker.
+func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxerPrefix) }
+
 // Protocol is the number of what a worker and pibootd have agreed on: the messages
 // below, and where an attempt's files go. It changes with whatever a worker of
 // another build would do wrong; the queue gives such a worker no work.

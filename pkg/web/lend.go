@@ -17,7 +17,7 @@ import (
 
 	"pibootd/pkg/share"
 	"pibootd/pkg/transcode"
-	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/broker"
 )
 
 // A Lender lends the media share to workers that do not mount it, as
@@ -28,7 +28,7 @@ type Lender struct {
 	MediaDir     string
 	QueueURL     string // where workers fetch work
 	Authenticate func(worker, token string) bool
-	OnRefused    func(queue.Refusal) // told who was not let in; nil: nobody is
+	OnRefused    func(broker.Refusal) // told who was not let in; nil: nobody is
 	Log          *slog.Logger
 }
 
@@ -51,10 +51,10 @@ func (l *Lender) login(r *http.Request) (worker string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	why := queue.CheckLogin(l.Authenticate, worker, token)
+	why := broker.CheckLogin(l.Authenticate, worker, token)
 	if why != "" && l.OnRefused != nil {
 		from, _ := netip.ParseAddrPort(r.RemoteAddr)
-		l.OnRefused(queue.Refusal{Worker: worker, From: from.Addr().Unmap(), Reason: why})
+		l.OnRefused(broker.Refusal{Worker: worker, From: from.Addr().Unmap(), Reason: why})
 	}
 	return worker, why == ""
 }

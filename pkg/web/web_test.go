@@ -30,6 +30,7 @@ import (
 	"pibootd/pkg/tftp"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -366,7 +367,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{MuxID: 1},
 	}, "token")
 	must(err)
-	broker, err := queue.StartBroker(queue.BrokerOptions{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: func(string, string) bool { return false }})
+	broker, err := broker.Start(broker.Options{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: func(string, string) bool { return false }})
 	must(err)
 	jobs, err := queue.Open(ctx, queue.Options{Store: s, MediaDir: media, Broker: broker})
 	must(err)

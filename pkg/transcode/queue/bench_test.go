@@ -16,6 +16,7 @@ import (
 
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -92,7 +93,7 @@ func open(t testing.TB, dir string, change func(*Options)) *bench {
 		change(&o)
 	}
 	if o.Broker == nil {
-		o.Broker, err = StartBroker(BrokerOptions{
+		o.Broker, err = broker.Start(broker.Options{
 			Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"), Authenticate: authenticate, Log: log,
 		})
 		if err != nil {

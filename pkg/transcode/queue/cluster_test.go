@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"pibootd/pkg/transcode/queue/natstest"
+	"pibootd/pkg/transcode/broker/natstest"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,7 +20,7 @@ func TestStreamOfACluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		q := &Queue{broker: &Broker{conn: conn}}
+		q := &Queue{conn: conn}
 		if q.js, err = jetstream.New(conn); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -44,17 +45,17 @@ func (q *Queue) listen() error {
 		{transcode.SubjectClaim, maxSmall, small(), 1, q.onClaim},
 		{transcode.SubjectProgress, maxSmall, small(), 1, q.onProgress},
 		{transcode.SubjectFailed, maxSmall, small(), 1, q.onFailed},
-		{transcode.SubjectDone, maxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
+		{transcode.SubjectDone, broker.MaxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
 	}
 	for _, t := range q.topics {
-		sub, err := q.broker.conn.ChanSubscribe(t.subject+".*", t.waiting)
+		sub, err := q.conn.ChanSubscribe(t.subject+".*", t.waiting)
 		if err != nil {
 			return fmt.Errorf("queue: subscribing to %s: %w", t.subject, err)
 		}
 		q.subs = append(q.subs, sub)
 	}
 	// Until the server has them, whoever asks is told that nobody is there.
-	if err := q.broker.conn.Flush(); err != nil {
+	if err := q.conn.Flush(); err != nil {
 		return fmt.Errorf("queue: subscribing: %w", err)
 	}
 	return nil
@@ -126,8 +127,8 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 		return fmt.Errorf("%w: delivered on a subject of %s", errMalformed, t.subject)
 	}
 	silent := t.subject == transcode.SubjectProgress && m.Reply == ""
-	if !silent && !strings.HasPrefix(m.Reply, inbox(worker)) {
-		return fmt.Errorf("%w: reply subject %.100q; want one of %s>", errMalformed, m.Reply, inbox(worker))
+	if !silent && !strings.HasPrefix(m.Reply, broker.Inbox(worker)) {
+		return fmt.Errorf("%w: reply subject %.100q; want one of %s>", errMalformed, m.Reply, broker.Inbox(worker))
 	}
 	if len(m.Data) > t.maxBytes {
 		return fmt.Errorf("%w: %s has %d bytes; want %d at most", errMalformed, t.subject, len(m.Data), t.maxBytes)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,7 +26,7 @@ const (
 
 // openStream makes the work stream and the consumer that every worker uses.
 func (q *Queue) openStream(ctx context.Context) error {
-	js, err := jetstream.New(q.broker.conn)
+	js, err := jetstream.New(q.conn)
 	if err != nil {
 		return fmt.Errorf("queue: opening JetStream: %w", err)
 	}
@@ -33,7 +34,7 @@ func (q *Queue) openStream(ctx context.Context) error {
 	if q.stream, err = q.makeStream(ctx); err != nil {
 		return err
 	}
-	q.broker.conn.SetReconnectHandler(func(*nats.Conn) {
+	q.conn.SetReconnectHandler(func(*nats.Conn) {
 		q.log.Info("queue's server reached again")
 		q.lost.Store(true)
 		wake(q.announce)
@@ -49,7 +50,7 @@ const (
 )
 
 func (q *Queue) makeStream(ctx context.Context) (jetstream.Stream, error) {
-	if q.broker.conn.ConnectedClusterName() == "" {
+	if q.conn.ConnectedClusterName() == "" {
 		return q.makeStreamOf(ctx, 1)
 	}
 	stream, err := q.makeStreamOf(ctx, clusterReplicas)
@@ -68,7 +69,7 @@ func (q *Queue) makeStreamOf(ctx context.Context, replicas int) (jetstream.Strea
 		Storage:    jetstream.FileStorage,
 		Discard:    jetstream.DiscardNew,
 		MaxMsgSize: maxWorkMessage,
-		MaxBytes:   maxStreamBytes / 2,
+		MaxBytes:   broker.MaxStreamBytes / 2,
 		Replicas:   replicas,
 	})
 	switch {

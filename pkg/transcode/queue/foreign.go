@@ -21,10 +21,6 @@ const defaultForeignTTL = 6 * time.Hour
 // have, or no longer.
 var ErrNotClaimed = errors.New("this muxer has no claim on the job")
 
-// foreignPrefix begins the names of foreign muxers. Boards are called by their
-// serial number, so none of them is called so.
-const foreignPrefix = "muxer-"
-
 // A Foreign is somebody who does jobs whole, by means of its own, and writes
 // the stream beside the source: a muxer of the pool that pibootd replaces.
 type Foreign struct {
@@ -34,7 +30,7 @@ type Foreign struct {
 
 // Name is what the muxer is called among the workers.
 func (f Foreign) Name() string {
-	return fmt.Sprintf("%s%d-%s", foreignPrefix, f.MuxID, strings.NewReplacer(".", "-", ":", "-").Replace(f.Host))
+	return fmt.Sprintf("%s%d-%s", transcode.LegacyMuxerPrefix, f.MuxID, strings.NewReplacer(".", "-", ":", "-").Replace(f.Host))
 }
 
 // A ForeignJob is a job that a foreign muxer has claimed.
@@ -123,7 +119,7 @@ func (q *Queue) brokeOff(u unitRow) string {
 // foreignSources returns the sources that muxers are at. No other may begin a
 // job of the same: its stream would be in the same place.
 func (s *step) foreignSources(ctx context.Context) (map[string]bool, error) {
-	held, err := s.units(ctx, `WHERE u.kind = ? AND u.state = ? AND u.worker LIKE ?`, transcode.KindProbe, running, foreignPrefix+"%")
+	held, err := s.units(ctx, `WHERE u.kind = ? AND u.state = ? AND u.worker LIKE ?`, transcode.KindProbe, running, transcode.LegacyMuxerPrefix+"%")
 	if err != nil {
 		return nil, err
 	}
@@ -134,12 +130,9 @@ func (s *step) foreignSources(ctx context.Context) (map[string]bool, error) {
 	return sources, nil
 }
 
-// IsForeign reports whether a worker is a foreign muxer, which does whole jobs.
-func IsForeign(worker string) bool { return strings.HasPrefix(worker, foreignPrefix) }
-
 // ttl returns how long a claim of this worker lasts without a word.
 func (q *Queue) ttl(worker string) time.Duration {
-	if IsForeign(worker) {
+	if transcode.IsLegacyMuxer(worker) {
 		return q.foreignTTL
 	}
 	return q.claimTTL

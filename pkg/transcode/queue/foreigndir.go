@@ -59,7 +59,7 @@ func (q *Queue) makeFree(s *step, u unitRow) bool {
 // that came to nothing.
 func (q *Queue) clearEnded(ctx context.Context, events []UnitEvent) {
 	for _, e := range events {
-		if !IsForeign(e.Worker) || e.Event == EventClaimed || e.Event == EventDone || e.Detail == dirExists {
+		if !transcode.IsLegacyMuxer(e.Worker) || e.Event == EventClaimed || e.Event == EventDone || e.Detail == dirExists {
 			continue
 		}
 		var request column[transcode.Request]

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"pibootd/pkg/transcode"
 )
 
 // A ForeignTrouble is what a foreign muxer has not brought to an end lately.
@@ -24,7 +26,7 @@ func (q *Queue) ForeignTroubles(ctx context.Context) ([]ForeignTrouble, error) {
 	rows, err := q.store.Query(ctx, `
 		SELECT worker, job, ended, outcome, detail FROM attempts
 		WHERE worker LIKE ? AND outcome IN (?, ?, ?, ?) ORDER BY ended DESC LIMIT ?`,
-		foreignPrefix+"%", EventDone, EventFailed, EventExpired, EventGivenUp, maxTroubleRows)
+		transcode.LegacyMuxerPrefix+"%", EventDone, EventFailed, EventExpired, EventGivenUp, maxTroubleRows)
 	if err != nil {
 		return nil, fmt.Errorf("queue: reading muxers' attempts: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 )
 
 // oldHello is what the worker of commit b738a06 says.
@@ -19,7 +20,7 @@ var oldHello = map[string]any{
 // no work, and everybody is told why, until it comes as one of this build.
 func TestWorkersOfOtherBuildsGetNoWork(t *testing.T) {
 	t.Parallel()
-	broker, err := StartBroker(BrokerOptions{
+	broker, err := broker.Start(broker.Options{
 		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: t.TempDir(), Authenticate: func(name, token string) bool { return token == goodToken(name) },
 	})
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"pibootd/pkg/share"
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -45,7 +46,7 @@ const (
 type Options struct {
 	Store    *store.Store
 	MediaDir string // the media share
-	Broker   *Broker
+	Broker   *broker.Broker
 	Log      *slog.Logger // nil discards
 
 	OnWorker func(WorkerEvent) // nil: nobody is told
@@ -78,7 +79,8 @@ type Queue struct {
 	media      *os.Root
 	js         jetstream.JetStream
 	stream     jetstream.Stream
-	broker     *Broker
+	broker     *broker.Broker
+	conn       *nats.Conn // of broker
 	log        *slog.Logger
 	onWorker   func(WorkerEvent)
 	onUnit     func(UnitEvent)
@@ -119,6 +121,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		store:      o.Store,
 		media:      media,
 		broker:     o.Broker,
+		conn:       o.Broker.Conn(),
 		log:        logger(o.Log),
 		onWorker:   o.OnWorker,
 		onUnit:     o.OnUnit,

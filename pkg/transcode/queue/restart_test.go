@@ -13,6 +13,7 @@ import (
 
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,7 +39,7 @@ func daemon(dir string) error {
 	if err != nil {
 		return err
 	}
-	broker, err := StartBroker(BrokerOptions{
+	broker, err := broker.Start(broker.Options{
 		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "js"), Authenticate: authenticate,
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
@@ -106,7 +107,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, n uint, body []byte) {
 		b.claimedAnew(t)
 		topic := b.topics[n%uint(len(b.topics))]
-		m := &nats.Msg{Subject: topic.subject + ".pi1", Reply: inbox("pi1") + "x", Data: body}
+		m := &nats.Msg{Subject: topic.subject + ".pi1", Reply: broker.Inbox("pi1") + "x", Data: body}
 		if err := b.answer(t.Context(), topic, m); err != nil && strings.Contains(err.Error(), "panic") {
 			t.Error(err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"pibootd/pkg/share"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 )
 
 // A worker is root on its own machine, so its scratch is hostile ground: no
@@ -23,7 +24,7 @@ import (
 // openScratch opens the scratch of a worker. The error matches fs.ErrNotExist
 // where the worker has none, as those that send their files by HTTP.
 func (q *Queue) openScratch(worker string) (*os.File, error) {
-	if !validWorker(worker) {
+	if !broker.ValidWorker(worker) {
 		return nil, fmt.Errorf("scratch of %q: %w", worker, fs.ErrNotExist)
 	}
 	scratches, err := q.media.Open(transcode.ScratchDir)

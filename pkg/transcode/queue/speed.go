@@ -11,6 +11,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 )
 
 // What is kept in the store of each worker.
@@ -114,7 +115,7 @@ func abs(n int) int { return max(n, -n) }
 // Drain has a worker finish what it does and take no more; with on false it may
 // again. That is remembered. The error matches ErrNoWorker if nobody is called so.
 func (q *Queue) Drain(ctx context.Context, worker string, on bool) error {
-	if _, ok := q.workers.get(worker); !ok && !q.workers.memory(worker).drained && !validWorker(worker) {
+	if _, ok := q.workers.get(worker); !ok && !q.workers.memory(worker).drained && !broker.ValidWorker(worker) {
 		return fmt.Errorf("queue: draining %s: %w", clip(strings.ToValidUTF8(worker, ""), pi.MaxLabel), ErrNoWorker)
 	}
 	err := q.store.Write(ctx, func(tx *sql.Tx) error {

@@ -240,7 +240,7 @@ func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending)
 		return nil
 	}
 	what := u.key.unit
-	if IsForeign(u.workerOf(key.attempt)) {
+	if transcode.IsLegacyMuxer(u.workerOf(key.attempt)) {
 		what = "the whole video" // the unit stands for the job
 	}
 	reason := fmt.Sprintf("%s %s, the last time by %s: %s", what, poison, u.workerOf(key.attempt), cmp.Or(e.detail, e.outcome))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
 	"pibootd/pkg/transcode/worker"
@@ -26,7 +27,7 @@ type bench struct {
 	*Folder
 	t      *testing.T
 	dir    string
-	broker *queue.Broker
+	broker *broker.Broker
 	log    *lines
 	now    time.Time
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
+	"pibootd/pkg/transcode/broker/natstest"
 	"pibootd/pkg/transcode/queue"
-	"pibootd/pkg/transcode/queue/natstest"
 	"pibootd/pkg/transcode/queue/queuetest"
 )
 
@@ -17,11 +18,11 @@ import (
 func TestExternalServerForgets(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, "../../../docs/machines.md")
-	credentials, err := queue.ParseCredentials([]byte(s.Credentials))
+	credentials, err := broker.ParseCredentials([]byte(s.Credentials))
 	if err != nil {
 		t.Fatal(err)
 	}
-	broker, err := queue.ConnectBroker(queue.ExternalOptions{
+	broker, err := broker.Connect(broker.ExternalOptions{
 		URL: s.URL(), Credentials: credentials, Log: testLog(t),
 		Authenticate: func(_, token string) bool { return token == queuetest.Token },
 	})

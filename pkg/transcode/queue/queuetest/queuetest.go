@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/store"
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -22,7 +23,7 @@ const Token = "the token of every worker"
 type Queue struct {
 	*queue.Queue
 	Store    *store.Store
-	Broker   *queue.Broker
+	Broker   *broker.Broker
 	MediaDir string
 	// Close ends what Open or Start have begun; the end of the test does, too.
 	Close func()
@@ -86,7 +87,7 @@ func open(ctx context.Context, dir string, change func(*queue.Options)) (*Queue,
 		return nil, errors.Join(err, s.Close())
 	}
 	if o.Broker == nil {
-		o.Broker, err = queue.StartBroker(queue.BrokerOptions{
+		o.Broker, err = broker.Start(broker.Options{
 			Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"),
 			Authenticate: func(_, token string) bool { return token == Token }, Log: o.Log,
 		})

@@ -1,7 +1,8 @@
-package queue
+package broker
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,14 +73,14 @@ func ParseCredentials(text []byte) (Credentials, error) {
 // connectTimeout is how long each server of a URL is tried.
 const connectTimeout = 5 * time.Second
 
-// ConnectBroker connects to the server and answers it who may connect. It fails
+// Connect connects to the server and answers it who may connect. It fails
 // if no server of the URL can be reached now; one that is lost later is
 // looked for until Close.
-func ConnectBroker(o ExternalOptions) (*Broker, error) {
+func Connect(o ExternalOptions) (*Broker, error) {
 	if o.Authenticate == nil || o.Credentials.issuer == nil {
 		return nil, errors.New("queue: ExternalOptions without Authenticate or Credentials; want both")
 	}
-	log := logger(o.Log)
+	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	conn, err := nats.Connect(o.URL, externalOptions(o, log)...)
 	if err != nil {
 		return nil, unreachable(o, err)
@@ -92,8 +93,8 @@ func ConnectBroker(o ExternalOptions) (*Broker, error) {
 		conn.Close()
 		return nil, err
 	}
-	if most := conn.MaxPayload(); most < maxPayload {
-		log.Warn("the queue's server takes small messages only: the sound of very long videos will not fit", "max_payload", most, "want", maxPayload)
+	if most := conn.MaxPayload(); most < MaxPayload {
+		log.Warn("the queue's server takes small messages only: the sound of very long videos will not fit", "max_payload", most, "want", MaxPayload)
 	}
 	return &Broker{conn: conn, url: o.URL}, nil
 }

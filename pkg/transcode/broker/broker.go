@@ -1,6 +1,10 @@
-package queue
+// Package broker connects the queue to its workers over NATS: by the server that
+// pibootd embeds, or by one that it does not run. It decides who may connect, how
+// often, and which subjects a worker may use.
+package broker
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,9 +19,9 @@ import (
 // Limits of the embedded server. What connects to it has a token, but a token
 // can be stolen from a board's root, so they hold for workers too.
 const (
-	// maxPayload holds the result of an audio unit, some 220 bytes a segment:
+	// MaxPayload holds the result of an audio unit, some 220 bytes a segment:
 	// 21 hours at 4 s. It is allocated only for who has been let in.
-	maxPayload = 4 << 20
+	MaxPayload = 4 << 20
 	maxSubs    = 64 // of one connection
 	// maxPending is what the server keeps for a client that does not read.
 	maxPending   = 16 << 20
@@ -29,13 +33,13 @@ const (
 // What the work stream may take of memory and of the state directory's disk.
 const (
 	maxStreamMemory = 32 << 20
-	maxStreamBytes  = 256 << 20
+	MaxStreamBytes  = 256 << 20
 )
 
 const startTimeout = 30 * time.Second
 
-// BrokerOptions say how to start a Broker.
-type BrokerOptions struct {
+// Options say how to start a Broker.
+type Options struct {
 	Addr     netip.AddrPort // port 0 takes a free one
 	StoreDir string         // on a local disk; created if need be; may be deleted between runs
 	// Authenticate is asked at every connect, from many goroutines.
@@ -73,12 +77,12 @@ type Broker struct {
 	url      string
 }
 
-// StartBroker starts the server and returns when workers can connect.
-func StartBroker(o BrokerOptions) (*Broker, error) {
+// Start starts the server and returns when workers can connect.
+func Start(o Options) (*Broker, error) {
 	if o.Authenticate == nil {
-		return nil, errors.New("queue: BrokerOptions.Authenticate is nil; want a function that knows the workers")
+		return nil, errors.New("queue: Options.Authenticate is nil; want a function that knows the workers")
 	}
-	log := &serverLog{log: logger(o.Log), fatal: make(chan string, 1)}
+	log := &serverLog{log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), fatal: make(chan string, 1)}
 	a, err := listenFor(o.Addr, log.log)
 	if err != nil {
 		return nil, err
@@ -100,7 +104,7 @@ func StartBroker(o BrokerOptions) (*Broker, error) {
 	return &Broker{server: s, acceptor: a, conn: conn, url: "nats://" + a.addr().String()}, nil
 }
 
-func startServer(o BrokerOptions, g *gate, log *serverLog) (*server.Server, error) {
+func startServer(o Options, g *gate, log *serverLog) (*server.Server, error) {
 	s, err := server.NewServer(serverOptions(o, g))
 	if err != nil {
 		return nil, fmt.Errorf("queue: configuring the embedded NATS server: %w", err)
@@ -121,7 +125,7 @@ func startServer(o BrokerOptions, g *gate, log *serverLog) (*server.Server, erro
 	return s, nil
 }
 
-func serverOptions(o BrokerOptions, g *gate) *server.Options {
+func serverOptions(o Options, g *gate) *server.Options {
 	return &server.Options{
 		ServerName:         "pibootd",
 		DontListen:         true, // the acceptor does
@@ -129,7 +133,7 @@ func serverOptions(o BrokerOptions, g *gate) *server.Options {
 		NoSigs:             true,
 		MaxConn:            2 * maxServed, // the acceptor bounds them
 		MaxSubs:            maxSubs,
-		MaxPayload:         maxPayload,
+		MaxPayload:         MaxPayload,
 		MaxPending:         maxPending,
 		AuthTimeout:        authTimeout.Seconds(),
 		PingInterval:       pingInterval,
@@ -138,12 +142,15 @@ func serverOptions(o BrokerOptions, g *gate) *server.Options {
 		StoreDir:           o.StoreDir,
 		SyncAlways:         true,            // the default loses two minutes of acknowledged writes
 		JetStreamMaxMemory: maxStreamMemory, // 0 would mean three quarters of the machine's
-		JetStreamMaxStore:  maxStreamBytes,
+		JetStreamMaxStore:  MaxStreamBytes,
 
 		DisableJetStreamBanner:     true,
 		CustomClientAuthentication: g,
 	}
 }
+
+// Conn returns the daemon's own connection, which Close closes.
+func (b *Broker) Conn() *nats.Conn { return b.conn }
 
 // URL returns where workers connect to.
 func (b *Broker) URL() string { return b.url }

@@ -1,4 +1,4 @@
-package queue
+package broker
 
 import (
 	"crypto/subtle"
@@ -69,7 +69,7 @@ func CheckLogin(authenticate func(worker, token string) bool, worker, token stri
 	if !canonical(worker) {
 		return OtherName
 	}
-	if !validWorker(worker) || !authenticate(worker, token) {
+	if !ValidWorker(worker) || !authenticate(worker, token) {
 		return WrongLogin
 	}
 	return ""
@@ -97,15 +97,17 @@ func workerPermissions(worker string) *server.Permissions {
 			"$JS.API.CONSUMER.INFO." + transcode.StreamWork + ".>",
 			"$JS.ACK." + transcode.StreamWork + ".>",
 		}},
-		Subscribe: &server.SubjectPermission{Allow: []string{inbox(worker) + ">"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{Inbox(worker) + ">"}},
 	}
 }
 
-// inbox returns what the subjects that a worker hears begin with.
-func inbox(worker string) string { return "_INBOX." + worker + "." }
+// Inbox returns what the subjects that a worker hears begin with.
+func Inbox(worker string) string { return "_INBOX." + worker + "." }
 
-// validWorker reports whether name is one token of a subject, so that what it
+// ValidWorker reports whether name is one token of a subject, so that what it
 // is put into says what it seems to: a name such as * or a.> would match others.
 // Boards' serial numbers and machines' names are labels, and muxers of others do
 // not come this way.
-func validWorker(name string) bool { return pi.IsLabel(name) && canonical(name) && !IsForeign(name) }
+func ValidWorker(name string) bool {
+	return pi.IsLabel(name) && canonical(name) && !transcode.IsLegacyMuxer(name)
+}

@@ -1,4 +1,4 @@
-package queue
+package broker
 
 import (
 	"sync"
@@ -31,7 +31,11 @@ func newBudget(pass time.Duration) *budget {
 func (b *budget) spend(worker string, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ready := later(b.ready[worker], now).Add(b.every)
+	ready := b.ready[worker]
+	if ready.Before(now) {
+		ready = now
+	}
+	ready = ready.Add(b.every)
 	if ready.Sub(now) > loginsAtOnce*b.every {
 		return false
 	}

@@ -1,4 +1,4 @@
-package queue
+package broker
 
 import (
 	"cmp"
@@ -136,7 +136,7 @@ func (c *callout) pass(asked *jwt.AuthorizationRequestClaims) *jwt.UserClaims {
 	p.Sub.Allow = may.Subscribe.Allow
 	// Servers up to 2.15 at least hold workers to their own limits instead.
 	p.Limits.Subs = maxSubs
-	p.Limits.Payload = maxPayload
+	p.Limits.Payload = MaxPayload
 	p.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeStandard}
 	return p
 }

@@ -1,4 +1,4 @@
-package queue
+package broker
 
 import (
 	"bufio"
@@ -39,17 +39,17 @@ func (r *refusals) count(want Refusal) (n int) {
 }
 
 // openBroker starts a server that lets everybody in who has the token of his name.
-func openBroker(t *testing.T, r *refusals) *bench {
+func openBroker(t *testing.T, r *refusals) *Broker {
 	t.Helper()
-	broker, err := StartBroker(BrokerOptions{
+	b, err := Start(Options{
 		Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: t.TempDir(), OnRefused: r.add,
 		Authenticate: func(worker, token string) bool { return strings.EqualFold(token, goodToken(worker)) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(broker.Close)
-	return &bench{Queue: &Queue{broker: broker}, t: t}
+	t.Cleanup(b.Close)
+	return b
 }
 
 // A board's worker is one, however it spells itself: whoever comes under another
@@ -137,7 +137,7 @@ func TestStrangersTakeNoPlaces(t *testing.T) {
 	if err := errors.Join(comes.Flush(), there.Flush()); err != nil {
 		t.Error(err)
 	}
-	a := b.broker.acceptor
+	a := b.acceptor
 	a.mu.Lock()
 	open := len(a.fresh.taken)
 	a.mu.Unlock()
@@ -176,11 +176,11 @@ func TestClosedBrokerLeavesNobody(t *testing.T) {
 	if err := in.login("pi1"); err != nil {
 		t.Fatal(err)
 	}
-	b.broker.Close()
+	b.Close()
 	if fresh.answers() || in.answers() {
 		t.Error("connections are open after Close")
 	}
-	if a := b.broker.acceptor; len(a.fresh.taken)+len(a.workers.taken) > 0 {
+	if a := b.acceptor; len(a.fresh.taken)+len(a.workers.taken) > 0 {
 		t.Errorf("places are taken after Close: %+v, %+v", a.fresh.taken, a.workers.taken)
 	}
 }
@@ -227,10 +227,10 @@ type rawConn struct {
 
 // dialRaw connects from an address of the loopback, and reads how the server
 // introduces itself. It may have been closed already.
-func dialRaw(t *testing.T, b *bench, from string) *rawConn {
+func dialRaw(t *testing.T, b *Broker, from string) *rawConn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	conn, err := d.DialContext(t.Context(), "tcp", b.broker.Addr().String())
+	conn, err := d.DialContext(t.Context(), "tcp", b.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
