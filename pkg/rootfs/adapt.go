@@ -12,13 +12,6 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A Change is something that an import altered so that the root can live on
-// NFS and be cloned.
-type Change struct {
-	File string `json:"file"` // relative to the root
-	What string `json:"what"`
-}
-
 // An adapter takes from a root what belongs to an SD card or to one board.
 type adapter struct {
 	root    *os.Root

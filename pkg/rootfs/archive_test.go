@@ -53,8 +53,8 @@ func writeTemp(t *testing.T, content []byte) string {
 }
 
 func oneFileTar(t *testing.T) []byte {
-	return makeTar(t, func(b tarBuilder) {
-		b.add(member(tar.TypeReg, "file", "", strings.Repeat("content that packs ", 5000)))
+	return roottest.MakeTar(t, func(b roottest.Tar) {
+		b.Add(roottest.Member(tar.TypeReg, "file", "", strings.Repeat("content that packs ", 5000)))
 	})
 }
 

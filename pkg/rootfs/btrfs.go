@@ -90,3 +90,6 @@ func btrfs(call uintptr, source *os.File, path string) error {
 	}
 	return nil
 }
+
+// errCannot reports that a root cannot be made in a way here; others may do.
+var errCannot = errors.New("it cannot be done here")

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -76,4 +77,23 @@ func copyRange(ctx context.Context, job fileCopy, start, end int64) error {
 		}
 	}
 	return nil
+}
+
+// sharesBlocks returns an error that matches errCannot if a copy of file in the
+// directory dir could not share its blocks.
+func sharesBlocks(file, dir string) error {
+	from, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.CreateTemp(dir, "reflink")
+	if err != nil {
+		return err
+	}
+	err = reflink(to, from)
+	if errors.Is(err, errNoReflink) {
+		err = fmt.Errorf("%w: %w", errCannot, err)
+	}
+	return errors.Join(err, to.Close(), os.Remove(to.Name()))
 }

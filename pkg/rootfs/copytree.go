@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -294,4 +296,28 @@ func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
 	defer c.buffers.Put(buffer)
 	job.buffer, job.spent = *buffer, c.spent
 	return copyContent(ctx, job)
+}
+
+// measure counts the entries of a tree and the bytes that its files take on
+// disk, those with several names once.
+func measure(ctx context.Context, tree string) (files int, bytes int64, err error) {
+	seen := make(map[inode]bool)
+	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
+		if err = errors.Join(err, ctx.Err()); err != nil || path == tree {
+			return err
+		}
+		var stat unix.Stat_t
+		if err := unix.Lstat(path, &stat); err != nil {
+			return err
+		}
+		files++
+		if id := (inode{stat.Dev, stat.Ino}); !seen[id] {
+			bytes += stat.Blocks * 512
+			if stat.Nlink > 1 {
+				seen[id] = true
+			}
+		}
+		return nil
+	})
+	return files, bytes, err
 }

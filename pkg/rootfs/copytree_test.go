@@ -104,7 +104,7 @@ func TestCopyTreeReportsWorkerErrors(t *testing.T) {
 // A tree that no board works with is refused before it takes all descriptors.
 func TestCopyTreeIsNotEndlesslyDeep(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
-	if err := deepDir(filepath.Join(from, "deep"), 3000); err != nil {
+	if err := roottest.DeepDir(filepath.Join(from, "deep"), 3000); err != nil {
 		t.Fatal(err)
 	}
 	err := (&treeCopy{}).copy(t.Context(), from, to)

@@ -14,7 +14,7 @@ import (
 
 // gnu makes a member that may have any bytes in its name.
 func gnu(kind byte, name, target, content string) (tar.Header, string) {
-	header, content := member(kind, name, target, content)
+	header, content := roottest.Member(kind, name, target, content)
 	header.Format = tar.FormatGNU
 	return header, content
 }
@@ -25,39 +25,39 @@ func TestExtractOdd(t *testing.T) {
 	longest := strings.Repeat("n", unix.NAME_MAX)
 	deep := strings.Repeat("directory/", 60) + "file"
 	for name, test := range map[string]struct {
-		build func(tarBuilder)
+		build func(roottest.Tar)
 		want  map[string]string
 	}{
-		"newline":      {func(b tarBuilder) { b.add(member(tar.TypeReg, "a\nb", "", "x")) }, map[string]string{"a\nb": "x"}},
-		"no UTF-8":     {func(b tarBuilder) { b.add(gnu(tar.TypeReg, "\xff\xfe", "", "x")) }, map[string]string{"\xff\xfe": "x"}},
-		"255 bytes":    {func(b tarBuilder) { b.add(member(tar.TypeReg, longest, "", "x")) }, map[string]string{longest: "x"}},
-		"a long way":   {func(b tarBuilder) { b.add(member(tar.TypeReg, deep, "", "x")) }, map[string]string{deep: "x"}},
-		"two slashes":  {func(b tarBuilder) { b.add(member(tar.TypeReg, "a//b", "", "x")) }, map[string]string{"a/b": "x"}},
-		"an old file":  {func(b tarBuilder) { b.add(gnu(0, "a", "", "x")) }, map[string]string{"a": "x"}},
-		"absolute":     {func(b tarBuilder) { b.add(member(tar.TypeReg, "//etc/a", "", "x")) }, map[string]string{"etc/a": "x"}},
-		"link to self": {func(b tarBuilder) { b.add(member(tar.TypeSymlink, "a", "a", "")) }, map[string]string{"a": "a"}},
-		"hard link to a symbolic one": {func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "a", "/etc/shadow", ""))
-			b.add(member(tar.TypeLink, "b", "a", ""))
+		"newline":      {func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, "a\nb", "", "x")) }, map[string]string{"a\nb": "x"}},
+		"no UTF-8":     {func(b roottest.Tar) { b.Add(gnu(tar.TypeReg, "\xff\xfe", "", "x")) }, map[string]string{"\xff\xfe": "x"}},
+		"255 bytes":    {func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, longest, "", "x")) }, map[string]string{longest: "x"}},
+		"a long way":   {func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, deep, "", "x")) }, map[string]string{deep: "x"}},
+		"two slashes":  {func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, "a//b", "", "x")) }, map[string]string{"a/b": "x"}},
+		"an old file":  {func(b roottest.Tar) { b.Add(gnu(0, "a", "", "x")) }, map[string]string{"a": "x"}},
+		"absolute":     {func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, "//etc/a", "", "x")) }, map[string]string{"etc/a": "x"}},
+		"link to self": {func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeSymlink, "a", "a", "")) }, map[string]string{"a": "a"}},
+		"hard link to a symbolic one": {func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "a", "/etc/shadow", ""))
+			b.Add(roottest.Member(tar.TypeLink, "b", "a", ""))
 		}, map[string]string{"b": "/etc/shadow"}},
-		"file again as a link": {func(b tarBuilder) {
-			b.add(member(tar.TypeReg, "a", "", "x"))
-			b.add(member(tar.TypeSymlink, "a", "../secret", ""))
+		"file again as a link": {func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeReg, "a", "", "x"))
+			b.Add(roottest.Member(tar.TypeSymlink, "a", "../secret", ""))
 		}, map[string]string{"a": "../secret"}},
-		"link again as a directory": {func(b tarBuilder) {
-			b.add(member(tar.TypeReg, "real/a", "", "x"))
-			b.add(member(tar.TypeSymlink, "dir", "real", ""))
-			b.add(member(tar.TypeReg, "dir/b", "", "y"))
+		"link again as a directory": {func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeReg, "real/a", "", "x"))
+			b.Add(roottest.Member(tar.TypeSymlink, "dir", "real", ""))
+			b.Add(roottest.Member(tar.TypeReg, "dir/b", "", "y"))
 		}, map[string]string{"real/a": "x", "real/b": "y"}},
-		"a file's second name again": {func(b tarBuilder) {
-			b.add(member(tar.TypeReg, "a", "", "first"))
-			b.add(member(tar.TypeLink, "b", "a", ""))
-			b.add(member(tar.TypeReg, "b", "", "second"))
+		"a file's second name again": {func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeReg, "a", "", "first"))
+			b.Add(roottest.Member(tar.TypeLink, "b", "a", ""))
+			b.Add(roottest.Member(tar.TypeReg, "b", "", "second"))
 		}, map[string]string{"a": "first", "b": "second"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := extractTo(t, dir, makeTar(t, test.build)); err != nil {
+			if err := extractTo(t, dir, roottest.MakeTar(t, test.build)); err != nil {
 				t.Fatal(err)
 			}
 			got := roottest.Snapshot(t, dir)
@@ -73,30 +73,30 @@ func TestExtractOdd(t *testing.T) {
 // Archives that would reach outside by what came before in them: refused or
 // not, nothing beside the tree may change.
 func TestExtractStaysInside(t *testing.T) {
-	for name, build := range map[string]func(tarBuilder){
-		"hard link, absolute": func(b tarBuilder) { b.add(member(tar.TypeLink, "in", "/etc/passwd", "")) },
-		"hard link to a link, then written": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "a", "../secret", ""))
-			b.add(member(tar.TypeLink, "b", "a", ""))
-			b.add(member(tar.TypeReg, "b", "", "overwritten"))
+	for name, build := range map[string]func(roottest.Tar){
+		"hard link, absolute": func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeLink, "in", "/etc/passwd", "")) },
+		"hard link to a link, then written": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "a", "../secret", ""))
+			b.Add(roottest.Member(tar.TypeLink, "b", "a", ""))
+			b.Add(roottest.Member(tar.TypeReg, "b", "", "overwritten"))
 		},
-		"directory again as a link": func(b tarBuilder) {
-			b.add(member(tar.TypeDir, "dir", "", ""))
-			b.add(member(tar.TypeSymlink, "dir", "..", ""))
-			b.add(member(tar.TypeReg, "dir/secret", "", "overwritten"))
+		"directory again as a link": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeDir, "dir", "", ""))
+			b.Add(roottest.Member(tar.TypeSymlink, "dir", "..", ""))
+			b.Add(roottest.Member(tar.TypeReg, "dir/secret", "", "overwritten"))
 		},
-		"directory that is a link": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "dir", "..", ""))
-			b.add(member(tar.TypeDir, "dir", "", ""))
+		"directory that is a link": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "dir", "..", ""))
+			b.Add(roottest.Member(tar.TypeDir, "dir", "", ""))
 		},
-		"links upon links": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "a", ".", ""))
-			b.add(member(tar.TypeSymlink, "a/b", "..", ""))
-			b.add(member(tar.TypeReg, "a/b/secret", "", "overwritten"))
+		"links upon links": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "a", ".", ""))
+			b.Add(roottest.Member(tar.TypeSymlink, "a/b", "..", ""))
+			b.Add(roottest.Member(tar.TypeReg, "a/b/secret", "", "overwritten"))
 		},
-		"a name of 256 bytes": func(b tarBuilder) { b.add(member(tar.TypeReg, strings.Repeat("n", 256), "", "x")) },
-		"the top as a link":   func(b tarBuilder) { b.add(member(tar.TypeSymlink, ".", "..", "")) },
-		"the top's parent":    func(b tarBuilder) { b.add(gnu(tar.TypeReg, "..", "", "x")) },
+		"a name of 256 bytes": func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, strings.Repeat("n", 256), "", "x")) },
+		"the top as a link":   func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeSymlink, ".", "..", "")) },
+		"the top's parent":    func(b roottest.Tar) { b.Add(gnu(tar.TypeReg, "..", "", "x")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			outside := t.TempDir()
@@ -105,7 +105,7 @@ func TestExtractStaysInside(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := roottest.Snapshot(t, outside)
-			if err := extractTo(t, filepath.Join(outside, "tree"), makeTar(t, build)); err != nil {
+			if err := extractTo(t, filepath.Join(outside, "tree"), roottest.MakeTar(t, build)); err != nil {
 				t.Log(err)
 			}
 			after := roottest.Snapshot(t, outside)

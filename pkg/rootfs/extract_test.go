@@ -7,44 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pibootd/pkg/rootfs/roottest"
 )
-
-// member is a tar member owned by whoever runs the test.
-func member(kind byte, name, target, content string) (tar.Header, string) {
-	return tar.Header{
-		Typeflag: kind, Name: name, Linkname: target, Mode: 0o750, Size: int64(len(content)),
-		Uid: os.Getuid(), Gid: os.Getgid(), ModTime: time.Unix(1700000000, 0),
-	}, content
-}
-
-type tarBuilder struct {
-	t *testing.T
-	w *tar.Writer
-}
-
-func (b tarBuilder) add(header tar.Header, content string) {
-	b.t.Helper()
-	if err := b.w.WriteHeader(&header); err != nil {
-		b.t.Fatal(err)
-	}
-	if _, err := b.w.Write([]byte(content)); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func makeTar(t *testing.T, build func(tarBuilder)) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	build(tarBuilder{t, w})
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
 
 func extractTo(t *testing.T, dir string, archive []byte) error {
 	t.Helper()
@@ -53,20 +18,20 @@ func extractTo(t *testing.T, dir string, archive []byte) error {
 }
 
 func TestExtract(t *testing.T) {
-	archive := makeTar(t, func(b tarBuilder) {
-		b.add(member(tar.TypeDir, "./", "", ""))
-		b.add(member(tar.TypeDir, "./usr/bin/", "", ""))
-		b.add(member(tar.TypeSymlink, "./bin", "usr/bin", ""))
-		b.add(member(tar.TypeReg, "./bin/sh", "", "through a link inside"))
-		b.add(member(tar.TypeReg, "/absolute", "", "made relative"))
-		b.add(member(tar.TypeLink, "./hard", "/absolute", ""))
-		b.add(member(tar.TypeSymlink, "etc/passwd", "/etc/passwd", ""))
-		b.add(member(tar.TypeReg, "twice", "", "first"))
-		b.add(member(tar.TypeReg, "twice", "", "second"))
-		b.add(member(tar.TypeFifo, "pipe", "", ""))
-		header, content := member(tar.TypeReg, "setuid", "", "x")
+	archive := roottest.MakeTar(t, func(b roottest.Tar) {
+		b.Add(roottest.Member(tar.TypeDir, "./", "", ""))
+		b.Add(roottest.Member(tar.TypeDir, "./usr/bin/", "", ""))
+		b.Add(roottest.Member(tar.TypeSymlink, "./bin", "usr/bin", ""))
+		b.Add(roottest.Member(tar.TypeReg, "./bin/sh", "", "through a link inside"))
+		b.Add(roottest.Member(tar.TypeReg, "/absolute", "", "made relative"))
+		b.Add(roottest.Member(tar.TypeLink, "./hard", "/absolute", ""))
+		b.Add(roottest.Member(tar.TypeSymlink, "etc/passwd", "/etc/passwd", ""))
+		b.Add(roottest.Member(tar.TypeReg, "twice", "", "first"))
+		b.Add(roottest.Member(tar.TypeReg, "twice", "", "second"))
+		b.Add(roottest.Member(tar.TypeFifo, "pipe", "", ""))
+		header, content := roottest.Member(tar.TypeReg, "setuid", "", "x")
 		header.Mode, header.PAXRecords = 0o4711, map[string]string{paxXattr + "user.pibootd": "value"}
-		b.add(header, content)
+		b.Add(header, content)
 	})
 	dir := t.TempDir()
 	if err := extractTo(t, dir, archive); err != nil {
@@ -98,37 +63,37 @@ func TestExtract(t *testing.T) {
 }
 
 func TestExtractRefuses(t *testing.T) {
-	for name, build := range map[string]func(tarBuilder){
-		"climbing name":      func(b tarBuilder) { b.add(member(tar.TypeReg, "../out", "", "x")) },
-		"climbing inside":    func(b tarBuilder) { b.add(member(tar.TypeReg, "a/../../out", "", "x")) },
-		"climbing hard link": func(b tarBuilder) { b.add(member(tar.TypeLink, "in", "../out", "")) },
-		"hard link to nothing": func(b tarBuilder) {
-			b.add(member(tar.TypeLink, "in", "missing", ""))
+	for name, build := range map[string]func(roottest.Tar){
+		"climbing name":      func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, "../out", "", "x")) },
+		"climbing inside":    func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, "a/../../out", "", "x")) },
+		"climbing hard link": func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeLink, "in", "../out", "")) },
+		"hard link to nothing": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeLink, "in", "missing", ""))
 		},
-		"through an absolute link": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "etc", filepath.Dir(os.TempDir()), ""))
-			b.add(member(tar.TypeReg, "etc/out", "", "x"))
+		"through an absolute link": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "etc", filepath.Dir(os.TempDir()), ""))
+			b.Add(roottest.Member(tar.TypeReg, "etc/out", "", "x"))
 		},
-		"through a climbing link": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "up", "..", ""))
-			b.add(member(tar.TypeReg, "up/out", "", "x"))
+		"through a climbing link": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "up", "..", ""))
+			b.Add(roottest.Member(tar.TypeReg, "up/out", "", "x"))
 		},
-		"hard link through a link": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "up", "..", ""))
-			b.add(member(tar.TypeLink, "in", "up/secret", ""))
+		"hard link through a link": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "up", "..", ""))
+			b.Add(roottest.Member(tar.TypeLink, "in", "up/secret", ""))
 		},
-		"directory through a link": func(b tarBuilder) {
-			b.add(member(tar.TypeSymlink, "up", "..", ""))
-			b.add(member(tar.TypeDir, "up/out", "", ""))
+		"directory through a link": func(b roottest.Tar) {
+			b.Add(roottest.Member(tar.TypeSymlink, "up", "..", ""))
+			b.Add(roottest.Member(tar.TypeDir, "up/out", "", ""))
 		},
-		"file as the top": func(b tarBuilder) { b.add(member(tar.TypeReg, "./.", "", "x")) },
-		"unknown type":    func(b tarBuilder) { b.add(member('Z', "odd", "", "")) },
+		"file as the top": func(b roottest.Tar) { b.Add(roottest.Member(tar.TypeReg, "./.", "", "x")) },
+		"unknown type":    func(b roottest.Tar) { b.Add(roottest.Member('Z', "odd", "", "")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			outside := t.TempDir()
 			roottest.Spec{"secret": "s", "tree/": "dir"}.Make(t, outside)
 			before := roottest.Snapshot(t, outside)
-			if err := extractTo(t, filepath.Join(outside, "tree"), makeTar(t, build)); err == nil {
+			if err := extractTo(t, filepath.Join(outside, "tree"), roottest.MakeTar(t, build)); err == nil {
 				t.Error("extract = nil; want an error")
 			}
 			for name, state := range roottest.Snapshot(t, outside) {
@@ -144,9 +109,9 @@ func TestExtractRefuses(t *testing.T) {
 func TestExtractReplacesLinks(t *testing.T) {
 	outside := t.TempDir()
 	roottest.Spec{"victim": "safe", "tree/": "dir"}.Make(t, outside)
-	archive := makeTar(t, func(b tarBuilder) {
-		b.add(member(tar.TypeSymlink, "file", "../victim", ""))
-		b.add(member(tar.TypeReg, "file", "", "overwritten"))
+	archive := roottest.MakeTar(t, func(b roottest.Tar) {
+		b.Add(roottest.Member(tar.TypeSymlink, "file", "../victim", ""))
+		b.Add(roottest.Member(tar.TypeReg, "file", "", "overwritten"))
 	})
 	if err := extractTo(t, filepath.Join(outside, "tree"), archive); err != nil {
 		t.Fatal(err)
@@ -158,11 +123,11 @@ func TestExtractReplacesLinks(t *testing.T) {
 
 func FuzzExtract(f *testing.F) {
 	t := &testing.T{}
-	f.Add(makeTar(t, func(b tarBuilder) {
-		b.add(member(tar.TypeDir, "dir/", "", ""))
-		b.add(member(tar.TypeSymlink, "dir/up", "../..", ""))
-		b.add(member(tar.TypeReg, "dir/up/file", "", "x"))
-		b.add(member(tar.TypeLink, "hard", "dir", ""))
+	f.Add(roottest.MakeTar(t, func(b roottest.Tar) {
+		b.Add(roottest.Member(tar.TypeDir, "dir/", "", ""))
+		b.Add(roottest.Member(tar.TypeSymlink, "dir/up", "../..", ""))
+		b.Add(roottest.Member(tar.TypeReg, "dir/up/file", "", "x"))
+		b.Add(roottest.Member(tar.TypeLink, "hard", "dir", ""))
 	}))
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		outside := t.TempDir()

@@ -71,22 +71,8 @@ func hostiles(outside string) map[string]hostile {
 		"config.txt is a fifo":               {replaceBy("boot/firmware/config.txt", fifo), ""},
 		"a kernel of holes":                  {replaceBy("boot/firmware/kernel8.img", func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<43)) }), ""},
 		"a file of holes":                    {replaceBy("srv/holes", func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<43)) }), ""},
-		"many directories in one another":    {replaceBy("deep", func(path string) error { return deepDir(path, 3000) }), ""},
+		"many directories in one another":    {replaceBy("deep", func(path string) error { return roottest.DeepDir(path, 3000) }), ""},
 	}
-}
-
-// deepDir makes so many directories in one another.
-func deepDir(path string, levels int) error {
-	at, err := unix.Open(filepath.Dir(path), unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	for name := filepath.Base(path); levels > 0 && err == nil; levels-- {
-		var next int
-		if err = unix.Mkdirat(at, name, 0o755); err == nil {
-			next, err = unix.Openat(at, name, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		}
-		err = errors.Join(err, unix.Close(at))
-		at, name = next, "d"
-	}
-	return errors.Join(err, unix.Close(at))
 }
 
 // hostileRoot makes the root of a board that has done everything that its own
@@ -269,7 +255,7 @@ func TestDriftIsBounded(t *testing.T) {
 	r, templates, of := hostileRoot(t)
 	dir := r.Path(updatedSerial)
 	err := errors.Join(
-		deepDir(filepath.Join(dir, "deep"), 3000), os.WriteFile(filepath.Join(dir, "srv"), []byte("x"), 0o600),
+		roottest.DeepDir(filepath.Join(dir, "deep"), 3000), os.WriteFile(filepath.Join(dir, "srv"), []byte("x"), 0o600),
 		os.WriteFile(filepath.Join(dir, "holes"), nil, 0o600), os.Truncate(filepath.Join(dir, "holes"), 1<<43), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
 	if err != nil {
 		t.Fatal(err)

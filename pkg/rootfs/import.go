@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -230,28 +229,4 @@ func moveUp(tree, name string) error {
 		return err
 	}
 	return errors.Join(copyNode(inner, tree), os.Remove(inner))
-}
-
-// measure counts the entries of a tree and the bytes that its files take on
-// disk, those with several names once.
-func measure(ctx context.Context, tree string) (files int, bytes int64, err error) {
-	seen := make(map[inode]bool)
-	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
-		if err = errors.Join(err, ctx.Err()); err != nil || path == tree {
-			return err
-		}
-		var stat unix.Stat_t
-		if err := unix.Lstat(path, &stat); err != nil {
-			return err
-		}
-		files++
-		if id := (inode{stat.Dev, stat.Ino}); !seen[id] {
-			bytes += stat.Blocks * 512
-			if stat.Nlink > 1 {
-				seen[id] = true
-			}
-		}
-		return nil
-	})
-	return files, bytes, err
 }

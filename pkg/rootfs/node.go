@@ -231,3 +231,30 @@ func (n node) finishFile(file, dir *os.File, name string) error {
 	}
 	return nil
 }
+
+// copyNode gives a directory the owner, mode, attributes and times of another.
+func copyNode(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.Open(to)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
+		return err
+	}
+	self, err := nodeAt(source, ".", &stat)
+	if err != nil {
+		return err
+	}
+	return self.finish(target, ".")
+}
+
+// overlayMark is the extended attribute that makes a directory an overlay root;
+// its value names the template version. No board can set one: NFSv3 has none.
+const overlayMark = "trusted.pibootd.overlay"

@@ -22,10 +22,6 @@ const (
 	workDir  = "work"
 )
 
-// overlayMark is the extended attribute that makes a directory an overlay root;
-// its value names the template version. No board can set one: NFSv3 has none.
-const overlayMark = "trusted.pibootd.overlay"
-
 // overlay makes dir an overlay root over the template and mounts it where only
 // this process sees it: the mount goes when what is returned is closed.
 func (c *clone) overlay(dir string) (*os.File, error) {
@@ -53,29 +49,6 @@ func (c *clone) overlay(dir string) (*os.File, error) {
 		err = errors.Join(err, mount.Close())
 	}
 	return nil, errors.Join(err, os.RemoveAll(dir))
-}
-
-// copyNode gives a directory the owner, mode, attributes and times of another.
-func copyNode(from, to string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	target, err := os.Open(to)
-	if err != nil {
-		return err
-	}
-	defer target.Close()
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
-		return err
-	}
-	self, err := nodeAt(source, ".", &stat)
-	if err != nil {
-		return err
-	}
-	return self.finish(target, ".")
 }
 
 // mountLayers mounts the overlay root dir over the directory lower where only

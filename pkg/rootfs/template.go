@@ -24,17 +24,6 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Progress is told how far a long operation is: the step it is in and, where
-// they can be counted, how many units of it are done; total 0 means that the
-// end is unknown. It is called from one goroutine at a time and must not block.
-type Progress func(step string, done, total int64)
-
-func (p Progress) report(step string, done, total int64) {
-	if p != nil {
-		p(step, done, total)
-	}
-}
-
 // Templates are the templates below Dir, as <name>/<version>/: the tree in
 // root/ and its Template in template.json. The methods are safe for concurrent
 // use, also by several processes.
@@ -106,11 +95,6 @@ func (t *Templates) List() ([]Template, error) {
 		return a.Version - b.Version
 	})
 	return list, nil
-}
-
-// globQuote makes a path match itself only.
-func globQuote(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func readTemplate(file string) (Template, error) {
@@ -261,10 +245,6 @@ func (t *Templates) log() *slog.Logger {
 	return t.Log
 }
 
-// needRoot refuses what only root can do, before anything is half done.
-func needRoot(what string) error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("rootfs: %s needs root, to keep owners and device nodes; run it with sudo", what)
-	}
-	return nil
-}
+// manifestFile lists a template's tree, beside it: a line for each entry, with
+// all that belongs to it, and its quoted name.
+const manifestFile = "manifest"

@@ -35,7 +35,7 @@ func (b *build) unpack(ctx context.Context) error {
 			if deb.name == firmwarePackage || kernelName.MatchString(deb.name) {
 				x = &extractor{root: b.hardware}
 			}
-			if err := x.deb(ctx, deb.file); err != nil {
+			if err := extractDeb(ctx, x, deb.file); err != nil {
 				return fmt.Errorf("package %s: %w", deb.name, err)
 			}
 			mu.Lock()
@@ -48,8 +48,8 @@ func (b *build) unpack(ctx context.Context) error {
 	return unpacking.Wait()
 }
 
-// deb unpacks a Debian package.
-func (x *extractor) deb(ctx context.Context, file string) error {
+// extractDeb unpacks a Debian package.
+func extractDeb(ctx context.Context, x *extractor, file string) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", file)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var complaints bytes.Buffer

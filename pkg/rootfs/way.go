@@ -53,9 +53,6 @@ func ParseWay(text string) (Way, error) {
 	return Way(text), nil
 }
 
-// errCannot reports that a root cannot be made in a way here; others may do.
-var errCannot = errors.New("it cannot be done here")
-
 // A draft is a root in the making.
 type draft struct {
 	tree  string   // where its files can be written
@@ -126,23 +123,4 @@ func (c *clone) copyTree(ctx context.Context, tree *treeCopy, to string, p Progr
 	tree.tick = func() { p.report("copy", tree.bytes, max(tree.bytes, c.src.SizeBytes)) }
 	err = tree.copy(ctx, c.src.tree, to)
 	return tree.files, tree.bytes, err
-}
-
-// sharesBlocks returns an error that matches errCannot if a copy of file in the
-// directory dir could not share its blocks.
-func sharesBlocks(file, dir string) error {
-	from, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.CreateTemp(dir, "reflink")
-	if err != nil {
-		return err
-	}
-	err = reflink(to, from)
-	if errors.Is(err, errNoReflink) {
-		err = fmt.Errorf("%w: %w", errCannot, err)
-	}
-	return errors.Join(err, to.Close(), os.Remove(to.Name()))
 }

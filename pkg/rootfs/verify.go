@@ -2,15 +2,59 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
 )
+
+// ErrNoManifest reports that a template is older than manifests are.
+var ErrNoManifest = errors.New("it has no manifest: it was made by an earlier pibootd; import or build it again")
+
+func (t *Templates) manifest(of Template) (manifest, error) {
+	m, err := loadManifest(filepath.Join(filepath.Dir(t.Root(of)), manifestFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNoManifest
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: manifest of template %s: %w", of, err)
+	}
+	return m, nil
+}
+
+// Verify compares a template's files with what they were when it was made, and
+// returns what is not the same.
+func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]Change, error) {
+	made, err := t.manifest(of)
+	if err != nil {
+		return nil, err
+	}
+	is, err := readTree(ctx, t.Root(of), func(files int) { p.report("verify", int64(files), int64(len(made))) })
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: verifying template %s: %w", of, err)
+	}
+	return compare(made, is), nil
+}
+
+// Diff returns what would have to be changed in one template to make it the
+// other, times and what clones get of their own aside.
+func (t *Templates) Diff(from, to Template) ([]Change, error) {
+	before, err := t.manifest(from)
+	if err != nil {
+		return nil, err
+	}
+	after, err := t.manifest(to)
+	if err != nil {
+		return nil, err
+	}
+	return compare(before, after), nil
+}
 
 // Drift returns what is not as in the template that a board's root was cloned
 // from: files added, removed, and changed in content, mode, owner or extended
