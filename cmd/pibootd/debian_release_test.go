@@ -20,6 +20,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/transcode/queue"
 )
 
@@ -107,7 +108,7 @@ func buildFull(t *testing.T, l *lab, name string, args ...string) rootfs.Templat
 	}
 	var made struct {
 		rootfs.Template
-		Changes []rootfs.Change
+		Changes []filetree.Change
 	}
 	if err := json.Unmarshal(out, &made); err != nil {
 		t.Fatal(err)

@@ -50,6 +50,7 @@ var rank = map[string]int{
 	"pkg/rootfs/disk":     1,
 	"pkg/rootfs/archive":  2,
 	"pkg/rootfs/mount":    0,
+	"pkg/rootfs/filetree": 1,
 	"pkg/rootfs/roottest": 0, // tests alone
 	"pkg/rootfs":          3,
 }

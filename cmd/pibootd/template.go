@@ -14,6 +14,7 @@ import (
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 func templateCommand(std streams) *cli.Command {
@@ -184,11 +185,11 @@ func needRoot(why string) error {
 	return nil
 }
 
-func printTemplate(c *cli.Context, std streams, t rootfs.Template, changes []rootfs.Change) error {
+func printTemplate(c *cli.Context, std streams, t rootfs.Template, changes []filetree.Change) error {
 	if c.Bool("json") {
 		return printJSON(std.out, struct {
 			rootfs.Template
-			Changes []rootfs.Change `json:"changes,omitempty"`
+			Changes []filetree.Change `json:"changes,omitempty"`
 		}{t, changes})
 	}
 	var out strings.Builder

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/store"
 )
 
@@ -76,10 +77,10 @@ func TestNewTemplates(t *testing.T) {
 }
 
 func TestPrintChanges(t *testing.T) {
-	changes := []rootfs.Change{{File: "etc/a\nb", What: "added"}}
+	changes := []filetree.Change{{File: "etc/a\nb", What: "added"}}
 	for _, test := range []struct {
 		json      bool
-		changes   []rootfs.Change
+		changes   []filetree.Change
 		out, errs string
 	}{
 		{false, changes, `"etc/a\nb": added` + "\n", ""},

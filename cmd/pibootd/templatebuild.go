@@ -9,6 +9,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // minimalRecipe is the argument of template build for the minimal template. Any
@@ -36,7 +37,7 @@ func buildTemplate(c *cli.Context, std streams) error {
 	}
 	m := meter{w: std.err, terminal: std.terminal}
 	var built rootfs.Template
-	var changes []rootfs.Change
+	var changes []filetree.Change
 	if args[0] == minimalRecipe {
 		name := c.String("name")
 		if name == "" {
@@ -67,7 +68,7 @@ func onlyFor(c *cli.Context, name string) error {
 	return nil
 }
 
-func buildDebian(c *cli.Context, to *rootfs.Templates, name string, build rootfs.BuildOptions, m *meter) (rootfs.Template, []rootfs.Change, error) {
+func buildDebian(c *cli.Context, to *rootfs.Templates, name string, build rootfs.BuildOptions, m *meter) (rootfs.Template, []filetree.Change, error) {
 	o := rootfs.DebianOptions{BuildOptions: build}
 	switch arch := c.String("arch"); arch {
 	case "", "arm64":

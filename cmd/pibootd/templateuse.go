@@ -14,6 +14,7 @@ import (
 
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/store"
 )
 
@@ -184,9 +185,9 @@ func verifyTemplate(c *cli.Context, std streams) error {
 
 // printChanges prints a line for each change, or says on standard error that there
 // is none. It quotes names with characters that a terminal would interpret.
-func printChanges(c *cli.Context, std streams, changes []rootfs.Change) error {
+func printChanges(c *cli.Context, std streams, changes []filetree.Change) error {
 	if c.Bool("json") {
-		return printJSON(std.out, append([]rootfs.Change{}, changes...))
+		return printJSON(std.out, append([]filetree.Change{}, changes...))
 	}
 	if len(changes) == 0 {
 		_, err := fmt.Fprintln(std.err, "no differences")

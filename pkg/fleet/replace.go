@@ -9,6 +9,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/timeline"
 )
 
@@ -127,7 +128,7 @@ func origin(board registry.Pi, why string) rootfs.Origin {
 
 // Drift returns what is not in a board's root as in the template that it was cloned
 // from.
-func (f *Fleet) Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []rootfs.Change, error) {
+func (f *Fleet) Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []filetree.Change, error) {
 	board, err := f.Registry.Find(ref)
 	if err != nil {
 		return registry.Pi{}, nil, err

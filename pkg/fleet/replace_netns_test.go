@@ -17,6 +17,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // mark leaves a file in a board's root, as its user would.
@@ -158,7 +159,7 @@ func TestDrift(t *testing.T) {
 		}
 	}
 	_, changes, err := f.Drift(t.Context(), "hlspi1", nil)
-	want := []rootfs.Change{
+	want := []filetree.Change{
 		{File: "bin/sh", What: "removed"}, {File: "disk", What: "added"}, {File: "etc/os-release", What: "changed: mode"}, {File: "fifo", What: "added"},
 		{File: "first", What: "added"}, {File: "odd \xff name", What: "added"}, {File: "out", What: "added"},
 	}

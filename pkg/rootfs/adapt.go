@@ -10,15 +10,16 @@ import (
 	"strings"
 
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // An adapter takes from a root what belongs to an SD card or to one board.
 type adapter struct {
 	root    *os.Root
-	changes []Change
+	changes []filetree.Change
 }
 
-func adapt(root *os.Root, boot string, o ImportOptions) ([]Change, error) {
+func adapt(root *os.Root, boot string, o ImportOptions) ([]filetree.Change, error) {
 	a := &adapter{root: root}
 	err := errors.Join(
 		a.edit("etc/fstab", "commented out the file systems of the SD card", withoutCard),
@@ -36,7 +37,7 @@ func adapt(root *os.Root, boot string, o ImportOptions) ([]Change, error) {
 }
 
 func (a *adapter) note(file, what string) {
-	a.changes = append(a.changes, Change{File: file, What: what})
+	a.changes = append(a.changes, filetree.Change{File: file, What: what})
 }
 
 func (a *adapter) edit(name, what string, edit func(string) string) error {

@@ -14,6 +14,7 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // DebianOptions says what a Debian template is made from, and for what. The
@@ -34,7 +35,7 @@ type DebianOptions struct {
 //
 // Everything that is mounted meanwhile is mounted where only the build sees it,
 // and the build dies with this process.
-func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p Progress) (Template, []Change, error) {
+func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p Progress) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete()); err != nil {
 		return Template{}, nil, err
 	}
@@ -48,7 +49,7 @@ func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOption
 	d := &debian{options: o, stage: s, progress: p, floor: t.MinFree}
 	err = d.build(ctx)
 	var made Template
-	var changes []Change
+	var changes []filetree.Change
 	if err == nil {
 		made, changes, err = t.settle(ctx, s, name, ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: true}, p)
 	}

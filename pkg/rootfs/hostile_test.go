@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
 )
 
@@ -95,9 +96,9 @@ func templateOf(t *testing.T, dir string) (*Templates, Template) {
 	templates := &Templates{Dir: dir}
 	tree := templates.Root(of)
 	roottest.Small().Make(t, tree)
-	made, err := readTree(t.Context(), tree, nil)
+	made, err := filetree.Scan(t.Context(), tree, nil)
 	if err == nil {
-		err = writeManifest(filepath.Join(filepath.Dir(tree), manifestFile), made)
+		err = filetree.WriteManifest(filepath.Join(filepath.Dir(tree), manifestFile), made)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -276,7 +277,7 @@ func TestDriftIsBounded(t *testing.T) {
 	if diff := cmp.Diff([]string{"fifo added", "holes added", "srv added"}, names); diff != "" {
 		t.Errorf("drift (-want +got):\n%s", diff)
 	}
-	if deep != maxDepth+1 {
-		t.Errorf("drift lists %d of the directories in one another; want %d", deep, maxDepth+1)
+	if deep != filetree.MaxDepth+1 {
+		t.Errorf("drift lists %d of the directories in one another; want %d", deep, filetree.MaxDepth+1)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/disk"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/mount"
 )
 
@@ -32,7 +33,7 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 // by disk.Volume. The kernel has to find any block at any time, so a compressed
 // image is unpacked beside the template first, without what is zero in it. Where
 // there is no room for both, it becomes less as the template becomes more.
-func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, s *stage, p Progress) (_ []Change, err error) {
+func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, s *stage, p Progress) (_ []filetree.Change, err error) {
 	file, size := from.File, from.Size
 	if from.Compressed {
 		if file, err = os.CreateTemp(s.dir, "image"); err != nil {
@@ -91,7 +92,7 @@ type imageImport struct {
 	tree     string
 	floor    int64
 	progress Progress
-	changes  []Change
+	changes  []filetree.Change
 }
 
 func (i *imageImport) run(ctx context.Context) error {
@@ -100,7 +101,7 @@ func (i *imageImport) run(ctx context.Context) error {
 		return err
 	}
 	if i.list[number].Unclean {
-		i.changes = append(i.changes, Change{File: ".", What: "was in use when the image was made: its last writes, still in the journal, are left out"})
+		i.changes = append(i.changes, filetree.Change{File: ".", What: "was in use when the image was made: its last writes, still in the journal, are left out"})
 	}
 	if err := errors.Join(i.copyRoot(ctx, top, i.list[number]), top.Close()); err != nil {
 		return err
@@ -174,16 +175,16 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 		return err
 	}
 	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
-	c := &treeCopy{}
-	c.tick = func() { i.progress.report("copy", min(c.bytes, total), total) }
+	c := &filetree.Copier{}
+	c.Tick = func() { i.progress.report("copy", min(c.Bytes, total), total) }
 	if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
 		by := i.spender(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
 		if by == nil {
 			return err
 		}
-		c.spent = by.spent
+		c.OnCopied = by.spent
 	}
-	return c.copy(ctx, confine.FDPath(top), i.tree)
+	return c.Copy(ctx, confine.FDPath(top), i.tree)
 }
 
 // copyBoot copies the first FAT partition that has boot files: the one that the

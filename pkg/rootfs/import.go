@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/rootfs/archive"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // ImportOptions say what an import does beyond what it must. The zero value is
@@ -29,7 +30,7 @@ type ImportOptions struct {
 // directory, a tar archive or a disk image that holds a root file system, the
 // last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. source stays as it is.
-func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []Change, error) {
+func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("importing a template"), checkKeys(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
@@ -44,9 +45,9 @@ func (t *Templates) Import(ctx context.Context, name, source string, o ImportOpt
 	return made, changes, nil
 }
 
-func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p Progress) (Template, []Change, error) {
+func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
-	if err := makeTree(tree); err != nil {
+	if err := filetree.Make(tree); err != nil {
 		return Template{}, nil, err
 	}
 	found, err := t.load(ctx, s, source, o, p)
@@ -62,7 +63,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 
 // settle makes what lies in the stage a template that can live on NFS: it proves
 // that its boot files fit, changes what must be changed, and publishes it.
-func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportOptions, p Progress) (Template, []Change, error) {
+func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	root, err := os.OpenRoot(tree)
 	if err != nil {
@@ -75,9 +76,9 @@ func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportO
 	}
 	boot := newCoherence(root, made.BootDir)
 	boot.check()
-	var found []Change
+	var found []filetree.Change
 	for _, m := range boot.found {
-		found = append(found, Change(m))
+		found = append(found, filetree.Change(m))
 	}
 	if len(boot.found) > 0 && !o.AllowMismatch {
 		return Template{}, nil, errMismatch(boot.found)
@@ -87,7 +88,7 @@ func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportO
 	if err != nil {
 		return Template{}, nil, err
 	}
-	beyond, err := beyondNFS(ctx, tree)
+	beyond, err := filetree.UnsupportedXattrs(ctx, tree)
 	if err != nil {
 		return Template{}, nil, err
 	}
@@ -99,15 +100,15 @@ func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportO
 // finish measures and hashes what lies in the stage and publishes it.
 func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progress) (Template, error) {
 	var err error
-	made.Files, made.SizeBytes, err = measure(ctx, filepath.Join(s.tree(), treeDir))
+	made.Files, made.SizeBytes, err = filetree.Measure(ctx, filepath.Join(s.tree(), treeDir))
 	if err != nil {
 		return Template{}, err
 	}
-	all, err := readTree(ctx, filepath.Join(s.tree(), treeDir), func(files int) { p.report("hash", int64(files), int64(made.Files)+1) })
+	all, err := filetree.Scan(ctx, filepath.Join(s.tree(), treeDir), func(files int) { p.report("hash", int64(files), int64(made.Files)+1) })
 	if err != nil {
 		return Template{}, err
 	}
-	if err := writeManifest(filepath.Join(s.tree(), manifestFile), all); err != nil {
+	if err := filetree.WriteManifest(filepath.Join(s.tree(), manifestFile), all); err != nil {
 		return Template{}, err
 	}
 	made.Created = time.Now().UTC().Truncate(time.Second)
@@ -117,7 +118,7 @@ func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progr
 
 // load fills the stage's tree from source. The changes are what could not be
 // taken as it was.
-func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportOptions, p Progress) ([]Change, error) {
+func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportOptions, p Progress) ([]filetree.Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	info, err := os.Stat(source)
 	if err != nil {
@@ -133,7 +134,7 @@ func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportO
 	if err != nil {
 		return nil, err
 	}
-	var found []Change
+	var found []filetree.Change
 	limited := &floorReader{from: from, dir: s.dir, floor: t.MinFree}
 	if from.IsImage {
 		found, err = loadImage(ctx, from, limited, s, p)
@@ -154,9 +155,9 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, within boo
 		return fmt.Errorf("%s: %w", t.Dir, err)
 	}
 	room := &floorWatch{dir: tree, floor: t.MinFree}
-	c := &treeCopy{within: within, spent: room.spent, skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
-	c.tick = func() { p.report("copy", c.bytes, 0) }
-	return c.copy(ctx, source, tree)
+	c := &filetree.Copier{SkipMounts: within, OnCopied: room.spent, Skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
+	c.Tick = func() { p.report("copy", c.Bytes, 0) }
+	return c.Copy(ctx, source, tree)
 }
 
 // loadArchive unpacks what is read from limited, the tar archive from.
@@ -166,8 +167,8 @@ func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, t
 		return err
 	}
 	defer root.Close()
-	x := &extractor{root: root, tick: func() { p.report("unpack", from.Consumed.Load(), from.Size) }}
-	if err := x.extract(ctx, limited); err != nil {
+	x := &filetree.Extractor{Root: root, Tick: func() { p.report("unpack", from.Consumed.Load(), from.Size) }}
+	if err := x.Extract(ctx, limited); err != nil {
 		return err
 	}
 	return from.Drain()
@@ -228,5 +229,5 @@ func moveUp(tree, name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(copyNode(inner, tree), os.Remove(inner))
+	return errors.Join(filetree.CopyAttributes(inner, tree), os.Remove(inner))
 }

@@ -14,6 +14,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // BuildOptions says what a minimal template is made from. The zero value is
@@ -159,7 +160,7 @@ func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildO
 // mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into
 // /usr, which packages rely on.
 func mergedTree(dir string) (*os.Root, error) {
-	if err := makeTree(dir); err != nil {
+	if err := filetree.Make(dir); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(dir)

@@ -11,6 +11,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/mount"
 )
 
@@ -26,21 +27,21 @@ const (
 // this process sees it: the mount goes when what is returned is closed.
 func (c *clone) overlay(dir string) (*os.File, error) {
 	for _, part := range []string{c.src.tree, filepath.Dir(dir)} {
-		if there, err := onBtrfs(part); err != nil || there {
-			return nil, errors.Join(err, fmt.Errorf("%w: an overlay's file handles have no room in NFS on btrfs", errCannot))
+		if there, err := filetree.OnBtrfs(part); err != nil || there {
+			return nil, errors.Join(err, fmt.Errorf("%w: an overlay's file handles have no room in NFS on btrfs", filetree.ErrUnsupported))
 		}
 	}
 	upper := filepath.Join(dir, upperDir)
 	err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(upper, 0o755), os.Mkdir(filepath.Join(dir, workDir), 0o700))
 	if err == nil {
-		err = copyNode(c.src.tree, upper)
+		err = filetree.CopyAttributes(c.src.tree, upper)
 	}
 	var mount *os.File
 	if err == nil {
 		mount, err = mountLayers(c.src.tree, dir)
 	}
 	if err == nil {
-		err = unix.Setxattr(dir, overlayMark, []byte(c.src.String()), 0)
+		err = unix.Setxattr(dir, filetree.OverlayXattr, []byte(c.src.String()), 0)
 	}
 	if err == nil {
 		return mount, nil
@@ -54,16 +55,16 @@ func (c *clone) overlay(dir string) (*os.File, error) {
 // mountLayers mounts the overlay root dir over the directory lower where only
 // this process sees it. Handles of its files last (index and nfs_export, see
 // the kernel's overlayfs.rst), and directories of the template can be renamed
-// (redirect_dir). Where the kernel cannot, the error matches errCannot.
+// (redirect_dir). Where the kernel cannot, the error matches filetree.ErrUnsupported.
 func mountLayers(lower, dir string) (*os.File, error) {
 	for _, path := range []string{lower, dir} {
 		if strings.ContainsAny(path, `:,\`) {
-			return nil, fmt.Errorf(`%w: %q has one of : , \ in it, which overlayfs takes for its own`, errCannot, path)
+			return nil, fmt.Errorf(`%w: %q has one of : , \ in it, which overlayfs takes for its own`, filetree.ErrUnsupported, path)
 		}
 	}
 	context, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the kernel has no overlayfs, or is older than 5.2 (%w)", errCannot, err)
+		return nil, fmt.Errorf("%w: the kernel has no overlayfs, or is older than 5.2 (%w)", filetree.ErrUnsupported, err)
 	}
 	messages := os.NewFile(uintptr(context), "fsopen")
 	defer messages.Close()
@@ -80,7 +81,7 @@ func mountLayers(lower, dir string) (*os.File, error) {
 		return nil, fmt.Errorf("mounting the overlay %s: %w: a process in another mount namespace has it mounted; stop the daemon first, if it runs in one", dir, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: mounting the overlay: %w%s", errCannot, err, mount.KernelMessage(context))
+		return nil, fmt.Errorf("%w: mounting the overlay: %w%s", filetree.ErrUnsupported, err, mount.KernelMessage(context))
 	}
 	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
@@ -93,7 +94,7 @@ func mountLayers(lower, dir string) (*os.File, error) {
 // directory that is no overlay root, or one that is mounted.
 func overlayTemplate(dir string) (string, error) {
 	value := make([]byte, 256)
-	length, err := unix.Getxattr(dir, overlayMark, value)
+	length, err := unix.Getxattr(dir, filetree.OverlayXattr, value)
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOENT) {
 		return "", nil
 	}

@@ -18,6 +18,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
 )
 
@@ -49,7 +50,7 @@ func rootlyTree(t *testing.T, dir string) {
 	}
 }
 
-func importSmall(t *testing.T, templates *Templates, source string) (Template, []Change) {
+func importSmall(t *testing.T, templates *Templates, source string) (Template, []filetree.Change) {
 	t.Helper()
 	made, changes, err := templates.Import(t.Context(), "small", source, ImportOptions{}, nil)
 	if err != nil {
@@ -58,7 +59,7 @@ func importSmall(t *testing.T, templates *Templates, source string) (Template, [
 	return made, changes
 }
 
-func changed(changes []Change) map[string]bool {
+func changed(changes []filetree.Change) map[string]bool {
 	files := make(map[string]bool)
 	for _, change := range changes {
 		if !strings.Contains(change.What, "NFSv3") { // that one is kept
@@ -385,14 +386,14 @@ func TestVerifyAndDiff(t *testing.T) {
 		t.Errorf("Verify = %v, %v; want nothing", found, err)
 	}
 	found, err := templates.Diff(one, two)
-	if diff := cmp.Diff([]Change{{"etc/new", "added"}, {"etc/spaced name\n", "added"}}, found); err != nil || diff != "" {
+	if diff := cmp.Diff([]filetree.Change{{File: "etc/new", What: "added"}, {File: "etc/spaced name\n", What: "added"}}, found); err != nil || diff != "" {
 		t.Errorf("Diff (-want +got), %v:\n%s", err, diff)
 	}
 	if err := unix.Removexattr(filepath.Join(templates.Root(one), "usr/bin/ping"), "security.capability"); err != nil {
 		t.Fatal(err)
 	}
 	found, err = templates.Verify(t.Context(), one, nil)
-	want := []Change{{"usr/bin/ping", "changed: extended attributes"}, {"usr/bin/ping6", "changed: extended attributes"}}
+	want := []filetree.Change{{File: "usr/bin/ping", What: "changed: extended attributes"}, {File: "usr/bin/ping6", What: "changed: extended attributes"}}
 	if diff := cmp.Diff(want, found); err != nil || diff != "" {
 		t.Errorf("Verify of a damaged template (-want +got), %v:\n%s", err, diff)
 	}

@@ -64,7 +64,7 @@ type floorWatch struct {
 	until int64 // bytes that may be copied before the next look
 }
 
-// spent is a treeCopy's.
+// spent is a filetree.Copier's.
 func (w *floorWatch) spent(_ *os.File, _, length int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pibootd/images"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // unpack unpacks every package, several at a time: kernel and firmware into
@@ -28,12 +29,12 @@ func (b *build) unpack(ctx context.Context) error {
 	var mu sync.Mutex
 	done := 0
 	unpacking, ctx := errgroup.WithContext(ctx)
-	unpacking.SetLimit(copyWorkers)
+	unpacking.SetLimit(filetree.Workers)
 	for _, deb := range b.debs {
 		unpacking.Go(func() error {
-			x := &extractor{root: b.root, keep: func(name string) bool { return !unwanted.match(merged(name)) }}
+			x := &filetree.Extractor{Root: b.root, Keep: func(name string) bool { return !unwanted.match(merged(name)) }}
 			if deb.name == firmwarePackage || kernelName.MatchString(deb.name) {
-				x = &extractor{root: b.hardware}
+				x = &filetree.Extractor{Root: b.hardware}
 			}
 			if err := extractDeb(ctx, x, deb.file); err != nil {
 				return fmt.Errorf("package %s: %w", deb.name, err)
@@ -49,7 +50,7 @@ func (b *build) unpack(ctx context.Context) error {
 }
 
 // extractDeb unpacks a Debian package.
-func extractDeb(ctx context.Context, x *extractor, file string) error {
+func extractDeb(ctx context.Context, x *filetree.Extractor, file string) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", file)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var complaints bytes.Buffer
@@ -61,7 +62,7 @@ func extractDeb(ctx context.Context, x *extractor, file string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	unpacked := x.extract(ctx, out)
+	unpacked := x.Extract(ctx, out)
 	_, drained := io.Copy(io.Discard, out)
 	return errors.Join(unpacked, drained, commandError(ctx, cmd, &complaints, cmd.Wait()))
 }

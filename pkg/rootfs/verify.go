@@ -12,13 +12,14 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // ErrNoManifest reports that a template is older than manifests are.
 var ErrNoManifest = errors.New("it has no manifest: it was made by an earlier pibootd; import or build it again")
 
-func (t *Templates) manifest(of Template) (manifest, error) {
-	m, err := loadManifest(filepath.Join(filepath.Dir(t.Root(of)), manifestFile))
+func (t *Templates) manifest(of Template) (filetree.Manifest, error) {
+	m, err := filetree.LoadManifest(filepath.Join(filepath.Dir(t.Root(of)), manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrNoManifest
 	}
@@ -30,21 +31,21 @@ func (t *Templates) manifest(of Template) (manifest, error) {
 
 // Verify compares a template's files with what they were when it was made, and
 // returns what is not the same.
-func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]Change, error) {
+func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]filetree.Change, error) {
 	made, err := t.manifest(of)
 	if err != nil {
 		return nil, err
 	}
-	is, err := readTree(ctx, t.Root(of), func(files int) { p.report("verify", int64(files), int64(len(made))) })
+	is, err := filetree.Scan(ctx, t.Root(of), func(files int) { p.report("verify", int64(files), int64(len(made))) })
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: verifying template %s: %w", of, err)
 	}
-	return compare(made, is), nil
+	return filetree.Compare(made, is), nil
 }
 
 // Diff returns what would have to be changed in one template to make it the
 // other, times and what clones get of their own aside.
-func (t *Templates) Diff(from, to Template) ([]Change, error) {
+func (t *Templates) Diff(from, to Template) ([]filetree.Change, error) {
 	before, err := t.manifest(from)
 	if err != nil {
 		return nil, err
@@ -53,19 +54,19 @@ func (t *Templates) Diff(from, to Template) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compare(before, after), nil
+	return filetree.Compare(before, after), nil
 }
 
 // Drift returns what is not as in the template that a board's root was cloned
 // from: files added, removed, and changed in content, mode, owner or extended
 // attributes. What pibootd itself writes into a root is left out. The board may be
 // running; what it changes meanwhile is in the list or not.
-func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p Progress) ([]Change, error) {
+func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p Progress) ([]filetree.Change, error) {
 	made, err := t.manifest(from)
 	if err != nil {
 		return nil, err
 	}
-	is, err := readTree(ctx, roots.Path(serial), func(files int) { p.report("compare", int64(files), int64(len(made))) })
+	is, err := filetree.Scan(ctx, roots.Path(serial), func(files int) { p.report("compare", int64(files), int64(len(made))) })
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: comparing the root of %s with %s: %w", serial, from, err)
 	}
@@ -73,8 +74,8 @@ func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, f
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(compare(made, is), func(c Change) bool {
-		return slices.Contains(own, c.File) || strings.HasPrefix(c.File, "etc/ssh/ssh_host_") || c.What == added && slices.Contains(dirs, c.File)
+	return slices.DeleteFunc(filetree.Compare(made, is), func(c filetree.Change) bool {
+		return slices.Contains(own, c.File) || strings.HasPrefix(c.File, "etc/ssh/ssh_host_") || c.What == filetree.Added && slices.Contains(dirs, c.File)
 	}), nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // A Way is how a root is made of a template.
@@ -74,7 +75,7 @@ func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
 	var reasons []error
 	for _, way := range c.way.among() {
 		d, err := c.drawBy(ctx, way, s, p)
-		if !errors.Is(err, errCannot) {
+		if !errors.Is(err, filetree.ErrUnsupported) {
 			return d, err
 		}
 		reasons = append(reasons, fmt.Errorf("by %s: %w", way, err))
@@ -90,16 +91,16 @@ func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
 	return draft{}, err
 }
 
-// drawBy leaves nothing in the stage where its error matches errCannot.
+// drawBy leaves nothing in the stage where its error matches filetree.ErrUnsupported.
 func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draft, error) {
 	d := draft{tree: s.tree(), way: way, files: c.src.Files, bytes: c.src.SizeBytes}
 	var err error
 	switch way {
 	case Snapshot:
-		err = snapshotOf(c.src.tree, d.tree)
+		err = filetree.Snapshot(c.src.tree, d.tree)
 	case Reflink:
-		if err = sharesBlocks(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.dir); err == nil {
-			d.files, d.bytes, err = c.copyTree(ctx, &treeCopy{}, d.tree, p)
+		if err = filetree.CheckReflink(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.dir); err == nil {
+			d.files, d.bytes, err = c.copyTree(ctx, &filetree.Copier{}, d.tree, p)
 		}
 	case Overlay:
 		if d.mount, err = c.overlay(d.tree); err == nil {
@@ -107,8 +108,8 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 		}
 	case Copy:
 		if err = checkSpace(s.dir, c.roots.MinFree, c.src.SizeBytes); err == nil {
-			plain := &treeCopy{}
-			plain.noReflink.Store(true)
+			plain := &filetree.Copier{}
+			plain.NoReflink.Store(true)
 			d.files, d.bytes, err = c.copyTree(ctx, plain, d.tree, p)
 		}
 	}
@@ -116,11 +117,11 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 }
 
 // copyTree copies the template's files.
-func (c *clone) copyTree(ctx context.Context, tree *treeCopy, to string, p Progress) (files int, bytes int64, err error) {
+func (c *clone) copyTree(ctx context.Context, tree *filetree.Copier, to string, p Progress) (files int, bytes int64, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return 0, 0, err
 	}
-	tree.tick = func() { p.report("copy", tree.bytes, max(tree.bytes, c.src.SizeBytes)) }
-	err = tree.copy(ctx, c.src.tree, to)
-	return tree.files, tree.bytes, err
+	tree.Tick = func() { p.report("copy", tree.Bytes, max(tree.Bytes, c.src.SizeBytes)) }
+	err = tree.Copy(ctx, c.src.tree, to)
+	return tree.Files, tree.Bytes, err
 }

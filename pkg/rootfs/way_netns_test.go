@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
 )
 
@@ -94,7 +95,7 @@ func TestWays(t *testing.T) {
 					continue
 				}
 				_, err := i.roots.Clone(t.Context(), i.src, by, 1, identityOf(1, "pi"), nil)
-				if !errors.Is(err, errCannot) || !strings.Contains(err.Error(), "auto") {
+				if !errors.Is(err, filetree.ErrUnsupported) || !strings.Contains(err.Error(), "auto") {
 					t.Errorf("clone by %s on %s = %v; want it refused, and auto named", by, kind, err)
 				}
 			}
@@ -157,11 +158,11 @@ func TestSnapshotOfADirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := i.roots.Clone(t.Context(), i.src, Snapshot, 1, identityOf(1, "pi"), nil)
-	if !errors.Is(err, errCannot) || !strings.Contains(err.Error(), "import it again") {
+	if !errors.Is(err, filetree.ErrUnsupported) || !strings.Contains(err.Error(), "import it again") {
 		t.Errorf("snapshot of a directory = %v; want it refused, with what to do", err)
 	}
 	_, err = i.roots.Clone(t.Context(), i.src, Shared, 1, identityOf(1, "pi"), nil)
-	if !errors.Is(err, errCannot) || !strings.Contains(err.Error(), "import it again") || !strings.Contains(err.Error(), "without --shared") {
+	if !errors.Is(err, filetree.ErrUnsupported) || !strings.Contains(err.Error(), "import it again") || !strings.Contains(err.Error(), "without --shared") {
 		t.Errorf("shared root of a directory on btrfs = %v; want it refused rather than copied, with why and what to do", err)
 	}
 	checkStaging(t, i.roots.Dir)
@@ -171,7 +172,7 @@ func TestSnapshotOfADirectory(t *testing.T) {
 }
 
 func copyInto(t *testing.T, from, to string) error {
-	return (&treeCopy{}).copy(t.Context(), from, to)
+	return (&filetree.Copier{}).Copy(t.Context(), from, to)
 }
 
 // An overlay root is back after a restart of the machine, as it was left; it can
@@ -275,7 +276,7 @@ func readHandle(t *testing.T, root string, handle unix.FileHandle) string {
 // A board cannot make its own root look like an overlay, nor can a template.
 func TestOverlayMarkIsOurs(t *testing.T) {
 	i := install(t, t.TempDir())
-	if err := unix.Setxattr(i.src.tree, overlayMark, []byte("small@1"), 0); err != nil {
+	if err := unix.Setxattr(i.src.tree, filetree.OverlayXattr, []byte("small@1"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := i.roots.Clone(t.Context(), i.src, Copy, 1, identityOf(1, "pi"), nil); err != nil {

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -83,8 +84,8 @@ func (c *Client) ChangeRoot(ctx context.Context, ref string, change RootChange, 
 }
 
 // Drift returns what is not in a board's root as in its template.
-func (c *Client) Drift(ctx context.Context, ref string, progress func(step string, done, total int64)) ([]rootfs.Change, error) {
-	return follow(lines[Step[[]rootfs.Change]](ctx, c, http.MethodGet, "/api/v1/pis/"+url.PathEscape(ref)+"/drift", nil), progress)
+func (c *Client) Drift(ctx context.Context, ref string, progress func(step string, done, total int64)) ([]filetree.Change, error) {
+	return follow(lines[Step[[]filetree.Change]](ctx, c, http.MethodGet, "/api/v1/pis/"+url.PathEscape(ref)+"/drift", nil), progress)
 }
 
 // KeptRoots returns the roots of a board that were set aside, the latest first.

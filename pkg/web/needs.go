@@ -9,6 +9,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -55,7 +56,7 @@ type BoardChanger interface {
 type RootChanger interface {
 	Reset(ctx context.Context, ref, template, clone string, progress rootfs.Progress) (fleet.Replaced, error)
 	Rollback(ctx context.Context, ref, kept string) (fleet.Replaced, error)
-	Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []rootfs.Change, error)
+	Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []filetree.Change, error)
 }
 
 // A MachineChanger adds and removes machines that are no boards.

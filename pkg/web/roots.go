@@ -10,6 +10,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/filetree"
 )
 
 // A RootChange says which root a board is to have in the place of its own: a
@@ -104,8 +105,8 @@ func (s *Server) everRegistered(ref string) (pi.Serial, error) {
 }
 
 func (s *Server) drift(w http.ResponseWriter, r *http.Request) {
-	replySteps(s, w, func(progress rootfs.Progress) ([]rootfs.Change, registry.Pi, error) {
+	replySteps(s, w, func(progress rootfs.Progress) ([]filetree.Change, registry.Pi, error) {
 		board, changes, err := s.Fleet.Drift(r.Context(), r.PathValue("ref"), progress)
-		return append([]rootfs.Change{}, changes...), board, err
+		return append([]filetree.Change{}, changes...), board, err
 	})
 }

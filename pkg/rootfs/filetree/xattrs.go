@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"context"
@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBeyond bounds the list of files that NFS cannot hold whole.
-const maxBeyond = 100
+// maxXattrFiles bounds the list of files that NFS cannot hold whole.
+const maxXattrFiles = 100
 
-// beyondNFS lists what a tree has and NFSv3 does not carry: extended attributes,
+// UnsupportedXattrs lists what a tree has and NFSv3 does not carry: extended attributes,
 // file capabilities and access control lists among them. They are kept in the
 // template; boards do not see them.
-func beyondNFS(ctx context.Context, tree string) ([]Change, error) {
+func UnsupportedXattrs(ctx context.Context, tree string) ([]Change, error) {
 	var found []Change
 	more := 0
 	err := filepath.WalkDir(tree, func(file string, _ fs.DirEntry, err error) error {
@@ -34,7 +34,7 @@ func beyondNFS(ctx context.Context, tree string) ([]Change, error) {
 		if err := n.readXattrs(file); err != nil || len(n.xattrs) == 0 {
 			return err
 		}
-		if len(found) == maxBeyond {
+		if len(found) == maxXattrFiles {
 			more++
 			return nil
 		}

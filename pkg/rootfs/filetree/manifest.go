@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"bufio"
@@ -23,23 +23,23 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A manifest is what a tree is made of: by name, a line of type and mode,
+// A Manifest is what a tree is made of: by name, a line of type and mode,
 // owner, device, and the hashes of content and extended attributes. Times are
 // left out: they tell no damage.
-type manifest map[string]string
+type Manifest map[string]string
 
-// readTree makes the manifest of a tree, which may be a board's that changes it
+// Scan makes the manifest of a tree, which may be a board's that changes it
 // meanwhile: what is gone when its turn comes is left out, and nothing leads out
 // of the tree or is opened but regular files and directories. What is too deep,
 // or is nothing but holes, has its content left out.
-func readTree(ctx context.Context, tree string, tick func(files int)) (manifest, error) {
+func Scan(ctx context.Context, tree string, tick func(files int)) (Manifest, error) {
 	top, err := os.Open(tree)
 	if err != nil {
 		return nil, err
 	}
-	r := treeReader{made: make(manifest), tick: tick, holes: maxHoles}
+	r := treeReader{made: make(Manifest), tick: tick, holes: maxHoles}
 	r.hashing, ctx = errgroup.WithContext(ctx)
-	r.hashing.SetLimit(copyWorkers)
+	r.hashing.SetLimit(Workers)
 	walked := errors.Join(r.entry(ctx, top, ".", "."), top.Close())
 	if err := r.hashing.Wait(); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ type treeReader struct {
 	holes   int64 // that may still be read
 
 	mu    sync.Mutex
-	made  manifest
+	made  Manifest
 	bytes int
 }
 
@@ -138,7 +138,7 @@ func (r *treeReader) directory(ctx context.Context, dir *os.File, base string, e
 		return err
 	}
 	defer opened.Close()
-	deep := strings.Count(e.name, "/") >= maxDepth
+	deep := strings.Count(e.name, "/") >= MaxDepth
 	if deep {
 		e.content = "deep"
 	}
@@ -214,7 +214,7 @@ func hashXattrs(xattrs map[string]string) string {
 	return hashText(all.String())
 }
 
-func writeManifest(file string, m manifest) error {
+func WriteManifest(file string, m Manifest) error {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		fmt.Fprintf(&text, "%s %s\n", m[name], strconv.Quote(name))
@@ -222,7 +222,7 @@ func writeManifest(file string, m manifest) error {
 	return os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
-func loadManifest(name string) (manifest, error) {
+func LoadManifest(name string) (Manifest, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -231,8 +231,8 @@ func loadManifest(name string) (manifest, error) {
 	return parseManifest(file)
 }
 
-func parseManifest(from io.Reader) (manifest, error) {
-	m := make(manifest)
+func parseManifest(from io.Reader) (Manifest, error) {
+	m := make(Manifest)
 	lines := bufio.NewScanner(from)
 	for number := 1; lines.Scan(); number++ {
 		line, quoted, ok := strings.Cut(lines.Text(), ` "`)
@@ -245,11 +245,11 @@ func parseManifest(from io.Reader) (manifest, error) {
 	return m, lines.Err()
 }
 
-// added is What of an entry that was not there.
-const added = "added"
+// Added is What of an entry that was not there.
+const Added = "added"
 
-// compare lists what is not the same in two manifests, by name.
-func compare(before, after manifest) []Change {
+// Compare lists what is not the same in two manifests, by name.
+func Compare(before, after Manifest) []Change {
 	var changes []Change
 	for name, was := range before {
 		is, ok := after[name]
@@ -262,7 +262,7 @@ func compare(before, after manifest) []Change {
 	}
 	for name := range after {
 		if _, ok := before[name]; !ok {
-			changes = append(changes, Change{File: name, What: added})
+			changes = append(changes, Change{File: name, What: Added})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.File, b.File) })

@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"archive/tar"
@@ -20,10 +20,10 @@ import (
 // An extractor unpacks tar archives into a tree. Nothing it does leaves the
 // tree: every directory is opened through an os.Root, and every entry is made
 // by its name in an open directory, never through a symbolic link.
-type extractor struct {
-	root *os.Root
-	keep func(name string) bool // nil keeps every member
-	tick func()                 // after each member; may be nil
+type Extractor struct {
+	Root *os.Root
+	Keep func(name string) bool // nil keeps every member
+	Tick func()                 // after each member; may be nil
 
 	parent     *os.File // the directory of the last member
 	parentName string
@@ -36,8 +36,8 @@ type pendingDir struct {
 	node node
 }
 
-// extract unpacks an archive. It does not close from.
-func (x *extractor) extract(ctx context.Context, from io.Reader) error {
+// Extract unpacks an archive. It does not close from.
+func (x *Extractor) Extract(ctx context.Context, from io.Reader) error {
 	defer x.closeParent()
 	archive := tar.NewReader(from)
 	for {
@@ -54,18 +54,18 @@ func (x *extractor) extract(ctx context.Context, from io.Reader) error {
 		if err := x.member(header, archive); err != nil {
 			return err
 		}
-		if x.tick != nil {
-			x.tick()
+		if x.Tick != nil {
+			x.Tick()
 		}
 	}
 }
 
-func (x *extractor) member(header *tar.Header, content io.Reader) error {
+func (x *Extractor) member(header *tar.Header, content io.Reader) error {
 	name, err := memberName(header.Name)
 	if err != nil {
 		return err
 	}
-	if header.Typeflag == tar.TypeXGlobalHeader || x.keep != nil && !x.keep(name) {
+	if header.Typeflag == tar.TypeXGlobalHeader || x.Keep != nil && !x.Keep(name) {
 		return nil
 	}
 	if header.Typeflag == tar.TypeLink {
@@ -88,7 +88,7 @@ func memberName(name string) (string, error) {
 	return path.Join(".", strings.TrimLeft(name, "/")), nil
 }
 
-func (x *extractor) entry(name string, header *tar.Header, content io.Reader) error {
+func (x *Extractor) entry(name string, header *tar.Header, content io.Reader) error {
 	n, err := nodeOfTar(header)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (x *extractor) entry(name string, header *tar.Header, content io.Reader) er
 	return n.finish(parent, base)
 }
 
-func (x *extractor) directory(name string, n node) error {
+func (x *Extractor) directory(name string, n node) error {
 	if name != "." && !x.isDirectory(name) {
 		parent, base, err := x.open(name)
 		if err != nil {
@@ -128,18 +128,18 @@ func (x *extractor) directory(name string, n node) error {
 
 // isDirectory reports whether name is a directory of the tree, or a symbolic
 // link to one inside the tree.
-func (x *extractor) isDirectory(name string) bool {
-	info, err := x.root.Stat(name)
+func (x *Extractor) isDirectory(name string) bool {
+	info, err := x.Root.Stat(name)
 	return err == nil && info.IsDir()
 }
 
 // hardLink links name to an earlier member.
-func (x *extractor) hardLink(name, to string) error {
+func (x *Extractor) hardLink(name, to string) error {
 	to, err := memberName(to)
 	if err != nil {
 		return fmt.Errorf("hard link: %w", err)
 	}
-	from, err := x.root.Open(path.Dir(to))
+	from, err := x.Root.Open(path.Dir(to))
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", to, err)
 	}
@@ -171,17 +171,17 @@ func replaceLink(from *os.File, fromName string, dir *os.File, name string) erro
 
 // open returns the directory of name, which it makes if the archive did not,
 // and name's last element. The directory stays the extractor's.
-func (x *extractor) open(name string) (*os.File, string, error) {
+func (x *Extractor) open(name string) (*os.File, string, error) {
 	dir, base := path.Dir(name), path.Base(name)
 	if x.parent != nil && x.parentName == dir {
 		return x.parent, base, nil
 	}
-	opened, err := x.root.Open(dir)
+	opened, err := x.Root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := x.root.MkdirAll(dir, 0o755); err != nil {
+		if err := x.Root.MkdirAll(dir, 0o755); err != nil {
 			return nil, "", err
 		}
-		opened, err = x.root.Open(dir)
+		opened, err = x.Root.Open(dir)
 	}
 	if err != nil {
 		return nil, "", err
@@ -191,7 +191,7 @@ func (x *extractor) open(name string) (*os.File, string, error) {
 	return opened, base, nil
 }
 
-func (x *extractor) closeParent() {
+func (x *Extractor) closeParent() {
 	if x.parent != nil {
 		x.parent.Close() // opened for reading: there is nothing to lose
 		x.parent = nil
@@ -200,7 +200,7 @@ func (x *extractor) closeParent() {
 
 // finishDirs goes from the last directory to the first: a directory's time
 // changes while its own directories are still being made.
-func (x *extractor) finishDirs() error {
+func (x *Extractor) finishDirs() error {
 	for _, dir := range slices.Backward(x.dirs) {
 		if err := x.finishDir(dir); err != nil {
 			return fmt.Errorf("unpacking %q: %w", dir.name, err)
@@ -209,8 +209,8 @@ func (x *extractor) finishDirs() error {
 	return nil
 }
 
-func (x *extractor) finishDir(dir pendingDir) error {
-	opened, err := x.root.Open(dir.name)
+func (x *Extractor) finishDir(dir pendingDir) error {
+	opened, err := x.Root.Open(dir.name)
 	if err != nil {
 		return err
 	}

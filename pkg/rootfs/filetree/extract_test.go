@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"archive/tar"
@@ -13,8 +13,8 @@ import (
 
 func extractTo(t *testing.T, dir string, archive []byte) error {
 	t.Helper()
-	x := &extractor{root: roottest.OpenRoot(t, dir)}
-	return x.extract(t.Context(), bytes.NewReader(archive))
+	x := &Extractor{Root: roottest.OpenRoot(t, dir)}
+	return x.Extract(t.Context(), bytes.NewReader(archive))
 }
 
 func TestExtract(t *testing.T) {
@@ -134,8 +134,8 @@ func FuzzExtract(f *testing.F) {
 		if err := os.Mkdir(filepath.Join(outside, "tree"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		x := &extractor{root: roottest.OpenRoot(t, filepath.Join(outside, "tree"))}
-		if err := x.extract(t.Context(), bytes.NewReader(archive)); err != nil {
+		x := &Extractor{Root: roottest.OpenRoot(t, filepath.Join(outside, "tree"))}
+		if err := x.Extract(t.Context(), bytes.NewReader(archive)); err != nil {
 			t.Log(err) // any error is fine, leaving the tree is not
 		}
 		entries, err := os.ReadDir(outside)

@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"os"
@@ -14,15 +14,15 @@ import (
 func TestManifest(t *testing.T) {
 	dir := t.TempDir()
 	roottest.Spec{"a": "one", "b": "two", "gone": "x", "link": "-> a", "odd \n\"\xff name": "odd"}.Make(t, dir)
-	made, err := readTree(t.Context(), dir, nil)
+	made, err := Scan(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), manifestFile)
-	if err := writeManifest(file, made); err != nil {
+	file := filepath.Join(t.TempDir(), "manifest")
+	if err := WriteManifest(file, made); err != nil {
 		t.Fatal(err)
 	}
-	read, err := loadManifest(file)
+	read, err := LoadManifest(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,12 +41,12 @@ func TestManifest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	is, err := readTree(t.Context(), dir, nil)
+	is, err := Scan(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Change{{"a", "changed: content"}, {"b", "changed: mode"}, {"gone", "removed"}, {"link", "changed: content"}, {"new", "added"}}
-	if diff := cmp.Diff(want, compare(read, is)); diff != "" {
+	if diff := cmp.Diff(want, Compare(read, is)); diff != "" {
 		t.Errorf("compare (-want +got):\n%s", diff)
 	}
 }
@@ -55,7 +55,7 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add("100644 0:0 0 abc - \"etc/x\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := parseManifest(strings.NewReader(text))
-		if err == nil && len(compare(m, m)) != 0 {
+		if err == nil && len(Compare(m, m)) != 0 {
 			t.Error("a manifest differs from itself")
 		}
 	})

@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"context"
@@ -34,15 +34,15 @@ func TestCopyTree(t *testing.T) {
 		}
 	}
 	ticks := 0
-	c := &treeCopy{tick: func() { ticks++ }}
-	if err := c.copy(t.Context(), from, to); err != nil {
+	c := &Copier{Tick: func() { ticks++ }}
+	if err := c.Copy(t.Context(), from, to); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(roottest.Snapshot(t, from), roottest.Snapshot(t, to)); diff != "" {
 		t.Errorf("copy differs (-source +copy):\n%s", diff)
 	}
-	if ticks != c.files || c.files != len(roottest.Snapshot(t, from))-1 {
-		t.Errorf("copied %d entries and said so %d times; want %d", c.files, ticks, len(roottest.Snapshot(t, from))-1)
+	if ticks != c.Files || c.Files != len(roottest.Snapshot(t, from))-1 {
+		t.Errorf("copied %d entries and said so %d times; want %d", c.Files, ticks, len(roottest.Snapshot(t, from))-1)
 	}
 	var stat unix.Stat_t
 	if err := unix.Lstat(filepath.Join(to, "sparse"), &stat); err != nil || stat.Blocks*512 >= sparse {
@@ -72,8 +72,8 @@ func TestCopyTreeSkips(t *testing.T) {
 	if err := unix.Stat(filepath.Join(from, "state"), &own); err != nil {
 		t.Fatal(err)
 	}
-	c := &treeCopy{skip: func(stat *unix.Stat_t) bool { return stat.Ino == own.Ino }}
-	if err := c.copy(t.Context(), from, to); err != nil {
+	c := &Copier{Skip: func(stat *unix.Stat_t) bool { return stat.Ino == own.Ino }}
+	if err := c.Copy(t.Context(), from, to); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(to, "state")); !errors.Is(err, os.ErrNotExist) {
@@ -85,8 +85,8 @@ func TestCopyTreeStops(t *testing.T) {
 	from := t.TempDir()
 	roottest.Small().Make(t, from)
 	ctx, cancel := context.WithCancel(t.Context())
-	c := &treeCopy{tick: cancel}
-	if err := c.copy(ctx, from, t.TempDir()); !errors.Is(err, context.Canceled) {
+	c := &Copier{Tick: cancel}
+	if err := c.Copy(ctx, from, t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Errorf("copy = %v; want canceled", err)
 	}
 }
@@ -96,7 +96,7 @@ func TestCopyTreeReportsWorkerErrors(t *testing.T) {
 	roottest.Spec{"file": "x"}.Make(t, from)
 	// An entry that is there already cannot be made again.
 	roottest.Spec{"file": "y"}.Make(t, to)
-	if err := new(treeCopy).copy(t.Context(), from, to); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), `"file"`) {
+	if err := new(Copier).Copy(t.Context(), from, to); !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), `"file"`) {
 		t.Errorf("copy = %v; want an error naming \"file\" that exists", err)
 	}
 }
@@ -107,7 +107,7 @@ func TestCopyTreeIsNotEndlesslyDeep(t *testing.T) {
 	if err := roottest.DeepDir(filepath.Join(from, "deep"), 3000); err != nil {
 		t.Fatal(err)
 	}
-	err := (&treeCopy{}).copy(t.Context(), from, to)
+	err := (&Copier{}).Copy(t.Context(), from, to)
 	if err == nil || !strings.Contains(err.Error(), "it is below 256 other directories") || len(err.Error()) > 2000 {
 		t.Errorf("copy = %v; want it refused in few words", err)
 	}

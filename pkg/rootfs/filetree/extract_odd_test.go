@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"archive/tar"

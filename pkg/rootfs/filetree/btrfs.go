@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"errors"
@@ -23,14 +23,14 @@ type btrfsArgs struct {
 	name   [4088]byte
 }
 
-// makeTree makes the directory that a template's files go to, and those above
+// Make makes the directory that a template's files go to, and those above
 // it. On btrfs it is a subvolume, of which snapshots can be made.
-func makeTree(dir string) error {
+func Make(dir string) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	there, err := onBtrfs(parent)
+	there, err := OnBtrfs(parent)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func makeTree(dir string) error {
 	return os.Chmod(dir, 0o755)
 }
 
-func onBtrfs(path string) (bool, error) {
+func OnBtrfs(path string) (bool, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(path, &stat); err != nil {
 		return false, fmt.Errorf("file system of %s: %w", path, err)
@@ -51,9 +51,9 @@ func onBtrfs(path string) (bool, error) {
 	return uint32(stat.Type) == unix.BTRFS_SUPER_MAGIC, nil
 }
 
-// snapshotOf makes the directory to a snapshot of the subvolume from. Where that
-// cannot be, the error matches errCannot.
-func snapshotOf(from, to string) error {
+// Snapshot makes the directory to a snapshot of the subvolume from. Where that
+// cannot be, the error matches ErrUnsupported.
+func Snapshot(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {
 		return err
@@ -62,11 +62,11 @@ func snapshotOf(from, to string) error {
 	err = btrfs(btrfsSnapshot, source, to)
 	switch {
 	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("%w: the file system is not btrfs", errCannot)
+		return fmt.Errorf("%w: the file system is not btrfs", ErrUnsupported)
 	case errors.Is(err, unix.EXDEV):
-		return fmt.Errorf("%w: the template is on another file system", errCannot)
+		return fmt.Errorf("%w: the template is on another file system", ErrUnsupported)
 	case errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("%w: the template is not a subvolume, as it was made elsewhere; import it again", errCannot)
+		return fmt.Errorf("%w: the template is not a subvolume, as it was made elsewhere; import it again", ErrUnsupported)
 	}
 	return err
 }
@@ -91,5 +91,5 @@ func btrfs(call uintptr, source *os.File, path string) error {
 	return nil
 }
 
-// errCannot reports that a root cannot be made in a way here; others may do.
-var errCannot = errors.New("it cannot be done here")
+// ErrUnsupported reports that a root cannot be made in a way here; others may do.
+var ErrUnsupported = errors.New("it cannot be done here")

@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"context"
@@ -66,8 +66,8 @@ func copyRange(ctx context.Context, job fileCopy, start, end int64) error {
 		if _, err := job.to.WriteAt(job.buffer[:n], at); err != nil {
 			return err
 		}
-		if job.spent != nil && n > 0 {
-			if err := job.spent(job.from, at, int64(n)); err != nil {
+		if job.onCopied != nil && n > 0 {
+			if err := job.onCopied(job.from, at, int64(n)); err != nil {
 				return err
 			}
 		}
@@ -79,9 +79,9 @@ func copyRange(ctx context.Context, job fileCopy, start, end int64) error {
 	return nil
 }
 
-// sharesBlocks returns an error that matches errCannot if a copy of file in the
+// CheckReflink returns an error that matches ErrUnsupported if a copy of file in the
 // directory dir could not share its blocks.
-func sharesBlocks(file, dir string) error {
+func CheckReflink(file, dir string) error {
 	from, err := os.Open(file)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func sharesBlocks(file, dir string) error {
 	}
 	err = reflink(to, from)
 	if errors.Is(err, errNoReflink) {
-		err = fmt.Errorf("%w: %w", errCannot, err)
+		err = fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return errors.Join(err, to.Close(), os.Remove(to.Name()))
 }

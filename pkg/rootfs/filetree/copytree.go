@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"context"
@@ -19,33 +19,33 @@ import (
 )
 
 const (
-	// copyWorkers is how many directories are copied at once.
-	copyWorkers = 4
-	copyBuffer  = 1 << 20
-	// maxDepth is how many directories in one another a root has at most: each is
+	// Workers is how many directories are copied at once.
+	Workers    = 4
+	copyBuffer = 1 << 20
+	// MaxDepth is how many directories in one another a root has at most: each is
 	// kept open while those in it are looked at, and real ones have 30.
-	maxDepth = 256
+	MaxDepth = 256
 )
 
-// A treeCopy copies a directory tree with everything that belongs to it:
+// A Copier copies a directory tree with everything that belongs to it:
 // owners, modes, times, extended attributes, hard links, device nodes, holes.
 // Other file systems mounted in the tree are followed if they are kept on a
 // disk, as /boot is; /proc and its like become empty directories.
-type treeCopy struct {
-	skip   func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
-	within bool                    // leaves out all that is mounted in the tree
-	tick   func()                  // after each entry, one at a time; may be nil
-	spent  spentFunc               // after each part of a file that was copied byte by byte; may be nil
+type Copier struct {
+	Skip       func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
+	SkipMounts bool                    // leaves out all that is mounted in the tree
+	Tick       func()                  // after each entry, one at a time; may be nil
+	OnCopied   CopiedFunc              // after each part of a file that was copied byte by byte; may be nil
 
 	into    *os.Root
 	workers *errgroup.Group
 
 	mu    sync.Mutex // guards what follows, and tick
 	links map[inode]*firstName
-	files int   // entries made so far
-	bytes int64 // what the files among them hold
+	Files int   // entries made so far
+	Bytes int64 // what the files among them hold
 
-	noReflink atomic.Bool // no blocks are to be shared, or can be
+	NoReflink atomic.Bool // no blocks are to be shared, or can be
 	buffers   sync.Pool   // of *[]byte, copyBuffer long
 }
 
@@ -63,15 +63,15 @@ type fileCopy struct {
 	from, to *os.File
 	sized    bool // to gets its size before its content, and has holes where from has
 	buffer   []byte
-	spent    spentFunc
+	onCopied CopiedFunc
 }
 
-// A spentFunc is told that a part of a file has been copied.
-type spentFunc func(file *os.File, at, length int64) error
+// A CopiedFunc is told that a part of a file has been copied.
+type CopiedFunc func(file *os.File, at, length int64) error
 
-// copy copies the content of the directory from, and its own owner and mode,
+// Copy copies the content of the directory from, and its own owner and mode,
 // to the directory to, which must be empty.
-func (c *treeCopy) copy(ctx context.Context, from, to string) error {
+func (c *Copier) Copy(ctx context.Context, from, to string) error {
 	into, err := os.OpenRoot(to)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (c *treeCopy) copy(ctx context.Context, from, to string) error {
 	}
 	c.into, c.links = into, make(map[inode]*firstName)
 	c.workers, ctx = errgroup.WithContext(ctx)
-	c.workers.SetLimit(copyWorkers)
+	c.workers.SetLimit(Workers)
 	c.workers.Go(func() error { return c.directory(ctx, source, ".") })
 	return c.workers.Wait()
 }
@@ -91,7 +91,7 @@ func (c *treeCopy) copy(ctx context.Context, from, to string) error {
 // directory copies what is in source, which it closes, to the directory called
 // name, which is made already, and finishes it. Directories in it may still be
 // on their way then: they change nothing of it any more.
-func (c *treeCopy) directory(ctx context.Context, source *os.File, name string) error {
+func (c *Copier) directory(ctx context.Context, source *os.File, name string) error {
 	defer source.Close()
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(source.Fd()), &stat); err != nil {
@@ -106,8 +106,8 @@ func (c *treeCopy) directory(ctx context.Context, source *os.File, name string) 
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 && strings.Count(name, "/") >= maxDepth {
-		return fmt.Errorf("copying %.100q…: it is below %d other directories; want a tree that is less deep", name, maxDepth)
+	if len(entries) > 0 && strings.Count(name, "/") >= MaxDepth {
+		return fmt.Errorf("copying %.100q…: it is below %d other directories; want a tree that is less deep", name, MaxDepth)
 	}
 	for _, entry := range entries {
 		if err := c.entry(ctx, source, target, stat.Dev, path.Join(name, entry)); err != nil {
@@ -122,14 +122,14 @@ func (c *treeCopy) directory(ctx context.Context, source *os.File, name string) 
 }
 
 // entry copies one entry of source. device is the one that source is on.
-func (c *treeCopy) entry(ctx context.Context, source, target *os.File, device uint64, name string) error {
+func (c *Copier) entry(ctx context.Context, source, target *os.File, device uint64, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	base := path.Base(name)
 	var stat unix.Stat_t
 	err := unix.Fstatat(int(source.Fd()), base, &stat, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && c.skip != nil && c.skip(&stat) {
+	if err == nil && c.Skip != nil && c.Skip(&stat) {
 		return nil
 	}
 	var opened *os.File
@@ -156,21 +156,21 @@ func (c *treeCopy) entry(ctx context.Context, source, target *os.File, device ui
 	return c.directory(ctx, opened, name)
 }
 
-func (c *treeCopy) done(stat *unix.Stat_t) {
+func (c *Copier) done(stat *unix.Stat_t) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.files++
+	c.Files++
 	if stat.Mode&unix.S_IFMT == unix.S_IFREG {
-		c.bytes += stat.Size
+		c.Bytes += stat.Size
 	}
-	if c.tick != nil {
-		c.tick()
+	if c.Tick != nil {
+		c.Tick()
 	}
 }
 
 // subdirectory makes a directory and opens its original, which is nil where it
 // stays empty.
-func (c *treeCopy) subdirectory(source, target *os.File, device uint64, base string) (*os.File, error) {
+func (c *Copier) subdirectory(source, target *os.File, device uint64, base string) (*os.File, error) {
 	opened, err := confine.OpenAt(source, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
@@ -181,7 +181,7 @@ func (c *treeCopy) subdirectory(source, target *os.File, device uint64, base str
 	if err == nil {
 		err = unix.Mkdirat(int(target.Fd()), base, 0o700)
 	}
-	if err != nil || stat.Dev != device && !onDisk(opened) || c.within && mountedOn(opened) {
+	if err != nil || stat.Dev != device && !onDisk(opened) || c.SkipMounts && mountedOn(opened) {
 		return nil, errors.Join(err, opened.Close())
 	}
 	return opened, nil
@@ -223,7 +223,7 @@ func special(source, target *os.File, stat *unix.Stat_t, base string) error {
 
 // file copies a regular file; a further name of one that was copied before
 // becomes a hard link.
-func (c *treeCopy) file(ctx context.Context, source, target *os.File, stat *unix.Stat_t, name string) error {
+func (c *Copier) file(ctx context.Context, source, target *os.File, stat *unix.Stat_t, name string) error {
 	base := path.Base(name)
 	if stat.Nlink == 1 {
 		return c.content(ctx, source, target, stat, base)
@@ -243,7 +243,7 @@ func (c *treeCopy) file(ctx context.Context, source, target *os.File, stat *unix
 	return c.hardLink(first.name, target, base)
 }
 
-func (c *treeCopy) hardLink(first string, target *os.File, base string) error {
+func (c *Copier) hardLink(first string, target *os.File, base string) error {
 	dir, err := c.into.Open(path.Dir(first))
 	if err != nil {
 		return err
@@ -253,7 +253,7 @@ func (c *treeCopy) hardLink(first string, target *os.File, base string) error {
 }
 
 // content makes a file with the content and attributes of source's.
-func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *unix.Stat_t, base string) error {
+func (c *Copier) content(ctx context.Context, source, target *os.File, stat *unix.Stat_t, base string) error {
 	from, err := confine.OpenRegularAt(source, base)
 	if err != nil {
 		return err
@@ -270,7 +270,7 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 	if stat.Size > 0 {
 		// Where space is short the size comes first, too: XFS reserves what it may
 		// need behind the end of a file that grows.
-		sized := c.spent != nil || stat.Blocks*512 < stat.Size
+		sized := c.OnCopied != nil || stat.Blocks*512 < stat.Size
 		err = c.fill(ctx, fileCopy{from: from, to: to, sized: sized})
 	}
 	if err == nil {
@@ -280,13 +280,13 @@ func (c *treeCopy) content(ctx context.Context, source, target *os.File, stat *u
 }
 
 // fill has a new file share the blocks of another, or copies them.
-func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
-	if !c.noReflink.Load() {
+func (c *Copier) fill(ctx context.Context, job fileCopy) error {
+	if !c.NoReflink.Load() {
 		err := reflink(job.to, job.from)
 		if !errors.Is(err, errNoReflink) {
 			return err
 		}
-		c.noReflink.Store(true)
+		c.NoReflink.Store(true)
 	}
 	buffer, ok := c.buffers.Get().(*[]byte)
 	if !ok {
@@ -294,13 +294,13 @@ func (c *treeCopy) fill(ctx context.Context, job fileCopy) error {
 		buffer = &made
 	}
 	defer c.buffers.Put(buffer)
-	job.buffer, job.spent = *buffer, c.spent
+	job.buffer, job.onCopied = *buffer, c.OnCopied
 	return copyContent(ctx, job)
 }
 
-// measure counts the entries of a tree and the bytes that its files take on
+// Measure counts the entries of a tree and the bytes that its files take on
 // disk, those with several names once.
-func measure(ctx context.Context, tree string) (files int, bytes int64, err error) {
+func Measure(ctx context.Context, tree string) (files int, bytes int64, err error) {
 	seen := make(map[inode]bool)
 	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
 		if err = errors.Join(err, ctx.Err()); err != nil || path == tree {

@@ -1,4 +1,4 @@
-package rootfs
+package filetree
 
 import (
 	"archive/tar"
@@ -134,7 +134,7 @@ func (n *node) readXattrs(path string) error {
 // to the policy of the machine that the file was on; what overlays, ours among
 // them, note of their files is good in its place only.
 func (n *node) setXattr(name, value string) {
-	if name == "" || name == "security.selinux" || name == overlayMark || strings.HasPrefix(name, "trusted.overlay.") {
+	if name == "" || name == "security.selinux" || name == OverlayXattr || strings.HasPrefix(name, "trusted.overlay.") {
 		return
 	}
 	if n.xattrs == nil {
@@ -232,8 +232,8 @@ func (n node) finishFile(file, dir *os.File, name string) error {
 	return nil
 }
 
-// copyNode gives a directory the owner, mode, attributes and times of another.
-func copyNode(from, to string) error {
+// CopyAttributes gives a directory the owner, mode, attributes and times of another.
+func CopyAttributes(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {
 		return err
@@ -255,6 +255,6 @@ func copyNode(from, to string) error {
 	return self.finish(target, ".")
 }
 
-// overlayMark is the extended attribute that makes a directory an overlay root;
+// OverlayXattr is the extended attribute that makes a directory an overlay root;
 // its value names the template version. No board can set one: NFSv3 has none.
-const overlayMark = "trusted.pibootd.overlay"
+const OverlayXattr = "trusted.pibootd.overlay"
