@@ -78,9 +78,9 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 	if _, err := os.Stat(target); err == nil {
 		return "", hintedError{fmt.Errorf("copying the video: %s exists and is another one", shown(target)), "rename the video, or remove that file"}
 	}
-	m := meter{w: std.err, terminal: std.terminal}
+	m := newMeter(std)
 	defer m.clear()
-	if err := copyFile(ctx, video, target, func(done int64) { m.progress("copying", done, size) }); err != nil {
+	if err := copyFile(ctx, video, target, func(done int64) { m.report("copy", done, size) }); err != nil {
 		return "", err
 	}
 	return inbox + "/" + name, nil

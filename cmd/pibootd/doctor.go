@@ -26,9 +26,9 @@ func doctorCommand(std streams) *cli.Command {
 }
 
 func examine(c *cli.Context, std streams) error {
-	m := meter{w: std.err, terminal: std.terminal}
+	m := newMeter(std)
 	if std.terminal {
-		m.update("checking, which takes some seconds", 0, 0, meterNote{})
+		m.show(progress{label: "checking, which takes some seconds"})
 	}
 	found, err := client(c).Examine(c.Context, c.Args().Slice())
 	m.clear()

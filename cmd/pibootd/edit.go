@@ -103,8 +103,8 @@ func printEdited(w io.Writer, edited fleet.Edited, online bool) error {
 	for _, change := range edited.Changed {
 		fmt.Fprintf(&out, "  %s\n", change)
 	}
-	for _, proof := range edited.Proof {
-		fmt.Fprintf(&out, "  proved   %s\n", proof)
+	if len(edited.Proof) > 0 {
+		fmt.Fprintf(&out, "  export to %s only, proved by a mount\n", edited.Pi.IP)
 	}
 	if online && slices.ContainsFunc(edited.Changed, func(change string) bool { return !isWeight(change) && !isLabels(change) }) {
 		fmt.Fprintln(&out, "it is running: this takes effect at its next boot")

@@ -224,7 +224,7 @@ func parseJob(text string) (int64, error) {
 // waitForJob shows a job's progress, after prefix, until it has ended and returns
 // it. It waits for a daemon that has ended to return, because jobs survive it.
 func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job, error) {
-	p := jobProgress{meter: meter{w: std.err, terminal: std.terminal}, prefix: prefix}
+	p := jobProgress{meter: newMeter(std), prefix: prefix}
 	defer p.clear()
 	var last queue.Job
 	for {
@@ -237,7 +237,7 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 			}
 			last = job
 			if !c.Bool("json") {
-				p.show(job)
+				p.follow(job)
 			}
 			if job.State.Ended() {
 				return job, nil
@@ -266,31 +266,41 @@ func pause(c *cli.Context, d time.Duration) error {
 
 // A jobProgress shows how far a job is.
 type jobProgress struct {
-	meter
+	*meter
 	prefix string
-	noted  bool // the job's note was shown
+	noted  bool // the job's note was printed
 }
 
-// show shows what is being done for the job right now, and what there is to
-// note about it once.
-func (p *jobProgress) show(job queue.Job) {
+// follow shows how far the job is, and once the note about it.
+func (p *jobProgress) follow(job queue.Job) {
 	if job.Note != "" && !p.noted {
-		p.clear()
-		fmt.Fprintln(p.w, p.prefix+job.Note)
+		p.note(p.prefix + job.Note)
 		p.noted = true
 	}
-	var running []string
+	p.show(progress{
+		label: p.prefix + activity(job), done: int64(job.Frames), total: int64(job.TotalFrames), unit: framesUnit,
+		rate: job.FPS, left: job.ETA,
+	})
+}
+
+// activity says what the workers are doing for a job.
+func activity(job queue.Job) string {
+	workers := map[string]bool{}
+	kinds := map[transcode.Kind]bool{}
 	for _, unit := range job.Units {
 		if unit.State == "running" {
-			running = append(running, unit.ID)
+			workers[unit.Worker], kinds[unit.Kind] = true, true
 		}
 	}
-	step, note := string(job.State), meterNote{left: job.ETA}
-	if len(running) > 0 {
-		step = "transcoding " + strings.Join(running, ", ")
+	switch {
+	case len(workers) == 0:
+		return string(job.State)
+	case len(kinds) == 1 && kinds[transcode.KindProbe]:
+		return "probing"
+	case len(kinds) == 1 && kinds[transcode.KindJoin]:
+		return "joining"
+	case len(workers) == 1:
+		return "transcoding on 1 worker"
 	}
-	if job.FPS > 0 {
-		note.text = fmt.Sprintf("%.0f fps", job.FPS)
-	}
-	p.update(p.prefix+step, int64(job.Frames), int64(job.TotalFrames), note)
+	return fmt.Sprintf("transcoding on %d workers", len(workers))
 }

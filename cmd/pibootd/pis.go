@@ -67,14 +67,11 @@ func addPi(c *cli.Context, std streams) error {
 	return add(c, std, request)
 }
 
-// add has the daemon add a board, and shows how far it is.
+// add lets the daemon add a board and prints the result.
 func add(c *cli.Context, std streams, request fleet.Request) error {
-	m := meter{w: std.err, terminal: std.terminal}
-	progress := m.progress
-	if c.Bool("json") {
-		progress = func(string, int64, int64) {}
-	}
-	added, err := client(c).AddPi(c.Context, request, progress)
+	m := newMeter(std)
+	m.label = "adding the Pi"
+	added, err := client(c).AddPi(c.Context, request, m.onTerminal(c))
 	m.clear()
 	if added.Pi.ID == 0 {
 		return err
@@ -83,6 +80,15 @@ func add(c *cli.Context, std streams, request fleet.Request) error {
 		return errors.Join(printJSON(std.out, added), err)
 	}
 	return errors.Join(printAdded(std.out, added), err)
+}
+
+// onTerminal returns report for a command whose result says what was done: where
+// no terminal shows a bar in passing, the inner steps are left out.
+func (m *meter) onTerminal(c *cli.Context) func(step string, done, total int64) {
+	if !m.terminal || c.Bool("json") {
+		return func(string, int64, int64) {}
+	}
+	return m.report
 }
 
 func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
@@ -119,7 +125,7 @@ func printAdded(w io.Writer, added fleet.Added) error {
 	p := added.Pi
 	var out strings.Builder
 	if added.Existed {
-		fmt.Fprintf(&out, "%s is registered already, as asked: nothing changed\n", p.Name)
+		fmt.Fprintf(&out, "%s is already registered with these settings: nothing changed\n", p.Name)
 	} else {
 		fmt.Fprintf(&out, "%s added\n", p.Name)
 	}
@@ -128,12 +134,13 @@ func printAdded(w io.Writer, added fleet.Added) error {
 	if added.Clone != "" {
 		fmt.Fprintf(&out, "  root     %s@%d cloned by %s: %d files, %s\n", p.Template, p.Version, added.Clone, added.Files, byteText(added.Bytes))
 	}
-	fmt.Fprintf(&out, "  export   %s, to %s only\n", added.Export, p.IP)
-	for _, proof := range added.Proof {
-		fmt.Fprintf(&out, "  proved   %s\n", proof)
+	proved := ""
+	if len(added.Proof) > 0 {
+		proved = ", proved by a mount"
 	}
+	fmt.Fprintf(&out, "  export   %s, to %s only%s\n", added.Export, p.IP, proved)
 	if !added.Existed {
-		fmt.Fprintf(&out, "switch the Pi on and see it boot: pibootd watch %s\n", p.Name)
+		fmt.Fprintf(&out, "switch the Pi on and watch it boot: pibootd watch %s\n", p.Name)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

@@ -145,6 +145,11 @@ func readmePibootd(t *testing.T, l *lab, args []string) {
 		makeVideo(t, args[1], "6")
 		playlist := strings.TrimSpace(l.pibootd(t, args...))
 		streamIsRight(t, playlist, 180, 6)
+	case args[0] == "add-pi":
+		out, errs, err := l.try(t, args...)
+		if err != nil || errs != "" || !strings.Contains(out, "proved by a mount") {
+			t.Errorf("add-pi: %v, it prints %q and %q; want its result and no steps", err, out, errs)
+		}
 	default:
 		l.pibootd(t, args...)
 	}

@@ -116,16 +116,13 @@ func upgradePis(c *cli.Context, std streams) error {
 // first failure, so that a bad template reaches one board only.
 func changeRoots(c *cli.Context, std streams, refs []string, change web.RootChange) error {
 	change.Force = c.Bool("force")
-	m := meter{w: std.err, terminal: std.terminal}
-	progress := m.progress
-	if c.Bool("json") {
-		progress = func(string, int64, int64) {}
-	}
+	m := newMeter(std)
 	done := []fleet.Replaced{}
 	var err error
 	for i, ref := range refs {
 		var one fleet.Replaced
-		one, err = client(c).ChangeRoot(c.Context, ref, change, progress)
+		m.label = "replacing the root of " + ref
+		one, err = client(c).ChangeRoot(c.Context, ref, change, m.onTerminal(c))
 		m.clear()
 		if one.Pi.ID != 0 {
 			done = append(done, one)
@@ -160,8 +157,8 @@ func printReplaced(w io.Writer, r fleet.Replaced) error {
 	if r.Kept.Name != "" {
 		fmt.Fprintf(&out, "  archived %s, of %s; pibootd rollback-pi %s restores it\n", r.Kept.Name, r.Kept.Origin, r.Pi.Name)
 	}
-	for _, proof := range r.Proof {
-		fmt.Fprintf(&out, "  proved   %s\n", proof)
+	if len(r.Proof) > 0 {
+		fmt.Fprintf(&out, "  export   to %s only, proved by a mount\n", r.Pi.IP)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -178,12 +175,8 @@ func driftPiCommand(std streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			m := meter{w: std.err, terminal: std.terminal}
-			progress := m.progress
-			if c.Bool("json") {
-				progress = func(string, int64, int64) {}
-			}
-			changes, err := client(c).Drift(c.Context, args[0], progress)
+			m := newMeter(std)
+			changes, err := client(c).Drift(c.Context, args[0], m.onTerminal(c))
 			m.clear()
 			if err != nil {
 				return err

@@ -131,7 +131,7 @@ func templateProgress(c *cli.Context, m *meter) rootfs.Progress {
 	if c.Bool("json") {
 		return nil
 	}
-	return m.progress
+	return m.report
 }
 
 func importTemplate(c *cli.Context, std streams) error {
@@ -151,12 +151,12 @@ func importWith(c *cli.Context, std streams, name, source string, o rootfs.Impor
 	if o.AuthorizedKeys, err = authorizedKeys(c); err != nil {
 		return err
 	}
-	m := meter{w: std.err, terminal: std.terminal}
+	m := newMeter(std)
 	to, err := newTemplates(c, std)
 	if err != nil {
 		return err
 	}
-	imported, changes, err := to.Import(c.Context, name, source, o, templateProgress(c, &m))
+	imported, changes, err := to.Import(c.Context, name, source, o, templateProgress(c, m))
 	m.clear()
 	if err != nil {
 		return err

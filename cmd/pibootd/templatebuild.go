@@ -35,7 +35,8 @@ func buildTemplate(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	m := meter{w: std.err, terminal: std.terminal}
+	m := newMeter(std)
+	m.describe = describeBuild
 	var built rootfs.Template
 	var changes []filetree.Change
 	if args[0] == minimalRecipe {
@@ -43,15 +44,23 @@ func buildTemplate(c *cli.Context, std streams) error {
 		if name == "" {
 			name = minimalRecipe
 		}
-		built, err = to.BuildMinimal(c.Context, name, o, templateProgress(c, &m))
+		built, err = to.BuildMinimal(c.Context, name, o, templateProgress(c, m))
 	} else {
-		built, changes, err = buildDebian(c, to, args[0], o, &m)
+		built, changes, err = buildDebian(c, to, args[0], o, m)
 	}
 	m.clear()
 	if err != nil {
 		return err
 	}
 	return printTemplate(c, std, built, changes)
+}
+
+// describeBuild is describeStep, but for the step that unpacks packages.
+func describeBuild(step string) (string, unit) {
+	if step == "unpack" {
+		return "unpacking packages", packagesUnit
+	}
+	return describeStep(step)
 }
 
 // onlyFor refuses the flags that only the other kind of template has.

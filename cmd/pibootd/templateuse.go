@@ -168,8 +168,8 @@ func verifyTemplate(c *cli.Context, std streams) error {
 	if err := needRoot("template verify reads files of all users"); err != nil {
 		return err
 	}
-	m := meter{w: std.err, terminal: std.terminal}
-	changes, err := templates(c, std).Verify(c.Context, found[0], templateProgress(c, &m))
+	m := newMeter(std)
+	changes, err := templates(c, std).Verify(c.Context, found[0], templateProgress(c, m))
 	m.clear()
 	if err != nil {
 		return err

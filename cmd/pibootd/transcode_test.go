@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pibootd/pkg/boot"
 	"pibootd/pkg/fleet"
@@ -213,18 +215,24 @@ func (r *lineReader) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// What keeps a video from being cut is said once, between the steps.
+// What keeps a video from being cut is said once and at once, between the steps.
 func TestWaitTellsTheNote(t *testing.T) {
-	var out bytes.Buffer
-	p := jobProgress{meter: meter{w: &out}, prefix: "1 of 2: "}
-	job := queue.Job{State: queue.Queued}
-	p.show(job)
-	job.State, job.Note = queue.Running, "one worker does the whole video: audio filters see the whole of it"
-	p.show(job)
-	job.State = queue.Done
-	p.show(job)
-	want := "1 of 2: queued\n1 of 2: one worker does the whole video: audio filters see the whole of it\n1 of 2: running\n1 of 2: done\n"
-	if out.String() != want {
-		t.Errorf("got %q; want %q", out.String(), want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := jobProgress{meter: newMeter(streams{err: &out}), prefix: "1 of 2: "}
+		job := queue.Job{State: queue.Queued}
+		p.follow(job)
+		job.State, job.Note = queue.Running, "one worker does the whole video: audio filters see the whole of it"
+		p.follow(job)
+		time.Sleep(lineInterval)
+		p.follow(job)
+		job.State = queue.Done
+		time.Sleep(lineInterval)
+		p.follow(job)
+		p.clear()
+		want := "1 of 2: queued\n1 of 2: one worker does the whole video: audio filters see the whole of it\n1 of 2: running\n1 of 2: done\n"
+		if out.String() != want {
+			t.Errorf("got %q; want %q", out.String(), want)
+		}
+	})
 }
