@@ -9,14 +9,14 @@ import (
 
 // logOtherServers logs once after the start who else answers DHCP.
 func (d *daemon) logOtherServers(ctx context.Context) {
-	rivals, err := d.doctor.Rivals(ctx)
+	servers, err := d.doctor.OtherServers(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.Warn("other DHCP servers could not be looked for", "component", "dhcp", "err", err)
 		}
 		return
 	}
-	for _, r := range rivals {
+	for _, r := range servers {
 		f := d.doctor.Judge(r)
 		level := slog.LevelInfo
 		if f.Level != doctor.OK {

@@ -29,8 +29,8 @@ const pxeMenu = "\x06\x01\x03" + // discovery control: neither broadcast nor mul
 
 // An answer is what comes of a message.
 type answer struct {
-	reply  *dhcpv4.DHCPv4 // nil is silence
-	reason string         // for a refusal or silence
+	reply  *dhcpv4.DHCPv4 // nil: no reply
+	reason string         // for a refusal, or for no reply
 
 	// later, if not nil, waits for what must happen first and returns the
 	// answer; until then there is none.
@@ -39,30 +39,30 @@ type answer struct {
 	after func(context.Context)
 }
 
-func silence(format string, args ...any) answer { return answer{reason: fmt.Sprintf(format, args...)} }
+func noReply(format string, args ...any) answer { return answer{reason: fmt.Sprintf(format, args...)} }
 
 // decide returns the answer to req. It sends nothing and waits for nothing.
 func (x *exchange) decide(ctx context.Context, req *request) answer {
 	if req.relay.IsValid() && !x.Addr.Contains(req.relay) {
-		return silence("its relay %v is not in %v", req.relay, x.Addr.Masked())
+		return noReply("its relay %v is not in %v", req.relay, x.Addr.Masked())
 	}
 	r, registered := x.Policy.Reserve(ctx, req.client)
 	req.boot = req.client.Netboot && (registered || x.BootStrangers)
 	elsewhere := req.server.IsValid() && req.server != x.Addr.Addr() && req.kind != Discover && req.kind != Inform
-	x.settle(req)
+	x.unpin(req)
 	switch {
 	case x.Proxy:
 		return x.decideProxy(req, r, registered)
 	case x.out.isPXE():
-		return silence("asks a PXE proxy")
+		return noReply("asks a PXE proxy")
 	case elsewhere:
 		return x.chosenAnother(req)
 	case registered:
-		return x.rescued(req, x.decideReserved(req, r))
+		return x.paced(req, x.decideReserved(req, r))
 	case x.Pool == nil:
-		return silence("not registered")
+		return noReply("not registered")
 	}
-	return x.rescued(req, x.decidePool(req))
+	return x.paced(req, x.decidePool(req))
 }
 
 // chosenAnother frees what a client was offered that has chosen another server.
@@ -70,18 +70,18 @@ func (x *exchange) chosenAnother(req *request) answer {
 	if x.Pool != nil && req.kind == Request {
 		x.Pool.withdraw(req.client.MAC)
 	}
-	return silence("meant for another server, %v", req.server)
+	return noReply("meant for another server, %v", req.server)
 }
 
 // decideReserved answers a registered board.
 func (x *exchange) decideReserved(req *request, r Reservation) answer {
 	if !x.isHost(r.Addr) {
 		x.log().Warn("reserved address is not one of the network", "pi", req.client.MAC, "addr", r.Addr, "want", x.Addr)
-		return silence("reserved address %v is not one of %v", r.Addr, x.Addr)
+		return noReply("reserved address %v is not one of %v", r.Addr, x.Addr)
 	}
 	if mac, ok := x.Pool.holder(r.Addr, time.Now()); ok && mac != req.client.MAC {
 		x.log().Warn("reserved address is leased to another client", "pi", req.client.MAC, "addr", r.Addr, "other", mac)
-		return silence("reserved address %v is leased to %v", r.Addr, mac)
+		return noReply("reserved address %v is leased to %v", r.Addr, mac)
 	}
 	switch req.kind {
 	case Discover:
@@ -100,7 +100,7 @@ func (x *exchange) decideReserved(req *request, r Reservation) answer {
 // that has one address for ever.
 func (x *exchange) grant(req *request, r Reservation) answer {
 	if !req.asked.IsValid() {
-		return silence("asks for no address")
+		return noReply("asks for no address")
 	}
 	if req.asked != r.Addr {
 		return x.nak(req, fmt.Sprintf("asked for %v, which is not the reserved address", req.asked))
@@ -112,7 +112,7 @@ func (x *exchange) grant(req *request, r Reservation) answer {
 func (x *exchange) inform(req *request, r Reservation) answer {
 	// The answer goes to ciaddr: it must not become a way to reach others.
 	if addr := addrOf(req.packet.ClientIPAddr); !x.isHost(addr) {
-		return silence("its address %v is not one of %v", addr, x.Addr)
+		return noReply("its address %v is not one of %v", addr, x.Addr)
 	}
 	return x.reply(req, dhcpv4.MessageTypeAck, append(x.configuration(req, r),
 		dhcpv4.WithClientIP(req.packet.ClientIPAddr))...)

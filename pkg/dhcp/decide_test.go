@@ -89,7 +89,7 @@ func via(addr string) dhcpv4.Modifier { return dhcpv4.WithGatewayIP(net.ParseIP(
 
 // A said is what one packet leads to, in words.
 type said struct {
-	answer string // "" is silence
+	answer string // "": no reply
 	events []string
 	reply  *dhcpv4.DHCPv4
 }

@@ -38,7 +38,7 @@ type Client struct {
 	Netboot bool
 
 	// MaskROM is whether it is the boot code burnt into the Pi 3B and 2B 1.2,
-	// known by its GUID, which is the same on every board. See rescue.
+	// known by its GUID, which is the same on every board. See pacer.
 	MaskROM bool
 }
 
@@ -88,8 +88,8 @@ type Server struct {
 	// is called by several goroutines at once.
 	OnMessage func(Message)
 
-	rescue rescue
-	stats  counters
+	pacer pacer
+	stats counters
 }
 
 // A Message is one DHCP message, received or sent.

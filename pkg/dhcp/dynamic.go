@@ -40,7 +40,7 @@ func (x *exchange) offer(req *request) answer {
 	addr, probed, err := x.Pool.offer(req.client.MAC, req.asked, time.Now())
 	if err != nil {
 		x.log().Warn("no address for a client", "pi", req.client.MAC, "err", err)
-		return silence("%v", err)
+		return noReply("%v", err)
 	}
 	if probed {
 		return x.offered(req, addr)
@@ -56,20 +56,20 @@ func (x *exchange) offerProbed(ctx context.Context, req *request, addr netip.Add
 	for range maxConflicts {
 		free, err := x.probe(ctx, addr, req)
 		if err != nil {
-			return silence("probing %v: %v", addr, err)
+			return noReply("probing %v: %v", addr, err)
 		}
 		if free {
 			return x.offered(req, addr)
 		}
 		var probed bool
 		if addr, probed, err = x.Pool.offer(req.client.MAC, netip.Addr{}, time.Now()); err != nil {
-			return silence("%v", err)
+			return noReply("%v", err)
 		}
 		if probed {
 			return x.offered(req, addr)
 		}
 	}
-	return silence("%d addresses are in use by hosts without a lease", maxConflicts)
+	return noReply("%d addresses are in use by hosts without a lease", maxConflicts)
 }
 
 // probe reports whether no host but req's client uses addr, and has the pool
@@ -123,7 +123,7 @@ func (x *exchange) offered(req *request, addr netip.Addr) answer {
 	}
 	l, err := x.Pool.lease(req.client.MAC, addr, selecting, time.Now(), x.leaseTime())
 	if err != nil {
-		return silence("%v: %v", addr, err)
+		return noReply("%v: %v", addr, err)
 	}
 	return answer{later: func(ctx context.Context) answer { return x.store(ctx, l, a) }}
 }
@@ -131,7 +131,7 @@ func (x *exchange) offered(req *request, addr netip.Addr) answer {
 // request answers a REQUEST.
 func (x *exchange) request(req *request) answer {
 	if !req.asked.IsValid() {
-		return silence("asks for no address")
+		return noReply("asks for no address")
 	}
 	if !x.isHost(req.asked) {
 		return x.nak(req, fmt.Sprintf("asked for %v, which is not one of %v", req.asked, x.Addr.Masked()))
@@ -139,7 +139,7 @@ func (x *exchange) request(req *request) answer {
 	l, err := x.Pool.lease(req.client.MAC, req.asked, req.claim(), time.Now(), x.leaseTime())
 	if errors.Is(err, errNoRecord) && req.claim() != selecting {
 		// RFC 2131 §4.3.2: stay silent, another server may know better.
-		return silence("asked for %v: %v", req.asked, err)
+		return noReply("asked for %v: %v", req.asked, err)
 	}
 	if err != nil {
 		return x.nak(req, fmt.Sprintf("asked for %v: %v", req.asked, err))
@@ -148,14 +148,14 @@ func (x *exchange) request(req *request) answer {
 	return answer{later: func(ctx context.Context) answer { return x.store(ctx, l, ack) }}
 }
 
-// store returns a once l is on disk, and silence if it cannot be: what was
+// store returns a once l is on disk, and no reply if it cannot be: what was
 // acknowledged must outlive the server.
 func (x *exchange) store(ctx context.Context, l lease, a answer) answer {
 	if err := x.Pool.save(ctx, l); err != nil {
 		if ctx.Err() == nil {
 			x.log().Error("lease not stored, so not given", "pi", l.mac, "addr", l.addr, "err", err)
 		}
-		return silence("%v", err)
+		return noReply("%v", err)
 	}
 	return a
 }

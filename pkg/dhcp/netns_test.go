@@ -301,9 +301,9 @@ func TestRefusalReachesTheClient(t *testing.T) {
 	}
 }
 
-// TestRivalOnTheHost has another server hold the port on all interfaces, with
+// TestOtherServerOnTheHost has another server hold the port on all interfaces, with
 // the options by which servers are willing to share it.
-func TestRivalOnTheHost(t *testing.T) {
+func TestOtherServerOnTheHost(t *testing.T) {
 	t.Parallel()
 	host := newNamespace(t)
 	ok(t, netlab.Connect(
@@ -316,15 +316,15 @@ func TestRivalOnTheHost(t *testing.T) {
 				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 			})
 		}}
-		rival, err := sharing.ListenPacket(t.Context(), "udp4", fmt.Sprintf("0.0.0.0:%d", serverPort))
+		other, err := sharing.ListenPacket(t.Context(), "udp4", fmt.Sprintf("0.0.0.0:%d", serverPort))
 		if err != nil {
 			return err
 		}
-		defer rival.Close()
+		defer other.Close()
 		conn, err := Listen("eth0", netip.MustParseAddr("10.0.0.1"), serverPort)
 		if err == nil {
 			conn.Close()
-			return fmt.Errorf("Listen beside %v succeeds; want an error", rival.LocalAddr())
+			return fmt.Errorf("Listen beside %v succeeds; want an error", other.LocalAddr())
 		}
 		return nil
 	}))

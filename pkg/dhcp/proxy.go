@@ -11,21 +11,21 @@ import (
 // the answer to those that ask the proxy on its own port.
 func (x *exchange) decideProxy(req *request, r Reservation, registered bool) answer {
 	if req.kind == Request && registered && req.asked.IsValid() && req.asked != r.Addr {
-		return silence("takes %v from another server; want that to give it %v, its registered address", req.asked, r.Addr)
+		return noReply("takes %v from another server; want that to give it %v, its registered address", req.asked, r.Addr)
 	}
 	switch {
 	case !registered && !x.BootStrangers:
-		return silence("not registered")
+		return noReply("not registered")
 	case !strings.HasPrefix(req.client.VendorClass, vendorClass):
-		return silence("asks for an address, which another server gives")
+		return noReply("asks for an address, which another server gives")
 	case req.relay.IsValid():
-		return silence("asks through a relay")
+		return noReply("asks through a relay")
 	case x.out.isPXE():
 		return x.proxyAck(req, r)
 	case req.kind != Discover:
-		return silence("its address is another server's")
+		return noReply("its address is another server's")
 	}
-	return x.rescued(req, x.reply(req, dhcpv4.MessageTypeOffer, append(x.bootOptions(req, r),
+	return x.paced(req, x.reply(req, dhcpv4.MessageTypeOffer, append(x.bootOptions(req, r),
 		dhcpv4.WithServerIP(ipOf(x.Addr.Addr())),
 		dhcpv4.WithBroadcast(true))...))
 }
@@ -36,7 +36,7 @@ func (x *exchange) proxyAck(req *request, r Reservation) answer {
 		return answer{}
 	}
 	if !x.isHost(req.from.Addr().Unmap()) {
-		return silence("its address %v is not one of %v", req.from.Addr(), x.Addr)
+		return noReply("its address %v is not one of %v", req.from.Addr(), x.Addr)
 	}
 	return x.reply(req, dhcpv4.MessageTypeAck, append(x.bootOptions(req, r),
 		dhcpv4.WithServerIP(ipOf(x.Addr.Addr())),

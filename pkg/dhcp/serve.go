@@ -58,7 +58,7 @@ func (s *Server) Serve(ctx context.Context, conn *Conn) (err error) {
 // An exchange is a Server on one Conn.
 type exchange struct {
 	*Server
-	out     outlet
+	out     transmitter
 	send    func(*dhcpv4.DHCPv4, route) error
 	prober  *prober
 	slots   chan struct{} // one for each of waiting that is an answer
@@ -69,7 +69,7 @@ type exchange struct {
 // decided.
 func newExchange(s *Server, conn *Conn) *exchange {
 	x := &exchange{Server: s, slots: make(chan struct{}, maxWaiting)}
-	x.out = outlet{conn: conn, source: netip.AddrPortFrom(s.Addr.Addr(), serverPort)}
+	x.out = transmitter{conn: conn, source: netip.AddrPortFrom(s.Addr.Addr(), serverPort)}
 	x.prober = newProber(nil)
 	if conn != nil {
 		x.out.packets = ipv4.NewPacketConn(conn.UDPConn)

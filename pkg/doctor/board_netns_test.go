@@ -75,7 +75,7 @@ func newDoctor(t *testing.T) (*Doctor, registry.Pi) {
 		Fleet: f, Timeline: events, Workers: func() []queue.Worker { return nil },
 		Interface: "lo", Network: netip.MustParsePrefix("127.0.0.1/8"), StateDir: dir, MediaDir: filepath.Join(dir, "media"),
 		DHCP: config.Reservation, NFS: config.Embedded,
-		FindRivals: func(context.Context, string) ([]dhcp.Rival, error) { return nil, nil },
+		FindOtherServers: func(context.Context, string) ([]dhcp.OtherServer, error) { return nil, nil },
 	}, board
 }
 
@@ -147,8 +147,8 @@ func TestBoard(t *testing.T) {
 // What is found of the network is told, and noted on the timeline.
 func TestNetwork(t *testing.T) {
 	d, _ := newDoctor(t)
-	house := dhcp.Rival{Addr: netip.MustParseAddr("10.9.0.254"), MAC: pi.MAC{2, 0, 0, 0, 0, 9}, Offered: netip.MustParseAddr("10.9.0.192")}
-	d.FindRivals = func(context.Context, string) ([]dhcp.Rival, error) { return []dhcp.Rival{house}, nil }
+	house := dhcp.OtherServer{Addr: netip.MustParseAddr("10.9.0.254"), MAC: pi.MAC{2, 0, 0, 0, 0, 9}, Offered: netip.MustParseAddr("10.9.0.192")}
+	d.FindOtherServers = func(context.Context, string) ([]dhcp.OtherServer, error) { return []dhcp.OtherServer{house}, nil }
 	must(t, d.Fleet.Registry.Discover(t.Context(), registry.Discovered{MAC: pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2}}))
 	found, err := d.Examine(t.Context(), nil)
 	must(t, err)
@@ -163,7 +163,7 @@ func TestNetwork(t *testing.T) {
 	}
 	for event, err := range d.Timeline.Follow(t.Context(), house.MAC.String(), 0) {
 		must(t, err)
-		if event.Kind != timeline.Rival || event.Addr != house.Addr || !strings.Contains(event.Detail, "10.9.0.192 is a board's to have") {
+		if event.Kind != timeline.OtherServer || event.Addr != house.Addr || !strings.Contains(event.Detail, "10.9.0.192 is a board's to have") {
 			t.Errorf("event %+v; want the other server and what is wrong with it", event)
 		}
 		break

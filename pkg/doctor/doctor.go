@@ -66,8 +66,8 @@ type Doctor struct {
 	NFS           config.Driver // Embedded or Kernel
 	Ports         string        // that the daemon has bound, as they are to be shown
 
-	// FindRivals looks for other DHCP servers; nil means dhcp.FindRivals.
-	FindRivals func(ctx context.Context, iface string) ([]dhcp.Rival, error)
+	// FindOtherServers looks for other DHCP servers; nil means dhcp.FindOtherServers.
+	FindOtherServers func(ctx context.Context, iface string) ([]dhcp.OtherServer, error)
 }
 
 // maxProofs is how many boards are examined at a time, and proofTime how long

@@ -14,19 +14,19 @@ import (
 )
 
 func TestJudge(t *testing.T) {
-	router := dhcp.Rival{Addr: netip.MustParseAddr("10.0.0.254"), MAC: pi.MAC{2, 1}, Offered: netip.MustParseAddr("10.0.0.57"), Router: netip.MustParseAddr("10.0.0.254")}
+	router := dhcp.OtherServer{Addr: netip.MustParseAddr("10.0.0.254"), MAC: pi.MAC{2, 1}, Offered: netip.MustParseAddr("10.0.0.57"), Router: netip.MustParseAddr("10.0.0.254")}
 	boards := router
 	boards.Offered = netip.MustParseAddr("10.0.0.200")
-	proxy := dhcp.Rival{Addr: netip.MustParseAddr("10.0.0.7"), BootFile: "pxelinux.0"}
+	proxy := dhcp.OtherServer{Addr: netip.MustParseAddr("10.0.0.7"), BootFile: "pxelinux.0"}
 	pxe := router
 	pxe.BootServer, pxe.BootFile = "10.0.0.7", "pxelinux.0\x1b[31m"
 	pis := router
 	pis.RaspberryPi = true
 	for name, test := range map[string]struct {
-		mode  config.DHCPMode
-		rival dhcp.Rival
-		level Level
-		text  string
+		mode   config.DHCPMode
+		server dhcp.OtherServer
+		level  Level
+		text   string
 	}{
 		"the house's router":             {config.Reservation, router, OK, "10.0.0.254"},
 		"the house's router beside pool": {config.Pool, router, Problem, "10.0.0.57"},
@@ -41,7 +41,7 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kept := config.Range{First: netip.MustParseAddr("10.0.0.192"), Last: netip.MustParseAddr("10.0.0.254")}
 			d := &Doctor{DHCP: test.mode, Fleet: &fleet.Fleet{Registry: &registry.Registry{}, Addresses: kept}}
-			if f := d.Judge(test.rival); f.Level != test.level || !strings.Contains(f.Text, test.text) || f.Level != OK && f.Todo == "" {
+			if f := d.Judge(test.server); f.Level != test.level || !strings.Contains(f.Text, test.text) || f.Level != OK && f.Todo == "" {
 				t.Errorf("Judge = %+v; want %s with %q", f, test.level, test.text)
 			}
 		})

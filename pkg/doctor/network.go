@@ -20,11 +20,11 @@ func (d *Doctor) network(ctx context.Context) []Finding {
 	if found[0].Level == Problem {
 		return found
 	}
-	rivals, err := d.Rivals(ctx)
+	servers, err := d.OtherServers(ctx)
 	if err != nil {
 		return append(found, Finding{Subject: "dhcp", Level: Warning, Text: "other DHCP servers could not be looked for: " + err.Error()})
 	}
-	return append(found, d.judge(rivals)...)
+	return append(found, d.judge(servers)...)
 }
 
 // conflicts looks for other hosts that use the boards' addresses.
@@ -72,25 +72,25 @@ func (d *Doctor) link() Finding {
 	return f
 }
 
-// Rivals looks for other DHCP servers on the boards' network and notes them on
+// OtherServers looks for other DHCP servers on the boards' network and records them on
 // the timeline.
-func (d *Doctor) Rivals(ctx context.Context) ([]dhcp.Rival, error) {
-	find := d.FindRivals
+func (d *Doctor) OtherServers(ctx context.Context) ([]dhcp.OtherServer, error) {
+	find := d.FindOtherServers
 	if find == nil {
-		find = dhcp.FindRivals
+		find = dhcp.FindOtherServers
 	}
-	rivals, err := find(ctx, d.Interface)
-	for _, r := range rivals {
-		d.Timeline.Record(timeline.Event{At: time.Now(), Board: r.MAC.String(), Kind: timeline.Rival, MAC: r.MAC, Addr: r.Addr, Detail: d.Judge(r).Text})
+	servers, err := find(ctx, d.Interface)
+	for _, r := range servers {
+		d.Timeline.Record(timeline.Event{At: time.Now(), Board: r.MAC.String(), Kind: timeline.OtherServer, MAC: r.MAC, Addr: r.Addr, Detail: d.Judge(r).Text})
 	}
-	return rivals, err
+	return servers, err
 }
 
 // judge says of the other DHCP servers which belong there.
-func (d *Doctor) judge(rivals []dhcp.Rival) []Finding {
+func (d *Doctor) judge(servers []dhcp.OtherServer) []Finding {
 	var found []Finding
 	addresses := 0
-	for _, r := range rivals {
+	for _, r := range servers {
 		if r.Offered.IsValid() {
 			addresses++
 		}
@@ -102,14 +102,14 @@ func (d *Doctor) judge(rivals []dhcp.Rival) []Finding {
 			Subject: "dhcp", Level: Problem, Text: "no DHCP server gives addresses, and in proxy mode pibootd gives none either",
 			Todo: "start the network's DHCP server, or set dhcp.mode to \"reservation\" or \"pool\"",
 		})
-	case len(rivals) == 0:
+	case len(servers) == 0:
 		found = append(found, Finding{Subject: "dhcp", Level: OK, Text: "no other DHCP server answers"})
 	}
 	return found
 }
 
 // Judge says whether another DHCP server belongs beside this one.
-func (d *Doctor) Judge(r dhcp.Rival) Finding {
+func (d *Doctor) Judge(r dhcp.OtherServer) Finding {
 	f := Finding{Subject: "dhcp", Level: OK, Text: describe(r)}
 	switch {
 	case r.RaspberryPi:
@@ -134,7 +134,7 @@ func (d *Doctor) isBoards(addr netip.Addr) bool {
 }
 
 // describe says what a server offers. Its texts are foreign.
-func describe(r dhcp.Rival) string {
+func describe(r dhcp.OtherServer) string {
 	text := fmt.Sprintf("%s (%s) is another DHCP server; it offers", r.Addr, r.MAC)
 	if r.Offered.IsValid() {
 		text += " " + r.Offered.String()

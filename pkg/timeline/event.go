@@ -50,7 +50,7 @@ const (
 
 	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date, or its scratch not exported; detail
 
-	Rival Kind = "rival" // another DHCP server answers on the boards' network; detail
+	OtherServer Kind = "rival" // another DHCP server answers on the boards' network; detail
 
 	// What must not happen. These come by RecordLimited; all have a detail.
 	LoginRefused Kind = "login_refused" // somebody who is called like its worker was not let in

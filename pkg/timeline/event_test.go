@@ -63,7 +63,7 @@ func TestSize(t *testing.T) {
 func TestLabelsAreShort(t *testing.T) {
 	for _, kind := range []Kind{
 		Discover, Offer, Request, Ack, Nak, Declined, File, FileMissing, FileAborted, FileFailed, Mount, MountRefused,
-		Unmount, WorkerOnline, WorkerOffline, Claimed, UnitDone, UnitFailed, Added, Removed, Unknown, Rival, Conflict,
+		Unmount, WorkerOnline, WorkerOffline, Claimed, UnitDone, UnitFailed, Added, Removed, Unknown, OtherServer, Conflict,
 		Outdated, RootFailed, LoginRefused, Stranger, Misuse,
 	} {
 		label, ok := labels[kind]

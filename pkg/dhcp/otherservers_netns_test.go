@@ -41,20 +41,20 @@ func startDnsmasq(t *testing.T, ns *netlab.Namespace, options ...string) {
 	t.Fatal("dnsmasq ended")
 }
 
-// TestFindRivals: the house's DHCP server is seen, and what it says of booting.
-func TestFindRivals(t *testing.T) {
+// TestFindOtherServers: the router's DHCP server is found, with its boot information.
+func TestFindOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		options []string
-		want    Rival
+		want    OtherServer
 	}{
 		"addresses alone": {
 			[]string{"--dhcp-range=10.9.0.100,10.9.0.150,255.255.255.0"},
-			Rival{Router: netip.MustParseAddr("10.9.0.1")},
+			OtherServer{Router: netip.MustParseAddr("10.9.0.1")},
 		},
 		"a boot server": {
 			[]string{"--dhcp-range=10.9.0.100,10.9.0.150,255.255.255.0", "--dhcp-boot=pxelinux.0,,10.9.0.7", "--dhcp-option-force=43,Raspberry Pi Boot"},
-			Rival{Router: netip.MustParseAddr("10.9.0.1"), BootServer: "10.9.0.7", BootFile: "pxelinux.0", RaspberryPi: true},
+			OtherServer{Router: netip.MustParseAddr("10.9.0.1"), BootServer: "10.9.0.7", BootFile: "pxelinux.0", RaspberryPi: true},
 		},
 		"nobody": {},
 	} {
@@ -67,24 +67,24 @@ func TestFindRivals(t *testing.T) {
 			if test.options != nil {
 				startDnsmasq(t, house, test.options...)
 			}
-			var rivals []Rival
-			ok(t, nas.Do(func() (err error) { rivals, err = FindRivals(t.Context(), "eth0"); return err }))
+			var servers []OtherServer
+			ok(t, nas.Do(func() (err error) { servers, err = FindOtherServers(t.Context(), "eth0"); return err }))
 			if test.options == nil {
-				if len(rivals) != 0 {
-					t.Errorf("rivals = %+v; want none", rivals)
+				if len(servers) != 0 {
+					t.Errorf("servers = %+v; want none", servers)
 				}
 				return
 			}
-			if len(rivals) != 1 {
-				t.Fatalf("rivals = %+v; want one", rivals)
+			if len(servers) != 1 {
+				t.Fatalf("servers = %+v; want one", servers)
 			}
-			got := rivals[0]
+			got := servers[0]
 			if got.Addr != netip.MustParseAddr("10.9.0.1") || !netip.MustParsePrefix("10.9.0.96/27").Contains(got.Offered) && !netip.MustParsePrefix("10.9.0.128/27").Contains(got.Offered) {
-				t.Errorf("rival %v offers %v; want 10.9.0.1 and an address of its range", got.Addr, got.Offered)
+				t.Errorf("other %v offers %v; want 10.9.0.1 and an address of its range", got.Addr, got.Offered)
 			}
 			test.want.Addr, test.want.MAC, test.want.Offered = got.Addr, got.MAC, got.Offered
 			if got != test.want {
-				t.Errorf("rival = %+v; want %+v", got, test.want)
+				t.Errorf("other = %+v; want %+v", got, test.want)
 			}
 		})
 	}

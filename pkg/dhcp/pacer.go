@@ -12,10 +12,10 @@ import (
 // (raspberrypi/firmware#764, #934, #991, #1067):
 //
 //   - It misses an OFFER that comes at once, and may leave one unread until
-//     another frame arrives. So the OFFER waits, and frames that mean nothing
-//     are sent before it and after it.
-//   - It takes any OFFER, for every board has the same transaction id. So
-//     OFFERs to mask ROMs go to one Ethernet address, and one after the other.
+//     another frame arrives. So the OFFER is delayed, and wake-up frames are
+//     sent before it and after it.
+//   - It accepts any OFFER, because all boards use the same transaction id. So
+//     OFFERs to mask ROMs are unicast, and sent one after the other.
 //   - It stops answering ARP while it loads files. So its address is pinned.
 const (
 	replyDelay = time.Second
@@ -29,15 +29,15 @@ const (
 	replyGap = 400 * time.Millisecond
 )
 
-// rescue keeps the OFFERs to mask ROMs apart.
-type rescue struct {
+// A pacer spaces out the OFFERs to mask ROMs.
+type pacer struct {
 	mu   sync.Mutex
 	next time.Time
 }
 
-// turn returns when the OFFER to a DISCOVER that came now is to be sent; ok is
-// false if there is no room for it before the board asks again.
-func (r *rescue) turn(now time.Time, delay time.Duration) (at time.Time, ok bool) {
+// turn returns when to send the OFFER for a DISCOVER that arrived now. ok is false
+// if all turns before the board's next DISCOVER are occupied.
+func (r *pacer) turn(now time.Time, delay time.Duration) (at time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at = now.Add(cmp.Or(delay, replyDelay))
@@ -51,15 +51,15 @@ func (r *rescue) turn(now time.Time, delay time.Duration) (at time.Time, ok bool
 	return at, true
 }
 
-// rescued returns a, and if it is an OFFER to a mask ROM, makes it one that the
-// board can take.
-func (x *exchange) rescued(req *request, a answer) answer {
+// paced returns a. An OFFER to a mask ROM is delayed and wrapped in wake-up
+// frames, so that the board receives it.
+func (x *exchange) paced(req *request, a answer) answer {
 	if !req.client.MaskROM || !req.boot || req.kind != Discover || a.reply == nil && a.later == nil {
 		return a
 	}
-	at, ok := x.rescue.turn(time.Now(), x.ReplyDelay)
+	at, ok := x.pacer.turn(time.Now(), x.ReplyDelay)
 	if !ok {
-		return silence("too many boards of its kind ask at once; its turn is when it asks again")
+		return noReply("too many boards of its kind ask at once; its turn is when it asks again")
 	}
 	return answer{later: func(ctx context.Context) answer {
 		for a.later != nil {
@@ -113,8 +113,8 @@ func (x *exchange) pin(req *request, addr netip.Addr) {
 	}
 }
 
-// settle unpins a board that has gone on to software that answers ARP.
-func (x *exchange) settle(req *request) {
+// unpin removes the ARP entry of a board whose present software answers ARP.
+func (x *exchange) unpin(req *request) {
 	neigh := x.out.neighbours()
 	if neigh == nil || req.client.MaskROM {
 		return

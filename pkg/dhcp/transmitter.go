@@ -18,18 +18,19 @@ const (
 	pxePort    = 4011
 )
 
-// An outlet sends answers from the server's own address, whatever others the
-// interface has: the 3B mask ROM takes an OFFER's source for its TFTP server.
-type outlet struct {
+// A transmitter sends replies from the server's own address, whatever others the
+// interface has, because the 3B mask ROM uses an OFFER's source as its TFTP
+// server.
+type transmitter struct {
 	conn    *Conn // nil in tests of what is decided
 	packets *ipv4.PacketConn
 	source  netip.AddrPort
 }
 
-// A route is the way to a client.
+// A route says where and how a reply is sent.
 type route struct {
 	to  netip.AddrPort
-	mac pi.MAC // of the client, if it is sent a frame of its own; zero: the kernel finds the way
+	mac pi.MAC // of the client, if the reply is sent as a frame to it; zero: the kernel routes it
 }
 
 // String returns the route for tests and logs.
@@ -42,8 +43,8 @@ func (r route) String() string {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// route returns the way of reply by RFC 2131 §4.1.
-func (o *outlet) route(req *request, reply *dhcpv4.DHCPv4) route {
+// route returns where reply is sent, by RFC 2131 §4.1.
+func (o *transmitter) route(req *request, reply *dhcpv4.DHCPv4) route {
 	port := uint16(clientPort)
 	if o.source.Port() != serverPort {
 		port = o.source.Port() + 1
@@ -58,8 +59,8 @@ func (o *outlet) route(req *request, reply *dhcpv4.DHCPv4) route {
 	case client.IsValid():
 		return to(client)
 	case req.client.MaskROM:
-		// Even a broadcast must not reach other boards: they would take it for
-		// their own. All mask ROMs use one transaction id.
+		// A broadcast must not reach other boards. They would accept the reply,
+		// because all mask ROMs use the same transaction id.
 		r := to(broadcast)
 		if yours := addrOf(reply.YourIPAddr); yours.IsValid() {
 			r = to(yours)
@@ -71,8 +72,8 @@ func (o *outlet) route(req *request, reply *dhcpv4.DHCPv4) route {
 	return o.frame(to(addrOf(reply.YourIPAddr)), req.client.MAC)
 }
 
-// frame makes r one by a frame, or by broadcast where there are no frames.
-func (o *outlet) frame(r route, mac pi.MAC) route {
+// frame returns r as a frame to mac, or as a broadcast if the link has no frames.
+func (o *transmitter) frame(r route, mac pi.MAC) route {
 	if o.conn != nil && o.conn.link == nil {
 		return route{to: netip.AddrPortFrom(broadcast, r.to.Port())}
 	}
@@ -80,9 +81,9 @@ func (o *outlet) frame(r route, mac pi.MAC) route {
 	return r
 }
 
-func (o *outlet) isPXE() bool { return o.source.Port() == pxePort }
+func (o *transmitter) isPXE() bool { return o.source.Port() == pxePort }
 
-func (o *outlet) send(reply *dhcpv4.DHCPv4, r route) error {
+func (o *transmitter) send(reply *dhcpv4.DHCPv4, r route) error {
 	var err error
 	if r.mac != (pi.MAC{}) {
 		err = o.conn.link.sendUDP(r.mac, o.source, r.to, reply.ToBytes())
@@ -96,7 +97,7 @@ func (o *outlet) send(reply *dhcpv4.DHCPv4, r route) error {
 	return nil
 }
 
-func (o *outlet) neighbours() *neighbours {
+func (o *transmitter) neighbours() *neighbours {
 	if o.conn == nil {
 		return nil
 	}

@@ -71,7 +71,7 @@ func TestMaskROMsTakeTurns(t *testing.T) {
 
 func TestReplyDelay(t *testing.T) {
 	now := time.Unix(0, 0)
-	var r rescue
+	var r pacer
 	if at, ok := r.turn(now, 2*time.Second); !ok || at != now.Add(2*time.Second) {
 		t.Errorf("turn = %v, %v; want 2 s later", at, ok)
 	}

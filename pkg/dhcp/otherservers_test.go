@@ -6,8 +6,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// FuzzParseRival: no frame of the network can stop the search.
-func FuzzParseRival(f *testing.F) {
+// FuzzParseOtherServer: no frame of the network can stop the search.
+func FuzzParseOtherServer(f *testing.F) {
 	offer, err := dhcpv4.New(dhcpv4.WithMessageType(dhcpv4.MessageTypeOffer))
 	if err != nil {
 		f.Fatal(err)
@@ -21,10 +21,10 @@ func FuzzParseRival(f *testing.F) {
 	frame[16], frame[17] = byte(total>>8), byte(total)
 	frame[37] = clientPort
 	frame = append(frame, payload...)
-	if _, ok := parseRival(frame, offer.TransactionID); !ok {
+	if _, ok := parseOtherServer(frame, offer.TransactionID); !ok {
 		f.Fatal("an OFFER is not understood")
 	}
 	f.Add(frame)
 	f.Add(frame[:40])
-	f.Fuzz(func(t *testing.T, frame []byte) { parseRival(frame, offer.TransactionID) })
+	f.Fuzz(func(t *testing.T, frame []byte) { parseOtherServer(frame, offer.TransactionID) })
 }

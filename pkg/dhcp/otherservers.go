@@ -20,33 +20,34 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Rival is another DHCP server of the network, or a PXE proxy, by what it
-// offers to boot code.
-type Rival struct {
+// An OtherServer is another DHCP server of the network, or a PXE proxy, as its
+// offers to boot code describe it.
+type OtherServer struct {
 	Addr        netip.Addr `json:"addr"`                   // option 54, else where it came from
 	MAC         pi.MAC     `json:"mac"`                    // of the host or relay that sent it
 	Offered     netip.Addr `json:"offered,omitzero"`       // zero: a proxy, which gives no addresses
-	Router      netip.Addr `json:"router,omitzero"`        // zero: none is told
+	Router      netip.Addr `json:"router,omitzero"`        // zero: it gives none
 	BootServer  string     `json:"boot_server,omitempty"`  // option 66, else siaddr beside a boot file; foreign text
 	BootFile    string     `json:"boot_file,omitempty"`    // option 67 or the field; foreign text
 	RaspberryPi bool       `json:"raspberry_pi,omitempty"` // says "Raspberry Pi Boot", so boards may take it for their boot server
 }
 
-// maxRivals bounds how many servers are listened to, and rivalWait how long they
-// have: some ping an address before they offer it. They are asked rivalAsks times
-// meanwhile, as by boot code: a busy network loses packets, and a link that has
-// just come up its first.
+// maxOtherServers bounds how many servers are recorded. otherServerWait is how
+// long they have to reply, because some ping an address before they offer it.
+// They are asked otherServerAsks times meanwhile, as boot code does: a busy
+// network loses packets, and a link that has just come up loses its first ones.
 const (
-	maxRivals = 16
-	rivalWait = 3 * time.Second
-	rivalAsks = 3
+	maxOtherServers = 16
+	otherServerWait = 3 * time.Second
+	otherServerAsks = 3
 )
 
-// FindRivals asks who else answers DHCP on an interface, as boot code would with
-// an Ethernet address that no host has. The question leaves the machine as a
-// frame, so no socket of it hears it, and the answers are read beside whatever
-// DHCP client the machine has. It takes 3 s, or as long as ctx allows, and root.
-func FindRivals(ctx context.Context, iface string) ([]Rival, error) {
+// FindOtherServers looks for other DHCP servers on an interface. It sends a
+// DISCOVER as boot code would, from an Ethernet address that no host has. The
+// DISCOVER is sent as a frame, so that no socket of this machine receives it, and
+// the replies are read beside whatever DHCP client the machine has. It takes 3 s,
+// or as long as ctx allows, and needs root.
+func FindOtherServers(ctx context.Context, iface string) ([]OtherServer, error) {
 	dev, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: looking for other servers: interface %q: %w", iface, err)
@@ -59,44 +60,45 @@ func FindRivals(ctx context.Context, iface string) ([]Rival, error) {
 		return nil, nil // no Ethernet, no other hosts
 	}
 	defer l.file.Close()
-	question, err := newQuestion()
+	discover, err := newDiscover()
 	if err != nil {
 		return nil, err
 	}
-	found := map[netip.Addr]Rival{}
-	for range rivalAsks {
-		if err := l.findRivals(ctx, question, found); err != nil {
+	found := map[netip.Addr]OtherServer{}
+	for range otherServerAsks {
+		if err := l.findOtherServers(ctx, discover, found); err != nil {
 			return nil, fmt.Errorf("dhcp: looking for other servers on %s: %w", iface, err)
 		}
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b Rival) int { return a.Addr.Compare(b.Addr) }), ctx.Err()
+	return slices.SortedFunc(maps.Values(found), func(a, b OtherServer) int { return a.Addr.Compare(b.Addr) }), ctx.Err()
 }
 
-// newQuestion is a DISCOVER of a board that does not exist.
-func newQuestion() (*dhcpv4.DHCPv4, error) {
+// newDiscover returns a DISCOVER from a board that does not exist.
+func newDiscover() (*dhcpv4.DHCPv4, error) {
 	var mac pi.MAC
 	if _, err := rand.Read(mac[:]); err != nil {
 		return nil, fmt.Errorf("dhcp: making an Ethernet address: %w", err)
 	}
-	mac[0] = mac[0]&^1 | 2 // one host's, and given by nobody (IEEE 802, 8.2)
-	question, err := dhcpv4.NewDiscovery(mac[:],
+	mac[0] = mac[0]&^1 | 2 // one host's, and locally administered (IEEE 802, 8.2)
+	discover, err := dhcpv4.NewDiscovery(mac[:],
 		dhcpv4.WithBroadcast(true),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00000:UNDI:002001")),
 		dhcpv4.WithRequestedOptions(dhcpv4.OptionRouter, dhcpv4.OptionTFTPServerName, dhcpv4.OptionBootfileName, dhcpv4.OptionVendorSpecificInformation))
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: making a DISCOVER: %w", err)
 	}
-	return question, nil
+	return discover, nil
 }
 
-// findRivals asks once, and notes who answers in its part of rivalWait.
-func (l *link) findRivals(ctx context.Context, question *dhcpv4.DHCPv4, found map[netip.Addr]Rival) error {
+// findOtherServers sends discover once and adds to found who replies within its
+// part of otherServerWait.
+func (l *link) findOtherServers(ctx context.Context, discover *dhcpv4.DHCPv4, found map[netip.Addr]OtherServer) error {
 	ethernetBroadcast := pi.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	from, to := netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(broadcast, serverPort)
-	if err := l.sendUDP(ethernetBroadcast, from, to, question.ToBytes()); err != nil {
+	if err := l.sendUDP(ethernetBroadcast, from, to, discover.ToBytes()); err != nil {
 		return err
 	}
-	if err := l.file.SetReadDeadline(time.Now().Add(rivalWait / rivalAsks)); err != nil {
+	if err := l.file.SetReadDeadline(time.Now().Add(otherServerWait / otherServerAsks)); err != nil {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })
@@ -109,24 +111,24 @@ func (l *link) findRivals(ctx context.Context, question *dhcpv4.DHCPv4, found ma
 		if err != nil {
 			return fmt.Errorf("listening: %w", err)
 		}
-		r, ok := parseRival(buf[:n], question.TransactionID)
-		if _, known := found[r.Addr]; ok && !known && len(found) < maxRivals {
+		r, ok := parseOtherServer(buf[:n], discover.TransactionID)
+		if _, known := found[r.Addr]; ok && !known && len(found) < maxOtherServers {
 			found[r.Addr] = r
 		}
 	}
 }
 
-// parseRival reads an OFFER that answers the question xid from a frame.
-func parseRival(frame []byte, xid dhcpv4.TransactionID) (Rival, bool) {
+// parseOtherServer reads an OFFER for the DISCOVER xid from a frame.
+func parseOtherServer(frame []byte, xid dhcpv4.TransactionID) (OtherServer, bool) {
 	payload, ok := clientDatagram(frame)
 	if !ok {
-		return Rival{}, false
+		return OtherServer{}, false
 	}
 	offer, err := dhcpv4.FromBytes(payload)
 	if err != nil || offer.OpCode != dhcpv4.OpcodeBootReply || offer.TransactionID != xid || offer.MessageType() != dhcpv4.MessageTypeOffer {
-		return Rival{}, false
+		return OtherServer{}, false
 	}
-	r := Rival{
+	r := OtherServer{
 		Addr:       addrOf(offer.ServerIdentifier()),
 		MAC:        pi.MAC(frame[6:12]),
 		Offered:    addrOf(offer.YourIPAddr),
