@@ -88,7 +88,7 @@ func (l *loop) run(ctx context.Context, tick time.Duration) (err error) {
 // ready serves a descriptor that has something to read.
 func (l *loop) ready(fd int) {
 	if l.woken(fd) {
-		l.takeNews()
+		l.drainInbox()
 		return
 	}
 	t := l.transfers[int32(fd)]
@@ -106,9 +106,9 @@ func (l *loop) ready(fd int) {
 	l.after(t, t.received(l, l.in[:n]))
 }
 
-// takeNews begins the transfers that were added, and goes on with those that
-// waited for their file.
-func (l *loop) takeNews() {
+// drainInbox starts the transfers that were added, and resumes those that waited
+// for their file.
+func (l *loop) drainInbox() {
 	l.mu.Lock()
 	added, filled := l.added, l.filled
 	l.added, l.filled = nil, nil
@@ -143,7 +143,7 @@ func (l *loop) checkClocks() {
 		case l.now.After(t.end):
 			l.end(t, errTooLong)
 		case l.now.After(t.deadline) && !t.starved:
-			l.after(t, t.silent(l))
+			l.after(t, t.onTimeout(l))
 		}
 	}
 }
@@ -157,7 +157,7 @@ func (l *loop) endAll(err error) {
 	l.mu.Lock()
 	l.ended = true
 	l.mu.Unlock()
-	l.takeNews()
+	l.drainInbox()
 	for _, t := range l.transfers {
 		l.end(t, err)
 	}

@@ -136,7 +136,7 @@ type terms struct {
 	oack    []byte        // the packet that tells the client; nil if it sent no option that we know
 }
 
-// agree settles the options of a request for a file of size bytes. mtu is that
+// agree negotiates the options of a request for a file of size bytes. mtu is that
 // of the path: boot code does not reassemble fragments. Unknown options and
 // senseless values are left out of the OACK, which is how RFC 2347 declines.
 func agree(options []option, size int64, mtu int, timeout time.Duration) terms {
@@ -147,7 +147,7 @@ func agree(options []option, size int64, mtu int, timeout time.Duration) terms {
 			continue
 		}
 		seen[o.name] = true
-		if value, ok := t.settle(o, size, mtu); ok {
+		if value, ok := t.negotiate(o, size, mtu); ok {
 			if t.oack == nil {
 				t.oack = []byte{0, opOAck}
 			}
@@ -157,8 +157,8 @@ func agree(options []option, size int64, mtu int, timeout time.Duration) terms {
 	return t
 }
 
-// settle puts o into t and returns the value for the OACK.
-func (t *terms) settle(o option, size int64, mtu int) (value int64, ok bool) {
+// negotiate puts o into t and returns the value for the OACK.
+func (t *terms) negotiate(o option, size int64, mtu int) (value int64, ok bool) {
 	asked, err := strconv.ParseUint(o.value, 10, 63)
 	if err != nil {
 		return 0, false

@@ -126,8 +126,8 @@ func (s *sender) received(l *loop, p []byte) error {
 	return s.transmit(l)
 }
 
-// silent sends the window again to a client that has not answered in time.
-func (s *sender) silent(l *loop) error {
+// onTimeout sends the window again to a client that has not answered in time.
+func (s *sender) onTimeout(l *loop) error {
 	s.retries++
 	if s.retries > maxRetries {
 		return fmt.Errorf("waiting for an ACK of block %d of %d: %w", s.acked+1, s.last, errSilent)

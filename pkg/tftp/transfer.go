@@ -80,7 +80,7 @@ func (t *transfer) run(l *loop) {
 	t.finish(err)
 }
 
-// prepare opens the file and settles how it is sent. A panic, which can only
+// prepare opens the file and negotiates how it is sent. A panic, which can only
 // come from the Source, costs this transfer and not the server.
 func (t *transfer) prepare() (err error) {
 	defer func() {
@@ -105,15 +105,15 @@ func (t *transfer) prepare() (err error) {
 		return errors.Join(err, file.Close())
 	}
 	t.start(size, agree(t.req.options, size, mtu, t.server.retransmit()))
-	if err := t.takePlace(size); err != nil {
+	if err := t.acquireSlot(size); err != nil {
 		return errors.Join(err, file.Close())
 	}
 	t.end = time.Now().Add(maxTransferTime)
 	return t.file.open(file, size, t.terms)
 }
 
-// takePlace waits until a large file may be sent.
-func (t *transfer) takePlace(size int64) error {
+// acquireSlot waits until a large file may be sent.
+func (t *transfer) acquireSlot(size int64) error {
 	if size <= smallFile {
 		return nil
 	}
@@ -166,7 +166,7 @@ func (t *transfer) readOn(l *loop) {
 
 // finish ends the transfer: it tells the client if need be, and reports.
 func (t *transfer) finish(err error) {
-	if p := farewell(err); p != nil {
+	if p := errorPacket(err); p != nil {
 		_ = t.socket.send(p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
 	}
 	t.socket.close()
@@ -182,9 +182,9 @@ func (t *transfer) finish(err error) {
 	t.listener.started.Done()
 }
 
-// farewell returns the ERROR that tells the client of err, or nil if it need
-// not or must not be told. The text never says anything of this host.
-func farewell(err error) []byte {
+// errorPacket returns the ERROR for err, or nil if the client needs none or must
+// not get one. Its text never reveals anything about this host.
+func errorPacket(err error) []byte {
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
