@@ -89,31 +89,15 @@ func headings(text string) map[string]bool {
 	return anchors
 }
 
-// What the documentation says of a page's name stays true when pages move.
+// Code, messages and pages name no page that has moved.
 func TestMentionedPagesExist(t *testing.T) {
 	texts := pages(t)
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (d.Name() == "bin" || d.Name() == ".git") {
-			return filepath.SkipDir
-		}
-		if ext := filepath.Ext(path); !d.Type().IsRegular() || ext != ".go" && ext != ".md" {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, mention := range regexp.MustCompile(`docs/[a-z]+\.md`).FindAllString(string(text), -1) {
-			if _, ok := texts["../../"+mention]; !ok {
-				t.Errorf("%s mentions %s, which does not exist", path, mention)
+	mention := regexp.MustCompile(`docs/[a-z]+\.md`)
+	eachSource(t, func(path, text string) {
+		for _, page := range mention.FindAllString(text, -1) {
+			if _, ok := texts["../../"+page]; !ok {
+				t.Errorf("%s mentions %s, which does not exist", path, page)
 			}
 		}
-		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -40,7 +40,7 @@ const (
 	classAudio                    // of the audio unit
 	classFile                     // of the joined file
 	classWhole                    // cannot be done in units
-	classDrop                     // says what is so anyway
+	classDrop                     // asks for what is done in any case
 )
 
 // A knownOption is one that is passed on if its value looks as it should.

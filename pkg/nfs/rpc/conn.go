@@ -23,7 +23,7 @@ const (
 )
 
 // errTwiceLarge is the end of a connection: no procedure has both, so this
-// call is none that is.
+// cannot be a valid call.
 var errTwiceLarge = errors.New("a call with much to read and much to answer")
 
 // errThreadLost ends a goroutine whose thread could not get its rights back.

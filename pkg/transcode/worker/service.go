@@ -109,7 +109,7 @@ func restAfter(took time.Duration, weight float64) time.Duration {
 	return time.Duration(float64(took) * (1/max(weight, leastWeight) - 1))
 }
 
-// tellMore changes what is said of this worker, and has it said soon.
+// tellMore changes this worker's hello, and has it sent soon.
 func (s *session) tellMore(change func(*transcode.Hello)) {
 	s.helloMu.Lock()
 	hello := *s.hello.Load()

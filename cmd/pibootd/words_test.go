@@ -1,0 +1,80 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// badWords are words and phrases that stood in pibootd once and had to be read
+// twice, as regular expressions, and what to write instead.
+var badWords = []struct{ bad, better string }{
+	{`\bmakeWay\b`, "prepareParents"},
+	{`\bopenDoors\b`, "startIntegrations"},
+	{`\boutlet\b`, "transmitter"},
+	{`\b[Rr]escued\b`, "paced"},
+	{`\b(new|New)Question\b`, "newDiscover"},
+	{`\b[Ff]arewell\b`, "errorPacket"},
+	{`\btakeNews\b`, "drainInbox"},
+	{`\btakePlace\b`, "acquireSlot"},
+	{`[A-Za-z]*Rivals?\b`, "OtherServer, or rogue server where it is one"},
+	{`such even so`, "these … in any case"},
+	{`[Hh]as it said`, "has it reported"},
+	{`what is so anyway`, "what is true already"},
+	{`none of which is`, "the thing's name as the subject"},
+	{`[Nn]one that is`, "no …, with its name"},
+	{`[Uu]sually pibootd has`, "by default pibootd runs"},
+	{`in hardware encode|have hardware encode`, "encodes … with that encoder"},
+}
+
+// TestWords holds these words out of identifiers, comments, strings and pages.
+func TestWords(t *testing.T) {
+	type rule struct {
+		bad    *regexp.Regexp
+		better string
+	}
+	var rules []rule
+	for _, w := range badWords {
+		rules = append(rules, rule{regexp.MustCompile(w.bad), w.better})
+	}
+	eachSource(t, func(path, text string) {
+		n := 0
+		for line := range strings.Lines(text) {
+			n++
+			for _, r := range rules {
+				if found := r.bad.FindString(line); found != "" {
+					t.Errorf("%s:%d: %q; write %s", path, n, found, r.better)
+				}
+			}
+		}
+	})
+}
+
+// eachSource calls do with the path and text of each Go file and page of
+// pibootd, but for this one.
+func eachSource(t *testing.T, do func(path, text string)) {
+	t.Helper()
+	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "bin" || d.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		ext := filepath.Ext(path)
+		if !d.Type().IsRegular() || ext != ".go" && ext != ".md" || d.Name() == "words_test.go" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		do(path, string(text))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
