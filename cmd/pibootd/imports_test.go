@@ -37,6 +37,7 @@ var rank = map[string]int{
 
 	"pkg/transcode/broker":          2,
 	"pkg/transcode/broker/natstest": 0, // tests alone
+	"pkg/transcode/hls":             2,
 	"pkg/transcode/mediafile":       0,
 	"pkg/transcode/muxer":           4,
 	"pkg/transcode/queue":           3,

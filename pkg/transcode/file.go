@@ -19,7 +19,7 @@ const (
 // Join returns the unit that makes the plan's file of what its other units have
 // made. dirs are the directories, in the media share, that hold their segments.
 func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, error) {
-	if _, err := joinTracks(p, results); err != nil {
+	if _, err := JoinUnits(p, results); err != nil {
 		return Unit{}, err
 	}
 	options, err := ParseOptions(p.Output.Format, p.Output.Options)

@@ -117,7 +117,7 @@ func (r Request) Canonical() Request {
 	r.SegmentSeconds = cmp.Or(r.SegmentSeconds, defaultSegmentSeconds)
 	r.Output.Format = cmp.Or(r.Output.Format, FormatHLS)
 	r.Output.Ladder = cmp.Or(r.Output.Ladder, PresetApple)
-	r.Output.Container = r.Output.container()
+	r.Output.Container = r.Output.SegmentContainer()
 	r.Output.Encoder = r.Output.encoder()
 	r.Output.Codec = r.Output.codec()
 	return r
@@ -245,8 +245,8 @@ func (o Output) codec() Codec {
 	return o.Codec
 }
 
-// container returns what the units encode into. Files are joined from CMAF.
-func (o Output) container() Container {
+// SegmentContainer returns what the units encode into. Files are joined from CMAF.
+func (o Output) SegmentContainer() Container {
 	switch {
 	case o.IsFile() || o.codec() == CodecH265:
 		return ContainerCMAF
@@ -259,7 +259,7 @@ func (o Output) container() Container {
 // unitContainer returns what is told to units: nothing where it is what it
 // always was.
 func (o Output) unitContainer() Container {
-	if c := o.container(); c != ContainerTS {
+	if c := o.SegmentContainer(); c != ContainerTS {
 		return c
 	}
 	return ""

@@ -1,8 +1,9 @@
 // Package transcode knows how one video becomes a ladder of renditions on many
-// boards: what a probe tells, which renditions follow from it, how the work is
+// boards: what a probe reports, which renditions follow from it, how the work is
 // cut into units on one frame grid, what a unit's result must prove, and the
-// playlists that join the results. It is pure: it reads and writes only what it
-// is given. pkg/transcode/queue hands units out, pkg/transcode/worker does them.
+// messages between queue and workers. It is pure: it does no I/O. Below it,
+// mediafile reads segments, hls writes playlists, broker carries the messages,
+// queue hands units out and worker does them.
 package transcode
 
 import (

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/hls"
 )
 
 // assemble puts what is published together where nobody looks, playlists last.
@@ -58,7 +59,7 @@ func (q *Queue) checkStream(st *stream) error {
 		return err
 	}
 	defer root.Close()
-	if err := transcode.CheckHLS(root.FS()); err != nil {
+	if err := hls.Check(root.FS()); err != nil {
 		return fmt.Errorf("%w: %w", errUnpublishable, err)
 	}
 	return nil
@@ -116,7 +117,7 @@ func (q *Queue) encryptSegment(s segment, to string, key []byte) error {
 	if err != nil {
 		return err
 	}
-	err = transcode.Encrypt(out, io.LimitReader(in, s.sizeBytes+1), key, s.number)
+	err = hls.Encrypt(out, io.LimitReader(in, s.sizeBytes+1), key, s.number)
 	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return err
 	}
@@ -140,13 +141,13 @@ func (st stream) keyName() string {
 func (q *Queue) streamKey(st *stream) ([]byte, error) {
 	name := path.Join(st.work(), st.keyName())
 	key, err := q.media.ReadFile(name)
-	if err == nil && len(key) == transcode.KeyBytes {
+	if err == nil && len(key) == hls.KeyBytes {
 		return key, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	key = make([]byte, transcode.KeyBytes)
+	key = make([]byte, hls.KeyBytes)
 	rand.Read(key) // never fails
 	file, err := q.media.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, keyMode)
 	if err != nil {

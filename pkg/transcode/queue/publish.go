@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/hls"
 )
 
 const (
@@ -134,7 +135,7 @@ type segment struct {
 // publishedBytes returns the size that s will have.
 func (s segment) publishedBytes() int64 {
 	if s.encrypted {
-		return transcode.EncryptedSize(s.sizeBytes)
+		return hls.EncryptedSize(s.sizeBytes)
 	}
 	return s.sizeBytes
 }
@@ -160,7 +161,7 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	if st.request.IsFile() {
 		return st, nil // checked when it was accepted
 	}
-	st.playlists, err = transcode.Playlists(plan.V, results.ofUnit)
+	st.playlists, err = hls.Playlists(plan.V, results.ofUnit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnpublishable, err)
 	}

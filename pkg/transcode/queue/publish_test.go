@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/hls"
 )
 
 // A countdown is a context that ends after it was looked at so many times.
@@ -136,7 +137,7 @@ func (b *bench) checkFiles(output string) {
 			}
 		}
 	}
-	playlists, err := transcode.Playlists(f.plan, f.results)
+	playlists, err := hls.Playlists(f.plan, f.results)
 	if err != nil {
 		b.t.Fatal(err)
 	}

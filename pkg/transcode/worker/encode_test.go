@@ -17,6 +17,7 @@ import (
 	"github.com/Eyevinn/hls-m3u8/m3u8"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/hls"
 )
 
 // ffmpegRun runs ffmpeg or ffprobe for a test and returns what it prints.
@@ -163,7 +164,7 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 
 func (j *job) publish() {
 	j.Helper()
-	playlists, err := transcode.Playlists(j.plan, j.results)
+	playlists, err := hls.Playlists(j.plan, j.results)
 	if err != nil {
 		j.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func (j *job) publish() {
 			j.Fatal(err)
 		}
 	}
-	if err := transcode.CheckHLS(os.DirFS(j.dir)); err != nil {
+	if err := hls.Check(os.DirFS(j.dir)); err != nil {
 		j.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package transcode
+package hls
 
 import (
 	"bytes"
@@ -12,24 +12,13 @@ import (
 	"strings"
 	"testing"
 
+	"pibootd/pkg/transcode"
+
 	"github.com/Eyevinn/hls-m3u8/m3u8"
 	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
-
-// goodResults returns the results of all units of p.
-func goodResults(p Plan) map[string]Result {
-	results := make(map[string]Result)
-	for _, u := range p.Units {
-		size := int64(100_000)
-		if u.Audio != nil {
-			size = 50_000
-		}
-		results[u.ID] = goodResult(u, size)
-	}
-	return results
-}
 
 func TestPlaylists(t *testing.T) {
 	p := testPlan(t)
@@ -73,7 +62,7 @@ func TestPlaylistsParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	master := parsePlaylist[*m3u8.MasterPlaylist](t, texts[MasterName])
+	master := parsePlaylist[*m3u8.MasterPlaylist](t, texts[transcode.MasterName])
 	if len(master.Variants) != 2 {
 		t.Fatalf("%d variant streams; want 2", len(master.Variants))
 	}
@@ -111,9 +100,9 @@ func parsePlaylist[P m3u8.Playlist](t *testing.T, text []byte) P {
 }
 
 func TestPlaylistsWithoutAudio(t *testing.T) {
-	probe := source(160, 90, Rational{30, 1}, 9.5)
+	probe := film(160, 90, transcode.Rational{Num: 30, Den: 1}, 9.5)
 	probe.Audio = nil
-	p, err := NewPlan(Request{SegmentSeconds: 2}, probe, 0)
+	p, err := transcode.NewPlan(transcode.Request{SegmentSeconds: 2}, probe, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,51 +110,21 @@ func TestPlaylistsWithoutAudio(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "mute-master.m3u8", got[MasterName])
+	golden(t, "mute-master.m3u8", got[transcode.MasterName])
 	golden(t, "mute-90p-index.m3u8", got["90p/index.m3u8"])
 }
 
-func TestPlaylistsRefuse(t *testing.T) {
-	tests := []struct {
-		name  string
-		spoil func(*Plan, map[string]Result)
-		want  string
-	}{
-		{"missing unit", func(_ *Plan, r map[string]Result) { delete(r, "v-90p-0001") }, "joining units: no result of v-90p-0001"},
-		{"bad unit", func(_ *Plan, r map[string]Result) { r["v-90p-0001"].Segments[0].Key = false }, "joining units: result of v-90p-0001: 00008.ts: it does not begin with a key frame"},
-		{"two encoders", func(_ *Plan, r map[string]Result) {
-			other := r["v-90p-0001"]
-			other.Codecs = "avc1.640028"
-			r["v-90p-0001"] = other
-		}, "joining units: v-90p-0001 is avc1.640028, other units of the rendition are avc1.4d400d; want one encoder for a rendition"},
-		{"forgotten unit", func(p *Plan, _ map[string]Result) { p.Units = p.Units[1:] }, "joining units: segment 0 of 180p is 00008.ts; want 00000.ts"},
-		{"forgotten end", func(p *Plan, _ map[string]Result) { p.Units = slices.Delete(p.Units, 1, 2) }, "joining units: 768 frames of 180p; want 1558"},
-		{"forgotten rendition", func(p *Plan, _ map[string]Result) { p.Units = p.Units[2:] }, "joining units: none of rendition 180p"},
-		{"forgotten audio", func(p *Plan, _ map[string]Result) { p.Units = p.Units[:4] }, "joining units: no audio unit"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			p := testPlan(t)
-			results := goodResults(p)
-			tt.spoil(&p, results)
-			if _, err := Playlists(p, results); err == nil || err.Error() != tt.want {
-				t.Errorf("Playlists = %v\n want %s", err, tt.want)
-			}
-		})
-	}
-}
-
 func TestBitrates(t *testing.T) {
-	segments := func(pairs ...float64) []Segment {
-		var s []Segment
+	segments := func(pairs ...float64) []transcode.Segment {
+		var s []transcode.Segment
 		for i := 0; i < len(pairs); i += 2 {
-			s = append(s, Segment{Seconds: pairs[i], SizeBytes: int64(pairs[i+1])})
+			s = append(s, transcode.Segment{Seconds: pairs[i], SizeBytes: int64(pairs[i+1])})
 		}
 		return s
 	}
 	tests := []struct {
 		name          string
-		segments      []Segment
+		segments      []transcode.Segment
 		peak, average int
 	}{
 		{"even", segments(4, 1000, 4, 1000), 2000, 2000},
@@ -184,13 +143,13 @@ func TestBitrates(t *testing.T) {
 // line in a playlist, which has six decimals.
 func TestBitratesAsWritten(t *testing.T) {
 	for size := range int64(20_000) {
-		exact := Segment{Seconds: AudioSeconds(94), SizeBytes: 20_000 + size}
+		exact := transcode.Segment{Seconds: transcode.AudioSeconds(94), SizeBytes: 20_000 + size}
 		written := exact
 		if _, err := fmt.Sscanf(fmt.Sprintf("%.6f", extinf(exact.Seconds)), "%g", &written.Seconds); err != nil {
 			t.Fatal(err)
 		}
-		peak, average := bitrates([]Segment{exact}, 2)
-		wantPeak, wantAverage := bitrates([]Segment{written}, 2)
+		peak, average := bitrates([]transcode.Segment{exact}, 2)
+		wantPeak, wantAverage := bitrates([]transcode.Segment{written}, 2)
 		if peak != wantPeak || average != wantAverage {
 			t.Fatalf("%d bytes: bitrates = %d, %d; by the playlist %d, %d", exact.SizeBytes, peak, average, wantPeak, wantAverage)
 		}

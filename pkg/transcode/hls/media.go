@@ -1,4 +1,4 @@
-package transcode
+package hls
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/mediafile"
 )
 
@@ -30,10 +31,10 @@ type mediaSegment struct {
 	sizeBytes int64
 }
 
-func (m *mediaFile) measured() []Segment {
-	list := make([]Segment, len(m.segments))
+func (m *mediaFile) measured() []transcode.Segment {
+	list := make([]transcode.Segment, len(m.segments))
 	for i, s := range m.segments {
-		list[i] = Segment{SizeBytes: s.sizeBytes, Seconds: s.seconds}
+		list[i] = transcode.Segment{SizeBytes: s.sizeBytes, Seconds: s.seconds}
 	}
 	return list
 }
@@ -131,12 +132,12 @@ func (m *mediaFile) takeKey(fsys fs.FS, value string) error {
 		return fmt.Errorf("%.100s; want one, AES-128 with a URI and no IV, before the first segment", value)
 	}
 	m.encrypted = true
-	if a["URI"] != "../"+KeyName {
+	if a["URI"] != "../"+transcode.KeyName {
 		return nil // it is elsewhere
 	}
-	size, err := sizeOf(fsys, KeyName)
+	size, err := sizeOf(fsys, transcode.KeyName)
 	if err == nil && size != KeyBytes {
-		err = fmt.Errorf("%s has %d bytes; want %d", KeyName, size, KeyBytes)
+		err = fmt.Errorf("%s has %d bytes; want %d", transcode.KeyName, size, KeyBytes)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package transcode
+package hls
 
 import (
 	"errors"
@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pibootd/pkg/transcode"
 )
 
-// Limits of what CheckHLS reads.
+// Limits of what Check reads.
 const (
 	maxPlaylistBytes = 16 << 20
 	// bandwidthSlack is how far a declared bitrate may be from the measured
@@ -20,13 +22,13 @@ const (
 	ptsSlack = 0.002 // seconds
 )
 
-// CheckHLS says what keeps the stream in fsys from being published, judging by
+// Check says what keeps the stream in fsys from being published, judging by
 // its files alone: RFC 8216, what Apple's authoring specification asks of VOD,
 // and that all variant streams are cut alike. nil means that nothing does.
-func CheckHLS(fsys fs.FS) error {
+func Check(fsys fs.FS) error {
 	master, err := readMaster(fsys)
 	if err != nil {
-		return fmt.Errorf("checking %s: %w", MasterName, err)
+		return fmt.Errorf("checking %s: %w", transcode.MasterName, err)
 	}
 	media := map[string]*mediaFile{}
 	for _, uri := range master.uris() {
@@ -38,7 +40,7 @@ func CheckHLS(fsys fs.FS) error {
 	}
 	for _, v := range master.variants {
 		if err := v.check(media[v.uri], media[v.audioURI]); err != nil {
-			return fmt.Errorf("checking %s: variant stream %s: %w", MasterName, v.uri, err)
+			return fmt.Errorf("checking %s: variant stream %s: %w", transcode.MasterName, v.uri, err)
 		}
 	}
 	return checkAlike(master, media)
@@ -93,7 +95,7 @@ func (m *masterFile) uris() []string {
 }
 
 func readMaster(fsys fs.FS) (*masterFile, error) {
-	lines, err := playlistLines(fsys, MasterName)
+	lines, err := playlistLines(fsys, transcode.MasterName)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package transcode
+package hls
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"pibootd/pkg/transcode"
 )
 
 // tsSegment returns what could be a segment of this size whose first access
@@ -19,7 +21,7 @@ func tsSegment(pts, sizeBytes int64) []byte {
 }
 
 // testStream is what the queue would publish of testPlan.
-func testStream(t testing.TB, change func(*Plan)) fstest.MapFS {
+func testStream(t testing.TB, change func(*transcode.Plan)) fstest.MapFS {
 	t.Helper()
 	p := testPlan(t)
 	if change != nil {
@@ -44,26 +46,26 @@ func testStream(t testing.TB, change func(*Plan)) fstest.MapFS {
 		}
 	}
 	if p.Output.Encrypted {
-		files[KeyName] = &fstest.MapFile{Data: make([]byte, KeyBytes)}
+		files[transcode.KeyName] = &fstest.MapFile{Data: make([]byte, KeyBytes)}
 	}
 	return files
 }
 
-func TestCheckHLS(t *testing.T) {
-	if err := CheckHLS(testStream(t, nil)); err != nil {
+func TestCheck(t *testing.T) {
+	if err := Check(testStream(t, nil)); err != nil {
 		t.Error(err)
 	}
-	if err := CheckHLS(testStream(t, func(p *Plan) { p.Output.Encrypted = true })); err != nil {
+	if err := Check(testStream(t, func(p *transcode.Plan) { p.Output.Encrypted = true })); err != nil {
 		t.Errorf("encrypted: %v", err)
 	}
-	elsewhere := testStream(t, func(p *Plan) { p.Output.Encrypted, p.Output.KeyURI = true, "https://keys.example/?a=1,2" })
-	delete(elsewhere, KeyName)
-	if err := CheckHLS(elsewhere); err != nil {
+	elsewhere := testStream(t, func(p *transcode.Plan) { p.Output.Encrypted, p.Output.KeyURI = true, "https://keys.example/?a=1,2" })
+	delete(elsewhere, transcode.KeyName)
+	if err := Check(elsewhere); err != nil {
 		t.Errorf("key elsewhere: %v", err)
 	}
 }
 
-func TestCheckHLSRefuses(t *testing.T) {
+func TestCheckRefuses(t *testing.T) {
 	replace := func(name, old, text string) func(fstest.MapFS) {
 		return func(files fstest.MapFS) {
 			data := bytes.Replace(files[name].Data, []byte(old), []byte(text), 1)
@@ -78,19 +80,19 @@ func TestCheckHLSRefuses(t *testing.T) {
 		spoil func(fstest.MapFS)
 		want  string
 	}{
-		{"no master", func(f fstest.MapFS) { delete(f, MasterName) }, "master.m3u8: open master.m3u8: file does not exist"},
-		{"not a playlist", replace(MasterName, "#EXTM3U", "#EXT"), `it begins with "#EXT"; want #EXTM3U`},
-		{"no variants", func(f fstest.MapFS) { f[MasterName].Data = []byte("#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n") }, "0 variant streams"},
-		{"bandwidth too low", replace(MasterName, "BANDWIDTH=", "BANDWIDTH=1,X="), "BANDWIDTH=1; measured are"},
-		{"bandwidth too high", replace(MasterName, "BANDWIDTH=", "BANDWIDTH=9"), "measured are"},
-		{"no codecs", replace(MasterName, "CODECS", "CODEX"), "has no CODECS"},
-		{"codecs of video only", replace(MasterName, ",mp4a.40.2", ""), `CODECS=["avc1.4d400d"]; want avc1 or hvc1, and mp4a with audio`},
-		{"H.265 in MPEG-TS", replace(MasterName, "avc1.4d400d", "hvc1.1.6.L30.90"), "H.265 in MPEG-TS; want CMAF"},
-		{"frame rate", replace(MasterName, "FRAME-RATE=23.976", "FRAME-RATE=120"), "at most 60 frames per second"},
-		{"resolution", replace(MasterName, "RESOLUTION=320x180", "RESOLUTION=big"), "want numbers"},
-		{"no group", replace(MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has the group "other"`},
-		{"a way out", replace(MasterName, "\n180p/index.m3u8", "\n../180p/index.m3u8"), "want the path of a playlist"},
-		{"strange tag", replace(MasterName, "#EXT-X-INDEPENDENT", "#EXT-X-MAGIC\n#EXT-X-INDEPENDENT"), `"#EXT-X-MAGIC" is not expected there`},
+		{"no master", func(f fstest.MapFS) { delete(f, transcode.MasterName) }, "master.m3u8: open master.m3u8: file does not exist"},
+		{"not a playlist", replace(transcode.MasterName, "#EXTM3U", "#EXT"), `it begins with "#EXT"; want #EXTM3U`},
+		{"no variants", func(f fstest.MapFS) { f[transcode.MasterName].Data = []byte("#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n") }, "0 variant streams"},
+		{"bandwidth too low", replace(transcode.MasterName, "BANDWIDTH=", "BANDWIDTH=1,X="), "BANDWIDTH=1; measured are"},
+		{"bandwidth too high", replace(transcode.MasterName, "BANDWIDTH=", "BANDWIDTH=9"), "measured are"},
+		{"no codecs", replace(transcode.MasterName, "CODECS", "CODEX"), "has no CODECS"},
+		{"codecs of video only", replace(transcode.MasterName, ",mp4a.40.2", ""), `CODECS=["avc1.4d400d"]; want avc1 or hvc1, and mp4a with audio`},
+		{"H.265 in MPEG-TS", replace(transcode.MasterName, "avc1.4d400d", "hvc1.1.6.L30.90"), "H.265 in MPEG-TS; want CMAF"},
+		{"frame rate", replace(transcode.MasterName, "FRAME-RATE=23.976", "FRAME-RATE=120"), "at most 60 frames per second"},
+		{"resolution", replace(transcode.MasterName, "RESOLUTION=320x180", "RESOLUTION=big"), "want numbers"},
+		{"no group", replace(transcode.MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has the group "other"`},
+		{"a way out", replace(transcode.MasterName, "\n180p/index.m3u8", "\n../180p/index.m3u8"), "want the path of a playlist"},
+		{"strange tag", replace(transcode.MasterName, "#EXT-X-INDEPENDENT", "#EXT-X-MAGIC\n#EXT-X-INDEPENDENT"), `"#EXT-X-MAGIC" is not expected there`},
 		{"missing playlist", func(f fstest.MapFS) { delete(f, "90p/index.m3u8") }, "90p/index.m3u8: open 90p/index.m3u8"},
 		{"missing segment", func(f fstest.MapFS) { delete(f, "90p/00003.ts") }, "open 90p/00003.ts: file does not exist"},
 		{"empty segment", func(f fstest.MapFS) { f["90p/00003.ts"] = &fstest.MapFile{} }, "90p/00003.ts is ---------- with 0 bytes"},
@@ -112,23 +114,23 @@ func TestCheckHLSRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			files := testStream(t, nil)
 			tt.spoil(files)
-			if err := CheckHLS(files); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("CheckHLS = %v\n want %s", err, tt.want)
+			if err := Check(files); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Check = %v\n want %s", err, tt.want)
 			}
 		})
 	}
-	uneven := testStream(t, func(p *Plan) { p.Output.Encrypted = true })
+	uneven := testStream(t, func(p *transcode.Plan) { p.Output.Encrypted = true })
 	uneven["90p/index.m3u8"].Data = bytes.Replace(uneven["90p/index.m3u8"].Data, []byte("4.004000"), []byte("4.005000"), 1)
-	if err := CheckHLS(uneven); err == nil || !strings.Contains(err.Error(), "its segments do not begin when those of") {
-		t.Errorf("uneven: CheckHLS = %v", err)
+	if err := Check(uneven); err == nil || !strings.Contains(err.Error(), "its segments do not begin when those of") {
+		t.Errorf("uneven: Check = %v", err)
 	}
-	delete(uneven, KeyName)
-	if err := CheckHLS(uneven); err == nil || !strings.Contains(err.Error(), KeyName) {
-		t.Errorf("without its key: CheckHLS = %v", err)
+	delete(uneven, transcode.KeyName)
+	if err := Check(uneven); err == nil || !strings.Contains(err.Error(), transcode.KeyName) {
+		t.Errorf("without its key: Check = %v", err)
 	}
 }
 
-func FuzzCheckHLS(f *testing.F) {
+func FuzzCheck(f *testing.F) {
 	for _, name := range []string{"master.m3u8", "90p-index.m3u8"} {
 		text, err := os.ReadFile("testdata/" + name)
 		if err != nil {
@@ -137,7 +139,7 @@ func FuzzCheckHLS(f *testing.F) {
 		f.Add(string(text), string(text))
 	}
 	f.Fuzz(func(_ *testing.T, master, media string) {
-		files := fstest.MapFS{MasterName: {Data: []byte(master)}, "audio/index.m3u8": {Data: []byte(media)}, "180p/index.m3u8": {Data: []byte(media)}}
-		CheckHLS(files) // must come to an end
+		files := fstest.MapFS{transcode.MasterName: {Data: []byte(master)}, "audio/index.m3u8": {Data: []byte(media)}, "180p/index.m3u8": {Data: []byte(media)}}
+		Check(files) // must come to an end
 	})
 }

@@ -1,0 +1,174 @@
+// Package hls writes the playlists of a stream (RFC 8216), encrypts its segments,
+// and checks a whole stream as a strict player would before it is published.
+package hls
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+
+	"pibootd/pkg/transcode"
+)
+
+// Versions are the lowest that allow what is written here (RFC 8216 §7):
+// EXT-X-MEDIA, and for CMAF EXT-X-MAP, for which Apple asks for one more.
+const (
+	versionTS   = 4
+	versionCMAF = 7
+)
+
+func version(o transcode.Output) int {
+	if o.SegmentContainer() == transcode.ContainerCMAF {
+		return versionCMAF
+	}
+	return versionTS
+}
+
+// Playlists joins the results of all units of a plan, keyed by the unit's ID,
+// and returns the text of every playlist, keyed by its path within the stream.
+// It returns an error if a result is missing, is not what Check accepts, or
+// does not fit the others.
+func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[string][]byte, error) {
+	tracks, err := transcode.JoinUnits(p, results)
+	if err != nil {
+		return nil, err
+	}
+	if p.Output.Encrypted {
+		for _, t := range tracks {
+			t.Segments = encrypted(t.Segments)
+		}
+	}
+	target := targetDuration(tracks)
+	files := map[string][]byte{transcode.MasterName: masterPlaylist(p, tracks, target)}
+	for dir, t := range tracks {
+		files[path.Join(dir, transcode.MediaName)] = mediaPlaylist(p.Output, t, target)
+	}
+	return files, nil
+}
+
+// encrypted returns the segments with the sizes that they are published with.
+func encrypted(segments []transcode.Segment) []transcode.Segment {
+	segments = slices.Clone(segments)
+	for i := range segments {
+		segments[i].SizeBytes = EncryptedSize(segments[i].SizeBytes)
+	}
+	return segments
+}
+
+// targetDuration returns the one that all playlists of a stream share (RFC 8216
+// §6.2.4): no rounded duration exceeds it (§4.3.3.1).
+func targetDuration(tracks map[string]*transcode.SegmentList) int {
+	target := 1.0
+	for _, t := range tracks {
+		for _, s := range t.Segments {
+			target = max(target, math.Round(s.Seconds))
+		}
+	}
+	return int(target)
+}
+
+// mediaPlaylist writes a playlist of segments that lie beside it.
+func mediaPlaylist(o transcode.Output, t *transcode.SegmentList, target int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", version(o))
+	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
+	b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n")
+	if t.Init != nil {
+		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", transcode.InitName)
+	}
+	if o.Encrypted {
+		// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
+		// initialization section needs an IV of its own (RFC 8216 §4.3.2.5). The
+		// IV of a segment is its media sequence number (§5.2).
+		fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", cmp.Or(o.KeyURI, "../"+transcode.KeyName))
+	}
+	for _, s := range t.Segments {
+		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(s.Seconds), s.Name)
+	}
+	b.WriteString("#EXT-X-ENDLIST\n")
+	return b.Bytes()
+}
+
+// extinf returns a segment's seconds as its playlist has them. All that is
+// computed from seconds starts here, so that who measures by the playlist finds
+// the same numbers.
+func extinf(seconds float64) float64 { return math.Round(seconds*1e6) / 1e6 }
+
+// masterPlaylist writes the playlist that names the variant streams.
+func masterPlaylist(p transcode.Plan, tracks map[string]*transcode.SegmentList, target int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
+	audio := tracks[transcode.AudioName]
+	if p.Audio != nil {
+		fmt.Fprintf(&b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=%q,DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"%d\",URI=%q\n",
+			transcode.AudioName, transcode.AudioName, p.Audio.Channels, path.Join(transcode.AudioName, transcode.MediaName))
+	}
+	for _, r := range p.Renditions {
+		variant := newVariant(p, r, target, tracks[r.Name], audio)
+		variant.write(&b)
+	}
+	return b.Bytes()
+}
+
+// A variant is one variant stream of the master playlist.
+type variant struct {
+	rendition     transcode.Rendition
+	rate          float64 // frames per second
+	peak, average int     // bits per second, audio included
+	codecs        string
+	group         string // of the audio; "" without
+}
+
+// newVariant joins a rendition's video with the audio, which may be nil.
+func newVariant(p transcode.Plan, r transcode.Rendition, target int, video, audio *transcode.SegmentList) variant {
+	v := variant{rendition: r, rate: p.Grid.Rate.Float(), codecs: video.Codecs}
+	v.peak, v.average = bitrates(video.Segments, target)
+	if audio != nil {
+		peak, average := bitrates(audio.Segments, target)
+		v.peak, v.average = v.peak+peak, v.average+average
+		v.codecs += "," + audio.Codecs
+		v.group = transcode.AudioName
+	}
+	return v
+}
+
+func (v variant) write(b *bytes.Buffer) {
+	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f",
+		v.peak, v.average, v.codecs, v.rendition.Width, v.rendition.Height, v.rate)
+	if v.group != "" {
+		fmt.Fprintf(b, ",AUDIO=%q", v.group)
+	}
+	fmt.Fprintf(b, "\n%s\n", path.Join(v.rendition.Name, transcode.MediaName))
+}
+
+// bitrates returns the peak and the average bitrate of segments as they are on
+// disk, in bits per second. RFC 8216 §4.1: the peak is the largest bitrate of
+// any contiguous set of segments that lasts between 0.5 and 1.5 times the
+// target duration.
+func bitrates(segments []transcode.Segment, target int) (peak, average int) {
+	var most, bits, seconds float64
+	for i, s := range segments {
+		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+extinf(s.Seconds)
+		most = max(most, peakFrom(segments[i:], float64(target)))
+	}
+	all := math.Ceil(bits / seconds)
+	return int(max(math.Ceil(most), all)), int(all)
+}
+
+// peakFrom returns the peak bitrate of the sets that begin with segments[0].
+func peakFrom(segments []transcode.Segment, target float64) float64 {
+	var most, bits, seconds float64
+	for _, s := range segments {
+		bits, seconds = bits+float64(s.SizeBytes)*8, seconds+extinf(s.Seconds)
+		if seconds > 1.5*target {
+			break
+		}
+		if seconds >= 0.5*target {
+			most = max(most, bits/seconds)
+		}
+	}
+	return most
+}
