@@ -15,6 +15,7 @@ import (
 	"pibootd/pkg/config"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 )
 
 func templateCommand(std streams) *cli.Command {
@@ -127,7 +128,7 @@ func roots(c *cli.Context, std streams) *rootfs.Roots {
 	return &rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots"), Templates: of, Log: of.Log}
 }
 
-func templateProgress(c *cli.Context, m *meter) rootfs.Progress {
+func templateProgress(c *cli.Context, m *meter) progress.Func {
 	if c.Bool("json") {
 		return nil
 	}

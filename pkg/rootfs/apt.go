@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"pibootd/pkg/rootfs/progress"
 )
 
 // An apt is the host's apt-get working on package lists, a cache and a dpkg
@@ -200,7 +202,7 @@ func (a *apt) files(ctx context.Context, packages []string) ([]debFile, error) {
 
 // download makes every file of debs present and proves its hash. Files in the
 // cache that are none of them are removed.
-func (a *apt) download(ctx context.Context, debs []debFile, p Progress) error {
+func (a *apt) download(ctx context.Context, debs []debFile, p progress.Func) error {
 	if err := a.prune(debs); err != nil {
 		return err
 	}
@@ -225,7 +227,7 @@ func (a *apt) download(ctx context.Context, debs []debFile, p Progress) error {
 	err := a.follow(ctx, wanted, func(line string) {
 		if m := getLine.FindStringSubmatch(line); m != nil {
 			done += sizes[m[1]]
-			p.report("download", min(done, total), total)
+			p.Report("download", min(done, total), total)
 		}
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pibootd/pkg/rootfs/progress"
 )
 
 // install has mmdebstrap make the tree of the stage.
@@ -24,7 +26,7 @@ func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
 	}
 	cmd := d.command(ctx, a, arch, tree)
 	said := &installLog{progress: d.progress, total: int64(2 * d.count)}
-	d.progress.report("install", 0, 0)
+	d.progress.Report("install", 0, 0)
 	if err := said.run(cmd); err != nil && ctx.Err() == nil {
 		if said.mixed { // it fetches the lists once more, for the root
 			return fmt.Errorf("%w: mmdebstrap: %w%s", errMixedLists, err, said)
@@ -80,7 +82,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree stri
 
 // An installLog follows what mmdebstrap and dpkg say.
 type installLog struct {
-	progress    Progress
+	progress    progress.Func
 	done, total int64
 	errors      []string // the first lines that speak of an error
 	last        []string
@@ -124,9 +126,9 @@ func (i *installLog) line(text string) {
 	switch {
 	case strings.HasPrefix(text, "Unpacking "), strings.HasPrefix(text, "Setting up "):
 		i.done++
-		i.progress.report("install", min(i.done, i.total), i.total)
+		i.progress.Report("install", min(i.done, i.total), i.total)
 	case text == "pibootd: boot files":
-		i.progress.report("boot files", 0, 0)
+		i.progress.Report("boot files", 0, 0)
 	}
 	i.mixed = i.mixed || mixedLists.MatchString(text)
 	text = text[:min(len(text), maxLine)]

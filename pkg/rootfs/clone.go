@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // A Report says what a clone took.
@@ -35,7 +36,7 @@ type clone struct {
 // identity of its own and the worker installed. When it returns nil the root is
 // on disk. src must come from Templates. A board that has a root already is
 // refused with an error that matches fs.ErrExist.
-func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p Progress) (Report, error) {
+func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p progress.Func) (Report, error) {
 	report, err := r.clone(ctx, clone{src: src, way: by, serial: serial, id: id, target: r.Path(serial)}, p)
 	if err != nil {
 		return Report{}, err
@@ -43,7 +44,7 @@ func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Seria
 	return report, r.Mount(serial)
 }
 
-func (r *Roots) clone(ctx context.Context, c clone, p Progress) (Report, error) {
+func (r *Roots) clone(ctx context.Context, c clone, p progress.Func) (Report, error) {
 	c.roots = r
 	src, serial := c.src, c.serial
 	report, err := c.run(ctx, p)
@@ -55,7 +56,7 @@ func (r *Roots) clone(ctx context.Context, c clone, p Progress) (Report, error) 
 }
 
 // run checks everything that can be checked before the first file is copied.
-func (c *clone) run(ctx context.Context, p Progress) (Report, error) {
+func (c *clone) run(ctx context.Context, p progress.Func) (Report, error) {
 	if err := errors.Join(needRoot("cloning a root"), c.id.check()); err != nil {
 		return Report{}, err
 	}
@@ -77,7 +78,7 @@ func (c *clone) run(ctx context.Context, p Progress) (Report, error) {
 	return report, errors.Join(err, s.discard())
 }
 
-func (c *clone) make(ctx context.Context, s *stage, p Progress) (Report, error) {
+func (c *clone) make(ctx context.Context, s *stage, p progress.Func) (Report, error) {
 	began := time.Now()
 	if err := checkSpace(s.dir, c.roots.MinFree, 0); err != nil {
 		return Report{}, err
@@ -86,12 +87,12 @@ func (c *clone) make(ctx context.Context, s *stage, p Progress) (Report, error) 
 	if err != nil {
 		return Report{}, errors.Join(err, made.close())
 	}
-	p.report("identity", 0, 0)
+	p.Report("identity", 0, 0)
 	machineID, err := c.identify(made.tree)
 	if err := errors.Join(err, made.close()); err != nil {
 		return Report{}, fmt.Errorf("writing the identity: %w", err)
 	}
-	p.report("write to disk", 0, 0)
+	p.Report("write to disk", 0, 0)
 	if err := s.publish(c.target); err != nil {
 		return Report{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // DebianOptions says what a Debian template is made from, and for what. The
@@ -35,7 +36,7 @@ type DebianOptions struct {
 //
 // Everything that is mounted meanwhile is mounted where only the build sees it,
 // and the build dies with this process.
-func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p Progress) (Template, []filetree.Change, error) {
+func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p progress.Func) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete()); err != nil {
 		return Template{}, nil, err
 	}
@@ -119,7 +120,7 @@ func needDebianTools(arch pi.Arch) error {
 type debian struct {
 	options  DebianOptions
 	stage    *stage
-	progress Progress
+	progress progress.Func
 	floor    int64 // bytes of the file system to leave free
 
 	names []string // packages to install by name
@@ -158,7 +159,7 @@ func (d *debian) cache() (*apt, *os.File, error) {
 
 // fetch downloads all packages, so that the installation has them at hand.
 func (d *debian) fetch(ctx context.Context, a *apt) error {
-	d.progress.report("package lists", 0, 0)
+	d.progress.Report("package lists", 0, 0)
 	if err := errors.Join(a.prepare(), a.update(ctx)); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"pibootd/pkg/rootfs/disk"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/mount"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // maxImageBytes is more than any card has. Past it, an image is a trick.
@@ -33,7 +34,7 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 // by disk.Volume. The kernel has to find any block at any time, so a compressed
 // image is unpacked beside the template first, without what is zero in it. Where
 // there is no room for both, it becomes less as the template becomes more.
-func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, s *stage, p Progress) (_ []filetree.Change, err error) {
+func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, s *stage, p progress.Func) (_ []filetree.Change, err error) {
 	file, size := from.File, from.Size
 	if from.Compressed {
 		if file, err = os.CreateTemp(s.dir, "image"); err != nil {
@@ -43,7 +44,7 @@ func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, 
 		if err := os.Remove(file.Name()); err != nil { // so that it goes with this process
 			return nil, err
 		}
-		tick := func() { p.report("unpack", from.Consumed.Load(), from.Size) }
+		tick := func() { p.Report("unpack", from.Consumed.Load(), from.Size) }
 		if size, err = spool(file, limited, tick); err != nil {
 			return nil, err
 		}
@@ -91,7 +92,7 @@ type imageImport struct {
 	stage    *stage
 	tree     string
 	floor    int64
-	progress Progress
+	progress progress.Func
 	changes  []filetree.Change
 }
 
@@ -176,7 +177,7 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	}
 	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
 	c := &filetree.Copier{}
-	c.Tick = func() { i.progress.report("copy", min(c.Bytes, total), total) }
+	c.Tick = func() { i.progress.Report("copy", min(c.Bytes, total), total) }
 	if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
 		by := i.spender(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
 		if by == nil {
@@ -205,7 +206,7 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 		if !boots {
 			continue
 		}
-		i.progress.report("copy the boot files", 0, 0)
+		i.progress.Report("copy the boot files", 0, 0)
 		if err := copyFAT(ctx, v, root, bootMount(root)); err != nil {
 			return fmt.Errorf("partition %d: %w", p.Number, err)
 		}

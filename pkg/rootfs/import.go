@@ -15,6 +15,7 @@ import (
 
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // ImportOptions say what an import does beyond what it must. The zero value is
@@ -30,7 +31,7 @@ type ImportOptions struct {
 // directory, a tar archive or a disk image that holds a root file system, the
 // last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. source stays as it is.
-func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
+func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("importing a template"), checkKeys(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
@@ -45,7 +46,7 @@ func (t *Templates) Import(ctx context.Context, name, source string, o ImportOpt
 	return made, changes, nil
 }
 
-func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
+func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	if err := filetree.Make(tree); err != nil {
 		return Template{}, nil, err
@@ -63,7 +64,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 
 // settle makes what lies in the stage a template that can live on NFS: it proves
 // that its boot files fit, changes what must be changed, and publishes it.
-func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
+func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	root, err := os.OpenRoot(tree)
 	if err != nil {
@@ -98,13 +99,13 @@ func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportO
 }
 
 // finish measures and hashes what lies in the stage and publishes it.
-func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progress) (Template, error) {
+func (t *Templates) finish(ctx context.Context, s *stage, made Template, p progress.Func) (Template, error) {
 	var err error
 	made.Files, made.SizeBytes, err = filetree.Measure(ctx, filepath.Join(s.tree(), treeDir))
 	if err != nil {
 		return Template{}, err
 	}
-	all, err := filetree.Scan(ctx, filepath.Join(s.tree(), treeDir), func(files int) { p.report("hash", int64(files), int64(made.Files)+1) })
+	all, err := filetree.Scan(ctx, filepath.Join(s.tree(), treeDir), func(files int) { p.Report("hash", int64(files), int64(made.Files)+1) })
 	if err != nil {
 		return Template{}, err
 	}
@@ -112,13 +113,13 @@ func (t *Templates) finish(ctx context.Context, s *stage, made Template, p Progr
 		return Template{}, err
 	}
 	made.Created = time.Now().UTC().Truncate(time.Second)
-	p.report("write to disk", 0, 0)
+	p.Report("write to disk", 0, 0)
 	return t.publish(s, made)
 }
 
 // load fills the stage's tree from source. The changes are what could not be
 // taken as it was.
-func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportOptions, p Progress) ([]filetree.Change, error) {
+func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportOptions, p progress.Func) ([]filetree.Change, error) {
 	tree := filepath.Join(s.tree(), treeDir)
 	info, err := os.Stat(source)
 	if err != nil {
@@ -146,7 +147,7 @@ func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportO
 
 // loadDir copies a directory, without the templates themselves: the root of
 // the NAS may be imported, too.
-func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p Progress) error {
+func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p progress.Func) error {
 	if holds, err := holdsRoot(source); err != nil || !holds {
 		return cmp.Or(err, errNotRoot) // before much is copied
 	}
@@ -156,18 +157,18 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, within boo
 	}
 	room := &floorWatch{dir: tree, floor: t.MinFree}
 	c := &filetree.Copier{SkipMounts: within, OnCopied: room.spent, Skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
-	c.Tick = func() { p.report("copy", c.Bytes, 0) }
+	c.Tick = func() { p.Report("copy", c.Bytes, 0) }
 	return c.Copy(ctx, source, tree)
 }
 
 // loadArchive unpacks what is read from limited, the tar archive from.
-func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, tree string, p Progress) error {
+func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, tree string, p progress.Func) error {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	x := &filetree.Extractor{Root: root, Tick: func() { p.report("unpack", from.Consumed.Load(), from.Size) }}
+	x := &filetree.Extractor{Root: root, Tick: func() { p.Report("unpack", from.Consumed.Load(), from.Size) }}
 	if err := x.Extract(ctx, limited); err != nil {
 		return err
 	}

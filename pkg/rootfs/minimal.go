@@ -15,6 +15,7 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // BuildOptions says what a minimal template is made from. The zero value is
@@ -44,7 +45,7 @@ const (
 // It takes them from Debian packages, whose scripts do not run, so nothing
 // needs to be emulated. The host needs apt-get, dpkg-deb and depmod, and
 // Debian's keyring. A proxy is taken from http_proxy in the environment.
-func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p Progress) (Template, error) {
+func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p progress.Func) (Template, error) {
 	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete(), needTools()); err != nil {
 		return Template{}, err
 	}
@@ -121,7 +122,7 @@ func missingTools(packages map[string]string) (missing []string) {
 // A build is a minimal template in the making.
 type build struct {
 	options  BuildOptions
-	progress Progress
+	progress progress.Func
 	room     func(need int64) error // says why there is no room for so many bytes
 	root     *os.Root               // the template's tree
 	hardware *os.Root               // kernel and firmware as their packages have them
@@ -129,7 +130,7 @@ type build struct {
 	kernel   string // version of its modules
 }
 
-func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildOptions, p Progress) (Template, error) {
+func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildOptions, p progress.Func) (Template, error) {
 	b := &build{options: o, progress: p, room: func(need int64) error { return checkSpace(s.dir, t.MinFree, need) }}
 	var err error
 	if b.root, err = mergedTree(filepath.Join(s.tree(), treeDir)); err != nil {
@@ -195,7 +196,7 @@ func (b *build) fetch(ctx context.Context, scratch string) error {
 
 // choose updates the package lists and says what is to be downloaded.
 func (b *build) choose(ctx context.Context, a *apt) (debs []debFile, kernel string, err error) {
-	b.progress.report("package lists", 0, 0)
+	b.progress.Report("package lists", 0, 0)
 	if err := errors.Join(a.prepare(), a.update(ctx)); err != nil {
 		return nil, "", err
 	}
@@ -262,7 +263,7 @@ func (b *build) applets() error {
 
 // modules puts the modules that a board needs into the root.
 func (b *build) modules(ctx context.Context) error {
-	b.progress.report("kernel modules", 0, 0)
+	b.progress.Report("kernel modules", 0, 0)
 	names, err := images.List("modules")
 	if err != nil {
 		return err
@@ -284,7 +285,7 @@ func (b *build) modules(ctx context.Context) error {
 // boot fills the boot directory. Debian's arm64 kernel is not compressed, so
 // the firmware takes it as it is.
 func (b *build) boot(context.Context) error {
-	b.progress.report("boot files", 0, 0)
+	b.progress.Report("boot files", 0, 0)
 	if err := b.root.MkdirAll(minimalBootDir, 0o755); err != nil {
 		return err
 	}

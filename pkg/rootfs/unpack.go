@@ -42,7 +42,7 @@ func (b *build) unpack(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			done++
-			b.progress.report("unpack", int64(done), int64(len(b.debs)))
+			b.progress.Report("unpack", int64(done), int64(len(b.debs)))
 			return nil
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // ErrNoManifest reports that a template is older than manifests are.
@@ -31,12 +32,12 @@ func (t *Templates) manifest(of Template) (filetree.Manifest, error) {
 
 // Verify compares a template's files with what they were when it was made, and
 // returns what is not the same.
-func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]filetree.Change, error) {
+func (t *Templates) Verify(ctx context.Context, of Template, p progress.Func) ([]filetree.Change, error) {
 	made, err := t.manifest(of)
 	if err != nil {
 		return nil, err
 	}
-	is, err := filetree.Scan(ctx, t.Root(of), func(files int) { p.report("verify", int64(files), int64(len(made))) })
+	is, err := filetree.Scan(ctx, t.Root(of), func(files int) { p.Report("verify", int64(files), int64(len(made))) })
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: verifying template %s: %w", of, err)
 	}
@@ -61,12 +62,12 @@ func (t *Templates) Diff(from, to Template) ([]filetree.Change, error) {
 // from: files added, removed, and changed in content, mode, owner or extended
 // attributes. What pibootd itself writes into a root is left out. The board may be
 // running; what it changes meanwhile is in the list or not.
-func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p Progress) ([]filetree.Change, error) {
+func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p progress.Func) ([]filetree.Change, error) {
 	made, err := t.manifest(from)
 	if err != nil {
 		return nil, err
 	}
-	is, err := filetree.Scan(ctx, roots.Path(serial), func(files int) { p.report("compare", int64(files), int64(len(made))) })
+	is, err := filetree.Scan(ctx, roots.Path(serial), func(files int) { p.Report("compare", int64(files), int64(len(made))) })
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: comparing the root of %s with %s: %w", serial, from, err)
 	}

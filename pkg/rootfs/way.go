@@ -11,6 +11,7 @@ import (
 
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 )
 
 // A Way is how a root is made of a template.
@@ -71,7 +72,7 @@ func (d draft) close() error {
 }
 
 // draw makes the files of a root in the stage.
-func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
+func (c *clone) draw(ctx context.Context, s *stage, p progress.Func) (draft, error) {
 	var reasons []error
 	for _, way := range c.way.among() {
 		d, err := c.drawBy(ctx, way, s, p)
@@ -92,7 +93,7 @@ func (c *clone) draw(ctx context.Context, s *stage, p Progress) (draft, error) {
 }
 
 // drawBy leaves nothing in the stage where its error matches filetree.ErrUnsupported.
-func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draft, error) {
+func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p progress.Func) (draft, error) {
 	d := draft{tree: s.tree(), way: way, files: c.src.Files, bytes: c.src.SizeBytes}
 	var err error
 	switch way {
@@ -117,11 +118,11 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p Progress) (draf
 }
 
 // copyTree copies the template's files.
-func (c *clone) copyTree(ctx context.Context, tree *filetree.Copier, to string, p Progress) (files int, bytes int64, err error) {
+func (c *clone) copyTree(ctx context.Context, tree *filetree.Copier, to string, p progress.Func) (files int, bytes int64, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return 0, 0, err
 	}
-	tree.Tick = func() { p.report("copy", tree.Bytes, max(tree.Bytes, c.src.SizeBytes)) }
+	tree.Tick = func() { p.Report("copy", tree.Bytes, max(tree.Bytes, c.src.SizeBytes)) }
 	err = tree.Copy(ctx, c.src.tree, to)
 	return tree.Files, tree.Bytes, err
 }
