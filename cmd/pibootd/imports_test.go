@@ -28,7 +28,7 @@ var rank = map[string]int{
 	"pkg/virtualpi":       3,
 	"pkg/nfs/linuxclient": 3, // tests alone
 	"pkg/fleet":           4,
-	"pkg/share":           1,
+	"pkg/share":           0,
 	"pkg/doctor":          5,
 	"pkg/web":             6,
 	"pkg/daemon":          7,
@@ -51,6 +51,8 @@ var rank = map[string]int{
 	"pkg/rootfs/disk":     1,
 	"pkg/rootfs/archive":  2,
 	"pkg/rootfs/mount":    0,
+	"pkg/rootfs/progress": 0,
+	"pkg/rootfs/stage":    1,
 	"pkg/rootfs/filetree": 1,
 	"pkg/rootfs/roottest": 0, // tests alone
 	"pkg/rootfs":          3,

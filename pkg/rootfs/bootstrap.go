@@ -20,7 +20,7 @@ import (
 
 // install has mmdebstrap make the tree of the stage.
 func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
-	tree := filepath.Join(d.stage.tree(), treeDir)
+	tree := filepath.Join(d.stage.Tree(), treeDir)
 	if err := os.MkdirAll(tree, 0o755); err != nil {
 		return err
 	}
@@ -67,9 +67,9 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree stri
 		args = append(args, fmt.Sprintf("deb [signed-by=%s] %s %s", a.keyring, source, components))
 	}
 	cmd := exec.CommandContext(ctx, "sh", args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR="+d.stage.dir,
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR="+d.stage.Path,
 		"PATH="+programPath,
-		"PIBOOTD_RECIPE="+filepath.Join(d.stage.dir, recipeDir), "PIBOOTD_ARCHIVES="+a.archives(), "PIBOOTD_ARCH="+arch.name)
+		"PIBOOTD_RECIPE="+filepath.Join(d.stage.Path, recipeDir), "PIBOOTD_ARCHIVES="+a.archives(), "PIBOOTD_ARCH="+arch.name)
 	if foreign(d.options.Arch) {
 		cmd.Env = append(cmd.Env, "PIBOOTD_EMULATED=1")
 	}

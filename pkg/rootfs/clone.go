@@ -10,6 +10,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // A Report says what a clone took.
@@ -70,17 +71,17 @@ func (c *clone) run(ctx context.Context, p progress.Func) (Report, error) {
 	if c.worker, err = c.roots.workerFor(c.src.Arch); err != nil {
 		return Report{}, err
 	}
-	s, err := newStage(c.roots.Dir)
+	s, err := stage.New(c.roots.Dir)
 	if err != nil {
 		return Report{}, err
 	}
 	report, err := c.make(ctx, s, p)
-	return report, errors.Join(err, s.discard())
+	return report, errors.Join(err, s.Discard())
 }
 
-func (c *clone) make(ctx context.Context, s *stage, p progress.Func) (Report, error) {
+func (c *clone) make(ctx context.Context, s *stage.Dir, p progress.Func) (Report, error) {
 	began := time.Now()
-	if err := checkSpace(s.dir, c.roots.MinFree, 0); err != nil {
+	if err := stage.CheckSpace(s.Path, c.roots.MinFree, 0); err != nil {
 		return Report{}, err
 	}
 	made, err := c.draw(ctx, s, p)
@@ -93,7 +94,7 @@ func (c *clone) make(ctx context.Context, s *stage, p progress.Func) (Report, er
 		return Report{}, fmt.Errorf("writing the identity: %w", err)
 	}
 	p.Report("write to disk", 0, 0)
-	if err := s.publish(c.target); err != nil {
+	if err := s.Publish(c.target); err != nil {
 		return Report{}, err
 	}
 	return Report{How: made.way, Files: made.files, Bytes: made.bytes, MachineID: machineID, Took: time.Since(began)}, nil

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // DebianOptions says what a Debian template is made from, and for what. The
@@ -54,7 +55,7 @@ func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOption
 	if err == nil {
 		made, changes, err = t.settle(ctx, s, name, ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: true}, p)
 	}
-	if err = errors.Join(err, s.discard()); err != nil {
+	if err = errors.Join(err, s.Discard()); err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: building %s: %w", name, err)
 	}
 	return made, changes, nil
@@ -119,7 +120,7 @@ func needDebianTools(arch pi.Arch) error {
 // A debian is a Debian template in the making.
 type debian struct {
 	options  DebianOptions
-	stage    *stage
+	stage    *stage.Dir
 	progress progress.Func
 	floor    int64 // bytes of the file system to leave free
 
@@ -154,7 +155,7 @@ func (d *debian) build(ctx context.Context) error {
 // each build removes what it has no use for.
 func (d *debian) cache() (*apt, *os.File, error) {
 	arch := debianArches()[d.options.Arch].name
-	return d.options.apt(arch, d.options.Release+"-"+arch+"-full", filepath.Join(d.stage.dir, "apt"))
+	return d.options.apt(arch, d.options.Release+"-"+arch+"-full", filepath.Join(d.stage.Path, "apt"))
 }
 
 // fetch downloads all packages, so that the installation has them at hand.
@@ -178,7 +179,7 @@ func (d *debian) fetch(ctx context.Context, a *apt) error {
 		return err
 	}
 	d.count = len(debs)
-	if err := checkSpace(d.stage.dir, d.floor, installedSize(debs)); err != nil {
+	if err := stage.CheckSpace(d.stage.Path, d.floor, installedSize(debs)); err != nil {
 		return err
 	}
 	return a.download(ctx, debs, d.progress)
@@ -189,7 +190,7 @@ const recipeDir = "recipe"
 
 // recipe writes what the hooks of mmdebstrap need into the stage.
 func (d *debian) recipe() error {
-	dir := filepath.Join(d.stage.dir, recipeDir)
+	dir := filepath.Join(d.stage.Path, recipeDir)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}

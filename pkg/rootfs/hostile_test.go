@@ -17,6 +17,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // A hostile is what a board makes of its root, and what pibootd says of that when
@@ -185,7 +186,7 @@ func TestHostileRoot(t *testing.T) {
 			if left, err := filepath.Glob(filepath.Join(r.Dir, "[^.]*")); err != nil || len(left) > 0 {
 				t.Errorf("after its removal there are %q, %v", left, err)
 			}
-			if left, err := os.ReadDir(filepath.Join(r.Dir, stagingDir)); err != nil || len(left) > 0 {
+			if left, err := os.ReadDir(filepath.Join(r.Dir, stage.StagingDir)); err != nil || len(left) > 0 {
 				t.Errorf("after its removal the stage has %v, %v", left, err)
 			}
 			if diff := cmp.Diff(want, contents(t, outside)); diff != "" {

@@ -21,6 +21,7 @@ import (
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/mount"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // maxImageBytes is more than any card has. Past it, an image is a trick.
@@ -34,10 +35,10 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 // by disk.Volume. The kernel has to find any block at any time, so a compressed
 // image is unpacked beside the template first, without what is zero in it. Where
 // there is no room for both, it becomes less as the template becomes more.
-func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, s *stage, p progress.Func) (_ []filetree.Change, err error) {
+func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceReader, s *stage.Dir, p progress.Func) (_ []filetree.Change, err error) {
 	file, size := from.File, from.Size
 	if from.Compressed {
-		if file, err = os.CreateTemp(s.dir, "image"); err != nil {
+		if file, err = os.CreateTemp(s.Path, "image"); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
@@ -53,7 +54,7 @@ func loadImage(ctx context.Context, from *archive.Source, limited *floorReader, 
 	if err != nil {
 		return nil, err
 	}
-	i := imageImport{file: file, ours: from.Compressed, list: list, stage: s, tree: filepath.Join(s.tree(), treeDir), floor: limited.floor, progress: p}
+	i := imageImport{file: file, ours: from.Compressed, list: list, stage: s, tree: filepath.Join(s.Tree(), treeDir), floor: limited.Floor, progress: p}
 	err = i.run(ctx)
 	return i.changes, err
 }
@@ -89,7 +90,7 @@ type imageImport struct {
 	file     *os.File
 	ours     bool // file was unpacked for this import alone
 	list     []disk.Partition
-	stage    *stage
+	stage    *stage.Dir
 	tree     string
 	floor    int64
 	progress progress.Func
@@ -178,7 +179,7 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	total := int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
 	c := &filetree.Copier{}
 	c.Tick = func() { i.progress.Report("copy", min(c.Bytes, total), total) }
-	if err := checkSpace(i.stage.dir, i.floor, total); err != nil {
+	if err := stage.CheckSpace(i.stage.Path, i.floor, total); err != nil {
 		by := i.spender(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
 		if by == nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // ImportOptions say what an import does beyond what it must. The zero value is
@@ -40,14 +41,14 @@ func (t *Templates) Import(ctx context.Context, name, source string, o ImportOpt
 		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
 	}
 	made, changes, err := t.importTo(ctx, s, name, source, o, p)
-	if err = errors.Join(err, s.discard()); err != nil {
+	if err = errors.Join(err, s.Discard()); err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: importing %s: %w", source, err)
 	}
 	return made, changes, nil
 }
 
-func (t *Templates) importTo(ctx context.Context, s *stage, name, source string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
-	tree := filepath.Join(s.tree(), treeDir)
+func (t *Templates) importTo(ctx context.Context, s *stage.Dir, name, source string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
+	tree := filepath.Join(s.Tree(), treeDir)
 	if err := filetree.Make(tree); err != nil {
 		return Template{}, nil, err
 	}
@@ -64,8 +65,8 @@ func (t *Templates) importTo(ctx context.Context, s *stage, name, source string,
 
 // settle makes what lies in the stage a template that can live on NFS: it proves
 // that its boot files fit, changes what must be changed, and publishes it.
-func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
-	tree := filepath.Join(s.tree(), treeDir)
+func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
+	tree := filepath.Join(s.Tree(), treeDir)
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return Template{}, nil, err
@@ -99,17 +100,17 @@ func (t *Templates) settle(ctx context.Context, s *stage, name string, o ImportO
 }
 
 // finish measures and hashes what lies in the stage and publishes it.
-func (t *Templates) finish(ctx context.Context, s *stage, made Template, p progress.Func) (Template, error) {
+func (t *Templates) finish(ctx context.Context, s *stage.Dir, made Template, p progress.Func) (Template, error) {
 	var err error
-	made.Files, made.SizeBytes, err = filetree.Measure(ctx, filepath.Join(s.tree(), treeDir))
+	made.Files, made.SizeBytes, err = filetree.Measure(ctx, filepath.Join(s.Tree(), treeDir))
 	if err != nil {
 		return Template{}, err
 	}
-	all, err := filetree.Scan(ctx, filepath.Join(s.tree(), treeDir), func(files int) { p.Report("hash", int64(files), int64(made.Files)+1) })
+	all, err := filetree.Scan(ctx, filepath.Join(s.Tree(), treeDir), func(files int) { p.Report("hash", int64(files), int64(made.Files)+1) })
 	if err != nil {
 		return Template{}, err
 	}
-	if err := filetree.WriteManifest(filepath.Join(s.tree(), manifestFile), all); err != nil {
+	if err := filetree.WriteManifest(filepath.Join(s.Tree(), manifestFile), all); err != nil {
 		return Template{}, err
 	}
 	made.Created = time.Now().UTC().Truncate(time.Second)
@@ -119,8 +120,8 @@ func (t *Templates) finish(ctx context.Context, s *stage, made Template, p progr
 
 // load fills the stage's tree from source. The changes are what could not be
 // taken as it was.
-func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportOptions, p progress.Func) ([]filetree.Change, error) {
-	tree := filepath.Join(s.tree(), treeDir)
+func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o ImportOptions, p progress.Func) ([]filetree.Change, error) {
+	tree := filepath.Join(s.Tree(), treeDir)
 	info, err := os.Stat(source)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func (t *Templates) load(ctx context.Context, s *stage, source string, o ImportO
 		return nil, err
 	}
 	var found []filetree.Change
-	limited := &floorReader{from: from, dir: s.dir, floor: t.MinFree}
+	limited := &stage.SpaceReader{From: from, Dir: s.Path, Floor: t.MinFree}
 	if from.IsImage {
 		found, err = loadImage(ctx, from, limited, s, p)
 	} else {
@@ -155,8 +156,8 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, within boo
 	if err := unix.Stat(t.Dir, &own); err != nil {
 		return fmt.Errorf("%s: %w", t.Dir, err)
 	}
-	room := &floorWatch{dir: tree, floor: t.MinFree}
-	c := &filetree.Copier{SkipMounts: within, OnCopied: room.spent, Skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
+	room := &stage.SpaceWatch{Dir: tree, Floor: t.MinFree}
+	c := &filetree.Copier{SkipMounts: within, OnCopied: room.Copied, Skip: func(stat *unix.Stat_t) bool { return stat.Dev == own.Dev && stat.Ino == own.Ino }}
 	c.Tick = func() { p.Report("copy", c.Bytes, 0) }
 	return c.Copy(ctx, source, tree)
 }

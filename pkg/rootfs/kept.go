@@ -15,6 +15,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // keptDir holds the roots that no board boots from: those taken out of use, and
@@ -74,7 +75,7 @@ func (r *Roots) Keep(serial pi.Serial, o Origin) (Kept, error) {
 		err = os.Rename(r.Path(serial), r.keptPath(k.Name))
 	}
 	if err == nil {
-		err = errors.Join(syncDir(filepath.Join(r.Dir, keptDir)), syncDir(r.Dir))
+		err = errors.Join(stage.SyncDir(filepath.Join(r.Dir, keptDir)), stage.SyncDir(r.Dir))
 	}
 	if err != nil {
 		return Kept{}, fmt.Errorf("rootfs: keeping the root of %s: %w", serial, errors.Join(err, r.forget(k.Name)))
@@ -104,7 +105,7 @@ func (r *Roots) note(k Kept) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return syncDir(dir)
+	return stage.SyncDir(dir)
 }
 
 // forget removes the note about a root, if the root is not there.
@@ -211,7 +212,7 @@ func (r *Roots) KeptOver(t Template) ([]string, error) {
 
 // RemoveKept deletes a root that was set aside.
 func (r *Roots) RemoveKept(k Kept) error {
-	err := removeByStage(r.Dir, r.keptPath(k.Name))
+	err := stage.Remove(r.Dir, r.keptPath(k.Name))
 	if err == nil {
 		err = r.forget(k.Name)
 	}
@@ -253,7 +254,7 @@ func (r *Roots) Revive(k Kept, id Identity) error {
 			done())
 	}
 	if err == nil {
-		err = syncFileSystem(r.keptPath(k.Name))
+		err = stage.SyncFS(r.keptPath(k.Name))
 	}
 	if err != nil {
 		return fmt.Errorf("rootfs: reviving %s: %w", k.Name, err)
@@ -272,7 +273,7 @@ func (r *Roots) Swap(next Kept, was Origin) (old Kept, err error) {
 	}
 	err = os.Rename(r.keptPath(next.Name), r.Path(next.Serial))
 	if err == nil {
-		err = errors.Join(syncDir(filepath.Join(r.Dir, keptDir)), syncDir(r.Dir), r.forget(next.Name), r.Mount(next.Serial))
+		err = errors.Join(stage.SyncDir(filepath.Join(r.Dir, keptDir)), stage.SyncDir(r.Dir), r.forget(next.Name), r.Mount(next.Serial))
 	}
 	if err != nil {
 		return old, fmt.Errorf("rootfs: putting the root %s in place: %w", next.Name, err)

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // BuildOptions says what a minimal template is made from. The zero value is
@@ -54,7 +55,7 @@ func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOption
 		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
 	}
 	made, err := t.buildTo(ctx, s, name, o, p)
-	if err = errors.Join(err, s.discard()); err != nil {
+	if err = errors.Join(err, s.Discard()); err != nil {
 		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
 	}
 	return made, nil
@@ -84,7 +85,7 @@ func (o *BuildOptions) apt(arch, name, scratch string) (*apt, *os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := stage.Lock(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the package cache is in use by another build: %w", err)
 	}
@@ -130,19 +131,19 @@ type build struct {
 	kernel   string // version of its modules
 }
 
-func (t *Templates) buildTo(ctx context.Context, s *stage, name string, o BuildOptions, p progress.Func) (Template, error) {
-	b := &build{options: o, progress: p, room: func(need int64) error { return checkSpace(s.dir, t.MinFree, need) }}
+func (t *Templates) buildTo(ctx context.Context, s *stage.Dir, name string, o BuildOptions, p progress.Func) (Template, error) {
+	b := &build{options: o, progress: p, room: func(need int64) error { return stage.CheckSpace(s.Path, t.MinFree, need) }}
 	var err error
-	if b.root, err = mergedTree(filepath.Join(s.tree(), treeDir)); err != nil {
+	if b.root, err = mergedTree(filepath.Join(s.Tree(), treeDir)); err != nil {
 		return Template{}, err
 	}
 	defer b.root.Close()
-	if b.hardware, err = mergedTree(filepath.Join(s.dir, "hardware")); err != nil {
+	if b.hardware, err = mergedTree(filepath.Join(s.Path, "hardware")); err != nil {
 		return Template{}, err
 	}
 	defer b.hardware.Close()
 	for _, step := range []func(context.Context) error{
-		func(ctx context.Context) error { return b.fetch(ctx, filepath.Join(s.dir, "apt")) },
+		func(ctx context.Context) error { return b.fetch(ctx, filepath.Join(s.Path, "apt")) },
 		b.unpack, b.userland, b.modules, b.boot,
 	} {
 		if err := step(ctx); err != nil {

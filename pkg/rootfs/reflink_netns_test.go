@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/rootfs/roottest"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // mountXFS mounts a new XFS, which can share blocks between files, and returns
@@ -92,7 +93,7 @@ func TestCloneOnAFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		left, err := filepath.Glob(filepath.Join(roots.Dir, "[0-9]*"))
-		staged, stageErr := filepath.Glob(filepath.Join(roots.Dir, stagingDir, "*"))
+		staged, stageErr := filepath.Glob(filepath.Join(roots.Dir, stage.StagingDir, "*"))
 		if err != nil || stageErr != nil || len(left)+len(staged) > 0 {
 			t.Errorf("the clone left %q and %q", left, staged)
 		}

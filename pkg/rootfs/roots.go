@@ -11,6 +11,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // Roots are the root file systems of the boards, as <serial>/ below Dir. The
@@ -36,7 +37,7 @@ func (r *Roots) Path(serial pi.Serial) string {
 func (r *Roots) Remove(serial pi.Serial) error {
 	err := unmount(r.Path(serial))
 	if err == nil {
-		err = removeByStage(r.Dir, r.Path(serial))
+		err = stage.Remove(r.Dir, r.Path(serial))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rootfs: removing the root of %s: %w", serial, err)
@@ -53,7 +54,7 @@ func (r *Roots) Sweep(known func(pi.Serial) bool) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := sweepStaging(r.Dir); err != nil {
+	if err := stage.Sweep(r.Dir); err != nil {
 		// What was removed is out of the way: no board has to wait for the rest.
 		r.log().Warn("removed roots are not all gone", "err", err)
 	}

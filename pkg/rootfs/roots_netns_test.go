@@ -20,6 +20,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // fileCapability is cap_net_raw+ep as security.capability holds it.
@@ -160,8 +161,8 @@ func TestImportDirectoryWithCare(t *testing.T) {
 	if err := unix.Statfs(disk, &stat); err != nil {
 		t.Fatal(err)
 	}
-	roottest.Spec{"films/one": strings.Repeat("x", 3*spaceEvery)}.Make(t, source)
-	templates.MinFree = int64(stat.Bavail)*int64(stat.Bsize) - spaceEvery/2
+	roottest.Spec{"films/one": strings.Repeat("x", 3*stage.CheckEvery)}.Make(t, source)
+	templates.MinFree = int64(stat.Bavail)*int64(stat.Bsize) - stage.CheckEvery/2
 	_, _, err = templates.Import(t.Context(), "large", source, ImportOptions{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "MB left after it") {
 		t.Errorf("Import of what would leave too little space = %v; want it refused", err)
@@ -174,12 +175,12 @@ func TestImportSweeps(t *testing.T) {
 	source := t.TempDir()
 	rootlyTree(t, source)
 	templates := &Templates{Dir: t.TempDir()}
-	dead, err := newStage(templates.Dir)
+	dead, err := stage.New(templates.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roottest.Spec{"root/file": "half"}.Make(t, dead.tree())
-	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
+	roottest.Spec{"root/file": "half"}.Make(t, dead.Tree())
+	if err := dead.Lock.Close(); err != nil { // as the kernel does for a killed process
 		t.Fatal(err)
 	}
 	importSmall(t, templates, source)
@@ -196,7 +197,7 @@ func checkNothingLeft(t *testing.T, templates *Templates) {
 
 func checkStaging(t *testing.T, dir string) {
 	t.Helper()
-	if left, err := os.ReadDir(filepath.Join(dir, stagingDir)); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(filepath.Join(dir, stage.StagingDir)); err != nil || len(left) != 0 {
 		t.Errorf("staging directory has %v, %v; want nothing", left, err)
 	}
 }
@@ -331,7 +332,7 @@ func TestRootsLife(t *testing.T) {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	if diff := cmp.Diff([]string{keptDir, stagingDir, "00000003", "lost+found"}, names); diff != "" {
+	if diff := cmp.Diff([]string{keptDir, stage.StagingDir, "00000003", "lost+found"}, names); diff != "" {
 		t.Errorf("roots after Sweep (-want +got):\n%s", diff)
 	}
 	for serial, want := range map[pi.Serial]Origin{2: {Template: "small", Version: 1, Why: "test"}, 4: {Why: "its board was not registered"}} {

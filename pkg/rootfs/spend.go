@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/rootfs/disk"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // A spender gives blocks of an unpacked image back to the file system that it is
@@ -20,7 +21,7 @@ type spender struct {
 	block int64 // bytes of a block of its file system
 
 	dir   string // on whose file system the copy is made
-	floor int64  // as checkSpace takes it
+	floor int64  // as stage.CheckSpace takes it
 
 	mu    sync.Mutex
 	until int64 // bytes until the next look at the free space
@@ -34,7 +35,7 @@ func (i *imageImport) spender(p disk.Partition, block int64) *spender {
 	if !i.ours || p.Shared || punch(i.file, maxImageBytes, 1) != nil { // past its end
 		return nil
 	}
-	return &spender{image: i.file, start: p.Start, block: block, dir: i.stage.dir, floor: i.floor}
+	return &spender{image: i.file, start: p.Start, block: block, dir: i.stage.Path, floor: i.floor}
 }
 
 // spent gives back the blocks of a part of a file of the partition. The part
@@ -81,15 +82,15 @@ func (s *spender) look(length int64) error {
 	if s.until -= length; s.until > 0 {
 		return nil
 	}
-	s.until = spaceEvery
-	if checkSpace(s.dir, s.floor, 0) == nil {
+	s.until = stage.CheckEvery
+	if stage.CheckSpace(s.dir, s.floor, 0) == nil {
 		return nil
 	}
 	// A file system may have what was given back only once all is on disk.
-	if err := syncFileSystem(s.dir); err != nil {
+	if err := stage.SyncFS(s.dir); err != nil {
 		return err
 	}
-	return checkSpace(s.dir, s.floor, 0)
+	return stage.CheckSpace(s.dir, s.floor, 0)
 }
 
 // punch makes a part of a file a hole.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // Templates are the templates below Dir, as <name>/<version>/: the tree in
@@ -157,7 +158,7 @@ func (t *Templates) Remove(of Template) error {
 		return err
 	}
 	dir := filepath.Join(t.Dir, of.Name, strconv.Itoa(of.Version))
-	if err := removeByStage(t.Dir, dir); err != nil {
+	if err := stage.Remove(t.Dir, dir); err != nil {
 		return fmt.Errorf("rootfs: removing template %s: %w", of, err)
 	}
 	// The empty directory keeps the number from being given again: boards
@@ -168,19 +169,19 @@ func (t *Templates) Remove(of Template) error {
 	return nil
 }
 
-// newStage makes a stage for a template, without those that a killed process has
+// stage.New makes a stage for a template, without those that a killed process has
 // left: each can be as large as a template.
-func (t *Templates) newStage() (*stage, error) {
-	if err := sweepStaging(t.Dir); err != nil {
+func (t *Templates) newStage() (*stage.Dir, error) {
+	if err := stage.Sweep(t.Dir); err != nil {
 		return nil, err
 	}
-	return newStage(t.Dir)
+	return stage.New(t.Dir)
 }
 
 // Sweep deletes what an interrupted import, build or removal left behind. What
 // another process is making at the moment stays.
 func (t *Templates) Sweep() error {
-	if err := sweepStaging(t.Dir); err != nil {
+	if err := stage.Sweep(t.Dir); err != nil {
 		return fmt.Errorf("rootfs: sweeping templates: %w", err)
 	}
 	return nil
@@ -188,7 +189,7 @@ func (t *Templates) Sweep() error {
 
 // publish makes what lies in the stage, described by t, the next version of
 // its name.
-func (t *Templates) publish(s *stage, made Template) (Template, error) {
+func (t *Templates) publish(s *stage.Dir, made Template) (Template, error) {
 	dir := filepath.Join(t.Dir, made.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Template{}, err
@@ -199,11 +200,11 @@ func (t *Templates) publish(s *stage, made Template) (Template, error) {
 			return Template{}, err
 		}
 		made.Version = version
-		if err := writeTemplate(filepath.Join(s.tree(), templateFile), made); err != nil {
+		if err := writeTemplate(filepath.Join(s.Tree(), templateFile), made); err != nil {
 			return Template{}, err
 		}
 		target := filepath.Join(dir, strconv.Itoa(version))
-		err = s.publish(target)
+		err = s.Publish(target)
 		if errors.Is(err, fs.ErrExist) {
 			continue // another process was faster
 		}
@@ -212,7 +213,7 @@ func (t *Templates) publish(s *stage, made Template) (Template, error) {
 		}
 		made.tree = filepath.Join(target, treeDir)
 		t.log().Info("template made", "template", made.String(), "bytes", made.SizeBytes)
-		return made, syncDir(t.Dir)
+		return made, stage.SyncDir(t.Dir)
 	}
 }
 

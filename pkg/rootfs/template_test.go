@@ -10,18 +10,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pibootd/pkg/rootfs/roottest"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // publishOne puts a template with one file into place.
 func publishOne(t *testing.T, templates *Templates, name string) Template {
 	t.Helper()
-	s, err := newStage(templates.Dir)
+	s, err := stage.New(templates.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roottest.Spec{"root/file": name}.Make(t, s.tree())
+	roottest.Spec{"root/file": name}.Make(t, s.Tree())
 	made, err := templates.publish(s, Template{Name: name})
-	if err := errors.Join(err, s.discard()); err != nil {
+	if err := errors.Join(err, s.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	return made
@@ -99,15 +100,15 @@ func dirMode(t *testing.T, dir string) os.FileMode {
 
 func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
 	templates := &Templates{Dir: t.TempDir()}
-	dead, err := newStage(templates.Dir)
+	dead, err := stage.New(templates.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roottest.Spec{"root/file": "half", "template.json": "{}"}.Make(t, dead.tree())
-	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
+	roottest.Spec{"root/file": "half", "template.json": "{}"}.Make(t, dead.Tree())
+	if err := dead.Lock.Close(); err != nil { // as the kernel does for a killed process
 		t.Fatal(err)
 	}
-	alive, err := newStage(templates.Dir)
+	alive, err := stage.New(templates.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,13 +118,13 @@ func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
 	if err := templates.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(dead.dir); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(dead.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("stage of a dead process: %v; want it swept", err)
 	}
-	if _, err := os.Stat(alive.dir); err != nil {
+	if _, err := os.Stat(alive.Path); err != nil {
 		t.Errorf("stage in use: %v; want it left alone", err)
 	}
-	if err := errors.Join(alive.discard(), (&Templates{Dir: filepath.Join(t.TempDir(), "none")}).Sweep()); err != nil {
+	if err := errors.Join(alive.Discard(), (&Templates{Dir: filepath.Join(t.TempDir(), "none")}).Sweep()); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/stage"
 )
 
 // A Way is how a root is made of a template.
@@ -72,7 +73,7 @@ func (d draft) close() error {
 }
 
 // draw makes the files of a root in the stage.
-func (c *clone) draw(ctx context.Context, s *stage, p progress.Func) (draft, error) {
+func (c *clone) draw(ctx context.Context, s *stage.Dir, p progress.Func) (draft, error) {
 	var reasons []error
 	for _, way := range c.way.among() {
 		d, err := c.drawBy(ctx, way, s, p)
@@ -93,14 +94,14 @@ func (c *clone) draw(ctx context.Context, s *stage, p progress.Func) (draft, err
 }
 
 // drawBy leaves nothing in the stage where its error matches filetree.ErrUnsupported.
-func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p progress.Func) (draft, error) {
-	d := draft{tree: s.tree(), way: way, files: c.src.Files, bytes: c.src.SizeBytes}
+func (c *clone) drawBy(ctx context.Context, way Way, s *stage.Dir, p progress.Func) (draft, error) {
+	d := draft{tree: s.Tree(), way: way, files: c.src.Files, bytes: c.src.SizeBytes}
 	var err error
 	switch way {
 	case Snapshot:
 		err = filetree.Snapshot(c.src.tree, d.tree)
 	case Reflink:
-		if err = filetree.CheckReflink(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.dir); err == nil {
+		if err = filetree.CheckReflink(filepath.Join(filepath.Dir(c.src.tree), templateFile), s.Path); err == nil {
 			d.files, d.bytes, err = c.copyTree(ctx, &filetree.Copier{}, d.tree, p)
 		}
 	case Overlay:
@@ -108,7 +109,7 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage, p progress.Func) 
 			d.tree = confine.FDPath(d.mount)
 		}
 	case Copy:
-		if err = checkSpace(s.dir, c.roots.MinFree, c.src.SizeBytes); err == nil {
+		if err = stage.CheckSpace(s.Path, c.roots.MinFree, c.src.SizeBytes); err == nil {
 			plain := &filetree.Copier{}
 			plain.NoReflink.Store(true)
 			d.files, d.bytes, err = c.copyTree(ctx, plain, d.tree, p)

@@ -1,4 +1,4 @@
-package rootfs
+package stage
 
 import (
 	"os"
@@ -19,22 +19,22 @@ func TestStagesAndSweeps(t *testing.T) {
 				return
 			default:
 			}
-			if err := sweepStaging(dir); err != nil {
+			if err := Sweep(dir); err != nil {
 				t.Error(err)
 				return
 			}
 		}
 	})
 	for range 500 {
-		s, err := newStage(dir)
+		s, err := New(dir)
 		if err != nil {
 			t.Error(err)
 			break
 		}
-		if _, err := os.Stat(s.dir); err != nil {
+		if _, err := os.Stat(s.Path); err != nil {
 			t.Errorf("a new stage: %v; want it there", err)
 		}
-		if err := s.discard(); err != nil {
+		if err := s.Discard(); err != nil {
 			t.Error(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package rootfs
+package stage
 
 import (
 	"errors"
@@ -12,25 +12,25 @@ import (
 	"pibootd/pkg/share"
 )
 
-// stagingDir is where a directory's entries are made before they are renamed
+// StagingDir is where a directory's entries are made before they are renamed
 // into place, and where they go to be deleted.
-const stagingDir = ".staging"
+const StagingDir = ".staging"
 
 // stageTries is how often a stage is made anew that a sweep mistook for a dead one.
 const stageTries = 1000
 
-// A stage is a private directory on the same file system as the place its
+// A Dir is a private directory on the same file system as the place its
 // content is for. It is locked while its maker lives, so that a sweep can tell
 // what is being made from what a killed process has left.
-type stage struct {
+type Dir struct {
 	parent string
-	dir    string
-	lock   *os.File
+	Path   string
+	Lock   *os.File
 }
 
-// newStage makes a stage for entries of parent, which it makes too, mode 0700.
-func newStage(parent string) (*stage, error) {
-	staging := filepath.Join(parent, stagingDir)
+// New makes a stage for entries of parent, which it makes too, mode 0700.
+func New(parent string) (*Dir, error) {
+	staging := filepath.Join(parent, StagingDir)
 	if err := os.MkdirAll(staging, 0o700); err != nil {
 		return nil, err
 	}
@@ -49,43 +49,43 @@ func newStage(parent string) (*stage, error) {
 	return nil, failed
 }
 
-func lockedStage(parent, staging string) (*stage, error) {
+func lockedStage(parent, staging string) (*Dir, error) {
 	dir, err := os.MkdirTemp(staging, "")
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(dir)
+	lock, err := Lock(dir)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &stage{parent: parent, dir: dir, lock: lock}, nil
+	return &Dir{parent: parent, Path: dir, Lock: lock}, nil
 }
 
-// tree is the directory that publish puts into place; whoever fills it makes it.
-func (s *stage) tree() string { return filepath.Join(s.dir, "tree") }
+// Tree is the directory that publish puts into place; whoever fills it makes it.
+func (s *Dir) Tree() string { return filepath.Join(s.Path, "tree") }
 
-// publish writes the tree to disk and renames it to target, which must not
+// Publish writes the tree to disk and renames it to target, which must not
 // exist; the error then matches fs.ErrExist and the stage can be published
 // elsewhere.
-func (s *stage) publish(target string) error {
-	if err := syncFileSystem(s.tree()); err != nil {
+func (s *Dir) Publish(target string) error {
+	if err := SyncFS(s.Tree()); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(target); err == nil {
 		return &fs.PathError{Op: "publish", Path: target, Err: fs.ErrExist}
 	}
-	if err := os.Rename(s.tree(), target); err != nil {
+	if err := os.Rename(s.Tree(), target); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(target))
+	return SyncDir(filepath.Dir(target))
 }
 
-// discard removes the stage and what is left in it.
-func (s *stage) discard() error {
-	return errors.Join(removeStage(s.lock), s.lock.Close())
+// Discard removes the stage and what is left in it.
+func (s *Dir) Discard() error {
+	return errors.Join(removeStage(s.Lock), s.Lock.Close())
 }
 
 // removeStage removes a stage that is open, and what is in it: roots that boards
@@ -100,23 +100,23 @@ func removeStage(stage *os.File) error {
 	return nil
 }
 
-// removeByStage deletes the directory path of parent. At any moment it is
+// Remove deletes the directory path of parent. At any moment it is
 // there as a whole or not at all; what a killed process leaves is in the
 // staging directory.
-func removeByStage(parent, path string) error {
-	s, err := newStage(parent)
+func Remove(parent, path string) error {
+	s, err := New(parent)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(path, s.tree()); err != nil {
-		return errors.Join(err, s.discard())
+	if err := os.Rename(path, s.Tree()); err != nil {
+		return errors.Join(err, s.Discard())
 	}
-	return errors.Join(syncDir(filepath.Dir(path)), s.discard())
+	return errors.Join(SyncDir(filepath.Dir(path)), s.Discard())
 }
 
-// sweepStaging deletes the stages of parent that no process works in.
-func sweepStaging(parent string) error {
-	staging := filepath.Join(parent, stagingDir)
+// Sweep deletes the stages of parent that no process works in.
+func Sweep(parent string) error {
+	staging := filepath.Join(parent, StagingDir)
 	entries, err := os.ReadDir(staging)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -132,7 +132,7 @@ func sweepStaging(parent string) error {
 }
 
 func sweepStage(dir string) error {
-	lock, err := lockDir(dir)
+	lock, err := Lock(dir)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -142,9 +142,9 @@ func sweepStage(dir string) error {
 	return errors.Join(removeStage(lock), lock.Close())
 }
 
-// lockDir locks a directory for this process. The lock goes with the file that
+// Lock locks a directory for this process. The lock goes with the file that
 // it returns; one that another process holds is EWOULDBLOCK.
-func lockDir(dir string) (*os.File, error) {
+func Lock(dir string) (*os.File, error) {
 	file, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -155,9 +155,9 @@ func lockDir(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// syncFileSystem writes everything on path's file system to disk. For a whole
+// SyncFS writes everything on path's file system to disk. For a whole
 // tree that is far cheaper than syncing file by file.
-func syncFileSystem(path string) error {
+func SyncFS(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func syncFileSystem(path string) error {
 	return file.Close()
 }
 
-func syncDir(dir string) error {
+func SyncDir(dir string) error {
 	file, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package rootfs
+package stage
 
 import (
 	"fmt"
@@ -15,13 +15,13 @@ const (
 	minFree = 512 << 20
 	// minFreePart is its share of a small file system.
 	minFreePart = 20
-	// spaceEvery is how much is read between two looks.
-	spaceEvery = 16 << 20
+	// CheckEvery is how much is read between two looks.
+	CheckEvery = 16 << 20
 )
 
-// checkSpace reports an error if the file system of dir has less free than
+// CheckSpace reports an error if the file system of dir has less free than
 // floor, or would once need more bytes are written. Floor 0 is minFree.
-func checkSpace(dir string, floor, need int64) error {
+func CheckSpace(dir string, floor, need int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return fmt.Errorf("free space of %s: %w", dir, err)
@@ -35,42 +35,42 @@ func checkSpace(dir string, floor, need int64) error {
 	return nil
 }
 
-// A floorReader stops a stream whose content fills the file system of dir.
-type floorReader struct {
-	from  io.Reader
-	dir   string
-	floor int64
+// A SpaceReader stops a stream whose content fills the file system of dir.
+type SpaceReader struct {
+	From  io.Reader
+	Dir   string
+	Floor int64
 	until int64 // bytes that may be read before the next look
 }
 
-func (r *floorReader) Read(buf []byte) (int, error) {
+func (r *SpaceReader) Read(buf []byte) (int, error) {
 	if r.until <= 0 {
-		if err := checkSpace(r.dir, r.floor, 0); err != nil {
+		if err := CheckSpace(r.Dir, r.Floor, 0); err != nil {
 			return 0, err
 		}
-		r.until = spaceEvery
+		r.until = CheckEvery
 	}
-	n, err := r.from.Read(buf[:min(int64(len(buf)), r.until)])
+	n, err := r.From.Read(buf[:min(int64(len(buf)), r.until)])
 	r.until -= int64(n)
 	return n, err
 }
 
-// A floorWatch stops a copy that fills the file system of dir.
-type floorWatch struct {
-	dir   string
-	floor int64 // as checkSpace takes it
+// A SpaceWatch stops a copy that fills the file system of dir.
+type SpaceWatch struct {
+	Dir   string
+	Floor int64 // as CheckSpace takes it
 
 	mu    sync.Mutex
 	until int64 // bytes that may be copied before the next look
 }
 
-// spent is a filetree.Copier's.
-func (w *floorWatch) spent(_ *os.File, _, length int64) error {
+// Copied is a filetree.Copier's.
+func (w *SpaceWatch) Copied(_ *os.File, _, length int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.until -= length; w.until > 0 {
 		return nil
 	}
-	w.until = spaceEvery
-	return checkSpace(w.dir, w.floor, 0)
+	w.until = CheckEvery
+	return CheckSpace(w.Dir, w.Floor, 0)
 }
