@@ -15,7 +15,6 @@ import (
 	"pibootd/pkg/config"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 )
 
 func templateCommand(std streams) *cli.Command {
@@ -128,7 +127,7 @@ func roots(c *cli.Context, std streams) *rootfs.Roots {
 	return &rootfs.Roots{Dir: filepath.Join(c.String("state-dir"), "roots"), Templates: of, Log: of.Log}
 }
 
-func templateProgress(c *cli.Context, m *meter) progress.Func {
+func templateProgress(c *cli.Context, m *meter) rootfs.Progress {
 	if c.Bool("json") {
 		return nil
 	}

@@ -20,7 +20,6 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/timeline"
 )
 
@@ -203,7 +202,7 @@ type Added struct {
 // committed, then the export opened and proved from the board's address.
 // Interrupted before the commit there is no such board; afterwards it is there
 // whole. A board that is registered just so already is left as it is.
-func (f *Fleet) Add(ctx context.Context, r Request, progress progress.Func) (Added, error) {
+func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (Added, error) {
 	if err := f.lock(ctx); err != nil {
 		return Added{}, err
 	}
@@ -313,7 +312,7 @@ func (f *Fleet) checkAddress(ip netip.Addr) error {
 }
 
 // create clones the board's root and commits its registration.
-func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.Template, progress progress.Func) (Added, error) {
+func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.Template, progress rootfs.Progress) (Added, error) {
 	way, err := parseWay(board.Clone)
 	if err != nil {
 		return Added{}, err

@@ -10,7 +10,6 @@ import (
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/timeline"
 )
 
@@ -29,7 +28,7 @@ type Replaced struct {
 // had. That root is kept. A board that runs
 // loses its root at once. Interrupted, the board has either its old root or its
 // new one after the next Start.
-func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress progress.Func) (Replaced, error) {
+func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.Progress) (Replaced, error) {
 	if err := f.lock(ctx); err != nil {
 		return Replaced{}, err
 	}
@@ -129,7 +128,7 @@ func origin(board registry.Pi, why string) rootfs.Origin {
 
 // Drift returns what is not in a board's root as in the template that it was cloned
 // from.
-func (f *Fleet) Drift(ctx context.Context, ref string, progress progress.Func) (registry.Pi, []filetree.Change, error) {
+func (f *Fleet) Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []filetree.Change, error) {
 	board, err := f.Registry.Find(ref)
 	if err != nil {
 		return registry.Pi{}, nil, err

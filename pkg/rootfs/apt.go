@@ -17,8 +17,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"pibootd/pkg/rootfs/progress"
 )
 
 // An apt is the host's apt-get working on package lists, a cache and a dpkg
@@ -202,7 +200,7 @@ func (a *apt) files(ctx context.Context, packages []string) ([]debFile, error) {
 
 // download makes every file of debs present and proves its hash. Files in the
 // cache that are none of them are removed.
-func (a *apt) download(ctx context.Context, debs []debFile, p progress.Func) error {
+func (a *apt) download(ctx context.Context, debs []debFile, p Progress) error {
 	if err := a.prune(debs); err != nil {
 		return err
 	}

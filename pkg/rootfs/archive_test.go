@@ -17,7 +17,6 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"pibootd/pkg/rootfs/archive"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/roottest"
 )
 
@@ -60,7 +59,7 @@ func oneFileTar(t *testing.T) []byte {
 }
 
 // load imports the file system of a file into dir as far as it is one.
-func load(ctx context.Context, source, dir string, p progress.Func) error {
+func load(ctx context.Context, source, dir string, p Progress) error {
 	from, err := archive.Open(ctx, source)
 	if err != nil {
 		return err

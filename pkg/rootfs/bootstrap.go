@@ -14,8 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"pibootd/pkg/rootfs/progress"
 )
 
 // install has mmdebstrap make the tree of the stage.
@@ -82,7 +80,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree stri
 
 // An installLog follows what mmdebstrap and dpkg say.
 type installLog struct {
-	progress    progress.Func
+	progress    Progress
 	done, total int64
 	errors      []string // the first lines that speak of an error
 	last        []string

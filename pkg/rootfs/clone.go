@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"pibootd/pkg/pi"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -37,7 +36,7 @@ type clone struct {
 // identity of its own and the worker installed. When it returns nil the root is
 // on disk. src must come from Templates. A board that has a root already is
 // refused with an error that matches fs.ErrExist.
-func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p progress.Func) (Report, error) {
+func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p Progress) (Report, error) {
 	report, err := r.clone(ctx, clone{src: src, way: by, serial: serial, id: id, target: r.Path(serial)}, p)
 	if err != nil {
 		return Report{}, err
@@ -45,7 +44,7 @@ func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Seria
 	return report, r.Mount(serial)
 }
 
-func (r *Roots) clone(ctx context.Context, c clone, p progress.Func) (Report, error) {
+func (r *Roots) clone(ctx context.Context, c clone, p Progress) (Report, error) {
 	c.roots = r
 	src, serial := c.src, c.serial
 	report, err := c.run(ctx, p)
@@ -57,7 +56,7 @@ func (r *Roots) clone(ctx context.Context, c clone, p progress.Func) (Report, er
 }
 
 // run checks everything that can be checked before the first file is copied.
-func (c *clone) run(ctx context.Context, p progress.Func) (Report, error) {
+func (c *clone) run(ctx context.Context, p Progress) (Report, error) {
 	if err := errors.Join(needRoot("cloning a root"), c.id.check()); err != nil {
 		return Report{}, err
 	}
@@ -79,7 +78,7 @@ func (c *clone) run(ctx context.Context, p progress.Func) (Report, error) {
 	return report, errors.Join(err, s.Discard())
 }
 
-func (c *clone) make(ctx context.Context, s *stage.Dir, p progress.Func) (Report, error) {
+func (c *clone) make(ctx context.Context, s *stage.Dir, p Progress) (Report, error) {
 	began := time.Now()
 	if err := stage.CheckSpace(s.Path, c.roots.MinFree, 0); err != nil {
 		return Report{}, err

@@ -15,7 +15,6 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -37,7 +36,7 @@ type DebianOptions struct {
 //
 // Everything that is mounted meanwhile is mounted where only the build sees it,
 // and the build dies with this process.
-func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p progress.Func) (Template, []filetree.Change, error) {
+func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p Progress) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete()); err != nil {
 		return Template{}, nil, err
 	}
@@ -121,7 +120,7 @@ func needDebianTools(arch pi.Arch) error {
 type debian struct {
 	options  DebianOptions
 	stage    *stage.Dir
-	progress progress.Func
+	progress Progress
 	floor    int64 // bytes of the file system to leave free
 
 	names []string // packages to install by name

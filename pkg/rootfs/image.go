@@ -20,7 +20,6 @@ import (
 	"pibootd/pkg/rootfs/disk"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/mount"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -35,7 +34,7 @@ var errNoImageRoot = errors.New("no partition holds a root file system (ext4 wit
 // by disk.Volume. The kernel has to find any block at any time, so a compressed
 // image is unpacked beside the template first, without what is zero in it. Where
 // there is no room for both, it becomes less as the template becomes more.
-func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceReader, s *stage.Dir, p progress.Func) (_ []filetree.Change, err error) {
+func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceReader, s *stage.Dir, p Progress) (_ []filetree.Change, err error) {
 	file, size := from.File, from.Size
 	if from.Compressed {
 		if file, err = os.CreateTemp(s.Path, "image"); err != nil {
@@ -93,7 +92,7 @@ type imageImport struct {
 	stage    *stage.Dir
 	tree     string
 	floor    int64
-	progress progress.Func
+	progress Progress
 	changes  []filetree.Change
 }
 

@@ -15,7 +15,6 @@ import (
 
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -32,7 +31,7 @@ type ImportOptions struct {
 // directory, a tar archive or a disk image that holds a root file system, the
 // last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. source stays as it is.
-func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
+func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("importing a template"), checkKeys(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
@@ -47,7 +46,7 @@ func (t *Templates) Import(ctx context.Context, name, source string, o ImportOpt
 	return made, changes, nil
 }
 
-func (t *Templates) importTo(ctx context.Context, s *stage.Dir, name, source string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
+func (t *Templates) importTo(ctx context.Context, s *stage.Dir, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
 	if err := filetree.Make(tree); err != nil {
 		return Template{}, nil, err
@@ -65,7 +64,7 @@ func (t *Templates) importTo(ctx context.Context, s *stage.Dir, name, source str
 
 // settle makes what lies in the stage a template that can live on NFS: it proves
 // that its boot files fit, changes what must be changed, and publishes it.
-func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o ImportOptions, p progress.Func) (Template, []filetree.Change, error) {
+func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
 	root, err := os.OpenRoot(tree)
 	if err != nil {
@@ -100,7 +99,7 @@ func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o Imp
 }
 
 // finish measures and hashes what lies in the stage and publishes it.
-func (t *Templates) finish(ctx context.Context, s *stage.Dir, made Template, p progress.Func) (Template, error) {
+func (t *Templates) finish(ctx context.Context, s *stage.Dir, made Template, p Progress) (Template, error) {
 	var err error
 	made.Files, made.SizeBytes, err = filetree.Measure(ctx, filepath.Join(s.Tree(), treeDir))
 	if err != nil {
@@ -120,7 +119,7 @@ func (t *Templates) finish(ctx context.Context, s *stage.Dir, made Template, p p
 
 // load fills the stage's tree from source. The changes are what could not be
 // taken as it was.
-func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o ImportOptions, p progress.Func) ([]filetree.Change, error) {
+func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o ImportOptions, p Progress) ([]filetree.Change, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
 	info, err := os.Stat(source)
 	if err != nil {
@@ -148,7 +147,7 @@ func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o Imp
 
 // loadDir copies a directory, without the templates themselves: the root of
 // the NAS may be imported, too.
-func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p progress.Func) error {
+func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p Progress) error {
 	if holds, err := holdsRoot(source); err != nil || !holds {
 		return cmp.Or(err, errNotRoot) // before much is copied
 	}
@@ -163,7 +162,7 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, within boo
 }
 
 // loadArchive unpacks what is read from limited, the tar archive from.
-func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, tree string, p progress.Func) error {
+func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, tree string, p Progress) error {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return err

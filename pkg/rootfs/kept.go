@@ -14,7 +14,6 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -223,7 +222,7 @@ func (r *Roots) RemoveKept(k Kept) error {
 }
 
 // Prepare clones a root that Swap is to put in the place of a board's.
-func (r *Roots) Prepare(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p progress.Func) (Kept, Report, error) {
+func (r *Roots) Prepare(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p Progress) (Kept, Report, error) {
 	k := newKept(serial, Origin{Template: src.Name, Version: src.Version, Arch: src.Arch, Why: prepared})
 	if err := r.note(k); err != nil {
 		return Kept{}, Report{}, fmt.Errorf("rootfs: preparing a root for %s: %w", serial, err)

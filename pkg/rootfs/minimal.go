@@ -15,7 +15,6 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -46,7 +45,7 @@ const (
 // It takes them from Debian packages, whose scripts do not run, so nothing
 // needs to be emulated. The host needs apt-get, dpkg-deb and depmod, and
 // Debian's keyring. A proxy is taken from http_proxy in the environment.
-func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p progress.Func) (Template, error) {
+func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p Progress) (Template, error) {
 	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete(), needTools()); err != nil {
 		return Template{}, err
 	}
@@ -123,7 +122,7 @@ func missingTools(packages map[string]string) (missing []string) {
 // A build is a minimal template in the making.
 type build struct {
 	options  BuildOptions
-	progress progress.Func
+	progress Progress
 	room     func(need int64) error // says why there is no room for so many bytes
 	root     *os.Root               // the template's tree
 	hardware *os.Root               // kernel and firmware as their packages have them
@@ -131,7 +130,7 @@ type build struct {
 	kernel   string // version of its modules
 }
 
-func (t *Templates) buildTo(ctx context.Context, s *stage.Dir, name string, o BuildOptions, p progress.Func) (Template, error) {
+func (t *Templates) buildTo(ctx context.Context, s *stage.Dir, name string, o BuildOptions, p Progress) (Template, error) {
 	b := &build{options: o, progress: p, room: func(need int64) error { return stage.CheckSpace(s.Path, t.MinFree, need) }}
 	var err error
 	if b.root, err = mergedTree(filepath.Join(s.Tree(), treeDir)); err != nil {

@@ -22,8 +22,12 @@ import (
 	"time"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
+
+// A Progress receives how far a long operation is.
+type Progress = progress.Func
 
 // Templates are the templates below Dir, as <name>/<version>/: the tree in
 // root/ and its Template in template.json. The methods are safe for concurrent

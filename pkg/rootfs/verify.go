@@ -13,7 +13,6 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 )
 
 // ErrNoManifest reports that a template is older than manifests are.
@@ -32,7 +31,7 @@ func (t *Templates) manifest(of Template) (filetree.Manifest, error) {
 
 // Verify compares a template's files with what they were when it was made, and
 // returns what is not the same.
-func (t *Templates) Verify(ctx context.Context, of Template, p progress.Func) ([]filetree.Change, error) {
+func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]filetree.Change, error) {
 	made, err := t.manifest(of)
 	if err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func (t *Templates) Diff(from, to Template) ([]filetree.Change, error) {
 // from: files added, removed, and changed in content, mode, owner or extended
 // attributes. What pibootd itself writes into a root is left out. The board may be
 // running; what it changes meanwhile is in the list or not.
-func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p progress.Func) ([]filetree.Change, error) {
+func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p Progress) ([]filetree.Change, error) {
 	made, err := t.manifest(from)
 	if err != nil {
 		return nil, err

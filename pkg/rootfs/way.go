@@ -11,7 +11,6 @@ import (
 
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -73,7 +72,7 @@ func (d draft) close() error {
 }
 
 // draw makes the files of a root in the stage.
-func (c *clone) draw(ctx context.Context, s *stage.Dir, p progress.Func) (draft, error) {
+func (c *clone) draw(ctx context.Context, s *stage.Dir, p Progress) (draft, error) {
 	var reasons []error
 	for _, way := range c.way.among() {
 		d, err := c.drawBy(ctx, way, s, p)
@@ -94,7 +93,7 @@ func (c *clone) draw(ctx context.Context, s *stage.Dir, p progress.Func) (draft,
 }
 
 // drawBy leaves nothing in the stage where its error matches filetree.ErrUnsupported.
-func (c *clone) drawBy(ctx context.Context, way Way, s *stage.Dir, p progress.Func) (draft, error) {
+func (c *clone) drawBy(ctx context.Context, way Way, s *stage.Dir, p Progress) (draft, error) {
 	d := draft{tree: s.Tree(), way: way, files: c.src.Files, bytes: c.src.SizeBytes}
 	var err error
 	switch way {
@@ -119,7 +118,7 @@ func (c *clone) drawBy(ctx context.Context, way Way, s *stage.Dir, p progress.Fu
 }
 
 // copyTree copies the template's files.
-func (c *clone) copyTree(ctx context.Context, tree *filetree.Copier, to string, p progress.Func) (files int, bytes int64, err error) {
+func (c *clone) copyTree(ctx context.Context, tree *filetree.Copier, to string, p Progress) (files int, bytes int64, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return 0, 0, err
 	}

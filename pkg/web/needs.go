@@ -10,7 +10,6 @@ import (
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -48,16 +47,16 @@ type Fleet interface {
 
 // A BoardChanger adds, edits and removes boards.
 type BoardChanger interface {
-	Add(context.Context, fleet.Request, progress.Func) (fleet.Added, error)
+	Add(context.Context, fleet.Request, rootfs.Progress) (fleet.Added, error)
 	Edit(ctx context.Context, ref string, e fleet.Edit) (fleet.Edited, error)
 	Remove(ctx context.Context, ref string, keepRoot bool) (registry.Pi, string, error)
 }
 
 // A RootChanger replaces the roots of boards, and compares them.
 type RootChanger interface {
-	Reset(ctx context.Context, ref, template, clone string, progress progress.Func) (fleet.Replaced, error)
+	Reset(ctx context.Context, ref, template, clone string, progress rootfs.Progress) (fleet.Replaced, error)
 	Rollback(ctx context.Context, ref, kept string) (fleet.Replaced, error)
-	Drift(ctx context.Context, ref string, progress progress.Func) (registry.Pi, []filetree.Change, error)
+	Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []filetree.Change, error)
 }
 
 // A MachineChanger adds and removes machines that are no boards.

@@ -9,7 +9,6 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
-	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode/queue"
 )
@@ -94,7 +93,7 @@ func (s *Server) addPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	replySteps(s, w, func(progress progress.Func) (fleet.Added, registry.Pi, error) {
+	replySteps(s, w, func(progress rootfs.Progress) (fleet.Added, registry.Pi, error) {
 		added, err := s.Fleet.Add(r.Context(), request, progress)
 		return added, added.Pi, err
 	})

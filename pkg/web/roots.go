@@ -9,8 +9,8 @@ import (
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
-	"pibootd/pkg/rootfs/progress"
 )
 
 // A RootChange says which root a board is to have in the place of its own: a
@@ -35,7 +35,7 @@ func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	replySteps(s, w, func(progress progress.Func) (fleet.Replaced, registry.Pi, error) {
+	replySteps(s, w, func(progress rootfs.Progress) (fleet.Replaced, registry.Pi, error) {
 		if change.Rollback {
 			replaced, err := s.Fleet.Rollback(r.Context(), ref, change.Kept)
 			return replaced, replaced.Pi, err
@@ -105,7 +105,7 @@ func (s *Server) everRegistered(ref string) (pi.Serial, error) {
 }
 
 func (s *Server) drift(w http.ResponseWriter, r *http.Request) {
-	replySteps(s, w, func(progress progress.Func) ([]filetree.Change, registry.Pi, error) {
+	replySteps(s, w, func(progress rootfs.Progress) ([]filetree.Change, registry.Pi, error) {
 		board, changes, err := s.Fleet.Drift(r.Context(), r.PathValue("ref"), progress)
 		return append([]filetree.Change{}, changes...), board, err
 	})

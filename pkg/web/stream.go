@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"pibootd/pkg/registry"
-	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs"
 )
 
 // A stream is an answer of JSON values, one a line, each sent as it comes up.
@@ -48,7 +48,7 @@ func (s Step[T]) refusal() error { return Refusal{Status: http.StatusOK, Problem
 
 // replySteps answers with the steps of do, whose result is there if its board is.
 // What is refused before its first step is answered as any other request.
-func replySteps[T any](s *Server, w http.ResponseWriter, do func(progress progress.Func) (result T, board registry.Pi, err error)) {
+func replySteps[T any](s *Server, w http.ResponseWriter, do func(progress rootfs.Progress) (result T, board registry.Pi, err error)) {
 	var out stream
 	result, board, err := do(func(step string, done, total int64) {
 		if out.out == nil {
