@@ -52,9 +52,15 @@ images/worker/pibootd-worker-%.gz: FORCE
 .PHONY: FORCE
 FORCE:
 
+# The page has no date and gzip -n none either: the same source makes the same bytes.
+.PHONY: man
+man: build ## write the manual page, bin/pibootd.8.gz
+	bin/pibootd man | gzip -9n > bin/pibootd.8.gz
+
 .PHONY: install
-install: build ## install pibootd to /usr/local/bin and its systemd unit
+install: build man ## install pibootd to /usr/local/bin, its manual page and its systemd unit
 	install -D -m 0755 bin/pibootd $(DESTDIR)/usr/local/bin/pibootd
+	install -D -m 0644 bin/pibootd.8.gz $(DESTDIR)/usr/local/share/man/man8/pibootd.8.gz
 	install -D -m 0644 docs/pibootd.service $(DESTDIR)/etc/systemd/system/pibootd.service
 
 .PHONY: demo

@@ -106,7 +106,7 @@ func commandRows(commands []*cli.Command) []row {
 func flagRows(command *cli.Command) []row {
 	var rows []row
 	for _, flag := range visibleFlags(command) {
-		rows = append(rows, row{flagSyntax(flag, func(s string) string { return s }), flagText(flag)})
+		rows = append(rows, row{flagSyntax(flag), flagText(flag)})
 	}
 	return rows
 }
@@ -123,9 +123,8 @@ func visibleFlags(command *cli.Command) []cli.DocGenerationFlag {
 	return flags
 }
 
-// flagSyntax returns how a flag is typed, e.g. "-y, --yes" or "--name NAME",
-// with the value as emphasize shows it.
-func flagSyntax(flag cli.DocGenerationFlag, emphasize func(string) string) string {
+// flagSyntax returns how a flag is typed, e.g. "-y, --yes" or "--name NAME".
+func flagSyntax(flag cli.DocGenerationFlag) string {
 	names := slices.Clone(flag.(cli.Flag).Names())
 	slices.SortFunc(names, func(a, b string) int { return len(a) - len(b) })
 	for i, name := range names {
@@ -142,7 +141,7 @@ func flagSyntax(flag cli.DocGenerationFlag, emphasize func(string) string) strin
 	if _, after, found := strings.Cut(flag.GetUsage(), "`"); found {
 		value, _, _ = strings.Cut(after, "`")
 	}
-	return text + " " + emphasize(value)
+	return text + " " + value
 }
 
 // flagText returns what a flag does, its default and the environment variable

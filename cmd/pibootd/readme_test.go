@@ -3,7 +3,10 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,8 +96,35 @@ func readmeMake(t *testing.T, target string) {
 		if _, err := os.Stat(filepath.Join(dir, "etc/systemd/system/pibootd.service")); err != nil {
 			t.Error(err)
 		}
+		manIsInstalled(t, dir)
 	default:
 		t.Errorf("README: nobody knows how to test make %s", target)
+	}
+}
+
+// manIsInstalled checks that the installed manual page is that of the installed
+// program, packed without a time.
+func manIsInstalled(t *testing.T, dir string) {
+	t.Helper()
+	page, err := exec.Command(filepath.Join(dir, "usr/local/bin/pibootd"), "man").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(filepath.Join(dir, "usr/local/share/man/man8/pibootd.8.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	packed, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked, err := io.ReadAll(packed)
+	if err != nil || !bytes.Equal(unpacked, page) {
+		t.Errorf("the installed manual page has %d bytes, %v; want the %d of pibootd man", len(unpacked), err, len(page))
+	}
+	if packed.Name != "" || !packed.ModTime.IsZero() {
+		t.Errorf("it is packed with the name %q and the time %v; want neither, which change from build to build", packed.Name, packed.ModTime)
 	}
 }
 

@@ -28,7 +28,7 @@ func transcodeCommand(std streams) *cli.Command {
 			&cli.Float64Flag{Name: "segment", Hidden: true},
 			&cli.BoolFlag{Name: "force", Usage: "transcode even if a job with the same video and options exists"},
 			&cli.IntFlag{Name: "muxid", Usage: "use only the worker with the muxer `ID`"},
-			&cli.StringSliceFlag{Name: "label", Usage: "use only workers that have the `LABEL`, or all of several"},
+			&cli.StringSliceFlag{Name: "label", Usage: "use only workers that have every given `LABEL`"},
 		)...),
 		Action: func(c *cli.Context) error { return transcodeVideos(c, std) },
 	}
