@@ -159,13 +159,11 @@ func proofText(board registry.Pi, export string, report probe.Report) string {
 // returned. Interrupted, it is either not removed or its root is set aside by
 // the next Start.
 func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board registry.Pi, kept string, err error) {
-	if err := f.lock(ctx); err != nil {
+	board, end, err := f.begin(ctx, ref)
+	if err != nil {
 		return registry.Pi{}, "", err
 	}
-	defer f.unlock()
-	if board, err = f.Registry.Find(ref); err != nil {
-		return registry.Pi{}, "", err
-	}
+	defer end()
 	if err := f.Registry.Remove(ctx, board.Serial); err != nil {
 		return registry.Pi{}, "", err
 	}

@@ -40,12 +40,12 @@ type Edited struct {
 // interrupted Edit has changed nothing or all but the host name, which the same
 // Edit then puts right.
 func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
-	if err := f.lock(ctx); err != nil {
+	was, end, err := f.begin(ctx, ref)
+	if err != nil {
 		return Edited{}, err
 	}
-	defer f.unlock()
-	was, err := f.Registry.Find(ref)
-	if err != nil {
+	defer end()
+	if err := f.reserveEdit(was, e); err != nil {
 		return Edited{}, err
 	}
 	if e.IP != nil {
@@ -76,6 +76,14 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 		err = fmt.Errorf("%s is changed (%s), but does not work so: %w", is.Name, strings.Join(edited.Changed, ", "), err)
 	}
 	return edited, err
+}
+
+// reserveEdit keeps boards that are being added from what an edit gives to board.
+// What is wrong with the edit itself the registry reports.
+func (f *Fleet) reserveEdit(board registry.Pi, e Edit) error {
+	e.apply(&board)
+	_, err := f.changes.reserve(board, nil, func(registry.Pi) error { return nil })
+	return err
 }
 
 func (e Edit) apply(p *registry.Pi) {

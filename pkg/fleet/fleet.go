@@ -49,9 +49,9 @@ type Fleet struct {
 	// Disconnect ends the queue connection of a board or machine that was removed.
 	Disconnect func(worker string) error
 
-	// changing is held while a board is added or removed, so that two
-	// commands cannot choose the same address or name.
-	changing chan struct{}
+	changes   *changesUnderWay
+	clones    chan struct{} // has as many elements as roots are being cloned
+	exporting chan struct{} // has an element while the media share is being exported
 }
 
 // An Exporter opens directories to boards over NFS: pibootd's own server or
@@ -72,21 +72,11 @@ type Exporter interface {
 
 // New returns f, ready to use.
 func New(f Fleet) *Fleet {
-	f.changing = make(chan struct{}, 1)
+	f.changes = &changesUnderWay{ends: map[pi.Serial]chan struct{}{}, reserved: map[pi.Serial]registry.Pi{}}
+	f.clones = make(chan struct{}, maxClones)
+	f.exporting = make(chan struct{}, 1)
 	return &f
 }
-
-// lock waits for its turn to change the fleet.
-func (f *Fleet) lock(ctx context.Context) error {
-	select {
-	case f.changing <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("fleet: waiting for another change to end: %w", ctx.Err())
-	}
-}
-
-func (f *Fleet) unlock() { <-f.changing }
 
 // Start brings the machine in line with the registry after a start: what an
 // interrupted change left is removed, and the exports of all boards and of the
@@ -201,15 +191,17 @@ type Added struct {
 // Add registers a board: its root is cloned, then the registration is
 // committed, then the export opened and proved from the board's address.
 // Interrupted before the commit there is no such board; afterwards it is there
-// whole. A board that is registered just so already is left as it is.
+// whole. A board that is registered just so already is left as it is. Boards can
+// be added side by side: what one has reserved no other gets.
 func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (Added, error) {
-	if err := f.lock(ctx); err != nil {
-		return Added{}, err
-	}
-	defer f.unlock()
 	if err := pi.CheckPair(r.MAC, r.Serial); err != nil {
 		return Added{}, pi.InvalidField("", fmt.Errorf("fleet: %w", err)) // one of the two
 	}
+	end, err := f.changes.begin(ctx, r.Serial)
+	if err != nil {
+		return Added{}, err
+	}
+	defer end()
 	if board, ok := f.Registry.BySerial(r.Serial); ok {
 		return f.existing(ctx, board, r)
 	}
@@ -270,7 +262,8 @@ func parseWay(text string) (rootfs.Way, error) {
 	return way, pi.InvalidField("clone", err)
 }
 
-// plan turns a request into a board that can be registered.
+// plan turns a request into a board that can be registered, and reserves its name
+// and address.
 func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (registry.Pi, error) {
 	board := registry.Pi{
 		Serial: r.Serial, MAC: r.MAC, Name: r.Name, IP: r.IP, Settings: r.Settings,
@@ -279,23 +272,45 @@ func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (
 	if board.Name == "" {
 		board.Name = "pi-" + r.Serial.String()
 	}
-	if !board.IP.IsValid() {
-		taken := func(a netip.Addr) bool {
-			return a == f.Network.Addr() || f.checkUnused(ctx, registry.Pi{MAC: r.MAC, IP: a}) != nil
-		}
-		ip, err := f.Registry.FreeAddress(f.Addresses.First, f.Addresses.Last, taken)
-		if err != nil {
-			return registry.Pi{}, err
-		}
-		board.IP = ip
+	if board.IP.IsValid() {
+		return f.reserveAddress(ctx, board)
 	}
+	return f.reserveFreeAddress(ctx, board)
+}
+
+// reserveAddress reserves the name and the address that a board is to have.
+func (f *Fleet) reserveAddress(ctx context.Context, board registry.Pi) (registry.Pi, error) {
 	if err := f.checkAddress(board.IP); err != nil {
 		return registry.Pi{}, err
 	}
-	if err := f.Registry.Check(board); err != nil || !r.IP.IsValid() {
-		return board, err
+	board, err := f.changes.reserve(board, nil, f.Registry.Check)
+	if err != nil {
+		return registry.Pi{}, err
 	}
 	return board, f.checkUnused(ctx, board)
+}
+
+// reserveFreeAddress reserves the name of a board and the lowest address that is
+// free. Whether a host uses an address is asked once the address is reserved, as
+// it takes a while.
+func (f *Fleet) reserveFreeAddress(ctx context.Context, board registry.Pi) (registry.Pi, error) {
+	used := map[netip.Addr]bool{f.Network.Addr(): true}
+	free := func(reserved func(netip.Addr) bool) (netip.Addr, error) {
+		return f.Registry.FreeAddress(f.Addresses.First, f.Addresses.Last, func(a netip.Addr) bool { return used[a] || reserved(a) })
+	}
+	for {
+		reserved, err := f.changes.reserve(board, free, f.Registry.Check)
+		if err != nil {
+			return registry.Pi{}, err
+		}
+		if err := f.checkAddress(reserved.IP); err != nil {
+			return registry.Pi{}, err
+		}
+		if f.checkUnused(ctx, reserved) == nil {
+			return reserved, ctx.Err()
+		}
+		used[reserved.IP] = true
+	}
 }
 
 // checkAddress says why a board could not have that address here.
@@ -321,6 +336,11 @@ func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.T
 	if err != nil {
 		return Added{}, err
 	}
+	release, err := f.acquireClone(ctx)
+	if err != nil {
+		return Added{}, err
+	}
+	defer release()
 	report, err := f.Roots.Clone(ctx, template, way, board.Serial, f.identity(board, token), progress)
 	if err != nil {
 		return Added{}, err

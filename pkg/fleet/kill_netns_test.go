@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/nfs"
@@ -52,14 +53,19 @@ func TestKilledFleet(t *testing.T) {
 	if err := f.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		serials := killedSerials()
-		what, err := changeSomething(t.Context(), f, serials[rand.IntN(len(serials))])
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		fmt.Println(what) // for the parent's report
+	var g errgroup.Group
+	for _, serial := range killedSerials() { // side by side
+		g.Go(func() error {
+			for {
+				what, err := changeSomething(t.Context(), f, serial)
+				if err != nil {
+					return fmt.Errorf("%s: %w", what, err)
+				}
+				fmt.Println(what) // for the parent's report
+			}
+		})
 	}
+	t.Fatal(g.Wait())
 }
 
 // changeSomething does one of the changes that a board can go through, and says

@@ -11,6 +11,9 @@ import (
 // AddMachine registers a machine that is no board and returns it with the token
 // of its worker, which nobody can tell a second time.
 func (f *Fleet) AddMachine(ctx context.Context, m registry.Machine) (added registry.Machine, token string, err error) {
+	if err := f.changes.checkName(m.Name); err != nil {
+		return registry.Machine{}, "", err
+	}
 	if token, err = newToken(); err != nil {
 		return registry.Machine{}, "", err
 	}

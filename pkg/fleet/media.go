@@ -46,8 +46,12 @@ func (f *Fleet) scratchDir(serial pi.Serial) string {
 }
 
 // exportMedia opens the media share to all registered boards, to read. They
-// come to it as its owner, or as nobody where that is root.
+// come to it as its owner, or as nobody where that is root. Exports of it are made
+// one after the other, because one made from an older list of boards would shut
+// out a board that was added meanwhile.
 func (f *Fleet) exportMedia() error {
+	f.exporting <- struct{}{}
+	defer func() { <-f.exporting }()
 	export := nfs.Export{
 		ID: mediaExportID, Path: f.mediaPath(), Dir: f.MediaDir, ReadOnly: true,
 		Squash: nfs.AllSquash, AnonUID: nobody, AnonGID: nobody, PrivilegedPort: f.PrivilegedPort,

@@ -29,14 +29,11 @@ type Replaced struct {
 // loses its root at once. Interrupted, the board has either its old root or its
 // new one after the next Start.
 func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.Progress) (Replaced, error) {
-	if err := f.lock(ctx); err != nil {
-		return Replaced{}, err
-	}
-	defer f.unlock()
-	board, err := f.Registry.Find(ref)
+	board, end, err := f.begin(ctx, ref)
 	if err != nil {
 		return Replaced{}, err
 	}
+	defer end()
 	why, find := "upgrade to ", f.findTemplate
 	if to == "" {
 		to, why, find = fmt.Sprintf("%s@%d", board.Template, board.Version), "reset to ", f.Templates.Find
@@ -56,7 +53,7 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 	if err != nil {
 		return Replaced{}, err
 	}
-	next, report, err := f.Roots.Prepare(ctx, template, way, board.Serial, f.identity(board, token), progress)
+	next, report, err := f.prepare(ctx, template, way, board, token, progress)
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -65,18 +62,25 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 	return replaced, err
 }
 
+// prepare clones the root that a board is to get.
+func (f *Fleet) prepare(ctx context.Context, template rootfs.Template, way rootfs.Way, board registry.Pi, token string, progress rootfs.Progress) (rootfs.Kept, rootfs.Report, error) {
+	release, err := f.acquireClone(ctx)
+	if err != nil {
+		return rootfs.Kept{}, rootfs.Report{}, err
+	}
+	defer release()
+	return f.Roots.Prepare(ctx, template, way, board.Serial, f.identity(board, token), progress)
+}
+
 // Rollback gives a board a root back that was kept: the one called name, or for
 // "" the latest. The root it had is kept in turn, so that a second Rollback undoes
 // the first. Running boards and interruptions are as with Reset.
 func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error) {
-	if err := f.lock(ctx); err != nil {
-		return Replaced{}, err
-	}
-	defer f.unlock()
-	board, err := f.Registry.Find(ref)
+	board, end, err := f.begin(ctx, ref)
 	if err != nil {
 		return Replaced{}, err
 	}
+	defer end()
 	next, err := f.Roots.FindKept(board.Serial, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = pi.RequestError{Reason: pi.Missing, Field: "kept", Err: err}
