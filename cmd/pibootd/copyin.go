@@ -60,7 +60,7 @@ func pathInside(dir, file string) (string, bool) {
 // copyIn copies a video into the share's inbox, whole or not at all. One of
 // the same name and size is taken for the same video.
 func copyIn(ctx context.Context, std streams, share, video string, size int64) (string, error) {
-	// A job is told in JSON, which has UTF-8 alone.
+	// A job is sent as JSON, which allows only UTF-8.
 	name := strings.ToValidUTF8(strings.TrimLeft(filepath.Base(video), "."), "_")
 	target := filepath.Join(share, inbox, name)
 	if there, err := os.Stat(target); err == nil && there.Size() == size {

@@ -67,7 +67,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	if err := l.daemon.end(t, syscall.SIGTERM); err != nil {
 		t.Errorf("the daemon ends with %v; want nil", err)
 	}
-	// What a command is told when there is no daemon.
+	// What a command reports when there is no daemon.
 	out, errs, err := l.try(t, "doctor", "--interface", "br0")
 	if err == nil || strings.Count(out, "problem ") != 1 || !strings.Contains(out, "no pibootd answers") || !strings.Contains(out, "are free") || !strings.Contains(out, "are sound") {
 		t.Errorf("doctor without a daemon: %v, %q, %q; want one problem, that there is none", err, out, errs)
@@ -103,7 +103,7 @@ func keepsNothingWhereVolatile(t *testing.T, l *lab) {
 func doctorIsContent(t *testing.T, l *lab) {
 	t.Helper()
 	out := l.pibootd(t, "doctor")
-	for _, want := range []string{"interface br0 is up", "bound on 10.77.0.1: dhcp 67, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080", "no other DHCP server answers", "/roots/3333347a mounted by 10.77.0.192, usr/bin/busybox read, a file written", "its worker is online", "it was never heard of"} {
+	for _, want := range []string{"interface br0 is up", "bound on 10.77.0.1: dhcp 67, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080", "no other DHCP server answers", "/roots/3333347a mounted by 10.77.0.192, usr/bin/busybox read, a file written", "its worker is online", "it has never been seen"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("doctor says\n%s\nwant %q in it", out, want)
 		}

@@ -70,7 +70,7 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// A page is open in a browser that does as it is told, by the DevTools protocol
+// A page is open in a browser that is controlled by the DevTools protocol
 // over a pair of pipes: JSON values, each with a NUL behind it.
 type page struct {
 	*testing.T
@@ -102,7 +102,7 @@ func (l *lab) openPage(t *testing.T, url string) *page {
 	}
 	t.Cleanup(func() {
 		err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), toBrowser.Close())
-		_ = cmd.Wait() // it was told to end
+		_ = cmd.Wait() // it was asked to end
 		if err := errors.Join(err, fromBrowser.Close()); err != nil {
 			t.Error(err)
 		}

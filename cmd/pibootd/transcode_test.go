@@ -173,7 +173,7 @@ func cancelWhenThere(t *testing.T, q *queuetest.Queue, id int64) {
 	}
 }
 
-// Who waits is told, too, that a job is one from before.
+// A waiting command, too, reports that the job existed before.
 func TestTranscodeTwiceWaits(t *testing.T) {
 	q, socket := serveQueue(t, t.TempDir())
 	if err := os.WriteFile(filepath.Join(q.MediaDir, "a.mp4"), []byte("the video"), 0o600); err != nil {

@@ -20,6 +20,7 @@ var badWords = []struct{ bad, better string }{
 	{`\btakeNews\b`, "drainInbox"},
 	{`\btakePlace\b`, "acquireSlot"},
 	{`[A-Za-z]*Rivals?\b`, "OtherServer, or rogue server where it is one"},
+	{`never heard of`, "never seen"},
 	{`such even so`, "these … in any case"},
 	{`[Hh]as it said`, "has it reported"},
 	{`what is so anyway`, "what is true already"},

@@ -15,8 +15,8 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// Serial numbers are no secret: who names one and is not at an address of that
-// board gets nothing, and the board's timeline tells of it, once a minute.
+// Serial numbers are no secret: a client that names one and is not at an address
+// of that board gets nothing, and the board's timeline shows it, once a minute.
 func TestStrangersFilesAreOnTheTimeline(t *testing.T) {
 	p := newPolicy(t)
 	knows(p, map[string][]pi.MAC{"10.0.0.96": {{2, 0, 0, 0, 0, 9}}})

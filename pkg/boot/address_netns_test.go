@@ -45,7 +45,7 @@ func TestBoardsBootFromAnotherAddress(t *testing.T) {
 			}
 			for _, e := range until(t, p, hlspi1.Serial, timeline.File) {
 				if strings.HasPrefix(e, string(timeline.Stranger)) {
-					t.Errorf("the board is told of as %q; want it known", e)
+					t.Errorf("the board is reported as %q; want it known", e)
 				}
 			}
 		})

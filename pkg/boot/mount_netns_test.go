@@ -18,9 +18,9 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// Whoever asks for a board's root from another address gets nothing and stands
-// on that board's timeline, once however often it asks; the board itself is told
-// of as ever.
+// A client that asks for a board's root from another address gets nothing. That
+// board's timeline shows it once, however often it asks. The board's own mounts
+// are on the timeline as usual.
 func TestAForeignMountStandsOnTheBoardsTimeline(t *testing.T) {
 	p := newPolicy(t)
 	lab := serveNFS(t, p)

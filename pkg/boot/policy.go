@@ -37,7 +37,7 @@ type Roots interface {
 	Path(pi.Serial) string
 }
 
-// A Server is what boards are told of this machine.
+// A Server describes this machine to boards.
 type Server struct {
 	Addr        netip.Addr
 	NFSPort     int      // 0: the portmapper on port 111 names it
@@ -50,7 +50,7 @@ type Server struct {
 	RootPath func(pi.Serial) string
 }
 
-// Standard ports: a client that is told no port asks the portmapper on 111,
+// Standard ports: a client that is given no port asks the portmapper on 111,
 // which names the port of the server.
 const (
 	portmapPort = 111

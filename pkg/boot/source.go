@@ -20,8 +20,8 @@ const maxText = 64 << 10
 
 // Open implements tftp.Source. A board sees its own root's boot directory,
 // with or without a directory named by its serial number or Ethernet address
-// before it, and nothing else; whoever is not that board sees nothing, see
-// ownerOf. What may have a password or a key in it is shown to nobody.
+// before it, and nothing else; other clients see nothing, see ownerOf.
+// Files that may contain a password or a key are served to nobody.
 func (p *Policy) Open(ctx context.Context, client netip.Addr, name string) (io.ReadCloser, int64, error) {
 	board, file, ok := p.ownerOf(ctx, client, name)
 	if !ok {

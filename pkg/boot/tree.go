@@ -95,7 +95,7 @@ func (t *tree) open(name string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, fmt.Errorf("boot: looking where %s leads to: %w", name, err)
 	}
 	if isSecret(name) || isSecret(path.Base(strings.TrimSuffix(real, " (deleted)"))) {
-		return nil, nil, fmt.Errorf("boot: %s is not served, for it may have a password or a key in it: %w", name, fs.ErrNotExist)
+		return nil, nil, fmt.Errorf("boot: %s is not served, because it may contain a password or a key: %w", name, fs.ErrNotExist)
 	}
 	file, err := os.Open(self)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A Config is what pibootd is told. The keys of the file are documented by
-// Example; here stands what Go code needs to know of them.
+// A Config is pibootd's configuration. Example documents the keys of the file;
+// the comments here say what Go code needs to know.
 type Config struct {
 	Interface string // serve's --interface overrides it; "" if neither is given
 	StateDir  string // absolute
@@ -28,9 +28,9 @@ type Config struct {
 		Discovered Discovered
 		ReplyDelay time.Duration
 		Lease      time.Duration
-		Router     netip.Addr // zero: boards are told of none
+		Router     netip.Addr // zero: boards get none
 		DNS        []netip.Addr
-		Domain     string // "": boards are told of none
+		Domain     string // "": boards get none
 	}
 	TFTP struct {
 		Port int
@@ -71,8 +71,8 @@ type Config struct {
 		ScratchGB  int           // of each board
 	}
 	Webhook struct {
-		URL        string // "": nobody is told
-		SecretFile string // "": what is told is not signed
+		URL        string // "": nothing is posted
+		SecretFile string // "": posts are not signed
 	}
 	Log struct {
 		Level slog.Level

@@ -35,8 +35,8 @@ func (v queueURL) read(n *unstable.Node) bool {
 	return true
 }
 
-// isServer reports whether s is the URL of a server and no more: boards are
-// told of it, so a password must not be in it.
+// isServer reports whether s is the URL of a server and nothing else. Boards get
+// this URL, so it must not contain a password.
 func isServer(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "nats" || u.Scheme == "tls") && u.Hostname() != "" && *u == url.URL{Scheme: u.Scheme, Host: u.Host}
@@ -47,7 +47,7 @@ func (v queueURL) want() string {
 }
 func (v queueURL) text() string { return quote(*v.to) }
 
-// checkQueue reports an external queue of which only half is told.
+// checkQueue reports an external queue that is only half configured.
 func (r *reader) checkQueue(c *Config) {
 	if (c.Queue.URL == "") == (c.Queue.Credentials == "") {
 		return

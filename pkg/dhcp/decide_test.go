@@ -271,7 +271,7 @@ func TestInformGetsNoLease(t *testing.T) {
 	}
 }
 
-// TestRelayBroadcastsRefusals: the flag is how a relay is told (RFC 2131 §4.3.2).
+// TestRelayBroadcastsRefusals: the flag makes a relay broadcast (RFC 2131 §4.3.2).
 func TestRelayBroadcastsRefusals(t *testing.T) {
 	e, err := exchangeOf(t, testServer(), message(known, dhcpv4.MessageTypeRequest, has("10.0.0.99"), via("10.0.0.7")).ToBytes())
 	if err != nil || e.reply.MessageType() != dhcpv4.MessageTypeNak || !e.reply.IsBroadcast() {

@@ -40,7 +40,7 @@ func TestDhclient(t *testing.T) {
 	got := awaitEnv(t, told, ended)
 	maps.DeleteFunc(got, func(key, _ string) bool { _, wanted := want[key]; return !wanted })
 	if !maps.Equal(got, want) {
-		t.Errorf("dhclient is told %v; want %v", got, want)
+		t.Errorf("dhclient gets %v; want %v", got, want)
 	}
 	wantKinds(t, l, Discover, Offer, Request, Ack)
 	ok(t, l.board.Do(exec.Command("dhclient", append(files, "-r", "eth0")...).Run))

@@ -46,7 +46,7 @@ type Client struct {
 type Reservation struct {
 	Addr     netip.Addr
 	Hostname string   // "": the board is not told one
-	BootMenu BootMenu // how it is told that this is a boot server
+	BootMenu BootMenu // the form in which DHCP names this boot server
 }
 
 // A BootMenu is a form of option 43, in which boot code looks for the words
@@ -66,19 +66,19 @@ type Server struct {
 	Log       *slog.Logger  // nil discards
 	Interface string        // the network's interface, for the log
 	Addr      netip.Prefix  // the server's own address, which is also that of TFTP, and the network's size
-	Router    netip.Addr    // zero: none is told
-	DNS       []netip.Addr  // empty: none is told
-	Domain    string        // "": none is told
+	Router    netip.Addr    // zero: none is sent
+	DNS       []netip.Addr  // empty: none is sent
+	Domain    string        // "": none is sent
 	LeaseTime time.Duration // 0 means 12 h
 
 	// Pool has addresses for clients that Policy does not know; nil: they get
 	// no answer.
 	Pool *Pool
-	// Proxy leaves all addresses to another server: boards are told of their
-	// boot server and of nothing else, and Pool is not used.
+	// Proxy leaves all addresses to another server: boards get only their boot
+	// server, and Pool is not used.
 	Proxy bool
-	// BootStrangers has boot code that Policy does not know told of its boot
-	// server too, where it is answered at all.
+	// BootStrangers sends the boot server to boot code that Policy does not know
+	// too, if it gets a reply at all.
 	BootStrangers bool
 	// ReplyDelay is how long the OFFER to a 3B mask ROM waits; 0 means 1 s.
 	ReplyDelay time.Duration

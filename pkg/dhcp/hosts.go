@@ -37,9 +37,9 @@ func Hosts(ctx context.Context, p *Pool, c *Conn, addr netip.Addr) ([]pi.MAC, er
 // it has just sent something and is awake.
 const findTime = 500 * time.Millisecond
 
-// find returns the host that the kernel's table has for addr. If it has none the
-// kernel is told to ask, as if there were a packet to be sent: of a large network
-// it forgets who was silent for a minute.
+// find returns the host that the kernel's table has for addr. If it has none, find
+// makes the kernel ask, as if there were a packet to send: in a large network the
+// kernel forgets hosts that were silent for a minute.
 func (n *neighbours) find(ctx context.Context, addr netip.Addr) (mac pi.MAC, ok bool, err error) {
 	mac, ok, err = n.lookup(addr)
 	if ok || err != nil {

@@ -138,10 +138,10 @@ func TestUdhcpcGetsItsReservation(t *testing.T) {
 	got := maps.Clone(lease)
 	maps.DeleteFunc(got, func(key, _ string) bool { _, wanted := want[key]; return !wanted })
 	if !maps.Equal(got, want) {
-		t.Errorf("udhcpc is told %v; want %v", got, want)
+		t.Errorf("udhcpc gets %v; want %v", got, want)
 	}
 	if _, told := lease["tftp"]; told {
-		t.Error("udhcpc is told of a TFTP server; want that for boot code only")
+		t.Error("udhcpc gets a TFTP server; want that for boot code only")
 	}
 	wantKinds(t, l, Discover, Offer, Request, Ack)
 }

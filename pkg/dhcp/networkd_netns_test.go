@@ -55,7 +55,7 @@ func TestNetworkd(t *testing.T) {
 	got := awaitEnv(t, leaseFile(t, l, run), ended)
 	maps.DeleteFunc(got, func(key, _ string) bool { _, wanted := want[key]; return !wanted })
 	if !maps.Equal(got, want) {
-		t.Errorf("systemd-networkd is told %v; want %v", got, want)
+		t.Errorf("systemd-networkd gets %v; want %v", got, want)
 	}
 }
 

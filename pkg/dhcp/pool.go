@@ -33,9 +33,9 @@ const (
 	asideTime = time.Hour
 )
 
-// A Pool is the addresses that are leased to whoever asks. A client is known by
-// its Ethernet address alone: boot code, kernel and operating system of one
-// board send different client identifiers or none, and are to have one address.
+// A Pool is the addresses that are leased to any client. A client is identified by
+// its Ethernet address alone, because boot code, kernel and operating system of
+// one board send different client identifiers or none, and must get one address.
 // It is safe for concurrent use.
 type Pool struct {
 	store    *store.Store

@@ -246,7 +246,7 @@ func TestNoLeaseWithoutDisk(t *testing.T) {
 	})
 }
 
-// Many save at once: each is told of its own, in few commits.
+// Many save at once: each gets its own result, in few commits.
 func TestSavesAreBatched(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "db")
 	p := poolServer(t, file).Pool

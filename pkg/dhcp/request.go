@@ -28,7 +28,7 @@ type request struct {
 	relay  netip.Addr // giaddr; zero: it came from the network itself
 
 	from netip.AddrPort // where the packet came from; zero for tests
-	boot bool           // it is told of its boot server; set by decide
+	boot bool           // the reply names its boot server; set by decide
 }
 
 // claim says what the client of a REQUEST believes of the address asked for.

@@ -49,8 +49,8 @@ type contender struct {
 
 // TestSpeed prints what perfdhcp and bursts of DISCOVERs get out of this server,
 // dnsmasq and Kea, all with durable leases. Each run has a fresh server. dnsmasq
-// is told not to look whether an address is in use before it offers it, and Kea
-// does not either; ours does.
+// is configured not to check whether an address is in use before it offers it,
+// and Kea does not either; ours does.
 func TestSpeed(t *testing.T) {
 	contenders := []contender{{"pibootd", runOurs}, {"dnsmasq", runDnsmasq}, {"kea", runKea}}
 	var rows [][]string

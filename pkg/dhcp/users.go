@@ -13,7 +13,7 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// maxUsers bounds how many hosts are told of one address.
+// maxUsers bounds how many hosts are reported for one address.
 const maxUsers = 8
 
 // FindUsers asks by ARP which hosts of an interface's network use addresses, of

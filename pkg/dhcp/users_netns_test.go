@@ -10,8 +10,8 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// TestFindUsers: whoever has an address is told by its Ethernet address, two
-// hosts with one address both, and nobody where nobody is.
+// TestFindUsers: the host that has an address is reported by its Ethernet address;
+// of two hosts with one address, both are; of none, nobody is.
 func TestFindUsers(t *testing.T) {
 	t.Parallel()
 	l := newLANOf(t, testServer(), known)

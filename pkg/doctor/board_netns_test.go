@@ -95,7 +95,7 @@ func want(t *testing.T, d *Doctor, level Level, text string) {
 func TestBoard(t *testing.T) {
 	d, board := newDoctor(t)
 	want(t, d, OK, "/roots/3333347a mounted by 10.9.0.192, sbin/init read, a file written, read back and removed")
-	want(t, d, Warning, "never heard of")
+	want(t, d, Warning, "never been seen")
 
 	happened := func(kind timeline.Kind, ago time.Duration, detail string) {
 		t.Helper()
@@ -144,7 +144,7 @@ func TestBoard(t *testing.T) {
 	}
 }
 
-// What is found of the network is told, and noted on the timeline.
+// Findings about the network are reported, and recorded on the timeline.
 func TestNetwork(t *testing.T) {
 	d, _ := newDoctor(t)
 	house := dhcp.OtherServer{Addr: netip.MustParseAddr("10.9.0.254"), MAC: pi.MAC{2, 0, 0, 0, 0, 9}, Offered: netip.MustParseAddr("10.9.0.192")}

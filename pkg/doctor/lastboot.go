@@ -28,8 +28,8 @@ func (d *Doctor) lastBoot(ctx context.Context, board registry.Pi) Finding {
 	case err != nil:
 		f.Level, f.Text = Problem, err.Error()
 	case t.last.Kind == "":
-		f.Text = "it was never heard of"
-		f.Todo = "power it on; docs/boot.md says how each model is told to boot from the network"
+		f.Text = "it has never been seen"
+		f.Todo = "power it on; docs/boot.md says how each model is set to boot from the network"
 	case time.Since(t.last.At) < bootTime:
 		f.Level, f.Text = OK, fmt.Sprintf("it is booting: it %s %s", step.did, when(t.last.At))
 	default:
@@ -44,7 +44,7 @@ func (d *Doctor) lastBoot(ctx context.Context, board registry.Pi) Finding {
 	return f
 }
 
-// working speaks of a worker that is online.
+// working describes a worker that is online.
 func working(board registry.Pi, w queue.Worker) Finding {
 	f := Finding{Subject: board.Name, Level: OK, Text: "its worker is online"}
 	if w.Hello.FFmpeg != "" { // its first hello comes before it has tried that
@@ -59,7 +59,7 @@ func working(board registry.Pi, w queue.Worker) Finding {
 
 // A trip is how far a board has come since it was switched on.
 type trip struct {
-	last   timeline.Event // the furthest; the zero one is a board that was never heard of
+	last   timeline.Event // the furthest; the zero one is a board that has never been seen
 	kernel bool           // last is what its kernel did over DHCP, not its boot code
 }
 
@@ -115,7 +115,7 @@ const (
 // stepOf has the events that are steps of a boot.
 var stepOf = map[timeline.Kind]step{
 	timeline.Discover:      {did: "asked for an address", wrong: true, todo: "it was not offered one: the daemon's log says why"},
-	timeline.Offer:         {did: "was offered an address", todo: "it did not take it: another DHCP server may have been first, see dhcp above"},
+	timeline.Offer:         {did: "was offered an address", todo: "it did not accept it: another DHCP server may have been first, see dhcp above"},
 	timeline.Request:       {did: "asked for an address and got none", wrong: true, todo: refusedTodo},
 	timeline.Ack:           {did: "got its address", todo: "it asked for no files: is network boot on? See docs/boot.md"},
 	timeline.Nak:           {did: "was refused an address", todo: "power it off and on; if that repeats, another DHCP server gave it that address", wrong: true},

@@ -40,7 +40,7 @@ func wantMuxers(t *testing.T, d *Doctor, level Level, text string) {
 	}
 }
 
-// Each thing that keeps a muxer of the older pool from its work is told.
+// Doctor reports each thing that keeps a muxer of the older pool from its work.
 func TestMuxers(t *testing.T) {
 	d, board := newDoctor(t)
 	stranger := netip.MustParseAddr("10.9.0.5")

@@ -56,7 +56,8 @@ func (f *Fleet) Conflicts(ctx context.Context, boards []registry.Pi) ([]Conflict
 	return found, nil
 }
 
-// checkUnused says which host uses the address that a board is to have.
+// checkUnused returns an error that names the host that uses the address meant
+// for a board.
 func (f *Fleet) checkUnused(ctx context.Context, board registry.Pi) error {
 	found, err := f.Conflicts(ctx, []registry.Pi{board})
 	if err != nil {

@@ -46,7 +46,7 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
-// TestConflicts: a stranger is told once, and again when it comes back.
+// TestConflicts: a stranger is reported once, and again when it comes back.
 func TestConflicts(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	board := add(t, f, request).Pi
@@ -94,6 +94,6 @@ func TestConflicts(t *testing.T) {
 		}
 	}
 	if told != 2 {
-		t.Errorf("the conflict was told %d times; want 2", told)
+		t.Errorf("the conflict was reported %d times; want 2", told)
 	}
 }

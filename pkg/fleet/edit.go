@@ -56,7 +56,7 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 			return Edited{}, err
 		}
 	}
-	if e.Volatile != nil && *e.Volatile { // before its kernel is told to start it
+	if e.Volatile != nil && *e.Volatile { // before its kernel command line names it
 		if err := f.Roots.PutVolatileInit(was.Serial); err != nil {
 			return Edited{}, err
 		}

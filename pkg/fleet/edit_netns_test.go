@@ -107,7 +107,7 @@ func TestPrivilegedPort(t *testing.T) {
 	}
 }
 
-// What was changed is told though the board cannot work so.
+// A change is reported even if the board cannot work with it.
 func TestEditOfABrokenRoot(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	add(t, f, request)
@@ -120,8 +120,8 @@ func TestEditOfABrokenRoot(t *testing.T) {
 	}
 }
 
-// A volatile board cannot write to its root, which has what its kernel is told to
-// start.
+// A volatile board cannot write to its root, which has the program that its
+// kernel starts.
 func TestVolatile(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	add(t, f, request)

@@ -34,7 +34,7 @@ func TestABoardThatFillsTheDisk(t *testing.T) {
 
 			hostile := server.mount(t, first.IP, full)
 			if wrote, err := fill(hostile, "fill"); !nfsError(err, nfsclient.NFS3ErrNoSpc) {
-				t.Errorf("after %d MB it is told %v; want that there is no space", wrote>>20, err)
+				t.Errorf("after %d MB it gets %v; want that there is no space", wrote>>20, err)
 			}
 			for _, path := range []string{"/roots/00000001", "/scratch/00000001"} {
 				target := server.mount(t, second.IP, path)

@@ -184,13 +184,13 @@ func killAt(t *testing.T, dir string, changes int) (done []string) {
 	for seen := 0; seen < changes; {
 		n, err := watch.Read(buf)
 		if err != nil {
-			break // it has ended, as is told below
+			break // it has ended, which is reported below
 		}
 		for at := 0; at < n; seen++ {
 			at += unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[at+12:]))
 		}
 	}
-	_ = cmd.Process.Kill() // if it has ended, it is told below
+	_ = cmd.Process.Kill() // if it has ended, that is reported below
 	var exit *exec.ExitError
 	if err := <-ended; !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the process ended with %v; want it killed: %s", err, out.String())

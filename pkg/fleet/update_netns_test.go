@@ -54,8 +54,8 @@ func readConfig(t *testing.T, root string) map[string]any {
 	return config
 }
 
-// checkCurrent looks whether a board's root has the worker of today, told of its
-// scratch.
+// checkCurrent checks that a board's root has this build's worker, configured
+// with its scratch.
 func checkCurrent(t *testing.T, f *Fleet, serial pi.Serial) {
 	t.Helper()
 	root := f.Roots.Path(serial)
@@ -68,7 +68,7 @@ func checkCurrent(t *testing.T, f *Fleet, serial pi.Serial) {
 	config := readConfig(t, root)
 	token, _ := config["token"].(string)
 	if config["scratch_export"] != "/scratch/"+serial.String() || !f.Registry.CheckToken(serial, token) {
-		t.Errorf("%s: its worker is told %v; want its scratch, and its token kept", serial, config)
+		t.Errorf("%s: its worker's configuration is %v; want its scratch, and its token kept", serial, config)
 	}
 }
 
@@ -280,8 +280,8 @@ func TestStartGoesOn(t *testing.T) {
 	}
 }
 
-// A root that was kept before an upgrade comes back with today's worker: that of
-// before would refuse what it is told.
+// A root that was kept before an upgrade comes back with this build's worker,
+// because the former one would reject its messages.
 func TestRollbackToAFormerRoot(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	add(t, f, request)

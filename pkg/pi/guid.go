@@ -57,8 +57,8 @@ func decodeRepeated(id []byte) (Serial, Model, bool) {
 }
 
 // EncodeGUID returns option 97 as a board of the given model sends it; it is
-// what pkg/virtualpi sends. revision (as in /proc/cpuinfo) and mac are told by
-// the Pi 4 and 5 only.
+// what pkg/virtualpi sends. Only the Pi 4 and 5 send revision (as in
+// /proc/cpuinfo) and mac.
 func EncodeGUID(model Model, revision uint32, mac MAC, serial Serial) []byte {
 	guid := make([]byte, guidLen)
 	id := guid[1:]

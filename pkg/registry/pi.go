@@ -13,7 +13,7 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Pi is a registered board and what it is to have. The slices of
+// A Pi is a registered board and its settings. The slices of
 // its Settings are shared with the registry: read them, never change them in
 // place.
 type Pi struct {
@@ -48,8 +48,8 @@ type Settings struct {
 	Weight   float64  `json:"weight,omitzero"`    // share of its time that it transcodes in; 0 means 1, all of it
 }
 
-// BootMenus are the forms in which a board can be told over DHCP that it has
-// found its boot server: that which all boards known take, as dnsmasq sends it,
+// BootMenus are the forms in which DHCP can tell a board that it has found its
+// boot server: the one that all known boards accept, the one that dnsmasq sends,
 // and the words "Raspberry Pi Boot" alone.
 var BootMenus = []string{"", "dnsmasq", "raw"}
 

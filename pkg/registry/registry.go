@@ -1,7 +1,7 @@
-// Package registry knows the boards: those registered, with what each is to
-// have, and those that were only heard of; and the machines that are no boards
-// and may work. Lookups are answered from memory;
-// changes are in the store when the call that makes them returns.
+// Package registry knows the registered boards with their settings, the boards
+// that were discovered but not registered, and the other machines that may work.
+// Lookups are answered from memory; a change is in the store when the call that
+// makes it returns.
 package registry
 
 import (

@@ -10,7 +10,7 @@ import (
 
 // OpenDir opens the directory called name below root, "." being root itself,
 // without following a link anywhere on the way. An error that matches
-// unix.ELOOP tells of a link, unix.ENOTDIR of something else that is no
+// unix.ELOOP means a link, unix.ENOTDIR anything else that is not a
 // directory.
 func OpenDir(root *os.Root, name string) (*os.File, error) {
 	top, err := root.Open(".")

@@ -86,7 +86,7 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// watch has wait tell of fd until that is closed.
+// watch makes wait report fd until it is closed.
 func (p *poller) watch(fd int) error {
 	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
 }
@@ -112,7 +112,7 @@ func (p *poller) wake() {
 	_, _ = unix.Write(p.event, binary.NativeEndian.AppendUint64(nil, 1))
 }
 
-// woken reports whether what wait told of fd is a call of wake, and forgets that.
+// woken reports whether wait returned fd because of a call of wake, and resets it.
 func (p *poller) woken(fd int) bool {
 	if fd != p.event {
 		return false

@@ -32,8 +32,8 @@ const (
 	speedAddr    = "10.78.0.1:69"
 )
 
-// TestMain serves instead of testing where it is told to, so that the server
-// is a process of its own whose CPU time can be read.
+// TestMain serves instead of testing if its environment says so: the server
+// is then a process of its own whose CPU time can be read.
 func TestMain(m *testing.M) {
 	dir := os.Getenv(speedDir)
 	if dir == "" {
@@ -164,7 +164,7 @@ func must(t *testing.T, err error) {
 }
 
 // cpu is the processor time that the server has used; of one that forks, what
-// the whole machine did beside the boards cannot be told apart, so its children
+// the whole machine did beside the boards cannot be separated, so its children
 // that have ended are read from /proc.
 func (c *contender) cpu() time.Duration {
 	if c.forks {

@@ -61,7 +61,7 @@ func plugIn(s Socket, mac pi.MAC) (*cable, error) {
 	return c, nil
 }
 
-// linkBuffer holds what the kernel tells of links while dozens of boards are
+// linkBuffer holds the kernel's messages about links while dozens of boards are
 // plugged in at once.
 const linkBuffer = 4 << 20
 

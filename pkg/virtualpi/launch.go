@@ -22,7 +22,7 @@ const (
 	defaultMemoryMB = 768
 	defaultCPUs     = 2
 
-	// offGrace is what QEMU gets to end by itself once it is told to.
+	// offGrace is how long QEMU may take to exit after it was asked to.
 	offGrace = 5 * time.Second
 
 	// firstFD is the number that exec.Cmd.ExtraFiles[0] has in the child.

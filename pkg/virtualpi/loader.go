@@ -189,7 +189,7 @@ func (l *loader) report(step, name string, size int64, start time.Time, err erro
 	case errors.Is(err, fs.ErrNotExist):
 		s.Name, s.Detail = Missing, err.Error()
 	case err != nil:
-		return // ends the boot, and is told there
+		return // ends the boot, and is reported there
 	}
 	l.board.step(s)
 }

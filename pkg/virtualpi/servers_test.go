@@ -111,7 +111,7 @@ func TestPowerOnAtPibootdsServers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			boot.Router = boot.Server // none is told
+			boot.Router = boot.Server // none is given
 			checkBoot(t, boot, servers.files, kernelOf(profileOf(model)))
 			want, err := os.ReadFile(filepath.Join("testdata", "poweron", string(model)))
 			if err != nil {
