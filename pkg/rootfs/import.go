@@ -71,11 +71,11 @@ func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o Imp
 		return Template{}, nil, err
 	}
 	defer root.Close()
-	made, err := inspect(root)
+	system, err := inspect(root)
 	if err != nil {
 		return Template{}, nil, err
 	}
-	boot := newCoherence(root, made.BootDir)
+	boot := newCoherence(root, system.BootDir)
 	boot.check()
 	var found []filetree.Change
 	for _, m := range boot.found {
@@ -84,18 +84,16 @@ func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o Imp
 	if len(boot.found) > 0 && !o.AllowMismatch {
 		return Template{}, nil, errMismatch(boot.found)
 	}
-	made.Boards = boot.supported()
-	changes, err := adapt(root, made.BootDir, o)
+	changes, err := adapt(root, system.BootDir, o)
 	if err != nil {
 		return Template{}, nil, err
 	}
-	beyond, err := filetree.UnsupportedXattrs(ctx, tree)
+	unsupported, err := filetree.UnsupportedXattrs(ctx, tree)
 	if err != nil {
 		return Template{}, nil, err
 	}
-	made.Name = name
-	made, err = t.finish(ctx, s, made, p)
-	return made, slices.Concat(found, changes, beyond), err
+	made, err := t.finish(ctx, s, newTemplate(name, system, boot.supported()), p)
+	return made, slices.Concat(found, changes, unsupported), err
 }
 
 // finish measures and hashes what lies in the stage and publishes it.

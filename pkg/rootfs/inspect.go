@@ -19,24 +19,31 @@ import (
 // errNotRoot reports that a directory is not a root file system.
 var errNotRoot = errors.New("not a root file system: it has neither sbin/init nor usr/lib/systemd")
 
-// inspect finds out what a root is: everything of a Template but its name,
-// version and size.
-func inspect(root *os.Root) (Template, error) {
+// A System is the operating system in a root.
+type System struct {
+	Arch    pi.Arch
+	OS      string   // PRETTY_NAME of its os-release
+	Kernels []string // versions under lib/modules
+	BootDir string   // relative to the root; "" if it has no boot files
+}
+
+// inspect finds out which system a root holds.
+func inspect(root *os.Root) (System, error) {
 	if !isRoot(root) {
-		return Template{}, errNotRoot
+		return System{}, errNotRoot
 	}
 	release, err := readRelease(root)
 	if err != nil {
-		return Template{}, err
+		return System{}, err
 	}
 	arch, err := readArch(root)
 	if err != nil {
-		return Template{}, err
+		return System{}, err
 	}
 	if arch == pi.ARMv7 && release["ID"] == "raspbian" {
 		arch = pi.ARMv6 // Raspbian's armhf runs on every Pi, Debian's from the Pi 2 on
 	}
-	return Template{
+	return System{
 		Arch:    arch,
 		OS:      osName(release),
 		Kernels: kernels(root),

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/roottest"
@@ -19,8 +18,8 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Template{Arch: pi.ARM64, OS: "Debian GNU/Linux 12 (bookworm)", Kernels: []string{"6.1.0-9-arm64"}, BootDir: "boot/firmware"}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Template{})); diff != "" {
+	want := System{Arch: pi.ARM64, OS: "Debian GNU/Linux 12 (bookworm)", Kernels: []string{"6.1.0-9-arm64"}, BootDir: "boot/firmware"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inspect (-want +got):\n%s", diff)
 	}
 }

@@ -149,13 +149,11 @@ func (t *Templates) buildTo(ctx context.Context, s *stage.Dir, name string, o Bu
 			return Template{}, err
 		}
 	}
-	made, err := inspect(b.root)
+	system, err := inspect(b.root)
 	if err != nil {
 		return Template{}, err
 	}
-	made.Name = name
-	made.Boards = newCoherence(b.root, made.BootDir).supported()
-	return t.finish(ctx, s, made, p)
+	return t.finish(ctx, s, newTemplate(name, system, newCoherence(b.root, system.BootDir).supported()), p)
 }
 
 // mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into

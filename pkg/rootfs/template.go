@@ -54,6 +54,10 @@ type Template struct {
 	tree string // where its files are; set by Templates only
 }
 
+func newTemplate(name string, system System, boards []pi.Model) Template {
+	return Template{Name: name, Arch: system.Arch, OS: system.OS, Kernels: system.Kernels, BootDir: system.BootDir, Boards: boards}
+}
+
 // String returns t as Find takes it.
 func (t Template) String() string { return fmt.Sprintf("%s@%d", t.Name, t.Version) }
 

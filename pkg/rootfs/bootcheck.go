@@ -20,28 +20,6 @@ type Mismatch struct {
 
 func (m Mismatch) String() string { return m.File + ": " + m.What }
 
-// CheckBoot compares what TFTP would serve from a board's root with the root:
-// each kernel with its modules, firmware with its second half and, if model is
-// not "", whether everything is there that this model asks for. The root may be in
-// use: whatever its board makes of it, no file but a regular one is opened, and
-// only so much is read.
-func (r *Roots) CheckBoot(serial pi.Serial, model pi.Model) ([]Mismatch, error) {
-	found, err := checkTree(r.Path(serial), model)
-	if err != nil {
-		return nil, fmt.Errorf("rootfs: boot files of %s: %w", serial, err)
-	}
-	return found, nil
-}
-
-// CheckBoot is as that of Roots, for a template.
-func (t *Templates) CheckBoot(of Template, model pi.Model) ([]Mismatch, error) {
-	found, err := checkTree(t.Root(of), model)
-	if err != nil {
-		return nil, fmt.Errorf("rootfs: boot files of template %s: %w", of, err)
-	}
-	return found, nil
-}
-
 func checkTree(tree string, model pi.Model) ([]Mismatch, error) {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
