@@ -47,15 +47,16 @@ var rank = map[string]int{
 	"pkg/transcode/webhook":         4,
 	"pkg/transcode/worker":          3,
 
-	"pkg/rootfs/confine":  0,
-	"pkg/rootfs/disk":     1,
-	"pkg/rootfs/archive":  2,
-	"pkg/rootfs/mount":    0,
-	"pkg/rootfs/progress": 0,
-	"pkg/rootfs/stage":    1,
-	"pkg/rootfs/filetree": 1,
-	"pkg/rootfs/roottest": 0, // tests alone
-	"pkg/rootfs":          3,
+	"pkg/rootfs/confine":   0,
+	"pkg/rootfs/disk":      1,
+	"pkg/rootfs/archive":   2,
+	"pkg/rootfs/mount":     0,
+	"pkg/rootfs/progress":  0,
+	"pkg/rootfs/stage":     1,
+	"pkg/rootfs/filetree":  1,
+	"pkg/rootfs/bootcheck": 1,
+	"pkg/rootfs/roottest":  0, // tests alone
+	"pkg/rootfs":           3,
 }
 
 func TestImportsPointDown(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/store"
 )
@@ -121,8 +122,8 @@ func showTemplate(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, struct {
 			rootfs.Template
-			Users      []string          `json:"users"`
-			Mismatches []rootfs.Mismatch `json:"mismatches,omitempty"`
+			Users      []string             `json:"users"`
+			Mismatches []bootcheck.Mismatch `json:"mismatches,omitempty"`
 		}{t, users, mismatches})
 	}
 	var models []string

@@ -21,12 +21,12 @@ func (d *Doctor) bootFiles(ctx context.Context, board registry.Pi) []Finding {
 		file, _, err := d.Fleet.Policy.Open(ctx, board.IP, name)
 		return err == nil && file.Close() == nil
 	}
-	return append(judgeBoot(board, files.Config, served), d.coherence(board)...)
+	return append(judgeBoot(board, files.Config, served), d.checkRoot(board)...)
 }
 
-// coherence looks whether the board's kernels and firmware fit to the rest of
+// checkRoot reports whether the board's kernels and firmware fit to the rest of
 // its root, which an upgrade on the board that stopped half-way leaves so.
-func (d *Doctor) coherence(board registry.Pi) []Finding {
+func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	mismatches, err := d.Fleet.Roots.CheckBoot(board.Serial, "")
 	if err != nil {
 		return []Finding{{Subject: board.Name, Level: Problem, Text: "its root cannot be looked at: " + err.Error(), Todo: "pibootd rollback-pi or reset-pi gives it another root"}}

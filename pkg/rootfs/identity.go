@@ -16,6 +16,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/confine"
 )
 
@@ -178,7 +179,7 @@ const (
 // enableWorker has the worker started at boot. A minimal root's inittab starts
 // it already.
 func (r *Roots) enableWorker(root *os.Root) error {
-	if !usesSystemd(root) {
+	if !bootcheck.UsesSystemd(root) {
 		if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), WorkerFile) {
 			r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+WorkerFile)
 		}

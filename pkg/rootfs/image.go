@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/rootfs/archive"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/disk"
 	"pibootd/pkg/rootfs/filetree"
@@ -166,7 +167,7 @@ func isMountedRoot(top *os.File) bool {
 		return false
 	}
 	defer root.Close() // opened for reading: there is nothing to lose
-	return isRoot(root)
+	return bootcheck.IsRoot(root)
 }
 
 // copyRoot copies what is mounted at top, the partition from.
@@ -219,7 +220,7 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 func hasBootFiles(v *disk.Volume) (bool, error) {
 	top, err := v.Top()
 	return slices.ContainsFunc(top, func(e disk.Entry) bool {
-		return slices.ContainsFunc(bootPatterns(), func(pattern string) bool {
+		return slices.ContainsFunc(bootcheck.BootPatterns(), func(pattern string) bool {
 			ok, err := path.Match(pattern, strings.ToLower(e.Name))
 			return ok && err == nil
 		})

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/rootfs/archive"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/stage"
 )
@@ -71,18 +72,18 @@ func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o Imp
 		return Template{}, nil, err
 	}
 	defer root.Close()
-	system, err := inspect(root)
+	system, err := bootcheck.Inspect(root)
 	if err != nil {
 		return Template{}, nil, err
 	}
-	boot := newCoherence(root, system.BootDir)
-	boot.check()
+	boot := bootcheck.New(root, system.BootDir)
+	boot.Check()
 	var found []filetree.Change
-	for _, m := range boot.found {
+	for _, m := range boot.Found {
 		found = append(found, filetree.Change(m))
 	}
-	if len(boot.found) > 0 && !o.AllowMismatch {
-		return Template{}, nil, errMismatch(boot.found)
+	if len(boot.Found) > 0 && !o.AllowMismatch {
+		return Template{}, nil, bootcheck.MismatchError(boot.Found)
 	}
 	changes, err := adapt(root, system.BootDir, o)
 	if err != nil {
@@ -92,7 +93,7 @@ func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o Imp
 	if err != nil {
 		return Template{}, nil, err
 	}
-	made, err := t.finish(ctx, s, newTemplate(name, system, boot.supported()), p)
+	made, err := t.finish(ctx, s, newTemplate(name, system, boot.Supported()), p)
 	return made, slices.Concat(found, changes, unsupported), err
 }
 
@@ -147,7 +148,7 @@ func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o Imp
 // the NAS may be imported, too.
 func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p Progress) error {
 	if holds, err := holdsRoot(source); err != nil || !holds {
-		return cmp.Or(err, errNotRoot) // before much is copied
+		return cmp.Or(err, bootcheck.ErrNotRoot) // before much is copied
 	}
 	var own unix.Stat_t
 	if err := unix.Stat(t.Dir, &own); err != nil {
@@ -180,7 +181,7 @@ func holdsRoot(dir string) (bool, error) {
 		return false, err
 	}
 	defer root.Close()
-	if isRoot(root) {
+	if bootcheck.IsRoot(root) {
 		return true, nil
 	}
 	entries, err := os.ReadDir(dir)
@@ -192,7 +193,7 @@ func holdsRoot(dir string) (bool, error) {
 		return false, err
 	}
 	defer inner.Close()
-	return isRoot(inner), nil
+	return bootcheck.IsRoot(inner), nil
 }
 
 // unwrap makes the only directory of tree the tree, if it holds the root:
@@ -207,7 +208,7 @@ func unwrap(tree string) error {
 	if err != nil {
 		return err
 	}
-	wrapped := isRoot(root)
+	wrapped := bootcheck.IsRoot(root)
 	if err := root.Close(); err != nil || !wrapped {
 		return err
 	}

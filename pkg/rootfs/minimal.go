@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"pibootd/images"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/stage"
@@ -149,11 +150,11 @@ func (t *Templates) buildTo(ctx context.Context, s *stage.Dir, name string, o Bu
 			return Template{}, err
 		}
 	}
-	system, err := inspect(b.root)
+	system, err := bootcheck.Inspect(b.root)
 	if err != nil {
 		return Template{}, err
 	}
-	return t.finish(ctx, s, newTemplate(name, system, newCoherence(b.root, system.BootDir).supported()), p)
+	return t.finish(ctx, s, newTemplate(name, system, bootcheck.New(b.root, system.BootDir).Supported()), p)
 }
 
 // mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into

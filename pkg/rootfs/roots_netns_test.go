@@ -18,6 +18,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
 	"pibootd/pkg/rootfs/stage"
@@ -153,7 +154,7 @@ func TestImportDirectoryWithCare(t *testing.T) {
 	_, _, err := templates.Import(t.Context(), "bad", source, ImportOptions{}, func(step string, _, _ int64) {
 		t.Errorf("progress says %q; want a directory that is no root left alone", step)
 	})
-	if !errors.Is(err, errNotRoot) {
+	if !errors.Is(err, bootcheck.ErrNotRoot) {
 		t.Errorf("Import of what is no root = %v", err)
 	}
 	rootlyTree(t, source)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
@@ -54,7 +55,7 @@ type Template struct {
 	tree string // where its files are; set by Templates only
 }
 
-func newTemplate(name string, system System, boards []pi.Model) Template {
+func newTemplate(name string, system bootcheck.System, boards []pi.Model) Template {
 	return Template{Name: name, Arch: system.Arch, OS: system.OS, Kernels: system.Kernels, BootDir: system.BootDir, Boards: boards}
 }
 

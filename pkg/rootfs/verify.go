@@ -12,6 +12,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 )
 
@@ -105,8 +106,8 @@ func identityFiles() (files, dirs []string, err error) {
 // not "", whether everything is there that this model asks for. The root may be in
 // use: whatever its board makes of it, no file but a regular one is opened, and
 // only so much is read.
-func (r *Roots) CheckBoot(serial pi.Serial, model pi.Model) ([]Mismatch, error) {
-	found, err := checkTree(r.Path(serial), model)
+func (r *Roots) CheckBoot(serial pi.Serial, model pi.Model) ([]bootcheck.Mismatch, error) {
+	found, err := bootcheck.CheckTree(r.Path(serial), model)
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: boot files of %s: %w", serial, err)
 	}
@@ -114,8 +115,8 @@ func (r *Roots) CheckBoot(serial pi.Serial, model pi.Model) ([]Mismatch, error) 
 }
 
 // CheckBoot is as that of Roots, for a template.
-func (t *Templates) CheckBoot(of Template, model pi.Model) ([]Mismatch, error) {
-	found, err := checkTree(t.Root(of), model)
+func (t *Templates) CheckBoot(of Template, model pi.Model) ([]bootcheck.Mismatch, error) {
+	found, err := bootcheck.CheckTree(t.Root(of), model)
 	if err != nil {
 		return nil, fmt.Errorf("rootfs: boot files of template %s: %w", of, err)
 	}

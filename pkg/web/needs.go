@@ -9,6 +9,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
@@ -68,7 +69,7 @@ type MachineChanger interface {
 // Roots are the boards' root file systems and those that were set aside.
 // *rootfs.Roots is one.
 type Roots interface {
-	CheckBoot(pi.Serial, pi.Model) ([]rootfs.Mismatch, error)
+	CheckBoot(pi.Serial, pi.Model) ([]bootcheck.Mismatch, error)
 	Kept(pi.Serial) ([]rootfs.Kept, error)
 	FindKept(serial pi.Serial, name string) (rootfs.Kept, error)
 	RemoveKept(rootfs.Kept) error

@@ -9,6 +9,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode/queue"
 )
@@ -21,8 +22,8 @@ type Pi struct {
 	Last   *timeline.Event  `json:"last,omitempty"`   // newest event
 	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // what it would be served; of one board only
 
-	Mismatches []rootfs.Mismatch `json:"mismatches,omitempty"` // boot files that do not fit its root; of one board only
-	Problem    string            `json:"problem,omitempty"`    // why Boot and Mismatches are not known; of one board only
+	Mismatches []bootcheck.Mismatch `json:"mismatches,omitempty"` // boot files that do not fit its root; of one board only
+	Problem    string               `json:"problem,omitempty"`    // why Boot and Mismatches are not known; of one board only
 }
 
 func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {

@@ -1,4 +1,4 @@
-package rootfs
+package bootcheck
 
 import (
 	"encoding/binary"
@@ -14,7 +14,7 @@ import (
 func TestInspect(t *testing.T) {
 	dir := t.TempDir()
 	roottest.Small().Make(t, dir)
-	got, err := inspect(roottest.OpenRoot(t, dir))
+	got, err := Inspect(roottest.OpenRoot(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,12 +25,12 @@ func TestInspect(t *testing.T) {
 }
 
 func TestInspectRefuses(t *testing.T) {
-	if _, err := inspect(roottest.OpenRoot(t, t.TempDir())); !errors.Is(err, errNotRoot) {
+	if _, err := Inspect(roottest.OpenRoot(t, t.TempDir())); !errors.Is(err, ErrNotRoot) {
 		t.Errorf("inspect of nothing = %v; want errNotRoot", err)
 	}
 	dir := t.TempDir()
 	roottest.Spec{"sbin/init": "x"}.Make(t, dir)
-	if got, err := inspect(roottest.OpenRoot(t, dir)); err == nil {
+	if got, err := Inspect(roottest.OpenRoot(t, dir)); err == nil {
 		t.Errorf("inspect of a root without programs = %v; want an error", got)
 	}
 }
@@ -70,7 +70,7 @@ func TestRaspbianIsARMv6(t *testing.T) {
 	spec["usr/bin/dash"] = string(program)
 	spec["usr/lib/os-release"] = "ID=raspbian\nPRETTY_NAME='Raspbian GNU/Linux 12'\n"
 	spec.Make(t, dir)
-	got, err := inspect(roottest.OpenRoot(t, dir))
+	got, err := Inspect(roottest.OpenRoot(t, dir))
 	if err != nil || got.Arch != pi.ARMv6 || got.OS != "Raspbian GNU/Linux 12" {
 		t.Errorf("inspect = %+v, %v; want armv6", got, err)
 	}

@@ -1,4 +1,4 @@
-package rootfs
+package bootcheck
 
 import (
 	"errors"
@@ -20,46 +20,46 @@ type Mismatch struct {
 
 func (m Mismatch) String() string { return m.File + ": " + m.What }
 
-func checkTree(tree string, model pi.Model) ([]Mismatch, error) {
+func CheckTree(tree string, model pi.Model) ([]Mismatch, error) {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	c := newCoherence(root, bootDir(root))
-	c.check()
+	c := New(root, bootDir(root))
+	c.Check()
 	if model != "" {
 		c.checkModel(model)
 	}
-	return c.found, nil
+	return c.Found, nil
 }
 
 // models are the boards that a root can support.
 func models() []pi.Model { return []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5} }
 
-// supported are the models for which everything is there.
-func (c *coherence) supported() []pi.Model {
+// Supported are the models for which everything is there.
+func (c *Checker) Supported() []pi.Model {
 	if c.boot == "" {
 		return nil
 	}
 	return slices.DeleteFunc(models(), func(model pi.Model) bool {
-		one := coherence{root: c.root, boot: c.boot, files: c.files, named: c.named}
+		one := Checker{root: c.root, boot: c.boot, files: c.files, named: c.named}
 		one.checkModel(model)
-		return len(one.found) > 0
+		return len(one.Found) > 0
 	})
 }
 
-// A coherence compares the boot directory of a root with the rest of it.
-type coherence struct {
+// A Checker compares the boot directory of a root with the rest of it.
+type Checker struct {
 	root  *os.Root
 	boot  string
 	files []string // of the boot directory, not those below it
 	named []string // kernels that config.txt names
-	found []Mismatch
+	Found []Mismatch
 }
 
-func newCoherence(root *os.Root, boot string) *coherence {
-	c := &coherence{root: root, boot: boot}
+func New(root *os.Root, boot string) *Checker {
+	c := &Checker{root: root, boot: boot}
 	if boot == "" {
 		return c
 	}
@@ -80,11 +80,11 @@ func newCoherence(root *os.Root, boot string) *coherence {
 	return c
 }
 
-func (c *coherence) add(file, what string) {
-	c.found = append(c.found, Mismatch{File: path.Join(c.boot, file), What: what})
+func (c *Checker) add(file, what string) {
+	c.Found = append(c.Found, Mismatch{File: path.Join(c.boot, file), What: what})
 }
 
-func (c *coherence) has(patterns ...string) bool {
+func (c *Checker) has(patterns ...string) bool {
 	return slices.ContainsFunc(c.files, func(file string) bool { return confine.MatchesAny(file, patterns) })
 }
 
@@ -92,8 +92,8 @@ func (c *coherence) has(patterns ...string) bool {
 // need one or two, and each takes time.
 const maxKernels = 16
 
-// check looks at what is wrong for every model.
-func (c *coherence) check() {
+// Check looks at what is wrong for every model.
+func (c *Checker) Check() {
 	looked := 0
 	for _, file := range c.files {
 		if half, ok := strings.CutPrefix(file, "start"); ok && strings.HasSuffix(half, ".elf") {
@@ -111,7 +111,7 @@ func (c *coherence) check() {
 	}
 }
 
-func (c *coherence) checkKernel(file string) {
+func (c *Checker) checkKernel(file string) {
 	version, err := kernelVersion(c.root, path.Join(c.boot, file))
 	if err != nil {
 		c.add(file, "cannot be read as a kernel: "+err.Error())
@@ -155,7 +155,7 @@ func needs(model pi.Model) []modelNeed {
 	return nil
 }
 
-func (c *coherence) checkModel(model pi.Model) {
+func (c *Checker) checkModel(model pi.Model) {
 	for _, need := range needs(model) {
 		patterns := need.patterns
 		if need.what == "kernel" {
@@ -167,8 +167,8 @@ func (c *coherence) checkModel(model pi.Model) {
 	}
 }
 
-// errMismatch joins what was found into an error.
-func errMismatch(found []Mismatch) error {
+// MismatchError joins what was found into an error.
+func MismatchError(found []Mismatch) error {
 	var all []error
 	for _, m := range found {
 		all = append(all, errors.New(m.String()))

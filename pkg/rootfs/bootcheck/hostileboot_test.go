@@ -1,4 +1,4 @@
-package rootfs
+package bootcheck
 
 import (
 	"os"
@@ -57,7 +57,7 @@ func TestCheckTreeOfAHostileBoard(t *testing.T) {
 			dir := t.TempDir()
 			bootable(t).Make(t, dir)
 			test.put(t, filepath.Join(dir, test.file))
-			found, err := checkTree(dir, "")
+			found, err := CheckTree(dir, "")
 			if err != nil {
 				t.Fatal(err)
 			}

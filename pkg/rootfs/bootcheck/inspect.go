@@ -1,4 +1,4 @@
-package rootfs
+package bootcheck
 
 import (
 	"bufio"
@@ -16,8 +16,8 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// errNotRoot reports that a directory is not a root file system.
-var errNotRoot = errors.New("not a root file system: it has neither sbin/init nor usr/lib/systemd")
+// ErrNotRoot reports that a directory is not a root file system.
+var ErrNotRoot = errors.New("not a root file system: it has neither sbin/init nor usr/lib/systemd")
 
 // A System is the operating system in a root.
 type System struct {
@@ -27,10 +27,10 @@ type System struct {
 	BootDir string   // relative to the root; "" if it has no boot files
 }
 
-// inspect finds out which system a root holds.
-func inspect(root *os.Root) (System, error) {
-	if !isRoot(root) {
-		return System{}, errNotRoot
+// Inspect finds out which system a root holds.
+func Inspect(root *os.Root) (System, error) {
+	if !IsRoot(root) {
+		return System{}, ErrNotRoot
 	}
 	release, err := readRelease(root)
 	if err != nil {
@@ -51,7 +51,7 @@ func inspect(root *os.Root) (System, error) {
 	}, nil
 }
 
-func isRoot(root *os.Root) bool {
+func IsRoot(root *os.Root) bool {
 	for _, name := range []string{"sbin/init", "usr/sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd"} {
 		if confine.Exists(root, name) {
 			return true
@@ -60,8 +60,8 @@ func isRoot(root *os.Root) bool {
 	return false
 }
 
-// usesSystemd reports whether a root's init is systemd.
-func usesSystemd(root *os.Root) bool {
+// UsesSystemd reports whether a root's init is systemd.
+func UsesSystemd(root *os.Root) bool {
 	for _, name := range []string{"usr/lib/systemd/systemd", "lib/systemd/systemd"} {
 		if confine.Exists(root, name) {
 			return true
@@ -186,12 +186,12 @@ func kernels(root *os.Root) []string {
 func bootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
 		entries, err := confine.ReadDir(root, dir)
-		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return confine.MatchesAny(entry.Name(), bootPatterns()) }) {
+		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return confine.MatchesAny(entry.Name(), BootPatterns()) }) {
 			return dir
 		}
 	}
 	return ""
 }
 
-// bootPatterns match files that only a boot directory has.
-func bootPatterns() []string { return []string{"kernel*.img", "start*.elf", "config.txt"} }
+// BootPatterns match files that only a boot directory has.
+func BootPatterns() []string { return []string{"kernel*.img", "start*.elf", "config.txt"} }

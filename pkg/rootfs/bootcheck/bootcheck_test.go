@@ -1,4 +1,4 @@
-package rootfs
+package bootcheck
 
 import (
 	"bytes"
@@ -102,7 +102,7 @@ func TestCheckTree(t *testing.T) {
 			spec := bootable(t)
 			test.change(spec)
 			spec.Make(t, dir)
-			found, err := checkTree(dir, test.model)
+			found, err := CheckTree(dir, test.model)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +123,7 @@ func TestSupported(t *testing.T) {
 	delete(spec, "boot/firmware/bcm2710-rpi-3-b.dtb")
 	spec.Make(t, dir)
 	root := roottest.OpenRoot(t, dir)
-	if diff := cmp.Diff([]pi.Model{pi.Pi4, pi.Pi5}, newCoherence(root, bootDir(root)).supported()); diff != "" {
+	if diff := cmp.Diff([]pi.Model{pi.Pi4, pi.Pi5}, New(root, bootDir(root)).Supported()); diff != "" {
 		t.Errorf("supported (-want +got):\n%s", diff)
 	}
 }
