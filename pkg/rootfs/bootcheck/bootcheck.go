@@ -1,3 +1,6 @@
+// Package bootcheck finds out which system a root file system holds, and whether a
+// board can boot it: whether kernels have their modules, firmware its second half,
+// and a model all its files. The board may be using the root meanwhile.
 package bootcheck
 
 import (
@@ -12,7 +15,7 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A Mismatch is a file that does not fit to the rest of what a root boots with.
+// A Mismatch is a boot file that is missing or does not match the rest of a root.
 type Mismatch struct {
 	File string `json:"file"` // relative to the root
 	What string `json:"what"`
@@ -20,6 +23,8 @@ type Mismatch struct {
 
 func (m Mismatch) String() string { return m.File + ": " + m.What }
 
+// CheckTree returns every mismatch of the root in the directory tree and, unless
+// model is "", the files that this model needs and does not find.
 func CheckTree(tree string, model pi.Model) ([]Mismatch, error) {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
@@ -34,10 +39,10 @@ func CheckTree(tree string, model pi.Model) ([]Mismatch, error) {
 	return c.Found, nil
 }
 
-// models are the boards that a root can support.
+// models are the models that a root can support.
 func models() []pi.Model { return []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5} }
 
-// Supported are the models for which everything is there.
+// Supported returns the models that find every file that they need.
 func (c *Checker) Supported() []pi.Model {
 	if c.boot == "" {
 		return nil
@@ -53,23 +58,22 @@ func (c *Checker) Supported() []pi.Model {
 type Checker struct {
 	root  *os.Root
 	boot  string
-	files []string // of the boot directory, not those below it
-	named []string // kernels that config.txt names
+	files []string // in the boot directory itself
+	named []string // kernels named in config.txt
 	Found []Mismatch
 }
 
+// New returns a Checker for root, whose boot directory is boot; "" if it has none.
 func New(root *os.Root, boot string) *Checker {
 	c := &Checker{root: root, boot: boot}
 	if boot == "" {
 		return c
 	}
-	// A boot directory that is none has no files.
 	if entries, err := confine.ReadDir(root, boot); err == nil {
 		for _, entry := range entries {
 			c.files = append(c.files, entry.Name())
 		}
 	}
-	// A config.txt that cannot be read names nothing.
 	if config, err := confine.ReadText(root, path.Join(boot, "config.txt")); err == nil {
 		for line := range strings.Lines(string(config)) {
 			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "kernel="); ok && len(c.named) < maxKernels {
@@ -88,11 +92,11 @@ func (c *Checker) has(patterns ...string) bool {
 	return slices.ContainsFunc(c.files, func(file string) bool { return confine.MatchesAny(file, patterns) })
 }
 
-// maxKernels is how many kernels of a boot directory are looked at: boards
-// need one or two, and each takes time.
+// maxKernels is how many kernels of a boot directory are checked. Boards need one
+// or two, and each takes time.
 const maxKernels = 16
 
-// Check looks at what is wrong for every model.
+// Check finds the mismatches that affect every model.
 func (c *Checker) Check() {
 	looked := 0
 	for _, file := range c.files {
@@ -127,14 +131,13 @@ func (c *Checker) checkKernel(file string) {
 	c.add(file, fmt.Sprintf("is Linux %s, whose modules lib/modules/%s are not in the root (there are: %s)", version, version, have))
 }
 
-// A modelNeed is a list of patterns of which a model needs one file.
+// A modelNeed is a kind of file that a model needs: one that matches a pattern.
 type modelNeed struct {
 	what     string
 	patterns []string
 }
 
-// needs are what the boot code of a model asks TFTP for (the names that it
-// tries are in docs/boot.md).
+// needs returns what the boot code of a model requests by TFTP (see docs/boot.md).
 func needs(model pi.Model) []modelNeed {
 	switch model {
 	case pi.Pi3:
@@ -167,7 +170,7 @@ func (c *Checker) checkModel(model pi.Model) {
 	}
 }
 
-// MismatchError joins what was found into an error.
+// MismatchError returns the mismatches as one error.
 func MismatchError(found []Mismatch) error {
 	var all []error
 	for _, m := range found {

@@ -27,7 +27,8 @@ type System struct {
 	BootDir string   // relative to the root; "" if it has no boot files
 }
 
-// Inspect finds out which system a root holds.
+// Inspect finds out which system root holds. The error matches ErrNotRoot if it
+// holds none.
 func Inspect(root *os.Root) (System, error) {
 	if !IsRoot(root) {
 		return System{}, ErrNotRoot
@@ -51,6 +52,7 @@ func Inspect(root *os.Root) (System, error) {
 	}, nil
 }
 
+// IsRoot reports whether root has an init.
 func IsRoot(root *os.Root) bool {
 	for _, name := range []string{"sbin/init", "usr/sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd"} {
 		if confine.Exists(root, name) {
@@ -60,7 +62,7 @@ func IsRoot(root *os.Root) bool {
 	return false
 }
 
-// UsesSystemd reports whether a root's init is systemd.
+// UsesSystemd reports whether the init of root is systemd.
 func UsesSystemd(root *os.Root) bool {
 	for _, name := range []string{"usr/lib/systemd/systemd", "lib/systemd/systemd"} {
 		if confine.Exists(root, name) {
@@ -103,7 +105,7 @@ func osName(release map[string]string) string {
 	return "unknown"
 }
 
-// readArch tells a root's architecture by a program that every root has.
+// readArch reads the architecture from the header of a program.
 func readArch(root *os.Root) (pi.Arch, error) {
 	for _, name := range []string{"bin/sh", "bin/busybox", "usr/bin/dash", "usr/bin/bash", "usr/lib/systemd/systemd", "lib/systemd/systemd", "sbin/init"} {
 		arch, err := programArch(root, name)
@@ -131,8 +133,7 @@ func programArch(root *os.Root, name string) (pi.Arch, error) {
 	return elfArch(header)
 }
 
-// Offsets and values of the ELF header (elf(5)). Its flags are where 32-bit
-// programs have them; no other's are looked at.
+// Offsets and values of the ELF header (elf(5)). elfFlagsAt is for 32-bit programs.
 const (
 	elfHeaderBytes = 52
 	elfMachineAt   = 18
@@ -165,7 +166,7 @@ func elfArch(header []byte) (pi.Arch, error) {
 	}
 }
 
-// kernels returns the versions that the root has modules for.
+// kernels returns the versions of the kernels that root has modules for.
 func kernels(root *os.Root) []string {
 	versions := []string{}
 	entries, err := confine.ReadDir(root, "lib/modules")
@@ -181,8 +182,8 @@ func kernels(root *os.Root) []string {
 	return versions
 }
 
-// bootDir finds the directory that the firmware boots from: boot/firmware
-// since Debian 12 and on Ubuntu, boot before.
+// bootDir returns the directory that the firmware boots from: boot/firmware since
+// Debian 12 and on Ubuntu, boot before. It returns "" if neither has boot files.
 func bootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
 		entries, err := confine.ReadDir(root, dir)
@@ -193,5 +194,5 @@ func bootDir(root *os.Root) string {
 	return ""
 }
 
-// BootPatterns match files that only a boot directory has.
+// BootPatterns match file names that only a boot directory has.
 func BootPatterns() []string { return []string{"kernel*.img", "start*.elf", "config.txt"} }

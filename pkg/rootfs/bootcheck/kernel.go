@@ -12,23 +12,22 @@ import (
 )
 
 const (
-	// maxKernelBytes is far above any kernel, unpacked.
+	// maxKernelBytes is more than any kernel has uncompressed.
 	maxKernelBytes = 256 << 20
-	// maxKernelFile is far above any file that boot code loads as a kernel.
+	// maxKernelFile is more than any kernel file has that boot code loads.
 	maxKernelFile = 96 << 20
-	// maxGzipStarts bounds what looks like packed data in a kernel.
+	// maxGzipStarts is how many positions that look like gzip data are tried.
 	maxGzipStarts = 64
 )
 
-// kernelBanner is what every Linux kernel says first (init/version.c).
+// kernelBanner is the first message of every Linux kernel (init/version.c).
 var kernelBanner = regexp.MustCompile(`Linux version ([0-9][0-9A-Za-z.+~_-]*) \(`)
 
-// zImageGzip begins the packed kernel in a 32-bit zImage.
+// zImageGzip are the first bytes of the compressed kernel in a 32-bit zImage.
 const zImageGzip = "\x1f\x8b\x08\x00"
 
-// kernelVersion reads the version of a kernel as a board loads it: plain,
-// packed whole by gzip as Raspberry Pi OS has it, or a zImage that unpacks
-// itself. It returns "" if the kernel does not tell.
+// kernelVersion reads the version of a kernel file: uncompressed, compressed by
+// gzip as in Raspberry Pi OS, or a zImage. It returns "" if it finds no version.
 func kernelVersion(root *os.Root, name string) (string, error) {
 	file, info, err := confine.OpenRegular(root, name)
 	if err != nil {
@@ -67,7 +66,7 @@ func bannerVersion(kernel []byte) string {
 	return ""
 }
 
-// findBanner looks for the banner without holding the whole kernel.
+// findBanner searches for the banner without keeping the whole kernel in memory.
 func findBanner(from io.Reader) string {
 	const overlap = 256 // longer than a version
 	buf := make([]byte, 1<<20)
