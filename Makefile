@@ -83,7 +83,7 @@ test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for 
 check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy ## formatting, vet, staticcheck, go.mod
 
 gofmt:
-	@test -z "$$(gofmt -l cmd images pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
+	@test -z "$$(gofmt -l cmd images internal pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
 
 vet-untagged: # with the files that a tag excludes
 	go vet ./...

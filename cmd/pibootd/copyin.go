@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pibootd/internal/durable"
 )
 
 // inbox is the directory of the media share that videos are copied into.
@@ -87,7 +89,7 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 }
 
 // copyFile copies a file so that target appears whole and stays.
-func copyFile(ctx context.Context, source, target string, progress func(done int64)) (err error) {
+func copyFile(ctx context.Context, source, target string, progress func(done int64)) error {
 	in, err := os.Open(source)
 	if err != nil {
 		return fmt.Errorf("copying the video: %w", err)
@@ -97,29 +99,16 @@ func copyFile(ctx context.Context, source, target string, progress func(done int
 	if err != nil {
 		return fmt.Errorf("copying the video: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("copying the video: %w", err), out.Close(), os.Remove(out.Name()))
-		}
-	}()
-	if _, err := io.Copy(out, &countingReader{ctx: ctx, in: in, progress: progress}); err != nil {
-		return err
+	_, err = io.Copy(out, &countingReader{ctx: ctx, in: in, progress: progress})
+	if err = errors.Join(err, out.Chmod(0o644)); err != nil {
+		err = errors.Join(err, out.Close(), os.Remove(out.Name()))
+	} else {
+		err = durable.Commit(out, target)
 	}
-	if err := errors.Join(out.Chmod(0o644), out.Sync()); err != nil {
-		return err
-	}
-	if err := os.Rename(out.Name(), target); err != nil {
-		return err
-	}
-	return errors.Join(out.Close(), syncDir(filepath.Dir(target)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("copying the video: %w", err)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // countingReader reads until ctx ends and tells how far it is.

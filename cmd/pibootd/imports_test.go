@@ -11,6 +11,8 @@ import (
 // docs/architecture.md says why each stands where it does.
 var rank = map[string]int{
 	"images":              1, // speaks of pi.Arch
+	"internal/durable":    0,
+	"internal/pause":      0,
 	"pkg/pi":              0,
 	"pkg/store":           0,
 	"pkg/netlab":          1, // speaks of pi.MAC
@@ -19,7 +21,7 @@ var rank = map[string]int{
 	"pkg/dhcp":            2,
 	"pkg/tftp":            2,
 	"pkg/nfs":             2,
-	"pkg/nfs/rpc":         0,
+	"pkg/nfs/rpc":         1,
 	"pkg/nfs/probe":       1,
 	"pkg/nfs/nfsd":        3,
 	"pkg/registry":        2,

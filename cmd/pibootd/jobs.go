@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
@@ -243,8 +243,8 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 				return job, nil
 			}
 		}
-		if err := pause(c, reconnectEvery); err != nil {
-			err = fmt.Errorf("stopped waiting for job %d, which still runs: %w", id, err)
+		if !pause.For(c.Context, reconnectEvery) {
+			err := fmt.Errorf("stopped waiting for job %d, which still runs: interrupted", id)
 			return last, hintedError{err, fmt.Sprintf("pibootd jobs show %d, or pibootd jobs cancel %d", id, id)}
 		}
 	}
@@ -252,17 +252,6 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 
 // reconnectEvery is the time between two attempts to reach a daemon that ended.
 const reconnectEvery = time.Second
-
-func pause(c *cli.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-c.Context.Done():
-		return errors.New("interrupted")
-	}
-}
 
 // A jobProgress shows how far a job is.
 type jobProgress struct {

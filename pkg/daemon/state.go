@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/registry"
@@ -131,28 +132,8 @@ func makeKey(file string) ([]byte, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("nfs key: %w", err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(file), ".nfs.*") // made with mode 0600
-	if err != nil {
-		return nil, fmt.Errorf("nfs key: %w", err)
-	}
-	_, err = temp.Write(key)
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), file)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(file))
-	}
-	if err != nil {
+	if err := durable.WriteFile(file, key, 0o600); err != nil {
 		return nil, fmt.Errorf("nfs key: %w", err)
 	}
 	return key, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/pi"
 )
 
@@ -50,7 +51,7 @@ func (n *neighbours) find(ctx context.Context, addr netip.Addr) (mac pi.MAC, ok 
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	for wait := time.Millisecond; pause(ctx, wait); wait *= 2 {
+	for wait := time.Millisecond; pause.For(ctx, wait); wait *= 2 {
 		mac, ok, err = n.lookup(addr)
 		if ok || err != nil {
 			return mac, ok, err

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"pibootd/internal/pause"
 )
 
 // The mask ROM of the Pi 3B and 2B 1.2 needs help that no other boot code does
@@ -65,33 +67,21 @@ func (x *exchange) paced(req *request, a answer) answer {
 		for a.later != nil {
 			a = a.later(ctx)
 		}
-		if a.reply == nil || !pause(ctx, time.Until(at.Add(-wakeBefore))) {
+		if a.reply == nil || !pause.For(ctx, time.Until(at.Add(-wakeBefore))) {
 			return answer{reason: a.reason}
 		}
 		x.wake(req)
-		if !pause(ctx, time.Until(at)) {
+		if !pause.For(ctx, time.Until(at)) {
 			return answer{}
 		}
 		x.pin(req, addrOf(a.reply.YourIPAddr))
 		a.after = func(ctx context.Context) {
-			if pause(ctx, wakeAfter) {
+			if pause.For(ctx, wakeAfter) {
 				x.wake(req)
 			}
 		}
 		return a
 	}}
-}
-
-// pause reports whether d passed before ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (x *exchange) wake(req *request) {

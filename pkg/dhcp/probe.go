@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/pi"
 )
 
@@ -85,7 +86,7 @@ func (p *prober) users(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]
 				return nil, err
 			}
 		}
-		if !pause(ctx, probeWait/time.Duration(rounds)) {
+		if !pause.For(ctx, probeWait/time.Duration(rounds)) {
 			return nil, ctx.Err()
 		}
 	}

@@ -10,6 +10,7 @@
 package nfs
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -130,10 +131,7 @@ func (s *Server) newVerifier() {
 }
 
 func (s *Server) log() *slog.Logger {
-	if s.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Log
+	return cmp.Or(s.Log, slog.New(slog.DiscardHandler))
 }
 
 // or is n, or d where n is not set.

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -95,8 +96,5 @@ func (r *Roots) workerFor(arch pi.Arch) ([]byte, error) {
 }
 
 func (r *Roots) log() *slog.Logger {
-	if r.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return r.Log
+	return cmp.Or(r.Log, slog.New(slog.DiscardHandler))
 }

@@ -8,6 +8,7 @@
 package tftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -282,10 +283,7 @@ func or(n, d int) int {
 }
 
 func (s *Server) log() *slog.Logger {
-	if s.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Log
+	return cmp.Or(s.Log, slog.New(slog.DiscardHandler))
 }
 
 func (s *Server) retransmit() time.Duration {

@@ -195,8 +195,5 @@ func oldest(boards []string, latest map[string]int64, keep int) []string {
 }
 
 func (l *Log) log() *slog.Logger {
-	if l.Logger != nil {
-		return l.Logger
-	}
-	return slog.New(slog.DiscardHandler)
+	return cmp.Or(l.Logger, slog.New(slog.DiscardHandler))
 }

@@ -13,7 +13,7 @@ import (
 	nfsclient "github.com/vmware/go-nfs-client/nfs"
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 
-	onrpc "pibootd/pkg/nfs/rpc"
+	"pibootd/pkg/nfs/probe"
 )
 
 // nfsdThreads tells how many threads nfsd has: none if it is stopped. Where
@@ -49,7 +49,7 @@ func available(ctx context.Context, addr netip.Addr, threadsFile string) error {
 // registered asks the portmapper at addr for NFSv3 and its MOUNT protocol, as
 // boards will.
 func registered(addr netip.Addr) (err error) {
-	defer onrpc.Recover(&err)
+	defer probe.Recover(&err)
 	p, err := rpc.DialPortmapper("tcp", addr.String())
 	if err != nil {
 		return fmt.Errorf("nfs: nfsd runs, but the portmapper that boards ask does not answer: %w", err)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/nfs"
 )
 
@@ -163,38 +164,19 @@ func (s *Server) saveLocked(exports map[string]nfs.Export) error {
 }
 
 func (s *Server) write(text string) error {
-	if text == "" {
-		if err := os.Remove(s.file()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if text != "" {
+		if err := os.MkdirAll(s.dir, 0o755); err != nil {
 			return err
 		}
-		return syncDir(s.dir)
+		// Its temporary name begins with a dot: nfsd's tools pass over it.
+		return durable.WriteFile(s.file(), []byte(text), 0o644)
 	}
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
-		return err
-	}
-	// nfsd's tools pass over names that begin with a dot.
-	temp, err := os.CreateTemp(s.dir, "."+fileName+".*")
-	if err != nil {
-		return err
-	}
-	_, err = temp.WriteString(text)
-	err = errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), s.file())
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return syncDir(s.dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	err := os.Remove(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(s.dir)
 }

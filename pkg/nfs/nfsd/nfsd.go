@@ -4,6 +4,7 @@ package nfsd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,10 +51,7 @@ type Server struct {
 // Open returns a Server that keeps its file in dir and begins with the
 // exports that it finds there. log may be nil.
 func Open(dir string, log *slog.Logger) (*Server, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	s := &Server{dir: dir, log: log, exports: map[string]nfs.Export{}}
+	s := &Server{dir: dir, log: cmp.Or(log, slog.New(slog.DiscardHandler)), exports: map[string]nfs.Export{}}
 	if err := s.load(); err != nil {
 		return nil, err
 	}

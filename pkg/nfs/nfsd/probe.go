@@ -70,7 +70,7 @@ const maxListed = 1 << 20
 // listed asks mountd at serverAddr for its list of exports (RFC 1813 §5.2.5)
 // and returns nil if export is in it for client.
 func listed(serverAddr netip.Addr, export string, client netip.Addr) (err error) {
-	defer onrpc.Recover(&err)
+	defer probe.Recover(&err)
 	m, err := nfsclient.DialMount(serverAddr.String())
 	if err != nil {
 		return fmt.Errorf("%s cannot reach nfsd's mountd: %w", client, err)

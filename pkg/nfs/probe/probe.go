@@ -14,14 +14,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	nfsclient "github.com/vmware/go-nfs-client/nfs"
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 	"github.com/vmware/go-nfs-client/nfs/xdr"
-
-	onrpc "pibootd/pkg/nfs/rpc"
 )
 
 const (
@@ -30,6 +29,8 @@ const (
 
 	// Size is how many bytes a board reads and writes.
 	Size = 16 << 10
+
+	rpcVersion = 2 // RFC 5531 §9
 
 	// maxLinks is how many symbolic links a board follows on one path, as Linux.
 	maxLinks = 40
@@ -78,7 +79,7 @@ func NewBoard(client, serverAddr netip.Addr, export string, refused func(error) 
 // Try mounts the export and does what want says. The library panics on some
 // replies; that is an error like any other here.
 func (b *Board) Try(want File) (err error) {
-	defer onrpc.Recover(&err)
+	defer Recover(&err)
 	m, err := nfsclient.DialMount(b.host)
 	if err != nil {
 		return fmt.Errorf("%s cannot reach the NFS server for %s: %w", b.addr, b.export, err)
@@ -110,6 +111,14 @@ func (b *Board) Report() Report { return b.report }
 
 // Trace is the name of the file that the board writes; "" before it does.
 func (b *Board) Trace() string { return b.trace }
+
+// Recover turns a panic of the NFS client library into the error of the
+// function that defers it.
+func Recover(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+	}
+}
 
 // read finds and reads the file called name, or lists the root.
 func (b *Board) read(target *nfsclient.Target, name string) error {
@@ -209,7 +218,7 @@ func (b *Board) list(target *nfsclient.Target) error {
 	const procReaddir = 16
 	res, err := target.Call(&readdirArgs{
 		Header: rpc.Header{
-			Rpcvers: onrpc.Version, Prog: nfsclient.Nfs3Prog, Vers: nfsclient.Nfs3Vers, Proc: procReaddir,
+			Rpcvers: rpcVersion, Prog: nfsclient.Nfs3Prog, Vers: nfsclient.Nfs3Vers, Proc: procReaddir,
 			Cred: b.auth, Verf: rpc.AuthNull,
 		},
 		Dir:   root,

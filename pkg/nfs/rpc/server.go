@@ -5,6 +5,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/internal/pause"
 )
 
 const (
@@ -56,10 +59,7 @@ type Server struct {
 }
 
 func (s *Server) log() *slog.Logger {
-	if s.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return s.Log
+	return cmp.Or(s.Log, slog.New(slog.DiscardHandler))
 }
 
 // ServeTCP answers calls of programs on the connections of l until ctx ends
@@ -81,19 +81,10 @@ func (s *Server) ServeTCP(ctx context.Context, l net.Listener, programs ...Progr
 		}
 		if err != nil {
 			s.log().Error("accepting a connection", "err", err)
-			pause(ctx, acceptPause)
+			pause.For(ctx, acceptPause)
 			continue
 		}
 		conns.Go(func() { s.connection(ctx, nc, programs) })
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 
@@ -168,7 +159,7 @@ func (s *Server) ServeUDP(ctx context.Context, pc net.PacketConn, programs ...Pr
 		}
 		if err != nil { // of one datagram, e.g. an ICMP answer to an earlier reply
 			s.log().Debug("reading a datagram", "err", err)
-			pause(ctx, acceptPause)
+			pause.For(ctx, acceptPause)
 			continue
 		}
 		ap, err := netip.ParseAddrPort(from.String())

@@ -246,10 +246,7 @@ func wake(c chan<- struct{}) {
 }
 
 func logger(l *slog.Logger) *slog.Logger {
-	if l == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return l
+	return cmp.Or(l, slog.New(slog.DiscardHandler))
 }
 
 // lane returns the lane of the work of a muxer; 0 is anybody's.

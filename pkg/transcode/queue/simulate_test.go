@@ -19,6 +19,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"pibootd/internal/pause"
 )
 
 // A simulation has workers that sleep instead of encoding, on a real queue,
@@ -248,7 +249,7 @@ func (n *node) encode(ctx context.Context, g transcode.ClaimReply) error {
 	}
 	defer sub.Unsubscribe()
 	for time.Since(began) < takes {
-		if !pause(ctx, min(takes-time.Since(began), min(n.claimTTL/10, time.Second))) {
+		if !pause.For(ctx, min(takes-time.Since(began), min(n.claimTTL/10, time.Second))) {
 			return ctx.Err()
 		}
 		p := transcode.Progress{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Frames: int(time.Since(began).Seconds() * n.speed), FPS: n.speed}

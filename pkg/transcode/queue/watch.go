@@ -5,6 +5,8 @@ import (
 	"iter"
 	"sync"
 	"time"
+
+	"pibootd/internal/pause"
 )
 
 // watchEvery bounds how often one watcher is told of changes.
@@ -25,22 +27,10 @@ func (q *Queue) Watch(ctx context.Context, id int64) iter.Seq2[Job, error] {
 			if !yield(job, err) || err != nil || job.State.Ended() {
 				return
 			}
-			if !pause(ctx, watchEvery) || !received(ctx, changed) {
+			if !pause.For(ctx, watchEvery) || !received(ctx, changed) {
 				return
 			}
 		}
-	}
-}
-
-// pause waits for d and reports whether ctx lasted.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 )
 
@@ -38,7 +39,7 @@ func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q
 			return answer, nil
 		}
 		s.log().Debug("queue does not answer", "subject", subject, "err", err)
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return answer, fmt.Errorf("asking %s: %w", subject, ctx.Err())
 		}
 	}
@@ -78,18 +79,6 @@ func (s *session) tell(subject, inbox string, p transcode.Progress) {
 	}
 	if err := s.nc.PublishRequest(subject+"."+s.Config.Name, inbox, body); err != nil {
 		s.log().Debug("progress not told", "err", err)
-	}
-}
-
-// pause waits, and tells whether ctx still goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

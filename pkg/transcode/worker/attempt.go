@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 )
 
@@ -55,7 +56,7 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 	case reply.Refused != "":
 		// The queue announces it anew, for others: none of it is for this worker.
 		s.log().Debug("claim refused", "job", work.Job, "unit", work.Unit, "reason", reply.Refused)
-		pause(ctx, s.refusalDelay())
+		pause.For(ctx, s.refusalDelay())
 	default:
 		a := &attempt{session: s, job: cmp.Or(reply.Job, work.Job), number: reply.Attempt, unit: reply.Unit, pulse: newPulse(time.Now())}
 		a.run(ctx)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/mediafile"
 )
@@ -214,7 +215,7 @@ func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir str
 		track := report.trackOf(audio)
 		proof.Audio = &track
 	}
-	return transcode.Result{File: proof, Encoder: "copy"}, syncDir(dir)
+	return transcode.Result{File: proof, Encoder: "copy"}, durable.SyncDir(dir)
 }
 
 // trackOf tells what was seen of a stream.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
@@ -111,7 +112,7 @@ func (h *history) startWorker(i int) *process {
 // killOne kills somebody after a while, if there is still something to be done.
 func (h *history) killOne() {
 	h.Helper()
-	if !pause(h.Context(), time.Duration(h.random.IntN(700))*time.Millisecond) || h.published() {
+	if !pause.For(h.Context(), time.Duration(h.random.IntN(700))*time.Millisecond) || h.published() {
 		return
 	}
 	i := h.random.IntN(len(h.workers))
@@ -139,7 +140,7 @@ func (h *history) await(there func() bool) {
 	ctx, cancel := context.WithTimeout(h.Context(), 3*patience)
 	defer cancel()
 	for !there() {
-		if !pause(ctx, 10*time.Millisecond) {
+		if !pause.For(ctx, 10*time.Millisecond) {
 			h.Fatalf("still nothing after %v; killed: %v", 3*patience, h.killed)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
@@ -167,11 +168,11 @@ func TestNetworkCut(t *testing.T) {
 func (n *network) trouble(ctx context.Context) {
 	defer n.mend()
 	for range networkCuts {
-		if !pause(ctx, time.Duration(n.random.IntN(500))*time.Millisecond) {
+		if !pause.For(ctx, time.Duration(n.random.IntN(500))*time.Millisecond) {
 			return
 		}
 		n.cut()
-		if !pause(ctx, time.Duration(n.random.IntN(500))*time.Millisecond) {
+		if !pause.For(ctx, time.Duration(n.random.IntN(500))*time.Millisecond) {
 			return
 		}
 		n.mend()

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 )
 
@@ -177,7 +178,7 @@ func (r *remote) repeat(ctx context.Context, do func() error) error {
 			return err
 		}
 		r.log.Debug("daemon does not answer", "addr", r.base.Host, "err", err)
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/mediafile"
 )
@@ -80,7 +81,7 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 	if err := os.Remove(filepath.Join(dir, indexName)); err != nil {
 		return transcode.Result{}, fmt.Errorf("tidying: %w", err)
 	}
-	return result, syncDir(dir)
+	return result, durable.SyncDir(dir)
 }
 
 // initProof looks at an initialization section.
@@ -135,16 +136,4 @@ type counter struct{ n int64 }
 func (c *counter) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
 	return len(p), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing a directory: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing a directory: %w", err)
-	}
-	return nil
 }

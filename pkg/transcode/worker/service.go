@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 )
 
@@ -98,7 +99,7 @@ func (s *session) rest(ctx context.Context, took time.Duration) {
 		if left <= 0 {
 			return
 		}
-		pause(ctx, min(left, restLook))
+		pause.For(ctx, min(left, restLook))
 	}
 }
 

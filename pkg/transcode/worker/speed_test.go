@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 )
@@ -322,7 +323,7 @@ func (p *pool) waitReady(n int) {
 		if time.Now().After(deadline) {
 			p.Fatalf("%d workers are ready; want %d", ready, n)
 		}
-		pause(p.Context(), 10*time.Millisecond)
+		pause.For(p.Context(), 10*time.Millisecond)
 	}
 }
 

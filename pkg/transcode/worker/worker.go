@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/transcode"
 )
 
@@ -68,10 +69,7 @@ func (w *Worker) ffmpeg() string  { return cmp.Or(w.FFmpeg, "ffmpeg") }
 func (w *Worker) ffprobe() string { return cmp.Or(w.FFprobe, "ffprobe") }
 
 func (w *Worker) log() *slog.Logger {
-	if w.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return w.Log
+	return cmp.Or(w.Log, slog.New(slog.DiscardHandler))
 }
 
 // Run works until ctx ends, and then returns nil. What it was doing is given
@@ -121,7 +119,7 @@ func (w *Worker) borrow(ctx context.Context) error {
 			return nil
 		}
 		w.log().Warn("pibootd not reached", "addr", base.Host, "err", err)
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			r.close()
 			return nil
 		}
@@ -154,7 +152,7 @@ func (w *Worker) connect(ctx context.Context) (*session, error) {
 			return w.newSession(nc)
 		}
 		w.log().Warn("queue not reached", "addr", w.Config.QueueURL, "err", err)
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return nil, nil
 		}
 	}
@@ -276,7 +274,7 @@ func (s *session) work(ctx context.Context) error {
 			// Debug: what there is to say of a lost connection is said once, by
 			// its handler.
 			s.log().Debug("no work to be had", "err", err)
-			pause(ctx, wait)
+			pause.For(ctx, wait)
 			wait = longer(wait)
 			continue
 		}
