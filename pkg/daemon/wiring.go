@@ -146,7 +146,7 @@ func (d *daemon) revoke() func(*os.File) error {
 
 func (d *daemon) newDoctor() *doctor.Doctor {
 	return &doctor.Doctor{
-		Fleet: d.fleet, Timeline: d.state.timeline, Workers: d.queue.Workers, Broker: d.broker, MuxerTroubles: d.queue.ForeignTroubles,
+		Fleet: d.fleet, Timeline: d.state.timeline, Workers: d.queue.Workers, Broker: d.broker, MuxerTroubles: d.queue.LegacyTroubles,
 		Interface: d.cfg.Interface, Network: d.network, StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(),
 		DHCP: d.cfg.DHCP.Mode, NFS: d.cfg.NFS.Driver, Ports: portsText(d.cfg),
 	}

@@ -57,7 +57,7 @@ type Doctor struct {
 	Workers  func() []queue.Worker
 	Broker   *broker.Broker // nil: nothing is said of the queue's server
 	// MuxerTroubles tells which muxers bring nothing to an end; nil: nobody knows.
-	MuxerTroubles func(context.Context) ([]queue.ForeignTrouble, error)
+	MuxerTroubles func(context.Context) ([]queue.LegacyTrouble, error)
 	Interface     string
 	Network       netip.Prefix // this machine's address on it
 	StateDir      string

@@ -76,8 +76,8 @@ func TestMuxers(t *testing.T) {
 	wantMuxers(t, d, OK, "/muxer mounted by")
 	d.NFS = config.Embedded
 
-	troubles := []queue.ForeignTrouble{{Worker: "muxer-1-10-9-0-192", Failures: 1, Job: 7, Reason: "FFmpegErr", At: time.Now()}}
-	d.MuxerTroubles = func(context.Context) ([]queue.ForeignTrouble, error) { return troubles, nil }
+	troubles := []queue.LegacyTrouble{{Worker: "muxer-1-10-9-0-192", Failures: 1, Job: 7, Reason: "FFmpegErr", At: time.Now()}}
+	d.MuxerTroubles = func(context.Context) ([]queue.LegacyTrouble, error) { return troubles, nil }
 	wantMuxers(t, d, OK, "/muxer mounted by")
 	troubles[0].Failures = 5
 	wantMuxers(t, d, Problem, "muxer-1-10-9-0-192 has begun 5 jobs and ended none")

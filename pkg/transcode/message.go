@@ -84,11 +84,11 @@ func IsReserved(name string) bool {
 	return first == WorkDir || first == ScratchDir || first == UploadDir
 }
 
-// MuxerUID is the user, and the group, who foreign muxers are in the media share,
+// MuxerUID is the user, and the group, who legacy muxers are in the media share,
 // and nobody else: what is this user's there, a muxer has made.
 const MuxerUID = 1899999999
 
-// MuxerDir is the directory of the media share whose videos foreign muxers are
+// MuxerDir is the directory of the media share whose videos legacy muxers are
 // given. It is all that they see of the share.
 const MuxerDir = "videos"
 

@@ -85,7 +85,7 @@ const (
 
 // A call is what a muxer has asked.
 type call struct {
-	queue.Foreign
+	queue.LegacyMuxer
 	job    int64 // 0 where none is named
 	reason string
 }
@@ -151,7 +151,7 @@ func readCall(w http.ResponseWriter, r *http.Request, host netip.Addr) (call, er
 	if err != nil {
 		return call{}, err
 	}
-	c := call{Foreign: queue.Foreign{MuxID: int(id), Host: host.String()}}
+	c := call{LegacyMuxer: queue.LegacyMuxer{MuxID: int(id), Host: host.String()}}
 	if r.PathValue("job") != "" {
 		if c.job, err = number(r, "job", 1<<62); err != nil {
 			return call{}, err
@@ -181,7 +181,7 @@ func number(r *http.Request, name string, most int64) (int64, error) {
 // next gives a muxer its next video.
 func (h *Handler) next(ctx context.Context, c call) (reply, error) {
 	fits := func(r transcode.Request) bool { return fits(r, c.MuxID) }
-	job, err := h.Queue.ClaimForeign(ctx, c.Foreign, fits)
+	job, err := h.Queue.ClaimLegacy(ctx, c.LegacyMuxer, fits)
 	if err != nil {
 		return reply{}, err
 	}
@@ -196,7 +196,7 @@ func (h *Handler) next(ctx context.Context, c call) (reply, error) {
 // to it is its own, whatever the ladder.
 func fits(r transcode.Request, muxID int) bool {
 	o := r.Output
-	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") && !strings.Contains(r.Source, queue.ForeignDir("")+"/") &&
+	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") && !strings.Contains(r.Source, queue.LegacyDir("")+"/") &&
 		(o.Ladder == transcode.PresetAuthor || r.MuxID == muxID) &&
 		(o.Format == "" || o.Format == transcode.FormatHLS) &&
 		(o.Container == "" || o.Container == transcode.ContainerTS) &&
@@ -205,7 +205,7 @@ func fits(r transcode.Request, muxID int) bool {
 }
 
 func (h *Handler) begin(_ context.Context, c call) (reply, error) {
-	if err := h.Queue.BeginForeign(c.Foreign, c.job); err != nil {
+	if err := h.Queue.BeginLegacy(c.LegacyMuxer, c.job); err != nil {
 		return reply{}, err
 	}
 	return reply{Status: statusOK}, nil
@@ -214,9 +214,9 @@ func (h *Handler) begin(_ context.Context, c call) (reply, error) {
 // complete looks at the stream that a muxer has made and ends its job. A stream
 // that cannot be played gives the job back.
 func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
-	source, err := h.Queue.ForeignSource(ctx, c.Foreign, c.job)
+	source, err := h.Queue.LegacySource(ctx, c.LegacyMuxer, c.job)
 	if errors.Is(err, queue.ErrNotClaimed) {
-		if done, askErr := h.Queue.ForeignDone(ctx, c.Foreign, c.job); askErr != nil || done {
+		if done, askErr := h.Queue.LegacyDone(ctx, c.LegacyMuxer, c.job); askErr != nil || done {
 			return reply{Status: statusOK}, askErr
 		}
 	}
@@ -224,7 +224,7 @@ func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
 		return reply{}, err
 	}
 	if err := h.accept(ctx, c, source); errors.Is(err, errBadStream) {
-		return reply{}, errors.Join(err, h.Queue.FailForeign(ctx, c.Foreign, c.job, err.Error()))
+		return reply{}, errors.Join(err, h.Queue.FailLegacy(ctx, c.LegacyMuxer, c.job, err.Error()))
 	} else if err != nil {
 		return reply{}, err
 	}
@@ -234,7 +234,7 @@ func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
 // accept takes the stream of a source from the muxer that has made it and, if it
 // can be played, ends its job.
 func (h *Handler) accept(ctx context.Context, c call, source string) error {
-	stream, err := h.openStream(queue.ForeignDir(source))
+	stream, err := h.openStream(queue.LegacyDir(source))
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (h *Handler) accept(ctx context.Context, c call, source string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Queue.CompleteForeign(ctx, c.Foreign, c.job, entry); err != nil {
+	if err := h.Queue.CompleteLegacy(ctx, c.LegacyMuxer, c.job, entry); err != nil {
 		return err
 	}
 	if err := stream.finish(); err != nil {
@@ -257,7 +257,7 @@ func (h *Handler) fail(ctx context.Context, c call) (reply, error) {
 	if reason == "" {
 		reason = "its muxer gave no reason"
 	}
-	if err := h.Queue.FailForeign(ctx, c.Foreign, c.job, reason); err != nil {
+	if err := h.Queue.FailLegacy(ctx, c.LegacyMuxer, c.job, reason); err != nil {
 		return reply{}, err
 	}
 	return reply{Status: statusOK}, nil

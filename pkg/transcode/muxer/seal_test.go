@@ -153,7 +153,7 @@ func TestStreamThatIsStillWritten(t *testing.T) {
 	n := 0
 	b.Revoke = func(*os.File) error {
 		n++
-		name := filepath.Join(b.media, queue.ForeignDir("videos/a.mp4"), fmt.Sprintf("%d.ts", n))
+		name := filepath.Join(b.media, queue.LegacyDir("videos/a.mp4"), fmt.Sprintf("%d.ts", n))
 		return errors.Join(os.WriteFile(name, []byte("x"), 0o644), os.Lchown(name, transcode.MuxerUID, transcode.MuxerUID))
 	}
 	answer := b.want(fmt.Sprintf("/muxer/complete/1/%d", id), nil, 422, "error")

@@ -150,11 +150,11 @@ func (q *Queue) adoptUnit(ctx context.Context, former *os.File, u unitRow) error
 
 // redo has a unit done again that was done.
 func (q *Queue) redo(ctx context.Context, key unitKey) error {
-	return q.write(ctx, func(s *step) error {
-		s.announce = true
-		s.changed = append(s.changed, key.job)
+	return q.write(ctx, func(t *transaction) error {
+		t.announce = true
+		t.changed = append(t.changed, key.job)
 		return errors.Join(
-			s.exec(ctx, `UPDATE units SET state = ?, result = '' WHERE job = ? AND unit = ?`, pending, key.job, key.unit),
-			s.exec(ctx, `UPDATE jobs SET state = ? WHERE id = ?`, Running, key.job))
+			t.exec(ctx, `UPDATE units SET state = ?, result = '' WHERE job = ? AND unit = ?`, pending, key.job, key.unit),
+			t.exec(ctx, `UPDATE jobs SET state = ? WHERE id = ?`, Running, key.job))
 	})
 }

@@ -11,14 +11,14 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// maxOffers bounds the units that are looked at for one claim: all of the first
-// ones may be for workers that have what this one has not.
+// maxOffers bounds the units that one claim looks at, because the first ones may
+// all need an encoder or a label that this worker lacks.
 const maxOffers = 2000
 
-// offers are the units that wait, in the order in which they are to be done,
-// and who has failed at each: first what not every worker may do. CROSS JOIN
-// keeps the order of the index of jobs, so that reading can end with the first
-// unit that fits.
+// offers selects the pending units in the order in which they are claimed, and the
+// workers that failed at each. Units that only some workers may do come first.
+// CROSS JOIN keeps the order of the index of jobs, so that reading can stop at the
+// first unit that fits.
 const offers = `
 	SELECT ` + unitColumns + `, coalesce((
 		SELECT group_concat(a.worker) FROM attempts a
@@ -27,18 +27,18 @@ const offers = `
 	WHERE j.ended = 0 AND j.paused = 0 AND (j.mux = 0 OR j.mux = ?) AND j.labels IN (SELECT value FROM json_each(?))
 	ORDER BY j.priority DESC, j.mux DESC, (j.labels <> '') DESC, j.id, u.seq`
 
-// choose returns the unit that a worker is to do next. If there is none the
-// reply says why.
-func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, transcode.ClaimReply, error) {
+// choose returns the unit that a worker does next. If there is none, the reply
+// says why.
+func (q *Queue) choose(ctx context.Context, t *transaction, worker string) (*unitRow, transcode.ClaimReply, error) {
 	if q.workers.drained(worker) {
 		return nil, transcode.ClaimReply{Refused: "this worker is drained"}, nil
 	}
 	me, _ := q.workers.get(worker)
-	labels, err := s.labelsFor(ctx, me)
+	labels, err := t.labelsFor(ctx, me)
 	if err != nil {
 		return nil, transcode.ClaimReply{}, err
 	}
-	rows, err := s.tx.QueryContext(ctx, offers, me.Hello.MuxID, labels)
+	rows, err := t.tx.QueryContext(ctx, offers, me.Hello.MuxID, labels)
 	if err != nil {
 		return nil, transcode.ClaimReply{}, err
 	}
@@ -61,16 +61,16 @@ func (q *Queue) choose(ctx context.Context, s *step, worker string) (*unitRow, t
 		return nil, transcode.ClaimReply{}, err
 	}
 	if refused.Gone {
-		u, err := q.double(ctx, s, me)
+		u, err := q.straggler(ctx, t, me)
 		if u == nil && err == nil {
-			refused, err = s.forOthers(ctx, me, labels, refused)
+			refused, err = t.forOthers(ctx, me, labels, refused)
 		}
 		return u, refused, err
 	}
 	return nil, refused, nil
 }
 
-// An offer is a row of offers: a unit, and who failed at it.
+// An offer is a row of offers: a unit, and the workers that failed at it.
 type offer struct {
 	rows     *sql.Rows
 	failedOn *string
@@ -78,19 +78,19 @@ type offer struct {
 
 func (o offer) Scan(dest ...any) error { return o.rows.Scan(append(dest, o.failedOn)...) }
 
-// unfit says why a worker should leave a unit to another of all there are; "" if
-// it should not.
+// unfit says why a worker should leave a unit to one of the others; "" if it
+// should do it.
 func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
 	if !able(u.spec, u.request, me) {
 		return fmt.Sprintf("it needs %s; you have %q", u.spec.NeedsEncoder(), me.Hello.Encoders)
 	}
-	failed, room := slices.Contains(failedOn, me.Name), hasRoom(u.spec, me.Hello.Memory)
+	failed, room := slices.Contains(failedOn, me.Name), enoughMemory(u.spec, me.Hello.Memory)
 	if room && !failed {
 		return ""
 	}
 	for _, other := range all {
 		switch {
-		case !other.free() || !able(u.spec, u.request, other) || !hasRoom(u.spec, other.Hello.Memory):
+		case !other.free() || !able(u.spec, u.request, other) || !enoughMemory(u.spec, other.Hello.Memory):
 		case failed && !slices.Contains(failedOn, other.Name):
 			return "you have failed at it, and " + other.Name + " has not"
 		case !room && other.Hello.Memory != 0:
@@ -100,44 +100,45 @@ func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
 	return ""
 }
 
-// able reports whether a worker may do a unit of a request, and has what it needs.
+// able reports whether a worker may do a unit of a request and has its encoder.
 func able(u transcode.Unit, r transcode.Request, w Worker) bool {
 	encoder := u.NeedsEncoder()
 	return r.For(w.Hello.MuxID, w.Labels) && (encoder == "" || slices.Contains(w.Hello.Encoders, encoder))
 }
 
-// hasRoom reports whether a machine with this much memory can be expected to do
-// a unit beside all else that runs there; 0 is not known.
-func hasRoom(u transcode.Unit, memory int64) bool {
+// enoughMemory reports whether a unit needs at most three quarters of a machine's
+// memory; 0 means that its memory is not known.
+func enoughMemory(u transcode.Unit, memory int64) bool {
 	return memory == 0 || u.Video == nil || u.NeedsEncoder() != "" || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
 }
 
-// Beside a running attempt another is begun where nothing else is left to do
-// and it will be done sooner: by so much of its own time, and by so long.
+// A speculative attempt of a running unit starts when nothing is pending and it
+// would end sooner than the straggler: by this factor of its own time, and by this
+// long at least.
 const (
-	headStart    = 1.25
-	minHeadStart = time.Second
+	speculationFactor = 1.25
+	minSpeculation    = time.Second
 )
 
-// double returns a running unit that this worker would be done with sooner than
-// the one that has it: the one that gains most.
-func (q *Queue) double(ctx context.Context, s *step, me Worker) (*unitRow, error) {
-	c, ok := q.slowest(me, q.claims.all(), s.now)
+// straggler returns the running unit for which a speculative attempt of this worker
+// gains most time; nil if it would gain none.
+func (q *Queue) straggler(ctx context.Context, t *transaction, me Worker) (*unitRow, error) {
+	c, ok := q.slowest(me, q.claims.all(), t.now)
 	if !ok {
 		return nil, nil
 	}
-	u, err := s.unit(ctx, c.key.unitKey)
+	u, err := t.unit(ctx, c.key.unitKey)
 	if err != nil || u.second > 0 || !u.runs(c.worker, c.key.attempt) {
 		return nil, err
 	}
 	var paused bool
-	if err := s.tx.QueryRowContext(ctx, `SELECT paused FROM jobs WHERE id = ?`, u.key.job).Scan(&paused); err != nil || paused {
+	if err := t.tx.QueryRowContext(ctx, `SELECT paused FROM jobs WHERE id = ?`, u.key.job).Scan(&paused); err != nil || paused {
 		return nil, err
 	}
 	return &u, nil
 }
 
-// slowest returns the claim that a worker would gain most on.
+// slowest returns the claim on which a worker would gain most time.
 func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, ok bool) {
 	perUnit := map[unitKey]int{}
 	for _, c := range all {
@@ -145,7 +146,7 @@ func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, o
 	}
 	var most time.Duration
 	for _, c := range all {
-		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.request, me) || !hasRoom(c.spec, me.Hello.Memory) {
+		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.request, me) || !enoughMemory(c.spec, me.Hello.Memory) {
 			continue
 		}
 		mine, known := q.workers.takes(me.Name, c.spec)
@@ -153,15 +154,15 @@ func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, o
 			continue
 		}
 		left := q.left(c, now)
-		if gain := left - time.Duration(headStart*float64(mine)) - minHeadStart; gain > most {
+		if gain := left - time.Duration(speculationFactor*float64(mine)) - minSpeculation; gain > most {
 			most, slowest, ok = gain, c, true
 		}
 	}
 	return slowest, ok
 }
 
-// left estimates how long a claim will yet take. One whose worker has fallen
-// silent is not counted on.
+// left estimates how much longer a claim will take. One without recent progress
+// counts as taking for ever.
 func (q *Queue) left(c claim, now time.Time) time.Duration {
 	const forever = 1000 * time.Hour
 	if silent := now.Sub(later(c.heard, c.granted)); silent > q.claimTTL/4 {
@@ -183,9 +184,9 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// worthDoubling returns how many workers have nothing to do and would be sooner
-// done with what another does.
-func (q *Queue) worthDoubling(now time.Time) int {
+// idleSpeculators returns how many idle workers would gain time by a speculative
+// attempt.
+func (q *Queue) idleSpeculators(now time.Time) int {
 	all := q.claims.all()
 	if len(all) == 0 {
 		return 0

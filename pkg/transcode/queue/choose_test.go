@@ -143,7 +143,7 @@ func TestEndGame(t *testing.T) {
 	b := open(t, newDirs(t), nil)
 	job, slow, p := b.lastUnit(fixtureRequest)
 	now := time.Now()
-	if n := b.worthDoubling(now); n != 1 {
+	if n := b.idleSpeculators(now); n != 1 {
 		t.Errorf("%d workers could help; want one", n)
 	}
 	fast := b.gets("pi1", job.ID, slow.Unit.ID)

@@ -9,33 +9,32 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// claim gives a worker the unit that it had best do next, or says why there is
-// none. What the work message said does not matter: it only woke the worker.
+// claim grants a worker the unit that it does next, or says why there is none. The
+// work message does not name the unit; it only wakes the worker.
 //
-// A worker does one unit at a time. So whatever it seemed to be doing when it
-// claims another it has lost, say by a restart: that is given up here and need
-// not wait for its claim to expire.
+// A worker does one unit at a time. A claim that it still holds is therefore lost,
+// for example by a restart, and is given up here before it expires.
 func (q *Queue) claim(ctx context.Context, worker, session string) (transcode.ClaimReply, error) {
 	var reply transcode.ClaimReply
 	var granted claim
-	err := q.write(ctx, func(s *step) error {
-		again, err := q.giveUp(ctx, s, worker, session)
+	err := q.write(ctx, func(t *transaction) error {
+		again, err := q.giveUp(ctx, t, worker, session)
 		if err != nil || again != nil {
 			reply = grantReply(again)
 			return err
 		}
-		// The message that brought the worker here is gone.
-		s.announce = true
-		u, refused, err := q.choose(ctx, s, worker)
+		// The message that woke the worker is consumed.
+		t.announce = true
+		u, refused, err := q.choose(ctx, t, worker)
 		if err != nil || u == nil {
 			reply = refused
 			return err
 		}
-		granted = q.newClaim(*u, u.tries+1, worker, s.now)
+		granted = q.newClaim(*u, u.tries+1, worker, t.now)
 		granted.session = session
 		u.attempt = granted.key.attempt
 		reply = grantReply(u)
-		return s.grant(ctx, *u, granted)
+		return t.grant(ctx, *u, granted)
 	})
 	if err == nil && granted.worker != "" {
 		q.claims.put(granted)
@@ -50,7 +49,7 @@ func (q *Queue) newClaim(u unitRow, attempt int, worker string, now time.Time) c
 	}
 }
 
-// grantReply grants the attempt of u; of nil it grants nothing.
+// grantReply grants the attempt of u, or nothing if u is nil.
 func grantReply(u *unitRow) transcode.ClaimReply {
 	if u == nil {
 		return transcode.ClaimReply{}
@@ -58,13 +57,12 @@ func grantReply(u *unitRow) transcode.ClaimReply {
 	return transcode.ClaimReply{Job: u.key.job, Attempt: u.attempt, Unit: u.spec}
 }
 
-// giveUp releases what this worker runs. But if nothing was heard of it yet in
-// this session, our answer was lost and the worker asks again: then it returns
-// the unit, with the attempt that is this worker's. The deadline stays, so that
-// this cannot go on for ever. In another session the attempt must be another:
-// an ffmpeg of the one before may still be writing.
-func (q *Queue) giveUp(ctx context.Context, s *step, worker, session string) (again *unitRow, err error) {
-	held, err := s.units(ctx, `WHERE u.state = ? AND (u.worker = ? OR u.second_worker = ?)`, running, worker, worker)
+// giveUp releases the units that this worker runs. A unit without progress in the
+// same session was granted by a reply that got lost: giveUp returns it with the
+// same attempt, and its deadline stays, so that this cannot repeat for ever. A new
+// session needs a new attempt, because an ffmpeg of the old one may still write.
+func (q *Queue) giveUp(ctx context.Context, t *transaction, worker, session string) (again *unitRow, err error) {
+	held, err := t.units(ctx, `WHERE u.state = ? AND (u.worker = ? OR u.second_worker = ?)`, running, worker, worker)
 	if err != nil {
 		return nil, err
 	}
@@ -74,46 +72,46 @@ func (q *Queue) giveUp(ctx context.Context, s *step, worker, session string) (ag
 			u.attempt = key.attempt
 			return &u, nil
 		}
-		if err := s.release(ctx, u, key, ending{outcome: EventGivenUp, detail: "its worker has claimed again"}); err != nil {
+		if err := t.release(ctx, u, key, ending{outcome: EventGivenUp, detail: "its worker has claimed again"}); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
 }
 
-// grant makes a pending unit a running attempt, or gives one that runs its
-// second.
-func (s *step) grant(ctx context.Context, u unitRow, c claim) error {
-	s.changed = append(s.changed, c.key.job)
-	s.events = append(s.events, UnitEvent{
+// grant starts an attempt of a pending unit, or the speculative attempt of a running
+// one.
+func (t *transaction) grant(ctx context.Context, u unitRow, c claim) error {
+	t.changed = append(t.changed, c.key.job)
+	t.events = append(t.events, UnitEvent{
 		Event: EventClaimed, Worker: c.worker, Job: c.key.job, Unit: c.key.unit, Attempt: c.key.attempt,
 	})
-	now := s.now.UnixNano()
+	now := t.now.UnixNano()
 	place := `UPDATE units SET state = ?, tries = ?, attempt = ?, worker = ? WHERE job = ? AND unit = ?`
 	if u.state == running {
 		place = `UPDATE units SET state = ?, tries = ?, second = ?, second_worker = ? WHERE job = ? AND unit = ?`
 	}
 	return errors.Join(
-		s.exec(ctx, place, running, c.key.attempt, c.key.attempt, c.worker, c.key.job, c.key.unit),
-		s.exec(ctx, `INSERT INTO attempts (job, unit, attempt, worker, started) VALUES (?, ?, ?, ?, ?)`,
+		t.exec(ctx, place, running, c.key.attempt, c.key.attempt, c.worker, c.key.job, c.key.unit),
+		t.exec(ctx, `INSERT INTO attempts (job, unit, attempt, worker, started) VALUES (?, ?, ?, ?, ?)`,
 			c.key.job, c.key.unit, c.key.attempt, c.worker, now),
-		s.exec(ctx, `UPDATE jobs SET state = ?, started = CASE started WHEN 0 THEN ? ELSE started END WHERE id = ?`,
+		t.exec(ctx, `UPDATE jobs SET state = ?, started = CASE started WHEN 0 THEN ? ELSE started END WHERE id = ?`,
 			Running, now, c.key.job),
 	)
 }
 
-// expireClaims takes back the claims whose worker has been silent for too long.
+// expireClaims releases the claims that have had no progress for too long.
 func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 	for _, c := range q.claims.expired(now) {
-		err := q.write(ctx, func(s *step) error {
-			u, err := s.unit(ctx, c.key.unitKey)
+		err := q.write(ctx, func(t *transaction) error {
+			u, err := t.unit(ctx, c.key.unitKey)
 			if err != nil && !errors.Is(err, errNoUnit) {
 				return err
 			}
 			if !u.runs(c.worker, c.key.attempt) {
 				return nil // it ended meanwhile
 			}
-			return s.release(ctx, u, c.key, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.ttl(c.worker))})
+			return t.release(ctx, u, c.key, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.ttl(c.worker))})
 		})
 		if err == nil {
 			q.claims.drop(c.key)
@@ -123,7 +121,8 @@ func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 	}
 }
 
-// adoptClaims gives a fresh deadline to each claim that the store says runs.
+// adoptClaims restores the claims that run according to the store, each with a new
+// deadline.
 func (q *Queue) adoptClaims(ctx context.Context, now time.Time) error {
 	rows, err := q.store.Query(ctx, unitQuery+` WHERE u.state = ?`, running)
 	if err != nil {

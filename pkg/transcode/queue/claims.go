@@ -15,26 +15,25 @@ type unitKey struct {
 	unit string
 }
 
-// An attemptKey names an attempt of all jobs. A unit can have two that run.
+// An attemptKey names an attempt of all jobs. A unit can have two running attempts.
 type attemptKey struct {
 	unitKey
 	attempt int
 }
 
-// A claim is a running attempt. SQLite knows that it runs; how far it is and
-// when it expires is known here only, since a restart gives all claims a new
-// deadline anyway.
+// A claim is a worker's hold on a running attempt. SQLite stores that it runs; its
+// progress and deadline are kept in memory, because a restart renews all deadlines.
 type claim struct {
 	key      attemptKey
 	worker   string
-	session  string // of the worker, as its claim said
+	session  string // of the worker, from its claim
 	total    int    // video frames to encode
 	spec     transcode.Unit
 	request  transcode.Request
 	granted  time.Time
-	adopted  bool // it was granted before the daemon started, nobody knows when
+	adopted  bool // granted before the daemon started, at an unknown time
 	deadline time.Time
-	heard    time.Time // when its worker last told of progress; zero: never
+	heard    time.Time // time of the last progress; zero: none yet
 	frames   int
 	fps      float64
 }
@@ -43,15 +42,15 @@ type claim struct {
 type claims struct {
 	mu        sync.Mutex
 	byKey     map[attemptKey]claim
-	accepting map[attemptKey]bool // those whose result is being looked at
+	accepting map[attemptKey]bool // those whose result is being verified
 }
 
 func newClaims() *claims {
 	return &claims{byKey: map[attemptKey]claim{}, accepting: map[attemptKey]bool{}}
 }
 
-// beginAccept reports whether nobody looks at the result of an attempt yet, and
-// notes that somebody does until endAccept.
+// beginAccept marks the result of an attempt as being verified, until endAccept. It
+// reports false if it is already.
 func (cs *claims) beginAccept(key attemptKey) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -74,14 +73,14 @@ func (cs *claims) put(c claim) {
 	cs.byKey[c.key] = c
 }
 
-// drop forgets a claim.
+// drop removes a claim.
 func (cs *claims) drop(key attemptKey) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	delete(cs.byKey, key)
 }
 
-// get returns a claim if this worker has it.
+// get returns a claim if this worker holds it.
 func (cs *claims) get(worker string, key attemptKey) (claim, bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -89,14 +88,14 @@ func (cs *claims) get(worker string, key attemptKey) (claim, bool) {
 	return c, ok && c.worker == worker
 }
 
-// unheard reports whether nothing was heard of a worker's attempt since it was
+// unheard reports whether a worker's attempt has had no progress since it was
 // granted.
 func (cs *claims) unheard(worker string, key attemptKey) bool {
 	c, ok := cs.get(worker, key)
 	return ok && c.heard.IsZero()
 }
 
-// ofWorker returns the claim that a worker has on a unit.
+// ofWorker returns a worker's claim on a unit.
 func (cs *claims) ofWorker(worker string, unit unitKey) (claim, bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -115,7 +114,7 @@ func (cs *claims) all() []claim {
 	return slices.Collect(maps.Values(cs.byKey))
 }
 
-// progress notes what a worker says of its claim, and reports whether it has it.
+// progress records a worker's progress, and reports whether it holds the claim.
 func (cs *claims) progress(worker string, p transcode.Progress, now, deadline time.Time) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -131,10 +130,10 @@ func (cs *claims) progress(worker string, p transcode.Progress, now, deadline ti
 	return true
 }
 
-// maxFPS bounds what a worker can claim to do.
+// maxFPS bounds the frame rate that a worker can report.
 const maxFPS = 100_000
 
-// extend gives a claim a new deadline if this worker has it.
+// extend gives a claim a new deadline if this worker holds it.
 func (cs *claims) extend(worker string, key attemptKey, deadline time.Time) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -157,7 +156,7 @@ func (cs *claims) expired(now time.Time) []claim {
 	return list
 }
 
-// ofUnits returns the claims of a job by unit: of two, the one that is further.
+// ofUnits returns the claims of a job by unit: of two, the one with more frames.
 func (cs *claims) ofUnits(job int64) map[string]claim {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -170,7 +169,7 @@ func (cs *claims) ofUnits(job int64) map[string]claim {
 	return list
 }
 
-// byWorker returns the one claim that each worker has.
+// byWorker returns the one claim of each worker.
 func (cs *claims) byWorker() map[string]claim {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

@@ -8,30 +8,30 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// joinSeq puts the join behind all units of the plan.
+// joinSeq orders the join after all units of the plan.
 const joinSeq = math.MaxInt32
 
-// complete goes on with a job whose units are all done: what becomes a file of
-// its own is joined first.
-func (s *step) complete(ctx context.Context, job int64) error {
+// complete publishes a job whose units are all done. If its output is a file, it
+// adds the unit that joins it first.
+func (t *transaction) complete(ctx context.Context, job int64) error {
 	var plan column[transcode.Plan]
-	if err := s.tx.QueryRowContext(ctx, `SELECT plan FROM jobs WHERE id = ?`, job).Scan(&plan); err != nil {
+	if err := t.tx.QueryRowContext(ctx, `SELECT plan FROM jobs WHERE id = ?`, job).Scan(&plan); err != nil {
 		return err
 	}
-	results, err := readResults(ctx, inStep{s.tx}, &plan.V, job)
+	results, err := readResults(ctx, inTransaction{t.tx}, &plan.V, job)
 	if err != nil {
 		return err
 	}
 	if plan.V.Output.IsFile() && !hasFile(results) {
 		unit, err := transcode.Join(plan.V, results.ofUnit, results.dirs)
 		if err != nil {
-			return s.endJob(ctx, job, Failed, clip(err.Error(), maxReason), nil)
+			return t.endJob(ctx, job, Failed, clip(err.Error(), maxReason), nil)
 		}
-		s.announce = true
-		return s.addUnit(ctx, job, joinSeq, unit)
+		t.announce = true
+		return t.addUnit(ctx, job, joinSeq, unit)
 	}
-	s.publish = true
-	return s.exec(ctx, `UPDATE jobs SET state = ? WHERE id = ?`, Publishing, job)
+	t.publish = true
+	return t.exec(ctx, `UPDATE jobs SET state = ? WHERE id = ?`, Publishing, job)
 }
 
 func hasFile(results unitResults) bool {
@@ -43,9 +43,9 @@ func hasFile(results unitResults) bool {
 	return false
 }
 
-// inStep reads within a transaction.
-type inStep struct{ tx *sql.Tx }
+// inTransaction is a querier that reads within a transaction.
+type inTransaction struct{ tx *sql.Tx }
 
-func (s inStep) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (s inTransaction) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	return s.tx.QueryContext(ctx, query, args...)
 }

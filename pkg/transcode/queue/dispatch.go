@@ -168,7 +168,7 @@ func (q *Queue) reconcile(ctx context.Context) error {
 	}
 	if len(waiting) == 0 {
 		// Workers that have nothing to do may help those that are slow.
-		if n := q.worthDoubling(time.Now()); n > 0 {
+		if n := q.idleSpeculators(time.Now()); n > 0 {
 			waiting = map[int]int{0: n}
 		}
 	}

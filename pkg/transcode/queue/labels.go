@@ -24,8 +24,8 @@ func normalLabels(labels []string) []string {
 
 // labelsFor returns, as a JSON array for queries, the texts of those labels of
 // jobs that have not ended which a worker has all of; that of no labels is one.
-func (s *step) labelsFor(ctx context.Context, w Worker) (string, error) {
-	rows, err := s.tx.QueryContext(ctx, `SELECT DISTINCT labels FROM jobs WHERE ended = 0 AND labels <> ''`)
+func (t *transaction) labelsFor(ctx context.Context, w Worker) (string, error) {
+	rows, err := t.tx.QueryContext(ctx, `SELECT DISTINCT labels FROM jobs WHERE ended = 0 AND labels <> ''`)
 	if err != nil {
 		return "", err
 	}
@@ -50,9 +50,9 @@ func (s *step) labelsFor(ctx context.Context, w Worker) (string, error) {
 // forOthers refuses a worker that finds only work for others' labels. It asks
 // again in a while: what has woken it may be announced because of that work, and
 // would be anew, at once, if it went on fetching.
-func (s *step) forOthers(ctx context.Context, w Worker, labels string, refused transcode.ClaimReply) (transcode.ClaimReply, error) {
+func (t *transaction) forOthers(ctx context.Context, w Worker, labels string, refused transcode.ClaimReply) (transcode.ClaimReply, error) {
 	var wait bool
-	err := s.tx.QueryRowContext(ctx, `
+	err := t.tx.QueryRowContext(ctx, `
 		SELECT EXISTS (
 			SELECT 1 FROM jobs j WHERE j.ended = 0 AND j.labels <> '' AND j.paused = 0 AND (j.mux = 0 OR j.mux = ?)
 			AND j.labels NOT IN (SELECT value FROM json_each(?))

@@ -106,7 +106,7 @@ func TestOrderOfLabelledJobs(t *testing.T) {
 func TestLabelledJobsDoNotHideOthers(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
-	err := b.write(t.Context(), func(s *step) error {
+	err := b.write(t.Context(), func(s *transaction) error {
 		var errs []error
 		for range maxOffers + 1 {
 			_, err := s.addJob(t.Context(), bound("a", "fast"), "")
@@ -146,7 +146,7 @@ func TestEndGameKeepsToLabels(t *testing.T) {
 	b := open(t, newDirs(t), labels)
 	job, slow, _ := b.lastUnit(bound("clip", "fast"))
 	bs.set("pi1")
-	if n := b.worthDoubling(time.Now()); n != 0 {
+	if n := b.idleSpeculators(time.Now()); n != 0 {
 		t.Errorf("%d workers could help; want none", n)
 	}
 	if reply, err := b.claim(t.Context(), "pi1", ""); err != nil || !reply.Gone {
@@ -235,8 +235,8 @@ func TestFreeWorkersOfARequest(t *testing.T) {
 	}
 }
 
-// A foreign muxer has no labels.
-func TestForeignMuxersHaveNoLabels(t *testing.T) {
+// A legacy muxer has no labels.
+func TestLegacyMuxersHaveNoLabels(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
 	r := bound("a", "fast")

@@ -53,20 +53,20 @@ type Change struct {
 
 // Change changes a job. The error matches ErrNoJob if there is none.
 func (q *Queue) Change(ctx context.Context, id int64, c Change) (Job, error) {
-	err := q.write(ctx, func(s *step) error {
-		if err := s.want(ctx, id, "changed", Queued, Running); err != nil {
+	err := q.write(ctx, func(t *transaction) error {
+		if err := t.want(ctx, id, "changed", Queued, Running); err != nil {
 			return err
 		}
-		s.changed, s.announce = append(s.changed, id), true
+		t.changed, t.announce = append(t.changed, id), true
 		if c.Priority != nil {
-			if err := s.exec(ctx, `UPDATE jobs SET priority = ? WHERE id = ?`, int(*c.Priority), id); err != nil {
+			if err := t.exec(ctx, `UPDATE jobs SET priority = ? WHERE id = ?`, int(*c.Priority), id); err != nil {
 				return err
 			}
 		}
 		if c.Paused == nil {
 			return nil
 		}
-		return s.exec(ctx, `UPDATE jobs SET paused = ? WHERE id = ?`, *c.Paused, id)
+		return t.exec(ctx, `UPDATE jobs SET paused = ? WHERE id = ?`, *c.Paused, id)
 	})
 	if err != nil {
 		return Job{}, fmt.Errorf("queue: changing job %d: %w", id, err)
@@ -94,12 +94,12 @@ func (q *Queue) Retry(ctx context.Context, id int64) (job Job, existing bool, er
 
 // Remove forgets a job that has ended. What it published stays.
 func (q *Queue) Remove(ctx context.Context, id int64) error {
-	err := q.write(ctx, func(s *step) error {
-		if err := s.want(ctx, id, "removed", Done, Failed, Cancelled); err != nil {
+	err := q.write(ctx, func(t *transaction) error {
+		if err := t.want(ctx, id, "removed", Done, Failed, Cancelled); err != nil {
 			return err
 		}
-		s.changed = append(s.changed, id)
-		return s.exec(ctx, `DELETE FROM jobs WHERE id = ?`, id)
+		t.changed = append(t.changed, id)
+		return t.exec(ctx, `DELETE FROM jobs WHERE id = ?`, id)
 	})
 	if err != nil {
 		return fmt.Errorf("queue: removing job %d: %w", id, err)
@@ -108,9 +108,9 @@ func (q *Queue) Remove(ctx context.Context, id int64) error {
 }
 
 // want makes sure that a job is in one of these states.
-func (s *step) want(ctx context.Context, id int64, done string, states ...State) error {
+func (t *transaction) want(ctx context.Context, id int64, done string, states ...State) error {
 	var state State
-	err := s.tx.QueryRowContext(ctx, `SELECT state FROM jobs WHERE id = ?`, id).Scan(&state)
+	err := t.tx.QueryRowContext(ctx, `SELECT state FROM jobs WHERE id = ?`, id).Scan(&state)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNoJob

@@ -71,11 +71,11 @@ func (q *Queue) notPublished(ctx context.Context, id int64, cause error) error {
 	}
 	reason := clip("publishing: "+cause.Error(), maxReason)
 	if errors.Is(cause, errUnpublishable) {
-		return q.write(ctx, func(s *step) error { return s.endJob(ctx, id, Failed, reason, nil) })
+		return q.write(ctx, func(t *transaction) error { return t.endJob(ctx, id, Failed, reason, nil) })
 	}
-	err := q.write(ctx, func(s *step) error {
-		s.changed = append(s.changed, id)
-		return s.exec(ctx, `UPDATE jobs SET reason = ? WHERE id = ?`, reason, id)
+	err := q.write(ctx, func(t *transaction) error {
+		t.changed = append(t.changed, id)
+		return t.exec(ctx, `UPDATE jobs SET reason = ? WHERE id = ?`, reason, id)
 	})
 	return errors.Join(fmt.Errorf("job %d: %w", id, cause), err)
 }
@@ -110,7 +110,7 @@ func (q *Queue) publishJob(ctx context.Context, id int64) error {
 	if err := q.revealKey(st); err != nil {
 		return err
 	}
-	return q.write(ctx, func(s *step) error { return s.endJob(ctx, id, Done, "", nil) })
+	return q.write(ctx, func(t *transaction) error { return t.endJob(ctx, id, Done, "", nil) })
 }
 
 // A stream is what a job publishes: a stream or a file.
@@ -255,9 +255,9 @@ func (q *Queue) chooseOutput(ctx context.Context, st *stream) error {
 	if err != nil {
 		return err
 	}
-	err = q.write(ctx, func(s *step) error {
-		s.changed = append(s.changed, st.job)
-		return s.exec(ctx, `UPDATE jobs SET output = ? WHERE id = ?`, output, st.job)
+	err = q.write(ctx, func(t *transaction) error {
+		t.changed = append(t.changed, st.job)
+		return t.exec(ctx, `UPDATE jobs SET output = ? WHERE id = ?`, output, st.job)
 	})
 	if err == nil {
 		st.output = output

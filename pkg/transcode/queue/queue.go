@@ -1,13 +1,43 @@
 // Package queue turns a request for a video into units of work, hands them to
-// workers over NATS JetStream, accepts exactly one result for each, and
-// publishes the whole as HLS.
+// workers, accepts exactly one result for each, and publishes the video.
 //
-// The truth is in SQLite. JetStream only tells workers that there is something
-// to claim, and is filled again from the truth whenever it has lost something.
-// What a worker gets is decided when it claims: the first unit of the first job
-// that it can do, or one that a slower worker is at when nothing else is left.
-// A claim is numbered (the attempt); the result of any attempt but the current
-// one is refused, so a worker that was thought dead can do no harm.
+// # Jobs and units
+//
+// A job is one request: make this video available under that name. Its first unit
+// is a probe. From the probe's result the queue makes a plan (transcode.NewPlan) and
+// inserts one unit for each part of it: chunks of video, the audio, and for a file
+// the unit that joins them. A unit is what one worker does in one go. It is pending,
+// running, done, failed or cancelled. When all units of a job are done, the queue
+// assembles their files and publishes them by one rename.
+//
+// # Attempts and claims
+//
+// Workers fetch work. A worker that claims gets the first pending unit that it can
+// do, in the order of the jobs' priority and age. That starts an attempt: attempts
+// of a unit are numbered, and each writes to a directory of its own. While an attempt
+// runs, its worker holds a claim on it, which every progress message extends and
+// which expires without. An attempt that fails or expires makes its unit pending
+// again; after too many the job fails.
+//
+// When nothing is pending, an idle worker may start a speculative attempt of a unit
+// whose worker is much slower, a straggler. The first result is accepted and ends
+// the other attempt.
+//
+// A result counts only if its attempt still runs. So a worker that was thought dead
+// can do no harm when it comes back. Before a result is accepted, its files are moved
+// out of the worker's reach and compared with the hashes that the worker reported.
+//
+// # Storage
+//
+// SQLite holds all of it; every change is one transaction (Queue.write). NATS
+// JetStream only wakes workers: its messages say that there is work, not which. It
+// may lose all of them, because the queue compares the stream with the store every
+// half a minute and announces again what is missing.
+//
+// # Legacy muxers
+//
+// Muxers of the pool that pibootd replaces speak another protocol (pkg/transcode/muxer)
+// and do whole jobs. They claim a job's probe unit in place of the job.
 package queue
 
 import (
@@ -34,7 +64,7 @@ import (
 const (
 	defaultClaimTTL   = 60 * time.Second
 	defaultHelloEvery = 15 * time.Second
-	// reconcileEvery is how long work can stay unannounced that the stream lost.
+	// reconcileEvery bounds how long work that the stream lost stays unannounced.
 	reconcileEvery = 30 * time.Second
 	defaultKeep    = 1000
 	// missedHellos makes a worker count as offline.
@@ -49,28 +79,27 @@ type Options struct {
 	Broker   *broker.Broker
 	Log      *slog.Logger // nil discards
 
-	OnWorker func(WorkerEvent) // nil: nobody is told
-	OnUnit   func(UnitEvent)   // nil: nobody is told
-	// OnMisuse receives, in words, what a worker has done that it must not; nil
+	OnWorker func(WorkerEvent) // nil drops events
+	OnUnit   func(UnitEvent)   // nil drops events
+	// OnMisuse receives a description of what a worker did against the rules; nil
 	// drops it.
 	OnMisuse func(worker, what string)
 
-	// Revoke ends what a worker may still do to a file of its scratch that was
-	// taken from it. nil: files are copied instead of moved.
+	// Revoke ends a worker's access to a file that was moved out of its scratch. If it
+	// is nil, files are copied instead of moved.
 	Revoke func(*os.File) error
 
-	// Weight returns the share of its time that a worker is to work in; nil
-	// means all of it for each.
+	// Weight returns the share of its time that a worker works; nil means all of it.
 	Weight func(worker string) float64
-	// Labels returns the labels of a worker; nil means that none has any.
-	// It is asked while the store is being written: it must answer from memory.
+	// Labels returns the labels of a worker; nil means that none has any. It is
+	// called within transactions, so it must answer from memory.
 	Labels func(worker string) []string
 
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
-	Keep       int           // ended jobs that are remembered; 0 means 1000
-	ForeignTTL time.Duration // a foreign muxer's claim expires after this long; 0 means 6 h
-	ForeignUID uint32        // the user and group who foreign muxers are in the media share; 0 means transcode.MuxerUID
+	Keep       int           // ended jobs that are kept; 0 means 1000
+	LegacyTTL  time.Duration // a legacy muxer's claim expires after this long; 0 means 6 h
+	LegacyUID  uint32        // the user and group of legacy muxers in the media share; 0 means transcode.MuxerUID
 }
 
 // A Queue holds the jobs. It is safe for concurrent use.
@@ -89,8 +118,8 @@ type Queue struct {
 	weight     func(worker string) float64
 	claimTTL   time.Duration
 	helloEvery time.Duration
-	foreignTTL time.Duration
-	foreignUID uint32
+	legacyTTL  time.Duration
+	legacyUID  uint32
 	keep       int
 
 	workers *workers
@@ -109,9 +138,9 @@ type Queue struct {
 	publish  chan struct{} // there may be a job whose units are all done
 }
 
-// Open prepares the stream and clears away unpublished files that nothing needs
-// any more. Workers are heard from now on and answered by Run. Close the
-// Queue after Run.
+// Open prepares the stream, removes unpublished files that no job needs, and
+// subscribes to the messages of workers, which Run answers. Close the Queue after
+// Run.
 func Open(ctx context.Context, o Options) (*Queue, error) {
 	media, err := os.OpenRoot(o.MediaDir)
 	if err != nil {
@@ -130,8 +159,8 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		weight:     o.Weight,
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
-		foreignTTL: cmp.Or(o.ForeignTTL, defaultForeignTTL),
-		foreignUID: cmp.Or(o.ForeignUID, transcode.MuxerUID),
+		legacyTTL:  cmp.Or(o.LegacyTTL, defaultLegacyTTL),
+		legacyUID:  cmp.Or(o.LegacyUID, transcode.MuxerUID),
 		keep:       cmp.Or(o.Keep, defaultKeep),
 		workers:    newWorkers(o.Labels),
 		claims:     newClaims(),
@@ -157,28 +186,28 @@ func (q *Queue) prepare(ctx context.Context) error {
 	if err := q.openStream(ctx); err != nil {
 		return err
 	}
-	// Before anything can be submitted: were the store new, files of an older
-	// one's first job would be in the way of ours.
+	// Before anything can be submitted: in a new store the number of the first job may
+	// be that of an older store's job, whose files are in its way.
 	if err := q.sweep(ctx); err != nil {
 		return err
 	}
 	return q.listen()
 }
 
-// Close stops listening to workers and releases the media share. Run must have
-// returned, and the Broker must still be open.
+// Close unsubscribes from the messages of workers and closes the media share. Run
+// must have returned, and the Broker must still be open.
 func (q *Queue) Close() error {
-	q.hangUp()
+	q.unsubscribe()
 	if err := q.media.Close(); err != nil {
 		return fmt.Errorf("queue: closing the media share: %w", err)
 	}
 	return nil
 }
 
-// Run answers workers, takes back claims that expired, announces units and
-// publishes finished jobs, until ctx ends; then it waits for what is under way
-// and returns nil. A claim that was running when the daemon ended gets a whole
-// ClaimTTL from now: its worker is likely still encoding.
+// Run answers workers, expires claims, announces units and publishes finished jobs,
+// until ctx ends; then it waits for operations in progress and returns nil. Claims of
+// an earlier run get a whole ClaimTTL from now, because their workers are likely
+// still encoding.
 func (q *Queue) Run(ctx context.Context) error {
 	if err := q.adoptClaims(ctx, time.Now()); err != nil {
 		if ctx.Err() != nil {
@@ -189,7 +218,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	wake(q.announce)
 	wake(q.publish)
-	g.Go(func() error { return q.converse(ctx) })
+	g.Go(func() error { return q.serveMessages(ctx) })
 	g.Go(func() error { return q.watchClock(ctx) })
 	g.Go(func() error { return q.work(ctx, "announcing work", q.announce, q.reconcile) })
 	g.Go(func() error { return q.work(ctx, "publishing", q.publish, q.publishReady) })
@@ -199,8 +228,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// work does f when it is woken, and every now and then in case that an error
-// kept it from what it was woken for.
+// work runs f when it is woken, and every half a minute to retry after errors.
 func (q *Queue) work(ctx context.Context, what string, woken <-chan struct{}, f func(context.Context) error) error {
 	again := time.NewTicker(reconcileEvery)
 	defer again.Stop()
@@ -230,14 +258,14 @@ func (q *Queue) watchClock(ctx context.Context) error {
 			for _, name := range q.workers.expire(now.Add(-missedHellos * q.helloEvery)) {
 				q.tellWorker(name)
 			}
-			if q.worthDoubling(now) > 0 {
+			if q.idleSpeculators(now) > 0 {
 				wake(q.announce)
 			}
 		}
 	}
 }
 
-// wake asks the receiver of c to look again; it will if it was asked already.
+// wake makes the receiver of c run, once however often it is called before.
 func wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -249,7 +277,7 @@ func logger(l *slog.Logger) *slog.Logger {
 	return cmp.Or(l, slog.New(slog.DiscardHandler))
 }
 
-// lane returns the lane of the work of a muxer; 0 is anybody's.
+// lane returns the lane of a muxer id; 0 is the lane of all workers.
 func lane(mux int) string {
 	if mux == 0 {
 		return transcode.LaneAny

@@ -67,8 +67,8 @@ func verdictOn(u unitRow, worker string, attempt int) (verdict transcode.Verdict
 func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wrong error) (transcode.Verdict, error) {
 	key := attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}
 	var verdict transcode.Verdict
-	err := q.write(ctx, func(s *step) error {
-		u, err := s.unit(ctx, key.unitKey)
+	err := q.write(ctx, func(t *transaction) error {
+		u, err := t.unit(ctx, key.unitKey)
 		if err != nil {
 			return err
 		}
@@ -77,16 +77,16 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 			return nil
 		}
 		if wrong == nil {
-			if wrong, err = s.unlike(ctx, u, d.Result); err != nil {
+			if wrong, err = t.unlike(ctx, u, d.Result); err != nil {
 				return err
 			}
 		}
 		if wrong != nil {
 			verdict.Reason = clip(wrong.Error(), maxReason)
-			return s.release(ctx, u, key, ending{outcome: EventFailed, detail: verdict.Reason})
+			return t.release(ctx, u, key, ending{outcome: EventFailed, detail: verdict.Reason})
 		}
 		verdict.Accepted = true
-		return q.finish(ctx, s, u, key, d.Result)
+		return q.finish(ctx, t, u, key, d.Result)
 	})
 	if err == nil && verdict.Accepted {
 		q.claims.drop(key)
@@ -97,7 +97,7 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 // unlike says why a result cannot be put together with those of the job's other
 // units, so that another worker does it anew, and not all of the job is lost when
 // it is to be published.
-func (s *step) unlike(ctx context.Context, u unitRow, r transcode.Result) (wrong, err error) {
+func (t *transaction) unlike(ctx context.Context, u unitRow, r transcode.Result) (wrong, err error) {
 	if u.spec.Kind != transcode.KindVideo {
 		return nil, nil
 	}
@@ -105,7 +105,7 @@ func (s *step) unlike(ctx context.Context, u unitRow, r transcode.Result) (wrong
 	for _, p := range transcode.Pieces(u.spec, r) {
 		known[p.Unit.Dir()] = false
 	}
-	rows, err := s.tx.QueryContext(ctx, `SELECT spec, result FROM units WHERE job = ? AND kind = ? AND state = ? ORDER BY seq`,
+	rows, err := t.tx.QueryContext(ctx, `SELECT spec, result FROM units WHERE job = ? AND kind = ? AND state = ? ORDER BY seq`,
 		u.key.job, transcode.KindVideo, done)
 	if err != nil {
 		return nil, err
@@ -133,60 +133,60 @@ func (s *step) unlike(ctx context.Context, u unitRow, r transcode.Result) (wrong
 
 // finish stores the result of a unit and what follows from it: units after a
 // probe, publication after the last.
-func (q *Queue) finish(ctx context.Context, s *step, u unitRow, key attemptKey, r transcode.Result) error {
-	err := s.exec(ctx, `UPDATE units SET state = ?, result = ?, attempt = ?, worker = ?, second = 0, second_worker = '' WHERE job = ? AND unit = ?`,
+func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attemptKey, r transcode.Result) error {
+	err := t.exec(ctx, `UPDATE units SET state = ?, result = ?, attempt = ?, worker = ?, second = 0, second_worker = '' WHERE job = ? AND unit = ?`,
 		done, column[transcode.Result]{r}, key.attempt, u.workerOf(key.attempt), u.key.job, u.key.unit)
 	if err != nil {
 		return err
 	}
 	for _, other := range u.attempts() {
 		if other == key {
-			err = s.noteEnd(ctx, u, key, ending{outcome: EventDone})
+			err = t.noteEnd(ctx, u, key, ending{outcome: EventDone})
 		} else {
-			err = s.endAttempt(ctx, u, other, ending{outcome: EventOutrun, detail: "a faster worker was done first"})
+			err = t.endAttempt(ctx, u, other, ending{outcome: EventStraggler, detail: "a faster worker was done first"})
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := q.measure(ctx, s, u, key); err != nil {
+	if err := q.measure(ctx, t, u, key); err != nil {
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
-		return s.plan(ctx, u, *r.Probe, q.workers.free(u.request))
+		return t.plan(ctx, u, *r.Probe, q.workers.free(u.request))
 	}
 	var left int
-	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
+	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
 	if err != nil || left > 0 {
 		return err
 	}
-	return s.complete(ctx, u.key.job)
+	return t.complete(ctx, u.key.job)
 }
 
 // plan cuts a probed job into units for this many workers. A source that cannot
 // be planned fails it.
-func (s *step) plan(ctx context.Context, probe unitRow, p transcode.Probe, workers int) error {
+func (t *transaction) plan(ctx context.Context, probe unitRow, p transcode.Probe, workers int) error {
 	job := probe.key.job
 	plan, err := transcode.NewPlan(probe.request, p, workers)
 	if err == nil && len(plan.Units) > maxUnits {
 		err = fmt.Errorf("planning %q: %d units; want %d at most", probe.request.Source, len(plan.Units), maxUnits)
 	}
 	if err != nil {
-		return s.endJob(ctx, job, Failed, err.Error(), nil)
+		return t.endJob(ctx, job, Failed, err.Error(), nil)
 	}
 	for i, unit := range plan.Units {
-		if err := s.addUnit(ctx, job, i+1, unit); err != nil {
+		if err := t.addUnit(ctx, job, i+1, unit); err != nil {
 			return err
 		}
 	}
 	plan.Units = nil
-	s.announce = true
-	return s.exec(ctx, `UPDATE jobs SET probe = ?, plan = ? WHERE id = ?`,
+	t.announce = true
+	return t.exec(ctx, `UPDATE jobs SET probe = ?, plan = ? WHERE id = ?`,
 		column[transcode.Probe]{p}, column[transcode.Plan]{plan}, job)
 }
 
-func (s *step) addUnit(ctx context.Context, job int64, seq int, unit transcode.Unit) error {
-	err := s.exec(ctx, `INSERT INTO units (job, unit, seq, kind, spec, frames, state) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+func (t *transaction) addUnit(ctx context.Context, job int64, seq int, unit transcode.Unit) error {
+	err := t.exec(ctx, `INSERT INTO units (job, unit, seq, kind, spec, frames, state) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		job, unit.ID, seq, unit.Kind, column[transcode.Unit]{unit}, unit.Frames(), pending)
 	if err != nil {
 		return fmt.Errorf("adding unit %s: %w", unit.ID, err)
@@ -201,8 +201,8 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 		end.outcome, end.final = EventStopped, false
 	}
 	var verdict transcode.Verdict
-	err := q.write(ctx, func(s *step) error {
-		u, err := s.unit(ctx, unitKey{f.Job, f.Unit})
+	err := q.write(ctx, func(t *transaction) error {
+		u, err := t.unit(ctx, unitKey{f.Job, f.Unit})
 		if err != nil && !errors.Is(err, errNoUnit) {
 			return err
 		}
@@ -213,7 +213,7 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 			return nil
 		}
 		verdict.Accepted = true
-		return s.release(ctx, u, attemptKey{u.key, f.Attempt}, end)
+		return t.release(ctx, u, attemptKey{u.key, f.Attempt}, end)
 	})
 	return verdict, err
 }

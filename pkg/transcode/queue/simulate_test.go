@@ -112,7 +112,7 @@ func (s simulation) sum(t testing.TB, b *bench, id int64, began time.Time, took 
 	seconds := func(x float64) time.Duration { return time.Duration(x * float64(time.Second)) }
 	out := simulated{took: took, units: len(job.Units) - 1, ideal: seconds(float64(job.TotalFrames) / speed)}
 	out.chunk = seconds(float64(job.TotalFrames) / float64(out.units) / (speed / float64(s.nodes-s.dead)))
-	if err := b.store.QueryRow(t.Context(), `SELECT count(*) FROM attempts WHERE outcome = ?`, EventOutrun).Scan(&out.doubled); err != nil {
+	if err := b.store.QueryRow(t.Context(), `SELECT count(*) FROM attempts WHERE outcome = ?`, EventStraggler).Scan(&out.doubled); err != nil {
 		t.Fatal(err)
 	}
 	out.lost = s.losses(t, b, began, took, speed)

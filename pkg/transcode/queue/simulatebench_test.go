@@ -37,7 +37,7 @@ func TestSimulatedFilm(t *testing.T) {
 // Ten thousand jobs wait, and boards ask for work all the time.
 func TestClaimsOfManyJobs(t *testing.T) {
 	b := start(t, newDirs(t), func(o *Options) { o.OnUnit = nil })
-	err := b.write(t.Context(), func(s *step) error {
+	err := b.write(t.Context(), func(s *transaction) error {
 		for i := range maxUnfinished {
 			if _, err := s.addJob(t.Context(), named(fmt.Sprint("film ", i)), fmt.Sprint(i)); err != nil {
 				return err

@@ -44,19 +44,19 @@ func (q *Queue) loadWorkers(ctx context.Context) error {
 }
 
 // measure notes how fast a worker has done a unit, by our own clock.
-func (q *Queue) measure(ctx context.Context, s *step, u unitRow, key attemptKey) error {
+func (q *Queue) measure(ctx context.Context, t *transaction, u unitRow, key attemptKey) error {
 	worker := u.workerOf(key.attempt)
 	c, ok := q.claims.get(worker, key)
 	if !ok || c.adopted || u.spec.Video == nil || u.frames == 0 {
 		return nil
 	}
-	took := s.now.Sub(c.granted).Seconds()
+	took := t.now.Sub(c.granted).Seconds()
 	if took <= 0 {
 		return nil
 	}
 	speeds := average(q.workers.memory(worker).speeds, speedOf(u.spec, float64(u.frames)/took))
-	s.speeds = append(s.speeds, workerSpeeds{worker, speeds})
-	return s.exec(ctx, `INSERT INTO workers (name, speeds) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET speeds = excluded.speeds`,
+	t.speeds = append(t.speeds, workerSpeeds{worker, speeds})
+	return t.exec(ctx, `INSERT INTO workers (name, speeds) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET speeds = excluded.speeds`,
 		worker, column[[]transcode.Speed]{speeds})
 }
 

@@ -46,12 +46,12 @@ func (q *Queue) submit(ctx context.Context, r transcode.Request, again bool) (jo
 		}
 	}
 	var id int64
-	err = q.write(ctx, func(s *step) error {
-		id, err = s.unfinished(ctx, identity)
+	err = q.write(ctx, func(t *transaction) error {
+		id, err = t.unfinished(ctx, identity)
 		if existing = err == nil; existing || !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		id, err = s.addJob(ctx, r, identity)
+		id, err = t.addJob(ctx, r, identity)
 		return err
 	})
 	if err != nil {
@@ -82,11 +82,11 @@ func (q *Queue) finished(ctx context.Context, identity string) (Job, bool, error
 // Cancel ends a job. Workers that are at it find out when they hand in. What
 // has ended or is being published stays as it is, which is an error.
 func (q *Queue) Cancel(ctx context.Context, id int64) error {
-	err := q.write(ctx, func(s *step) error {
-		if err := s.want(ctx, id, "cancelled", Queued, Running); err != nil {
+	err := q.write(ctx, func(t *transaction) error {
+		if err := t.want(ctx, id, "cancelled", Queued, Running); err != nil {
 			return err
 		}
-		return s.endJob(ctx, id, Cancelled, "", nil)
+		return t.endJob(ctx, id, Cancelled, "", nil)
 	})
 	if err != nil {
 		return fmt.Errorf("queue: cancelling job %d: %w", id, err)
@@ -95,28 +95,28 @@ func (q *Queue) Cancel(ctx context.Context, id int64) error {
 }
 
 // unfinished returns the job of this identity that has not ended.
-func (s *step) unfinished(ctx context.Context, identity string) (id int64, err error) {
-	err = s.tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE identity = ? AND ended = 0 ORDER BY id LIMIT 1`, identity).Scan(&id)
+func (t *transaction) unfinished(ctx context.Context, identity string) (id int64, err error) {
+	err = t.tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE identity = ? AND ended = 0 ORDER BY id LIMIT 1`, identity).Scan(&id)
 	return id, err
 }
 
 // addJob stores a job with the one unit that is known so far.
-func (s *step) addJob(ctx context.Context, r transcode.Request, identity string) (id int64, err error) {
+func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity string) (id int64, err error) {
 	var unfinished int
-	err = s.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)`, Queued, Running, Publishing).Scan(&unfinished)
+	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)`, Queued, Running, Publishing).Scan(&unfinished)
 	if err != nil {
 		return 0, err
 	}
 	if unfinished >= maxUnfinished {
 		return 0, pi.Conflicting("", fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished))
 	}
-	err = s.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, created) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
-		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, s.now.UnixNano()).Scan(&id)
+	err = t.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, created) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
+		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, t.now.UnixNano()).Scan(&id)
 	if err != nil {
 		return 0, err
 	}
-	s.announce = true
-	return id, s.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
+	t.announce = true
+	return id, t.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
 }
 
 // checkRequest returns r with its name filled in and its labels in order, or what

@@ -17,7 +17,7 @@ import (
 
 const after = 24 * time.Hour
 
-var muxer = queue.Foreign{MuxID: 1, Host: "10.0.0.5"}
+var muxer = queue.LegacyMuxer{MuxID: 1, Host: "10.0.0.5"}
 
 // A bench is a tidier beside a real queue.
 type bench struct {
@@ -47,11 +47,11 @@ func (b *bench) done(source string) int64 {
 	b.write(source, source)
 	job, _, err := b.queue.Submit(b.t.Context(), transcode.Request{Source: source})
 	if err == nil {
-		_, err = b.queue.ClaimForeign(b.t.Context(), muxer, func(r transcode.Request) bool { return r.Source == source })
+		_, err = b.queue.ClaimLegacy(b.t.Context(), muxer, func(r transcode.Request) bool { return r.Source == source })
 	}
-	b.write(queue.ForeignDir(source)+"/m.m3u8", "#EXTM3U")
+	b.write(queue.LegacyDir(source)+"/m.m3u8", "#EXTM3U")
 	if err == nil {
-		err = b.queue.CompleteForeign(b.t.Context(), muxer, job.ID, "m.m3u8")
+		err = b.queue.CompleteLegacy(b.t.Context(), muxer, job.ID, "m.m3u8")
 	}
 	if err != nil {
 		b.t.Fatal(err)

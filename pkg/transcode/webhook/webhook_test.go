@@ -109,11 +109,11 @@ func TestDelivery(t *testing.T) {
 		}
 	}()
 	id := b.submit("film.mp4")
-	muxer := queue.Foreign{MuxID: 1, Host: "10.0.0.5"}
-	if _, err := b.queue.ClaimForeign(t.Context(), muxer, func(transcode.Request) bool { return true }); err != nil {
+	muxer := queue.LegacyMuxer{MuxID: 1, Host: "10.0.0.5"}
+	if _, err := b.queue.ClaimLegacy(t.Context(), muxer, func(transcode.Request) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.queue.CompleteForeign(t.Context(), muxer, id, "m.m3u8"); err != nil {
+	if err := b.queue.CompleteLegacy(t.Context(), muxer, id, "m.m3u8"); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -16,47 +16,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotMuxers reports that what is in the place of a stream is not what a muxer
-// has made there.
+// errNotMuxers reports that a muxer did not make the file that is in the place of a
+// stream.
 var errNotMuxers = errors.New("no muxer has made it")
 
-// dirExists is a muxer's reason when it found the stream's directory: that one
-// is somebody else's.
+// dirExists is a muxer's reason when the stream's directory exists: it belongs to
+// somebody else.
 const dirExists = "DirectoryExists"
 
-// foreignFree reports whether a muxer would find the place of its stream free.
-// Where links lead there it never is: what is below videos by a link may be
-// anything.
-func (q *Queue) foreignFree(u unitRow) bool {
+// legacyDirFree reports whether the directory for a muxer's stream does not exist
+// yet. It reports false if the path has symbolic links, because they may lead
+// anywhere.
+func (q *Queue) legacyDirFree(u unitRow) bool {
 	parent, err := share.OpenDir(q.media, path.Dir(u.spec.Source))
 	if err != nil {
 		return false
 	}
 	defer parent.Close()
 	var st unix.Stat_t
-	err = unix.Fstatat(int(parent.Fd()), path.Base(ForeignDir(u.spec.Source)), &st, unix.AT_SYMLINK_NOFOLLOW)
+	err = unix.Fstatat(int(parent.Fd()), path.Base(LegacyDir(u.spec.Source)), &st, unix.AT_SYMLINK_NOFOLLOW)
 	return errors.Is(err, unix.ENOENT)
 }
 
-// makeFree is foreignFree, and puts out of the way what a muxer left that is at
-// no such job any more: it was cut off, or it has made what it was not to make.
-func (q *Queue) makeFree(s *step, u unitRow) bool {
-	if q.foreignFree(u) {
+// makeFree is legacyDirFree, but first moves away what a muxer left that no longer
+// holds a job of this source.
+func (q *Queue) makeFree(t *transaction, u unitRow) bool {
+	if q.legacyDirFree(u) {
 		return true
 	}
-	moved, err := q.putAside(u.spec.Source, func(st unix.Stat_t) bool { return st.Uid == q.foreignUID })
+	moved, err := q.putAside(u.spec.Source, func(st unix.Stat_t) bool { return st.Uid == q.legacyUID })
 	if err != nil && !errors.Is(err, errNotMuxers) {
-		q.log.Warn("a muxer's unfinished stream is in the way", "file", ForeignDir(u.spec.Source), "job", u.key.job, "err", err)
+		q.log.Warn("a muxer's unfinished stream is in the way", "file", LegacyDir(u.spec.Source), "job", u.key.job, "err", err)
 	}
 	if moved == "" {
 		return false
 	}
-	s.aside = append(s.aside, moved)
+	t.aside = append(t.aside, moved)
 	return true
 }
 
-// clearEnded puts out of the way what foreign muxers had written of attempts
-// that came to nothing.
+// clearEnded removes what legacy muxers wrote in failed attempts.
 func (q *Queue) clearEnded(ctx context.Context, events []UnitEvent) {
 	for _, e := range events {
 		if !transcode.IsLegacyMuxer(e.Worker) || e.Event == EventClaimed || e.Event == EventDone || e.Detail == dirExists {
@@ -65,38 +64,37 @@ func (q *Queue) clearEnded(ctx context.Context, events []UnitEvent) {
 		var request column[transcode.Request]
 		err := q.store.QueryRow(ctx, `SELECT request FROM jobs WHERE id = ?`, e.Job).Scan(&request)
 		if err == nil {
-			q.clearForeign(ctx, e.Job, request.V.Source)
+			q.clearLegacy(ctx, e.Job, request.V.Source)
 		}
 	}
 }
 
-// clearForeign removes the directory of a foreign attempt. A muxer that still
+// clearLegacy removes the directory of a legacy muxer's attempt. A muxer that still
 // writes finds it gone.
-func (q *Queue) clearForeign(ctx context.Context, job int64, source string) {
+func (q *Queue) clearLegacy(ctx context.Context, job int64, source string) {
 	moved := ""
-	// Within a transaction nobody is granted a job of this source, whose stream
-	// would be in the same place.
+	// Within a transaction, so that no other job of this source is granted.
 	err := q.store.Write(ctx, func(tx *sql.Tx) error {
-		busy, err := (&step{tx: tx}).foreignSources(ctx)
+		busy, err := (&transaction{tx: tx}).legacySources(ctx)
 		if err != nil || busy[source] {
 			return err
 		}
-		// Its group is still theirs where this process was killed while it looked
-		// at a stream that it had made its own: nothing was there before the attempt.
-		moved, err = q.putAside(source, func(st unix.Stat_t) bool { return st.Uid == q.foreignUID || st.Gid == q.foreignUID })
+		// The group is still the muxers' if this process was killed while it checked a
+		// stream that it had taken ownership of.
+		moved, err = q.putAside(source, func(st unix.Stat_t) bool { return st.Uid == q.legacyUID || st.Gid == q.legacyUID })
 		return err
 	})
 	if err != nil {
-		q.log.Warn("a muxer's unfinished stream is in the way", "file", ForeignDir(source), "job", job, "err", err)
+		q.log.Warn("a muxer's unfinished stream is in the way", "file", LegacyDir(source), "job", job, "err", err)
 	}
 	if moved != "" {
 		q.removeAside(moved)
 	}
 }
 
-// putAside moves what a muxer has made in the place of a source's stream to the
-// trash, and returns its name there; "" if there was nothing. It touches nothing
-// but directories that are theirs: the error matches errNotMuxers.
+// putAside moves the directory that a muxer made for a source's stream to the trash,
+// and returns its name there; "" if there is none. The error matches errNotMuxers if
+// the directory is not theirs.
 func (q *Queue) putAside(source string, theirs func(unix.Stat_t) bool) (string, error) {
 	parent, err := share.OpenDir(q.media, path.Dir(source))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,7 +104,7 @@ func (q *Queue) putAside(source string, theirs func(unix.Stat_t) bool) (string, 
 		return "", err
 	}
 	defer parent.Close()
-	name := path.Base(ForeignDir(source))
+	name := path.Base(LegacyDir(source))
 	made, err := q.disown(parent, name, theirs)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -127,8 +125,8 @@ func (q *Queue) putAside(source string, theirs func(unix.Stat_t) bool) (string, 
 	return aside, nil
 }
 
-// removeAside removes what was put aside. A daemon that is killed does it at its
-// next start.
+// removeAside removes a directory from the trash. A daemon that is killed before
+// does it at its next start.
 func (q *Queue) removeAside(aside string) {
 	trash, err := share.OpenDir(q.media, trashDir)
 	if err == nil {
@@ -140,9 +138,9 @@ func (q *Queue) removeAside(aside string) {
 	}
 }
 
-// disown opens a directory that a muxer has made and takes it from the muxers,
-// so that none can put another in its place. It keeps their group: should this
-// process be killed now, that tells whose it was.
+// disown opens a directory that a muxer made and takes ownership of it, so that no
+// muxer can replace it. It keeps the muxers' group, which shows whose it was if this
+// process is killed now.
 func (q *Queue) disown(parent *os.File, name string, theirs func(unix.Stat_t) bool) (*os.File, error) {
 	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -155,7 +153,7 @@ func (q *Queue) disown(parent *os.File, name string, theirs func(unix.Stat_t) bo
 		err = fmt.Errorf("%s is %v of user %d: %w", name, fileType(st.Mode), st.Uid, errNotMuxers)
 	}
 	if err == nil && st.Uid != uint32(os.Geteuid()) {
-		err = unix.Fchownat(fd, "", os.Geteuid(), int(q.foreignUID), unix.AT_EMPTY_PATH)
+		err = unix.Fchownat(fd, "", os.Geteuid(), int(q.legacyUID), unix.AT_EMPTY_PATH)
 	}
 	if err != nil {
 		made.Close()
@@ -164,7 +162,7 @@ func (q *Queue) disown(parent *os.File, name string, theirs func(unix.Stat_t) bo
 	return made, nil
 }
 
-// fileType is what a file is, in words.
+// fileType describes the type of a file.
 func fileType(mode uint32) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -177,8 +175,8 @@ func fileType(mode uint32) string {
 	return "a device, a named pipe or a socket"
 }
 
-// moveSame moves the directory made, called name in from, to a new name in to.
-// If something else was put in its place in the last moment, that goes back.
+// moveSame moves the directory made, which is name in from, to newName in to. If
+// another directory has replaced it meanwhile, that one is moved back.
 func moveSame(made, from *os.File, name string, to *os.File, newName string) error {
 	err := unix.Renameat2(int(from.Fd()), name, int(to.Fd()), newName, unix.RENAME_NOREPLACE)
 	if err != nil {

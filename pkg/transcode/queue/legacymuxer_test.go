@@ -13,21 +13,21 @@ import (
 )
 
 var (
-	muxerOne = Foreign{MuxID: 1, Host: "10.0.0.5"}
-	muxerTwo = Foreign{MuxID: 2, Host: "10.0.0.6"}
+	muxerOne = LegacyMuxer{MuxID: 1, Host: "10.0.0.5"}
+	muxerTwo = LegacyMuxer{MuxID: 2, Host: "10.0.0.6"}
 )
 
 // startMuxers starts a queue whose muxers' files tests can make.
 func startMuxers(t *testing.T) *bench {
-	return start(t, newDirs(t), func(o *Options) { o.ForeignUID = uint32(os.Geteuid()) }) // root: the usual one
+	return start(t, newDirs(t), func(o *Options) { o.LegacyUID = uint32(os.Geteuid()) }) // root: the usual one
 }
 
 func anyRequest(transcode.Request) bool { return true }
 
 // takes has a muxer claim a job, which has to be this one; 0 is none.
-func (b *bench) takes(f Foreign, want int64) {
+func (b *bench) takes(f LegacyMuxer, want int64) {
 	b.t.Helper()
-	job, err := b.ClaimForeign(b.t.Context(), f, anyRequest)
+	job, err := b.ClaimLegacy(b.t.Context(), f, anyRequest)
 	var got int64
 	if job != nil {
 		got = job.ID
@@ -52,7 +52,7 @@ func (b *bench) writes() string {
 // makes makes what looks like a stream and is somebody's of this machine.
 func (b *bench) makes() string {
 	b.t.Helper()
-	dir := b.media(ForeignDir(sourceName))
+	dir := b.media(LegacyDir(sourceName))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		b.t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func (b *bench) makes() string {
 	return dir
 }
 
-func TestForeignMuxerDoesAJob(t *testing.T) {
+func TestLegacyMuxerDoesAJob(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
@@ -71,19 +71,19 @@ func TestForeignMuxerDoesAJob(t *testing.T) {
 	b.takes(muxerOne, job.ID) // our answer was lost
 	m := b.join("pi1", transcode.Hello{})
 	if reply := m.claim(); reply.Refused == "" {
-		t.Error("a worker was granted what a foreign muxer has")
+		t.Error("a worker was granted what a legacy muxer has")
 	}
-	if err := b.BeginForeign(muxerTwo, job.ID); !errors.Is(err, ErrNotClaimed) {
+	if err := b.BeginLegacy(muxerTwo, job.ID); !errors.Is(err, ErrNotClaimed) {
 		t.Errorf("begun by another: %v; want %v", err, ErrNotClaimed)
 	}
-	if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+	if err := b.BeginLegacy(muxerOne, job.ID); err != nil {
 		t.Error(err)
 	}
 	dir := b.writes()
-	if err := b.CompleteForeign(t.Context(), muxerTwo, job.ID, "manifest.m3u8"); !errors.Is(err, ErrNotClaimed) {
+	if err := b.CompleteLegacy(t.Context(), muxerTwo, job.ID, "manifest.m3u8"); !errors.Is(err, ErrNotClaimed) {
 		t.Errorf("completed by another: %v; want %v", err, ErrNotClaimed)
 	}
-	if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
+	if err := b.CompleteLegacy(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
 		t.Fatal(err)
 	}
 	got := b.waitEnd(job.ID)
@@ -93,34 +93,34 @@ func TestForeignMuxerDoesAJob(t *testing.T) {
 	if _, err := os.Stat(dir); err != nil {
 		t.Error(err)
 	}
-	if done, err := b.ForeignDone(t.Context(), muxerOne, job.ID); !done || err != nil {
-		t.Errorf("ForeignDone = %v, %v; want true", done, err)
+	if done, err := b.LegacyDone(t.Context(), muxerOne, job.ID); !done || err != nil {
+		t.Errorf("LegacyDone = %v, %v; want true", done, err)
 	}
-	if done, err := b.ForeignDone(t.Context(), muxerTwo, job.ID); done || err != nil {
-		t.Errorf("ForeignDone of another = %v, %v; want false", done, err)
+	if done, err := b.LegacyDone(t.Context(), muxerTwo, job.ID); done || err != nil {
+		t.Errorf("LegacyDone of another = %v, %v; want false", done, err)
 	}
-	if err := b.CompleteForeign(t.Context(), muxerOne, 99, "x"); !errors.Is(err, ErrNotClaimed) {
+	if err := b.CompleteLegacy(t.Context(), muxerOne, 99, "x"); !errors.Is(err, ErrNotClaimed) {
 		t.Errorf("completing what is not there: %v; want %v", err, ErrNotClaimed)
 	}
 }
 
 // What a muxer failed at, or was cut off from, is done by somebody else, and
 // nothing of it is left.
-func TestForeignMuxerFails(t *testing.T) {
+func TestLegacyMuxerFails(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(b *bench, job int64){
 		"says so": func(b *bench, job int64) {
-			if err := b.FailForeign(b.t.Context(), muxerOne, job, "FFmpegErr"); err != nil {
+			if err := b.FailLegacy(b.t.Context(), muxerOne, job, "FFmpegErr"); err != nil {
 				b.t.Error(err)
 			}
 		},
 		"starts anew": func(b *bench, job int64) {
-			if got, err := b.ClaimForeign(b.t.Context(), muxerOne, func(transcode.Request) bool { return false }); got != nil || err != nil {
+			if got, err := b.ClaimLegacy(b.t.Context(), muxerOne, func(transcode.Request) bool { return false }); got != nil || err != nil {
 				b.t.Errorf("a muxer that takes nothing was given %+v, %v", got, err)
 			}
 		},
 		"is silent": func(b *bench, job int64) {
-			b.expireClaims(b.t.Context(), time.Now().Add(defaultForeignTTL+time.Hour))
+			b.expireClaims(b.t.Context(), time.Now().Add(defaultLegacyTTL+time.Hour))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestForeignMuxerFails(t *testing.T) {
 			b := startMuxers(t)
 			job := b.submit(fixtureRequest)
 			b.takes(muxerOne, job.ID)
-			if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+			if err := b.BeginLegacy(muxerOne, job.ID); err != nil {
 				t.Fatal(err)
 			}
 			dir := b.writes()
@@ -136,7 +136,7 @@ func TestForeignMuxerFails(t *testing.T) {
 			if _, err := os.Stat(dir); !os.IsNotExist(err) {
 				t.Errorf("the unfinished stream: %v; want it gone", err)
 			}
-			if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); !errors.Is(err, ErrNotClaimed) {
+			if err := b.CompleteLegacy(t.Context(), muxerOne, job.ID, "manifest.m3u8"); !errors.Is(err, ErrNotClaimed) {
 				t.Errorf("completed afterwards: %v; want %v", err, ErrNotClaimed)
 			}
 			m := b.join("pi1", transcode.Hello{})
@@ -149,14 +149,14 @@ func TestForeignMuxerFails(t *testing.T) {
 
 // A muxer that calls itself by one number after the other is one machine: it cannot
 // fail a job as three.
-func TestOneForeignMachineIsOne(t *testing.T) {
+func TestOneLegacyMachineIsOne(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	fails := func(id int, host string) State {
-		f := Foreign{MuxID: id, Host: host}
+		f := LegacyMuxer{MuxID: id, Host: host}
 		b.takes(f, job.ID)
-		if err := b.FailForeign(t.Context(), f, job.ID, "FFmpegErr"); err != nil {
+		if err := b.FailLegacy(t.Context(), f, job.ID, "FFmpegErr"); err != nil {
 			t.Fatal(err)
 		}
 		now, err := b.Job(t.Context(), job.ID)
@@ -194,7 +194,7 @@ func TestFailureIsShown(t *testing.T) {
 	}
 	for _, reason := range []string{"FFmpegErr", "CantGetBitRate"} {
 		b.takes(muxerOne, job.ID)
-		if err := b.FailForeign(t.Context(), muxerOne, job.ID, reason); err != nil {
+		if err := b.FailLegacy(t.Context(), muxerOne, job.ID, reason); err != nil {
 			t.Fatal(err)
 		}
 		if u := probe(); u.FailedOn != muxerOne.Name() || u.FailedWhy != reason {
@@ -208,13 +208,13 @@ func TestFailureIsShown(t *testing.T) {
 }
 
 // A directory that a muxer found is not what it made.
-func TestForeignMuxerLeavesWhatItFound(t *testing.T) {
+func TestLegacyMuxerLeavesWhatItFound(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
 	dir := b.makes()
-	if err := b.FailForeign(t.Context(), muxerOne, job.ID, dirExists); err != nil {
+	if err := b.FailLegacy(t.Context(), muxerOne, job.ID, dirExists); err != nil {
 		t.Fatal(err)
 	}
 	b.takes(muxerOne, 0)
@@ -224,12 +224,12 @@ func TestForeignMuxerLeavesWhatItFound(t *testing.T) {
 }
 
 // A muxer's claim outlives the daemon, and a worker's time does not apply to it.
-func TestForeignClaimSurvivesRestart(t *testing.T) {
+func TestLegacyClaimSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
-	if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+	if err := b.BeginLegacy(muxerOne, job.ID); err != nil {
 		t.Fatal(err)
 	}
 	b = b.restart(nil)
@@ -237,33 +237,33 @@ func TestForeignClaimSurvivesRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.expireClaims(t.Context(), time.Now().Add(2*defaultClaimTTL))
-	if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
+	if err := b.CompleteLegacy(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestForeignMuxersGetWhatIsTheirs(t *testing.T) {
+func TestLegacyMuxersGetWhatIsTheirs(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
 	pinned := fixtureRequest
 	pinned.MuxID = 2
 	job := b.submit(pinned)
 	b.takes(muxerOne, 0)
-	if got, err := b.ClaimForeign(t.Context(), muxerTwo, func(transcode.Request) bool { return false }); got != nil || err != nil {
+	if got, err := b.ClaimLegacy(t.Context(), muxerTwo, func(transcode.Request) bool { return false }); got != nil || err != nil {
 		t.Errorf("a job that does not fit: %v, %v; want none", got, err)
 	}
 	b.takes(muxerTwo, job.ID)
-	if source, err := b.ForeignSource(t.Context(), muxerTwo, job.ID); source != sourceName || err != nil {
-		t.Errorf("ForeignSource = %q, %v; want %q", source, err, sourceName)
+	if source, err := b.LegacySource(t.Context(), muxerTwo, job.ID); source != sourceName || err != nil {
+		t.Errorf("LegacySource = %q, %v; want %q", source, err, sourceName)
 	}
-	if _, err := b.ForeignSource(t.Context(), muxerOne, job.ID); !errors.Is(err, ErrNotClaimed) {
-		t.Errorf("ForeignSource of another: %v; want %v", err, ErrNotClaimed)
+	if _, err := b.LegacySource(t.Context(), muxerOne, job.ID); !errors.Is(err, ErrNotClaimed) {
+		t.Errorf("LegacySource of another: %v; want %v", err, ErrNotClaimed)
 	}
 }
 
 // What is in the place of a stream and no muxer has made is not touched, however
 // its attempt ends, and what a muxer left of none is in nobody's way.
-func TestForeignDirsOfOthersStay(t *testing.T) {
+func TestLegacyDirsOfOthersStay(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test needs root: it makes files of two users")
@@ -272,15 +272,15 @@ func TestForeignDirsOfOthersStay(t *testing.T) {
 		place func(b *bench) string // puts it there, and returns what must stay
 		end   func(b *bench, job int64) error
 	}{
-		"a directory, and it fails":    {(*bench).makes, func(b *bench, job int64) error { return b.FailForeign(b.t.Context(), muxerOne, job, "FFmpegErr") }},
-		"a directory, and it is tried": {(*bench).makes, func(b *bench, job int64) error { return b.BeginForeign(muxerOne, job) }},
+		"a directory, and it fails":    {(*bench).makes, func(b *bench, job int64) error { return b.FailLegacy(b.t.Context(), muxerOne, job, "FFmpegErr") }},
+		"a directory, and it is tried": {(*bench).makes, func(b *bench, job int64) error { return b.BeginLegacy(muxerOne, job) }},
 		"a link": {func(b *bench) string {
 			kept := b.media("films/kept")
-			if err := errors.Join(os.Mkdir(kept, 0o755), os.Chown(kept, transcode.MuxerUID, transcode.MuxerUID), os.Symlink("kept", b.media(ForeignDir(sourceName)))); err != nil {
+			if err := errors.Join(os.Mkdir(kept, 0o755), os.Chown(kept, transcode.MuxerUID, transcode.MuxerUID), os.Symlink("kept", b.media(LegacyDir(sourceName)))); err != nil {
 				b.t.Fatal(err)
 			}
 			return kept
-		}, func(b *bench, job int64) error { return b.FailForeign(b.t.Context(), muxerOne, job, "FFmpegErr") }},
+		}, func(b *bench, job int64) error { return b.FailLegacy(b.t.Context(), muxerOne, job, "FFmpegErr") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -292,8 +292,8 @@ func TestForeignDirsOfOthersStay(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.takes(muxerOne, 0)
-			b.expireClaims(t.Context(), time.Now().Add(defaultForeignTTL+time.Hour))
-			for _, name := range []string{stays, b.media(ForeignDir(sourceName))} {
+			b.expireClaims(t.Context(), time.Now().Add(defaultLegacyTTL+time.Hour))
+			for _, name := range []string{stays, b.media(LegacyDir(sourceName))} {
 				if _, err := os.Lstat(name); err != nil {
 					t.Errorf("what no muxer made: %v", err)
 				}
@@ -305,7 +305,7 @@ func TestForeignDirsOfOthersStay(t *testing.T) {
 // A stream that nobody is at, and a muxer has made, does not keep others from
 // the job: the daemon was killed before it cleared it away, or a muxer has made
 // the directory of a job that it was never given.
-func TestForeignLeftover(t *testing.T) {
+func TestLegacyLeftover(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
@@ -318,7 +318,7 @@ func TestForeignLeftover(t *testing.T) {
 
 // While a muxer is at a video no other gets a job of the same, and what it has
 // written is its own, however other attempts end.
-func TestForeignMuxersOfOneSource(t *testing.T) {
+func TestLegacyMuxersOfOneSource(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	first := b.submit(fixtureRequest)
@@ -327,7 +327,7 @@ func TestForeignMuxersOfOneSource(t *testing.T) {
 	second := b.submit(again)
 	b.takes(muxerOne, first.ID)
 	b.takes(muxerTwo, 0)
-	if err := b.FailForeign(t.Context(), muxerOne, first.ID, "FFmpegErr"); err != nil {
+	if err := b.FailLegacy(t.Context(), muxerOne, first.ID, "FFmpegErr"); err != nil {
 		t.Fatal(err)
 	}
 	pause := true
@@ -346,12 +346,12 @@ func TestForeignMuxersOfOneSource(t *testing.T) {
 
 // A source that is gone is tried once, and a muxer that does not see one that is
 // there is told of it.
-func TestForeignMissingFile(t *testing.T) {
+func TestLegacyMissingFile(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
-	if err := b.FailForeign(t.Context(), muxerOne, job.ID, "MissingFile"); err != nil {
+	if err := b.FailLegacy(t.Context(), muxerOne, job.ID, "MissingFile"); err != nil {
 		t.Fatal(err)
 	}
 	now, err := b.Job(t.Context(), job.ID)
@@ -362,7 +362,7 @@ func TestForeignMissingFile(t *testing.T) {
 	if err := os.Remove(b.media(sourceName)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.FailForeign(t.Context(), muxerOne, job.ID, "MissingFile"); err != nil {
+	if err := b.FailLegacy(t.Context(), muxerOne, job.ID, "MissingFile"); err != nil {
 		t.Fatal(err)
 	}
 	if now = b.waitEnd(job.ID); now.State != Failed || now.Reason != sourceName+" is not there (its muxer: MissingFile)" {
@@ -371,16 +371,16 @@ func TestForeignMissingFile(t *testing.T) {
 }
 
 // A muxer that breaks off over and over is named, and how.
-func TestForeignMuxerBreaksOff(t *testing.T) {
+func TestLegacyMuxerBreaksOff(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	b.takes(muxerOne, job.ID)
 	for range maxAttempts {
-		if err := b.BeginForeign(muxerOne, job.ID); err != nil {
+		if err := b.BeginLegacy(muxerOne, job.ID); err != nil {
 			t.Fatal(err)
 		}
-		again, err := b.ClaimForeign(t.Context(), muxerOne, anyRequest)
+		again, err := b.ClaimLegacy(t.Context(), muxerOne, anyRequest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -402,13 +402,13 @@ func TestForeignMuxerBreaksOff(t *testing.T) {
 }
 
 // A muxer that brings nothing to an end is a trouble until it does.
-func TestForeignTroubles(t *testing.T) {
+func TestLegacyTroubles(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
 	job := b.submit(fixtureRequest)
 	want := func(failures int, reason string) {
 		t.Helper()
-		got, err := b.ForeignTroubles(t.Context())
+		got, err := b.LegacyTroubles(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -426,13 +426,13 @@ func TestForeignTroubles(t *testing.T) {
 	for i, reason := range []string{"FFmpegErr", "CantGetBitRate"} {
 		b.takes(muxerOne, job.ID)
 		want(i, "FFmpegErr")
-		if err := b.FailForeign(t.Context(), muxerOne, job.ID, reason); err != nil {
+		if err := b.FailLegacy(t.Context(), muxerOne, job.ID, reason); err != nil {
 			t.Fatal(err)
 		}
 		want(i+1, reason)
 	}
 	b.takes(muxerOne, job.ID)
-	if err := b.CompleteForeign(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
+	if err := b.CompleteLegacy(t.Context(), muxerOne, job.ID, "manifest.m3u8"); err != nil {
 		t.Fatal(err)
 	}
 	want(0, "")

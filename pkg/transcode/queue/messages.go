@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Limits of the conversation. A message that comes while too many wait is
-// dropped: whoever wants an answer asks again, and progress comes again anyway.
+// Limits of messages. A message that arrives while too many wait is dropped: a
+// request is repeated, and the next progress message follows soon.
 const (
 	maxSmall        = 64 << 10 // bytes of any message but a result
 	maxSmallWaiting = 4096
@@ -37,7 +37,7 @@ type topic struct {
 	answer func(ctx context.Context, worker string, body []byte) (reply any, err error)
 }
 
-// listen subscribes to what workers say. What comes before Run waits for it.
+// listen subscribes to the messages of workers. Those that arrive before Run wait.
 func (q *Queue) listen() error {
 	small := func() chan *nats.Msg { return make(chan *nats.Msg, maxSmallWaiting) }
 	q.topics = []topic{
@@ -54,23 +54,23 @@ func (q *Queue) listen() error {
 		}
 		q.subs = append(q.subs, sub)
 	}
-	// Until the server has them, whoever asks is told that nobody is there.
+	// Until the server has the subscriptions, it answers requests with "no responders".
 	if err := q.conn.Flush(); err != nil {
 		return fmt.Errorf("queue: subscribing: %w", err)
 	}
 	return nil
 }
 
-// hangUp ends the subscriptions. It fails only where the connection is gone,
-// and with it the subscriptions.
-func (q *Queue) hangUp() {
+// unsubscribe ends the subscriptions. An error means that the connection, and with it
+// the subscriptions, is gone already.
+func (q *Queue) unsubscribe() {
 	for _, sub := range q.subs {
 		_ = sub.Unsubscribe()
 	}
 }
 
-// converse answers workers until ctx ends.
-func (q *Queue) converse(ctx context.Context) error {
+// serveMessages answers workers until ctx ends.
+func (q *Queue) serveMessages(ctx context.Context) error {
 	var g errgroup.Group
 	for _, t := range q.topics {
 		for range t.atOnce {
@@ -99,29 +99,30 @@ func (q *Queue) serve(ctx context.Context, t topic) {
 	}
 }
 
-// errMalformed reports a message that no worker of ours sends.
+// errMalformed reports a message that pibootd's worker never sends.
 var errMalformed = errors.New("a message to the queue is against its rules")
 
-// blame tells of a malformed message whose sender is certain. Without a reply
-// subject it may be what the server says to one that another worker has forged.
+// blame reports the sender of a malformed message as misusing the queue. A message
+// without a reply subject is ignored: it may be the server's reply to a request that
+// another worker has forged.
 func (q *Queue) blame(t topic, m *nats.Msg, err error) {
 	if worker, ok := strings.CutPrefix(m.Subject, t.subject+"."); ok && m.Reply != "" {
 		q.misused(worker, err.Error())
 	}
 }
 
-// answer answers one message. What is foreign in it must not end the daemon,
-// whatever we have overlooked.
+// answer answers one message. It recovers from panics, because untrusted input must
+// not end the daemon.
 func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	// The server makes sure who publishes on a subject, but it would deliver
-	// work to it, and our own answer, if another worker named it as a reply
-	// subject. The former keeps the subject of the work, the latter has no
-	// reply subject, and neither has an inbox of this worker.
+	// The server makes sure who publishes on a subject. But another worker can name
+	// this subject as the reply subject of a request of its own, and the server then
+	// delivers a work message or our reply here. A work message keeps its own subject,
+	// our reply has no reply subject, and neither names an inbox of this worker.
 	worker, ok := strings.CutPrefix(m.Subject, t.subject+".")
 	if !ok {
 		return fmt.Errorf("%w: delivered on a subject of %s", errMalformed, t.subject)
@@ -145,7 +146,7 @@ func (q *Queue) answer(ctx context.Context, t topic, m *nats.Msg) (err error) {
 	return m.Respond(body)
 }
 
-// decode reads a message.
+// decode parses a message.
 func decode[T any](body []byte) (T, error) {
 	var v T
 	if err := json.Unmarshal(body, &v); err != nil {
@@ -164,17 +165,17 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 	}
 	other := otherBuild(worker, hello.Protocol)
 	if other != "" {
-		hello.Locked = other // says more than that it is drained
+		hello.Locked = other // more precise than "drained"
 	}
 	if hello.MuxID > 0 {
-		// Before the answer: the worker fetches from it next.
+		// Before the reply, because the worker fetches from the lane next.
 		if err := q.openLane(ctx, transcode.MuxLane(hello.MuxID)); err != nil {
 			return nil, err
 		}
 	}
 	if q.workers.hello(worker, hello, time.Now()) {
 		q.tellWorker(worker)
-		wake(q.announce) // there may be work that waits for its labels
+		wake(q.announce) // units may wait for its labels
 	}
 	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker) || other != ""}
 	if q.weight != nil {
@@ -201,7 +202,7 @@ func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, 
 	}
 	now := time.Now()
 	if !q.claims.progress(worker, p, now, now.Add(q.claimTTL)) {
-		// Normal for a worker whose claim was taken back, or whose job has ended.
+		// Normal after a claim has expired or its job has ended.
 		return transcode.Verdict{Reason: "the claim was taken back"}, nil
 	}
 	q.watches.notify(p.Job)
@@ -224,7 +225,7 @@ func (q *Queue) onFailed(ctx context.Context, worker string, body []byte) (any, 
 	return unlessFailed(q.giveBack(ctx, worker, f))
 }
 
-// unlessFailed makes no reply of one that an error came with.
+// unlessFailed returns a nil reply if there is an error.
 func unlessFailed[T any](reply T, err error) (any, error) {
 	if err != nil {
 		return nil, err

@@ -8,21 +8,21 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A ForeignTrouble is what a foreign muxer has not brought to an end lately.
-type ForeignTrouble struct {
-	Worker   string // as Foreign.Name
-	Failures int    // attempts that came to nothing since its latest that did not
+// A LegacyTrouble describes the latest failures of a legacy muxer.
+type LegacyTrouble struct {
+	Worker   string // as LegacyMuxer.Name
+	Failures int    // failed attempts since its latest success
 	Job      int64  // of the latest
 	Reason   string // of the latest
 	At       time.Time
 }
 
-// maxTroubleRows bounds the attempts that are looked at for troubles.
+// maxTroubleRows bounds the attempts that LegacyTroubles reads.
 const maxTroubleRows = 1000
 
-// ForeignTroubles returns the foreign muxers whose latest attempt came to
-// nothing, the latest first.
-func (q *Queue) ForeignTroubles(ctx context.Context) ([]ForeignTrouble, error) {
+// LegacyTroubles returns the legacy muxers whose latest attempt failed, the latest
+// first.
+func (q *Queue) LegacyTroubles(ctx context.Context) ([]LegacyTrouble, error) {
 	rows, err := q.store.Query(ctx, `
 		SELECT worker, job, ended, outcome, detail FROM attempts
 		WHERE worker LIKE ? AND outcome IN (?, ?, ?, ?) ORDER BY ended DESC LIMIT ?`,
@@ -31,10 +31,10 @@ func (q *Queue) ForeignTroubles(ctx context.Context) ([]ForeignTrouble, error) {
 		return nil, fmt.Errorf("queue: reading muxers' attempts: %w", err)
 	}
 	defer rows.Close()
-	var troubles []ForeignTrouble
+	var troubles []LegacyTrouble
 	at, wellAgain := map[string]int{}, map[string]bool{}
 	for rows.Next() {
-		var t ForeignTrouble
+		var t LegacyTrouble
 		var ended int64
 		var outcome string
 		if err := rows.Scan(&t.Worker, &t.Job, &ended, &outcome, &t.Reason); err != nil {

@@ -12,28 +12,28 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// After this many failed attempts, or when this many workers have said that it
-// cannot be done, a unit fails its job: by then it is the unit that breaks
-// workers, not the other way round. Silence counts as an attempt, but not as a
-// worker's word: a rack without power says nothing of the unit.
+// A unit fails its job after this many failed attempts, or when this many workers
+// have reported that they cannot do it: by then the unit is at fault, not the
+// workers. An expired claim counts as an attempt but not as a report, because a
+// rack without power says nothing about the unit.
 const (
 	maxAttempts = 5
 	maxRefusers = 3
 )
 
-// A step is one transaction and what has to follow once it is committed.
-type step struct {
+// A transaction is one write to the store, and what follows once it is committed.
+type transaction struct {
 	tx  *sql.Tx
 	now time.Time
 
 	events   []UnitEvent
 	released []attemptKey // attempts that no longer run
-	changed  []int64      // jobs that watchers want to see
+	changed  []int64      // jobs whose watchers are notified
 	ended    []endedJob
-	speeds   []workerSpeeds // as they are now
-	aside    []string       // what muxers left, in the trash
+	speeds   []workerSpeeds // new values
+	aside    []string       // leftovers of muxers, now in the trash
 	announce bool           // there are new pending units
-	publish  bool           // there is a job to be published
+	publish  bool           // there is a job to publish
 }
 
 // An endedJob is a job that has come to its final state.
@@ -43,7 +43,7 @@ type endedJob struct {
 	reason string
 }
 
-// A UnitEvent tells what happened to a unit.
+// A UnitEvent reports what happened to a unit.
 type UnitEvent struct {
 	Event   string // EventClaimed or how the attempt ended
 	Worker  string
@@ -53,52 +53,52 @@ type UnitEvent struct {
 	Detail  string // why, of a failed one
 }
 
-// What happens to units. All but the first are how an attempt ends.
+// What happens to units. All but EventClaimed end an attempt.
 const (
 	EventClaimed   = "claimed"
 	EventDone      = "done"      // its result was accepted
-	EventFailed    = "failed"    // its worker said so, or its result was wrong
-	EventExpired   = "expired"   // its worker was silent for too long
-	EventGivenUp   = "given_up"  // its worker has claimed again
+	EventFailed    = "failed"    // its worker reported it, or its result was wrong
+	EventExpired   = "expired"   // no progress for too long
+	EventGivenUp   = "given_up"  // its worker has claimed another unit
 	EventCancelled = "cancelled" // its job has ended
-	EventStopped   = "stopped"   // its worker was told to end; not a failure
-	EventOutrun    = "outrun"    // a faster worker's attempt beside it was accepted
+	EventStopped   = "stopped"   // its worker was shut down; not a failure
+	EventStraggler = "outrun"    // a faster speculative attempt was accepted
 )
 
-// write does f in a transaction and then what f left to follow. When f returns
-// an error nothing has happened.
-func (q *Queue) write(ctx context.Context, f func(*step) error) error {
-	s := &step{now: time.Now()}
+// write runs f in a transaction, commits it, and then does what f left to follow.
+// If f returns an error, nothing has changed.
+func (q *Queue) write(ctx context.Context, f func(*transaction) error) error {
+	t := &transaction{now: time.Now()}
 	err := q.store.Write(ctx, func(tx *sql.Tx) error {
-		s.tx = tx
-		return f(s)
+		t.tx = tx
+		return f(t)
 	})
 	if err != nil {
 		return err
 	}
-	q.follow(ctx, s)
+	q.follow(ctx, t)
 	return nil
 }
 
-// follow makes the world agree with what s has committed. A daemon that is
-// killed before or within does the same at its next start.
-func (q *Queue) follow(ctx context.Context, s *step) {
-	for _, key := range s.released {
+// follow does what t left to follow. A daemon that is killed before or during it
+// does the same at its next start.
+func (q *Queue) follow(ctx context.Context, t *transaction) {
+	for _, key := range t.released {
 		q.claims.drop(key)
 		q.removeAttempt(key)
 	}
-	q.clearEnded(ctx, s.events)
-	for _, aside := range s.aside {
+	q.clearEnded(ctx, t.events)
+	for _, aside := range t.aside {
 		q.removeAside(aside)
 	}
-	for _, w := range s.speeds {
+	for _, w := range t.speeds {
 		q.workers.measured(w.worker, w.speeds)
 	}
-	for _, job := range s.ended {
+	for _, job := range t.ended {
 		q.log.Info("job ended", "job", job.id, "state", job.state, "reason", job.reason)
 		q.removeJob(job.id)
 	}
-	for _, e := range s.events {
+	for _, e := range t.events {
 		if e.Event != EventClaimed {
 			q.clearScratch(e.Worker, attemptKey{unitKey{e.Job, e.Unit}, e.Attempt})
 		}
@@ -107,25 +107,25 @@ func (q *Queue) follow(ctx context.Context, s *step) {
 			q.onUnit(e)
 		}
 	}
-	for _, job := range s.changed {
+	for _, job := range t.changed {
 		q.watches.notify(job)
 	}
-	if s.announce || len(s.released) > 0 {
+	if t.announce || len(t.released) > 0 {
 		wake(q.announce)
 	}
-	if s.publish {
+	if t.publish {
 		wake(q.publish)
 	}
 }
 
-// A unitRow is a unit as it is stored, with what matters of its job.
+// A unitRow is a stored unit, with some columns of its job.
 type unitRow struct {
 	key          unitKey
 	spec         transcode.Unit
 	state        string
 	attempt      int // the one whose result counts
 	worker       string
-	second       int // one whose result counts as well; 0: there is none
+	second       int // the speculative attempt, whose result counts as well; 0: there is none
 	secondWorker string
 	tries        int // the highest attempt so far
 	frames       int
@@ -184,13 +184,13 @@ func scanUnit(row interface{ Scan(...any) error }) (unitRow, error) {
 }
 
 // unit reads one unit. The error is errNoUnit if there is none.
-func (s *step) unit(ctx context.Context, key unitKey) (unitRow, error) {
-	return scanUnit(s.tx.QueryRowContext(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, key.job, key.unit))
+func (t *transaction) unit(ctx context.Context, key unitKey) (unitRow, error) {
+	return scanUnit(t.tx.QueryRowContext(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, key.job, key.unit))
 }
 
 // exec changes exactly one row.
-func (s *step) exec(ctx context.Context, query string, args ...any) error {
-	result, err := s.tx.ExecContext(ctx, query, args...)
+func (t *transaction) exec(ctx context.Context, query string, args ...any) error {
+	result, err := t.tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -200,32 +200,32 @@ func (s *step) exec(ctx context.Context, query string, args ...any) error {
 	return nil
 }
 
-// An ending is how an attempt came to nothing.
+// An ending says why an attempt failed.
 type ending struct {
 	outcome string // the name of the event
 	detail  string
 	stderr  []string // ffmpeg's last lines
-	final   bool     // no other attempt would do better
+	final   bool     // no other attempt would succeed
 }
 
-// release ends a running attempt of a unit. If there is no other beside it, the
-// unit waits for the next one; if there is to be none, its job fails.
-func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending) error {
-	if err := s.endAttempt(ctx, u, key, e); err != nil {
+// release ends a running attempt of a unit. If no other attempt runs, the unit is
+// pending again; if it has failed too often, its job fails.
+func (t *transaction) release(ctx context.Context, u unitRow, key attemptKey, e ending) error {
+	if err := t.endAttempt(ctx, u, key, e); err != nil {
 		return err
 	}
 	switch {
 	case e.final:
-		// After the job: as long as the unit runs, so does an attempt beside this one.
-		return errors.Join(s.endJob(ctx, u.key.job, Failed, e.detail, e.stderr),
-			s.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, failed, u.key.job, u.key.unit))
+		// After the job, because ending the job ends the unit's other attempt.
+		return errors.Join(t.endJob(ctx, u.key.job, Failed, e.detail, e.stderr),
+			t.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, failed, u.key.job, u.key.unit))
 	case key.attempt == u.second:
-		return s.exec(ctx, `UPDATE units SET second = 0, second_worker = '' WHERE job = ? AND unit = ?`, u.key.job, u.key.unit)
+		return t.exec(ctx, `UPDATE units SET second = 0, second_worker = '' WHERE job = ? AND unit = ?`, u.key.job, u.key.unit)
 	case u.second > 0:
-		return s.exec(ctx, `
+		return t.exec(ctx, `
 			UPDATE units SET attempt = second, worker = second_worker, second = 0, second_worker = '' WHERE job = ? AND unit = ?`, u.key.job, u.key.unit)
 	}
-	poison, err := s.poison(ctx, u.key)
+	poison, err := t.poison(ctx, u.key)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending)
 	if poison != "" {
 		next = failed
 	}
-	if err := s.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, next, u.key.job, u.key.unit); err != nil {
+	if err := t.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, next, u.key.job, u.key.unit); err != nil {
 		return err
 	}
 	if poison == "" {
@@ -244,17 +244,17 @@ func (s *step) release(ctx context.Context, u unitRow, key attemptKey, e ending)
 		what = "the whole video" // the unit stands for the job
 	}
 	reason := fmt.Sprintf("%s %s, the last time by %s: %s", what, poison, u.workerOf(key.attempt), cmp.Or(e.detail, e.outcome))
-	return s.endJob(ctx, u.key.job, Failed, reason, e.stderr)
+	return t.endJob(ctx, u.key.job, Failed, reason, e.stderr)
 }
 
-// attemptMachine is who has made an attempt, for those who are counted: a muxer of others
-// gives itself a number, so that one machine could fail as many.
+// attemptMachine is the machine that made an attempt. Legacy muxers choose their own
+// numbers, so that one machine would count as many.
 const attemptMachine = `CASE WHEN worker LIKE 'muxer-%' THEN substr(worker, 7 + instr(substr(worker, 7), '-')) ELSE worker END`
 
-// poison says how often a unit has failed if that is too often.
-func (s *step) poison(ctx context.Context, key unitKey) (string, error) {
+// poison reports how often a unit has failed, if that is too often; else "".
+func (t *transaction) poison(ctx context.Context, key unitKey) (string, error) {
 	var attempts, refusers int
-	err := s.tx.QueryRowContext(ctx, `
+	err := t.tx.QueryRowContext(ctx, `
 		SELECT count(*), count(DISTINCT CASE outcome WHEN ? THEN `+attemptMachine+` END)
 		FROM attempts WHERE job = ? AND unit = ? AND outcome IN (?, ?, ?)`,
 		EventFailed, key.job, key.unit, EventFailed, EventExpired, EventGivenUp).Scan(&attempts, &refusers)
@@ -269,56 +269,56 @@ func (s *step) poison(ctx context.Context, key unitKey) (string, error) {
 	return "", nil
 }
 
-// endAttempt notes how a running attempt of a unit came to nothing.
-func (s *step) endAttempt(ctx context.Context, u unitRow, key attemptKey, e ending) error {
-	s.released = append(s.released, key)
-	return s.noteEnd(ctx, u, key, e)
+// endAttempt releases a running attempt of a unit and records its ending.
+func (t *transaction) endAttempt(ctx context.Context, u unitRow, key attemptKey, e ending) error {
+	t.released = append(t.released, key)
+	return t.noteEnd(ctx, u, key, e)
 }
 
-// noteEnd notes how a running attempt of a unit ended.
-func (s *step) noteEnd(ctx context.Context, u unitRow, key attemptKey, e ending) error {
-	s.changed = append(s.changed, u.key.job)
-	s.events = append(s.events, UnitEvent{
+// noteEnd records how a running attempt of a unit ended.
+func (t *transaction) noteEnd(ctx context.Context, u unitRow, key attemptKey, e ending) error {
+	t.changed = append(t.changed, u.key.job)
+	t.events = append(t.events, UnitEvent{
 		Event: e.outcome, Worker: u.workerOf(key.attempt), Job: u.key.job, Unit: u.key.unit, Attempt: key.attempt, Detail: e.detail,
 	})
-	return s.exec(ctx, `UPDATE attempts SET ended = ?, outcome = ?, detail = ? WHERE job = ? AND unit = ? AND attempt = ?`,
-		s.now.UnixNano(), e.outcome, e.detail, u.key.job, u.key.unit, key.attempt)
+	return t.exec(ctx, `UPDATE attempts SET ended = ?, outcome = ?, detail = ? WHERE job = ? AND unit = ? AND attempt = ?`,
+		t.now.UnixNano(), e.outcome, e.detail, u.key.job, u.key.unit, key.attempt)
 }
 
-// endJob puts a job and all that is unfinished of it into a final state.
-func (s *step) endJob(ctx context.Context, job int64, state State, reason string, stderr []string) error {
-	rows, err := s.units(ctx, `WHERE u.job = ? AND u.state = ?`, job, running)
+// endJob puts a job, and its unfinished units, into a final state.
+func (t *transaction) endJob(ctx context.Context, job int64, state State, reason string, stderr []string) error {
+	rows, err := t.units(ctx, `WHERE u.job = ? AND u.state = ?`, job, running)
 	if err != nil {
 		return err
 	}
 	for _, u := range rows {
 		for _, key := range u.attempts() {
-			if s.ends(key) {
+			if t.ends(key) {
 				continue // it is the reason
 			}
-			if err := s.endAttempt(ctx, u, key, ending{outcome: EventCancelled, detail: "its job is " + string(state)}); err != nil {
+			if err := t.endAttempt(ctx, u, key, ending{outcome: EventCancelled, detail: "its job is " + string(state)}); err != nil {
 				return err
 			}
 		}
 	}
-	_, err = s.tx.ExecContext(ctx, `
+	_, err = t.tx.ExecContext(ctx, `
 		UPDATE units SET state = ?, second = 0, second_worker = '' WHERE job = ? AND state IN (?, ?)`, cancelled, job, pending, running)
 	if err != nil {
 		return err
 	}
-	s.changed = append(s.changed, job)
-	s.ended = append(s.ended, endedJob{job, state, reason})
-	return s.exec(ctx, `
+	t.changed = append(t.changed, job)
+	t.ended = append(t.ended, endedJob{job, state, reason})
+	return t.exec(ctx, `
 		UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ?, output = CASE ? WHEN ? THEN output ELSE '' END
-		WHERE id = ?`, state, reason, column[[]string]{stderr}, s.now.UnixNano(), state, Done, job)
+		WHERE id = ?`, state, reason, column[[]string]{stderr}, t.now.UnixNano(), state, Done, job)
 }
 
-// ends reports whether s has ended an attempt.
-func (s *step) ends(key attemptKey) bool { return slices.Contains(s.released, key) }
+// ends reports whether t has ended this attempt.
+func (t *transaction) ends(key attemptKey) bool { return slices.Contains(t.released, key) }
 
 // units reads the units that a condition on u and j selects.
-func (s *step) units(ctx context.Context, where string, args ...any) ([]unitRow, error) {
-	rows, err := s.tx.QueryContext(ctx, unitQuery+" "+where, args...)
+func (t *transaction) units(ctx context.Context, where string, args ...any) ([]unitRow, error) {
+	rows, err := t.tx.QueryContext(ctx, unitQuery+" "+where, args...)
 	if err != nil {
 		return nil, err
 	}
