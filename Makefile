@@ -79,8 +79,8 @@ test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for 
 	scripts/install-tools fresh
 	RELEASE='$(RELEASE)' COMMANDS='$(COMMANDS)' scripts/test-fresh
 
-.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy
-check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy ## formatting, vet, staticcheck, go.mod
+.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy docs
+check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy docs ## formatting, vet, staticcheck, go.mod, words and links
 
 gofmt:
 	@test -z "$$(gofmt -l cmd images internal pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
@@ -97,6 +97,10 @@ staticcheck:
 
 tidy:
 	go mod tidy -diff
+
+docs: # words that are held out, links and lines of the pages, the generated reference
+	go test -vet=off -count=1 -run '^(TestWords|TestDoc.*|TestMentionedPagesExist)$$' ./cmd/pibootd
+	go test -vet=off -count=1 -run '^TestReferenceIsUpToDate$$' ./pkg/config
 
 $(RELEASES:%=vet-%): vet-%:
 	$(call goarch,$*) go vet ./cmd/...

@@ -21,6 +21,7 @@ var badWords = []struct{ bad, better string }{
 	{`\btakePlace\b`, "acquireSlot"},
 	{`[A-Za-z]*Rivals?\b`, "OtherServer, or rogue server where it is one"},
 	{`never heard of`, "never seen"},
+	{`beyondNFS`, "unsupportedXattrs"},
 	{`such even so`, "these … in any case"},
 	{`[Hh]as it said`, "has it reported"},
 	{`what is so anyway`, "what is true already"},

@@ -1,5 +1,7 @@
 package config
 
+//go:generate go test . -run TestReferenceIsUpToDate -update
+
 import (
 	"encoding/json"
 	"fmt"

@@ -92,7 +92,7 @@ func (r *reader) line(offset int) int {
 }
 
 // section enters the section whose header e is, and reports whether there is
-// such a one.
+// one of that name.
 func (r *reader) section(e *unstable.Node) (string, bool) {
 	name, line := r.name(e)
 	header := "[" + name + "]"
