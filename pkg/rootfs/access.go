@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/crypto/ssh"
-
 	"pibootd/pkg/rootfs/confine"
 )
 
@@ -59,22 +57,6 @@ func lockPasswords(shadow string) string {
 		out.WriteString(line)
 	}
 	return out.String()
-}
-
-// checkKeys refuses what sshd would silently not accept.
-func checkKeys(keys string) error {
-	number := 0
-	for line := range strings.Lines(keys) {
-		number++
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err != nil {
-			return fmt.Errorf("rootfs: authorized keys, line %d: %.40q is no public key; want e.g. ssh-ed25519 AAAA… name", number, line)
-		}
-	}
-	return nil
 }
 
 // A user is an account of passwd(5).

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"pibootd/pkg/rootfs/progress"
 )
 
 // An apt is the host's apt-get working on package lists, a cache and a dpkg
@@ -200,7 +202,7 @@ func (a *apt) files(ctx context.Context, packages []string) ([]debFile, error) {
 
 // download makes every file of debs present and proves its hash. Files in the
 // cache that are none of them are removed.
-func (a *apt) download(ctx context.Context, debs []debFile, p Progress) error {
+func (a *apt) download(ctx context.Context, debs []debFile, p progress.Func) error {
 	if err := a.prune(debs); err != nil {
 		return err
 	}
@@ -265,8 +267,9 @@ func (a *apt) follow(ctx context.Context, args []string, each func(line string))
 
 // prune removes the packages of earlier builds from the cache.
 func (a *apt) prune(debs []debFile) error {
-	cached, err := filepath.Glob(filepath.Join(globQuote(a.archives()), "*.deb"))
-	for _, file := range cached {
+	cached, err := fs.Glob(os.DirFS(a.archives()), "*.deb")
+	for _, name := range cached {
+		file := filepath.Join(a.archives(), name)
 		if !slices.ContainsFunc(debs, func(deb debFile) bool { return deb.file == file }) {
 			err = errors.Join(err, os.Remove(file))
 		}

@@ -14,15 +14,16 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pibootd/pkg/rootfs/progress"
 )
 
 // install has mmdebstrap make the tree of the stage.
 func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
-	tree := filepath.Join(d.stage.Tree(), treeDir)
-	if err := os.MkdirAll(tree, 0o755); err != nil {
+	if err := os.MkdirAll(d.tree, 0o755); err != nil {
 		return err
 	}
-	cmd := d.command(ctx, a, arch, tree)
+	cmd := d.command(ctx, a, arch)
 	said := &installLog{progress: d.progress, total: int64(2 * d.count)}
 	d.progress.Report("install", 0, 0)
 	if err := said.run(cmd); err != nil && ctx.Err() == nil {
@@ -34,7 +35,7 @@ func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return os.Chmod(tree, 0o755)
+	return os.Chmod(d.tree, 0o755)
 }
 
 // programPath is where programs are looked for, also by dpkg in the new root.
@@ -46,7 +47,7 @@ const killGrace = 10 * time.Second
 // command is mmdebstrap in namespaces of its own: what it mounts is seen by
 // nobody else, and both mounts and processes go when it is killed, or this
 // process is.
-func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree string) *exec.Cmd {
+func (d *debian) command(ctx context.Context, a *apt, arch debianArch) *exec.Cmd {
 	args := []string{
 		"-c", `mount -t proc proc /proc && exec mmdebstrap "$@"`, "mmdebstrap",
 		"--verbose", "--mode=root", "--format=directory", "--variant=apt",
@@ -60,7 +61,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree stri
 	for _, hook := range []string{"setup", "extract", "essential", "customize"} {
 		args = append(args, fmt.Sprintf(`--%s-hook=sh "$PIBOOTD_RECIPE/hooks/%s" "$1"`, hook, hook))
 	}
-	args = append(args, d.options.Release, tree)
+	args = append(args, d.options.Release, d.tree)
 	for _, source := range a.sources {
 		args = append(args, fmt.Sprintf("deb [signed-by=%s] %s %s", a.keyring, source, components))
 	}
@@ -80,7 +81,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch, tree stri
 
 // An installLog follows what mmdebstrap and dpkg say.
 type installLog struct {
-	progress    Progress
+	progress    progress.Func
 	done, total int64
 	errors      []string // the first lines that speak of an error
 	last        []string

@@ -14,7 +14,7 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
-	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -27,37 +27,11 @@ type DebianOptions struct {
 	AuthorizedKeys string   // lines for root's authorized_keys (sshd(8)); "" adds none
 }
 
-// BuildDebian makes the next version of the template called name from Debian's
-// packages: systemd, ssh and ffmpeg, a kernel with the firmware of the Pi 3 and
-// 4, and an initramfs that mounts the root over NFS. Unlike those of
-// BuildMinimal the packages are installed, so that a board can upgrade them;
-// their scripts run by QEMU where the host cannot run them. What Import has to
-// change in a foreign root is changed here, too, and returned.
-//
-// Everything that is mounted meanwhile is mounted where only the build sees it,
-// and the build dies with this process.
-func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p Progress) (Template, []filetree.Change, error) {
-	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete()); err != nil {
-		return Template{}, nil, err
-	}
-	if err := needDebianTools(o.Arch); err != nil {
-		return Template{}, nil, err
-	}
-	s, err := t.newStage()
-	if err != nil {
-		return Template{}, nil, fmt.Errorf("rootfs: building %s: %w", name, err)
-	}
-	d := &debian{options: o, stage: s, progress: p, floor: t.MinFree}
-	err = d.build(ctx)
-	var made Template
-	var changes []filetree.Change
-	if err == nil {
-		made, changes, err = t.settle(ctx, s, name, ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: true}, p)
-	}
-	if err = errors.Join(err, s.Discard()); err != nil {
-		return Template{}, nil, fmt.Errorf("rootfs: building %s: %w", name, err)
-	}
-	return made, changes, nil
+// BuildDebian installs a Debian root file system in tree, which is below the
+// staging directory, and leaves floor bytes of its file system free.
+func BuildDebian(ctx context.Context, o DebianOptions, staging *stage.Dir, tree string, floor int64, p progress.Func) error {
+	d := &debian{options: o, stage: staging, tree: tree, progress: p, floor: floor}
+	return d.build(ctx)
 }
 
 func (o *DebianOptions) complete() error {
@@ -120,7 +94,8 @@ func needDebianTools(arch pi.Arch) error {
 type debian struct {
 	options  DebianOptions
 	stage    *stage.Dir
-	progress Progress
+	tree     string
+	progress progress.Func
 	floor    int64 // bytes of the file system to leave free
 
 	names []string // packages to install by name

@@ -89,3 +89,19 @@ func dropHostKeys(root *os.Root) error {
 	}
 	return err
 }
+
+// checkKeys refuses what sshd would silently not accept.
+func checkKeys(keys string) error {
+	number := 0
+	for line := range strings.Lines(keys) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err != nil {
+			return fmt.Errorf("rootfs: authorized keys, line %d: %.40q is no public key; want e.g. ssh-ed25519 AAAA… name", number, line)
+		}
+	}
+	return nil
+}

@@ -13,9 +13,9 @@ import (
 	"strings"
 
 	"pibootd/images"
-	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/progress"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -39,27 +39,6 @@ const (
 	firmwareDir     = "usr/lib/raspi-firmware"
 	minimalBootDir  = "boot/firmware"
 )
-
-// BuildMinimal makes the next version of the template called name: an arm64
-// root of busybox, ffmpeg and the worker's place, with a Debian kernel, an
-// initramfs that mounts the root over NFS, and the firmware of the Pi 3 and 4.
-// It takes them from Debian packages, whose scripts do not run, so nothing
-// needs to be emulated. The host needs apt-get, dpkg-deb and depmod, and
-// Debian's keyring. A proxy is taken from http_proxy in the environment.
-func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p Progress) (Template, error) {
-	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete(), needTools()); err != nil {
-		return Template{}, err
-	}
-	s, err := t.newStage()
-	if err != nil {
-		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
-	}
-	made, err := t.buildTo(ctx, s, name, o, p)
-	if err = errors.Join(err, s.Discard()); err != nil {
-		return Template{}, fmt.Errorf("rootfs: building %s: %w", name, err)
-	}
-	return made, nil
-}
 
 func (o *BuildOptions) complete() error {
 	if o.Release == "" {
@@ -123,7 +102,7 @@ func missingTools(packages map[string]string) (missing []string) {
 // A build is a minimal template in the making.
 type build struct {
 	options  BuildOptions
-	progress Progress
+	progress progress.Func
 	room     func(need int64) error // says why there is no room for so many bytes
 	root     *os.Root               // the template's tree
 	hardware *os.Root               // kernel and firmware as their packages have them
@@ -131,30 +110,28 @@ type build struct {
 	kernel   string // version of its modules
 }
 
-func (t *Templates) buildTo(ctx context.Context, s *stage.Dir, name string, o BuildOptions, p Progress) (Template, error) {
-	b := &build{options: o, progress: p, room: func(need int64) error { return stage.CheckSpace(s.Path, t.MinFree, need) }}
+// BuildMinimal builds a minimal root file system in tree, which is below the
+// staging directory, and leaves floor bytes of its file system free.
+func BuildMinimal(ctx context.Context, o BuildOptions, staging *stage.Dir, tree string, floor int64, p progress.Func) error {
+	b := &build{options: o, progress: p, room: func(need int64) error { return stage.CheckSpace(staging.Path, floor, need) }}
 	var err error
-	if b.root, err = mergedTree(filepath.Join(s.Tree(), treeDir)); err != nil {
-		return Template{}, err
+	if b.root, err = mergedTree(tree); err != nil {
+		return err
 	}
 	defer b.root.Close()
-	if b.hardware, err = mergedTree(filepath.Join(s.Path, "hardware")); err != nil {
-		return Template{}, err
+	if b.hardware, err = mergedTree(filepath.Join(staging.Path, "hardware")); err != nil {
+		return err
 	}
 	defer b.hardware.Close()
 	for _, step := range []func(context.Context) error{
-		func(ctx context.Context) error { return b.fetch(ctx, filepath.Join(s.Path, "apt")) },
+		func(ctx context.Context) error { return b.fetch(ctx, filepath.Join(staging.Path, "apt")) },
 		b.unpack, b.userland, b.modules, b.boot,
 	} {
 		if err := step(ctx); err != nil {
-			return Template{}, err
+			return err
 		}
 	}
-	system, err := bootcheck.Inspect(b.root)
-	if err != nil {
-		return Template{}, err
-	}
-	return t.finish(ctx, s, newTemplate(name, system, bootcheck.New(b.root, system.BootDir).Supported()), p)
+	return nil
 }
 
 // mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into
