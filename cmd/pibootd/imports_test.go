@@ -53,10 +53,12 @@ var rank = map[string]int{
 	"pkg/rootfs/disk":      1,
 	"pkg/rootfs/archive":   2,
 	"pkg/rootfs/mount":     0,
+	"pkg/rootfs/sshkeys":   1,
 	"pkg/rootfs/progress":  0,
 	"pkg/rootfs/stage":     1,
 	"pkg/rootfs/filetree":  1,
 	"pkg/rootfs/bootcheck": 1,
+	"pkg/rootfs/debian":    2,
 	"pkg/rootfs/roottest":  0, // tests alone
 	"pkg/rootfs":           3,
 }

@@ -9,6 +9,7 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
+	"pibootd/pkg/rootfs/debian"
 	"pibootd/pkg/rootfs/filetree"
 )
 
@@ -27,7 +28,7 @@ func buildTemplate(c *cli.Context, std streams) error {
 	if err := needRoot("template build preserves owners and device nodes"); err != nil {
 		return err
 	}
-	o := rootfs.BuildOptions{Mirror: c.String("mirror"), Release: c.String("release"), CacheDir: c.String("cache")}
+	o := debian.BuildOptions{Mirror: c.String("mirror"), Release: c.String("release"), CacheDir: c.String("cache")}
 	if o.CacheDir == "" {
 		o.CacheDir = filepath.Join(c.String("state-dir"), "cache")
 	}
@@ -77,8 +78,8 @@ func onlyFor(c *cli.Context, name string) error {
 	return nil
 }
 
-func buildDebian(c *cli.Context, to *rootfs.Templates, name string, build rootfs.BuildOptions, m *meter) (rootfs.Template, []filetree.Change, error) {
-	o := rootfs.DebianOptions{BuildOptions: build}
+func buildDebian(c *cli.Context, to *rootfs.Templates, name string, build debian.BuildOptions, m *meter) (rootfs.Template, []filetree.Change, error) {
+	o := debian.Options{BuildOptions: build}
 	switch arch := c.String("arch"); arch {
 	case "", "arm64":
 		o.Arch = pi.ARM64

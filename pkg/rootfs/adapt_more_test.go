@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pibootd/pkg/rootfs/roottest"
+	"pibootd/pkg/rootfs/sshkeys"
 )
 
 const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHM7GvM0pUNbCxGb3v6Hn2ScVPGqNFnw0qBpqyC0J4xq nas\n"
@@ -95,10 +96,10 @@ func TestKeepPassword(t *testing.T) {
 }
 
 func TestCheckKeys(t *testing.T) {
-	if err := checkKeys("# mine\n\n" + testKey); err != nil {
+	if err := sshkeys.CheckAuthorized("# mine\n\n" + testKey); err != nil {
 		t.Errorf("checkKeys = %v; want nil", err)
 	}
-	if err := checkKeys(testKey + "-----BEGIN OPENSSH PRIVATE KEY-----\n"); err == nil || !strings.Contains(err.Error(), "line 2") {
+	if err := sshkeys.CheckAuthorized(testKey + "-----BEGIN OPENSSH PRIVATE KEY-----\n"); err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("checkKeys of a private key = %v; want an error for line 2", err)
 	}
 }

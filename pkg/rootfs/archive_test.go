@@ -4,44 +4,16 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
-
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/roottest"
 )
-
-// packers compress a tar archive in each way that an import takes.
-func packers() map[string]func(io.Writer) (io.WriteCloser, error) {
-	return map[string]func(io.Writer) (io.WriteCloser, error){
-		"tar.gz":  func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil },
-		"tar.xz":  func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) },
-		"tar.zst": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
-	}
-}
-
-func pack(t *testing.T, packer func(io.Writer) (io.WriteCloser, error), content []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w, err := packer(&out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = w.Write(content)
-	if err := errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
 
 func writeTemp(t *testing.T, content []byte) string {
 	t.Helper()
@@ -70,8 +42,8 @@ func load(ctx context.Context, source, dir string, p Progress) error {
 func TestLoadArchive(t *testing.T) {
 	plain := oneFileTar(t)
 	sources := map[string][]byte{"tar": plain}
-	for name, packer := range packers() {
-		sources[name] = pack(t, packer, plain)
+	for name, packer := range roottest.Packers() {
+		sources[name] = roottest.Pack(t, packer, plain)
 	}
 	for name, source := range sources {
 		t.Run(name, func(t *testing.T) {
@@ -92,8 +64,8 @@ func TestLoadArchive(t *testing.T) {
 }
 
 func TestLoadArchiveRefusesDamage(t *testing.T) {
-	for name, packer := range packers() {
-		whole := pack(t, packer, oneFileTar(t))
+	for name, packer := range roottest.Packers() {
+		whole := roottest.Pack(t, packer, oneFileTar(t))
 		flipped := bytes.Clone(whole)
 		flipped[len(flipped)/2] ^= 0x55
 		for damage, source := range map[string][]byte{
@@ -117,7 +89,7 @@ func TestOpenArchiveRefuses(t *testing.T) {
 		"plain or as gz":    {},
 		"called *.img":      makeZip(t, "readme.txt"),
 		"2 files":           makeZip(t, "a.img", "b.img"),
-		"it begins with \"": pack(t, packers()["tar.xz"], []byte("neither")),
+		"it begins with \"": roottest.Pack(t, roottest.Packers()["tar.xz"], []byte("neither")),
 	} {
 		_, err := archive.Open(t.Context(), writeTemp(t, content))
 		if err == nil || !strings.Contains(err.Error(), want) {

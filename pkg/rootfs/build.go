@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"pibootd/pkg/rootfs/bootcheck"
+	"pibootd/pkg/rootfs/debian"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/stage"
 )
@@ -18,8 +19,8 @@ import (
 // It takes them from Debian packages, whose scripts do not run, so nothing
 // needs to be emulated. The host needs apt-get, dpkg-deb and depmod, and
 // Debian's keyring. A proxy is taken from http_proxy in the environment.
-func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOptions, p Progress) (Template, error) {
-	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete(), needTools()); err != nil {
+func (t *Templates) BuildMinimal(ctx context.Context, name string, o debian.BuildOptions, p Progress) (Template, error) {
+	if err := errors.Join(checkName(name), needRoot("building a template"), o.Complete(), debian.NeedMinimalTools()); err != nil {
 		return Template{}, err
 	}
 	s, err := t.newStage()
@@ -33,9 +34,9 @@ func (t *Templates) BuildMinimal(ctx context.Context, name string, o BuildOption
 	return made, nil
 }
 
-func (t *Templates) buildMinimal(ctx context.Context, s *stage.Dir, name string, o BuildOptions, p Progress) (Template, error) {
+func (t *Templates) buildMinimal(ctx context.Context, s *stage.Dir, name string, o debian.BuildOptions, p Progress) (Template, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
-	if err := BuildMinimal(ctx, o, s, tree, t.MinFree, p); err != nil {
+	if err := debian.BuildMinimal(ctx, o, s, tree, t.MinFree, p); err != nil {
 		return Template{}, err
 	}
 	root, err := os.OpenRoot(tree)
@@ -59,18 +60,18 @@ func (t *Templates) buildMinimal(ctx context.Context, s *stage.Dir, name string,
 //
 // Everything that is mounted meanwhile is mounted where only the build sees it,
 // and the build dies with this process.
-func (t *Templates) BuildDebian(ctx context.Context, name string, o DebianOptions, p Progress) (Template, []filetree.Change, error) {
-	if err := errors.Join(checkName(name), needRoot("building a template"), o.complete()); err != nil {
+func (t *Templates) BuildDebian(ctx context.Context, name string, o debian.Options, p Progress) (Template, []filetree.Change, error) {
+	if err := errors.Join(checkName(name), needRoot("building a template"), o.Complete()); err != nil {
 		return Template{}, nil, err
 	}
-	if err := needDebianTools(o.Arch); err != nil {
+	if err := debian.NeedTools(o.Arch); err != nil {
 		return Template{}, nil, err
 	}
 	s, err := t.newStage()
 	if err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: building %s: %w", name, err)
 	}
-	err = BuildDebian(ctx, o, s, filepath.Join(s.Tree(), treeDir), t.MinFree, p)
+	err = debian.Build(ctx, o, s, filepath.Join(s.Tree(), treeDir), t.MinFree, p)
 	var made Template
 	var changes []filetree.Change
 	if err == nil {

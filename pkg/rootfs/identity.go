@@ -18,6 +18,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/confine"
+	"pibootd/pkg/rootfs/sshkeys"
 )
 
 // An Identity is what makes a root one board's own. Machine id and ssh host
@@ -67,7 +68,7 @@ func (c *clone) identify(tree string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	keys, err := makeHostKeys(c.id.Hostname)
+	keys, err := sshkeys.NewHostKeys(c.id.Hostname)
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +80,7 @@ func (c *clone) identify(tree string) (string, error) {
 	return machineID, errors.Join(
 		putName(root, confine.PutFile, c.id.Hostname),
 		confine.PutFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
-		putHostKeys(root, keys),
+		sshkeys.PutHostKeys(root, keys),
 		confine.PutFile(root, WorkerFile, c.worker, workerMode),
 		putVolatileInit(root, confine.PutFile),
 		putWorkerConfig(root, confine.PutFile, c.id.Worker),

@@ -14,16 +14,17 @@ import (
 
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/roottest"
+	"pibootd/pkg/rootfs/sshkeys"
 )
 
 func TestHostKeys(t *testing.T) {
 	dir := t.TempDir()
 	roottest.Spec{"etc/ssh/ssh_host_dsa_key": "old", "etc/ssh/sshd_config": "kept"}.Make(t, dir)
-	keys, err := makeHostKeys("pi-one")
+	keys, err := sshkeys.NewHostKeys("pi-one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := putHostKeys(roottest.OpenRoot(t, dir), keys); err != nil {
+	if err := sshkeys.PutHostKeys(roottest.OpenRoot(t, dir), keys); err != nil {
 		t.Fatal(err)
 	}
 	for kind, want := range map[string]string{"ed25519": ssh.KeyAlgoED25519, "ecdsa": ssh.KeyAlgoECDSA256} {

@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/rootfs/sshkeys"
 	"pibootd/pkg/rootfs/stage"
 )
 
@@ -33,7 +34,7 @@ type ImportOptions struct {
 // last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. source stays as it is.
 func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
-	if err := errors.Join(checkName(name), needRoot("importing a template"), checkKeys(o.AuthorizedKeys)); err != nil {
+	if err := errors.Join(checkName(name), needRoot("importing a template"), sshkeys.CheckAuthorized(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
 	s, err := t.newStage()

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/debian"
 )
 
 // TestBuildMinimal really builds the template from Debian's servers.
@@ -27,7 +28,7 @@ func TestBuildMinimal(t *testing.T) {
 	templates := &Templates{Dir: t.TempDir()}
 	release := os.Getenv("PIBOOTD_TEST_RELEASE") // "" is the default release
 	templates.MinFree = 1 << 60
-	o := BuildOptions{CacheDir: cache, Release: release}
+	o := debian.BuildOptions{CacheDir: cache, Release: release}
 	if _, err := templates.BuildMinimal(t.Context(), "minimal", o, nil); err == nil || !strings.Contains(err.Error(), "MB left after it") {
 		t.Errorf("BuildMinimal where there is no room = %v; want that said", err)
 	}

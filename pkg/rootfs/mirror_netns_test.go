@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"pibootd/pkg/rootfs/debian"
 )
 
 // A mirror is a Debian mirror with no packages. Its list of them is not the one
@@ -35,7 +37,7 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if m.releases <= m.mixed {
 			list = "Package: other\n\n"
 		}
-		for _, component := range strings.Fields(components) {
+		for _, component := range strings.Fields(debian.Components) {
 			for _, arch := range []string{"arm64", "armhf"} {
 				fmt.Fprintf(w, " %x %d %s/binary-%s/Packages\n", sha256.Sum256([]byte(list)), len(list), component, arch)
 			}
@@ -56,11 +58,11 @@ func TestMixedMirror(t *testing.T) {
 		m := &mirror{mixed: test.mixed}
 		server := httptest.NewServer(m)
 		// apt is to believe a mirror that signs nothing.
-		o := BuildOptions{Mirror: server.URL, CacheDir: t.TempDir(), keyring: "/dev/null trusted=yes"}
+		o := debian.BuildOptions{Mirror: server.URL, CacheDir: t.TempDir(), Keyring: "/dev/null trusted=yes"}
 		templates := &Templates{Dir: filepath.Join(t.TempDir(), "templates")}
-		_, _, err := templates.BuildDebian(t.Context(), "full", DebianOptions{BuildOptions: o, Arch: "armv7"}, nil)
+		_, _, err := templates.BuildDebian(t.Context(), "full", debian.Options{BuildOptions: o, Arch: "armv7"}, nil)
 		server.Close()
-		if err == nil || errors.Is(err, errMixedLists) != test.lasts {
+		if err == nil || errors.Is(err, debian.ErrMixedLists) != test.lasts {
 			t.Errorf("a mirror that is mixed %d times: %v; want errMixedLists: %t", test.mixed, err, test.lasts)
 		}
 		if m.releases != test.releases {

@@ -1,4 +1,4 @@
-package rootfs
+package debian
 
 import (
 	"cmp"
@@ -26,7 +26,7 @@ type BuildOptions struct {
 	Release  string // "" means bookworm
 	CacheDir string // keeps packages between builds; "" keeps none
 
-	keyring string // that signs the mirror's lists; "" means Debian's
+	Keyring string // that signs the mirror's lists; "" means Debian's
 }
 
 const (
@@ -40,7 +40,7 @@ const (
 	minimalBootDir  = "boot/firmware"
 )
 
-func (o *BuildOptions) complete() error {
+func (o *BuildOptions) Complete() error {
 	if o.Release == "" {
 		o.Release = defaultRelease
 	}
@@ -68,7 +68,7 @@ func (o *BuildOptions) apt(arch, name, scratch string) (*apt, *os.File, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("the package cache is in use by another build: %w", err)
 	}
-	return &apt{dir: dir, arch: arch, sources: o.sources(), keyring: cmp.Or(o.keyring, debianKeyring)}, lock, nil
+	return &apt{dir: dir, arch: arch, sources: o.sources(), keyring: cmp.Or(o.Keyring, debianKeyring)}, lock, nil
 }
 
 // sources returns where packages come from, as sources.list has it.
@@ -79,7 +79,7 @@ func (o *BuildOptions) sources() []string {
 	return []string{defaultMirror + " " + o.Release, securityMirror + " " + o.Release + "-security"}
 }
 
-func needTools() error {
+func NeedMinimalTools() error {
 	if missing := missingTools(map[string]string{"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "depmod": "kmod"}); len(missing) > 0 {
 		return fmt.Errorf("rootfs: building a template needs the Debian packages %s; elsewhere, import one", strings.Join(missing, " "))
 	}

@@ -1,4 +1,7 @@
-package rootfs
+// Package debian builds root file systems from Debian packages: a minimal one whose
+// packages are only unpacked, and a full one whose packages are installed, by QEMU
+// where this machine cannot run them.
+package debian
 
 import (
 	"context"
@@ -15,26 +18,27 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/progress"
+	"pibootd/pkg/rootfs/sshkeys"
 	"pibootd/pkg/rootfs/stage"
 )
 
-// DebianOptions says what a Debian template is made from, and for what. The
+// Options says what a Debian template is made from, and for what. The
 // zero value is Debian 12 for 64-bit boards.
-type DebianOptions struct {
+type Options struct {
 	BuildOptions
 	Arch           pi.Arch  // arm64, or armv7, Debian's armhf; "" means arm64
 	Packages       []string // beside the recipe's
 	AuthorizedKeys string   // lines for root's authorized_keys (sshd(8)); "" adds none
 }
 
-// BuildDebian installs a Debian root file system in tree, which is below the
+// Build installs a Debian root file system in tree, which is below the
 // staging directory, and leaves floor bytes of its file system free.
-func BuildDebian(ctx context.Context, o DebianOptions, staging *stage.Dir, tree string, floor int64, p progress.Func) error {
+func Build(ctx context.Context, o Options, staging *stage.Dir, tree string, floor int64, p progress.Func) error {
 	d := &debian{options: o, stage: staging, tree: tree, progress: p, floor: floor}
 	return d.build(ctx)
 }
 
-func (o *DebianOptions) complete() error {
+func (o *Options) Complete() error {
 	if o.Arch == "" {
 		o.Arch = pi.ARM64
 	}
@@ -46,7 +50,7 @@ func (o *DebianOptions) complete() error {
 			return fmt.Errorf("rootfs: %q cannot name a Debian package; want e.g. htop", name)
 		}
 	}
-	return errors.Join(o.BuildOptions.complete(), checkKeys(o.AuthorizedKeys))
+	return errors.Join(o.BuildOptions.Complete(), sshkeys.CheckAuthorized(o.AuthorizedKeys))
 }
 
 // A debianArch is an architecture as Debian has it.
@@ -71,8 +75,8 @@ func foreign(arch pi.Arch) bool {
 	return arch == pi.ARM64 && runtime.GOARCH != "arm64" || arch == pi.ARMv7 && runtime.GOARCH != "arm"
 }
 
-// needDebianTools says in one line what to install.
-func needDebianTools(arch pi.Arch) error {
+// NeedTools says in one line what to install.
+func NeedTools(arch pi.Arch) error {
 	packages := map[string]string{
 		"mmdebstrap": "mmdebstrap", "apt-get": "apt", "dpkg-deb": "dpkg", "mount": "mount", "chroot": "coreutils",
 	}
@@ -92,7 +96,7 @@ func needDebianTools(arch pi.Arch) error {
 
 // A debian is a Debian template in the making.
 type debian struct {
-	options  DebianOptions
+	options  Options
 	stage    *stage.Dir
 	tree     string
 	progress progress.Func

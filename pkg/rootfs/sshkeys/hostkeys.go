@@ -1,4 +1,5 @@
-package rootfs
+// Package sshkeys makes the ssh host keys of roots and checks authorized keys.
+package sshkeys
 
 import (
 	"crypto"
@@ -17,16 +18,16 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A hostKey is an ssh host key as sshd(8) keeps it.
-type hostKey struct {
+// A HostKey is an ssh host key as sshd(8) keeps it.
+type HostKey struct {
 	kind    string // as in ssh_host_<kind>_key
 	private []byte
 	public  []byte
 }
 
-// makeHostKeys makes one key of each kind that clients of the last ten years ask
+// NewHostKeys makes one key of each kind that clients of the last ten years ask
 // for. An RSA key would take most of a clone's time.
-func makeHostKeys(hostname string) ([]hostKey, error) {
+func NewHostKeys(hostname string) ([]HostKey, error) {
 	kinds := []struct {
 		name string
 		make func() (crypto.Signer, error)
@@ -34,7 +35,7 @@ func makeHostKeys(hostname string) ([]hostKey, error) {
 		{"ed25519", func() (crypto.Signer, error) { _, key, err := ed25519.GenerateKey(rand.Reader); return key, err }},
 		{"ecdsa", func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }},
 	}
-	keys := make([]hostKey, len(kinds))
+	keys := make([]HostKey, len(kinds))
 	for i, kind := range kinds {
 		signer, err := kind.make()
 		if err == nil {
@@ -47,25 +48,25 @@ func makeHostKeys(hostname string) ([]hostKey, error) {
 	return keys, nil
 }
 
-func formatKey(kind string, signer crypto.Signer, comment string) (hostKey, error) {
+func formatKey(kind string, signer crypto.Signer, comment string) (HostKey, error) {
 	private, err := ssh.MarshalPrivateKey(signer, comment)
 	if err != nil {
-		return hostKey{}, err
+		return HostKey{}, err
 	}
 	public, err := ssh.NewPublicKey(signer.Public())
 	if err != nil {
-		return hostKey{}, err
+		return HostKey{}, err
 	}
 	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))
-	return hostKey{
+	return HostKey{
 		kind:    kind,
 		private: pem.EncodeToMemory(private),
 		public:  []byte(line + " " + comment + "\n"),
 	}, nil
 }
 
-// putHostKeys replaces every host key of the root.
-func putHostKeys(root *os.Root, keys []hostKey) error {
+// PutHostKeys replaces every host key of the root.
+func PutHostKeys(root *os.Root, keys []HostKey) error {
 	if err := dropHostKeys(root); err != nil {
 		return err
 	}
@@ -90,8 +91,8 @@ func dropHostKeys(root *os.Root) error {
 	return err
 }
 
-// checkKeys refuses what sshd would silently not accept.
-func checkKeys(keys string) error {
+// CheckAuthorized refuses what sshd would silently not accept.
+func CheckAuthorized(keys string) error {
 	number := 0
 	for line := range strings.Lines(keys) {
 		number++

@@ -1,6 +1,6 @@
 //go:build release
 
-package rootfs
+package debian
 
 import (
 	"os"

@@ -1,4 +1,4 @@
-package rootfs
+package debian
 
 import (
 	"bufio"
@@ -70,8 +70,8 @@ Dir::State::Status "%[1]s/status";
 Dir::Cache "%[1]s/cache";
 `
 
-// components are the parts of Debian that hold all packages of the recipes.
-const components = "main non-free-firmware"
+// Components are the parts of Debian that hold all packages of the recipes.
+const Components = "main non-free-firmware"
 
 // prepare writes apt's directories.
 func (a *apt) prepare() error {
@@ -85,7 +85,7 @@ func (a *apt) prepare() error {
 	}
 	var list strings.Builder
 	for _, source := range a.sources {
-		fmt.Fprintf(&list, "deb [arch=%s signed-by=%s] %s %s\n", a.arch, a.keyring, source, components)
+		fmt.Fprintf(&list, "deb [arch=%s signed-by=%s] %s %s\n", a.arch, a.keyring, source, Components)
 	}
 	return errors.Join(
 		os.WriteFile(a.configFile(), fmt.Appendf(nil, aptConfig, a.dir, a.arch), 0o644),
@@ -129,14 +129,14 @@ func commandError(ctx context.Context, cmd *exec.Cmd, complaints *bytes.Buffer, 
 	said := strings.TrimSpace(complaints.String())
 	err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said[max(0, len(said)-most):])
 	if mixedLists.MatchString(said) {
-		return fmt.Errorf("%w: %w", errMixedLists, err)
+		return fmt.Errorf("%w: %w", ErrMixedLists, err)
 	}
 	return err
 }
 
-// errMixedLists reports that a mirror's package lists are not those that it has
+// ErrMixedLists reports that a mirror's package lists are not those that it has
 // signed: it is being updated, or a cache on the way has some of before.
-var errMixedLists = errors.New("the mirror's package lists are not of one time, as while it is being updated; try again later, or take another mirror (--mirror)")
+var ErrMixedLists = errors.New("the mirror's package lists are not of one time, as while it is being updated; try again later, or take another mirror (--mirror)")
 
 // mixedLists matches what apt-get says of that.
 var mixedLists = regexp.MustCompile(`Hash Sum mismatch|has unexpected size|Mirror sync in progress`)
@@ -149,7 +149,7 @@ func (a *apt) update(ctx context.Context) error {
 	for range tries {
 		// Without it apt-get warns, succeeds and works on with old lists.
 		_, err = a.run(ctx, "apt-get", "-q", "update", "--error-on=any")
-		if !errors.Is(err, errMixedLists) {
+		if !errors.Is(err, ErrMixedLists) {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package rootfs
+package debian
 
 import (
 	"errors"
@@ -134,7 +134,7 @@ func TestModules(t *testing.T) {
 		"modules.builtin":         "kernel/drivers/clk/clk-raspberrypi.ko\n",
 		"modules.builtin.modinfo": "", "modules.order": "",
 		"kernel/fs/nfs/nfs.ko": "nfs", "kernel/net/sunrpc/sunrpc.ko": "sunrpc", "kernel/fs/lockd/lockd.ko": "lockd",
-		"kernel/virtio-rng.ko.xz": string(pack(t, packers()["tar.xz"], []byte("rng"))),
+		"kernel/virtio-rng.ko.xz": string(roottest.Pack(t, roottest.Packers()["tar.xz"], []byte("rng"))),
 	}.Make(t, dir)
 	tree, err := readModules(dir)
 	if err != nil {
@@ -158,12 +158,12 @@ func TestModules(t *testing.T) {
 
 func TestBuildOptions(t *testing.T) {
 	for _, o := range []BuildOptions{{Release: "book worm"}, {Release: "-o"}, {Mirror: "http://x [trusted=yes]"}, {Mirror: "a\nb"}} {
-		if err := o.complete(); err == nil {
+		if err := o.Complete(); err == nil {
 			t.Errorf("complete(%+v) = nil; want an error", o)
 		}
 	}
 	var o BuildOptions
-	if err := o.complete(); err != nil || len(o.sources()) != 2 || !strings.HasSuffix(o.sources()[1], "bookworm-security") {
+	if err := o.Complete(); err != nil || len(o.sources()) != 2 || !strings.HasSuffix(o.sources()[1], "bookworm-security") {
 		t.Errorf("sources of the default = %q, %v; want bookworm and its security updates", o.sources(), err)
 	}
 	own := BuildOptions{Mirror: "http://mirror/debian", Release: "trixie"}

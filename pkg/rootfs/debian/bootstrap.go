@@ -1,4 +1,4 @@
-package rootfs
+package debian
 
 import (
 	"bufio"
@@ -28,7 +28,7 @@ func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
 	d.progress.Report("install", 0, 0)
 	if err := said.run(cmd); err != nil && ctx.Err() == nil {
 		if said.mixed { // it fetches the lists once more, for the root
-			return fmt.Errorf("%w: mmdebstrap: %w%s", errMixedLists, err, said)
+			return fmt.Errorf("%w: mmdebstrap: %w%s", ErrMixedLists, err, said)
 		}
 		return fmt.Errorf("mmdebstrap: %w%s", err, said)
 	}
@@ -63,7 +63,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch) *exec.Cmd
 	}
 	args = append(args, d.options.Release, d.tree)
 	for _, source := range a.sources {
-		args = append(args, fmt.Sprintf("deb [signed-by=%s] %s %s", a.keyring, source, components))
+		args = append(args, fmt.Sprintf("deb [signed-by=%s] %s %s", a.keyring, source, Components))
 	}
 	cmd := exec.CommandContext(ctx, "sh", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR="+d.stage.Path,

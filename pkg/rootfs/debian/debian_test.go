@@ -1,4 +1,4 @@
-package rootfs
+package debian
 
 import (
 	"errors"
@@ -11,17 +11,17 @@ import (
 )
 
 func TestDebianOptions(t *testing.T) {
-	var o DebianOptions
-	if err := o.complete(); err != nil || o.Arch != pi.ARM64 || o.Release != defaultRelease {
+	var o Options
+	if err := o.Complete(); err != nil || o.Arch != pi.ARM64 || o.Release != defaultRelease {
 		t.Errorf("the default is %+v, %v; want arm64 and %s", o, err, defaultRelease)
 	}
-	for name, o := range map[string]DebianOptions{
+	for name, o := range map[string]Options{
 		"architecture": {Arch: pi.AMD64},
 		"package":      {Packages: []string{"htop", "--simulate"}},
 		"release":      {BuildOptions: BuildOptions{Release: "../sid"}},
 		"key":          {AuthorizedKeys: "ssh-ed25519"},
 	} {
-		if err := o.complete(); err == nil {
+		if err := o.Complete(); err == nil {
 			t.Errorf("%s: complete(%+v) = nil; want an error", name, o)
 		}
 	}
@@ -31,7 +31,7 @@ func TestDebianOptions(t *testing.T) {
 func TestNeedDebianTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for _, arch := range []pi.Arch{pi.ARM64, pi.ARMv7} {
-		err := needDebianTools(arch)
+		err := NeedTools(arch)
 		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "apt-get install apt ") || strings.Contains(err.Error(), "qemu-user-static") != foreign(arch) {
 			t.Errorf("needDebianTools(%s) = %v; want one line that says what to install", arch, err)
 		}
