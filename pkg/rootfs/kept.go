@@ -69,7 +69,7 @@ func (r *Roots) keptPath(name string) string { return filepath.Join(r.Dir, keptD
 // Keep takes the root of a board out of use without deleting it.
 func (r *Roots) Keep(serial pi.Serial, o Origin) (Kept, error) {
 	k := newKept(serial, o)
-	err := errors.Join(r.note(k), unmount(r.Path(serial)))
+	err := errors.Join(r.note(k), r.unmount(serial))
 	if err == nil {
 		err = os.Rename(r.Path(serial), r.keptPath(k.Name))
 	}

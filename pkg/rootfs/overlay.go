@@ -154,7 +154,7 @@ func (r *Roots) Mount(serial pi.Serial) error {
 
 // Unmount takes back what Mount did.
 func (r *Roots) Unmount(serial pi.Serial) error {
-	if err := unmount(r.Path(serial)); err != nil {
+	if err := r.unmount(serial); err != nil {
 		return fmt.Errorf("rootfs: %w", err)
 	}
 	return nil
@@ -162,8 +162,18 @@ func (r *Roots) Unmount(serial pi.Serial) error {
 
 // attach puts a mount of a board's root in its place, and closes it.
 func (r *Roots) attach(mount *os.File, serial pi.Serial) error {
-	err := unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, r.Path(serial), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	err := r.inMachine(func() error {
+		return unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, r.Path(serial), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	})
+	if err == nil {
+		err = r.seen(r.Path(serial))
+	}
 	return errors.Join(err, mount.Close())
+}
+
+// unmount takes the mount from the root of a board, if there is one.
+func (r *Roots) unmount(serial pi.Serial) error {
+	return r.inMachine(func() error { return unmount(r.Path(serial)) })
 }
 
 // unmount takes the mount from a root, if there is one. Who still uses it, as

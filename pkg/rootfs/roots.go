@@ -22,6 +22,8 @@ type Roots struct {
 	Templates *Templates   // that the roots are made of
 	Log       *slog.Logger // nil discards
 
+	Machine *os.File // the mount namespace that overlay roots are mounted in; nil: this process's
+
 	MinFree int64 // bytes of Dir's file system that a clone leaves free; 0 means 512 MB, or 5 % of a small one
 
 	// worker stands for images.Worker in tests: a test binary embeds none.
@@ -36,7 +38,7 @@ func (r *Roots) Path(serial pi.Serial) string {
 
 // Remove deletes the root of a board; a board without one is fine.
 func (r *Roots) Remove(serial pi.Serial) error {
-	err := unmount(r.Path(serial))
+	err := r.unmount(serial)
 	if err == nil {
 		err = stage.Remove(r.Dir, r.Path(serial))
 	}
