@@ -58,10 +58,10 @@ man: build ## write the manual page, bin/pibootd.8.gz
 	bin/pibootd man | gzip -9n > bin/pibootd.8.gz
 
 .PHONY: install
-install: build man ## install pibootd to /usr/local/bin, its manual page and its systemd unit
+install: build man ## install pibootd to /usr/local/bin, its manual page and its systemd units
 	install -D -m 0755 bin/pibootd $(DESTDIR)/usr/local/bin/pibootd
 	install -D -m 0644 bin/pibootd.8.gz $(DESTDIR)/usr/local/share/man/man8/pibootd.8.gz
-	install -D -m 0644 docs/pibootd.service $(DESTDIR)/etc/systemd/system/pibootd.service
+	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/pibootd.service systemd/pibootd-template@.service
 
 .PHONY: demo
 demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_VIDEO=file takes yours)
@@ -122,7 +122,7 @@ e2e: build ## the whole way, with QEMU (root)
 test-release: ## whole Debians built from packages, for 64 and 32 bits, netbooted in QEMU and upgraded there; RELEASE=trixie for another (root, 30-90 minutes)
 	scripts/install-tools release
 	$(MAKE) --no-print-directory build
-	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestEmulate)$$' -count=1 -v -timeout 120m $(call tagged,release)
+	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestEmulate|TestSandbox)$$' -count=1 -v -timeout 120m $(call tagged,release)
 
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)

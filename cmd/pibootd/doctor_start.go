@@ -10,7 +10,7 @@ import (
 	"pibootd/pkg/doctor"
 )
 
-// installedConfig is the configuration that docs/pibootd.service names.
+// installedConfig is the configuration that systemd/pibootd.service names.
 const installedConfig = "/etc/pibootd.toml"
 
 // examineWithoutDaemon looks at what would keep a daemon from starting.

@@ -123,6 +123,7 @@ func newApp(std streams) *cli.App {
 	for _, c := range categories {
 		app.Commands = append(app.Commands, c.commands...)
 	}
+	app.Commands = append(app.Commands, handOverMountsCommand()) // for systemd, so help does not list it
 	setUsageErrors(app)
 	setCompletion(app)
 	setHelp(app, categories, std.helpWidth())

@@ -17,6 +17,12 @@ func TestManualPageIsComplete(t *testing.T) {
 	app := newApp(streams{})
 	walk(app.Commands, app.Name, func(path string, command *cli.Command) {
 		_, section, found := strings.Cut(page, "\n.SS "+roff(synopsis(path, command))+"\n")
+		if command.Hidden {
+			if found {
+				t.Errorf("the page describes %s, which is hidden", path)
+			}
+			return
+		}
 		if !found {
 			t.Errorf("the page has no heading %q", roff(synopsis(path, command)))
 			return

@@ -27,11 +27,12 @@ type stateDir struct {
 	timeline *timeline.Log
 	pool     *dhcp.Pool // nil but in pool mode
 	nfsKey   []byte
+	machine  *os.File // the mount namespace of the machine; nil: the daemon has no other one
 }
 
 // openState makes the state directory if need be and opens what is in it.
 func openState(ctx context.Context, cfg config.Config) (*stateDir, error) {
-	s := &stateDir{}
+	s := &stateDir{machine: machineMounts()}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -71,6 +72,9 @@ func (s *stateDir) close() error {
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
+	}
+	if s.machine != nil {
+		errs = append(errs, s.machine.Close())
 	}
 	return errors.Join(errs...)
 }

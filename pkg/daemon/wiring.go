@@ -32,7 +32,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	templates := &rootfs.Templates{Dir: filepath.Join(d.cfg.StateDir, "templates"), Log: d.log, MinFree: d.cfg.MinFreeBytes()}
-	roots := &rootfs.Roots{Dir: filepath.Join(d.cfg.StateDir, "roots"), Templates: templates, Log: d.log, MinFree: d.cfg.MinFreeBytes()}
+	roots := &rootfs.Roots{Dir: filepath.Join(d.cfg.StateDir, "roots"), Templates: templates, Log: d.log, MinFree: d.cfg.MinFreeBytes(), Machine: d.state.machine}
 	d.nfs = server
 	d.policy = d.newPolicy(exporter, roots)
 	if d.nfs != nil {
