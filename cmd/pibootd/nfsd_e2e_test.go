@@ -5,15 +5,11 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"io"
-	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	nfsclient "github.com/vmware/go-nfs-client/nfs"
 	"github.com/vmware/go-nfs-client/nfs/rpc"
@@ -71,36 +67,6 @@ func TestKernelServesTheRoots(t *testing.T) {
 	}
 }
 
-// A nas is a guest whose kernel has nfsd.
-type nas struct {
-	host *netlab.Namespace
-}
-
-// sh runs a script on the NAS and returns what it printed.
-func (n *nas) sh(t *testing.T, script string) string {
-	t.Helper()
-	var out []byte
-	err := n.host.Do(func() error {
-		conn, err := net.Dial("tcp4", "10.79.0.1:7000")
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(labTimeout)); err != nil {
-			return err
-		}
-		if _, err := io.WriteString(conn, "exec 2>&1\n"+script+"\nexit\n"); err != nil {
-			return err
-		}
-		out, err = io.ReadAll(conn)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
-
 func (n *nas) add(t *testing.T, args ...string) fleet.Added {
 	t.Helper()
 	var added fleet.Added
@@ -154,30 +120,10 @@ func (n *nas) use(t *testing.T, from netip.Prefix, path string) error {
 // startNAS makes the guest out of Debian's packages and starts it.
 func startNAS(t *testing.T) *nas {
 	t.Helper()
-	network, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := network.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	err = errors.Join(network.Bridge("br0", netip.MustParsePrefix("10.79.0.254/24")), network.Tap("nas"), network.Attach("nas", "br0"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	kernel, initramfs := makeNAS(t)
 	disk := filepath.Join(t.TempDir(), "disk")
 	tool(t, "mke2fs", "-q", "-t", "ext4", disk, "512M")
-	l := &lab{net: network, state: t.TempDir()}
-	l.startProgram(t, "qemu-system-x86_64",
-		"-M", "pc", "-cpu", "max", "-accel", "tcg,thread=multi", "-m", "1024", "-smp", "2",
-		"-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1",
-		"-netdev", "tap,id=lan,ifname=nas,script=no,downscript=no", "-device", "virtio-net-pci,netdev=lan,romfile=", "-device", "virtio-rng-pci",
-		"-drive", "if=virtio,format=raw,file="+disk,
-		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot").waitFor(t, "nas: ready")
-	return &nas{host: network}
+	return startGuest(t, "-m", "1024", "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1", "-drive", "if=virtio,format=raw,file="+disk)
 }
 
 // makeNAS returns a kernel and an initramfs with nfs-kernel-server, pibootd,
@@ -275,27 +221,4 @@ func putModules(t *testing.T, pkgs, version, root string) {
 		}
 	}
 	putText(t, filepath.Join(root, "modules/order"), strings.Join(order, "\n")+"\n")
-}
-
-func putText(t *testing.T, file, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// tool runs a program and returns what it printed.
-func tool(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	var errs strings.Builder
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %q: %v\n%s%s", name, args, err, out, errs.String())
-	}
-	return string(out)
 }
