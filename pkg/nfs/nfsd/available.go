@@ -16,9 +16,10 @@ import (
 	"pibootd/pkg/nfs/probe"
 )
 
-// nfsdThreads tells how many threads nfsd has: none if it is stopped. Where
-// it never ran there is no such file.
-const nfsdThreads = "/proc/fs/nfsd/threads"
+// nfsdStatistics tells in its line "th" how many threads nfsd has: none if it is
+// stopped. Where it never ran there is no such file. /proc/fs/nfsd/threads tells
+// it too, but a systemd unit with a /proc of its own does not have that.
+const nfsdStatistics = "/proc/net/rpc/nfsd"
 
 // findTimeout is how long a portmapper on this machine may take.
 const findTimeout = 5 * time.Second
@@ -27,23 +28,33 @@ const findTimeout = 5 * time.Second
 // addr, and else an error that says what is missing. That nfsd has threads is
 // not enough: it may serve NFSv4 only, or another network namespace.
 func Available(ctx context.Context, addr netip.Addr) error {
-	return available(ctx, addr, nfsdThreads)
+	return available(ctx, addr, nfsdStatistics)
 }
 
-func available(ctx context.Context, addr netip.Addr, threadsFile string) error {
-	text, err := os.ReadFile(threadsFile)
+func available(ctx context.Context, addr netip.Addr, statistics string) error {
+	text, err := os.ReadFile(statistics)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("nfs: nfsd does not run on this machine")
 	}
 	if err != nil {
 		return fmt.Errorf("nfs: looking for nfsd: %w", err)
 	}
-	if threads := strings.TrimSpace(string(text)); threads == "0" {
+	if nfsdThreads(string(text)) == "0" {
 		return errors.New("nfs: nfsd is stopped: it has 0 threads")
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	return within(ctx, func() error { return registered(addr) })
+}
+
+// nfsdThreads returns the number of threads of nfsd's statistics.
+func nfsdThreads(statistics string) string {
+	for line := range strings.Lines(statistics) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "th" {
+			return f[1]
+		}
+	}
+	return "0"
 }
 
 // registered asks the portmapper at addr for NFSv3 and its MOUNT protocol, as

@@ -262,7 +262,7 @@ func FuzzInExports(f *testing.F) {
 func TestAvailable(t *testing.T) {
 	dir := t.TempDir()
 	stopped, running := filepath.Join(dir, "stopped"), filepath.Join(dir, "running")
-	for file, text := range map[string]string{stopped: "0\n", running: "8\n"} {
+	for file, text := range map[string]string{stopped: "rc 0 0 0\nth 0 0 0.000\n", running: "rc 0 3 9\nth 8 0 0.000\n"} {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
