@@ -8,8 +8,8 @@ import (
 )
 
 // flagsFirst moves the flags of a command line before its arguments, because
-// the flag parser stops at the first argument and would take what follows for
-// more of them. After "--" everything is an argument.
+// the flag parser treats everything after the first argument as arguments. After
+// "--" everything is an argument.
 func flagsFirst(app *cli.App, args []string) []string {
 	if len(args) == 0 || slices.Contains(args, "--generate-bash-completion") {
 		return args
@@ -42,7 +42,7 @@ func find(commands []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// split parts flags, each with its value, from arguments.
+// split separates flags, each with its value, from arguments.
 func split(known []cli.Flag, args []string) (flags, arguments []string) {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
@@ -53,7 +53,7 @@ func split(known []cli.Flag, args []string) (flags, arguments []string) {
 			arguments = append(arguments, arg)
 		default:
 			flags = append(flags, arg)
-			if takesValue(known, arg) && i+1 < len(args) {
+			if hasValue(known, arg) && i+1 < len(args) {
 				i++
 				flags = append(flags, args[i])
 			}
@@ -62,8 +62,8 @@ func split(known []cli.Flag, args []string) (flags, arguments []string) {
 	return flags, arguments
 }
 
-// takesValue reports whether the word after flag belongs to it.
-func takesValue(known []cli.Flag, flag string) bool {
+// hasValue reports whether the word after flag is its value.
+func hasValue(known []cli.Flag, flag string) bool {
 	name := strings.TrimLeft(flag, "-")
 	if strings.Contains(name, "=") {
 		return false

@@ -18,7 +18,7 @@ func cloneFlags(otherwise string) []cli.Flag {
 
 // cloneWay returns the method that cloneFlags ask for; "" leaves the choice to
 // the daemon.
-func cloneWay(c *cli.Context) (string, error) {
+func cloneMethod(c *cli.Context) (string, error) {
 	way, err := rootfs.ParseWay(c.String("clone"))
 	switch {
 	case err != nil:

@@ -17,8 +17,8 @@ import (
 // inbox is the directory of the media share that videos are copied into.
 const inbox = "inbox"
 
-// intoShare returns the path of a video in the media share. A file that is not
-// there is copied there; a name that is no file here may be one there.
+// intoShare returns the path of a video in the media share. It copies a file that
+// is elsewhere. A name that does not exist here can be a path in the share.
 func intoShare(ctx context.Context, std streams, share, video string) (string, error) {
 	info, err := os.Stat(video)
 	if errors.Is(err, fs.ErrNotExist) && filepath.IsLocal(video) {
@@ -30,7 +30,7 @@ func intoShare(ctx context.Context, std streams, share, video string) (string, e
 		return "", hintedError{fmt.Errorf("video: %w", err), "give a file, or a path in the media share " + share}
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("video: %s is no regular file", video)
+		return "", fmt.Errorf("video: %s is not a regular file", video)
 	}
 	if inside, ok := pathInside(share, video); ok {
 		return inside, nil
@@ -38,7 +38,7 @@ func intoShare(ctx context.Context, std streams, share, video string) (string, e
 	return copyIn(ctx, std, share, video, info.Size())
 }
 
-// pathInside returns where in dir the file is, if it is.
+// pathInside returns the path of file in dir if it is there.
 func pathInside(dir, file string) (string, bool) {
 	realDir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -59,8 +59,8 @@ func pathInside(dir, file string) (string, bool) {
 	return filepath.ToSlash(inside), true
 }
 
-// copyIn copies a video into the share's inbox, whole or not at all. One of
-// the same name and size is taken for the same video.
+// copyIn copies a video into the share's inbox, whole or not at all. It keeps a
+// file of the same name and content that is there already.
 func copyIn(ctx context.Context, std streams, share, video string, size int64) (string, error) {
 	// A job is sent as JSON, which allows only UTF-8.
 	name := strings.ToValidUTF8(strings.TrimLeft(filepath.Base(video), "."), "_")
@@ -78,7 +78,7 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 		return "", fmt.Errorf("copying the video: %w", err)
 	}
 	if _, err := os.Stat(target); err == nil {
-		return "", hintedError{fmt.Errorf("copying the video: %s exists and is another one", shown(target)), "rename the video, or remove that file"}
+		return "", hintedError{fmt.Errorf("copying the video: %s exists and is a different video", printable(target)), "rename the video, or remove that file"}
 	}
 	m := newMeter(std)
 	defer m.clear()
@@ -88,7 +88,7 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 	return inbox + "/" + name, nil
 }
 
-// copyFile copies a file so that target appears whole and stays.
+// copyFile copies a file so that target appears whole and durably.
 func copyFile(ctx context.Context, source, target string, progress func(done int64)) error {
 	in, err := os.Open(source)
 	if err != nil {
@@ -111,7 +111,7 @@ func copyFile(ctx context.Context, source, target string, progress func(done int
 	return nil
 }
 
-// countingReader reads until ctx ends and tells how far it is.
+// A countingReader reads until ctx ends and reports the bytes read so far.
 type countingReader struct {
 	ctx      context.Context
 	in       io.Reader

@@ -55,8 +55,8 @@ func examine(c *cli.Context, std streams) error {
 	return err
 }
 
-// printFindings prints a finding as one line, and what to do below it. Some of
-// it are words of boards and of other servers, which could disturb a terminal.
+// printFindings prints a finding as one line, and what to do below it. Texts of
+// boards and of other servers could contain control characters.
 func printFindings(w io.Writer, found []doctor.Finding) error {
 	width := 0
 	for _, f := range found {

@@ -53,26 +53,26 @@ func editPi(c *cli.Context, std streams) error {
 func editOf(c *cli.Context) (fleet.Edit, error) {
 	var e fleet.Edit
 	given := 0
-	take := func(flag string, read func()) {
+	ifSet := func(flag string, apply func()) {
 		if c.IsSet(flag) {
 			given++
-			read()
+			apply()
 		}
 	}
-	take("name", func() { v := c.String("name"); e.Name = &v })
-	take("muxid", func() { v := c.Int("muxid"); e.MuxID = &v })
-	take("muxhwdec", func() { v := c.Bool("muxhwdec"); e.HWDecode = &v })
-	take("volatile", func() { v := c.Bool("volatile"); e.Volatile = &v })
-	take("gpu-mem", func() { v := c.Int("gpu-mem"); e.GPUMem = &v })
-	take("boot-menu", func() { v := c.String("boot-menu"); e.BootMenu = &v })
-	take("arg", func() { v := c.StringSlice("arg"); e.Args = &v })
-	take("config", func() { e.Config = c.StringSlice("config") })
-	take("label", func() { v := c.StringSlice("label"); e.Labels = &v })
-	take("weight", func() { v := c.Float64("weight"); e.Weight = &v })
-	take("no-labels", func() { e.Labels = &[]string{} })
-	take("no-args", func() { e.Args = &[]string{} })
+	ifSet("name", func() { v := c.String("name"); e.Name = &v })
+	ifSet("muxid", func() { v := c.Int("muxid"); e.MuxID = &v })
+	ifSet("muxhwdec", func() { v := c.Bool("muxhwdec"); e.HWDecode = &v })
+	ifSet("volatile", func() { v := c.Bool("volatile"); e.Volatile = &v })
+	ifSet("gpu-mem", func() { v := c.Int("gpu-mem"); e.GPUMem = &v })
+	ifSet("boot-menu", func() { v := c.String("boot-menu"); e.BootMenu = &v })
+	ifSet("arg", func() { v := c.StringSlice("arg"); e.Args = &v })
+	ifSet("config", func() { e.Config = c.StringSlice("config") })
+	ifSet("label", func() { v := c.StringSlice("label"); e.Labels = &v })
+	ifSet("weight", func() { v := c.Float64("weight"); e.Weight = &v })
+	ifSet("no-labels", func() { e.Labels = &[]string{} })
+	ifSet("no-args", func() { e.Args = &[]string{} })
 	var err error
-	take("ip", func() {
+	ifSet("ip", func() {
 		ip, parseErr := parseIP(c)
 		e.IP, err = &ip, parseErr
 	})
@@ -89,7 +89,7 @@ func editOf(c *cli.Context) (fleet.Edit, error) {
 	return e, nil
 }
 
-// isWeight and isLabels know the changes that a board need not boot for.
+// isWeight and isLabels recognize the changes that take effect without a reboot.
 func isWeight(change string) bool { return strings.HasPrefix(change, "weight ") }
 func isLabels(change string) bool { return strings.HasPrefix(change, "labels ") }
 

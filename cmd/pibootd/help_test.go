@@ -82,7 +82,7 @@ func TestUsageLinesArePhrases(t *testing.T) {
 			t.Errorf("%s: usage %q; want a phrase in lower case", path, u)
 		}
 		for _, flag := range visibleFlags(command) {
-			if path != "pibootd serve" && strings.HasPrefix(flag.GetUsage(), "`") || strings.HasSuffix(flag.GetUsage(), ".") {
+			if strings.HasPrefix(flag.GetUsage(), "`") || strings.HasSuffix(flag.GetUsage(), ".") {
 				t.Errorf("%s: usage %q; want a phrase, not its value first", path, flag.GetUsage())
 			}
 		}

@@ -49,7 +49,7 @@ func listJobs(c *cli.Context, std streams) error {
 	}
 	rows := [][]string{{"JOB", "STATE", "DONE", "CREATED", "VIDEO", "OUTPUT OR REASON"}}
 	for _, job := range jobs {
-		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(shown(job.Request.Source), 24), shown(outcome(job, 26))})
+		rows = append(rows, []string{strconv.FormatInt(job.ID, 10), stateText(job), percent(job), since(job.Created), shorten(printable(job.Request.Source), 24), printable(outcome(job, 26))})
 	}
 	return printList(std.out, rows, "no jobs; see pibootd transcode --help")
 }
@@ -92,7 +92,7 @@ func showJob(c *cli.Context, std streams) error {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(std.out, shownJob{job, waiting(job, boards)})
+		return printJSON(std.out, shownJob{job, jobBlockedReason(job, boards)})
 	}
 	return printJob(std.out, job, boards)
 }
@@ -103,7 +103,7 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	fmt.Fprintf(&out, "job %d  %s\n", job.ID, stateText(job))
 	line := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(&out, "  %-7s %s\n", name, shown(text))
+			fmt.Fprintf(&out, "  %-7s %s\n", name, printable(text))
 		}
 	}
 	line("video", job.Request.Source)
@@ -119,7 +119,7 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	for _, text := range job.Stderr {
 		line("", text)
 	}
-	line("waits", waiting(job, boards))
+	line("waits", jobBlockedReason(job, boards))
 	for _, text := range failures(job, names) {
 		line("failed", text)
 	}
@@ -164,9 +164,9 @@ func failures(job queue.Job, names map[string]string) []string {
 	return list
 }
 
-// shown returns a foreign text, quoted if it has characters that a terminal could
+// printable returns a foreign text, quoted if it has characters that a terminal could
 // interpret.
-func shown(text string) string {
+func printable(text string) string {
 	unfit := func(r rune) bool { return !unicode.IsPrint(r) }
 	if strings.ContainsFunc(text, unfit) || !utf8.ValidString(text) {
 		return strconv.Quote(text)

@@ -104,7 +104,7 @@ func printWorkers(w io.Writer, machines []web.Machine) error {
 			muxID = strconv.Itoa(id)
 		}
 		rows = append(rows, []string{
-			cut(m.Name, 18), cut(shown(machineState(m)), 24), muxID,
+			cut(m.Name, 18), cut(printable(machineState(m)), 24), muxID,
 			encodersText(worker.Hello.Encoders, 14), cut(doesText(worker), 20), since(m.LastSeen),
 		})
 	}
@@ -135,7 +135,7 @@ func encodersText(encoders []string, width int) string {
 	if n := len(encoders) - 1; n > 0 {
 		more = fmt.Sprintf(" +%d", n)
 	}
-	return cut(shown(encoders[0]), width-len(more)) + more
+	return cut(printable(encoders[0]), width-len(more)) + more
 }
 
 // doesText says what a worker is doing.

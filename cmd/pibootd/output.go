@@ -19,8 +19,7 @@ func printJSON(w io.Writer, v any) error {
 // printJSONLine prints v as one line of a stream for scripts.
 func printJSONLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
-// printList is printTable, with empty in place of a heading that has nothing
-// below it.
+// printList is printTable, but prints empty if there are no rows below the heading.
 func printList(w io.Writer, rows [][]string, empty string) error {
 	if len(rows) == 1 {
 		_, err := fmt.Fprintln(w, empty)
@@ -40,7 +39,7 @@ func printTable(w io.Writer, rows [][]string) error {
 	return table.Flush()
 }
 
-// byteText returns n in the unit that keeps it short.
+// byteText returns n in the largest unit of which it has one.
 func byteText(n int64) string {
 	const kilo = 1000
 	if n < kilo {

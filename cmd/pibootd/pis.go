@@ -82,8 +82,8 @@ func add(c *cli.Context, std streams, request fleet.Request) error {
 	return errors.Join(printAdded(std.out, added), err)
 }
 
-// onTerminal returns report for a command whose result says what was done: where
-// no terminal shows a bar in passing, the inner steps are left out.
+// onTerminal returns report for a command whose result says what was done. Without
+// a terminal, on which a bar is erased at the end, it reports nothing.
 func (m *meter) onTerminal(c *cli.Context) func(step string, done, total int64) {
 	if !m.terminal || c.Bool("json") {
 		return func(string, int64, int64) {}
@@ -98,7 +98,7 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), Volatile: c.Bool("volatile"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label"), Weight: c.Float64("weight")},
 	}
 	var err error
-	if r.Clone, err = cloneWay(c); err != nil {
+	if r.Clone, err = cloneMethod(c); err != nil {
 		return r, err
 	}
 	if r.MAC, err = pi.ParseMAC(mac); err != nil {
@@ -184,7 +184,7 @@ func state(b web.Pi) string {
 	case b.Online && b.Worker != nil && b.Worker.Drained:
 		return "worker online, drained"
 	case b.Online && b.Worker != nil && b.Worker.Hello.Locked != "":
-		return "worker online, takes no work"
+		return "worker online, refuses work"
 	case b.Online:
 		return "worker online"
 	case b.Last == nil:
@@ -242,7 +242,7 @@ func showPiCommand(std streams) *cli.Command {
 	}
 }
 
-// clonedBy says how a root was made of its template, if that is known.
+// clonedBy says how a root was cloned, if that is known.
 func clonedBy(way string) string {
 	if way == "" {
 		return ""
@@ -270,7 +270,7 @@ func printPi(w io.Writer, b web.Pi) error {
 		h := b.Worker.Hello
 		fmt.Fprintf(&out, "  worker    %s, ffmpeg %s, %d CPUs, encoders %s\n", h.Version, h.FFmpeg, h.CPUs, strings.Join(h.Encoders, " "))
 		if h.Locked != "" {
-			fmt.Fprintf(&out, "            takes no work: %s\n", shown(h.Locked))
+			fmt.Fprintf(&out, "            refuses work: %s\n", printable(h.Locked))
 		}
 	}
 	for _, m := range b.Mismatches {
@@ -325,7 +325,7 @@ func removePi(c *cli.Context, std streams) error {
 		return printJSON(std.out, removed)
 	}
 	if removed.Kept != "" {
-		_, err = fmt.Fprintf(std.out, "%s removed; its root is kept in %s\n", board.Name, removed.Kept)
+		_, err = fmt.Fprintf(std.out, "%s removed; its root is archived in %s\n", board.Name, removed.Kept)
 		return err
 	}
 	_, err = fmt.Fprintf(std.out, "%s removed\n", board.Name)

@@ -24,7 +24,7 @@ func resetPiCommand(std streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			way, err := cloneWay(c)
+			way, err := cloneMethod(c)
 			if err != nil {
 				return usageError{hintedError{err, helpHint(c)}}
 			}
@@ -77,7 +77,7 @@ func upgradePis(c *cli.Context, std streams) error {
 	if (len(refs) == 0) == (label == "") {
 		return usageError{hintedError{errors.New("no Pis given; want their names, or --label"), helpHint(c)}}
 	}
-	way, err := cloneWay(c)
+	way, err := cloneMethod(c)
 	if err != nil {
 		return usageError{hintedError{err, helpHint(c)}}
 	}

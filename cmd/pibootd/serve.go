@@ -13,13 +13,14 @@ import (
 
 func serveCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:  "serve",
-		Usage: "run the daemon: DHCP, TFTP, NFS, the transcode queue and the HTTP API",
+		Name:        "serve",
+		Usage:       "run the daemon",
+		Description: "The daemon serves DHCP, TFTP, NFS, the queue of transcoding jobs and the HTTP API until SIGTERM or SIGINT.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "interface", Aliases: []string{"i"}, Usage: "network `INTERFACE` that the Pis are on"},
-			&cli.StringFlag{Name: "config", Usage: "configuration `FILE` (see pibootd config example)"},
-			&cli.StringFlag{Name: "state-dir", Usage: "`DIR` with all that pibootd keeps (default: the configuration's)", EnvVars: []string{envStateDir}},
-			&cli.StringFlag{Name: "socket", Usage: "control `SOCKET` (default: the configuration's)", EnvVars: []string{envSocket}},
+			&cli.StringFlag{Name: "interface", Aliases: []string{"i"}, Usage: "serve the network `INTERFACE` of the Pis"},
+			&cli.StringFlag{Name: "config", Usage: "read the configuration `FILE`; see pibootd config example"},
+			&cli.StringFlag{Name: "state-dir", Usage: "use the state directory `DIR`", DefaultText: "state_dir of the configuration", EnvVars: []string{envStateDir}},
+			&cli.StringFlag{Name: "socket", Usage: "listen on the control `SOCKET`", DefaultText: "socket of the configuration", EnvVars: []string{envSocket}},
 		},
 		Action: func(c *cli.Context) error {
 			if _, err := arguments(c); err != nil {
@@ -30,7 +31,7 @@ func serveCommand(std streams) *cli.Command {
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: cfg.Log.Level}))
-			if err := needRoot("serve binds ports below 1024 and keeps the owners of boards' files"); err != nil {
+			if err := needRoot("serve binds ports below 1024 and preserves the owners of boards' files"); err != nil {
 				return err
 			}
 			return daemon.Run(c.Context, daemon.Options{Config: cfg, Version: buildVersion(), Log: log})

@@ -11,8 +11,8 @@ import (
 	"pibootd/pkg/web"
 )
 
-// showBoot prints the files that pibootd makes for a board, and what the board
-// asked for when it booted last.
+// showBoot prints the files that pibootd makes for a board, and the files that the
+// board requested during its last boot.
 func showBoot(ctx context.Context, c *web.Client, w io.Writer, b web.Pi) error {
 	var asked askedFiles
 	for e, err := range c.Events(ctx, b.Serial.String()) {
@@ -29,9 +29,9 @@ func showBoot(ctx context.Context, c *web.Client, w io.Writer, b web.Pi) error {
 		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
 	}
 	if len(asked.files) == 0 {
-		fmt.Fprintf(&out, "%s has not asked for files yet\n", b.Name)
+		fmt.Fprintf(&out, "%s has not requested files yet\n", b.Name)
 	} else {
-		fmt.Fprintf(&out, "asked for, %s\n", since(asked.last))
+		fmt.Fprintf(&out, "requested, %s\n", since(asked.last))
 	}
 	for _, e := range asked.files {
 		fmt.Fprintf(&out, "  %s\n", strings.Map(graphic, askedText(e)))
@@ -40,14 +40,14 @@ func showBoot(ctx context.Context, c *web.Client, w io.Writer, b web.Pi) error {
 	return err
 }
 
-// quietTime parts one boot from the next, where no root was mounted between.
+// quietTime separates two boots if no root was mounted between them.
 const quietTime = 2 * time.Minute
 
-// askedFiles collects what a board asks for over TFTP in one boot.
+// askedFiles collects the files that a board requests over TFTP in one boot.
 type askedFiles struct {
-	files []timeline.Event // each file once, as it ended last
+	files []timeline.Event // the last event of each file
 	last  time.Time
-	over  bool // the board's system ran since
+	over  bool // the board's system has started since
 }
 
 func (a *askedFiles) follow(e timeline.Event) {
@@ -63,7 +63,7 @@ func (a *askedFiles) follow(e timeline.Event) {
 	}
 }
 
-// note puts e in the place of an earlier request for the same file.
+// note replaces an earlier request for the same file by e.
 func (a *askedFiles) note(e timeline.Event) {
 	for i, known := range a.files {
 		if known.File == e.File {
@@ -79,7 +79,7 @@ func askedText(e timeline.Event) string {
 	case timeline.File:
 		return fmt.Sprintf("%s, %s", e.File, byteText(e.Bytes))
 	case timeline.FileMissing:
-		return e.File + ", which it has not"
+		return e.File + ", not found"
 	case timeline.FileAborted:
 		return e.File + ", only its size"
 	}

@@ -34,7 +34,7 @@ func TestAskedFiles(t *testing.T) {
 		}
 		return strings.Join(out, "; ")
 	}
-	if got, want := texts(), "a/start.elf, 2.9 kB; a/recovery.elf, which it has not; a/kernel8.img: no answer"; got != want {
+	if got, want := texts(), "a/start.elf, 2.9 kB; a/recovery.elf, not found; a/kernel8.img: no answer"; got != want {
 		t.Errorf("asked: %s; want %s", got, want)
 	}
 	a.over = false

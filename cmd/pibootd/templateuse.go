@@ -202,13 +202,6 @@ func printChanges(c *cli.Context, std streams, changes []filetree.Change) error 
 	return err
 }
 
-func printable(name string) string {
-	if quoted := fmt.Sprintf("%q", name); quoted != `"`+name+`"` {
-		return quoted
-	}
-	return name
-}
-
 func removeTemplate(c *cli.Context, std streams) error {
 	args, err := arguments(c, "TEMPLATE@VERSION")
 	if err != nil {

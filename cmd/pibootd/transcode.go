@@ -180,7 +180,7 @@ func warnWaiting(c *cli.Context, std streams, job queue.Job) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	why := waitsFor(job.Request, boards)
+	why := blockedReason(job.Request, boards)
 	if why != "" {
 		fmt.Fprintln(std.err, why)
 	}

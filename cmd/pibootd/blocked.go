@@ -12,10 +12,9 @@ import (
 	"pibootd/pkg/web"
 )
 
-// waitsFor says what keeps all of these boards from doing a request; "" if
-// nothing does.
-func waitsFor(r transcode.Request, boards []web.Pi) string {
-	if foreign(r) {
+// blockedReason says why none of these boards can run a request; "" if one can.
+func blockedReason(r transcode.Request, boards []web.Pi) string {
+	if forLegacyMuxer(r) {
 		return ""
 	}
 	labelled := func(b web.Pi) bool { return transcode.Request{Labels: r.Labels}.For(0, b.Settings.Labels) }
@@ -23,8 +22,8 @@ func waitsFor(r transcode.Request, boards []web.Pi) string {
 		return fmt.Sprintf("no Pi has %s: the video waits for one (pibootd edit-pi PI --label %s)", labelsText(r.Labels), strings.Join(r.Labels, " --label "))
 	}
 	for _, need := range []struct {
-		met  func(web.Pi, queue.Worker) bool
-		told string
+		met    func(web.Pi, queue.Worker) bool
+		reason string
 	}{
 		{func(_ web.Pi, w queue.Worker) bool { return w.Online }, "no Pi is online yet: the video waits for one"},
 		{func(_ web.Pi, w queue.Worker) bool { return !w.Drained }, "all Pis that are online are drained: the video waits for pibootd undrain"},
@@ -40,23 +39,23 @@ func waitsFor(r transcode.Request, boards []web.Pi) string {
 	} {
 		boards = slices.DeleteFunc(slices.Clone(boards), func(b web.Pi) bool { return b.Worker == nil || !need.met(b, *b.Worker) })
 		if len(boards) == 0 {
-			return need.told
+			return need.reason
 		}
 	}
 	return ""
 }
 
-// lockedText says why the first board that takes no work by itself does not.
+// lockedText says why the first board that refuses work does so.
 func lockedText(boards []web.Pi) string {
 	for _, b := range boards {
 		if b.Worker != nil && b.Worker.Online && b.Worker.Hello.Locked != "" {
-			return fmt.Sprintf("no Pi takes work right now: the video waits for one; %s: %s", b.Name, shown(b.Worker.Hello.Locked))
+			return fmt.Sprintf("no Pi takes work right now: the video waits for one; %s: %s", b.Name, printable(b.Worker.Hello.Locked))
 		}
 	}
 	return ""
 }
 
-// labelsText is what a Pi must have.
+// labelsText names the labels that a Pi must have.
 func labelsText(labels []string) string {
 	if len(labels) == 1 {
 		return "the label " + labels[0]
@@ -64,13 +63,13 @@ func labelsText(labels []string) string {
 	return "the labels " + strings.Join(labels, ", ")
 }
 
-// foreign reports whether a muxer that is no board of ours may do a request:
-// nobody knows of those until they ask.
-func foreign(r transcode.Request) bool {
+// forLegacyMuxer reports whether a muxer of the older pool can run a request.
+// pibootd learns of those only when they ask for work.
+func forLegacyMuxer(r transcode.Request) bool {
 	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") && len(r.Labels) == 0 && (r.MuxID != 0 || r.Ladder == transcode.PresetAuthor)
 }
 
-// A shownJob is a job with what it waits for, as programs read it.
+// A shownJob is a job with the reason why it waits, for scripts.
 type shownJob struct {
 	queue.Job
 	Waits string `json:"waits,omitempty"`
@@ -83,22 +82,22 @@ func printJobsJSON(c *cli.Context, std streams, jobs []queue.Job) error {
 	}
 	all := make([]shownJob, len(jobs))
 	for i, job := range jobs {
-		all[i] = shownJob{job, waiting(job, boards)}
+		all[i] = shownJob{job, jobBlockedReason(job, boards)}
 	}
 	return printJSON(std.out, all)
 }
 
-// waiting says what a job waits for that none of these boards is at; "" if it
-// does not, or is not to be done.
-func waiting(job queue.Job, boards []web.Pi) string {
-	at := func(b web.Pi) bool { return b.Worker != nil && b.Worker.Job == job.ID }
-	if !idle(job) || slices.ContainsFunc(boards, at) {
+// jobBlockedReason says why a job waits although it could run; "" if one of these
+// boards runs it, or could.
+func jobBlockedReason(job queue.Job, boards []web.Pi) string {
+	runs := func(b web.Pi) bool { return b.Worker != nil && b.Worker.Job == job.ID }
+	if !idle(job) || slices.ContainsFunc(boards, runs) {
 		return ""
 	}
-	return waitsFor(job.Request, boards)
+	return blockedReason(job.Request, boards)
 }
 
-// idle reports whether nobody does anything for a job that is to be done.
+// idle reports whether no worker runs any unit of a job that has not ended.
 func idle(job queue.Job) bool {
 	running := func(u queue.UnitState) bool { return u.State == "running" }
 	return (job.State == queue.Queued || job.State == queue.Running) && !job.Paused && !slices.ContainsFunc(job.Units, running)

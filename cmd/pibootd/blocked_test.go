@@ -16,7 +16,7 @@ import (
 	"pibootd/pkg/web"
 )
 
-func TestWaitsFor(t *testing.T) {
+func TestBlockedReason(t *testing.T) {
 	board := func(online, drained bool, mux int, encoders ...string) web.Pi {
 		return web.Pi{Online: online, Worker: &queue.Worker{Online: online, Drained: drained, Hello: transcode.Hello{MuxID: mux, Encoders: encoders}}}
 	}
@@ -55,19 +55,19 @@ func TestWaitsFor(t *testing.T) {
 		{"for a muxer that we do not know", transcode.Request{Source: "videos/a.mp4", MuxID: 9}, nil, ""},
 		{"not for one", transcode.Request{Source: "videos/a.mp4"}, nil, "no Pi is online yet"},
 	} {
-		if got := waitsFor(tt.r, tt.boards); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+		if got := blockedReason(tt.r, tt.boards); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: it waits for %q; want %q", tt.what, got, tt.want)
 		}
 	}
 	if got := state(drained); got != "worker online, drained" {
 		t.Errorf("the state of a drained board is %q", got)
 	}
-	if got := state(locked); got != "worker online, takes no work" {
+	if got := state(locked); got != "worker online, refuses work" {
 		t.Errorf("the state of a locked board is %q", got)
 	}
 	var text strings.Builder
-	if err := printPi(&text, locked); err != nil || !strings.Contains(text.String(), "takes no work: ffmpeg 4.1.9 does not encode") {
-		t.Errorf("a locked board is shown as %q, %v; want why it takes no work", text.String(), err)
+	if err := printPi(&text, locked); err != nil || !strings.Contains(text.String(), "refuses work: ffmpeg 4.1.9 does not encode") {
+		t.Errorf("a locked board is shown as %q, %v; want why it refuses work", text.String(), err)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// Programs read of a job what it waits for, also where its units are not told.
+// Scripts read why a job waits, also in the list, which has no units.
 func TestWaiting(t *testing.T) {
 	at := func(job int64) []web.Pi {
 		return []web.Pi{{}, {Online: true, Worker: &queue.Worker{Online: true, Job: job}}}
@@ -107,14 +107,14 @@ func TestWaiting(t *testing.T) {
 		{queue.Job{ID: 7, State: queue.Queued}, nil, `"waits":"no Pi is online yet`},
 		{queue.Job{ID: 7, State: queue.Publishing}, nil, ""},
 	} {
-		text, err := json.Marshal(shownJob{tt.job, waiting(tt.job, tt.boards)})
+		text, err := json.Marshal(shownJob{tt.job, jobBlockedReason(tt.job, tt.boards)})
 		if err != nil || !strings.Contains(string(text), `"id":7`) || strings.Contains(string(text), "waits") != (tt.want != "") || !strings.Contains(string(text), tt.want) {
 			t.Errorf("a %s job with %d boards: %s, %v; want %s", tt.job.State, len(tt.boards), text, err, tt.want)
 		}
 	}
 }
 
-// What is for labels that nobody has is taken and says so, as long as it waits.
+// A job for labels that no worker has is accepted, and says why it waits.
 func TestTranscodeForLabels(t *testing.T) {
 	q, socket := serveQueue(t, t.TempDir())
 	if code, _, errs := pibootd(t, "", "add-worker", socket, "desk-pc", "--label", "fast"); code != exitDone {
@@ -166,7 +166,7 @@ func TestPrintJob(t *testing.T) {
 	}
 }
 
-// Workers are called as their boards are in the reason of a failure, too.
+// The reason of a failure calls workers by the names of their boards, too.
 func TestPrintJobNamesWhoFailed(t *testing.T) {
 	job := queue.Job{ID: 7, State: queue.Failed, Reason: "whole was tried 5 times, the last time by 3333347a: ffmpeg: exit status 1"}
 	board := web.Pi{Pi: registry.Pi{Serial: 0x3333347a, Name: "hlspi1"}}
@@ -179,7 +179,7 @@ func TestPrintJobNamesWhoFailed(t *testing.T) {
 	}
 }
 
-// A line of the list fits a terminal, whatever is in it.
+// A line of the list fits a terminal, whatever its texts are.
 func TestOutcome(t *testing.T) {
 	for _, tt := range []struct {
 		job  queue.Job
