@@ -155,7 +155,7 @@ func (b *sshBoard) upgradesItself(t *testing.T, proxy string) string {
 var changedFile = regexp.MustCompile(`(?m)^..5\S+ +/.*$`)
 
 // isSound checks that dpkg finds every package whole, and every file of some as
-// it was in its package, read from the server anew.
+// it was in its package, read from the server again.
 func (b *sshBoard) isSound(t *testing.T, packages string) {
 	t.Helper()
 	b.sh(t, "sync; echo 3 >/proc/sys/vm/drop_caches")

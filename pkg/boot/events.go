@@ -59,7 +59,7 @@ func (p *Policy) discovered(m dhcp.Message) {
 		e.Detail += ", so not answered"
 	}
 	if err := p.Registry.Discover(context.Background(), found); err != nil {
-		p.Log.Error("noting an unknown board", "component", "boot", "pi", m.MAC, "err", err)
+		p.Log.Error("recording an unknown board", "component", "boot", "pi", m.MAC, "err", err)
 	}
 	p.Timeline.Record(e)
 }
@@ -78,7 +78,7 @@ var tftpKinds = map[tftp.Outcome]timeline.Kind{
 func (p *Policy) Transferred(t tftp.Transfer) {
 	board, ok := p.askedBy(t.Client, t.File)
 	if !ok {
-		p.Log.Debug("file asked for by none of its boards", "component", "tftp", "addr", t.Client, "file", t.File)
+		p.Log.Debug("boot file requested from an address that is not its board's", "component", "tftp", "addr", t.Client, "file", t.File)
 		return
 	}
 	e := event(board, tftpKinds[t.Outcome])

@@ -42,7 +42,7 @@ func openExporter(cfg config.Config, key []byte, log *slog.Logger) (fleet.Export
 		err = withdraw(cfg, kernel)
 	}
 	if err != nil {
-		log.Warn("exports of a former start are still nfsd's", "component", "nfs", "err", err)
+		log.Warn("nfsd still has exports of a previous start", "component", "nfs", "err", err)
 	}
 	server := &nfs.Server{Key: key, Log: log, CallsFile: filepath.Join(cfg.StateDir, "nfs-calls")}
 	return server, server, nil

@@ -12,7 +12,7 @@ func (d *daemon) logOtherServers(ctx context.Context) {
 	servers, err := d.doctor.OtherServers(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			d.log.Warn("other DHCP servers could not be looked for", "component", "dhcp", "err", err)
+			d.log.Warn("cannot look for other DHCP servers", "component", "dhcp", "err", err)
 		}
 		return
 	}

@@ -69,7 +69,7 @@ func (d *daemon) newPolicy(exporter fleet.Exporter, roots *rootfs.Roots) *boot.P
 func (d *daemon) hosts(ctx context.Context, addr netip.Addr) []pi.MAC {
 	hosts, err := dhcp.Hosts(ctx, d.state.pool, d.socks.dhcp, addr)
 	if err != nil {
-		d.log.Warn("it is not known which host has an address", "component", "tftp", "addr", addr, "err", err)
+		d.log.Warn("cannot find out which host has an address", "component", "tftp", "addr", addr, "err", err)
 	}
 	return hosts
 }

@@ -1,5 +1,5 @@
 // Package dhcp answers DHCPv4 (RFC 2131, 2132) with what the boot code of every
-// Raspberry Pi generation needs to go on to TFTP. It lives on a network in one
+// Raspberry Pi generation needs before it turns to TFTP. It lives on a network in one
 // of three ways: it answers registered boards only, and can share the network
 // with the house's DHCP server; it leases addresses of a pool to all others
 // too; or it leaves addresses to the house's server and adds what that does not

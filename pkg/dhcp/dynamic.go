@@ -88,7 +88,7 @@ func (x *exchange) probed(addr netip.Addr, user pi.MAC, used bool) {
 		x.Pool.freed(addr, time.Now())
 		return
 	}
-	x.log().Warn("address of the pool is in use by a host without a lease; it is put aside", "addr", addr, "mac", user)
+	x.log().Warn("pool address is in use by a host without a lease; not leased for now", "addr", addr, "mac", user)
 	x.Pool.found(addr, time.Now())
 }
 
@@ -100,7 +100,7 @@ func (x *exchange) probeAhead(ctx context.Context) {
 	for {
 		users, err := x.prober.users(ctx, x.Pool.reserve(time.Now()))
 		if err != nil && ctx.Err() == nil {
-			x.log().Debug("addresses not probed ahead of need", "err", err)
+			x.log().Debug("addresses not probed in advance", "err", err)
 		}
 		for addr, user := range users {
 			x.probed(addr, user, user != (pi.MAC{}))
@@ -153,7 +153,7 @@ func (x *exchange) request(req *request) answer {
 func (x *exchange) store(ctx context.Context, l lease, a answer) answer {
 	if err := x.Pool.save(ctx, l); err != nil {
 		if ctx.Err() == nil {
-			x.log().Error("lease not stored, so not given", "pi", l.mac, "addr", l.addr, "err", err)
+			x.log().Error("lease not stored, so not granted", "pi", l.mac, "addr", l.addr, "err", err)
 		}
 		return noReply("%v", err)
 	}

@@ -45,7 +45,7 @@ type Pool struct {
 	mu      sync.Mutex // guards what follows; no I/O under it
 	slots   []slot     // one for each address from first
 	owner   map[pi.MAC]int
-	next    int           // where the search for a free address goes on
+	next    int           // where the search for a free address resumes
 	taken   int           // addresses held since reserve was last called
 	ahead   int           // how many reserve was to keep ready
 	batches []*batch      // to be written, at least one; the last is not full

@@ -80,7 +80,7 @@ func newExchange(s *Server, conn *Conn) *exchange {
 	return x
 }
 
-// start starts what goes on beside the answering, and clears away what a
+// start starts the background work beside the replies, and removes what a
 // killed server left.
 func (x *exchange) start(ctx context.Context) error {
 	if neigh := x.out.neighbours(); neigh != nil {
@@ -97,7 +97,7 @@ func (x *exchange) start(ctx context.Context) error {
 	if x.prober.link != nil {
 		x.waiting.Go(func() {
 			if err := x.prober.listen(); err != nil {
-				x.log().Error("addresses in use are no longer noticed", "err", err)
+				x.log().Error("address conflicts are no longer detected", "err", err)
 			}
 		})
 	}
@@ -197,7 +197,7 @@ func (x *exchange) finish(ctx context.Context, req *request, a answer, in Messag
 	if a.reply == nil {
 		x.stats.unanswered.Add(1)
 		if a.reason != "" {
-			x.log().Debug("not answered", "pi", in.MAC, "reason", a.reason)
+			x.log().Debug("no reply sent", "pi", in.MAC, "reason", a.reason)
 		}
 	}
 	if err := x.answer(req, a, in); err != nil {
@@ -231,7 +231,7 @@ func (x *exchange) answer(req *request, a answer, in Message) error {
 	x.report(out)
 	if err := x.send(a.reply, x.out.route(req, a.reply)); err != nil {
 		x.stats.unsent.Add(1)
-		x.log().Warn("answer not sent", "pi", in.MAC, "err", err)
+		x.log().Warn("reply not sent", "pi", in.MAC, "err", err)
 		return nil
 	}
 	x.stats.sent[out.Kind.index()].Add(1)

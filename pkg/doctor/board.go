@@ -29,7 +29,7 @@ func (d *Doctor) exports(ctx context.Context, board registry.Pi, deadline time.T
 		return f
 	case err != nil:
 		f.Level, f.Text = Problem, strings.ReplaceAll(err.Error(), "\n", "; ")
-		f.Todo = "restart pibootd, which opens every export anew; its log says more"
+		f.Todo = "restart pibootd, which opens every export again; its log says more"
 		return f
 	}
 	f.Text = strings.Join(proof, "; ")

@@ -79,10 +79,10 @@ func (t trip) follow(e timeline.Event) trip {
 	case !isDHCP(e.Kind):
 		return trip{last: e}
 	case t.kernel || t.last.Kind == timeline.File:
-		// Boot code has loaded what it wanted; the kernel asks anew.
+		// Boot code has loaded what it wanted; the kernel asks again.
 		return trip{last: e, kernel: soon}
 	case hasSystem(t.last.Kind) && (e.Kind != timeline.Discover || soon && !isEnd(t.last.Kind)):
-		return t // a system that runs asks anew, or has its lease prolonged
+		return t // a system that runs asks again, or renews its lease
 	}
 	return trip{last: e}
 }

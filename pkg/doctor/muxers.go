@@ -55,7 +55,7 @@ func (d *Doctor) muxerExport(ctx context.Context, muxer netip.Addr) Finding {
 		f.Level, f.Text = Warning, fmt.Sprintf("no time was left to try what %s mounts", d.muxerName(muxer))
 	case err != nil:
 		f.Level, f.Text = Problem, strings.ReplaceAll(err.Error(), "\n", "; ")
-		f.Todo = "restart pibootd, which opens every export anew; its log says more"
+		f.Todo = "restart pibootd, which opens every export again; its log says more"
 	default:
 		f.Text = fmt.Sprintf("for the muxer %s: %s", d.muxerName(muxer), proof)
 	}

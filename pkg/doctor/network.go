@@ -22,7 +22,7 @@ func (d *Doctor) network(ctx context.Context) []Finding {
 	}
 	servers, err := d.OtherServers(ctx)
 	if err != nil {
-		return append(found, Finding{Subject: "dhcp", Level: Warning, Text: "other DHCP servers could not be looked for: " + err.Error()})
+		return append(found, Finding{Subject: "dhcp", Level: Warning, Text: "cannot look for other DHCP servers: " + err.Error()})
 	}
 	return append(found, d.judge(servers)...)
 }

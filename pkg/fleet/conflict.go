@@ -61,7 +61,7 @@ func (f *Fleet) Conflicts(ctx context.Context, boards []registry.Pi) ([]Conflict
 func (f *Fleet) checkUnused(ctx context.Context, board registry.Pi) error {
 	found, err := f.Conflicts(ctx, []registry.Pi{board})
 	if err != nil {
-		f.Log.Warn("not known whether an address is in use", "component", "fleet", "addr", board.IP, "err", err)
+		f.Log.Warn("cannot check whether an address is in use", "component", "fleet", "addr", board.IP, "err", err)
 		return nil
 	}
 	if len(found) > 0 {
@@ -91,7 +91,7 @@ func (f *Fleet) lookForConflicts(ctx context.Context, known []Conflict) []Confli
 	found, err := f.Conflicts(ctx, f.Registry.All())
 	if err != nil {
 		if ctx.Err() == nil {
-			f.Log.Debug("addresses in use not looked for", "component", "fleet", "err", err)
+			f.Log.Debug("address conflicts not checked", "component", "fleet", "err", err)
 		}
 		return known
 	}

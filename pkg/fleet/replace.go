@@ -89,7 +89,7 @@ func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error
 		return Replaced{}, err
 	}
 	if next.Template == "" {
-		return Replaced{}, pi.Conflicting("kept", fmt.Errorf("fleet: nobody noted from which template the root %s was cloned (%s); add the board anew and move files over by hand", next.Name, next.Why))
+		return Replaced{}, pi.Conflicting("kept", fmt.Errorf("fleet: it is not recorded from which template the root %s was cloned (%s); add the board again and move files over by hand", next.Name, next.Why))
 	}
 	token, err := newToken()
 	if err != nil {

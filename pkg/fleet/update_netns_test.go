@@ -72,7 +72,7 @@ func checkCurrent(t *testing.T, f *Fleet, serial pi.Serial) {
 	}
 }
 
-// restart is what is left after the daemon and the machine were started anew,
+// restart is what is left after the daemon and the machine were started again,
 // with the timelines of what happens from then on.
 func restart(t *testing.T, was *Fleet, dir string) (f *Fleet, events func(serial pi.Serial) string) {
 	t.Helper()

@@ -27,7 +27,7 @@ type board struct {
 	files  []string // of sizes, in the order in which they are read
 
 	at       int       // of files: the one that is being read
-	fd       int       // its socket; -1 where the board waits to boot anew
+	fd       int       // its socket; -1 where the board waits to boot again
 	began    time.Time // the file, or the waiting
 	heard    time.Time
 	answered bool   // the server has, and fd is connected to it
@@ -43,11 +43,11 @@ type board struct {
 	slowest time.Duration // of its files
 	bytes   int64
 	lost    int
-	again   int // boots that were begun anew
+	again   int // boots that were repeated
 }
 
 // Of a Pi 4: how long it waits for a packet before it repeats itself, how long it
-// gives a file (TFTP_FILE_TIMEOUT), how long it waits before it boots anew, and how
+// gives a file (TFTP_FILE_TIMEOUT), how long it waits before it boots again, and how
 // often a board of this benchmark does that.
 const (
 	patience = 2 * time.Second
@@ -159,7 +159,7 @@ func (b *board) say() error {
 	return unix.Sendto(b.fd, b.last, 0, &unix.SockaddrInet4{Port: 69, Addr: netip.MustParseAddrPort(speedAddr).Addr().As4()})
 }
 
-// look repeats, gives up and boots anew, as time goes by.
+// look repeats, gives up and boots again, as time goes by.
 func (c *crowd) look(b *board) error {
 	switch {
 	case b.done:

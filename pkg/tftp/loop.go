@@ -128,7 +128,7 @@ func (l *loop) drainInbox() {
 	}
 }
 
-// after ends a transfer that is complete or cannot go on.
+// after ends a transfer that is complete or has failed.
 func (l *loop) after(t *transfer, err error) {
 	if err != nil || t.complete() {
 		l.end(t, err)

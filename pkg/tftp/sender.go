@@ -94,7 +94,7 @@ func (s *sender) packet(p []byte, n int64) (packet []byte, ok bool) {
 	return append(p, data...), ok
 }
 
-// resume goes on after the wait for a block.
+// resume continues after the wait for a block.
 func (s *sender) resume(l *loop) error {
 	if err := s.file.accept(); err != nil {
 		return fmt.Errorf("after block %d of %d: %w", s.next-1, s.last, err)

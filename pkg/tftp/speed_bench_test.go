@@ -204,7 +204,7 @@ type storm struct {
 	bytes   int64
 	slowest time.Duration // file
 	failed  int
-	again   int // boots begun anew
+	again   int // boots repeated
 	lost    int
 }
 
@@ -312,7 +312,7 @@ func printStorms(t *testing.T, all []*contender, set map[string]int, only string
 		fmt.Printf("%3d boards: wall, s %27.2f %10.2f %10.2f %8.2f\n", n, w[0], w[1], w[2], w[0]/min(w[1], w[2]))
 		fmt.Printf("%3d boards: server CPU, s/GB %20.2f %10.2f %10.2f %8.2f\n", n, k[0], k[1], k[2], k[0]/k[1])
 		fmt.Printf("%3d boards: slowest file, s %21.1f %10.1f %10.1f\n", n, slowest[0], slowest[1], slowest[2])
-		fmt.Printf("%3d boards: boots begun anew %20d %10d %10d\n", n, again[0], again[1], again[2])
+		fmt.Printf("%3d boards: boots repeated   %20d %10d %10d\n", n, again[0], again[1], again[2])
 		fmt.Printf("%3d boards: given up %28d %10d %10d\n", n, failed[0], failed[1], failed[2])
 		if n == 1 && failed[0] > 0 {
 			t.Errorf("a lone board failed")

@@ -52,8 +52,8 @@ type transfer struct {
 	stopped atomic.Pointer[error] // why it is to end; nil: it is not
 }
 
-// answers reports whether the client, should it send the same request, has sent
-// it before it saw the answer: it has seen none, or is taking the file.
+// answers reports whether a repetition of the request was sent before the client
+// saw the reply: because it has acknowledged nothing yet, or has done so recently.
 func (t *transfer) answers() bool {
 	heard := t.heard.Load()
 	return heard == 0 || time.Since(time.Unix(0, heard)) < repeatGrace
@@ -126,30 +126,30 @@ func (t *transfer) acquireSlot(size int64) error {
 	}
 }
 
-// begin sends the first packets, and reads on.
+// begin sends the first packets and starts to read ahead.
 func (t *transfer) begin(l *loop) error {
 	err := t.transmit(l)
 	t.readOn(l)
 	return err
 }
 
-// received is the sender's, and reads on.
+// received passes a packet to the sender and starts to read ahead.
 func (t *transfer) received(l *loop, p []byte) error {
 	err := t.sender.received(l, p)
 	t.readOn(l)
 	return err
 }
 
-// resume is the sender's, and reads on.
+// resume resumes the sender and starts to read ahead.
 func (t *transfer) resume(l *loop) error {
 	err := t.sender.resume(l)
 	t.readOn(l)
 	return err
 }
 
-// readOn begins to read what comes after what is being sent. Until that has
-// ended the transfer takes its place among those of its client: a disk that
-// hangs must not gather what waits for it.
+// readOn starts to read the next chunk. Until the read has ended, the transfer
+// counts towards its client's limit, so that a disk that hangs does not collect
+// waiting transfers.
 func (t *transfer) readOn(l *loop) {
 	if !t.file.wantsMore() {
 		return
@@ -164,7 +164,8 @@ func (t *transfer) readOn(l *loop) {
 	})
 }
 
-// finish ends the transfer: it tells the client if need be, and reports.
+// finish ends the transfer, sends the client an error if there is one, and reports
+// the outcome.
 func (t *transfer) finish(err error) {
 	if p := errorPacket(err); p != nil {
 		_ = t.socket.send(p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)

@@ -71,7 +71,7 @@ func (c *Client) Discovered(ctx context.Context) ([]registry.Discovered, error) 
 	return get[[]registry.Discovered](ctx, c, "/api/v1/discovered")
 }
 
-// AddPi registers a board; progress is told as it goes on. A board that was
+// AddPi registers a board; progress is reported as it happens. A board that was
 // added but whose export does not work is returned with an error.
 func (c *Client) AddPi(ctx context.Context, r fleet.Request, progress func(step string, done, total int64)) (fleet.Added, error) {
 	return follow(lines[Step[fleet.Added]](ctx, c, http.MethodPost, "/api/v1/pis", r), progress)

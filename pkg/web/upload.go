@@ -243,7 +243,7 @@ func openUploadDir(root *os.Root) error {
 	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 || owner != uint32(os.Geteuid()) {
-		return fmt.Errorf("%s in the media share is %v of user %d; want a directory that only pibootd writes to: restart pibootd, which makes it anew", uploadDir, info.Mode(), owner)
+		return fmt.Errorf("%s in the media share is %v of user %d; want a directory that only pibootd writes to: restart pibootd, which makes it again", uploadDir, info.Mode(), owner)
 	}
 	return nil
 }

@@ -189,7 +189,7 @@ func (s *Server) grant(e nfs.Export) error {
 		return fmt.Errorf("nfs: exporting %s by nfsd: %w", e.Dir, err)
 	}
 	if out != "" {
-		s.log.Warn("exportfs has something to say", "component", "nfs", "export", e.Dir, "err", out)
+		s.log.Warn("exportfs reports a problem", "component", "nfs", "export", e.Dir, "err", out)
 	}
 	return nil
 }

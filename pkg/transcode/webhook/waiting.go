@@ -64,7 +64,7 @@ func (s *Sender) forget(ctx context.Context) error {
 		return nil
 	}
 	if keep > 0 {
-		s.Log.Error("too many webhooks wait, the oldest are dropped", "component", "webhook", "dropped", count-keep)
+		s.Log.Error("too many webhooks are waiting; the oldest are dropped", "component", "webhook", "dropped", count-keep)
 	}
 	return s.write(ctx, `DELETE FROM hooks WHERE id NOT IN (SELECT id FROM hooks ORDER BY id DESC LIMIT ?)`, keep)
 }
