@@ -11,8 +11,8 @@ import (
 	"pibootd/pkg/transcode/worker"
 )
 
-// options are where a worker's configuration comes from: a file, as on a board,
-// or the other flags, as on a machine that pibootd add-worker has let in.
+// options name the source of a worker's configuration: a file, as on a board, or
+// the other flags, as on a machine that pibootd add-worker registered.
 type options struct {
 	file string
 
@@ -23,22 +23,22 @@ type options struct {
 	boot      worker.Boot
 }
 
-// usageError is a command line that cannot be understood.
+// A usageError is a command line that cannot be understood.
 type usageError struct{ error }
 
 func addFlags(flags *flag.FlagSet) *options {
 	o := &options{}
-	flags.StringVar(&o.file, "config", worker.ConfigPath, "configuration `file` of a board")
-	flags.StringVar(&o.server, "server", "", "`host:port` of pibootd's HTTP, for a machine that does not mount the media share")
-	flags.StringVar(&o.name, "name", "", "`name` that pibootd add-worker was given (default: this machine's)")
-	flags.StringVar(&o.tokenFile, "token-file", "", "`file` with the token that pibootd add-worker has printed")
-	flags.StringVar(&o.workDir, "work-dir", "", "`directory` for files until they are sent (default: one in the user's cache)")
-	flags.IntVar(&o.boot.MuxID, "muxid", 0, "muxer `id`: do the work that is pinned to it, too")
-	flags.BoolVar(&o.boot.HWDecode, "muxhwdec", false, "decode H.264 by hardware")
+	flags.StringVar(&o.file, "config", worker.ConfigPath, "read the configuration `file` of a board")
+	flags.StringVar(&o.server, "server", "", "connect to pibootd's HTTP port at `host:port`, on a machine that does not mount the media share")
+	flags.StringVar(&o.name, "name", "", "use the `name` that pibootd add-worker registered (default: this machine's host name)")
+	flags.StringVar(&o.tokenFile, "token-file", "", "read the token that pibootd add-worker printed from `file`")
+	flags.StringVar(&o.workDir, "work-dir", "", "keep files in `directory` until they are sent (default: one in the user's cache)")
+	flags.IntVar(&o.boot.MuxID, "muxid", 0, "also accept work for the muxer `id`")
+	flags.BoolVar(&o.boot.HWDecode, "muxhwdec", false, "decode H.264 in hardware")
 	return o
 }
 
-// read returns what a worker has to know. Errors of the command line itself are
+// read returns a worker's configuration. Errors of the command line itself are
 // usageErrors.
 func (o *options) read(flags *flag.FlagSet) (worker.Config, worker.Boot, error) {
 	given := map[string]bool{}
@@ -51,7 +51,7 @@ func (o *options) read(flags *flag.FlagSet) (worker.Config, worker.Boot, error) 
 	}
 	for _, name := range []string{"name", "token-file", "work-dir", "muxid", "muxhwdec"} {
 		if given[name] {
-			return worker.Config{}, worker.Boot{}, usageError{fmt.Errorf("--%s without --server; a configuration file and the kernel command line say it otherwise", name)}
+			return worker.Config{}, worker.Boot{}, usageError{fmt.Errorf("--%s without --server; on a board, the configuration file and the kernel command line set it", name)}
 		}
 	}
 	config, err := worker.LoadConfig(o.file)
@@ -84,7 +84,8 @@ func (o *options) readFlags() (worker.Config, worker.Boot, error) {
 	return config, o.boot, config.Check()
 }
 
-// workDir is where a worker of this name keeps files, unless another is given.
+// workDir returns the directory for the files of a worker, which is given or in
+// the user's cache.
 func workDir(given, name string) (string, error) {
 	if given != "" {
 		return filepath.Abs(given)

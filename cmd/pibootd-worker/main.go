@@ -1,6 +1,6 @@
-// Command pibootd-worker runs on a board, or on any other machine that shall
-// transcode for the cluster. It is restarted by whoever started it: where
-// nothing can be done it says why and exits with 1.
+// Command pibootd-worker transcodes for pibootd on a board or on any other machine.
+// If it cannot continue it prints the reason and exits with 1, and its supervisor
+// is expected to restart it.
 package main
 
 import (
@@ -26,7 +26,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("pibootd-worker", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	o := addFlags(flags)
-	debug := flags.Bool("debug", false, "log more")
+	debug := flags.Bool("debug", false, "log debug messages")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -57,7 +57,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// work works until SIGTERM or SIGINT; what is under way is given back then.
+// work runs the worker until SIGTERM or SIGINT, when it returns its unfinished
+// units.
 func work(config worker.Config, boot worker.Boot, debug bool, stderr io.Writer) error {
 	level := slog.LevelInfo
 	if debug {
