@@ -41,19 +41,10 @@ func addFlags() []cli.Flag {
 
 // settingFlags are the settings that edit-pi can change.
 func settingFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "use the host name `NAME`", DefaultText: "pi-SERIAL"},
 		&cli.StringFlag{Name: "ip", Usage: "give the board the IPv4 `ADDRESS`", DefaultText: "a free address"},
-		&cli.IntFlag{Name: "muxid", Usage: "pass the muxer `ID` to the kernel as muxid=", DefaultText: "none"},
-		&cli.BoolFlag{Name: "muxhwdec", Usage: "decode video in hardware where the board can (kernel argument muxhwdec=1)"},
-		&cli.BoolFlag{Name: "volatile", Usage: "make the root read-only and keep the board's changes in its memory until it is switched off"},
-		&cli.IntFlag{Name: "gpu-mem", Usage: "reserve `MB` of memory for the graphics processor", DefaultText: "boot.gpu_mem"},
-		&cli.StringSliceFlag{Name: "arg", Usage: "add the kernel `ARGUMENT`, key or key=value"},
-		&cli.StringSliceFlag{Name: "config", Usage: "add the `LINE` to config.txt, key=value; edit-pi removes a key with key="},
-		&cli.StringSliceFlag{Name: "label", Usage: "give the board the `LABEL`, by which upgrade-pi and transcode select boards"},
-		&cli.Float64Flag{Name: "weight", Usage: "transcode for `SHARE` of the time, 0.01 to 1, and rest between units", DefaultText: "1"},
-		&cli.StringFlag{Name: "boot-menu", Usage: "send DHCP option 43 in this `FORM`, dnsmasq or raw, to a board that rejects the usual one"},
-	}
+	}, flagsOf(new(registry.Settings).Table())...)
 }
 
 func addPi(c *cli.Context, std streams) error {
@@ -95,8 +86,8 @@ func addRequest(c *cli.Context, mac, serial string) (fleet.Request, error) {
 	r := fleet.Request{
 		Name:     c.String("name"),
 		Template: c.String("template"),
-		Settings: registry.Settings{MuxID: c.Int("muxid"), HWDecode: c.Bool("muxhwdec"), Volatile: c.Bool("volatile"), GPUMem: c.Int("gpu-mem"), Args: c.StringSlice("arg"), Config: c.StringSlice("config"), BootMenu: c.String("boot-menu"), Labels: c.StringSlice("label"), Weight: c.Float64("weight")},
 	}
+	readSettings(c, r.Settings.Table())
 	var err error
 	if r.Clone, err = cloneMethod(c); err != nil {
 		return r, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -73,32 +72,11 @@ func isTemplate(ref string, root registry.Root) bool {
 
 func settingsDiffer(is, asked registry.Settings) []string {
 	var out []string
-	if is.MuxID != asked.MuxID {
-		out = append(out, fmt.Sprintf("muxid %d, not %d", is.MuxID, asked.MuxID))
-	}
-	if is.HWDecode != asked.HWDecode {
-		out = append(out, fmt.Sprintf("muxhwdec %t, not %t", is.HWDecode, asked.HWDecode))
-	}
-	if is.Volatile != asked.Volatile {
-		out = append(out, fmt.Sprintf("volatile %t, not %t", is.Volatile, asked.Volatile))
-	}
-	if is.GPUMem != asked.GPUMem {
-		out = append(out, fmt.Sprintf("gpu-mem %d, not %d", is.GPUMem, asked.GPUMem))
-	}
-	if is.Share() != asked.Share() {
-		out = append(out, fmt.Sprintf("weight %v, not %v", is.Share(), asked.Share()))
-	}
-	if is.BootMenu != asked.BootMenu {
-		out = append(out, fmt.Sprintf("boot-menu %q, not %q", is.BootMenu, asked.BootMenu))
-	}
-	if !slices.Equal(is.Labels, asked.Labels) {
-		out = append(out, fmt.Sprintf("labels %q, not %q", is.Labels, asked.Labels))
-	}
-	if !slices.Equal(is.Config, asked.Config) {
-		out = append(out, fmt.Sprintf("config.txt lines %q, not %q", is.Config, asked.Config))
-	}
-	if !slices.Equal(is.Args, asked.Args) {
-		out = append(out, fmt.Sprintf("kernel arguments %q, not %q", is.Args, asked.Args))
+	table := asked.Table()
+	for i, setting := range is.Table() {
+		if got, want := setting.String(), table[i].String(); got != want {
+			out = append(out, fmt.Sprintf("%s %s, not %s", setting.Name, got, want))
+		}
 	}
 	return out
 }

@@ -11,22 +11,18 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// An Edit is what is to change about a board. What is nil stays.
+// An Edit is what is to change about a board. Its JSON is one object, in which
+// settings have the names of registry.Setting.Field.
 type Edit struct {
-	Name     *string     `json:"name,omitempty"`
-	IP       *netip.Addr `json:"ip,omitempty"`
-	MuxID    *int        `json:"mux_id,omitempty"`
-	HWDecode *bool       `json:"hw_decode,omitempty"`
-	Volatile *bool       `json:"volatile,omitempty"`
-	GPUMem   *int        `json:"gpu_mem,omitempty"`
-	Args     *[]string   `json:"args,omitempty"`   // all of them
-	Config   []string    `json:"config,omitempty"` // key=value in place of what the key had, "key=" for none
-	BootMenu *string     `json:"boot_menu,omitempty"`
-	Labels   *[]string   `json:"labels,omitempty"`
-	Weight   *float64    `json:"weight,omitempty"`
-
-	Force bool `json:"force,omitempty"` // an address that another host uses, and another address also for a board that runs, which loses its root by it
+	Name     *string     // nil stays
+	IP       *netip.Addr // nil stays
+	Settings registry.Settings
+	Fields   []string // the settings that are to change, by registry.Setting.Field
+	Force    bool     // an address that another host uses, and another address also for a board that runs, which loses its root by it
 }
+
+// Sets reports whether e gives a board that setting, by registry.Setting.Field.
+func (e Edit) Sets(field string) bool { return slices.Contains(e.Fields, field) }
 
 // Edited tells what was changed.
 type Edited struct {
@@ -56,7 +52,7 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 			return Edited{}, err
 		}
 	}
-	if e.Volatile != nil && *e.Volatile { // before its kernel command line names it
+	if e.Sets("volatile") && e.Settings.Volatile { // before its kernel command line names it
 		if err := f.Roots.PutVolatileInit(was.Serial); err != nil {
 			return Edited{}, err
 		}
@@ -87,50 +83,37 @@ func (f *Fleet) reserveEdit(board registry.Pi, e Edit) error {
 }
 
 func (e Edit) apply(p *registry.Pi) {
-	set(&p.Name, e.Name)
-	set(&p.IP, e.IP)
-	set(&p.Settings.MuxID, e.MuxID)
-	set(&p.Settings.HWDecode, e.HWDecode)
-	set(&p.Settings.Volatile, e.Volatile)
-	set(&p.Settings.GPUMem, e.GPUMem)
-	set(&p.Settings.Args, e.Args)
-	p.Settings.Config = registry.MergeConfig(p.Settings.Config, e.Config)
-	set(&p.Settings.BootMenu, e.BootMenu)
-	set(&p.Settings.Labels, e.Labels)
-	set(&p.Settings.Weight, e.Weight)
-}
-
-func set[T any](field, value *T) {
-	if value != nil {
-		*field = *value
+	if e.Name != nil {
+		p.Name = *e.Name
+	}
+	if e.IP != nil {
+		p.IP = *e.IP
+	}
+	asked := e.Settings.Table()
+	for i, setting := range p.Settings.Table() {
+		if e.Sets(setting.Field) {
+			setting.Set(asked[i])
+		}
 	}
 }
 
 // changes says in words in what is differs from was.
 func changes(was, is registry.Pi) []string {
 	out := []string{}
-	add := func(what string, a, b any) {
-		if a != b {
-			out = append(out, fmt.Sprintf("%s %v to %v", what, a, b))
+	add := func(what string, a, b fmt.Stringer) {
+		if a.String() != b.String() {
+			out = append(out, fmt.Sprintf("%s %s to %s", what, a, b))
 		}
 	}
-	a, b := was.Settings, is.Settings
-	add("name", was.Name, is.Name)
+	add("name", text(was.Name), text(is.Name))
 	add("IP", was.IP, is.IP)
-	add("muxid", a.MuxID, b.MuxID)
-	add("muxhwdec", a.HWDecode, b.HWDecode)
-	add("volatile", a.Volatile, b.Volatile)
-	add("gpu-mem", a.GPUMem, b.GPUMem)
-	add("boot-menu", fmt.Sprintf("%q", a.BootMenu), fmt.Sprintf("%q", b.BootMenu))
-	add("weight", a.Share(), b.Share())
-	if !slices.Equal(a.Labels, b.Labels) {
-		out = append(out, fmt.Sprintf("labels %q to %q", a.Labels, b.Labels))
-	}
-	if !slices.Equal(a.Config, b.Config) {
-		out = append(out, fmt.Sprintf("config.txt lines %q to %q", a.Config, b.Config))
-	}
-	if !slices.Equal(a.Args, b.Args) {
-		out = append(out, fmt.Sprintf("kernel arguments %q to %q", a.Args, b.Args))
+	asked := is.Settings.Table()
+	for i, setting := range was.Settings.Table() {
+		add(setting.Name, setting, asked[i])
 	}
 	return out
 }
+
+type text string
+
+func (t text) String() string { return string(t) }

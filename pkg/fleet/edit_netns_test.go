@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"pibootd/images"
+	"pibootd/pkg/registry"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -18,7 +19,7 @@ func ptr[T any](v T) *T { return &v }
 func TestEdit(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	add(t, f, request)
-	edit := Edit{Name: ptr("muxer7"), IP: ptr(netip.MustParseAddr("10.9.0.77")), MuxID: ptr(7), HWDecode: ptr(false), Args: ptr([]string{"quiet"})}
+	edit := Edit{Name: ptr("muxer7"), IP: ptr(netip.MustParseAddr("10.9.0.77")), Settings: registry.Settings{MuxID: 7, Args: []string{"quiet"}}, Fields: []string{"mux_id", "hw_decode", "args"}}
 	for _, want := range [][]string{
 		{"name hlspi1 to muxer7", "IP 10.9.0.192 to 10.9.0.77", "muxid 1 to 7", "muxhwdec true to false", `kernel arguments [] to ["quiet"]`},
 		{}, // the second time there is nothing to change
@@ -58,7 +59,7 @@ func TestEditConfigTxt(t *testing.T) {
 		{[]string{"decode_MPG2=0x2"}, "gpu_mem=0\ndtoverlay=a\ndecode_MPG2=0x2\n"},
 		{[]string{"decode_MPG2=", "dtoverlay="}, "gpu_mem=0\n"},
 	} {
-		edited, err := f.Edit(t.Context(), "hlspi1", Edit{Config: test.change})
+		edited, err := f.Edit(t.Context(), "hlspi1", Edit{Settings: registry.Settings{Config: test.change}, Fields: []string{"config"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,19 +74,19 @@ func TestEditRefuses(t *testing.T) {
 	f := newFleet(t, t.TempDir())
 	before := add(t, f, request).Pi
 	for want, edit := range map[string]Edit{
-		"cannot be a board's address": {IP: ptr(netip.MustParseAddr("10.8.0.1")), MuxID: ptr(9)},
-		"not a host name":             {Name: ptr("no name"), MuxID: ptr(9)},
-		"muxer id -1":                 {MuxID: ptr(-1)},
-		"nfsroot":                     {Args: ptr([]string{"nfsroot=10.0.0.9:/"})},
-		"use --gpu-mem":               {Config: []string{"gpu_mem=64"}},
-		"config.txt line":             {Config: []string{"no value"}},
-		"boot menu":                   {BootMenu: ptr("à la carte")},
+		"cannot be a board's address": {IP: ptr(netip.MustParseAddr("10.8.0.1")), Settings: registry.Settings{MuxID: 9}, Fields: []string{"mux_id"}},
+		"not a host name":             {Name: ptr("no name"), Settings: registry.Settings{MuxID: 9}, Fields: []string{"mux_id"}},
+		"muxer id -1":                 {Settings: registry.Settings{MuxID: -1}, Fields: []string{"mux_id"}},
+		"nfsroot":                     {Settings: registry.Settings{Args: []string{"nfsroot=10.0.0.9:/"}}, Fields: []string{"args"}},
+		"use --gpu-mem":               {Settings: registry.Settings{Config: []string{"gpu_mem=64"}}, Fields: []string{"config"}},
+		"config.txt line":             {Settings: registry.Settings{Config: []string{"no value"}}, Fields: []string{"config"}},
+		"boot menu":                   {Settings: registry.Settings{BootMenu: "à la carte"}, Fields: []string{"boot_menu"}},
 	} {
 		if _, err := f.Edit(t.Context(), "hlspi1", edit); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Edit = %v; want it refused with %q", err, want)
 		}
 	}
-	if _, err := f.Edit(t.Context(), "nobody", Edit{MuxID: ptr(9)}); err == nil || !strings.Contains(err.Error(), "nobody") {
+	if _, err := f.Edit(t.Context(), "nobody", Edit{Settings: registry.Settings{MuxID: 9}, Fields: []string{"mux_id"}}); err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("Edit of nobody = %v; want an error that names it", err)
 	}
 	if after, _ := f.Registry.BySerial(request.Serial); after.Name != before.Name || after.IP != before.IP || after.Settings.MuxID != before.Settings.MuxID {
@@ -114,7 +115,7 @@ func TestEditOfABrokenRoot(t *testing.T) {
 	if err := os.Remove(filepath.Join(f.Roots.Path(request.Serial), "sbin/init")); err != nil {
 		t.Fatal(err)
 	}
-	edited, err := f.Edit(t.Context(), "hlspi1", Edit{MuxID: ptr(7)})
+	edited, err := f.Edit(t.Context(), "hlspi1", Edit{Settings: registry.Settings{MuxID: 7}, Fields: []string{"mux_id"}})
 	if err == nil || !strings.Contains(err.Error(), "hlspi1 is changed (muxid 1 to 7), but does not work so: ") || edited.Pi.Settings.MuxID != 7 {
 		t.Errorf("Edit = %+v, %v; want muxid 7, and both told", edited, err)
 	}
@@ -128,7 +129,7 @@ func TestVolatile(t *testing.T) {
 	if err := os.Remove(filepath.Join(f.Roots.Path(request.Serial), images.VolatileInitFile)); err != nil {
 		t.Fatal(err) // as in a root of an older pibootd
 	}
-	edited, err := f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(true)})
+	edited, err := f.Edit(t.Context(), "hlspi1", Edit{Settings: registry.Settings{Volatile: true}, Fields: []string{"volatile"}})
 	if err != nil || !edited.Pi.Settings.Volatile || strings.Contains(edited.Proof[0], "written") {
 		t.Fatalf("Edit = %+v, %v; want it volatile, and no file written", edited, err)
 	}
@@ -144,7 +145,7 @@ func TestVolatile(t *testing.T) {
 			t.Errorf("%s is exported to be written", e.Path)
 		}
 	}
-	if edited, err = f.Edit(t.Context(), "hlspi1", Edit{Volatile: ptr(false)}); err != nil || !strings.Contains(edited.Proof[0], "written") {
+	if edited, err = f.Edit(t.Context(), "hlspi1", Edit{Settings: registry.Settings{Volatile: false}, Fields: []string{"volatile"}}); err != nil || !strings.Contains(edited.Proof[0], "written") {
 		t.Errorf("Edit back = %+v, %v; want a file written", edited, err)
 	}
 }

@@ -115,7 +115,7 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	if edit.Labels != nil {
+	if edit.Sets("labels") {
 		s.Queue.Relabel()
 	}
 	s.reply(w, edited)

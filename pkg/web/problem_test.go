@@ -260,7 +260,7 @@ func fs404() error {
 // The client tells what is wrong, with which field, also of what had begun.
 func TestClientTellsField(t *testing.T) {
 	d := start(t)
-	_, err := d.client.EditPi(t.Context(), "hlspi1", fleet.Edit{Labels: &[]string{"A"}})
+	_, err := d.client.EditPi(t.Context(), "hlspi1", fleet.Edit{Settings: registry.Settings{Labels: []string{"A"}}, Fields: []string{"labels"}})
 	var refused Refusal
 	if !errors.As(err, &refused) || refused.Status != 400 || refused.Problem.Field != "labels" {
 		t.Errorf("EditPi = %#v; want a Refusal for its labels", err)
