@@ -61,7 +61,7 @@ func TestExitCodes(t *testing.T) {
 		{"reset-pi hlspi1 --shared --clone reflink", exitUsage, "pibootd: --shared with --clone reflink, which"},
 		{"upgrade-pi hlspi1 --to muxer --shared --clone copy", exitUsage, "pibootd: --shared with --clone copy, which"},
 		{"add-pi --mac b8:27:eb:33:34:7a --serial 3333347a --shared --clone overlay " + nowhere, exitFailed, "pibootd: pibootd does not answer at "},
-		{"upgrade-pi hlspi1 --to muxer --clone magic", exitUsage, `pibootd: --clone: rootfs: no roots are cloned by "magic"; want one of auto`},
+		{"upgrade-pi hlspi1 --to muxer --clone magic", exitUsage, `pibootd: --clone: rootfs: "magic" is not a clone method; want one of auto`},
 		{"edit-pi hlspi1", exitUsage, "pibootd: no setting to change was given\nhint: pibootd edit-pi --help\n"},
 		{"edit-pi hlspi1 --arg quiet --no-args", exitUsage, "pibootd: --arg and --no-args exclude each other\n"},
 		{"edit-pi hlspi1 --ip 999", exitUsage, `pibootd: --ip: got "999"; want an IPv4 address`},

@@ -16,19 +16,19 @@ func cloneFlags(otherwise string) []cli.Flag {
 	}
 }
 
-// cloneWay returns the method that cloneFlags ask for; "" leaves the choice to
+// cloneMethod returns the method that cloneFlags ask for; "" leaves the choice to
 // the daemon.
 func cloneMethod(c *cli.Context) (string, error) {
-	way, err := rootfs.ParseWay(c.String("clone"))
+	method, err := rootfs.ParseCloneMethod(c.String("clone"))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("--clone: %w", err)
 	case !c.Bool("shared"):
 		return c.String("clone"), nil
-	case way == rootfs.Auto:
+	case method == rootfs.Auto:
 		return string(rootfs.Shared), nil
-	case !rootfs.Shared.Allows(way) && way != rootfs.Shared:
-		return "", fmt.Errorf("--shared with --clone %s, which gives the root files of its own; want one of them", way)
+	case !rootfs.Shared.Allows(method) && method != rootfs.Shared:
+		return "", fmt.Errorf("--shared with --clone %s, which gives the root files of its own; want one of them", method)
 	}
-	return string(way), nil
+	return string(method), nil
 }

@@ -224,7 +224,7 @@ func removeTemplate(c *cli.Context, std streams) error {
 	if len(users) > 0 {
 		return hintedError{fmt.Errorf("template %s is in use by %s", t, strings.Join(users, ", ")), "remove these boards first (pibootd remove-pi), or keep the template"}
 	}
-	kept, err := roots(c, std).KeptOver(t)
+	kept, err := roots(c, std).ArchivedOver(t)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func differences(board registry.Pi, r Request) (differs, remedies []string, err 
 	if err != nil {
 		return nil, nil, err
 	}
-	if board.Clone != "" && !way.Allows(rootfs.Way(board.Clone)) {
+	if board.Clone != "" && !way.Allows(rootfs.CloneMethod(board.Clone)) {
 		note(fmt.Sprintf("reset-pi %s --clone %s", board.Name, way), fmt.Sprintf("a root made by %s, not %s", board.Clone, way))
 	}
 	var edit []string
@@ -149,8 +149,8 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	f.record(board, timeline.Removed, "")
 	err = errors.Join(err, f.removeScratch(board), f.exportMedia(), f.Disconnect(board.Serial.String()))
 	if keepRoot {
-		aside, keepErr := f.Roots.Keep(board.Serial, origin(board, "the board was removed"))
-		return board, f.Roots.KeptPath(aside), errors.Join(err, keepErr)
+		aside, keepErr := f.Roots.Archive(board.Serial, origin(board, "the board was removed"))
+		return board, f.Roots.ArchivedPath(aside), errors.Join(err, keepErr)
 	}
 	return board, "", errors.Join(err, f.Roots.Remove(board.Serial))
 }

@@ -173,19 +173,19 @@ type Request struct {
 	Name     string            `json:"name,omitempty"`     // "" means pi-<serial>
 	IP       netip.Addr        `json:"ip,omitzero"`        // zero: one is taken from Addresses
 	Template string            `json:"template,omitempty"` // "" means the only one there is
-	Clone    string            `json:"clone,omitempty"`    // the way its root is made, a rootfs.Way; "" means the best there is
+	Clone    string            `json:"clone,omitempty"`    // a rootfs.CloneMethod; "" means the best that works
 	Settings registry.Settings `json:"settings"`
 }
 
 // Added tells what was done for a board.
 type Added struct {
-	Pi      registry.Pi `json:"pi"`
-	Existed bool        `json:"existed"` // it was there already, as asked; nothing was done
-	Clone   rootfs.Way  `json:"clone,omitempty"`
-	Files   int         `json:"files,omitempty"`
-	Bytes   int64       `json:"bytes,omitempty"`
-	Export  string      `json:"export"`
-	Proof   []string    `json:"proof,omitempty"` // what the board's own mount was seen to do
+	Pi      registry.Pi        `json:"pi"`
+	Existed bool               `json:"existed"` // it was there already, as asked; nothing was done
+	Clone   rootfs.CloneMethod `json:"clone,omitempty"`
+	Files   int                `json:"files,omitempty"`
+	Bytes   int64              `json:"bytes,omitempty"`
+	Export  string             `json:"export"`
+	Proof   []string           `json:"proof,omitempty"` // what the board's own mount was seen to do
 }
 
 // Add registers a board: its root is cloned, then the registration is
@@ -257,8 +257,8 @@ func (f *Fleet) findTemplate(ref string) (rootfs.Template, error) {
 }
 
 // parseWay reads how a request wants a root made.
-func parseWay(text string) (rootfs.Way, error) {
-	way, err := rootfs.ParseWay(text)
+func parseWay(text string) (rootfs.CloneMethod, error) {
+	way, err := rootfs.ParseCloneMethod(text)
 	return way, pi.InvalidField("clone", err)
 }
 

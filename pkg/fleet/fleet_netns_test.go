@@ -86,7 +86,7 @@ func TestAddAgain(t *testing.T) {
 		"upgrade-pi hlspi1 --to tiny@2":      func(r *Request) { r.Template = "tiny@2" },
 		"a root made by copy, not shared":    func(r *Request) { r.Clone = "shared" },
 		"reset-pi hlspi1 --clone shared":     func(r *Request) { r.Clone = "shared" },
-		"no roots are cloned by":             func(r *Request) { r.Clone = "magic" },
+		"is not a clone method":              func(r *Request) { r.Clone = "magic" },
 		"address b8:27:eb:33:34:7a, not dc":  func(r *Request) { r.MAC = pi.MAC{0xdc, 0xa6, 0x32, 0, 0, 2} },
 		"are not of one board":               func(r *Request) { r.MAC[5] = 0x7b },
 		"edit-pi hlspi1":                     func(r *Request) { r.Settings.GPUMem = 64 },

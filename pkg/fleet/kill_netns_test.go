@@ -77,7 +77,7 @@ func changeSomething(ctx context.Context, f *Fleet, serial pi.Serial) (what stri
 		_, err = f.Add(ctx, Request{MAC: mac, Serial: serial, Clone: anyWay()}, nil)
 		return "add", err
 	}
-	kept, err := f.Roots.Kept(serial)
+	kept, err := f.Roots.Archived(serial)
 	if err != nil {
 		return "kept", err
 	}
@@ -92,7 +92,7 @@ func changeSomething(ctx context.Context, f *Fleet, serial pi.Serial) (what stri
 		_, err = f.Rollback(ctx, ref, "")
 		return "rollback", err
 	case n == 3 && len(kept) > 0:
-		return "remove kept", f.Roots.RemoveKept(kept[len(kept)-1])
+		return "remove kept", f.Roots.RemoveArchived(kept[len(kept)-1])
 	}
 	_, err = f.Reset(ctx, ref, "", anyWay(), nil)
 	return "reset", err
@@ -113,7 +113,7 @@ func TestKilled(t *testing.T) {
 	t.Run("btrfs", func(t *testing.T) { killMany(t, mountDisk(t, "btrfs"), rootfs.Snapshot, rootfs.Reflink) })
 }
 
-func killMany(t *testing.T, dir string, ways ...rootfs.Way) {
+func killMany(t *testing.T, dir string, ways ...rootfs.CloneMethod) {
 	const kills, mostChanges = 16, 60
 	t.Setenv(killedWays, strings.Trim(fmt.Sprint(ways), "[]"))
 	newFleet(t, dir)
@@ -273,7 +273,7 @@ func checkKeptRoots(t *testing.T, f *Fleet) {
 		if !isNote {
 			continue
 		}
-		var note rootfs.Kept
+		var note rootfs.ArchivedRoot
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err = errors.Join(err, json.Unmarshal(text, &note)); err != nil || note.Why == "prepared" {
 			t.Errorf("note %s: %s, %v; want that of a root that was in use", name, text, err)

@@ -15,12 +15,12 @@ import (
 
 // Replaced tells what became of a board's root.
 type Replaced struct {
-	Pi    registry.Pi `json:"pi"`
-	Kept  rootfs.Kept `json:"kept"` // the root that it had
-	Clone rootfs.Way  `json:"clone,omitempty"`
-	Files int         `json:"files,omitempty"`
-	Bytes int64       `json:"bytes,omitempty"`
-	Proof []string    `json:"proof,omitempty"`
+	Pi    registry.Pi         `json:"pi"`
+	Kept  rootfs.ArchivedRoot `json:"kept"` // the root that it had
+	Clone rootfs.CloneMethod  `json:"clone,omitempty"`
+	Files int                 `json:"files,omitempty"`
+	Bytes int64               `json:"bytes,omitempty"`
+	Proof []string            `json:"proof,omitempty"`
 }
 
 // Reset gives a board a fresh clone of a template: of the one that to names, or
@@ -63,10 +63,10 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 }
 
 // prepare clones the root that a board is to get.
-func (f *Fleet) prepare(ctx context.Context, template rootfs.Template, way rootfs.Way, board registry.Pi, token string, progress rootfs.Progress) (rootfs.Kept, rootfs.Report, error) {
+func (f *Fleet) prepare(ctx context.Context, template rootfs.Template, way rootfs.CloneMethod, board registry.Pi, token string, progress rootfs.Progress) (rootfs.ArchivedRoot, rootfs.Report, error) {
 	release, err := f.acquireClone(ctx)
 	if err != nil {
-		return rootfs.Kept{}, rootfs.Report{}, err
+		return rootfs.ArchivedRoot{}, rootfs.Report{}, err
 	}
 	defer release()
 	return f.Roots.Prepare(ctx, template, way, board.Serial, f.identity(board, token), progress)
@@ -81,7 +81,7 @@ func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error
 		return Replaced{}, err
 	}
 	defer end()
-	next, err := f.Roots.FindKept(board.Serial, name)
+	next, err := f.Roots.FindArchived(board.Serial, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = pi.RequestError{Reason: pi.Missing, Field: "kept", Err: err}
 	}
@@ -95,7 +95,7 @@ func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error
 	if err != nil {
 		return Replaced{}, err
 	}
-	if err := f.Roots.Revive(next, f.identity(board, token)); err != nil {
+	if err := f.Roots.Restore(next, f.identity(board, token)); err != nil {
 		return Replaced{}, err
 	}
 	return f.replace(ctx, board, next, token, "rollback to "+next.Origin.String())
@@ -103,7 +103,7 @@ func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error
 
 // replace puts the root next, whose worker has the token, in the place of the
 // board's.
-func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.Kept, token, why string) (Replaced, error) {
+func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.ArchivedRoot, token, why string) (Replaced, error) {
 	is, err := f.Registry.SetRoot(ctx, board.Serial, registry.Root{Template: next.Template, Version: next.Version, Arch: next.Arch, Clone: next.Clone}, token)
 	if err != nil {
 		return Replaced{}, err

@@ -45,9 +45,9 @@ func wantRoot(t *testing.T, f *Fleet, name string) {
 	}
 }
 
-func wantKept(t *testing.T, f *Fleet, whys ...string) []rootfs.Kept {
+func wantKept(t *testing.T, f *Fleet, whys ...string) []rootfs.ArchivedRoot {
 	t.Helper()
-	kept, err := f.Roots.Kept(request.Serial)
+	kept, err := f.Roots.Archived(request.Serial)
 	var got []string
 	for _, k := range kept {
 		got = append(got, k.Why)
@@ -172,20 +172,20 @@ func TestDrift(t *testing.T) {
 // the next start.
 func TestInterruptedReplacement(t *testing.T) {
 	for name, tt := range map[string]struct {
-		until func(t *testing.T, f *Fleet, next rootfs.Kept, token string)
+		until func(t *testing.T, f *Fleet, next rootfs.ArchivedRoot, token string)
 		root  string
 		kept  []string
 	}{
-		"before it is registered": {func(*testing.T, *Fleet, rootfs.Kept, string) {}, "first", nil},
-		"before the old root is moved": {func(t *testing.T, f *Fleet, _ rootfs.Kept, token string) { setRoot(t, f, token) },
+		"before it is registered": {func(*testing.T, *Fleet, rootfs.ArchivedRoot, string) {}, "first", nil},
+		"before the old root is moved": {func(t *testing.T, f *Fleet, _ rootfs.ArchivedRoot, token string) { setRoot(t, f, token) },
 			"", []string{"its replacement was interrupted"}},
-		"before the new root is moved": {func(t *testing.T, f *Fleet, _ rootfs.Kept, token string) {
+		"before the new root is moved": {func(t *testing.T, f *Fleet, _ rootfs.ArchivedRoot, token string) {
 			setRoot(t, f, token)
-			if _, err := f.Roots.Keep(request.Serial, rootfs.Origin{Why: "test"}); err != nil {
+			if _, err := f.Roots.Archive(request.Serial, rootfs.Origin{Why: "test"}); err != nil {
 				t.Fatal(err)
 			}
 		}, "", []string{"test"}},
-		"when all is done": {func(t *testing.T, f *Fleet, next rootfs.Kept, token string) {
+		"when all is done": {func(t *testing.T, f *Fleet, next rootfs.ArchivedRoot, token string) {
 			setRoot(t, f, token)
 			if _, err := f.Roots.Swap(next, rootfs.Origin{Why: "test"}); err != nil {
 				t.Fatal(err)
@@ -213,7 +213,7 @@ func TestInterruptedReplacement(t *testing.T) {
 				wantRoot(t, f, tt.root)
 				wantKept(t, f, tt.kept...)
 			}
-			if _, err := os.Stat(f.Roots.KeptPath(next)); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(f.Roots.ArchivedPath(next)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("the prepared root is still there: %v", err)
 			}
 		})

@@ -111,11 +111,11 @@ func restart(t *testing.T, was *Fleet, dir string) (f *Fleet, events func(serial
 func TestFormerRootsAreUpdated(t *testing.T) {
 	for _, test := range []struct {
 		kind string
-		ways []rootfs.Way
+		ways []rootfs.CloneMethod
 	}{
-		{"ext4", []rootfs.Way{rootfs.Copy, rootfs.Overlay, rootfs.Shared}},
-		{"xfs", []rootfs.Way{rootfs.Reflink}},
-		{"btrfs", []rootfs.Way{rootfs.Snapshot}},
+		{"ext4", []rootfs.CloneMethod{rootfs.Copy, rootfs.Overlay, rootfs.Shared}},
+		{"xfs", []rootfs.CloneMethod{rootfs.Reflink}},
+		{"btrfs", []rootfs.CloneMethod{rootfs.Snapshot}},
 	} {
 		t.Run(test.kind, func(t *testing.T) {
 			dir := mountDisk(t, test.kind)

@@ -14,7 +14,7 @@ import (
 
 // A Report says what a clone took.
 type Report struct {
-	How       Way           `json:"how"` // not Auto
+	How       CloneMethod   `json:"how"` // not Auto
 	Files     int           `json:"files"`
 	Bytes     int64         `json:"bytes"` // held by the files, shared or not
 	Took      time.Duration `json:"took"`
@@ -25,19 +25,19 @@ type Report struct {
 type clone struct {
 	roots  *Roots
 	src    Template
-	way    Way
+	method CloneMethod
 	serial pi.Serial
 	id     Identity
 	target string // where the root is to be
 	worker []byte // the binary
 }
 
-// Clone makes the root of a board: a copy of src, in one of the ways, with an
+// Clone makes the root of a board: a copy of src, by one of the methods, with an
 // identity of its own and the worker installed. When it returns nil the root is
 // on disk. src must come from Templates. A board that has a root already is
 // refused with an error that matches fs.ErrExist.
-func (r *Roots) Clone(ctx context.Context, src Template, by Way, serial pi.Serial, id Identity, p Progress) (Report, error) {
-	report, err := r.clone(ctx, clone{src: src, way: by, serial: serial, id: id, target: r.Path(serial)}, p)
+func (r *Roots) Clone(ctx context.Context, src Template, method CloneMethod, serial pi.Serial, id Identity, p Progress) (Report, error) {
+	report, err := r.clone(ctx, clone{src: src, method: method, serial: serial, id: id, target: r.Path(serial)}, p)
 	if err != nil {
 		return Report{}, err
 	}
@@ -83,7 +83,7 @@ func (c *clone) make(ctx context.Context, s *stage.Dir, p Progress) (Report, err
 	if err := stage.CheckSpace(s.Path, c.roots.MinFree, 0); err != nil {
 		return Report{}, err
 	}
-	made, err := c.draw(ctx, s, p)
+	made, err := c.materialize(ctx, s, p)
 	if err != nil {
 		return Report{}, errors.Join(err, made.close())
 	}
@@ -96,5 +96,5 @@ func (c *clone) make(ctx context.Context, s *stage.Dir, p Progress) (Report, err
 	if err := s.Publish(c.target); err != nil {
 		return Report{}, err
 	}
-	return Report{How: made.way, Files: made.files, Bytes: made.bytes, MachineID: machineID, Took: time.Since(began)}, nil
+	return Report{How: made.method, Files: made.files, Bytes: made.bytes, MachineID: machineID, Took: time.Since(began)}, nil
 }

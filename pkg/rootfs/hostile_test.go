@@ -170,11 +170,11 @@ func TestHostileRoot(t *testing.T) {
 			if err := useRoot(t.Context(), r, templates, of); err != nil {
 				t.Logf("all else: %v", err)
 			}
-			kept, err := r.Keep(updatedSerial, Origin{Template: of.Name, Version: 1, Arch: pi.ARM64, Why: "test"})
+			kept, err := r.Archive(updatedSerial, Origin{Template: of.Name, Version: 1, Arch: pi.ARM64, Why: "test"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Revive(kept, identityOf(updatedSerial, "pi-again")); err != nil {
+			if err := r.Restore(kept, identityOf(updatedSerial, "pi-again")); err != nil {
 				t.Logf("to revive it: %v", err)
 			}
 			if _, err := r.Swap(kept, Origin{}); err != nil {

@@ -180,11 +180,11 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	c := &filetree.Copier{}
 	c.Tick = func() { i.progress.Report("copy", min(c.Bytes, total), total) }
 	if err := stage.CheckSpace(i.stage.Path, i.floor, total); err != nil {
-		by := i.spender(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
+		by := i.holePuncher(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
 		if by == nil {
 			return err
 		}
-		c.OnCopied = by.spent
+		c.OnCopied = by.reclaim
 	}
 	return c.Copy(ctx, confine.FDPath(top), i.tree)
 }

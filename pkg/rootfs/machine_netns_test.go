@@ -73,7 +73,7 @@ func TestOverlayRootsOfASandbox(t *testing.T) {
 	err = errors.Join(err, see("unmounted, in the machine", ""))
 	err = errors.Join(err, sandboxed(t, func() error { return i.roots.Mount(one) }), see("mounted, in the machine", "pi-one\n"))
 	err = errors.Join(err, sandboxed(t, func() error {
-		_, err := i.roots.Keep(one, Origin{Why: "test"})
+		_, err := i.roots.Archive(one, Origin{Why: "test"})
 		return err
 	}), see("kept, in the machine", ""))
 	if err != nil {

@@ -50,7 +50,7 @@ func (r *Roots) Remove(serial pi.Serial) error {
 
 // Sweep tidies up after interrupted operations. Half-made and half-deleted
 // roots are deleted. A whole root of a board that is not known is put beside
-// with Keep: an interrupted add leaves one, but so does a database that was
+// with Archive: an interrupted add leaves one, but so does a database that was
 // restored from before the board was added.
 func (r *Roots) Sweep(known func(pi.Serial) bool) error {
 	entries, err := os.ReadDir(r.Dir)
@@ -83,7 +83,7 @@ func (r *Roots) sweepRoot(name string, known func(pi.Serial) bool) error {
 	if known(serial) {
 		return nil
 	}
-	kept, err := r.Keep(serial, Origin{Why: "its board was not registered"})
+	kept, err := r.Archive(serial, Origin{Why: "its board was not registered"})
 	if err == nil {
 		r.log().Warn("root of an unknown board put aside", "serial", serial, "file", kept.Name)
 	}

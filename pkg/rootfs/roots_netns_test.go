@@ -246,7 +246,7 @@ func TestClone(t *testing.T) {
 }
 
 // checkClones clones two boards from src and compares all three trees.
-func checkClones(t *testing.T, roots *Roots, src Template, by Way) Report {
+func checkClones(t *testing.T, roots *Roots, src Template, by CloneMethod) Report {
 	t.Helper()
 	template := roottest.Snapshot(t, src.tree)
 	var report Report
@@ -317,8 +317,8 @@ func TestRootsLife(t *testing.T) {
 	if err := errors.Join(roots.Remove(1), roots.Remove(1)); err != nil {
 		t.Errorf("Remove = %v; want nil, also for what is gone", err)
 	}
-	kept, err := roots.Keep(2, Origin{Template: "small", Version: 1, Why: "test"})
-	if err != nil || roottest.ReadFile(t, roots.KeptPath(kept), "etc/hostname") != "pi\n" {
+	kept, err := roots.Archive(2, Origin{Template: "small", Version: 1, Why: "test"})
+	if err != nil || roottest.ReadFile(t, roots.ArchivedPath(kept), "etc/hostname") != "pi\n" {
 		t.Errorf("Keep = %+v, %v; want the root there", kept, err)
 	}
 	roottest.Spec{"lost+found/": "dir"}.Make(t, roots.Dir)
@@ -333,11 +333,11 @@ func TestRootsLife(t *testing.T) {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	if diff := cmp.Diff([]string{keptDir, stage.StagingDir, "00000003", "lost+found"}, names); diff != "" {
+	if diff := cmp.Diff([]string{archiveDir, stage.StagingDir, "00000003", "lost+found"}, names); diff != "" {
 		t.Errorf("roots after Sweep (-want +got):\n%s", diff)
 	}
 	for serial, want := range map[pi.Serial]Origin{2: {Template: "small", Version: 1, Why: "test"}, 4: {Why: "its board was not registered"}} {
-		if put, err := roots.Kept(serial); err != nil || len(put) != 1 || put[0].Origin != want {
+		if put, err := roots.Archived(serial); err != nil || len(put) != 1 || put[0].Origin != want {
 			t.Errorf("kept roots of %s = %+v, %v; want one, %+v", serial, put, err, want)
 		}
 	}

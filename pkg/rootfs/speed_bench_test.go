@@ -102,7 +102,7 @@ func cloneSpeedOn(t *testing.T, kind, source, small string) {
 	b.src, _ = importSmall(t, b.templates, source)
 	little, _ := importSmall(t, b.templates, small)
 	t.Cleanup(func() { b.restartMachine(t) })
-	for _, by := range Auto.among() {
+	for _, by := range Auto.candidates() {
 		peer, wanted := []string{"cp", "-a", "--reflink=never"}, "1.30x faster"
 		switch by {
 		case Snapshot, Overlay:
@@ -203,7 +203,7 @@ func reflinkFile(from, to string) error {
 
 // timeClone clones a template once, and removes the clone. What came before is
 // on disk already.
-func (i installation) timeClone(t *testing.T, src Template, by Way) (time.Duration, error) {
+func (i installation) timeClone(t *testing.T, src Template, by CloneMethod) (time.Duration, error) {
 	t.Helper()
 	const serial = pi.Serial(7)
 	command(t, "sync", "-f", i.templates.Dir)

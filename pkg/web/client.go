@@ -89,13 +89,13 @@ func (c *Client) Drift(ctx context.Context, ref string, progress func(step strin
 }
 
 // KeptRoots returns the roots of a board that were set aside, the latest first.
-func (c *Client) KeptRoots(ctx context.Context, ref string) ([]rootfs.Kept, error) {
-	return get[[]rootfs.Kept](ctx, c, "/api/v1/pis/"+url.PathEscape(ref)+"/kept")
+func (c *Client) KeptRoots(ctx context.Context, ref string) ([]rootfs.ArchivedRoot, error) {
+	return get[[]rootfs.ArchivedRoot](ctx, c, "/api/v1/pis/"+url.PathEscape(ref)+"/kept")
 }
 
 // RemoveKept deletes a root that was set aside.
-func (c *Client) RemoveKept(ctx context.Context, ref, name string) (rootfs.Kept, error) {
-	return send[rootfs.Kept](ctx, c, http.MethodDelete, "/api/v1/pis/"+url.PathEscape(ref)+"/kept/"+url.PathEscape(name), nil)
+func (c *Client) RemoveKept(ctx context.Context, ref, name string) (rootfs.ArchivedRoot, error) {
+	return send[rootfs.ArchivedRoot](ctx, c, http.MethodDelete, "/api/v1/pis/"+url.PathEscape(ref)+"/kept/"+url.PathEscape(name), nil)
 }
 
 // follow tells progress of steps and returns the result, which may come with an

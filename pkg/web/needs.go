@@ -70,9 +70,9 @@ type MachineChanger interface {
 // *rootfs.Roots is one.
 type Roots interface {
 	CheckBoot(pi.Serial, pi.Model) ([]bootcheck.Mismatch, error)
-	Kept(pi.Serial) ([]rootfs.Kept, error)
-	FindKept(serial pi.Serial, name string) (rootfs.Kept, error)
-	RemoveKept(rootfs.Kept) error
+	Archived(pi.Serial) ([]rootfs.ArchivedRoot, error)
+	FindArchived(serial pi.Serial, name string) (rootfs.ArchivedRoot, error)
+	RemoveArchived(rootfs.ArchivedRoot) error
 }
 
 // A Queue has the jobs and their workers. *queue.Queue is one.

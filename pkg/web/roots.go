@@ -63,7 +63,7 @@ func (s *Server) listKept(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	kept, err := s.Roots.Kept(serial)
+	kept, err := s.Roots.Archived(serial)
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -77,12 +77,12 @@ func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	kept, err := s.Roots.FindKept(serial, r.PathValue("name"))
+	kept, err := s.Roots.FindArchived(serial, r.PathValue("name"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = missing("name", err)
 	}
 	if err == nil {
-		err = s.Roots.RemoveKept(kept)
+		err = s.Roots.RemoveArchived(kept)
 	}
 	if err != nil {
 		s.refuse(w, err)

@@ -99,7 +99,7 @@ func TestKeptRootsOfARemovedBoard(t *testing.T) {
 	roots := rootfs.Roots{Dir: filepath.Join(filepath.Dir(d.media), "roots")}
 	const gone = pi.Serial(0x10000001)
 	write(t, filepath.Join(roots.Path(gone), "etc/hostname"), "gone\n")
-	kept, err := roots.Keep(gone, rootfs.Origin{Why: "the board was removed"})
+	kept, err := roots.Archive(gone, rootfs.Origin{Why: "the board was removed"})
 	if err != nil {
 		t.Fatal(err)
 	}

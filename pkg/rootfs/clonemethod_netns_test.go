@@ -68,16 +68,16 @@ func (i installation) restartMachine(t *testing.T) {
 
 // On every file system the best way is found, and every way that it can do gives
 // the same root.
-func TestWays(t *testing.T) {
-	for kind, can := range map[string][]Way{
+func TestCloneMethods(t *testing.T) {
+	for kind, can := range map[string][]CloneMethod{
 		"ext4":  {Overlay, Copy},
 		"xfs":   {Reflink, Overlay, Copy},
 		"btrfs": {Snapshot, Reflink, Copy},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			i := install(t, mountDisk(t, kind))
-			shared := map[string]Way{"ext4": Overlay, "xfs": Overlay, "btrfs": Snapshot}[kind]
-			for _, by := range append([]Way{Auto, Shared}, can...) {
+			shared := map[string]CloneMethod{"ext4": Overlay, "xfs": Overlay, "btrfs": Snapshot}[kind]
+			for _, by := range append([]CloneMethod{Auto, Shared}, can...) {
 				want := by
 				switch by {
 				case Auto:
@@ -90,7 +90,7 @@ func TestWays(t *testing.T) {
 				}
 				i.remove(t)
 			}
-			for _, by := range Auto.among() {
+			for _, by := range Auto.candidates() {
 				if slices.Contains(can, by) {
 					continue
 				}
@@ -106,8 +106,8 @@ func TestWays(t *testing.T) {
 
 // A clone that a full disk ends leaves nothing, whichever way it was made, and is
 // made once there is room.
-func TestFullDiskInEveryWay(t *testing.T) {
-	for kind, can := range map[string][]Way{
+func TestFullDiskWithEveryMethod(t *testing.T) {
+	for kind, can := range map[string][]CloneMethod{
 		"ext4":  {Overlay, Copy},
 		"xfs":   {Reflink, Overlay, Copy},
 		"btrfs": {Snapshot, Reflink, Copy},
@@ -221,14 +221,14 @@ func TestOverlayLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token := i.roots.tokenOf(i.roots.KeptPath(next)); token != "token of pi-again" {
+	if token := i.roots.tokenOf(i.roots.ArchivedPath(next)); token != "token of pi-again" {
 		t.Errorf("token of the prepared root = %q; want the new one", token)
 	}
 	old, err := i.roots.Swap(next, Origin{Template: "small", Version: 1, Clone: string(Overlay), Why: "test"})
 	if err != nil || roottest.ReadFile(t, i.roots.Path(one), "etc/hostname") != "pi-again\n" {
 		t.Fatalf("Swap = %v; want the new root in place", err)
 	}
-	if err := i.roots.Revive(old, identityOf(one, "pi-old")); err != nil {
+	if err := i.roots.Restore(old, identityOf(one, "pi-old")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := i.roots.Swap(old, Origin{Template: "small", Version: 1, Why: "test"}); err != nil {

@@ -12,10 +12,10 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// A spender gives blocks of an unpacked image back to the file system that it is
-// on as soon as what they hold has been copied, so that an import can do with
-// little more space than what it makes. The image is mounted meanwhile, read-only.
-type spender struct {
+// A holePuncher punches holes into an unpacked image where files have been copied
+// from it, so that an import needs little more space than the result. The image is
+// mounted meanwhile, read-only.
+type holePuncher struct {
 	image *os.File
 	start int64 // of the mounted partition in the image
 	block int64 // bytes of a block of its file system
@@ -27,20 +27,19 @@ type spender struct {
 	until int64 // bytes until the next look at the free space
 }
 
-// spender returns what makes room while the partition p, of blocks of so many
-// bytes, is copied; nil if nothing does: where the image is somebody else's,
-// where files of it may share blocks, and where the file system does not take
-// blocks back.
-func (i *imageImport) spender(p disk.Partition, block int64) *spender {
+// holePuncher returns a holePuncher for the partition p with blocks of so many bytes.
+// It returns nil if the image is not ours to change, if its files can share
+// blocks, or if the file system cannot punch holes.
+func (i *imageImport) holePuncher(p disk.Partition, block int64) *holePuncher {
 	if !i.ours || p.Shared || punch(i.file, maxImageBytes, 1) != nil { // past its end
 		return nil
 	}
-	return &spender{image: i.file, start: p.Start, block: block, dir: i.stage.Path, floor: i.floor}
+	return &holePuncher{image: i.file, start: p.Start, block: block, dir: i.stage.Path, floor: i.floor}
 }
 
-// spent gives back the blocks of a part of a file of the partition. The part
-// begins with a block, and ends with one or with the file.
-func (s *spender) spent(file *os.File, at, length int64) error {
+// reclaim frees the blocks of a part of a file in the partition. The part starts at
+// the start of a block, and ends at the end of a block or of the file.
+func (s *holePuncher) reclaim(file *os.File, at, length int64) error {
 	if err := s.look(length); err != nil {
 		return err
 	}
@@ -52,7 +51,7 @@ func (s *spender) spent(file *os.File, at, length int64) error {
 		}
 		from := at
 		for _, e := range list {
-			if err := s.giveBack(e, at, end); err != nil || e.flags&extentLast != 0 {
+			if err := s.reclaimExtent(e, at, end); err != nil || e.flags&extentLast != 0 {
 				return err
 			}
 			at = max(at, e.logical+e.length)
@@ -64,9 +63,9 @@ func (s *spender) spent(file *os.File, at, length int64) error {
 	return nil
 }
 
-// giveBack gives back what of an extent lies between two places of its file.
-// Some kernels return extents whole, others as far as they were asked for.
-func (s *spender) giveBack(e extent, at, end int64) error {
+// reclaimExtent frees the part of an extent between two offsets in its file. Some
+// kernels return whole extents, others only the part that was asked for.
+func (s *holePuncher) reclaimExtent(e extent, at, end int64) error {
 	from, to := max(at, e.logical), min(end, e.logical+e.length)
 	if from >= to || e.flags&extentUnplaced != 0 {
 		return nil
@@ -74,9 +73,9 @@ func (s *spender) giveBack(e extent, at, end int64) error {
 	return punch(s.image, s.start+e.physical+from-e.logical, to-from)
 }
 
-// look stops what would fill the file system. A copy of an image whose blocks
-// are given back cannot be told beforehand how much it will need.
-func (s *spender) look(length int64) error {
+// look returns an error if the file system gets too full. Nobody can compute in
+// advance how much space the copy needs while blocks are freed.
+func (s *holePuncher) look(length int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.until -= length; s.until > 0 {
@@ -86,7 +85,7 @@ func (s *spender) look(length int64) error {
 	if stage.CheckSpace(s.dir, s.floor, 0) == nil {
 		return nil
 	}
-	// A file system may have what was given back only once all is on disk.
+	// Some file systems count freed blocks as free only after a sync.
 	if err := stage.SyncFS(s.dir); err != nil {
 		return err
 	}
