@@ -104,7 +104,7 @@ func TestServeRefusesInOneLine(t *testing.T) {
 	}
 }
 
-// The help of a flag names one default at most.
+// The help of a flag names at most one default.
 func TestFlagsHaveOneDefault(t *testing.T) {
 	walk(newApp(streams{}).Commands, "pibootd", func(path string, command *cli.Command) {
 		for _, flag := range visibleFlags(command) {

@@ -78,8 +78,8 @@ func TestFromNothingToAStream(t *testing.T) {
 	}
 }
 
-// keepsNothingWhereVolatile checks that a volatile board works, and that nothing
-// of what it does reaches its root.
+// keepsNothingWhereVolatile checks that a volatile board works, and that none of
+// its changes reach its root.
 func keepsNothingWhereVolatile(t *testing.T, l *lab) {
 	t.Helper()
 	if out := l.pibootd(t, "edit-pi", "hlspi2", "--volatile"); !strings.Contains(out, "volatile false to true") {
@@ -110,8 +110,8 @@ func doctorIsContent(t *testing.T, l *lab) {
 	}
 }
 
-// keepsItsRootWhileItRuns checks that nothing takes a running board's root away
-// but by force, and that another board's can be exchanged beside it.
+// keepsItsRootWhileItRuns checks that only --force replaces the root of a running
+// board, and that another board's root can be replaced meanwhile.
 func keepsItsRootWhileItRuns(t *testing.T, l *lab) {
 	t.Helper()
 	for _, command := range [][]string{
@@ -157,8 +157,8 @@ func addTwoPis(t *testing.T, l *lab) {
 	differInIdentity(t, l)
 }
 
-// differInIdentity checks that two boards share nothing that tells one from
-// another, with each other or with their template.
+// differInIdentity checks that two boards and their template have different
+// identities.
 func differInIdentity(t *testing.T, l *lab) {
 	t.Helper()
 	read := func(root, file string) string {
@@ -235,8 +235,8 @@ func livesOnItsExport(t *testing.T, l *lab, console string, began time.Time) {
 	}
 }
 
-// transcodeThroughAKill has the board transcode a video, kills the daemon when
-// the board encodes, and starts it again.
+// transcodeThroughAKill lets the board transcode a video, kills the daemon while
+// the board encodes, and restarts it.
 func transcodeThroughAKill(t *testing.T, l *lab, video string) queue.Job {
 	t.Helper()
 	waiting := l.start(t, "transcode", video, "--wait")

@@ -50,8 +50,8 @@ func TestHelpListsEachCommandInItsCategory(t *testing.T) {
 	}
 }
 
-// The help of every command fits the terminal, says what the command and each of
-// its flags do, and has no marks or defaults that help nobody.
+// The help of every command fits the terminal, describes each flag, and has no
+// markup or meaningless defaults.
 func TestHelpIsReadable(t *testing.T) {
 	for _, width := range []int{0, 60, 100} {
 		walk(newApp(streams{}).Commands, "pibootd", func(path string, command *cli.Command) {
@@ -104,7 +104,7 @@ func TestFlagsAreToldApart(t *testing.T) {
 	})
 }
 
-// The old spelling of --segment-length works, and is shown nowhere.
+// The old spelling of --segment-length works and is hidden.
 func TestOldSpellingOfSegmentLength(t *testing.T) {
 	q, socket := serveQueue(t, t.TempDir())
 	if err := os.WriteFile(filepath.Join(q.MediaDir, "a.mp4"), []byte("the video"), 0o600); err != nil {
@@ -133,7 +133,7 @@ func TestOldSpellingOfSegmentLength(t *testing.T) {
 	}
 }
 
-// completed returns what a shell is offered after these words.
+// completed returns the words that a shell offers after these.
 func completed(t *testing.T, words ...string) string {
 	t.Helper()
 	old := os.Args // the library looks there for the last word

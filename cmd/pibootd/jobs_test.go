@@ -7,8 +7,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// What a muxer fails at is the whole video, though it is the probe that stands
-// for it.
+// A muxer of the older pool fails at the whole video, although its unit is the
+// probe.
 func TestFailuresSayWhatFailed(t *testing.T) {
 	job := queue.Job{State: queue.Queued, Units: []queue.UnitState{
 		{ID: "probe", FailedOn: "muxer-1-10-0-0-5", FailedWhy: "FFmpegErr"},

@@ -32,8 +32,8 @@ type lab struct {
 	client *web.Client
 }
 
-// labTimeout ends what a test waits for. It is far beyond what anything takes
-// and there only so that a fault is reported and not waited for.
+// labTimeout bounds every wait. It is far longer than any step takes, so that only
+// a fault reaches it.
 const labTimeout = 5 * time.Minute
 
 func newLab(t *testing.T) *lab {
@@ -64,7 +64,7 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// unmountRoots unmounts what a daemon that was killed has left mounted.
+// unmountRoots unmounts the roots that a killed daemon left mounted.
 func (l *lab) unmountRoots(t *testing.T) {
 	t.Helper()
 	dirs, err := filepath.Glob(filepath.Join(l.state, "roots", "*"))
@@ -204,7 +204,7 @@ type process struct {
 	lines chan struct{} // closed and replaced with every write
 }
 
-// Write takes the process's output.
+// Write records the process's output.
 func (p *process) Write(text []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -258,7 +258,7 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 	}
 }
 
-// end sends a signal and waits for the end, which it returns.
+// end sends a signal, waits for the process to end and returns its error.
 func (p *process) end(t *testing.T, signal syscall.Signal) error {
 	t.Helper()
 	p.signal(t, signal)

@@ -30,7 +30,7 @@ func pibootd(t *testing.T, answer string, args ...string) (code int, out, errs s
 	return code, stdout.String(), stderr.String()
 }
 
-// hello connects as the worker of that name and says hello, once. The
+// hello connects as the worker of that name and sends one hello. The
 // connection is closed by the end of the test, or by the daemon.
 func hello(t *testing.T, q *queuetest.Queue, name string, h transcode.Hello) *nats.Conn {
 	t.Helper()
@@ -99,7 +99,7 @@ func TestAddWorker(t *testing.T) {
 	}
 }
 
-// A machine's worker is shown, drained, counted on for jobs and cut off like a
+// The worker of a machine is listed, drained, given jobs and disconnected like a
 // board's.
 func TestWorkerThatIsNoBoard(t *testing.T) {
 	q, socket := serveQueue(t, t.TempDir())
@@ -164,7 +164,7 @@ func TestWorkerThatIsNoBoard(t *testing.T) {
 	lists("online")
 }
 
-// The lists fit a terminal, whatever workers say of themselves.
+// The lists fit a terminal, whatever workers report about themselves.
 func TestPrintWorkers(t *testing.T) {
 	seen := time.Now()
 	long := strings.Repeat("a", 63)
@@ -192,7 +192,7 @@ func TestPrintWorkers(t *testing.T) {
 	}
 }
 
-// A video waits for nobody while a machine that is no board is online.
+// A job does not wait while another machine is online.
 func TestTranscodeKnowsOtherMachines(t *testing.T) {
 	q, socket := serveQueue(t, t.TempDir())
 	if code, _, errs := pibootd(t, "", "add-worker", socket, "desk-pc", "--label", "fast"); code != exitDone {

@@ -10,8 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The manual page describes what help describes: every command and every flag,
-// each in its section, and nothing hidden.
+// The manual page describes every command and every flag in its section, and
+// nothing hidden.
 func TestManualPageIsComplete(t *testing.T) {
 	_, page, _ := pibootd(t, "", "man")
 	app := newApp(streams{})
@@ -45,7 +45,8 @@ func TestManualPageIsComplete(t *testing.T) {
 	}
 }
 
-// The page is the same each time: it has no date, and no order of a map.
+// The page is the same each time: it has no date, and does not depend on the order
+// of a map.
 func TestManualPageIsReproducible(t *testing.T) {
 	_, first, _ := pibootd(t, "", "man")
 	for range 10 {
@@ -58,8 +59,7 @@ func TestManualPageIsReproducible(t *testing.T) {
 	}
 }
 
-// groff reads the page without a warning, and shows what a user types so that it
-// can be copied.
+// groff formats the page without a warning, and command lines in it can be copied.
 func TestManualPageIsRoff(t *testing.T) {
 	_, page, _ := pibootd(t, "", "man")
 	groff := exec.Command("groff", "-man", "-Tutf8", "-ww", "-P-cbou", "-rLL=80n")

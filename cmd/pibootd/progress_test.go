@@ -21,8 +21,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// Where there is no terminal, what has not changed is not printed again, however
-// often and for how long it is reported.
+// Without a terminal, progress that has not changed is not printed again, however
+// often it is reported.
 func TestLogHasNoLineTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -40,7 +40,7 @@ func TestLogHasNoLineTwice(t *testing.T) {
 	})
 }
 
-// A line each ten seconds, whatever happens between.
+// Without a terminal, there is at most one line in ten seconds.
 func TestLogHasALineInTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out timedLines
@@ -63,7 +63,7 @@ func TestLogHasALineInTenSeconds(t *testing.T) {
 	})
 }
 
-// timedLines notes when each line was printed.
+// timedLines records the time of each line.
 type timedLines struct {
 	start time.Time
 	lines []string
@@ -76,8 +76,8 @@ func (l *timedLines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// A step that begins soon after the last line and lasts is printed, though nothing
-// more is reported.
+// A long step that starts soon after the last line is printed even if nothing more
+// is reported.
 func TestLogShowsALongStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := timedLines{start: time.Now()}
@@ -94,7 +94,7 @@ func TestLogShowsALongStep(t *testing.T) {
 	})
 }
 
-// What is still to be printed at the end is not: the result follows.
+// A pending line is dropped at the end, because the result follows.
 func TestClearedProgressIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -109,7 +109,7 @@ func TestClearedProgressIsSilent(t *testing.T) {
 	})
 }
 
-// On a terminal there is one line, which is drawn over itself and erased.
+// On a terminal, one line is drawn over itself and erased at the end.
 func TestBarIsDrawnOverItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -178,7 +178,7 @@ func TestActivity(t *testing.T) {
 	}
 }
 
-// add-pi prints its result, and of its inner steps at most a bar in passing.
+// add-pi prints its result and no inner steps; a terminal shows a bar meanwhile.
 func TestAddPiPrintsItsResult(t *testing.T) {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.Bool("json", false, "")

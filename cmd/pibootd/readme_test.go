@@ -18,10 +18,9 @@ import (
 	"pibootd/pkg/transcode/worker"
 )
 
-// What the README tells a user to type works, in the order in which it stands
-// there. What the user has and a test has not is put in its place: a mounted
-// image by the minimal root, a video by a test picture, the Pi by a worker on
-// this machine.
+// The commands of the README work in their order. The test replaces what only a
+// user has: a mounted image by the minimal root, a video by a test picture, and the
+// Pi by a worker on this machine.
 func TestReadme(t *testing.T) {
 	l := newLab(t)
 	readme, err := os.ReadFile("../../README.md")
@@ -74,8 +73,8 @@ func commands(text string) []string {
 	return out
 }
 
-// readmeMake checks a make target of the README. Two of them are what runs this
-// test.
+// readmeMake checks a make target of the README. Those that run this test are not
+// run again.
 func readmeMake(t *testing.T, target string) {
 	t.Helper()
 	switch target {

@@ -9,9 +9,8 @@ import (
 	"testing"
 )
 
-// fakeDaemon answers on a socket as a daemon does that has one board, which is
-// running. It returns the flag that names the socket, and notes what is to be
-// removed.
+// fakeDaemon answers on a socket like a daemon with one board, which is running.
+// It returns the flag that names the socket, and records requests to remove.
 func fakeDaemon(t *testing.T, removed *[]string) (socketFlag string) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
@@ -91,7 +90,7 @@ func TestRemovePi(t *testing.T) {
 	})
 }
 
-// A board whose root is broken is shown with what is wrong.
+// A board whose root is broken is shown with the problem.
 func TestShowPiOfABrokenRoot(t *testing.T) {
 	var removed []string
 	var out, errs bytes.Buffer

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A name that nobody has ends an upgrade before the first board is touched.
+// An unknown name stops an upgrade before the first board is changed.
 func TestUpgradeOfNobody(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)

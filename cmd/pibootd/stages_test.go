@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Stages of all kinds of ends, as make and go test print them.
+// endedStages end in every way in which make and go test end.
 const endedStages = `
 check: vet tidy
 vet:
@@ -30,8 +30,8 @@ e2e:
 	@printf 'ok  \tp/six\t1s\n'
 `
 
-// make test goes on after a stage that failed, and its last lines are what
-// passed and what failed, in the form of go test's.
+// make test continues after a failed stage, and its last lines list what passed and
+// what failed, in the form of go test.
 func TestFailedStagesAreListed(t *testing.T) {
 	const want = "ok  \tp/two\t0.2s\nok  \tp/five\t1s\nok  \tp/six\t1s\n" +
 		"FAIL\tcheck\tmake vet\nFAIL\tbuild\tcannot link\nFAIL\tunit\tp/one: TestA, TestB\nFAIL\tunit\tp/three: [build failed]\n" +
@@ -53,7 +53,8 @@ func TestPassedStages(t *testing.T) {
 	}
 }
 
-// Stages end with make test, the one beside the others too.
+// An interrupt of make test ends all its stages, also the one that runs beside the
+// others.
 func TestInterruptedStages(t *testing.T) {
 	const stage = "build:\ncheck:\n\t@sleep 1000\nunit:\n\t@echo testing; sleep 1000\n"
 	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -75,8 +76,8 @@ func TestInterruptedStages(t *testing.T) {
 	}
 }
 
-// startWatched starts cmd, and returns a function that waits for it and for all
-// that it started, however far from it: an error of the test if that lasts.
+// startWatched starts cmd and returns a function that waits for it and for all its
+// descendants, and fails the test if they take too long.
 func startWatched(t *testing.T, cmd *exec.Cmd) (wait func() error) {
 	t.Helper()
 	alive, held, err := os.Pipe() // every process has the other end

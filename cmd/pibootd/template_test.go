@@ -60,7 +60,7 @@ func TestTemplateUsers(t *testing.T) {
 	}
 }
 
-// Templates leave as much free as the daemon's configuration says.
+// Templates leave free the space that the daemon's configuration sets.
 func TestNewTemplates(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pibootd.toml")
 	if err := os.WriteFile(file, []byte("[roots]\nmin_free = 1234\n"), 0o600); err != nil {

@@ -69,8 +69,8 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 	return q, "--socket=" + socket
 }
 
-// Several videos are a job each, and one that cannot be does not keep the
-// others from it.
+// Each of several videos becomes a job, and a failure of one does not stop the
+// others.
 func TestTranscodeSeveral(t *testing.T) {
 	dir := t.TempDir()
 	q, socket := serveQueue(t, dir)
@@ -105,7 +105,7 @@ func TestTranscodeSeveral(t *testing.T) {
 	}
 }
 
-// A video of any name is copied into the share, under one that a job can tell.
+// A video of any name is copied into the share, under a name that JSON can hold.
 func TestTranscodeOddNames(t *testing.T) {
 	dir := t.TempDir()
 	q, socket := serveQueue(t, dir)
@@ -124,7 +124,7 @@ func TestTranscodeOddNames(t *testing.T) {
 	}
 }
 
-// Waiting for several videos ends with the last, and tells what became of each.
+// Waiting for several videos ends with the last, and prints the result of each.
 func TestTranscodeSeveralWaits(t *testing.T) {
 	dir := t.TempDir()
 	q, socket := serveQueue(t, dir)
@@ -156,7 +156,7 @@ func TestTranscodeSeveralWaits(t *testing.T) {
 	}
 }
 
-// cancelWhenThere cancels a job as soon as it was handed in.
+// cancelWhenThere cancels a job as soon as it was submitted.
 func cancelWhenThere(t *testing.T, q *queuetest.Queue, id int64) {
 	t.Helper()
 	for t.Context().Err() == nil {
@@ -205,7 +205,7 @@ func TestTranscodeTwiceWaits(t *testing.T) {
 	}
 }
 
-// A lineReader is a writer that hands on what is written line by line.
+// A lineReader is a writer that sends what is written to a channel, by lines.
 type lineReader struct{ lines chan string }
 
 func (r *lineReader) Write(text []byte) (int, error) {
@@ -215,7 +215,7 @@ func (r *lineReader) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// What keeps a video from being cut is said once and at once, between the steps.
+// The note of a job, why its video is not cut, is printed once and at once.
 func TestWaitTellsTheNote(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
