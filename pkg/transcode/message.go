@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The conversation between the queue and its workers. All messages are JSON.
+// The messages between the queue and its workers. All are JSON.
 // A worker's name is the last token of every subject it publishes on, and the
 // server lets it publish on its own only, so a message needs no sender field.
 //
@@ -32,8 +32,8 @@ const LaneAny = "any"
 // MuxLane returns the lane of the worker with this muxer id.
 func MuxLane(id int) string { return fmt.Sprintf("m-%d", id) }
 
-// PriorityNormal is the priority of all messages: which job comes first is
-// decided by the claim, so that a change of mind needs no message moved.
+// PriorityNormal is the priority of all messages. The claim decides which job comes
+// first, so that a change of priority needs no new messages.
 const PriorityNormal = "no"
 
 // WorkFilter returns the subjects of a lane at a priority.
@@ -84,12 +84,12 @@ func IsReserved(name string) bool {
 	return first == WorkDir || first == ScratchDir || first == UploadDir
 }
 
-// MuxerUID is the user, and the group, who legacy muxers are in the media share,
-// and nobody else: what is this user's there, a muxer has made.
+// MuxerUID is the user, and the group, of legacy muxers in the media share. Nobody else
+// has it, so that a file of this user was made by a muxer.
 const MuxerUID = 1899999999
 
-// MuxerDir is the directory of the media share whose videos legacy muxers are
-// given. It is all that they see of the share.
+// MuxerDir is the directory of the media share whose videos legacy muxers get. They see
+// nothing else of the share.
 const MuxerDir = "videos"
 
 // LegacyMuxerPrefix begins the names under which legacy muxers stand in the queue.
@@ -100,11 +100,11 @@ const LegacyMuxerPrefix = "muxer-"
 // jobs, and not of a worker.
 func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxerPrefix) }
 
-// Protocol is the number of what a worker and pibootd have agreed on: the messages
-// below, and where an attempt's files go. It changes with whatever a worker of
+// Protocol is the version of the contract between a worker and pibootd: the messages
+// below, and where an attempt's files go. It changes with everything that a worker of
 // another build would do wrong; the queue gives such a worker no work.
 //
-//	0: a worker that names none. It writes attempts to the media share.
+//	0: a worker that sends none. It writes attempts to the media share.
 //	2: attempts are written to the board's own scratch; the media share is read-only.
 const Protocol = 2
 
@@ -119,7 +119,7 @@ type Hello struct {
 	Memory   int64    `json:"memory,omitzero"` // bytes; 0: unknown
 	MuxID    int      `json:"mux_id"`
 	HWDecode bool     `json:"hw_decode"` // muxhwdec=1 on the kernel command line
-	Encoders []string `json:"encoders"`  // those that encoded a test picture
+	Encoders []string `json:"encoders"`  // encoders that encoded a test picture
 	Decoders []string `json:"decoders"`  // hardware decoders that were found usable
 	Speeds   []Speed  `json:"speeds,omitempty"`
 	// Locked says why the worker takes no more work for now; "" if it does.
@@ -137,42 +137,41 @@ type Speed struct {
 // HelloReply tells a worker how often to repeat its Hello.
 type HelloReply struct {
 	EverySeconds int `json:"every_seconds"`
-	// Drain asks the worker to finish what it does and to take no more, until
-	// a later reply does not.
+	// Drain asks the worker to finish its unit and to claim no more, until a later
+	// reply does not ask it.
 	Drain bool `json:"drain,omitempty"`
-	// Weight is the share of its time that the worker is to work in: after each
-	// unit it rests for the rest. 0 means 1, all of it.
+	// Weight is the share of its time that the worker works; it rests after each unit
+	// for the remaining share. 0 means 1, all of it.
 	Weight float64 `json:"weight,omitzero"`
 }
 
-// Work is the body of a work message. Job 0 says only that there is work in the
-// lane: the reply to the claim says which.
+// Work is the body of a work message. With Job 0 it says only that there is work in
+// the lane; the reply to the claim names the unit.
 type Work struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
 }
 
-// Claim asks to do a unit, with what the work message said.
+// Claim asks for a unit, with the contents of the work message.
 type Claim struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
-	// Session is another one each time that the worker starts: so a question
-	// that is repeated is told from one after a restart.
+	// Session differs each time the worker starts. It distinguishes a repeated claim
+	// from one after a restart.
 	Session string `json:"session,omitempty"`
 }
 
 // ClaimReply grants an attempt, or says why not.
 type ClaimReply struct {
 	Refused string `json:"refused,omitempty"` // why not; "" grants
-	Gone    bool   `json:"gone,omitempty"`    // there is nothing behind the message any more; else ask again in a while
+	Gone    bool   `json:"gone,omitempty"`    // the work of the message is done; if false, claim again later
 	Job     int64  `json:"job,omitempty"`     // of the granted unit; 0: the one that was claimed
 	Attempt int    `json:"attempt"`           // number of the granted attempt, from 1
 	Unit    Unit   `json:"unit"`
 }
 
-// Progress keeps a claim alive and tells how far it is. The queue may answer it
-// with a Verdict: one that is not accepted says that the attempt no longer
-// counts, and the worker stops it at once. No answer means that it goes on.
+// Progress extends a claim and reports how far it is. If the attempt no longer counts,
+// the queue replies with a Verdict that is not accepted, and the worker stops at once.
 type Progress struct {
 	Job     int64   `json:"job"`
 	Unit    string  `json:"unit"`
@@ -181,7 +180,7 @@ type Progress struct {
 	FPS     float64 `json:"fps"`
 }
 
-// Done hands in a result.
+// Done reports a result.
 type Done struct {
 	Job     int64  `json:"job"`
 	Unit    string `json:"unit"`
@@ -189,22 +188,22 @@ type Done struct {
 	Result  Result `json:"result"`
 }
 
-// Failed gives a claim back.
+// Failed releases a claim.
 type Failed struct {
 	Job     int64    `json:"job"`
 	Unit    string   `json:"unit"`
 	Attempt int      `json:"attempt"`
 	Reason  string   `json:"reason"`
 	Stderr  []string `json:"stderr,omitempty"` // ffmpeg's last 20 lines
-	// Final says that no other worker would fare better: the source is at fault.
+	// Final says that the source is at fault, so that no other worker would succeed.
 	Final bool `json:"final,omitempty"`
-	// Stopped says that nothing went wrong: the worker was told to end, or to
-	// take no work. Such an attempt does not count as a failure.
+	// Stopped says that the worker was shut down or drained. Such an attempt does not
+	// count as a failure.
 	Stopped bool `json:"stopped,omitempty"`
 }
 
-// Verdict answers Done, Failed and Progress. A result that is not accepted came from an
-// attempt that no longer counts; the worker removes its files and goes on.
+// Verdict answers Done, Failed and Progress. If it is not accepted, the attempt no
+// longer counts, and the worker removes its files.
 type Verdict struct {
 	Accepted bool   `json:"accepted"`
 	Reason   string `json:"reason,omitempty"`

@@ -114,7 +114,7 @@ func ParseOptions(format Format, args []string) (Options, error) {
 		}
 		value, rest, err := optionValue(option, args)
 		if err == nil {
-			err = o.take(format, optionWord{base: base, stream: stream, value: value}, option)
+			err = o.add(format, optionWord{base: base, stream: stream, value: value}, option)
 		}
 		if err != nil {
 			return Options{}, fmt.Errorf("ffmpeg option -%.50s: %w", name, err)
@@ -175,20 +175,20 @@ func (w optionWord) words() []string {
 
 var streamSpecifiers = []string{"", "v", "V", "v:0", "a", "a:0"}
 
-// take sorts one option in.
-func (o *Options) take(format Format, w optionWord, option knownOption) error {
+// add sorts one option in.
+func (o *Options) add(format Format, w optionWord, option knownOption) error {
 	if w.base != "metadata" && !slices.Contains(streamSpecifiers, w.stream) {
 		return fmt.Errorf("stream %q; want the first video (v) or the first audio (a)", w.stream)
 	}
 	switch w.base {
 	case "c", "codec", "vcodec", "acodec":
-		return o.takeCodec(w)
+		return o.addCodec(w)
 	case "vf", "af", "filter":
-		return o.takeFilter(w)
+		return o.addFilter(w)
 	case "x264-params", "x264opts", "x265-params":
-		return o.takeParams(w)
+		return o.addParams(w)
 	case "f":
-		return takeMuxer(format, w.value)
+		return checkMuxer(format, w.value)
 	case "an":
 		o.NoAudio = true
 		o.All = append(o.All, "-an")
@@ -239,7 +239,7 @@ func (o *Options) whole(why string) {
 	}
 }
 
-func (o *Options) takeCodec(w optionWord) error {
+func (o *Options) addCodec(w optionWord) error {
 	if !wordValue.MatchString(w.value) {
 		return fmt.Errorf("%.100q is no encoder's name", w.value)
 	}
@@ -263,7 +263,7 @@ func (o *Options) takeCodec(w optionWord) error {
 	return nil
 }
 
-func (o *Options) takeFilter(w optionWord) error {
+func (o *Options) addFilter(w optionWord) error {
 	if w.base == "af" || w.audio() {
 		if _, err := checkFilters(w.value, audioFilters); err != nil {
 			return err
@@ -294,7 +294,7 @@ var paramKeys = regexp.MustCompile(`^(aq-mode|aq-strength|b-adapt|bframes|ref|me
 	`crf|qp|qpmin|qpmax|qpstep|ipratio|pbratio|vbv-maxrate|vbv-bufsize|bitrate|level|level-idc|high-tier|cabac|weightp|weightb|mixed-refs|8x8dct|` +
 	`direct|partitions|nr|mbtree|cutree|sao|rd|rdoq-level|ctu|colorprim|transfer|colormatrix|range|threads|pools|log-level)$`)
 
-func (o *Options) takeParams(w optionWord) error {
+func (o *Options) addParams(w optionWord) error {
 	for pair := range strings.SplitSeq(w.value, ":") {
 		key, value, _ := strings.Cut(pair, "=")
 		if !paramKeys.MatchString(key) || strings.ContainsAny(value, "/\\'\"") {
@@ -305,8 +305,8 @@ func (o *Options) takeParams(w optionWord) error {
 	return nil
 }
 
-// takeMuxer accepts what the format is anyway.
-func takeMuxer(format Format, name string) error {
+// checkMuxer accepts what the format is anyway.
+func checkMuxer(format Format, name string) error {
 	if name == string(format) || name == "matroska" && format == FormatMKV {
 		return nil
 	}

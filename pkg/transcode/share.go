@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// PathShare is where the daemon lends the media share over HTTP to workers that
-// do not mount it. They name themselves, and show their token, by RFC 7617.
+// PathShare is where the daemon serves the media share over HTTP to workers that do
+// not mount it. They name themselves, and show their token, by RFC 7617.
 //
 //	GET PathShare         a Share
 //	GET PathShare/{file}  a file that a unit needs that the worker has claimed; ranges, RFC 9110 §14

@@ -12,31 +12,31 @@ import (
 	"time"
 )
 
-// How many connections there may be. Who has not proved who he is has places of
-// his own, so that nobody without a token can take a worker's.
+// Limits of connections. Those that have not logged in have places of their own, so
+// that nobody without a token can take a worker's.
 const (
 	maxConns       = 1024 // of workers
-	maxWorkerConns = 3    // of one worker: one, and what hangs of those it has lost
-	maxNew         = 256  // that are not let in yet
+	maxWorkerConns = 3    // of one worker: one, and lost ones that still hang
+	maxNew         = 256  // that have not logged in yet
 	maxNewPerAddr  = 8    // of them, from one address
-	// maxServed are all of them and those that are closed but not yet gone. Who
-	// connects while there are so many waits.
+	// maxServed bounds all of them, and those that are being closed. Further
+	// connections wait.
 	maxServed = 2 * (maxConns + maxNew)
 )
 
 const (
-	// pieceBytes is how much is passed on at a time.
+	// pieceBytes is the size of the copy buffer.
 	pieceBytes = 16 << 10
-	// sendTimeout is how long a piece may take to be sent: the server's own time
-	// for that ends at us.
+	// sendTimeout bounds the sending of one piece to a client. The server's own timeout
+	// does not see the client, only the acceptor.
 	sendTimeout = 10 * time.Second
-	// acceptPause is waited for when there are no more descriptors.
+	// acceptPause is the pause after a failed accept, e.g. without file descriptors.
 	acceptPause = 100 * time.Millisecond
 )
 
-// An acceptor accepts what connects to the embedded NATS server, bounds it, and
-// passes it on. The server itself counts those that it has not let in yet among
-// all others, so that a stranger could take every place.
+// An acceptor accepts the connections to the embedded NATS server, limits them, and
+// forwards them. The server's own limit also counts connections that have not logged
+// in, so that a stranger could use up all of them.
 type acceptor struct {
 	listener net.Listener
 	dial     func() (net.Conn, error) // to the server, in memory
@@ -44,13 +44,13 @@ type acceptor struct {
 	serves   sync.WaitGroup
 
 	mu      sync.Mutex
-	open    map[netip.AddrPort]*visitor // nil: closed
-	fresh   places                      // of those that are not let in yet, by address
-	workers places                      // by name
+	open    map[netip.AddrPort]*client // nil: closed
+	fresh   places                     // of those that are not let in yet, by address
+	workers places                     // by name
 }
 
-// A visitor is one connection.
-type visitor struct {
+// A client is one connection to the acceptor.
+type client struct {
 	from  netip.AddrPort
 	conn  net.Conn
 	place *place // guarded by acceptor.mu
@@ -64,7 +64,7 @@ func listenFor(addr netip.AddrPort, log *slog.Logger) (*acceptor, error) {
 	}
 	return &acceptor{
 		listener: l, log: log,
-		open:    map[netip.AddrPort]*visitor{},
+		open:    map[netip.AddrPort]*client{},
 		fresh:   places{most: maxNew, perKey: maxNewPerAddr},
 		workers: places{most: maxConns, perKey: maxWorkerConns, keepOnly: true},
 	}, nil
@@ -92,7 +92,7 @@ func (a *acceptor) accept() {
 			<-slots
 			continue
 		}
-		v := &visitor{from: endpoint(conn.RemoteAddr()), conn: conn}
+		v := &client{from: endpoint(conn.RemoteAddr()), conn: conn}
 		if a.enter(v) {
 			a.serves.Go(func() { a.serve(v); <-slots })
 		} else {
@@ -102,8 +102,8 @@ func (a *acceptor) accept() {
 	}
 }
 
-// enter takes a place of those that are not let in yet.
-func (a *acceptor) enter(v *visitor) bool {
+// enter reserves a place among those that have not logged in yet.
+func (a *acceptor) enter(v *client) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open == nil {
@@ -111,7 +111,7 @@ func (a *acceptor) enter(v *visitor) bool {
 	}
 	a.open[v.from] = v
 	v.place = &place{v.from.Addr().String(), v.conn}
-	out, ok := a.fresh.take(v.place)
+	out, ok := a.fresh.reserve(v.place)
 	if out != nil {
 		out.conn.Close()
 	}
@@ -121,9 +121,9 @@ func (a *acceptor) enter(v *visitor) bool {
 // errNoPlace reports that all workers' places are taken.
 var errNoPlace = errors.New("all places are taken by other workers")
 
-// admit gives a worker that has proved who it is one of the workers' places; the
-// error matches errNoPlace if there is none. crowded says that an older connection of
-// this worker's had to make room.
+// admit reserves one of the workers' places for a worker that has logged in. The error
+// matches errNoPlace if there is none. crowded reports that an older connection of the
+// same worker was closed for it.
 func (a *acceptor) admit(from netip.AddrPort, worker string) (crowded bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -132,9 +132,9 @@ func (a *acceptor) admit(from netip.AddrPort, worker string) (crowded bool, err 
 		return false, net.ErrClosed
 	}
 	a.fresh.free(v.place)
-	a.workers.free(v.place) // a client may say twice who it is
+	a.workers.free(v.place) // a client may log in twice
 	v.place = &place{worker, v.conn}
-	old, ok := a.workers.take(v.place)
+	old, ok := a.workers.reserve(v.place)
 	if !ok {
 		return false, errNoPlace
 	}
@@ -145,7 +145,7 @@ func (a *acceptor) admit(from netip.AddrPort, worker string) (crowded bool, err 
 	return old.key == worker, nil
 }
 
-func (a *acceptor) leave(v *visitor) {
+func (a *acceptor) leave(v *client) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open[v.from] == v {
@@ -168,9 +168,8 @@ func (a *acceptor) close() {
 	a.serves.Wait()
 }
 
-// serve passes what a connection says to the server, and back, until one of the
-// two ends it.
-func (a *acceptor) serve(v *visitor) {
+// serve forwards data between a connection and the server until one side closes.
+func (a *acceptor) serve(v *client) {
 	defer a.leave(v)
 	defer v.conn.Close()
 	server, err := a.dial()
@@ -181,13 +180,13 @@ func (a *acceptor) serve(v *visitor) {
 	var sends sync.WaitGroup
 	sends.Go(func() { v.send(server) })
 	v.receive(server)
-	// What the server said last may be why it has ended it.
+	// The server's last message may say why it closed the connection.
 	sends.Wait()
 }
 
-// receive tells the server who is there and what that one says. The server takes
-// the PROXY protocol for that, whose version 1 is a line.
-func (v *visitor) receive(server net.Conn) {
+// receive sends the client's address to the server, as a line of the PROXY protocol
+// version 1, and then forwards the client's data.
+func (v *client) receive(server net.Conn) {
 	defer server.Close()
 	to := endpoint(v.conn.LocalAddr())
 	family := "TCP4"
@@ -200,14 +199,14 @@ func (v *visitor) receive(server net.Conn) {
 	}
 }
 
-// send passes on what the server says.
-func (v *visitor) send(server net.Conn) {
+// send forwards the server's data.
+func (v *client) send(server net.Conn) {
 	defer v.conn.Close()
 	defer server.Close()
 	pass(v.conn, server, func() error { return v.conn.SetWriteDeadline(time.Now().Add(sendTimeout)) })
 }
 
-// pass copies until one side ends, and prepares each write.
+// pass copies until one side closes, and calls prepare before each write.
 func pass(to io.Writer, from io.Reader, prepare func() error) {
 	piece := make([]byte, pieceBytes)
 	for {
@@ -226,7 +225,7 @@ func pass(to io.Writer, from io.Reader, prepare func() error) {
 	}
 }
 
-// endpoint returns a socket's address in the form in which the server has it.
+// endpoint returns a socket's address in the form that the server uses.
 func endpoint(addr net.Addr) netip.AddrPort {
 	a, err := netip.ParseAddrPort(addr.String())
 	if err != nil {

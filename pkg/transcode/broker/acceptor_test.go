@@ -139,7 +139,7 @@ func TestStrangersTakeNoPlaces(t *testing.T) {
 	}
 	a := b.acceptor
 	a.mu.Lock()
-	open := len(a.fresh.taken)
+	open := len(a.fresh.held)
 	a.mu.Unlock()
 	if open > maxNew {
 		t.Errorf("%d are there that were not let in; want %d at most", open, maxNew)
@@ -180,8 +180,8 @@ func TestClosedBrokerLeavesNobody(t *testing.T) {
 	if fresh.answers() || in.answers() {
 		t.Error("connections are open after Close")
 	}
-	if a := b.acceptor; len(a.fresh.taken)+len(a.workers.taken) > 0 {
-		t.Errorf("places are taken after Close: %+v, %+v", a.fresh.taken, a.workers.taken)
+	if a := b.acceptor; len(a.fresh.held)+len(a.workers.held) > 0 {
+		t.Errorf("places are taken after Close: %+v, %+v", a.fresh.held, a.workers.held)
 	}
 }
 
@@ -205,12 +205,12 @@ func TestPlaces(t *testing.T) {
 		for i, key := range strings.Split(tt.come, "") {
 			p := &place{key: key}
 			names[p] = fmt.Sprint(key, i)
-			if old, _ := ps.take(p); old != nil {
+			if old, _ := ps.reserve(p); old != nil {
 				out = append(out, names[old])
 				ps.free(old) // it leaves, which changes nothing
 			}
 		}
-		for _, p := range ps.taken {
+		for _, p := range ps.held {
 			remain = append(remain, names[p])
 		}
 		if strings.Join(out, " ") != tt.out || strings.Join(remain, " ") != tt.remain {

@@ -16,21 +16,21 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Limits of the embedded server. What connects to it has a token, but a token
-// can be stolen from a board's root, so they hold for workers too.
+// Limits of the embedded server. They hold for workers too, because a token can be
+// stolen from a board's root.
 const (
-	// MaxPayload holds the result of an audio unit, some 220 bytes a segment:
-	// 21 hours at 4 s. It is allocated only for who has been let in.
+	// MaxPayload fits the result of an audio unit: at some 220 bytes a segment, 21 hours
+	// of segments of 4 s. It is allocated only for clients that have logged in.
 	MaxPayload = 4 << 20
 	maxSubs    = 64 // of one connection
-	// maxPending is what the server keeps for a client that does not read.
+	// maxPending bounds what the server buffers for a client that does not read.
 	maxPending   = 16 << 20
 	authTimeout  = 3 * time.Second // the boards are on our own network
 	pingInterval = 20 * time.Second
 	maxPings     = 2 // unanswered, then the connection is closed
 )
 
-// What the work stream may take of memory and of the state directory's disk.
+// Limits of the work stream in memory and on the state directory's disk.
 const (
 	maxStreamMemory = 32 << 20
 	MaxStreamBytes  = 256 << 20
@@ -42,21 +42,21 @@ const startTimeout = 30 * time.Second
 type Options struct {
 	Addr     netip.AddrPort // port 0 takes a free one
 	StoreDir string         // on a local disk; created if need be; may be deleted between runs
-	// Authenticate is asked at every connect, from many goroutines.
+	// Authenticate is called at every login, from many goroutines.
 	Authenticate func(worker, token string) bool
-	OnRefused    func(Refusal) // told who was not let in, from many goroutines; nil: nobody is
+	OnRefused    func(Refusal) // called for each refused login, from many goroutines; may be nil
 	Log          *slog.Logger  // nil discards
 }
 
-// A Refusal is a connection that a worker's name was used for, and that was not
-// let in, or was closed.
+// A Refusal is a login under a worker's name that was refused, or a connection that
+// was closed.
 type Refusal struct {
 	Worker string
 	From   netip.Addr // zero: not known
 	Reason RefusalReason
 }
 
-// A RefusalReason says why, in words that follow what was tried.
+// A RefusalReason says why a login was refused.
 type RefusalReason string
 
 // Why workers are refused.
@@ -68,10 +68,10 @@ const (
 	TooOften   RefusalReason = "it has connected more often than a worker needs to; it may again in a while"
 )
 
-// A Broker is what work is dispatched over: the embedded NATS server, which
-// workers reach over TCP and the daemon itself without, or one that is not ours.
+// A Broker is the NATS server between the queue and its workers: the embedded one,
+// which workers reach over TCP and the daemon in memory, or an external one.
 type Broker struct {
-	server   *server.Server // nil: it is not ours, as is acceptor
+	server   *server.Server // nil, like acceptor, if the server is external
 	acceptor *acceptor
 	conn     *nats.Conn // the daemon's own
 	url      string
@@ -111,7 +111,7 @@ func startServer(o Options, g *gate, log *serverLog) (*server.Server, error) {
 	}
 	s.SetLoggerV2(log, false, false, false)
 	s.Start()
-	// Start comes back when it is ready, or has said why not.
+	// Start returns when the server is ready or has logged why it is not.
 	select {
 	case text := <-log.fatal:
 		stopServer(s)
@@ -129,7 +129,7 @@ func serverOptions(o Options, g *gate) *server.Options {
 	return &server.Options{
 		ServerName:         "pibootd",
 		DontListen:         true, // the acceptor does
-		ProxyProtocol:      true, // and says who has connected
+		ProxyProtocol:      true, // carries the client's address
 		NoSigs:             true,
 		MaxConn:            2 * maxServed, // the acceptor bounds them
 		MaxSubs:            maxSubs,
@@ -164,10 +164,9 @@ func (b *Broker) Addr() netip.AddrPort {
 	return b.acceptor.addr()
 }
 
-// Disconnect closes every connection of a worker. It comes back only if
-// Authenticate lets it. A server that is not ours takes no such orders from us:
-// there it does nothing, and the worker stays until the server asks again
-// whether it may, for up to five minutes.
+// Disconnect closes every connection of a worker, which can log in again only if
+// Authenticate lets it. With an external server it does nothing: there the worker
+// stays connected until its pass ends, for up to five minutes.
 func (b *Broker) Disconnect(worker string) error {
 	if b.server == nil {
 		return nil
@@ -177,14 +176,14 @@ func (b *Broker) Disconnect(worker string) error {
 		return fmt.Errorf("queue: looking for connections of %s: %w", worker, err)
 	}
 	for _, conn := range open.Conns {
-		// An error means that it is gone already.
+		// An error means that it has closed already.
 		_ = b.server.DisconnectClientByID(conn.Cid)
 	}
 	return nil
 }
 
-// Close disconnects everybody and stops the server; one that is not ours is
-// only left. A Queue on it must have stopped running.
+// Close disconnects everybody and stops the embedded server, or disconnects from the
+// external one. A Queue on it must have stopped running.
 func (b *Broker) Close() {
 	b.conn.Close()
 	if b.server != nil {

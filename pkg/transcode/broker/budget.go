@@ -5,17 +5,16 @@ import (
 	"time"
 )
 
-// How often a worker may log in to a server that is not ours, which tells nobody
-// how many of its connections are open: each lasts as long as a pass, so that this
-// bounds them. A worker logs in when its connection is lost and its pass ends.
+// Limits of a worker's logins to an external server, which does not report how many
+// connections are open. Each lasts as long as a pass, so that these limits bound the
+// connections. A worker logs in when its connection is lost or its pass ends.
 const (
 	loginsAtOnce  = 8
 	loginsPerPass = 16 // within the time of a pass, further ones
 )
 
-// A budget is what is left of each worker's logins. Only who has a right token
-// spends any, so it holds no more names than are registered. It is safe for
-// concurrent use.
+// A budget counts each worker's logins. It holds only registered names, because only
+// logins with a correct token count. It is safe for concurrent use.
 type budget struct {
 	every time.Duration // one more login
 
@@ -27,7 +26,7 @@ func newBudget(pass time.Duration) *budget {
 	return &budget{every: pass / loginsPerPass, ready: map[string]time.Time{}}
 }
 
-// spend reports whether a worker may log in now, and notes that it does.
+// spend reports whether a worker may log in now, and counts the login.
 func (b *budget) spend(worker string, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

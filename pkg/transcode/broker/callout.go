@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// workerStay is how long a worker is let in for; then the server asks again.
+	// workerStay is how long a login is valid; then the server asks again.
 	workerStay = 5 * time.Minute
-	// maxCallout bounds a question, in bytes. It holds certificates, if any.
+	// maxCallout bounds an authorization request, in bytes. It may hold certificates.
 	maxCallout        = 256 << 10
 	maxCalloutWaiting = 2 * maxConns
 )
 
-// A callout is the gate of a server that is not ours: the server asks it about
-// everybody who wants in (NATS calls that auth callout).
+// A callout is the gate of an external server, which asks it about every login (an
+// auth callout of NATS).
 type callout struct {
 	authenticate func(worker, token string) bool
 	refused      func(Refusal) // nil: nobody is told
@@ -45,8 +45,8 @@ func newCallout(o ExternalOptions, log *slog.Logger) (*callout, error) {
 	return &callout{o.Authenticate, o.OnRefused, newBudget(stay), o.Credentials.issuer, public, o.Credentials.Account, stay, log}, nil
 }
 
-// listen answers until conn is closed. A question that comes while too many wait
-// is dropped: who is not let in tries again.
+// listen answers until conn is closed. A request that arrives while too many wait is
+// dropped, because the client tries again.
 func (c *callout) listen(conn *nats.Conn) error {
 	sub, err := conn.Subscribe(server.AuthCalloutSubject, c.answer)
 	if err == nil {
@@ -61,7 +61,8 @@ func (c *callout) listen(conn *nats.Conn) error {
 	return nil
 }
 
-// answer answers one question. What is foreign in it must not end the daemon.
+// answer answers one request. It recovers from panics, because untrusted input must
+// not end the daemon.
 func (c *callout) answer(m *nats.Msg) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -77,7 +78,7 @@ func (c *callout) answer(m *nats.Msg) {
 	}
 }
 
-// decide returns the answer to a question.
+// decide returns the response to an authorization request.
 func (c *callout) decide(question []byte) ([]byte, error) {
 	if len(question) > maxCallout {
 		return nil, fmt.Errorf("its question has %d bytes; want %d at most", len(question), maxCallout)
@@ -105,8 +106,8 @@ func (c *callout) decide(question []byte) ([]byte, error) {
 	return []byte(text), err
 }
 
-// admits reports whether it is a worker that asks to be let in, and may. Servers
-// that want to link themselves with this one are none, whatever token they have.
+// admits reports whether the request is a worker's that may log in. Servers that want
+// to link with this one are refused, whatever token they have.
 func (c *callout) admits(asked *jwt.AuthorizationRequestClaims) bool {
 	if asked.ClientInformation.Kind != "Client" || asked.ClientInformation.Type != "nats" {
 		return false
@@ -123,14 +124,14 @@ func (c *callout) admits(asked *jwt.AuthorizationRequestClaims) bool {
 	return why == ""
 }
 
-// pass lets a worker do what gate lets it do.
+// pass gives a worker the same permissions as gate does.
 func (c *callout) pass(asked *jwt.AuthorizationRequestClaims) *jwt.UserClaims {
 	worker := asked.ConnectOptions.Username
 	may := workerPermissions(worker)
 	p := jwt.NewUserClaims(asked.UserNkey)
 	p.Name = worker
 	p.Audience = c.account
-	// By the server's clock, which may not be ours.
+	// By the server's clock, which may differ from ours.
 	p.Expires = time.Unix(asked.IssuedAt, 0).Add(c.stay).Unix()
 	p.Pub.Allow = may.Publish.Allow
 	p.Sub.Allow = may.Subscribe.Allow

@@ -14,27 +14,27 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// ExternalOptions say how to reach a NATS server that is not ours.
+// ExternalOptions say how to reach an external NATS server.
 type ExternalOptions struct {
 	// URL is one of nats:// or tls://, or several of one cluster's servers with
 	// commas between them, as workers can reach them too.
 	URL         string
 	Credentials Credentials
-	// Authenticate is asked at every connect of a worker.
+	// Authenticate is called at every login of a worker.
 	Authenticate func(worker, token string) bool
-	OnRefused    func(Refusal) // told who was not let in; nil: nobody is
+	OnRefused    func(Refusal) // called for each refused login; may be nil
 	Log          *slog.Logger  // nil discards
 
-	stay time.Duration // that a worker is let in for; 0 means workerStay
+	stay time.Duration // validity of a login; 0 means workerStay
 }
 
-// Credentials are what makes a server believe the daemon: that it is the
-// daemon, and that it may let others in.
+// Credentials let the daemon log in to an external server and decide about the logins
+// of others.
 type Credentials struct {
 	User     string
 	Password string
-	Account  string        // in which the daemon and its workers are
-	issuer   nkeys.KeyPair // of the key that the server trusts
+	Account  string        // of the daemon and its workers
+	issuer   nkeys.KeyPair // whose signature the server trusts
 }
 
 // ParseCredentials reads the file of queue.credentials. Errors do not quote it.
@@ -73,9 +73,9 @@ func ParseCredentials(text []byte) (Credentials, error) {
 // connectTimeout is how long each server of a URL is tried.
 const connectTimeout = 5 * time.Second
 
-// Connect connects to the server and answers it who may connect. It fails
-// if no server of the URL can be reached now; one that is lost later is
-// looked for until Close.
+// Connect connects to the server and answers its authorization requests. It fails if
+// no server of the URL can be reached now; a connection that is lost later is retried
+// until Close.
 func Connect(o ExternalOptions) (*Broker, error) {
 	if o.Authenticate == nil || o.Credentials.issuer == nil {
 		return nil, errors.New("queue: ExternalOptions without Authenticate or Credentials; want both")
@@ -107,9 +107,9 @@ func externalOptions(o ExternalOptions, log *slog.Logger) []nats.Option {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.MaxReconnects(-1),
-		// Whoever mends the server's configuration need not restart us.
+		// So that the daemon reconnects once the server's configuration is corrected.
 		nats.IgnoreAuthErrorAbort(),
-		// What is left unsaid is asked or announced again.
+		// Nothing is buffered, because messages are repeated.
 		nats.ReconnectBufSize(-1),
 		nats.NoCallbacksAfterClientClose(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("queue's server lost", "addr", o.URL, "err", err) }),
@@ -117,7 +117,7 @@ func externalOptions(o ExternalOptions, log *slog.Logger) []nats.Option {
 	}
 }
 
-// unreachable says what was tried and what to look at.
+// unreachable says which server was tried and what to check.
 func unreachable(o ExternalOptions, err error) error {
 	check := "is it running, and is queue.url right?"
 	if errors.Is(err, nats.ErrAuthorization) {

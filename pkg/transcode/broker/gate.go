@@ -12,15 +12,15 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// A gate decides who may connect and what a worker may say.
+// A gate decides who may connect, and which subjects a worker may use.
 type gate struct {
 	authenticate func(worker, token string) bool
-	refused      func(Refusal) // nil: nobody is told
+	refused      func(Refusal) // may be nil
 	acceptor     *acceptor
 	own          string // the daemon's own token, of this run
 }
 
-// ownUser is who the daemon itself is. No worker can be called so.
+// ownUser is the user name of the daemon itself. No worker can have it.
 const ownUser = "_pibootd"
 
 // Check implements server.Authentication.
@@ -30,25 +30,24 @@ func (g *gate) Check(client server.ClientAuthentication) bool {
 		return false
 	}
 	o := client.GetOpts()
-	// Only the daemon has a connection that nobody has accepted: a pipe in its own
-	// memory.
+	// Only the daemon connects by a pipe in memory, without the acceptor.
 	if o.Username == ownUser {
 		return addr.Network() == "pipe" && subtle.ConstantTimeCompare([]byte(o.Password), []byte(g.own)) == 1
 	}
 	from := endpoint(addr)
 	if why := CheckLogin(g.authenticate, o.Username, o.Password); why != "" {
-		g.tell(o.Username, from, why)
+		g.report(o.Username, from, why)
 		return false
 	}
 	crowded, err := g.acceptor.admit(from, o.Username)
 	if errors.Is(err, errNoPlace) {
-		g.tell(o.Username, from, NoPlace)
+		g.report(o.Username, from, NoPlace)
 	}
 	if err != nil {
 		return false
 	}
 	if crowded {
-		g.tell(o.Username, from, TooMany)
+		g.report(o.Username, from, TooMany)
 	}
 	client.RegisterUser(&server.User{
 		Username:    o.Username,
@@ -57,14 +56,14 @@ func (g *gate) Check(client server.ClientAuthentication) bool {
 	return true
 }
 
-func (g *gate) tell(worker string, from netip.AddrPort, why RefusalReason) {
+func (g *gate) report(worker string, from netip.AddrPort, why RefusalReason) {
 	if g.refused != nil {
 		g.refused(Refusal{worker, from.Addr(), why})
 	}
 }
 
-// CheckLogin says why a worker is not let in; "" if it is. Each door asks it, so
-// that what is one worker at one of them is one at all.
+// CheckLogin says why a worker is refused; "" if it is let in. The broker and the
+// HTTP server both use it, so that they accept the same names.
 func CheckLogin(authenticate func(worker, token string) bool, worker, token string) RefusalReason {
 	if !canonical(worker) {
 		return OtherName
@@ -75,16 +74,16 @@ func CheckLogin(authenticate func(worker, token string) bool, worker, token stri
 	return ""
 }
 
-// canonical reports whether a name is spelled as it is everywhere else. What it
-// reads as decides who gets in, and what it is made of, who has failed: so one
-// machine under two spellings would be two.
+// canonical reports whether a name is in its canonical spelling. Registered names are
+// matched by meaning but failures are counted by spelling, so one machine under two
+// spellings would count as two.
 func canonical(worker string) bool {
 	serial, err := pi.ParseSerial(worker)
 	return err != nil && worker == strings.ToLower(worker) || err == nil && worker == serial.String()
 }
 
-// workerPermissions lets a worker speak for itself alone, fetch work and
-// acknowledge it, and hear only what is sent to it.
+// workerPermissions lets a worker publish on its own subjects, fetch and acknowledge
+// work, and subscribe to its own inbox.
 func workerPermissions(worker string) *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: []string{
@@ -101,13 +100,12 @@ func workerPermissions(worker string) *server.Permissions {
 	}
 }
 
-// Inbox returns what the subjects that a worker hears begin with.
+// Inbox returns the prefix of the subjects that a worker may subscribe to.
 func Inbox(worker string) string { return "_INBOX." + worker + "." }
 
-// ValidWorker reports whether name is one token of a subject, so that what it
-// is put into says what it seems to: a name such as * or a.> would match others.
-// Boards' serial numbers and machines' names are labels, and muxers of others do
-// not come this way.
+// ValidWorker reports whether name can be a worker's: one token of a subject, because
+// a name such as * or a.> would match the subjects of others, and not the name of a
+// legacy muxer.
 func ValidWorker(name string) bool {
 	return pi.IsLabel(name) && canonical(name) && !transcode.IsLegacyMuxer(name)
 }

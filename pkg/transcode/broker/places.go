@@ -5,45 +5,45 @@ import (
 	"slices"
 )
 
-// A place is what one of many takes where there is room for some.
+// A place is one slot of a limited number.
 type place struct {
-	key  string   // whose it is, for the bound per key
-	conn net.Conn // what is closed when it has to make room
+	key  string   // its owner, for the limit per key
+	conn net.Conn // closed when the place is taken away
 }
 
-// places bound how many there are at once, in all and of one key. The newest gets
-// in: the oldest of its key makes room, or else the oldest of the key that has
-// most, so that nobody who asks for many keeps out who asks for one. They are not
-// safe for concurrent use.
+// places limits the places in use, in total and per key. A new one always succeeds by
+// evicting the oldest of its key or, if all are in use, the oldest of the key with
+// the most. So a client that asks for many cannot keep out one that asks for one. It
+// is not safe for concurrent use.
 type places struct {
 	most, perKey int
-	// keepOnly leaves each key its only place: when there is no room in all but by
-	// such, the newest does not get in.
+	// keepOnly protects the only place of a key: if every place in use is one, a new
+	// one is refused.
 	keepOnly bool
 
-	taken []*place // the oldest first
+	held []*place // the oldest first
 }
 
-// take makes room for p and reports whether it got in. out is what has to make
-// room, if not nil; the caller closes it.
-func (ps *places) take(p *place) (out *place, ok bool) {
+// reserve adds p and reports whether it was accepted. out is the evicted place, if
+// not nil, which the caller closes.
+func (ps *places) reserve(p *place) (out *place, ok bool) {
 	switch {
 	case ps.count(p.key) >= ps.perKey:
 		out = ps.drop(p.key)
-	case len(ps.taken) >= ps.most:
+	case len(ps.held) >= ps.most:
 		largest := ps.largest()
 		if ps.keepOnly && ps.count(largest) < 2 {
 			return nil, false
 		}
 		out = ps.drop(largest)
 	}
-	ps.taken = append(ps.taken, p)
+	ps.held = append(ps.held, p)
 	return out, true
 }
 
 func (ps *places) count(key string) int {
 	n := 0
-	for _, p := range ps.taken {
+	for _, p := range ps.held {
 		if p.key == key {
 			n++
 		}
@@ -51,13 +51,13 @@ func (ps *places) count(key string) int {
 	return n
 }
 
-// largest returns the key that has most places; of several that with the oldest.
+// largest returns the key with the most places; of several, the one with the oldest.
 func (ps *places) largest() (largest string) {
 	counts := map[string]int{}
-	for _, p := range ps.taken {
+	for _, p := range ps.held {
 		counts[p.key]++
 	}
-	for _, p := range ps.taken {
+	for _, p := range ps.held {
 		if counts[p.key] > counts[largest] {
 			largest = p.key
 		}
@@ -65,17 +65,17 @@ func (ps *places) largest() (largest string) {
 	return largest
 }
 
-// drop takes the oldest place of a key away from whoever has it.
+// drop removes the oldest place of a key.
 func (ps *places) drop(key string) *place {
-	i := slices.IndexFunc(ps.taken, func(p *place) bool { return p.key == key })
-	out := ps.taken[i]
-	ps.taken = slices.Delete(ps.taken, i, i+1)
+	i := slices.IndexFunc(ps.held, func(p *place) bool { return p.key == key })
+	out := ps.held[i]
+	ps.held = slices.Delete(ps.held, i, i+1)
 	return out
 }
 
-// free gives a place back; one that was taken away is given back already.
+// free releases a place. It does nothing if the place was evicted.
 func (ps *places) free(p *place) {
-	if i := slices.Index(ps.taken, p); i >= 0 {
-		ps.taken = slices.Delete(ps.taken, i, i+1)
+	if i := slices.Index(ps.held, p); i >= 0 {
+		ps.held = slices.Delete(ps.held, i, i+1)
 	}
 }

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// What the NATS server may say in a while: it has a line for everybody whom it does
-// not let in, and anybody can try as often as he likes.
+// At most logLines of the NATS server's lines are logged in logEvery, because it logs
+// every refused login, and anybody can try as often as he likes.
 const (
 	logLines = 20
 	logEvery = 10 * time.Second
 )
 
-// serverLog writes the NATS server's log to ours.
+// serverLog forwards the NATS server's log to ours.
 type serverLog struct {
 	log   *slog.Logger
-	fatal chan string // what kept the server from starting
+	fatal chan string // why the server did not start
 
 	mu      sync.Mutex
 	since   time.Time // of the lines below
@@ -36,8 +36,8 @@ func (l *serverLog) Errorf(format string, v ...any) { l.warn(text(format, v), ti
 func (l *serverLog) Debugf(format string, v ...any) { l.log.Debug(fromServer, "text", text(format, v)) }
 func (l *serverLog) Tracef(format string, v ...any) { l.log.Debug(fromServer, "text", text(format, v)) }
 
-// warn writes a line, unless there were too many lately; the next one tells how many
-// were not written.
+// warn logs a line, unless there were too many recently. The next line that is logged
+// has the number of those left out.
 func (l *serverLog) warn(line string, now time.Time) {
 	skipped, ok := l.admit(now)
 	switch {

@@ -108,13 +108,13 @@ func readMaster(fsys fs.FS) (*masterFile, error) {
 		case "#EXT-X-INDEPENDENT-SEGMENTS":
 			independent = true
 		case "#EXT-X-MEDIA":
-			err = m.takeMedia(value)
+			err = m.parseMedia(value)
 		case "#EXT-X-STREAM-INF":
 			uri := ""
 			if i++; i < len(lines) {
 				uri = lines[i]
 			}
-			err = m.takeVariant(value, uri)
+			err = m.parseVariant(value, uri)
 		default:
 			err = fmt.Errorf("%.80q is not expected there", lines[i])
 		}
@@ -128,7 +128,7 @@ func readMaster(fsys fs.FS) (*masterFile, error) {
 	return m, nil
 }
 
-func (m *masterFile) takeMedia(value string) error {
+func (m *masterFile) parseMedia(value string) error {
 	a, err := attributes(value)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (m *masterFile) takeMedia(value string) error {
 	return nil
 }
 
-func (m *masterFile) takeVariant(value, uri string) error {
+func (m *masterFile) parseVariant(value, uri string) error {
 	a, err := attributes(value)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func readMedia(fsys fs.FS, uri string) (*mediaFile, error) {
 	pending := 0.0
 	for i, line := range lines {
 		if !strings.HasPrefix(line, "#") {
-			if err := m.takeSegment(fsys, line, pending); err != nil {
+			if err := m.addSegment(fsys, line, pending); err != nil {
 				return nil, err
 			}
 			pending = 0
@@ -60,7 +60,7 @@ func readMedia(fsys fs.FS, uri string) (*mediaFile, error) {
 		if tag == "#EXTINF" {
 			pending, err = strconv.ParseFloat(strings.TrimSuffix(value, ","), 64)
 		} else {
-			err = m.takeTag(fsys, tag, value, i == len(lines)-1)
+			err = m.parseTag(fsys, tag, value, i == len(lines)-1)
 		}
 		if err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func readMedia(fsys fs.FS, uri string) (*mediaFile, error) {
 	return m, m.check(fsys)
 }
 
-func (m *mediaFile) takeTag(fsys fs.FS, tag, value string, last bool) (err error) {
+func (m *mediaFile) parseTag(fsys fs.FS, tag, value string, last bool) (err error) {
 	switch tag {
 	case "#EXT-X-VERSION":
 		m.version, err = strconv.Atoi(value)
@@ -87,9 +87,9 @@ func (m *mediaFile) takeTag(fsys fs.FS, tag, value string, last bool) (err error
 		err = want(value, "VOD")
 	case "#EXT-X-INDEPENDENT-SEGMENTS":
 	case "#EXT-X-MAP":
-		err = m.takeMap(fsys, value)
+		err = m.parseMap(fsys, value)
 	case "#EXT-X-KEY":
-		err = m.takeKey(fsys, value)
+		err = m.parseKey(fsys, value)
 	case "#EXT-X-ENDLIST":
 		if !last {
 			err = errors.New("something follows it")
@@ -110,7 +110,7 @@ func want(got, want string) error {
 	return nil
 }
 
-func (m *mediaFile) takeMap(fsys fs.FS, value string) error {
+func (m *mediaFile) parseMap(fsys fs.FS, value string) error {
 	a, err := attributes(value)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (m *mediaFile) takeMap(fsys fs.FS, value string) error {
 	return err
 }
 
-func (m *mediaFile) takeKey(fsys fs.FS, value string) error {
+func (m *mediaFile) parseKey(fsys fs.FS, value string) error {
 	a, err := attributes(value)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (m *mediaFile) takeKey(fsys fs.FS, value string) error {
 	return err
 }
 
-func (m *mediaFile) takeSegment(fsys fs.FS, uri string, seconds float64) error {
+func (m *mediaFile) addSegment(fsys fs.FS, uri string, seconds float64) error {
 	if !(seconds > 0) {
 		return fmt.Errorf("%.100q: no EXTINF; want its seconds", uri)
 	}

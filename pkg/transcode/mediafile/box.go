@@ -133,13 +133,13 @@ func eachBox(r io.Reader, keep string, most int64, f func(body []byte) error) er
 		if size -= boxHeaderBytes; size < 0 {
 			return fmt.Errorf("box %q of %d bytes; want a header of %d and what it says", kind, size+boxHeaderBytes, boxHeaderBytes)
 		}
-		if err := takeBox(r, kind == keep, size, most, f); err != nil {
+		if err := readBox(r, kind == keep, size, most, f); err != nil {
 			return fmt.Errorf("box %q: %w", kind, err)
 		}
 	}
 }
 
-func takeBox(r io.Reader, keep bool, size, most int64, f func([]byte) error) error {
+func readBox(r io.Reader, keep bool, size, most int64, f func([]byte) error) error {
 	if !keep {
 		_, err := io.CopyN(io.Discard, r, size)
 		return err

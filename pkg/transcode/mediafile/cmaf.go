@@ -189,7 +189,7 @@ func codecOf(data []byte, kind string, name func([]byte) (string, error)) (strin
 // end. It counts frames, it does not decode them.
 func InspectCMAF(init InitInfo, r io.Reader) (SegmentInfo, error) {
 	s := fragments{init: init, info: SegmentInfo{Codecs: init.Codecs, SampleRate: init.SampleRate}}
-	if err := eachBox(r, "moof", maxMoofBytes, s.take); err != nil {
+	if err := eachBox(r, "moof", maxMoofBytes, s.addFragment); err != nil {
 		return SegmentInfo{}, fmt.Errorf("reading CMAF: %w", err)
 	}
 	if s.info.Frames == 0 {
@@ -208,7 +208,7 @@ type fragments struct {
 	end  int64 // decode time at which the last fragment ended
 }
 
-func (s *fragments) take(moof []byte) error {
+func (s *fragments) addFragment(moof []byte) error {
 	list, err := boxes(moof)
 	if err != nil {
 		return err
@@ -221,14 +221,14 @@ func (s *fragments) take(moof []byte) error {
 		if trafs++; trafs > 1 {
 			return errors.New("two tracks; want one")
 		}
-		if err := s.takeTrack(b.body); err != nil {
+		if err := s.addTrack(b.body); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *fragments) takeTrack(traf []byte) error {
+func (s *fragments) addTrack(traf []byte) error {
 	list, err := boxes(traf)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func InspectTS(r io.Reader) (SegmentInfo, error) {
 		if err != nil {
 			return SegmentInfo{}, fmt.Errorf("reading MPEG-TS: %w", err)
 		}
-		if err := i.take(data); err != nil {
+		if err := i.add(data); err != nil {
 			return SegmentInfo{}, fmt.Errorf("reading MPEG-TS: %w", err)
 		}
 	}
@@ -66,9 +66,9 @@ type inspector struct {
 	stream astits.StreamType
 }
 
-func (i *inspector) take(data *astits.DemuxerData) error {
+func (i *inspector) add(data *astits.DemuxerData) error {
 	if data.PMT != nil {
-		return i.takeMap(data.PMT)
+		return i.readProgramMap(data.PMT)
 	}
 	if data.PES == nil || i.pid == 0 || data.PID != i.pid {
 		return nil
@@ -78,13 +78,13 @@ func (i *inspector) take(data *astits.DemuxerData) error {
 		return fmt.Errorf("access unit %d has no time stamp", i.info.Frames)
 	}
 	if i.stream == astits.StreamTypeH264Video {
-		i.takePicture(header.PTS.Base, data.PES.Data)
+		i.addPicture(header.PTS.Base, data.PES.Data)
 		return nil
 	}
-	return i.takeAudio(header.PTS.Base, data.PES.Data)
+	return i.addAudio(header.PTS.Base, data.PES.Data)
 }
 
-func (i *inspector) takeMap(pmt *astits.PMTData) error {
+func (i *inspector) readProgramMap(pmt *astits.PMTData) error {
 	if len(pmt.ElementaryStreams) != 1 {
 		return fmt.Errorf("%d elementary streams; want one", len(pmt.ElementaryStreams))
 	}
@@ -109,7 +109,7 @@ func (i *inspector) count(frames int, first, last int64) {
 	i.info.Frames += frames
 }
 
-func (i *inspector) takePicture(pts int64, data []byte) {
+func (i *inspector) addPicture(pts int64, data []byte) {
 	if i.info.Frames == 0 || i.info.Codecs == "" {
 		sps, idr := scanNALs(data)
 		i.info.Key = i.info.Key || idr && i.info.Frames == 0
@@ -144,7 +144,7 @@ func scanNALs(data []byte) (codecs string, idr bool) {
 	}
 }
 
-func (i *inspector) takeAudio(pts int64, data []byte) error {
+func (i *inspector) addAudio(pts int64, data []byte) error {
 	frames := 0
 	for len(data) > 0 {
 		size, rate, err := parseADTS(data)

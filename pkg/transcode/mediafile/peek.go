@@ -49,7 +49,7 @@ var errEnough = errors.New("enough was read")
 func FirstCMAF(init InitInfo, r io.Reader) (int64, error) {
 	s := fragments{init: init}
 	err := eachBox(r, "moof", maxMoofBytes, func(body []byte) error {
-		return cmp.Or(s.take(body), errEnough)
+		return cmp.Or(s.addFragment(body), errEnough)
 	})
 	if errors.Is(err, errEnough) && s.info.Frames > 0 {
 		return s.info.FirstPTS, nil

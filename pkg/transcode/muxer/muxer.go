@@ -1,16 +1,16 @@
-// Package muxer speaks the protocol of the muxers that pibootd replaces, so that
-// those that exist go on with pibootd as their back end. They poll for a video,
-// make an HLS stream of it beside it, and say how that went:
+// Package muxer serves the protocol of the legacy muxers that pibootd replaces, so that
+// existing ones keep working with pibootd as their back end. They poll for a video,
+// make an HLS stream beside it, and report the outcome:
 //
 //	POST /muxer/{id}                              → {"status":"empty"} or {"status":"job","job":{"id":…,"path":…}}
 //	POST /muxer/{inprocess|complete|failed}/{id}/{job}   form field reason
 //	POST /tidy/{id}                               → {"status":"empty"}, always
 //	POST /tidy/complete/{id}/{job}
 //
-// {id} is the muxer's, paths are below transcode.MuxerDir, which is all that muxers see of
-// the media share and where they can change nothing but their streams. So it is
-// pibootd that puts originals away, and a muxer that asks for some is given none.
-// Only what is not 200 tells them of an error.
+// {id} is the muxer's. Paths are below transcode.MuxerDir, the only part of the media
+// share that muxers see, where they can change nothing but their streams. Therefore
+// pibootd moves originals away itself, and answers requests for that work with "empty".
+// A status other than 200 is an error for them.
 package muxer
 
 import (
@@ -31,7 +31,7 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// Limits on what a muxer may say.
+// Limits of a muxer's request.
 const (
 	maxBody     = 64 << 10 // bytes
 	bodyTimeout = 10 * time.Second
@@ -42,14 +42,14 @@ const (
 type Handler struct {
 	Queue    *queue.Queue
 	MediaDir string
-	Allowed  []netip.Addr // who may speak; nobody else is heard
-	// Revoke ends what muxers may still do to a file that they have made and that
-	// has got another owner. nil: owner and mode must do.
+	Allowed  []netip.Addr // addresses of muxers; all others are refused
+	// Revoke ends muxers' access by open files to a file whose owner has changed. If it
+	// is nil, owner and mode alone protect the file.
 	Revoke func(*os.File) error
 	Log    *slog.Logger
 }
 
-// Routes returns the handler of all that muxers ask.
+// Routes returns the handler of all requests of muxers.
 func (h *Handler) Routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /muxer/{id}", h.answer(h.next))
@@ -58,7 +58,7 @@ func (h *Handler) Routes() http.Handler {
 	mux.HandleFunc("POST /muxer/failed/{id}/{job}", h.answer(h.fail))
 	mux.HandleFunc("POST /tidy/{id}", h.answer(h.tidy))
 	mux.HandleFunc("POST /tidy/complete/{id}/{job}", h.answer(h.tidied))
-	// A page in the browser of an allowed machine must not speak for a muxer.
+	// So that a page in a browser on an allowed machine cannot act as a muxer.
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
@@ -69,13 +69,13 @@ type reply struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// A file is a video by its job's number.
+// A file is a video and the number of its job.
 type file struct {
 	ID   int64  `json:"id"`
 	Path string `json:"path"`
 }
 
-// What a reply may say.
+// Statuses of a reply.
 const (
 	statusEmpty = "empty"
 	statusJob   = "job"
@@ -83,17 +83,17 @@ const (
 	statusError = "error"
 )
 
-// A call is what a muxer has asked.
+// A call is a muxer's request.
 type call struct {
 	queue.LegacyMuxer
-	job    int64 // 0 where none is named
+	job    int64 // 0 if the request names none
 	reason string
 }
 
-// errBad reports a call that cannot be understood.
+// errBad reports a malformed request.
 var errBad = errors.New("bad call")
 
-// answer reads a call and sends what f says to it.
+// answer parses a request and sends the reply of f.
 func (h *Handler) answer(f func(context.Context, call) (reply, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		host, err := h.admit(r)
@@ -115,7 +115,7 @@ func (h *Handler) answer(f func(context.Context, call) (reply, error)) http.Hand
 	}
 }
 
-// admit returns where a request comes from, if that one may speak.
+// admit returns the address of a request, if it is allowed.
 func (h *Handler) admit(r *http.Request) (netip.Addr, error) {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	addr := from.Addr().Unmap()
@@ -145,7 +145,7 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-// readCall reads who asks and of what.
+// readCall parses the muxer and the job of a request.
 func readCall(w http.ResponseWriter, r *http.Request, host netip.Addr) (call, error) {
 	id, err := number(r, "id", maxMuxID)
 	if err != nil {
@@ -191,9 +191,9 @@ func (h *Handler) next(ctx context.Context, c call) (reply, error) {
 	return reply{Status: statusJob, Job: &file{job.ID, strings.TrimPrefix(job.Source, transcode.MuxerDir+"/")}}, nil
 }
 
-// fits reports whether a muxer makes what was asked for: it sees one directory,
-// makes no stream of what is in a stream, and makes H.264 in MPEG-TS by its own rule, the preset author. What is pinned
-// to it is its own, whatever the ladder.
+// fits reports whether a muxer can make what was requested. It sees one directory,
+// makes no stream of a file within a stream, and makes H.264 in MPEG-TS by its own
+// rule, the preset author. A job that is pinned to it fits whatever its ladder.
 func fits(r transcode.Request, muxID int) bool {
 	o := r.Output
 	return strings.HasPrefix(r.Source, transcode.MuxerDir+"/") && !strings.Contains(r.Source, queue.LegacyDir("")+"/") &&
@@ -211,8 +211,8 @@ func (h *Handler) begin(_ context.Context, c call) (reply, error) {
 	return reply{Status: statusOK}, nil
 }
 
-// complete looks at the stream that a muxer has made and ends its job. A stream
-// that cannot be played gives the job back.
+// complete checks the stream that a muxer has made and ends its job. If the stream
+// cannot be played, the job is released.
 func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
 	source, err := h.Queue.LegacySource(ctx, c.LegacyMuxer, c.job)
 	if errors.Is(err, queue.ErrNotClaimed) {
@@ -231,8 +231,7 @@ func (h *Handler) complete(ctx context.Context, c call) (reply, error) {
 	return reply{Status: statusOK}, nil
 }
 
-// accept takes the stream of a source from the muxer that has made it and, if it
-// can be played, ends its job.
+// accept takes ownership of a source's stream and, if it can be played, ends the job.
 func (h *Handler) accept(ctx context.Context, c call, source string) error {
 	stream, err := h.openStream(queue.LegacyDir(source))
 	if err != nil {
@@ -263,13 +262,13 @@ func (h *Handler) fail(ctx context.Context, c call) (reply, error) {
 	return reply{Status: statusOK}, nil
 }
 
-// tidy has nothing for muxers to put away: originals are out of their reach, and
-// pibootd moves them itself.
+// tidy always answers "empty": originals are out of muxers' reach, and pibootd moves
+// them itself.
 func (h *Handler) tidy(context.Context, call) (reply, error) {
 	return reply{Status: statusEmpty}, nil
 }
 
-// tidied refuses a muxer that says it has put an original away.
+// tidied refuses a muxer's report that it has moved an original away.
 func (h *Handler) tidied(_ context.Context, c call) (reply, error) {
 	return reply{}, fmt.Errorf("job %d: its original is not for muxers to put away: %w", c.job, queue.ErrNotClaimed)
 }

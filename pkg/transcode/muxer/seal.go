@@ -20,12 +20,12 @@ const (
 	streamFileMode = 0o644
 )
 
-// maxSealPasses is how often a stream is gone through until nothing in it is a
-// muxer's any more. The first pass sees to that, but for calls that were under way.
+// maxSealPasses bounds the passes over a stream until no file in it is a muxer's. The
+// first pass finds all but those of calls in flight.
 const maxSealPasses = 4
 
-// A madeStream is the directory that a muxer has made, once no muxer can change
-// it any more: what is looked at is what stays.
+// A madeStream is a directory made by a muxer that no muxer can change any more, so
+// that what is checked is what is published.
 type madeStream struct {
 	dir    *os.File
 	owner  ids // of the media share
@@ -34,10 +34,10 @@ type madeStream struct {
 
 type ids struct{ uid, gid int }
 
-// openStream opens the stream at dir of the media share and takes it from the
-// muxers. It is refused if it is a link, or has something in it that is no
-// regular file of one name. The muxers' group stays on the directory until
-// finish: should its job end otherwise, that tells whose it was.
+// openStream opens the stream at dir of the media share and takes ownership of it. It
+// refuses a link, and a directory with anything but regular files of one name. The
+// directory keeps the muxers' group until finish, which shows whose it was if the job
+// fails.
 func (h *Handler) openStream(dir string) (*madeStream, error) {
 	root, err := os.OpenRoot(h.MediaDir)
 	if err != nil {
@@ -59,7 +59,7 @@ func (h *Handler) openStream(dir string) (*madeStream, error) {
 	return s, nil
 }
 
-// inWords says what keeps a directory from being opened.
+// inWords describes why a directory could not be opened.
 func inWords(err error, dir string) error {
 	switch {
 	case errors.Is(err, unix.ELOOP):
@@ -80,8 +80,8 @@ func ownerOf(info fs.FileInfo) ids {
 	return ids{int(st.Uid), int(st.Gid)}
 }
 
-// seal makes all that is a muxer's the owner's of the media share, and readable.
-// The directory comes first: then no name in it can be exchanged.
+// seal gives all files of muxers to the owner of the media share and makes them
+// readable. The directory comes first, so that no name in it can be replaced.
 func (s *madeStream) seal() error {
 	info, err := s.dir.Stat()
 	if err == nil && ownerOf(info).uid == transcode.MuxerUID {
@@ -102,7 +102,7 @@ func (s *madeStream) seal() error {
 	return fmt.Errorf("%w: somebody still writes into it", errBadStream)
 }
 
-// pass seals what is in the directory and returns how much of it was a muxer's.
+// pass seals the files of the directory and returns how many were a muxer's.
 func (s *madeStream) pass() (taken int, err error) {
 	if _, err := s.dir.Seek(0, io.SeekStart); err != nil {
 		return 0, fmt.Errorf("listing the stream: %w", err)
@@ -158,7 +158,7 @@ func (s *madeStream) sealFile(name string) (was bool, err error) {
 	return true, nil
 }
 
-// checkFile refuses what no stream is made of.
+// checkFile refuses files that cannot be part of a stream.
 func checkFile(name string, st unix.Stat_t) error {
 	switch kind := st.Mode & unix.S_IFMT; {
 	case kind == unix.S_IFLNK:
@@ -173,7 +173,7 @@ func checkFile(name string, st unix.Stat_t) error {
 	return nil
 }
 
-// sync brings the stream to the disk, its owners too.
+// sync makes the stream durable, including its owners.
 func (s *madeStream) sync() error {
 	if err := unix.Syncfs(int(s.dir.Fd())); err != nil {
 		return fmt.Errorf("bringing the stream to the disk: %w", err)
@@ -181,7 +181,7 @@ func (s *madeStream) sync() error {
 	return nil
 }
 
-// check looks at the stream and returns what players open.
+// check checks the stream and returns the file that players open.
 func (s *madeStream) check() (string, error) {
 	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", s.dir.Fd()))
 	if err != nil {
@@ -191,8 +191,7 @@ func (s *madeStream) check() (string, error) {
 	return checkStream(root.FS())
 }
 
-// finish gives the directory to the owner of the media share, now that its job
-// is done.
+// finish gives the directory to the owner of the media share, once its job is done.
 func (s *madeStream) finish() error {
 	info, err := s.dir.Stat()
 	if err == nil && ownerOf(info).gid == transcode.MuxerUID {

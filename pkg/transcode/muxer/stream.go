@@ -121,7 +121,7 @@ func readPlaylist(dir fs.FS, name string) (playlist, error) {
 		return p, fmt.Errorf("%w: %s does not begin with #EXTM3U", errBadStream, name)
 	}
 	for lines.Scan() {
-		if err := p.take(strings.TrimSpace(lines.Text())); err != nil {
+		if err := p.parse(strings.TrimSpace(lines.Text())); err != nil {
 			return p, err
 		}
 	}
@@ -131,8 +131,8 @@ func readPlaylist(dir fs.FS, name string) (playlist, error) {
 	return p, nil
 }
 
-// take reads one line.
-func (p *playlist) take(line string) error {
+// parse reads one line.
+func (p *playlist) parse(line string) error {
 	switch tag, value, _ := strings.Cut(line, ":"); {
 	case line == "":
 	case tag == "#EXT-X-STREAM-INF":

@@ -141,7 +141,7 @@ func (q *Queue) adoptUnit(ctx context.Context, former *os.File, u unitRow) error
 	for _, p := range transcode.Pieces(u.spec, result.V) {
 		// Where the daemon ended while it published, some are there already.
 		published := path.Join(job, publishName, p.Unit.Dir())
-		if err := q.takePiece(ctx, former, []string{path.Join(attempt, p.Dir), published}, to, p); err != nil {
+		if err := q.acceptPiece(ctx, former, []string{path.Join(attempt, p.Dir), published}, to, p); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,11 @@ import (
 	"pibootd/pkg/transcode/hls"
 )
 
-// assemble puts what is published together where nobody looks, playlists last.
+// assemble collects the files of a job's output in an unpublished directory, the
+// playlists last.
 func (q *Queue) assemble(ctx context.Context, st *stream) error {
 	if st.request.IsFile() {
-		return q.takeAll(ctx, st, nil)
+		return q.moveSegments(ctx, st, nil)
 	}
 	for _, dir := range append([]string{""}, st.dirs...) {
 		if err := q.makePublicDir(path.Join(st.work(), dir)); err != nil {
@@ -33,7 +34,7 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 			return err
 		}
 	}
-	if err := q.takeAll(ctx, st, key); err != nil {
+	if err := q.moveSegments(ctx, st, key); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.playlists)) {
@@ -52,7 +53,7 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 	return errors.Join(ctx.Err(), q.checkStream(st))
 }
 
-// checkStream looks at the assembled stream as a strict player would.
+// checkStream checks the assembled stream as a strict player would.
 func (q *Queue) checkStream(st *stream) error {
 	root, err := q.media.OpenRoot(st.work())
 	if err != nil {
@@ -65,21 +66,21 @@ func (q *Queue) checkStream(st *stream) error {
 	return nil
 }
 
-func (q *Queue) takeAll(ctx context.Context, st *stream, key []byte) error {
+func (q *Queue) moveSegments(ctx context.Context, st *stream, key []byte) error {
 	for _, s := range st.segments {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := q.takeSegment(s, path.Join(st.work(), s.to), key); err != nil {
+		if err := q.moveSegment(s, path.Join(st.work(), s.to), key); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// takeSegment moves an accepted segment to where it belongs, unless that was
-// done before. One that is to be encrypted is copied there.
-func (q *Queue) takeSegment(s segment, to string, key []byte) error {
+// moveSegment moves an accepted segment into the assembled stream, unless that was
+// done before. An encrypted stream gets an encrypted copy.
+func (q *Queue) moveSegment(s segment, to string, key []byte) error {
 	var err error
 	if s.encrypted {
 		err = q.encryptSegment(s, to, key)
@@ -102,7 +103,7 @@ func (q *Queue) takeSegment(s segment, to string, key []byte) error {
 	return syncPath(q.media, to)
 }
 
-// encryptSegment makes the encrypted copy of a segment, unless it is there.
+// encryptSegment makes the encrypted copy of a segment, unless it exists.
 func (q *Queue) encryptSegment(s segment, to string, key []byte) error {
 	if there, err := exists(q.media, to); err != nil || there {
 		return err
@@ -136,8 +137,8 @@ func (st stream) keyName() string {
 	return transcode.KeyName
 }
 
-// streamKey returns the key of a stream that is put together. It is durable
-// before anything is encrypted with it: a shorter one was never used.
+// streamKey returns the key of the assembled stream. It is durable before its first
+// use, so that a file of another length was never used and is replaced.
 func (q *Queue) streamKey(st *stream) ([]byte, error) {
 	name := path.Join(st.work(), st.keyName())
 	key, err := q.media.ReadFile(name)

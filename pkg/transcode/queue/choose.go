@@ -149,7 +149,7 @@ func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, o
 		if perUnit[c.key.unitKey] > 1 || c.worker == me.Name || !able(c.spec, c.request, me) || !enoughMemory(c.spec, me.Hello.Memory) {
 			continue
 		}
-		mine, known := q.workers.takes(me.Name, c.spec)
+		mine, known := q.workers.estimate(me.Name, c.spec)
 		if !known {
 			continue
 		}
@@ -171,7 +171,7 @@ func (q *Queue) left(c claim, now time.Time) time.Duration {
 	if c.fps > 0 {
 		return time.Duration(min(float64(c.total-c.frames)/c.fps, 1e6) * float64(time.Second))
 	}
-	if all, known := q.workers.takes(c.worker, c.spec); known {
+	if all, known := q.workers.estimate(c.worker, c.spec); known {
 		return all - now.Sub(c.granted)
 	}
 	return 0

@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takeResult takes what an attempt has made out of its worker's reach and makes
-// sure that it is what the worker says, of every rendition. What counts is
-// looked at afterwards: nobody can change it any more.
-func (q *Queue) takeResult(ctx context.Context, worker string, key attemptKey, u transcode.Unit, r transcode.Result) error {
+// acceptFiles moves the files of an attempt out of its worker's reach and then
+// verifies that they are the ones of the result. The order matters: after the move
+// nobody can change them.
+func (q *Queue) acceptFiles(ctx context.Context, worker string, key attemptKey, u transcode.Unit, r transcode.Result) error {
 	pieces := slices.DeleteFunc(transcode.Pieces(u, r), func(p transcode.Piece) bool { return len(p.Result.Files()) == 0 })
 	if len(pieces) == 0 {
 		return nil
@@ -30,7 +30,7 @@ func (q *Queue) takeResult(ctx context.Context, worker string, key attemptKey, u
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("result: %w", err)
 	}
-	if from != nil { // else its files came by HTTP
+	if from != nil { // nil: the files were uploaded by HTTP
 		defer from.Close()
 	}
 	to := transcode.AttemptDir(key.job, key.unit, key.attempt)
@@ -40,16 +40,16 @@ func (q *Queue) takeResult(ctx context.Context, worker string, key attemptKey, u
 		}
 	}
 	for _, p := range pieces {
-		if err := q.takePiece(ctx, from, []string{p.Dir}, to, p); err != nil {
+		if err := q.acceptPiece(ctx, from, []string{p.Dir}, to, p); err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
 	}
 	return errors.Join(syncPath(q.media, to), syncPath(q.media, transcode.JobDir(key.job)), syncPath(q.media, transcode.WorkDir))
 }
 
-// takePiece takes the files of one rendition into the attempt's directory to.
-// Each is in one of the directories places below from.
-func (q *Queue) takePiece(ctx context.Context, from *os.File, places []string, to string, p transcode.Piece) error {
+// acceptPiece moves the files of one rendition into the attempt's directory to. Each
+// is in one of the directories places below from.
+func (q *Queue) acceptPiece(ctx context.Context, from *os.File, places []string, to string, p transcode.Piece) error {
 	dir := path.Join(to, p.Dir)
 	if err := q.makeOwnDir(dir); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (q *Queue) takePiece(ctx context.Context, from *os.File, places []string, t
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		file, err := q.takeFile(from, places, dir, s)
+		file, err := q.acceptFile(from, places, dir, s)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (q *Queue) takePiece(ctx context.Context, from *os.File, places []string, t
 	return syncPath(q.media, dir)
 }
 
-func (q *Queue) takeFile(from *os.File, places []string, to string, s transcode.Segment) (file *os.File, err error) {
+func (q *Queue) acceptFile(from *os.File, places []string, to string, s transcode.Segment) (file *os.File, err error) {
 	for _, place := range places {
 		file, err = q.taker.Take(from, path.Join(place, s.Name), q.media, path.Join(to, s.Name), s.SizeBytes+1)
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -136,7 +136,7 @@ func syncPath(root *os.Root, name string) error {
 	return file.Sync()
 }
 
-// exists reports whether name is there, as whatever.
+// exists reports whether name exists, whatever its type.
 func exists(root *os.Root, name string) (bool, error) {
 	_, err := root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -146,7 +146,7 @@ func exists(root *os.Root, name string) (bool, error) {
 }
 
 // makeOwnDir makes a directory that everybody may read and only the daemon may
-// write, unless it is there.
+// write, unless it exists.
 func (q *Queue) makeOwnDir(name string) error {
 	if err := q.media.Mkdir(name, dirMode); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -157,7 +157,7 @@ func (q *Queue) makeOwnDir(name string) error {
 	return q.media.Chmod(name, dirMode) // whatever the umask is
 }
 
-// makePublicDir makes a directory, unless it is there, and makes it public.
+// makePublicDir makes a directory, unless it exists, and makes it public.
 func (q *Queue) makePublicDir(name string) error {
 	if err := q.media.Mkdir(name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -165,8 +165,8 @@ func (q *Queue) makePublicDir(name string) error {
 	return q.makePublic(name, dirMode)
 }
 
-// makePublic gives a file that a worker made, or we did, to the owner of the
-// media share, and lets everybody read it.
+// makePublic gives a file to the owner of the media share, and lets everybody read
+// it.
 func (q *Queue) makePublic(name string, mode fs.FileMode) error {
 	share, err := q.media.Stat(".")
 	if err != nil {

@@ -174,7 +174,7 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 		}
 	}
 	if q.workers.hello(worker, hello, time.Now()) {
-		q.tellWorker(worker)
+		q.notifyWorker(worker)
 		wake(q.announce) // units may wait for its labels
 	}
 	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker) || other != ""}

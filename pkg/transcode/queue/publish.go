@@ -157,7 +157,7 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.take(plan.V, results)
+	st.addFiles(plan.V, results)
 	if st.request.IsFile() {
 		return st, nil // checked when it was accepted
 	}
@@ -209,8 +209,8 @@ func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int6
 	return r, rows.Err()
 }
 
-// take notes the files of st: all segments, or the one file that was made last.
-func (st *stream) take(plan transcode.Plan, results unitResults) {
+// addFiles records the files of st: all segments, or the one file that was made last.
+func (st *stream) addFiles(plan transcode.Plan, results unitResults) {
 	inits := map[string]bool{}
 	for _, u := range plan.Units {
 		r, from := results.ofUnit[u.ID], results.dirs[u.ID]
@@ -221,15 +221,15 @@ func (st *stream) take(plan transcode.Plan, results unitResults) {
 			continue
 		}
 		for _, p := range transcode.Pieces(u, r) {
-			st.takePiece(p, path.Join(from, p.Dir), inits)
+			st.addPiece(p, path.Join(from, p.Dir), inits)
 		}
 	}
 }
 
-// takePiece notes the segments of one rendition, which are in from. inits are
+// addPiece records the segments of one rendition, which are in from. inits are
 // the renditions whose initialization section is noted already: the others are
 // the same, byte for byte.
-func (st *stream) takePiece(p transcode.Piece, from string, inits map[string]bool) {
+func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool) {
 	u, r := p.Unit, p.Result
 	if r.Init != nil && !inits[u.Dir()] {
 		inits[u.Dir()] = true

@@ -256,7 +256,7 @@ func (q *Queue) watchClock(ctx context.Context) error {
 		case now := <-tick.C:
 			q.expireClaims(ctx, now)
 			for _, name := range q.workers.expire(now.Add(-missedHellos * q.helloEvery)) {
-				q.tellWorker(name)
+				q.notifyWorker(name)
 			}
 			if q.idleSpeculators(now) > 0 {
 				wake(q.announce)

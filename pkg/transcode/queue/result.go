@@ -38,7 +38,7 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 	}
 	wrong := transcode.Check(u.spec, d.Result)
 	if wrong == nil {
-		wrong = q.takeResult(ctx, worker, key, u.spec, d.Result)
+		wrong = q.acceptFiles(ctx, worker, key, u.spec, d.Result)
 	}
 	if ctx.Err() != nil {
 		return transcode.Verdict{}, ctx.Err()

@@ -14,7 +14,7 @@ import (
 	"pibootd/pkg/transcode/broker"
 )
 
-// What is kept in the store of each worker.
+// Limits of the speeds that are stored of each worker.
 const (
 	maxSpeeds = 32  // encoders and heights
 	newWeight = 0.3 // of the latest unit in the moving average
@@ -23,7 +23,7 @@ const (
 // ErrNoWorker reports that no worker of this name has ever said hello.
 var ErrNoWorker = errors.New("no such worker")
 
-// loadWorkers reads what is remembered of workers.
+// loadWorkers reads the stored workers.
 func (q *Queue) loadWorkers(ctx context.Context) error {
 	rows, err := q.store.Query(ctx, `SELECT name, drained, speeds FROM workers`)
 	if err != nil {
@@ -43,7 +43,7 @@ func (q *Queue) loadWorkers(ctx context.Context) error {
 	return rows.Err()
 }
 
-// measure notes how fast a worker has done a unit, by our own clock.
+// measure records how fast a worker has done a unit, by the daemon's clock.
 func (q *Queue) measure(ctx context.Context, t *transaction, u unitRow, key attemptKey) error {
 	worker := u.workerOf(key.attempt)
 	c, ok := q.claims.get(worker, key)
@@ -73,7 +73,7 @@ func speedOf(u transcode.Unit, fps float64) transcode.Speed {
 	return transcode.Speed{Encoder: encoder, Lines: u.Video.Lines(), FPS: fps}
 }
 
-// average returns speeds with one more measured.
+// average adds a measured speed to the moving averages.
 func average(speeds []transcode.Speed, s transcode.Speed) []transcode.Speed {
 	i := slices.IndexFunc(speeds, func(known transcode.Speed) bool { return known.Encoder == s.Encoder && known.Lines == s.Lines })
 	rest := slices.Clone(speeds)
@@ -87,9 +87,9 @@ func average(speeds []transcode.Speed, s transcode.Speed) []transcode.Speed {
 	return slices.Insert(rest, 0, s) // the one least used is last
 }
 
-// takes estimates how long a worker needs for a unit: by what it has done of
-// this kind, or else of the next nearest height.
-func (ws *workers) takes(name string, u transcode.Unit) (time.Duration, bool) {
+// estimate returns how long a worker will need for a unit, from its speed with the
+// same encoder at the nearest height.
+func (ws *workers) estimate(name string, u transcode.Unit) (time.Duration, bool) {
 	if u.Video == nil {
 		return 0, false
 	}
@@ -112,8 +112,9 @@ func (ws *workers) takes(name string, u transcode.Unit) (time.Duration, bool) {
 
 func abs(n int) int { return max(n, -n) }
 
-// Drain has a worker finish what it does and take no more; with on false it may
-// again. That is remembered. The error matches ErrNoWorker if nobody is called so.
+// Drain makes a worker finish its unit and claim no more; with on false it may claim
+// again. The setting is stored. The error matches ErrNoWorker if there is no worker of
+// this name.
 func (q *Queue) Drain(ctx context.Context, worker string, on bool) error {
 	if _, ok := q.workers.get(worker); !ok && !q.workers.memory(worker).drained && !broker.ValidWorker(worker) {
 		return fmt.Errorf("queue: draining %s: %w", clip(strings.ToValidUTF8(worker, ""), pi.MaxLabel), ErrNoWorker)

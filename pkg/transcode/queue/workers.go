@@ -72,8 +72,8 @@ func (q *Queue) Workers() []Worker {
 	return list
 }
 
-// tellWorker passes on that a worker came or went.
-func (q *Queue) tellWorker(name string) {
+// notifyWorker passes on that a worker came or went.
+func (q *Queue) notifyWorker(name string) {
 	w, ok := q.workers.get(name)
 	if !ok {
 		return

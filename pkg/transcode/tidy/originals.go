@@ -9,7 +9,7 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// due returns the originals whose jobs ended before then, whoever did them.
+// due returns the originals whose jobs ended before then, done by workers or muxers.
 func (t *Tidier) due(ctx context.Context, then time.Time) ([]original, error) {
 	rows, err := t.Store.Query(ctx, `SELECT job, source, output, started FROM originals WHERE ended <= ? ORDER BY job LIMIT ?`,
 		then.UnixNano(), maxDue)
@@ -57,8 +57,8 @@ func (t *Tidier) forget(ctx context.Context, job int64) error {
 	return t.write(ctx, `DELETE FROM originals WHERE job = ?`, job)
 }
 
-// forgetAll drops what is noted while nothing is put away: who turns that on
-// later does not mean what was done long ago.
+// forgetAll deletes the records while tidying is off, so that turning it on later does
+// not move the originals of old jobs.
 func (t *Tidier) forgetAll(ctx context.Context) error {
 	var noted int
 	if err := t.Store.QueryRow(ctx, `SELECT count(*) FROM originals`).Scan(&noted); err != nil || noted == 0 {

@@ -1,6 +1,6 @@
-// Package tidy puts originals away: some time after a job is done, the source
-// is moved to Dir of the media share. That time is for caches that still name
-// the original. Nothing is deleted, and nothing replaced.
+// Package tidy moves originals away: some time after a job is done, its source is
+// moved to Dir of the media share. The delay is for caches that still refer to the
+// original. Nothing is deleted or replaced.
 package tidy
 
 import (
@@ -21,8 +21,8 @@ import (
 	"pibootd/pkg/store"
 )
 
-// Dir is where originals are put, under the path that they had, without
-// videosDir at its beginning: it stands beside that one, as in the pool that pibootd replaces.
+// Dir is the directory to which originals are moved, under their former path without
+// videosDir in front. It is beside videosDir, as in the pool that pibootd replaces.
 const (
 	Dir       = "originals"
 	videosDir = "videos/"
@@ -34,14 +34,14 @@ const (
 	maxNames     = 10_000 // tried for one original
 )
 
-// A Tidier puts originals away. Set its fields before use. It is safe for
-// concurrent use.
+// A Tidier moves originals away. Set its fields before use. It is safe for concurrent
+// use.
 type Tidier struct {
 	Store    *store.Store
 	MediaDir string
-	After    time.Duration // the end of its job; 0: never, and nothing is remembered
+	After    time.Duration // the end of its job; 0: never, and nothing is recorded
 	Log      *slog.Logger
-	Every    time.Duration // between two looks; 0 means 30 s
+	Every    time.Duration // between two scans; 0 means 30 s
 }
 
 // An original is a source whose job is done.
@@ -51,8 +51,7 @@ type original struct {
 	started        time.Time
 }
 
-// Run puts originals away when their time has come, until ctx ends; then it
-// returns nil.
+// Run moves originals away when they are due, until ctx ends; then it returns nil.
 func (t *Tidier) Run(ctx context.Context) error {
 	tick := time.NewTicker(cmp.Or(t.Every, defaultEvery))
 	defer tick.Stop()
@@ -68,7 +67,7 @@ func (t *Tidier) Run(ctx context.Context) error {
 	}
 }
 
-// tidy puts away what is due.
+// tidy moves the originals that are due.
 func (t *Tidier) tidy(ctx context.Context, now time.Time) error {
 	if t.After == 0 {
 		return t.forgetAll(ctx)
@@ -92,13 +91,13 @@ func (t *Tidier) tidy(ctx context.Context, now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// errStays reports why an original is never put away.
+// errStays reports that an original is never moved away.
 var errStays = errors.New("it stays where it is")
 
 // errLater reports that an original is still needed.
 var errLater = errors.New("it is needed by another job")
 
-// put moves one original, or says why it stays.
+// put moves one original, or returns why it stays.
 func (t *Tidier) put(ctx context.Context, root *os.Root, o original) error {
 	to := ""
 	err := t.check(ctx, root, o)
@@ -118,8 +117,8 @@ func (t *Tidier) put(ctx context.Context, root *os.Root, o original) error {
 	return t.forget(ctx, o.job)
 }
 
-// check makes sure that the source is what was transcoded, and what it became
-// is there.
+// check makes sure that the source is the file that was transcoded, and that the
+// output exists.
 func (t *Tidier) check(ctx context.Context, root *os.Root, o original) error {
 	first, _, _ := strings.Cut(o.source, "/")
 	if slices.Contains([]string{Dir, "hls", "mp4", "mkv"}, first) {
@@ -148,8 +147,7 @@ func (t *Tidier) check(ctx context.Context, root *os.Root, o original) error {
 // target returns where an original goes.
 func target(source string) string { return path.Join(Dir, strings.TrimPrefix(source, videosDir)) }
 
-// move renames a source to where it goes. Where something is already, a number
-// is added to its name.
+// move renames a source to its target. If that name is in use, it adds a number.
 func move(root *os.Root, source string) (string, error) {
 	to := target(source)
 	if err := root.MkdirAll(path.Dir(to), 0o755); err != nil {

@@ -1,7 +1,7 @@
-// Package watchfolder watches a directory of the media share and hands in whatever
-// video is put there. A file is taken when it has stopped growing; whether it is
-// a video is found out by its job's probe, on a worker, which is where ffmpeg
-// is. What is none stays where it is, and is said once.
+// Package watchfolder watches a directory of the media share and submits a job for
+// each file that has stopped growing. Whether the file is a video shows in the job's
+// probe, because only workers have ffmpeg. A file that is not stays where it is, and
+// is logged once.
 package watchfolder
 
 import (
@@ -23,11 +23,11 @@ import (
 )
 
 const (
-	defaultEvery  = 5 * time.Second
-	defaultSettle = 15 * time.Second
-	maxFiles      = 10_000
-	maxDepth      = 8
-	partSuffix    = ".part"
+	defaultEvery     = 5 * time.Second
+	defaultStableFor = 15 * time.Second
+	maxFiles         = 10_000
+	maxDepth         = 8
+	partSuffix       = ".part"
 )
 
 // A Folder is a directory that is watched. Set its fields before Run.
@@ -35,39 +35,38 @@ type Folder struct {
 	Store    *store.Store
 	Queue    *queue.Queue
 	MediaDir string
-	Dir      string           // in the media share, slash-separated; made if it is not there
-	Output   transcode.Output // what its videos become
+	Dir      string           // in the media share, slash-separated; created if missing
+	Output   transcode.Output // of its jobs
 	Log      *slog.Logger
 
-	Every  time.Duration // between two looks; 0 means 5 s
-	Settle time.Duration // how long a file has to stay as it is; 0 means 15 s
+	Every     time.Duration // between two scans; 0 means 5 s
+	StableFor time.Duration // how long a file must stay unchanged; 0 means 15 s
 
-	files   map[string]sighting // of the last look, by path in the share
-	crowded bool                // there were too many, and that was said
+	files   map[string]sighting // of the last scan, by path in the share
+	crowded bool                // that there are too many files was logged
 }
 
-// A sighting is a file as it was seen last.
+// A sighting is a file at the last scan.
 type sighting struct {
 	stamp   stamp
-	since   time.Time // it has not changed
-	taken   bool      // nothing more is to be done about it
-	problem string    // why it could not be handed in, as was said
+	since   time.Time // of its last change
+	done    bool      // a job was submitted
+	problem string    // why it could not be submitted, as logged
 }
 
-// A stamp tells a file from another, or from what it becomes while it is
-// written.
+// A stamp distinguishes a file from others, and from later states of itself.
 type stamp struct {
 	inode       uint64
 	size        int64
-	mtime, ctim int64 // Unix, nanoseconds; the latter is when it came to have its name
+	mtime, ctim int64 // Unix, nanoseconds; ctim is the time of its last rename
 }
 
-// Run looks at the folder until ctx ends; then it returns nil.
+// Run scans the folder until ctx ends; then it returns nil.
 func (f *Folder) Run(ctx context.Context) error {
 	tick := time.NewTicker(cmp.Or(f.Every, defaultEvery))
 	defer tick.Stop()
 	for {
-		if err := f.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := f.scan(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			f.Log.Error("watch folder not read, trying again", "component", "watchfolder", "file", f.Dir, "err", err)
 		}
 		select {
@@ -78,8 +77,8 @@ func (f *Folder) Run(ctx context.Context) error {
 	}
 }
 
-// look takes what has not changed for long enough.
-func (f *Folder) look(ctx context.Context, now time.Time) error {
+// scan submits the files that have not changed for long enough.
+func (f *Folder) scan(ctx context.Context, now time.Time) error {
 	share, err := os.OpenRoot(f.MediaDir)
 	if err != nil {
 		return fmt.Errorf("watch folder: opening the media share: %w", err)
@@ -94,15 +93,15 @@ func (f *Folder) look(ctx context.Context, now time.Time) error {
 	}
 	f.files = merge(f.files, found, now)
 	for name, s := range f.files {
-		if s.taken || now.Sub(s.since) < cmp.Or(f.Settle, defaultSettle) {
+		if s.done || now.Sub(s.since) < cmp.Or(f.StableFor, defaultStableFor) {
 			continue
 		}
-		f.files[name] = f.take(ctx, name, s)
+		f.files[name] = f.submit(ctx, name, s)
 	}
 	return f.report(ctx)
 }
 
-// merge notes since when each file has been as it is.
+// merge returns the found files, each with the time of its last change.
 func merge(before map[string]sighting, found map[string]stamp, now time.Time) map[string]sighting {
 	files := make(map[string]sighting, len(found))
 	for name, is := range found {
@@ -129,7 +128,7 @@ func (f *Folder) list(ctx context.Context, share fs.FS) (map[string]stamp, error
 		case err != nil && name == f.Dir:
 			return err
 		case err != nil:
-			return fs.SkipDir // it went, or may not be read
+			return fs.SkipDir // removed meanwhile, or unreadable
 		case name == f.Dir:
 			return nil
 		case strings.HasPrefix(entry.Name(), "."), entry.IsDir() && strings.Count(name, "/") > maxDepth:
@@ -160,7 +159,7 @@ func skip(entry fs.DirEntry) error {
 	return nil
 }
 
-// stampOf returns no stamp of a file that is gone, or has nothing in it yet.
+// stampOf returns the stamp of a file; false if it is gone or still empty.
 func stampOf(entry fs.DirEntry) (stamp, bool) {
 	info, err := entry.Info()
 	if err != nil || info.Size() == 0 {
@@ -173,9 +172,9 @@ func stampOf(entry fs.DirEntry) (stamp, bool) {
 	return stamp{st.Ino, info.Size(), info.ModTime().UnixNano(), time.Unix(st.Ctim.Unix()).UnixNano()}, true
 }
 
-// take hands a file in, unless that has been done. What the queue refuses is
-// said once, and tried again, as some of it passes.
-func (f *Folder) take(ctx context.Context, name string, s sighting) sighting {
+// submit submits a job for a file, unless there is one. A refusal by the queue is
+// logged once and retried, because its reason may pass.
+func (f *Folder) submit(ctx context.Context, name string, s sighting) sighting {
 	job, known, err := f.known(ctx, name, s.stamp)
 	if err == nil && !known {
 		var submitted queue.Job
@@ -187,14 +186,14 @@ func (f *Folder) take(ctx context.Context, name string, s sighting) sighting {
 	}
 	if err == nil {
 		if !known {
-			f.Log.Info("video taken from the watch folder", "component", "watchfolder", "file", name, "job", job)
+			f.Log.Info("video submitted from the watch folder", "component", "watchfolder", "file", name, "job", job)
 		}
-		s.taken, s.problem = true, ""
+		s.done, s.problem = true, ""
 		return s
 	}
 	if text := err.Error(); text != s.problem && ctx.Err() == nil {
 		s.problem = text
-		f.Log.Warn("file in the watch folder not handed in", "component", "watchfolder", "file", name, "err", err)
+		f.Log.Warn("file in the watch folder not submitted", "component", "watchfolder", "file", name, "err", err)
 	}
 	return s
 }

@@ -65,7 +65,7 @@ func start(t *testing.T, dir string) *bench {
 func (b *bench) looks(after time.Duration) string {
 	b.t.Helper()
 	b.now = b.now.Add(after)
-	if err := b.look(b.t.Context(), b.now); err != nil {
+	if err := b.scan(b.t.Context(), b.now); err != nil {
 		b.t.Fatal(err)
 	}
 	jobs, err := b.Queue.Jobs(b.t.Context())
@@ -109,10 +109,10 @@ func TestTakesWhatHasStoppedGrowing(t *testing.T) {
 	b := start(t, t.TempDir())
 	b.write("a.mp4", "aa")
 	b.want(0, "")
-	b.want(defaultSettle-time.Second, "")
+	b.want(defaultStableFor-time.Second, "")
 	b.write("a.mp4", "aaa")
 	b.want(time.Second, "")
-	b.want(defaultSettle-time.Second, "")
+	b.want(defaultStableFor-time.Second, "")
 	b.want(time.Second, "a.mp4")
 	b.want(time.Hour, "a.mp4")
 	b.write("sub/b.mp4.part", "b")
@@ -182,8 +182,8 @@ func TestRefusedFile(t *testing.T) {
 	for range 3 {
 		b.want(time.Hour, "")
 	}
-	if n := b.log.count("not handed in"); n != 1 {
-		t.Errorf("the log tells %d times that a file was not handed in; want once: %s", n, b.log.text.String())
+	if n := b.log.count("not submitted"); n != 1 {
+		t.Errorf("the log tells %d times that a file was not submitted; want once: %s", n, b.log.text.String())
 	}
 }
 

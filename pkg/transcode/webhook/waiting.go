@@ -50,7 +50,7 @@ func (s *Sender) postpone(ctx context.Context, w waiting, due time.Time) error {
 	return s.write(ctx, `UPDATE hooks SET tries = ?, due = ? WHERE id = ?`, w.tries, due.UnixNano(), w.ID)
 }
 
-// forget drops what nobody wants to be told, or what is too much.
+// forget deletes deliveries that nobody receives, or that are too many.
 func (s *Sender) forget(ctx context.Context) error {
 	keep := maxWaiting
 	if s.URL == "" {

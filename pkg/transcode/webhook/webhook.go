@@ -1,7 +1,7 @@
-// Package webhook tells another server over HTTP that a job has ended. What is
-// to be told is written by the transaction that ends the job, and stays until
-// the other has answered with a 2xx or a day of trying was in vain: so it is
-// told at least once, whoever dies meanwhile.
+// Package webhook reports ended jobs to another server over HTTP. The transaction that
+// ends a job stores the delivery, which stays until the server has answered with a 2xx
+// or a day of retries has failed. So each job is reported at least once, through
+// crashes of either side.
 package webhook
 
 import (
@@ -29,7 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The headers that a delivery has besides the usual.
+// Additional headers of a delivery.
 const (
 	// SignatureHeader is "sha256=" and the hex HMAC-SHA256 of the body under the
 	// secret; it is missing where there is no secret.
@@ -46,13 +46,13 @@ const (
 	maxTries       = 36      // about a day
 	maxWaiting     = 10_000  // deliveries; the oldest go
 	atOnce         = 4       // deliveries under way
-	maxAnswer      = 8 << 10 // bytes that are read of an answer, so that its connection can be used again
+	maxAnswer      = 8 << 10 // bytes read of an answer, so that its connection can be reused
 )
 
-// A Sender delivers. Set its fields before Run.
+// A Sender sends deliveries. Set its fields before Run.
 type Sender struct {
 	Store  *store.Store
-	URL    string // "" tells nobody, and forgets what there was to tell
+	URL    string // "" sends nothing and deletes stored deliveries
 	Secret []byte // nil: deliveries are not signed
 	Log    *slog.Logger
 
@@ -78,8 +78,7 @@ type waiting struct {
 	tries int // so far
 }
 
-// Run delivers until ctx ends, then it waits for what is under way and returns
-// nil.
+// Run sends deliveries until ctx ends, waits for those in progress and returns nil.
 func (s *Sender) Run(ctx context.Context) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -112,11 +111,11 @@ func (s *Sender) deliverDue(ctx context.Context, now time.Time) error {
 	return g.Wait()
 }
 
-// try delivers once and notes how that went.
+// try sends a delivery once and records the outcome.
 func (s *Sender) try(ctx context.Context, w waiting) error {
 	err := s.post(ctx, w.Delivery)
 	if ctx.Err() != nil {
-		return nil // told or not: it is told again
+		return nil // perhaps delivered; it is sent again
 	}
 	w.tries++
 	switch {
@@ -139,8 +138,8 @@ func (s *Sender) backoff(tries int) time.Duration {
 	return wait
 }
 
-// post sends one delivery. Whoever answers with a redirection has not taken it:
-// it is signed for the server that the configuration names.
+// post sends one delivery. A redirection counts as a failure, because the delivery is
+// signed for the configured server.
 func (s *Sender) post(ctx context.Context, d Delivery) error {
 	body, err := json.Marshal(d)
 	if err != nil {
@@ -167,7 +166,7 @@ func (s *Sender) post(ctx context.Context, d Delivery) error {
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
 		return fmt.Errorf("it was answered %d; want 2xx", answer.StatusCode)
 	}
-	// It is taken, whatever becomes of the rest.
+	// It is accepted, even if reading the rest fails.
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
 	return nil
 }
@@ -188,7 +187,7 @@ func Sign(secret, body []byte) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// outputOf returns what a player opens of a job that is done.
+// outputOf returns the path that a player opens, of a job that is done.
 func outputOf(r transcode.Request, output, entry string) string {
 	switch {
 	case output == "":

@@ -33,7 +33,7 @@ func inputArgs(source, decoder string, seek float64) []string {
 	return append(args, sourceArgs(source)...)
 }
 
-// sourceArgs have ffmpeg read a source that is a path, or a URL of a library.
+// sourceArgs have ffmpeg read a source that is a path, or a URL of the media store.
 func sourceArgs(source string) []string {
 	if isURL(source) {
 		return []string{"-protocol_whitelist", "http,tcp", "-i", source}

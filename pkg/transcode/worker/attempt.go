@@ -34,19 +34,19 @@ type attempt struct {
 	pulse  *pulse
 }
 
-// take claims what a work message announces, and does it.
-func (s *session) take(ctx context.Context, msg jetstream.Msg) {
+// handle claims a unit after a work message, and does it.
+func (s *session) handle(ctx context.Context, msg jetstream.Msg) {
 	var work transcode.Work
 	if err := json.Unmarshal(msg.Data(), &work); err != nil {
 		s.log().Warn("work message not understood", "err", err)
-		s.settle(msg.Term())
+		s.logAck(msg.Term())
 		return
 	}
-	// Before the claim: with the answer the queue looks how many messages are left.
+	// Before the claim, because the queue counts the remaining messages when it replies.
 	s.acknowledge(ctx, msg)
 	claimCtx, cancel := context.WithTimeout(ctx, claimWithin)
 	defer cancel()
-	reply, err := ask[transcode.ClaimReply](claimCtx, s, transcode.SubjectClaim,
+	reply, err := request[transcode.ClaimReply](claimCtx, s, transcode.SubjectClaim,
 		transcode.Claim{Job: work.Job, Unit: work.Unit, Session: s.id})
 	switch {
 	case err != nil:
@@ -54,7 +54,7 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 	case reply.Refused != "" && reply.Gone:
 		// Others were faster.
 	case reply.Refused != "":
-		// The queue announces it anew, for others: none of it is for this worker.
+		// The queue announces the work again, for other workers.
 		s.log().Debug("claim refused", "job", work.Job, "unit", work.Unit, "reason", reply.Refused)
 		pause.For(ctx, s.refusalDelay())
 	default:
@@ -63,9 +63,9 @@ func (s *session) take(ctx context.Context, msg jetstream.Msg) {
 	}
 }
 
-// settle reports an acknowledgement that could not be sent. The stream offers
-// the message again then, and the claim decides.
-func (s *session) settle(err error) {
+// logAck logs an acknowledgement that could not be sent. The stream delivers the
+// message again then, which does no harm because the claim decides.
+func (s *session) logAck(err error) {
 	if err != nil {
 		s.log().Debug("work message not acknowledged", "err", err)
 	}
@@ -84,8 +84,8 @@ func (a *attempt) run(ctx context.Context) {
 	defer stop()
 
 	result, stderr, err := a.prove(working)
-	// A result is handed in whatever was said meanwhile: it may have been asked
-	// about after it was accepted.
+	// A result is sent even if the attempt was revoked meanwhile: the queue also revokes
+	// an attempt whose result it has just accepted.
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(working), errRevoked) {
 		log.Info("unit stopped", "reason", context.Cause(working))
 		a.discard()
@@ -106,7 +106,7 @@ func (a *attempt) run(ctx context.Context) {
 // errRevoked is the cause when the queue says that an attempt no longer counts.
 var errRevoked = errors.New("the attempt no longer counts")
 
-// prove does the unit and checks what came of it.
+// prove does the unit and checks its result.
 func (a *attempt) prove(ctx context.Context) (transcode.Result, []string, error) {
 	began := time.Now()
 	result, stderr, err := a.do(ctx)
@@ -126,17 +126,17 @@ func (a *attempt) prove(ctx context.Context) (transcode.Result, []string, error)
 	return result, stderr, err
 }
 
-// fullBytes is what is free, or less, of a share that is full.
+// A share with at most fullBytes free is full.
 const fullBytes = 1 << 20
 
-// unlessFull says so where the share is full: ffmpeg may only write less then,
-// and not even complain.
+// unlessFull adds to err that the share is full, if it is: ffmpeg may then write less
+// without reporting an error.
 func (w *Worker) unlessFull(err error) error {
 	where := "the media share"
 	if w.remote != nil {
 		where = w.remote.dir()
 	}
-	if free, statErr := freeBytes(w.library().dir()); statErr == nil && free < fullBytes {
+	if free, statErr := freeBytes(w.mediaStore().dir()); statErr == nil && free < fullBytes {
 		return fmt.Errorf("%s is full: %w", where, err)
 	}
 	return err
@@ -164,14 +164,14 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 		defer cancel()
 	}
 	if err == nil {
-		return ask[transcode.Verdict](ctx, a.session, transcode.SubjectDone,
+		return request[transcode.Verdict](ctx, a.session, transcode.SubjectDone,
 			transcode.Done{Job: a.job, Unit: a.unit.ID, Attempt: a.number, Result: result})
 	}
 	a.discard()
 	if stopped {
 		err, stderr = errors.New("the worker was stopped"), nil
 	}
-	return ask[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, transcode.Failed{
+	return request[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, transcode.Failed{
 		Job: a.job, Unit: a.unit.ID, Attempt: a.number,
 		Reason: err.Error(), Stderr: stderr, Final: errors.Is(err, errSource), Stopped: stopped,
 	})
@@ -182,7 +182,7 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 func (s *session) acknowledge(ctx context.Context, msg jetstream.Msg) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
 	defer cancel()
-	s.settle(msg.DoubleAck(ctx))
+	s.logAck(msg.DoubleAck(ctx))
 }
 
 // beat tells the queue how far the attempt is, until ctx ends or nothing has moved for so long that others should try. An
@@ -212,7 +212,7 @@ func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 				continue
 			}
 			frames, fps := a.pulse.read()
-			a.tell(transcode.SubjectProgress, inbox, transcode.Progress{
+			a.sendProgress(transcode.SubjectProgress, inbox, transcode.Progress{
 				Job: a.job, Unit: a.unit.ID, Attempt: a.number, Frames: frames, FPS: fps,
 			})
 		}
@@ -224,7 +224,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	if err := checkUnit(a.unit); err != nil {
 		return transcode.Result{}, nil, err
 	}
-	source, err := a.library().source(ctx, a.unit.Source)
+	source, err := a.mediaStore().source(ctx, a.unit.Source)
 	if err != nil {
 		return transcode.Result{}, nil, err
 	}
@@ -244,7 +244,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	a.pulse.touch(time.Now())
 	result, err := a.proof(ctx, a.unit, dir, a.pulse)
 	if err == nil {
-		err = a.library().deliver(ctx, transcode.AttemptDir(a.job, a.unit.ID, a.number), dir, filesOf(a.unit, result), a.pulse)
+		err = a.mediaStore().deliver(ctx, transcode.AttemptDir(a.job, a.unit.ID, a.number), dir, filesOf(a.unit, result), a.pulse)
 	}
 	return result, stderr, err
 }
@@ -281,7 +281,7 @@ func isFile(f transcode.Format) bool { return transcode.Output{Format: f}.IsFile
 
 // dir is where its files are made.
 func (a *attempt) dir() string {
-	return filepath.Join(a.library().dir(), transcode.ScratchName(a.job, a.unit.ID, a.number))
+	return filepath.Join(a.mediaStore().dir(), transcode.ScratchName(a.job, a.unit.ID, a.number))
 }
 
 // discard removes the files of an attempt that does not count.

@@ -75,7 +75,7 @@ func (s *session) tryMore(ctx context.Context) {
 			continue
 		}
 		s.log().Info("encoder usable", "encoder", encoder)
-		s.tellMore(func(h *transcode.Hello) { h.Encoders = append(slices.Clone(h.Encoders), encoder) })
+		s.updateHello(func(h *transcode.Hello) { h.Encoders = append(slices.Clone(h.Encoders), encoder) })
 	}
 }
 

@@ -35,7 +35,7 @@ type Config struct {
 	// MediaDir is a directory that is the media share already, where nothing
 	// has to be mounted. Server, MediaExport and NFSPort are unused then.
 	MediaDir string `json:"media_dir,omitempty"`
-	// Daemon is where pibootd lends the media share, e.g. http://10.0.0.1:8080,
+	// Daemon is where pibootd serves the media share over HTTP, e.g. http://10.0.0.1:8080,
 	// to a worker that does not mount it, and tells it where the queue is. Only
 	// Name, Token and WorkDir are used besides then.
 	Daemon  string `json:"daemon,omitempty"`

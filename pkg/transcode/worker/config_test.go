@@ -20,12 +20,12 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("LoadConfig = %+v, %v; want %+v", got, err, want)
 	}
 	const options = "addr=10.0.0.1,vers=3,proto=tcp,port=2049,mountport=2049,mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
-	if got := (mount{got}).mountOptions(); got != options {
+	if got := (mountedShare{got}).mountOptions(); got != options {
 		t.Errorf("mountOptions = %s; want %s", got, options)
 	}
 	got.NFSPort = 0
 	const noPorts = "addr=10.0.0.1,vers=3,proto=tcp,mountproto=tcp,nolock,hard,rsize=1048576,wsize=1048576"
-	if got := (mount{got}).mountOptions(); got != noPorts {
+	if got := (mountedShare{got}).mountOptions(); got != noPorts {
 		t.Errorf("mountOptions without a port = %s; want %s", got, noPorts)
 	}
 }

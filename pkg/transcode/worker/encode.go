@@ -81,7 +81,7 @@ func (w *Worker) decoderFor(u transcode.Unit) string {
 // ffmpeg itself does not count them; it may be nil.
 func (w *Worker) transcode(ctx context.Context, args []string, dir string, p *pulse, done func() int) ([]string, error) {
 	ffmpeg := child{
-		name: w.ffmpeg(), args: args, env: w.library().env(), dir: dir, pulse: p, stall: w.stall(),
+		name: w.ffmpeg(), args: args, env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error { return readProgress(r, p, done) },
 	}
 	return ffmpeg.run(ctx)

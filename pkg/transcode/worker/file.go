@@ -112,7 +112,7 @@ func (w *Worker) feed(ctx context.Context, out io.Writer, parts []transcode.Part
 }
 
 func (w *Worker) feedFile(ctx context.Context, out io.Writer, name string) error {
-	f, err := w.library().open(ctx, name)
+	f, err := w.mediaStore().open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ const passLogs = "ffmpeg2pass-*"
 func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir string, p *pulse) ([]string, error) {
 	run := func(pass int) ([]string, error) {
 		ffmpeg := child{
-			name: w.ffmpeg(), args: WholeArgs(u, source, pass), env: w.library().env(), dir: dir, pulse: p, stall: w.stall(),
+			name: w.ffmpeg(), args: WholeArgs(u, source, pass), env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
 			grows:  filepath.Join(dir, u.Format.OutputName()),
 			stdout: func(r io.Reader) error { return readProgress(r, p, nil) },
 		}

@@ -22,7 +22,7 @@ var errNoScratch = errors.New("worker.json has no scratch_export: want pibootd s
 
 // ensure makes sure that the media share and the worker's scratch are there,
 // and mounts them if they are not, or no longer.
-func (m mount) ensure() error {
+func (m mountedShare) ensure() error {
 	if m.MediaDir == "" {
 		if m.ScratchExport == "" {
 			return errNoScratch
@@ -47,7 +47,7 @@ func (m mount) ensure() error {
 
 // mountAt mounts an export, which is called what, at dir unless it is there and
 // answers.
-func (m mount) mountAt(what, export, dir string, flags uintptr) error {
+func (m mountedShare) mountAt(what, export, dir string, flags uintptr) error {
 	there, err := mounted(dir)
 	if there {
 		return nil
@@ -87,7 +87,7 @@ func mounted(dir string) (bool, error) {
 
 // mountOptions are for the kernel's own NFS client, without mount.nfs. hard:
 // a server that restarts costs a pause, never a half-written segment.
-func (m mount) mountOptions() string {
+func (m mountedShare) mountOptions() string {
 	ports := ""
 	if m.NFSPort != 0 {
 		port := strconv.Itoa(m.NFSPort)

@@ -56,7 +56,7 @@ func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, [
 	var report *report
 	var parseErr error
 	ffprobe := child{
-		name: w.ffprobe(), args: probeArgs(file), env: w.library().env(), pulse: p, stall: w.stall(),
+		name: w.ffprobe(), args: probeArgs(file), env: w.mediaStore().env(), pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error {
 			report, parseErr = readReport(r, func(packets int) { p.advance(packets, 0, time.Now()) })
 			return nil // ffprobe's own end says more than a text cut short

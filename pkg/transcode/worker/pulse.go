@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A pulse tells how far an attempt is, and whether it still moves. It is safe
-// for concurrent use.
+// A pulse is the progress of an attempt, and when it last advanced. It is safe for
+// concurrent use.
 type pulse struct {
 	mu     sync.Mutex
 	frames int
@@ -16,7 +16,7 @@ type pulse struct {
 
 func newPulse(now time.Time) *pulse { return &pulse{moved: now} }
 
-// advance notes that this many frames are done by now.
+// advance records the number of frames done.
 func (p *pulse) advance(frames int, fps float64, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -26,14 +26,14 @@ func (p *pulse) advance(frames int, fps float64, now time.Time) {
 	p.fps = fps
 }
 
-// touch notes that work without frames goes on.
+// touch records progress that has no frames.
 func (p *pulse) touch(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.moved = now
 }
 
-// restart begins to count anew, at no frames.
+// restart resets the count of frames.
 func (p *pulse) restart(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +46,7 @@ func (p *pulse) read() (frames int, fps float64) {
 	return p.frames, p.fps
 }
 
-// stalled tells whether nothing has moved for as long as limit.
+// stalled reports whether there was no progress for at least limit.
 func (p *pulse) stalled(now time.Time, limit time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -20,9 +20,9 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A remote is a media share that the daemon lends over HTTP, as
-// transcode.PathShare says. Attempts write to a directory of this machine, and
-// their files are sent when they are whole. A daemon that is away is waited for.
+// A remote is the media share over HTTP, as transcode.PathShare says. Attempts write
+// to a directory of this machine, and their files are sent when they are complete.
+// Requests are repeated while the daemon is away.
 type remote struct {
 	base        *url.URL // of the daemon
 	name, token string
@@ -36,18 +36,18 @@ type remote struct {
 const (
 	// dialTimeout is how long the daemon's machine may take to answer.
 	dialTimeout = 10 * time.Second
-	// answerTimeout is how long the daemon itself may: it says that it has a
-	// file when that is on disk.
+	// answerTimeout is how long the daemon may take, because it acknowledges a file when
+	// it is on disk.
 	answerTimeout = 5 * time.Minute
-	// refusalTimeout is how long is waited for a refusal before a file is sent.
+	// refusalTimeout is how long to wait for a refusal before a file is sent.
 	refusalTimeout = 5 * time.Second
 )
 
-// attemptsDir is what is removed of a directory for work when a worker starts.
+// attemptsDir is the part of the work directory that is removed at the start.
 const attemptsDir = "attempts"
 
-// newRemote returns the share of the daemon at base, for a worker whose files go
-// to work. What a worker that was killed has left there is removed. Close it.
+// newRemote returns the share of the daemon at base. It removes what a killed worker
+// left in the work directory. The caller closes it.
 func newRemote(w *Worker, base *url.URL, work string) (*remote, error) {
 	work = filepath.Join(work, attemptsDir)
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o700)); err != nil {
@@ -71,7 +71,7 @@ func (r *remote) close() { r.reader.close() }
 
 func (r *remote) dir() string { return r.work }
 
-// describe asks the daemon what a worker has to know, once.
+// describe requests the description of the share, once.
 func (r *remote) describe(ctx context.Context) (transcode.Share, error) {
 	var about transcode.Share
 	response, err := r.once(ctx, http.MethodGet, "", nil)
@@ -86,7 +86,7 @@ func (r *remote) describe(ctx context.Context) (transcode.Share, error) {
 	return about, nil
 }
 
-// free is the lesser of what the share and this machine have.
+// free returns the lesser of the free bytes of the share and of this machine.
 func (r *remote) free(ctx context.Context) (int64, error) {
 	about, err := r.describe(ctx)
 	if err != nil {
@@ -96,8 +96,8 @@ func (r *remote) free(ctx context.Context) (int64, error) {
 	return min(about.FreeBytes, own), err
 }
 
-// open opens a file of the share. Reading it goes on where it was when the
-// connection is lost.
+// open opens a file of the share. Reading resumes where it was when a connection is
+// lost.
 func (r *remote) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	response, err := r.get(ctx, name, "")
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *remote) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
-// deliver sends files, and removes the attempt's directory here.
+// deliver sends files, and then removes the attempt's directory.
 func (r *remote) deliver(ctx context.Context, attempt, dir string, files []string, p *pulse) error {
 	for _, file := range files {
 		if err := r.put(ctx, path.Join(attempt, file), filepath.Join(dir, filepath.FromSlash(file)), p); err != nil {
@@ -152,7 +152,7 @@ func (r *remote) get(ctx context.Context, name, byteRange string) (*http.Respons
 	if err != nil {
 		return nil, err
 	}
-	return r.lasting(ctx, name, response)
+	return r.resumable(ctx, name, response)
 }
 
 // getOnce asks once for a file, or a range of it; "" is all.

@@ -29,8 +29,8 @@ func TestRest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &session{Worker: &Worker{}, undrained: make(chan struct{}, 1)}
-				s.told.Store(&transcode.HelloReply{Weight: test.weight})
-				later := time.AfterFunc(time.Minute-time.Millisecond, func() { s.obey(transcode.HelloReply{Weight: test.then}) })
+				s.reply.Store(&transcode.HelloReply{Weight: test.weight})
+				later := time.AfterFunc(time.Minute-time.Millisecond, func() { s.applyReply(transcode.HelloReply{Weight: test.then}) })
 				defer later.Stop()
 				began := time.Now()
 				s.rest(t.Context(), 2*time.Minute)

@@ -19,19 +19,19 @@ const LockPath = "/home/pi/hlsmux.lock"
 // unit: some segments of the highest rendition.
 const minFreeBytes = 512 << 20
 
-// outOfService says why no work is to be taken; "" if it is.
+// outOfService says why this worker takes no work; "" if it takes work.
 func (s *session) outOfService(ctx context.Context) string {
 	lock := s.lockPath()
 	if exists(lock) {
 		return lock + " is there"
 	}
-	if s.told.Load().Drain {
+	if s.reply.Load().Drain {
 		return "it is drained"
 	}
 	if hello := s.hello.Load(); !slices.Contains(hello.Encoders, transcode.EncoderX264) {
 		return fmt.Sprintf("ffmpeg %s does not encode by %s here; want ffmpeg 5.1 or newer with it", hello.FFmpeg, transcode.EncoderX264)
 	}
-	free, err := s.library().free(ctx)
+	free, err := s.mediaStore().free(ctx)
 	if err != nil {
 		return err.Error()
 	}
@@ -54,14 +54,14 @@ func freeBytes(dir string) (int64, error) {
 	return int64(fs.Bavail) * int64(fs.Bsize), nil
 }
 
-// ready waits until work may be taken, and tells whether ctx still goes on. The
-// queue is told why it may not.
+// ready waits until this worker can take work, and reports the reason to the queue
+// meanwhile. It returns false when ctx ends.
 func (s *session) ready(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		why := s.outOfService(ctx)
 		if why != s.hello.Load().Locked {
 			s.log().Info("service changed", "out_of_service", why)
-			s.tellMore(func(h *transcode.Hello) { h.Locked = why })
+			s.updateHello(func(h *transcode.Hello) { h.Locked = why })
 		}
 		if why == "" {
 			return true
@@ -75,9 +75,9 @@ func (s *session) ready(ctx context.Context) bool {
 	return false
 }
 
-// obey notes what the queue wants with its answer to a Hello.
-func (s *session) obey(r transcode.HelloReply) {
-	if s.told.Swap(&r).Drain && !r.Drain {
+// applyReply applies the queue's reply to a Hello.
+func (s *session) applyReply(r transcode.HelloReply) {
+	if s.reply.Swap(&r).Drain && !r.Drain {
 		select {
 		case s.undrained <- struct{}{}:
 		default:
@@ -85,17 +85,17 @@ func (s *session) obey(r transcode.HelloReply) {
 	}
 }
 
-// leastWeight bounds how long a worker rests: a hundred times as long as it worked.
+// leastWeight bounds the rest after a unit: a hundred times the time of the unit.
 const leastWeight = 0.01
 
-// restLook is how often a worker that rests looks whether it still has to.
+// restLook is how often a resting worker checks whether its weight has changed.
 const restLook = 5 * time.Second
 
-// rest waits so long after work that took this long that both together have
-// the weight that the queue gives this worker.
+// rest waits after a unit, so that the unit's share of the time is the weight that
+// the queue has set for this worker.
 func (s *session) rest(ctx context.Context, took time.Duration) {
 	for began := time.Now(); ctx.Err() == nil; {
-		left := restAfter(took, s.told.Load().Weight) - time.Since(began)
+		left := restAfter(took, s.reply.Load().Weight) - time.Since(began)
 		if left <= 0 {
 			return
 		}
@@ -110,21 +110,21 @@ func restAfter(took time.Duration, weight float64) time.Duration {
 	return time.Duration(float64(took) * (1/max(weight, leastWeight) - 1))
 }
 
-// tellMore changes this worker's hello, and has it sent soon.
-func (s *session) tellMore(change func(*transcode.Hello)) {
+// updateHello changes this worker's Hello and sends it soon.
+func (s *session) updateHello(change func(*transcode.Hello)) {
 	s.helloMu.Lock()
 	hello := *s.hello.Load()
 	change(&hello)
 	s.hello.Store(&hello)
 	s.helloMu.Unlock()
-	s.greetSoon()
+	s.helloSoon()
 }
 
-// greetSoon has hello said soon.
-func (s *session) greetSoon() {
+// helloSoon makes helloLoop send now.
+func (s *session) helloSoon() {
 	select {
 	case s.known <- struct{}{}:
-	default: // it will be said anyway
+	default: // one is pending already
 	}
 }
 
@@ -134,13 +134,13 @@ const (
 	maxSpeeds   = 64
 )
 
-// measured makes the speed of a unit part of what is known.
+// measured adds the speed of a unit to the moving averages.
 func (s *session) measured(u transcode.VideoUnit, fps float64) {
 	if !(fps > 0) {
 		return
 	}
 	encoder, lines := encoderOf(u), u.Lines()
-	s.tellMore(func(h *transcode.Hello) {
+	s.updateHello(func(h *transcode.Hello) {
 		h.Speeds = slices.Clone(h.Speeds) // the one before may just be sent
 		for i := range h.Speeds {
 			if known := &h.Speeds[i]; known.Encoder == encoder && known.Lines == lines {
@@ -154,12 +154,13 @@ func (s *session) measured(u transcode.VideoUnit, fps float64) {
 	})
 }
 
-// maxUnproven is how often a hardware encoder may fail to prove its work.
+// maxUnproven is the number of unproved results after which a hardware encoder is no
+// longer used.
 const maxUnproven = 2
 
-// unproven notes that a unit came to nothing. A hardware encoder to which that
-// happens again and again is set aside here: what its driver can do shows only
-// in the result.
+// unproven records a unit whose result did not prove right. A hardware encoder that
+// fails repeatedly is no longer offered, because faults of its driver show only in
+// the result.
 func (s *session) unproven(u transcode.Unit) {
 	if u.Video == nil || encoderDevice(encoderOf(*u.Video)) == "" {
 		return
@@ -170,12 +171,12 @@ func (s *session) unproven(u transcode.Unit) {
 		return
 	}
 	s.log().Warn("encoder set aside", "encoder", encoder)
-	s.tellMore(func(h *transcode.Hello) {
+	s.updateHello(func(h *transcode.Hello) {
 		h.Encoders = slices.DeleteFunc(slices.Clone(h.Encoders), func(e string) bool { return e == encoder })
 	})
 }
 
-// proven forgets failures of a unit's encoder.
+// proven resets the failures of a unit's encoder.
 func (s *session) proven(u transcode.Unit) {
 	if u.Video != nil {
 		delete(s.failures, encoderOf(*u.Video))

@@ -122,7 +122,7 @@ func TestWorkerRevoked(t *testing.T) {
 	}
 }
 
-// The speed of what was done is told.
+// The speed of what was done is reply.
 func TestWorkerTellsItsSpeed(t *testing.T) {
 	t.Parallel()
 	source := makeSource(t, "a.mp4", shortClip)

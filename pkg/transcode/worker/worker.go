@@ -1,7 +1,7 @@
-// Package worker is what a board does for the cluster: it says hello, claims
-// units of work, lets ffmpeg do them in a directory of their own on the media
-// share, proves what came out and hands that in. It knows the queue only by the
-// messages of pkg/transcode, and goes on through every restart of it.
+// Package worker does units of work: it says hello to the queue, claims a unit, runs
+// ffmpeg in a directory of that attempt, inspects the files, and sends their
+// description as the result. It knows the queue only by the messages of
+// pkg/transcode, and survives restarts of the queue.
 package worker
 
 import (
@@ -30,7 +30,7 @@ import (
 type Worker struct {
 	Config  Config
 	Boot    Boot
-	Version string       // told to the queue
+	Version string       // reported to the queue
 	Log     *slog.Logger // nil discards
 	FFmpeg  string       // the program; "" means ffmpeg, found by PATH
 	FFprobe string       // the program; "" means ffprobe, found by PATH
@@ -72,12 +72,11 @@ func (w *Worker) log() *slog.Logger {
 	return cmp.Or(w.Log, slog.New(slog.DiscardHandler))
 }
 
-// Run works until ctx ends, and then returns nil. What it was doing is given
-// back. It returns an error only where patience would not help: without ffmpeg
-// there is nothing it could do.
+// Run works until ctx ends, releases its claim, and returns nil. It returns an error
+// only if retrying is useless, for example without ffmpeg.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.Config.Daemon != "" {
-		if err := w.borrow(ctx); err != nil || w.remote == nil {
+		if err := w.openShare(ctx); err != nil || w.remote == nil {
 			return err
 		}
 		defer w.remote.close()
@@ -89,7 +88,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer s.nc.Close()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.greet(ctx) })
+	g.Go(func() error { return s.helloLoop(ctx) })
 	g.Go(func() error {
 		if err := s.introduce(ctx); err != nil {
 			return err
@@ -100,10 +99,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// borrow finds the media share, and the queue, of a daemon that lends them. The
-// daemon need not be there yet, nor know this worker yet; if ctx ends first
-// there is no share.
-func (w *Worker) borrow(ctx context.Context) error {
+// openShare asks the daemon for the media share over HTTP and for the address of the
+// queue. It retries until the daemon runs and knows this worker. If ctx ends first,
+// w.remote stays nil.
+func (w *Worker) openShare(ctx context.Context) error {
 	base, err := parseDaemon(w.Config.Daemon)
 	if err != nil {
 		return err
@@ -126,25 +125,25 @@ func (w *Worker) borrow(ctx context.Context) error {
 	}
 }
 
-// A session is a worker's conversation with its queue. It outlives the
-// connection: that is made again for ever.
+// A session is a worker's state towards its queue. It outlives connections, which are
+// made again without end.
 type session struct {
 	*Worker
 	id    string // of this run, for claims
 	nc    *nats.Conn
 	js    jetstream.JetStream
-	known chan struct{} // hello is to be said now
+	known chan struct{} // makes helloLoop send now
 
 	helloMu sync.Mutex // held to change hello, not to read it
 	hello   atomic.Pointer[transcode.Hello]
 
-	told      atomic.Pointer[transcode.HelloReply] // the queue's latest
+	reply     atomic.Pointer[transcode.HelloReply] // the queue's latest
 	undrained chan struct{}                        // work may be taken again
 	failures  map[string]int                       // of hardware encoders since they last proved their work
 }
 
-// connect returns a session, or nil if ctx ended first. The server need not be
-// there yet, nor know this worker yet.
+// connect returns a session, or nil if ctx ended first. It retries until the server
+// runs and knows this worker.
 func (w *Worker) connect(ctx context.Context) (*session, error) {
 	for wait := w.retryAfter(); ; wait = longer(wait) {
 		nc, err := nats.Connect(w.Config.QueueURL, w.natsOptions()...)
@@ -175,9 +174,9 @@ func (w *Worker) newSession(nc *nats.Conn) (*session, error) {
 	}
 	nc.SetReconnectHandler(func(*nats.Conn) {
 		w.log().Info("queue reached again", "addr", w.Config.QueueURL)
-		s.greetSoon() // a daemon that was restarted gives no work to whom it has not heard
+		s.helloSoon() // a restarted daemon gives no work to a worker that has not said hello
 	})
-	s.told.Store(&transcode.HelloReply{})
+	s.reply.Store(&transcode.HelloReply{})
 	s.hello.Store(&transcode.Hello{
 		Protocol: transcode.Protocol,
 		Hostname: hostname,
@@ -202,8 +201,7 @@ func (w *Worker) natsOptions() []nats.Option {
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomReconnectDelay(w.reconnectDelay),
 		nats.PingInterval(20 * time.Second),
-		// Nothing is kept for later: what matters is asked again, and an old
-		// question that arrives late would only confuse.
+		// Nothing is buffered: requests are repeated, and a late one would be stale.
 		nats.ReconnectBufSize(-1),
 		nats.ConnectHandler(func(*nats.Conn) { w.log().Info("queue reached", "addr", w.Config.QueueURL) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -215,8 +213,8 @@ func (w *Worker) natsOptions() []nats.Option {
 	}
 }
 
-// reconnectDelay is how long is waited before the server is tried for the nth
-// time: it may be back in a second, or know this worker no more.
+// reconnectDelay returns the pause before the nth attempt to connect. It grows,
+// because the server may be back in a second, or refuse this worker for good.
 func (w *Worker) reconnectDelay(n int) time.Duration {
 	wait := w.retryAfter()
 	for range min(n, 10) - 1 {
@@ -225,8 +223,8 @@ func (w *Worker) reconnectDelay(n int) time.Duration {
 	return wait
 }
 
-// introduce finds out whether this machine can do what most units need, and
-// says so in every Hello from then on.
+// introduce tests what this machine can do of what most units need, and reports it
+// in every Hello from then on.
 func (s *session) introduce(ctx context.Context) error {
 	found, err := s.capabilities(ctx)
 	if ctx.Err() != nil {
@@ -236,21 +234,21 @@ func (s *session) introduce(ctx context.Context) error {
 		return err
 	}
 	s.decoders = found.decoders
-	s.tellMore(func(h *transcode.Hello) {
+	s.updateHello(func(h *transcode.Hello) {
 		h.FFmpeg, h.Encoders, h.Decoders = found.version, found.encoders, found.decoders
 	})
 	s.log().Info("worker ready", "ffmpeg", found.version, "encoders", found.encoders, "decoders", found.decoders)
 	return nil
 }
 
-// greet says hello as often as the queue wants to hear it.
-func (s *session) greet(ctx context.Context) error {
+// helloLoop sends Hello at the interval that the queue asks for.
+func (s *session) helloLoop(ctx context.Context) error {
 	for {
-		reply, err := ask[transcode.HelloReply](ctx, s, transcode.SubjectHello, *s.hello.Load())
+		reply, err := request[transcode.HelloReply](ctx, s, transcode.SubjectHello, *s.hello.Load())
 		if err != nil {
 			return nil // ctx has ended
 		}
-		s.obey(reply)
+		s.applyReply(reply)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -265,14 +263,13 @@ func helloEvery(r transcode.HelloReply) time.Duration {
 	return time.Duration(min(max(r.EverySeconds, 1), 300)) * time.Second
 }
 
-// work does unit after unit.
+// work fetches work messages and handles them one after the other.
 func (s *session) work(ctx context.Context) error {
 	wait := s.retryAfter()
 	for s.ready(ctx) {
 		msg, err := s.next(ctx)
 		if err != nil {
-			// Debug: what there is to say of a lost connection is said once, by
-			// its handler.
+			// Debug, because the connection's handler logs a lost connection once.
 			s.log().Debug("no work to be had", "err", err)
 			pause.For(ctx, wait)
 			wait = longer(wait)
@@ -281,16 +278,16 @@ func (s *session) work(ctx context.Context) error {
 		wait = s.retryAfter()
 		if msg != nil {
 			began := time.Now()
-			s.take(ctx, msg)
+			s.handle(ctx, msg)
 			s.rest(ctx, time.Since(began))
 		}
 	}
 	return nil
 }
 
-// next returns a work message, or nil if none comes. A worker with a muxer id
-// looks into its own lane first, and while there is nothing to do looks again
-// every few seconds: it can wait at one lane only, and most work is anybody's.
+// next returns a work message, or nil if none comes. A worker with a muxer id fetches
+// from its own lane first. It can wait at one lane only, so it waits a few seconds at
+// the common lane, where most work is, and then looks at its own again.
 func (s *session) next(ctx context.Context) (jetstream.Msg, error) {
 	if s.Boot.MuxID == 0 {
 		return s.fetch(ctx, transcode.LaneAny, s.fetchWait())

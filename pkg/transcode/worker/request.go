@@ -14,27 +14,26 @@ import (
 const (
 	answerWithin = 5 * time.Second
 	longestPause = 10 * time.Second
-	// readSpeed is how fast the queue at least reads a result's files, bytes a
-	// second: it answers when it has compared their hashes.
+	// readSpeed is the least speed, in bytes per second, at which the queue is expected
+	// to hash a result's files before it replies.
 	readSpeed = 20 << 20
 )
 
-// question are the messages that are answered.
-type question interface {
+// requestMessage are the messages that the queue replies to.
+type requestMessage interface {
 	transcode.Hello | transcode.Claim | transcode.Done | transcode.Failed
 }
 
-// ask puts a question to the queue again and again until it is answered, so
-// that a daemon that restarts meanwhile costs a pause and no more. It returns
-// an error only when ctx ends.
-func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q) (A, error) {
+// request repeats a request until the queue replies, so that a restart of the daemon
+// costs no more than a pause. It returns an error only when ctx ends.
+func request[A any, Q requestMessage](ctx context.Context, s *session, subject string, q Q) (A, error) {
 	var answer A
 	body, err := json.Marshal(q)
 	if err != nil {
 		return answer, fmt.Errorf("asking %s: %w", subject, err)
 	}
 	for wait := s.retryAfter(); ; wait = longer(wait) {
-		err := s.askOnce(ctx, subject+"."+s.Config.Name, body, patienceFor(q), &answer)
+		err := s.requestOnce(ctx, subject+"."+s.Config.Name, body, patienceFor(q), &answer)
 		if err == nil {
 			return answer, nil
 		}
@@ -45,8 +44,8 @@ func ask[A any, Q question](ctx context.Context, s *session, subject string, q Q
 	}
 }
 
-// patienceFor is how long the answer to a question may take.
-func patienceFor[Q question](q Q) time.Duration {
+// patienceFor returns how long the reply to a request may take.
+func patienceFor[Q requestMessage](q Q) time.Duration {
 	wait := answerWithin
 	if done, ok := any(q).(transcode.Done); ok {
 		for _, r := range append([]transcode.Result{done.Result}, done.Result.Others...) {
@@ -58,7 +57,7 @@ func patienceFor[Q question](q Q) time.Duration {
 	return wait
 }
 
-func (s *session) askOnce(ctx context.Context, subject string, body []byte, within time.Duration, answer any) error {
+func (s *session) requestOnce(ctx context.Context, subject string, body []byte, within time.Duration, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	msg, err := s.nc.RequestWithContext(ctx, subject, body)
@@ -71,14 +70,14 @@ func (s *session) askOnce(ctx context.Context, subject string, body []byte, with
 	return json.Unmarshal(msg.Data, answer)
 }
 
-// tell sends a message that nobody misses if lost. It may be answered in inbox.
-func (s *session) tell(subject, inbox string, p transcode.Progress) {
+// sendProgress sends progress, which may get lost. The queue may reply to inbox.
+func (s *session) sendProgress(subject, inbox string, p transcode.Progress) {
 	body, err := json.Marshal(p)
 	if err != nil {
 		return // an infinite rate; there is no other way
 	}
 	if err := s.nc.PublishRequest(subject+"."+s.Config.Name, inbox, body); err != nil {
-		s.log().Debug("progress not told", "err", err)
+		s.log().Debug("progress not sent", "err", err)
 	}
 }
 

@@ -8,32 +8,33 @@ import (
 	"net/http"
 )
 
-// A lastingBody reads on where it was when a connection is lost, for as long as
-// its context goes on.
-type lastingBody struct {
+// A resumableBody resumes reading where it was when a connection is lost, until its
+// context ends.
+type resumableBody struct {
 	r       *remote
 	ctx     context.Context
 	name    string
 	version string // Last-Modified of the file
-	at, end int64  // what is still to be read of the file
+	at, end int64  // the range of the file that is still to be read
 	body    io.ReadCloser
 }
 
-// lasting gives an answer such a body.
-func (r *remote) lasting(ctx context.Context, name string, response *http.Response) (*http.Response, error) {
+// resumable replaces the body of a response by a resumableBody.
+func (r *remote) resumable(ctx context.Context, name string, response *http.Response) (*http.Response, error) {
 	first, size, err := rangeOf(response)
 	if err != nil {
 		response.Body.Close()
 		return nil, err
 	}
-	response.Body = &lastingBody{
+	response.Body = &resumableBody{
 		r: r, ctx: ctx, name: name, version: response.Header.Get("Last-Modified"),
 		at: first, end: first + size, body: response.Body,
 	}
 	return response, nil
 }
 
-// rangeOf returns where in the file the body of an answer begins, and its size.
+// rangeOf returns the offset in the file at which the body of a response starts, and
+// the body's size.
 func rangeOf(response *http.Response) (first, size int64, err error) {
 	if response.ContentLength < 0 {
 		return 0, 0, final{errors.New("pibootd does not say how much is to come")}
@@ -48,7 +49,7 @@ func rangeOf(response *http.Response) (first, size int64, err error) {
 	return first, response.ContentLength, nil
 }
 
-func (b *lastingBody) Read(p []byte) (int, error) {
+func (b *resumableBody) Read(p []byte) (int, error) {
 	if b.at >= b.end {
 		return 0, io.EOF
 	}
@@ -65,8 +66,8 @@ func (b *lastingBody) Read(p []byte) (int, error) {
 	}
 }
 
-// again asks for the rest.
-func (b *lastingBody) again() error {
+// again requests the rest of the file.
+func (b *resumableBody) again() error {
 	b.body.Close()
 	return b.r.repeat(b.ctx, func() error {
 		response, err := b.r.getOnce(b.ctx, b.name, fmt.Sprintf("bytes=%d-%d", b.at, b.end-1))
@@ -82,4 +83,4 @@ func (b *lastingBody) again() error {
 	})
 }
 
-func (b *lastingBody) Close() error { return b.body.Close() }
+func (b *resumableBody) Close() error { return b.body.Close() }

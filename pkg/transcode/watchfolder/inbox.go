@@ -9,9 +9,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// known reports whether a file was taken before, maybe under another name, or
-// was handed in by somebody else since it is there; then job is its job if
-// that has still to be noted.
+// known reports whether a file was submitted before, perhaps under another name or
+// by somebody else. job is its job if that is not recorded yet, else 0.
 func (f *Folder) known(ctx context.Context, name string, is stamp) (job int64, known bool, err error) {
 	var taken int
 	err = f.Store.QueryRow(ctx, `SELECT count(*) FROM inbox WHERE inode = ? AND size = ? AND mtime = ?`, int64(is.inode), is.size, is.mtime).Scan(&taken)
@@ -32,8 +31,8 @@ func (f *Folder) known(ctx context.Context, name string, is stamp) (job int64, k
 	return job, true, nil
 }
 
-// note keeps that a file was taken. When there are too many notes, those that
-// were reported and are of the oldest jobs go: known then finds the jobs.
+// note records that a file was submitted. When there are too many records, reported
+// ones of the oldest jobs are deleted: known then finds the jobs themselves.
 func (f *Folder) note(ctx context.Context, name string, is stamp, job int64) error {
 	err := f.Store.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO inbox (path, inode, size, mtime, job) VALUES (?, ?, ?, ?, ?)`,
@@ -50,7 +49,7 @@ func (f *Folder) note(ctx context.Context, name string, is stamp, job int64) err
 	return nil
 }
 
-// report says once of each file how its job ended.
+// report logs once for each file that its job did not end well.
 func (f *Folder) report(ctx context.Context) error {
 	ended, err := f.ended(ctx)
 	if err != nil {
@@ -71,7 +70,7 @@ func (f *Folder) report(ctx context.Context) error {
 	return nil
 }
 
-// An end is how the job of a file came out.
+// An end is the final state of a file's job.
 type end struct {
 	path   string
 	job    int64
