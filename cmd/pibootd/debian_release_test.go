@@ -154,7 +154,7 @@ func killedBuildLeavesNothing(t *testing.T, l *lab) {
 	}
 }
 
-// remains tells of a process or mount of a build, or an emulation.
+// remains describes a process or mount of a build, or an emulation.
 func remains(t *testing.T, state string) string {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/mounts")

@@ -149,7 +149,7 @@ func TestWorkerThatIsNoBoard(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(time.Minute):
-		t.Error("its connection goes on after it was removed")
+		t.Error("its connection survives its removal")
 	}
 	if _, out, _ := pibootd(t, "", "list-workers", socket); !strings.HasPrefix(out, "no other machine is registered") {
 		t.Errorf("after it was removed: %q", out)

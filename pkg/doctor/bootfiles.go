@@ -24,7 +24,7 @@ func (d *Doctor) bootFiles(ctx context.Context, board registry.Pi) []Finding {
 	return append(judgeBoot(board, files.Config, served), d.checkRoot(board)...)
 }
 
-// checkRoot reports whether the board's kernels and firmware fit to the rest of
+// checkRoot reports whether the board's kernels and firmware match the rest of
 // its root, which an upgrade on the board that stopped half-way leaves so.
 func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	mismatches, err := d.Fleet.Roots.CheckBoot(board.Serial, "")

@@ -278,7 +278,7 @@ func (f *Fleet) plan(ctx context.Context, r Request, template rootfs.Template) (
 	return f.reserveFreeAddress(ctx, board)
 }
 
-// reserveAddress reserves the name and the address that a board is to have.
+// reserveAddress reserves a board's name and address.
 func (f *Fleet) reserveAddress(ctx context.Context, board registry.Pi) (registry.Pi, error) {
 	if err := f.checkAddress(board.IP); err != nil {
 		return registry.Pi{}, err

@@ -43,7 +43,7 @@ func TestWhatRepeatsIsRecordedOnceAMinute(t *testing.T) {
 }
 
 // However many names are tried, what is remembered is bounded, and a board whose
-// events are remembered goes on.
+// events are remembered keeps its count.
 func TestWhatIsRememberedOfRepetitionsIsBounded(t *testing.T) {
 	var l limits
 	for i := range 3 * maxLimited {

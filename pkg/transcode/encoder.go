@@ -13,7 +13,7 @@ const (
 )
 
 // encoderCodecs are the encoders that a rendition may be asked of. Units of one
-// rendition come from one of them: players are told of one configuration only.
+// rendition come from one of them: players get one configuration only.
 func encoderCodecs() map[string]Codec {
 	return map[string]Codec{
 		EncoderX264:         CodecH264,
@@ -37,7 +37,7 @@ func Encoders(codec Codec) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(of)), func(name string) bool { return of[name] != codec })
 }
 
-// NeedsEncoder returns the encoder that a worker has to have told of to do u;
+// NeedsEncoder returns the encoder that a worker must have reported to do u;
 // "" if any worker will do.
 func (u Unit) NeedsEncoder() string {
 	if u.Video == nil || u.Video.Encoder == EncoderX264 {

@@ -78,7 +78,7 @@ func joinPiece(tracks map[string]*SegmentList, p Piece) error {
 
 // unlike says why a unit's result cannot follow on others in one playlist, or
 // file, of which it knows codecs and initialization section: one has one decoder
-// configuration. A player told of avc1.4d400d need not take avc1.64001f (RFC 8216
+// configuration. A player that was promised avc1.4d400d need not accept avc1.64001f (RFC 8216
 // §4.3.2.3).
 func unlike(unit string, r Result, codecs string, init *Segment) error {
 	if r.Codecs != codecs {

@@ -232,7 +232,7 @@ func (o *Options) sort(w optionWord, class optionClass) {
 	}
 }
 
-// whole notes why the video cannot be cut; the first reason is told.
+// whole notes why the video cannot be cut; the first reason is reported.
 func (o *Options) whole(why string) {
 	if o.Whole == "" {
 		o.Whole = why

@@ -256,8 +256,8 @@ func (o Output) SegmentContainer() Container {
 	return o.Container
 }
 
-// unitContainer returns what is told to units: nothing where it is what it
-// always was.
+// unitContainer returns the container of units: "" for MPEG-TS, which is their
+// default.
 func (o Output) unitContainer() Container {
 	if c := o.SegmentContainer(); c != ContainerTS {
 		return c

@@ -35,7 +35,7 @@ type Rational struct {
 	Den int `json:"den"`
 }
 
-// A Probe is what ffprobe tells of a source.
+// A Probe is what ffprobe reports about a source.
 type Probe struct {
 	Format      string       `json:"format"`           // ffprobe's format_name
 	Seconds     float64      `json:"seconds"`          // container duration
@@ -147,8 +147,8 @@ type VideoUnit struct {
 	Deinterlaced bool        `json:"deinterlaced,omitempty"` // bwdif before the grid
 	Container    Container   `json:"container,omitempty"`    // "" means ts
 	Encoder      string      `json:"encoder,omitempty"`      // ffmpeg's name; "" means libx264
-	// Custom says that Options are all that the encoder is told of quality, and
-	// that the source's size is kept but for Filter.
+	// Custom says that only Options set the encoder's quality, and that only
+	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`
 	Filter  string   `json:"filter,omitempty"`
 	Options []string `json:"options,omitempty"`

@@ -128,8 +128,8 @@ func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, m)
 }
 
-// removeMachine takes a machine away, with what the queue has been told of it: a
-// later one of that name is another one.
+// removeMachine removes a machine, and what the queue knows of it: a later machine
+// of that name is another one.
 func (s *Server) removeMachine(w http.ResponseWriter, r *http.Request) {
 	m, err := s.Fleet.RemoveMachine(r.Context(), r.PathValue("ref"))
 	if err == nil {

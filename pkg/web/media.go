@@ -77,8 +77,8 @@ func setMediaType(h http.Header, name string) {
 func isHidden(name string) bool { return strings.Contains("/"+name, "/.") }
 
 // openMedia opens a file of the share, also by links that boards may have put
-// there. hidden tells of a path that no link may lead to either, such as that of
-// a stream's key.
+// there. hidden reports whether a path must not be served even by a link, such as
+// that of a stream's key.
 func openMedia(dir, name string, hidden func(to string) bool) (*os.File, fs.FileInfo, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

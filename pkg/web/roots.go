@@ -13,9 +13,8 @@ import (
 	"pibootd/pkg/rootfs/filetree"
 )
 
-// A RootChange says which root a board is to have in the place of its own: a
-// clone of Template, with Rollback one that was kept, or else a clone of the
-// template version that it has.
+// A RootChange says which root replaces a board's own: a clone of Template, with
+// Rollback an archived one, or else a clone of the template version that it has.
 type RootChange struct {
 	Template string `json:"template,omitempty"` // NAME or NAME@VERSION
 	Clone    string `json:"clone,omitempty"`    // the way, as rootfs names it; "" means that of the board's root

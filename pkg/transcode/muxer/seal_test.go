@@ -143,7 +143,7 @@ func ownersOf(t *testing.T, dir, but string) string {
 	return list.String()
 }
 
-// A muxer that makes files all the time is told so.
+// A muxer that never stops making files gets an error that says so.
 func TestStreamThatIsStillWritten(t *testing.T) {
 	b := start(t)
 	id := b.submit("videos/a.mp4")

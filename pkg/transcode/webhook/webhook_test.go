@@ -126,7 +126,8 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-// What is not taken is told again, in the face of whatever the other answers.
+// A delivery that is not accepted is tried again, whatever the other server
+// replies.
 func TestOtherFails(t *testing.T) {
 	t.Parallel()
 	strayed := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirection was followed") }))
@@ -210,8 +211,8 @@ func TestOtherHangs(t *testing.T) {
 	}
 }
 
-// What was not told when the daemon was killed is told by the next one; tries
-// are counted on.
+// A delivery that was pending when the daemon was killed is made by the next one,
+// which keeps counting the tries.
 func TestSurvivesAKill(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, "http://127.0.0.1:1/")
