@@ -1,10 +1,12 @@
-// Package rootfs keeps the root file systems that Pis boot from: templates,
+// Package rootfs manages the root file systems that Pis boot from: templates,
 // which are imported or built once and never change, and roots, one for each
 // board, cloned from a template and given an identity of their own.
 //
-// Everything here is made beside its place and renamed into it, so a process
-// that is killed leaves either the state before or the state after. Making and
-// removing trees needs root: they hold other people's files and device nodes.
+// Everything is made beside its place and renamed into it, so a process that is
+// killed leaves either the old state or the new one. Making and removing trees
+// needs root, because they contain files of other users and device nodes. The
+// packages below this one read disk images and archives, copy trees, build Debian
+// and check what boots.
 package rootfs
 
 import (

@@ -16,7 +16,7 @@ import (
 	"pibootd/pkg/rootfs/filetree"
 )
 
-// ErrNoManifest reports that a template is older than manifests are.
+// ErrNoManifest reports that an older pibootd made a template, without a manifest.
 var ErrNoManifest = errors.New("it has no manifest: it was made by an earlier pibootd; import or build it again")
 
 func (t *Templates) manifest(of Template) (filetree.Manifest, error) {
@@ -30,8 +30,8 @@ func (t *Templates) manifest(of Template) (filetree.Manifest, error) {
 	return m, nil
 }
 
-// Verify compares a template's files with what they were when it was made, and
-// returns what is not the same.
+// Verify returns the differences between the files of a template and its manifest,
+// which was written when it was made.
 func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]filetree.Change, error) {
 	made, err := t.manifest(of)
 	if err != nil {
@@ -44,8 +44,7 @@ func (t *Templates) Verify(ctx context.Context, of Template, p Progress) ([]file
 	return filetree.Compare(made, is), nil
 }
 
-// Diff returns what would have to be changed in one template to make it the
-// other, times and what clones get of their own aside.
+// Diff returns the differences between two templates, except times.
 func (t *Templates) Diff(from, to Template) ([]filetree.Change, error) {
 	before, err := t.manifest(from)
 	if err != nil {
@@ -58,10 +57,10 @@ func (t *Templates) Diff(from, to Template) ([]filetree.Change, error) {
 	return filetree.Compare(before, after), nil
 }
 
-// Drift returns what is not as in the template that a board's root was cloned
-// from: files added, removed, and changed in content, mode, owner or extended
-// attributes. What pibootd itself writes into a root is left out. The board may be
-// running; what it changes meanwhile is in the list or not.
+// Drift returns the differences between a board's root and the template from: files
+// added, removed, and changed in content, mode, owner or extended attributes. It
+// leaves out what pibootd itself writes into a root. The board may be running; the
+// result may lack what it changes meanwhile.
 func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, from Template, p Progress) ([]filetree.Change, error) {
 	made, err := t.manifest(from)
 	if err != nil {
@@ -80,8 +79,8 @@ func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, f
 	}), nil
 }
 
-// identityFiles are the files that Clone writes into a root, and the directories
-// that it makes for them where a template has none.
+// identityFiles returns the files that Clone writes into a root, and the directories
+// that it creates for them.
 func identityFiles() (files, dirs []string, err error) {
 	files = []string{
 		"etc/hostname", "etc/hosts", "etc/machine-id", WorkerFile, formerWorkerFile, WorkerConfigFile, images.VolatileInitFile,
@@ -114,7 +113,7 @@ func (r *Roots) CheckBoot(serial pi.Serial, model pi.Model) ([]bootcheck.Mismatc
 	return found, nil
 }
 
-// CheckBoot is as that of Roots, for a template.
+// CheckBoot is like Roots.CheckBoot, for a template.
 func (t *Templates) CheckBoot(of Template, model pi.Model) ([]bootcheck.Mismatch, error) {
 	found, err := bootcheck.CheckTree(t.Root(of), model)
 	if err != nil {

@@ -69,6 +69,7 @@ func New(root *os.Root, boot string) *Checker {
 	if boot == "" {
 		return c
 	}
+	// A boot directory or config.txt that cannot be read names no files.
 	if entries, err := confine.ReadDir(root, boot); err == nil {
 		for _, entry := range entries {
 			c.files = append(c.files, entry.Name())

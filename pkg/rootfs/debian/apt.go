@@ -41,7 +41,7 @@ type debFile struct {
 	sha256        string // in hex
 }
 
-// installedSize is about what packages take once they are unpacked.
+// installedSize returns about how much space packages need once they are unpacked.
 func installedSize(debs []debFile) (bytes int64) {
 	for _, deb := range debs {
 		bytes += deb.installed
@@ -97,7 +97,7 @@ func (a *apt) prepare() error {
 func (a *apt) configFile() string { return filepath.Join(a.dir, "apt.conf") }
 func (a *apt) archives() string   { return filepath.Join(a.dir, "cache/archives") }
 
-// aptGrace is how long apt may take to stop.
+// aptGrace is how long apt can take to stop.
 const aptGrace = 5 * time.Second
 
 func (a *apt) command(ctx context.Context, program string, args ...string) *exec.Cmd {
@@ -113,7 +113,7 @@ func (a *apt) run(ctx context.Context, program string, args ...string) ([]byte, 
 	return output(ctx, a.command(ctx, program, args...))
 }
 
-// output runs a command; an error carries the last thing that it said.
+// output runs a command; an error includes the end of its error output.
 func output(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
@@ -138,11 +138,11 @@ func commandError(ctx context.Context, cmd *exec.Cmd, complaints *bytes.Buffer, 
 // signed: it is being updated, or a cache on the way has some of before.
 var ErrMixedLists = errors.New("the mirror's package lists are not of one time, as while it is being updated; try again later, or take another mirror (--mirror)")
 
-// mixedLists matches what apt-get says of that.
+// mixedLists matches the messages of apt-get about that.
 var mixedLists = regexp.MustCompile(`Hash Sum mismatch|has unexpected size|Mirror sync in progress`)
 
-// update fetches the package lists if the mirror has newer ones. Lists that do
-// not fit are asked for once more.
+// update fetches the package lists if the mirror has newer ones. It retries once if
+// they do not match their signature.
 func (a *apt) update(ctx context.Context) error {
 	const tries = 2
 	var err error
@@ -183,7 +183,7 @@ func (a *apt) show(ctx context.Context, packages []string) ([]record, error) {
 	return parseRecords(out)
 }
 
-// files says which files hold the packages.
+// files returns the files of the packages.
 func (a *apt) files(ctx context.Context, packages []string) ([]debFile, error) {
 	records, err := a.show(ctx, packages)
 	if err != nil {
@@ -200,8 +200,8 @@ func (a *apt) files(ctx context.Context, packages []string) ([]debFile, error) {
 	return debs, nil
 }
 
-// download makes every file of debs present and proves its hash. Files in the
-// cache that are none of them are removed.
+// download fetches the files of debs that are not in the cache, verifies the hash of
+// each, and removes all others from the cache.
 func (a *apt) download(ctx context.Context, debs []debFile, p progress.Func) error {
 	if err := a.prune(debs); err != nil {
 		return err

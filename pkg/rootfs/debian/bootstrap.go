@@ -18,7 +18,7 @@ import (
 	"pibootd/pkg/rootfs/progress"
 )
 
-// install has mmdebstrap make the tree of the stage.
+// install runs mmdebstrap, which makes the tree.
 func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
 	if err := os.MkdirAll(d.tree, 0o755); err != nil {
 		return err
@@ -38,15 +38,15 @@ func (d *debian) install(ctx context.Context, a *apt, arch debianArch) error {
 	return os.Chmod(d.tree, 0o755)
 }
 
-// programPath is where programs are looked for, also by dpkg in the new root.
+// programPath is PATH, also that of dpkg in the new root.
 const programPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// killGrace is how long what is killed may take to be gone.
+// killGrace is how long killed processes can take to end.
 const killGrace = 10 * time.Second
 
-// command is mmdebstrap in namespaces of its own: what it mounts is seen by
-// nobody else, and both mounts and processes go when it is killed, or this
-// process is.
+// command returns mmdebstrap in namespaces of its own, so that nobody else sees its
+// mounts, and the kernel removes its mounts and processes when it or this process
+// is killed.
 func (d *debian) command(ctx context.Context, a *apt, arch debianArch) *exec.Cmd {
 	args := []string{
 		"-c", `mount -t proc proc /proc && exec mmdebstrap "$@"`, "mmdebstrap",
@@ -79,7 +79,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch) *exec.Cmd
 	return cmd
 }
 
-// An installLog follows what mmdebstrap and dpkg say.
+// An installLog follows the output of mmdebstrap and dpkg.
 type installLog struct {
 	progress    progress.Func
 	done, total int64
@@ -89,8 +89,8 @@ type installLog struct {
 }
 
 const (
-	// firstErrors and lastLines are how much of what was said is told with an
-	// error: what went wrong is followed by what could not be done because of it.
+	// firstErrors and lastLines are how many lines of the output an error quotes: the
+	// first errors are usually the cause of the others.
 	firstErrors, lastLines = 4, 4
 	maxLine                = 200
 )
@@ -119,8 +119,8 @@ func (i *installLog) run(cmd *exec.Cmd) error {
 	return cmd.Wait()
 }
 
-// line takes a line. dpkg says of every package that it is unpacked, and that it
-// is set up.
+// line processes a line of output. dpkg prints two lines for each package: when it
+// unpacks it and when it sets it up.
 func (i *installLog) line(text string) {
 	switch {
 	case strings.HasPrefix(text, "Unpacking "), strings.HasPrefix(text, "Setting up "):

@@ -27,7 +27,7 @@ func TestDebianOptions(t *testing.T) {
 	}
 }
 
-// What is missing is told in one line, as what to install.
+// NeedTools names the missing packages in one line.
 func TestNeedDebianTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for _, arch := range []pi.Arch{pi.ARM64, pi.ARMv7} {

@@ -15,7 +15,7 @@ import (
 
 // An emulation is the kernel's order to run an architecture's programs by QEMU
 // (Documentation/admin-guide/binfmt-misc.rst). A helper process holds it. It
-// takes the order back when it is told to, and also when this process is killed.
+// takes the order back when asked, and also when this process is killed.
 type emulation struct {
 	helper *exec.Cmd
 	hold   io.Closer // the helper's standard input

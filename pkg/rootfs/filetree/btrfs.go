@@ -23,8 +23,8 @@ type btrfsArgs struct {
 	name   [4088]byte
 }
 
-// Make makes the directory that a template's files go to, and those above
-// it. On btrfs it is a subvolume, of which snapshots can be made.
+// Make creates a directory for a tree, and its parents. On btrfs it creates a
+// subvolume, so that Snapshot works on it.
 func Make(dir string) error {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -43,6 +43,7 @@ func Make(dir string) error {
 	return os.Chmod(dir, 0o755)
 }
 
+// OnBtrfs reports whether path is on btrfs.
 func OnBtrfs(path string) (bool, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(path, &stat); err != nil {
@@ -51,8 +52,8 @@ func OnBtrfs(path string) (bool, error) {
 	return uint32(stat.Type) == unix.BTRFS_SUPER_MAGIC, nil
 }
 
-// Snapshot makes the directory to a snapshot of the subvolume from. Where that
-// cannot be, the error matches ErrUnsupported.
+// Snapshot creates the directory to as a snapshot of the subvolume from. The error
+// matches ErrUnsupported if that is not possible.
 func Snapshot(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {
@@ -71,7 +72,7 @@ func Snapshot(from, to string) error {
 	return err
 }
 
-// btrfs makes a subvolume called path, with what is in source if that is given.
+// btrfs creates a subvolume called path, a snapshot of source unless that is nil.
 func btrfs(call uintptr, source *os.File, path string) error {
 	parent, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -91,5 +92,5 @@ func btrfs(call uintptr, source *os.File, path string) error {
 	return nil
 }
 
-// ErrUnsupported reports that a root cannot be made in a way here; others may do.
+// ErrUnsupported reports that a clone method does not work here. Others may work.
 var ErrUnsupported = errors.New("it cannot be done here")

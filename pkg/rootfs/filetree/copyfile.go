@@ -14,7 +14,7 @@ import (
 // errNoReflink reports that two files cannot share blocks.
 var errNoReflink = errors.New("the file system cannot share blocks between files")
 
-// reflink makes to share all of from's blocks.
+// reflink makes to share all blocks of from.
 func reflink(to, from *os.File) error {
 	err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd()))
 	switch {
@@ -25,7 +25,7 @@ func reflink(to, from *os.File) error {
 	return err
 }
 
-// copyContent copies a file's data; holes stay holes.
+// copyContent copies the data of a file and keeps its holes.
 func copyContent(ctx context.Context, job fileCopy) error {
 	if !job.sized {
 		return copyRange(ctx, job, 0, math.MaxInt64)
@@ -54,8 +54,8 @@ func copyContent(ctx context.Context, job fileCopy) error {
 	}
 }
 
-// copyRange copies the bytes from start to end, or the end of the file, through
-// this process: the kernel's own copying shares blocks where it can.
+// copyRange copies the bytes from start to end, or to the end of the file. It does
+// not use copy_file_range(2), because that shares blocks where it can.
 func copyRange(ctx context.Context, job fileCopy, start, end int64) error {
 	for at := start; at < end; {
 		n, err := job.from.ReadAt(job.buffer[:min(end-at, int64(len(job.buffer)))], at)
@@ -79,8 +79,8 @@ func copyRange(ctx context.Context, job fileCopy, start, end int64) error {
 	return nil
 }
 
-// CheckReflink returns an error that matches ErrUnsupported if a copy of file in the
-// directory dir could not share its blocks.
+// CheckReflink returns an error that matches ErrUnsupported if a file in dir cannot
+// share blocks with file.
 func CheckReflink(file, dir string) error {
 	from, err := os.Open(file)
 	if err != nil {

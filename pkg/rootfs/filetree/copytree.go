@@ -1,3 +1,6 @@
+// Package filetree copies, unpacks, lists and compares file trees with everything
+// that belongs to their files: owners, modes, times, extended attributes, hard
+// links, device nodes and holes.
 package filetree
 
 import (
@@ -27,15 +30,14 @@ const (
 	MaxDepth = 256
 )
 
-// A Copier copies a directory tree with everything that belongs to it:
-// owners, modes, times, extended attributes, hard links, device nodes, holes.
-// Other file systems mounted in the tree are followed if they are kept on a
-// disk, as /boot is; /proc and its like become empty directories.
+// A Copier copies a directory tree. It also copies file systems on a disk that are
+// mounted in the tree, such as /boot; others, such as /proc, become empty
+// directories.
 type Copier struct {
-	Skip       func(*unix.Stat_t) bool // entries to leave out; nil leaves out none
-	SkipMounts bool                    // leaves out all that is mounted in the tree
-	Tick       func()                  // after each entry, one at a time; may be nil
-	OnCopied   CopiedFunc              // after each part of a file that was copied byte by byte; may be nil
+	Skip       func(*unix.Stat_t) bool // reports whether to leave an entry out; nil leaves out none
+	SkipMounts bool                    // leave out all that is mounted in the tree
+	Tick       func()                  // called after each entry, by one goroutine at a time; may be nil
+	OnCopied   CopiedFunc              // called after each part of a file that was copied byte by byte; may be nil
 
 	into    *os.Root
 	workers *errgroup.Group
@@ -45,17 +47,17 @@ type Copier struct {
 	Files int   // entries made so far
 	Bytes int64 // what the files among them hold
 
-	NoReflink atomic.Bool // no blocks are to be shared, or can be
+	NoReflink atomic.Bool // do not, or cannot, share blocks
 	buffers   sync.Pool   // of *[]byte, copyBuffer long
 }
 
 // An inode identifies a file of the source.
 type inode struct{ device, number uint64 }
 
-// A firstName is the copy of a file that has several names, by its first one.
+// A firstName is the first copied name of a file with several names.
 type firstName struct {
 	name string
-	made chan struct{} // closed once it is there, or never will be
+	made chan struct{} // closed when the copy is complete or has failed
 }
 
 // A fileCopy is a file whose content is to be copied.
@@ -66,11 +68,11 @@ type fileCopy struct {
 	onCopied CopiedFunc
 }
 
-// A CopiedFunc is told that a part of a file has been copied.
+// A CopiedFunc is called when length bytes of file, from at, have been copied.
 type CopiedFunc func(file *os.File, at, length int64) error
 
-// Copy copies the content of the directory from, and its own owner and mode,
-// to the directory to, which must be empty.
+// Copy copies the directory from, including its own owner and mode, to the empty
+// directory to.
 func (c *Copier) Copy(ctx context.Context, from, to string) error {
 	into, err := os.OpenRoot(to)
 	if err != nil {
@@ -88,9 +90,9 @@ func (c *Copier) Copy(ctx context.Context, from, to string) error {
 	return c.workers.Wait()
 }
 
-// directory copies what is in source, which it closes, to the directory called
-// name, which is made already, and finishes it. Directories in it may still be
-// on their way then: they change nothing of it any more.
+// directory copies the entries of source to the existing directory name and then
+// sets the attributes of that. It closes source. Other workers may still be
+// copying subdirectories, which does not affect the attributes.
 func (c *Copier) directory(ctx context.Context, source *os.File, name string) error {
 	defer source.Close()
 	var stat unix.Stat_t
@@ -121,7 +123,7 @@ func (c *Copier) directory(ctx context.Context, source *os.File, name string) er
 	return self.finish(target, ".")
 }
 
-// entry copies one entry of source. device is the one that source is on.
+// entry copies one entry of source, which is on device.
 func (c *Copier) entry(ctx context.Context, source, target *os.File, device uint64, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -168,8 +170,8 @@ func (c *Copier) done(stat *unix.Stat_t) {
 	}
 }
 
-// subdirectory makes a directory and opens its original, which is nil where it
-// stays empty.
+// subdirectory creates a directory and opens its original. It returns nil if the
+// directory is to stay empty.
 func (c *Copier) subdirectory(source, target *os.File, device uint64, base string) (*os.File, error) {
 	opened, err := confine.OpenAt(source, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -187,16 +189,15 @@ func (c *Copier) subdirectory(source, target *os.File, device uint64, base strin
 	return opened, nil
 }
 
-// mountedOn reports whether something is mounted on a directory, also what is
-// of the same file system.
+// mountedOn reports whether dir is a mount point, also one of the same file system.
 func mountedOn(dir *os.File) bool {
 	var stat unix.Statx_t
 	err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, 0, &stat)
 	return err == nil && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// onDisk reports whether a directory's file system is one that keeps files,
-// rather than the kernel's view of something or another machine's.
+// onDisk reports whether the file system of dir stores files on a disk, unlike /proc
+// or a network file system.
 func onDisk(dir *os.File) bool {
 	var stat unix.Statfs_t
 	if err := unix.Fstatfs(int(dir.Fd()), &stat); err != nil {
@@ -209,7 +210,7 @@ func onDisk(dir *os.File) bool {
 	return false
 }
 
-// special makes what is neither a directory nor a regular file.
+// special copies an entry that is neither a directory nor a regular file.
 func special(source, target *os.File, stat *unix.Stat_t, base string) error {
 	n, err := nodeAt(source, base, stat)
 	if err == nil {
@@ -252,7 +253,7 @@ func (c *Copier) hardLink(first string, target *os.File, base string) error {
 	return replaceLink(dir, path.Base(first), target, base)
 }
 
-// content makes a file with the content and attributes of source's.
+// content copies the content and attributes of a regular file.
 func (c *Copier) content(ctx context.Context, source, target *os.File, stat *unix.Stat_t, base string) error {
 	from, err := confine.OpenRegularAt(source, base)
 	if err != nil {
@@ -279,7 +280,7 @@ func (c *Copier) content(ctx context.Context, source, target *os.File, stat *uni
 	return errors.Join(err, to.Close())
 }
 
-// fill has a new file share the blocks of another, or copies them.
+// fill gives a new file the content of another, by sharing its blocks if possible.
 func (c *Copier) fill(ctx context.Context, job fileCopy) error {
 	if !c.NoReflink.Load() {
 		err := reflink(job.to, job.from)

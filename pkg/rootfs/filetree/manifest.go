@@ -23,15 +23,15 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A Manifest is what a tree is made of: by name, a line of type and mode,
-// owner, device, and the hashes of content and extended attributes. Times are
-// left out: they tell no damage.
+// A Manifest describes the entries of a tree: for each name a line with type and
+// mode, owner, device, and the hashes of content and extended attributes. It has no
+// times, because they do not show damage.
 type Manifest map[string]string
 
-// Scan makes the manifest of a tree, which may be a board's that changes it
-// meanwhile: what is gone when its turn comes is left out, and nothing leads out
-// of the tree or is opened but regular files and directories. What is too deep,
-// or is nothing but holes, has its content left out.
+// Scan returns the manifest of a tree, which a board may be changing meanwhile. It
+// leaves out entries that disappear, never leaves the tree, and opens only regular
+// files and directories. It records entries that are too deep, or that consist of
+// holes, without their content.
 func Scan(ctx context.Context, tree string, tick func(files int)) (Manifest, error) {
 	top, err := os.Open(tree)
 	if err != nil {
@@ -48,33 +48,33 @@ func Scan(ctx context.Context, tree string, tick func(files int)) (Manifest, err
 }
 
 const (
-	// maxManifestBytes bounds what is kept of a tree, by far more than any takes
-	// that a board works with.
+	// maxManifestBytes is the size of the largest manifest, far more than that of any
+	// real tree.
 	maxManifestBytes = 256 << 20
-	// maxHoles is how much that was never written is read of the files of a tree: a
-	// board makes a file of a million terabytes of it in no time.
+	// maxHoles is how many bytes of holes Scan reads in one tree, because a board can
+	// create a file with exabytes of them in no time.
 	maxHoles = 16 << 30
 )
 
 type treeReader struct {
 	hashing *errgroup.Group
 	tick    func(files int)
-	holes   int64 // that may still be read
+	holes   int64 // bytes of holes that can still be read
 
 	mu    sync.Mutex
 	made  Manifest
 	bytes int
 }
 
-// isGone reports whether an error says that an entry is not what it was when its
+// isGone reports whether err means that an entry was removed or replaced since its
 // directory was read.
 func isGone(err error) bool {
-	// EINVAL: the target of what is no link any more.
+	// EINVAL: readlink(2) of an entry that is no longer a link.
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, confine.ErrNotRegular)
 }
 
-// entry reads an entry of dir, and what is below it. name is its own from the
-// top of the tree.
+// entry adds the entry base of dir, and everything below it. name is its name in the
+// tree.
 func (r *treeReader) entry(ctx context.Context, dir *os.File, base, name string) error {
 	err := ctx.Err()
 	if err == nil {
@@ -107,7 +107,7 @@ func (r *treeReader) read(ctx context.Context, dir *os.File, base, name string) 
 	return r.add(e)
 }
 
-// A treeEntry is what a manifest says of an entry.
+// A treeEntry is an entry before it is added to the manifest.
 type treeEntry struct {
 	name    string
 	content string // its hash
@@ -131,7 +131,7 @@ func (r *treeReader) add(e treeEntry) error {
 	return nil
 }
 
-// directory reads what is in a directory.
+// directory adds a directory and its entries.
 func (r *treeReader) directory(ctx context.Context, dir *os.File, base string, e treeEntry) error {
 	opened, err := confine.OpenAt(dir, base, unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -161,7 +161,7 @@ func (r *treeReader) directory(ctx context.Context, dir *os.File, base string, e
 	}
 }
 
-// file has the content of a file hashed.
+// file adds a regular file; another goroutine hashes its content.
 func (r *treeReader) file(ctx context.Context, dir *os.File, base string, e treeEntry) error {
 	if holes := e.stat.Size - e.stat.Blocks*512; holes > r.holes {
 		e.content = "holes"
@@ -183,8 +183,8 @@ func (r *treeReader) file(ctx context.Context, dir *os.File, base string, e tree
 	return nil
 }
 
-// hashFile hashes as much of a file as there was when it was looked at: a board
-// may make more of it all the time.
+// hashFile hashes the first size bytes of a file, because a board can append to it
+// forever.
 func hashFile(ctx context.Context, file *os.File, size int64) (string, error) {
 	h := sha256.New()
 	for left := size; left > 0 && ctx.Err() == nil; left -= copyBuffer {
@@ -214,6 +214,7 @@ func hashXattrs(xattrs map[string]string) string {
 	return hashText(all.String())
 }
 
+// WriteManifest writes m to a file.
 func WriteManifest(file string, m Manifest) error {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -222,6 +223,7 @@ func WriteManifest(file string, m Manifest) error {
 	return os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
+// LoadManifest reads what WriteManifest wrote.
 func LoadManifest(name string) (Manifest, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -245,10 +247,10 @@ func parseManifest(from io.Reader) (Manifest, error) {
 	return m, lines.Err()
 }
 
-// Added is What of an entry that was not there.
+// Added is the What of an entry that is new.
 const Added = "added"
 
-// Compare lists what is not the same in two manifests, by name.
+// Compare returns the differences between two manifests, sorted by name.
 func Compare(before, after Manifest) []Change {
 	var changes []Change
 	for name, was := range before {
@@ -269,7 +271,7 @@ func Compare(before, after Manifest) []Change {
 	return changes
 }
 
-// differing names the parts of two lines that are not the same.
+// differing names the parts in which two lines differ.
 func differing(a, b string) string {
 	parts := []string{"mode", "owner", "device", "content", "extended attributes"}
 	was, is := strings.Fields(a), strings.Fields(b)
@@ -282,8 +284,8 @@ func differing(a, b string) string {
 	return strings.Join(words, ", ")
 }
 
-// A Change is something that an import altered so that the root can live on
-// NFS and be cloned.
+// A Change is a difference between two trees, or a change that an import made so
+// that a root can be on NFS and be cloned.
 type Change struct {
 	File string `json:"file"` // relative to the root
 	What string `json:"what"`

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxXattrFiles bounds the list of files that NFS cannot hold whole.
+// maxXattrFiles is how many files UnsupportedXattrs lists.
 const maxXattrFiles = 100
 
-// UnsupportedXattrs lists what a tree has and NFSv3 does not carry: extended attributes,
-// file capabilities and access control lists among them. They are kept in the
-// template; boards do not see them.
+// UnsupportedXattrs lists the files of a tree with extended attributes, such as file
+// capabilities and access control lists. Boards do not see these, because NFSv3
+// does not carry them.
 func UnsupportedXattrs(ctx context.Context, tree string) ([]Change, error) {
 	var found []Change
 	more := 0

@@ -1,10 +1,12 @@
+// Package progress describes how far a long operation is.
 package progress
 
-// A Func is told how far a long operation is: the step it is in and, where
-// they can be counted, how many units of it are done; total 0 means that the
-// end is unknown. It is called from one goroutine at a time and must not block.
+// A Func receives the current step of an operation and how many of its units are
+// done; total 0 means that their number is unknown. It is called by one goroutine
+// at a time and must not block. A nil Func ignores reports.
 type Func func(step string, done, total int64)
 
+// Report calls p unless it is nil.
 func (p Func) Report(step string, done, total int64) {
 	if p != nil {
 		p(step, done, total)

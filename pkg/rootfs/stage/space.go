@@ -19,8 +19,9 @@ const (
 	CheckEvery = 16 << 20
 )
 
-// CheckSpace reports an error if the file system of dir has less free than
-// floor, or would once need more bytes are written. Floor 0 is minFree.
+// CheckSpace returns an error if less than floor bytes of the file system of dir
+// would be free after writing need bytes. Floor 0 means 512 MB, or 5 % of a small
+// file system.
 func CheckSpace(dir string, floor, need int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
@@ -35,12 +36,13 @@ func CheckSpace(dir string, floor, need int64) error {
 	return nil
 }
 
-// A SpaceReader stops a stream whose content fills the file system of dir.
+// A SpaceReader fails when the file system of Dir has too little free space for what
+// is read from From.
 type SpaceReader struct {
 	From  io.Reader
 	Dir   string
 	Floor int64
-	until int64 // bytes that may be read before the next look
+	until int64 // bytes to read before the next check
 }
 
 func (r *SpaceReader) Read(buf []byte) (int, error) {
@@ -55,13 +57,14 @@ func (r *SpaceReader) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// A SpaceWatch stops a copy that fills the file system of dir.
+// A SpaceWatch fails when a copy leaves too little free space on the file system of
+// Dir.
 type SpaceWatch struct {
 	Dir   string
 	Floor int64 // as CheckSpace takes it
 
 	mu    sync.Mutex
-	until int64 // bytes that may be copied before the next look
+	until int64 // bytes to copy before the next check
 }
 
 // Copied is a filetree.Copier's.

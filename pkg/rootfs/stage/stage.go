@@ -1,3 +1,5 @@
+// Package stage makes directories beside the place that they are for, so that a
+// rename puts them there complete, and watches the free space meanwhile.
 package stage
 
 import (
@@ -12,23 +14,25 @@ import (
 	"pibootd/pkg/share"
 )
 
-// StagingDir is where a directory's entries are made before they are renamed
-// into place, and where they go to be deleted.
+// StagingDir is the name of the directory that holds entries of its parent while they
+// are made or deleted.
 const StagingDir = ".staging"
 
-// stageTries is how often a stage is made anew that a sweep mistook for a dead one.
+// stageTries is how often New tries again after a sweep has removed the directory
+// before it was locked.
 const stageTries = 1000
 
-// A Dir is a private directory on the same file system as the place its
-// content is for. It is locked while its maker lives, so that a sweep can tell
-// what is being made from what a killed process has left.
+// A Dir is a private directory on the same file system as the place that its content
+// is for. The process that made it holds its lock, so that Sweep can recognize
+// what a killed process left.
 type Dir struct {
 	parent string
 	Path   string
 	Lock   *os.File
 }
 
-// New makes a stage for entries of parent, which it makes too, mode 0700.
+// New creates a Dir for an entry of parent. It creates parent, mode 0700, if it does
+// not exist.
 func New(parent string) (*Dir, error) {
 	staging := filepath.Join(parent, StagingDir)
 	if err := os.MkdirAll(staging, 0o700); err != nil {
@@ -44,7 +48,7 @@ func New(parent string) (*Dir, error) {
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
-		// Somebody swept it away before it was locked.
+		// A sweep removed it before it was locked.
 	}
 	return nil, failed
 }
@@ -64,12 +68,11 @@ func lockedStage(parent, staging string) (*Dir, error) {
 	return &Dir{parent: parent, Path: dir, Lock: lock}, nil
 }
 
-// Tree is the directory that publish puts into place; whoever fills it makes it.
+// Tree returns the path that Publish renames. The caller creates it.
 func (s *Dir) Tree() string { return filepath.Join(s.Path, "tree") }
 
-// Publish writes the tree to disk and renames it to target, which must not
-// exist; the error then matches fs.ErrExist and the stage can be published
-// elsewhere.
+// Publish syncs the tree and renames it to target. If target exists, the error
+// matches fs.ErrExist, and the tree can be published elsewhere.
 func (s *Dir) Publish(target string) error {
 	if err := SyncFS(s.Tree()); err != nil {
 		return err
@@ -83,7 +86,7 @@ func (s *Dir) Publish(target string) error {
 	return SyncDir(filepath.Dir(target))
 }
 
-// Discard removes the stage and what is left in it.
+// Discard deletes the directory and everything that is left in it.
 func (s *Dir) Discard() error {
 	return errors.Join(removeStage(s.Lock), s.Lock.Close())
 }
@@ -100,9 +103,8 @@ func removeStage(stage *os.File) error {
 	return nil
 }
 
-// Remove deletes the directory path of parent. At any moment it is
-// there as a whole or not at all; what a killed process leaves is in the
-// staging directory.
+// Remove deletes the directory path below parent. It first renames it into the
+// staging directory, so that it is never there in part.
 func Remove(parent, path string) error {
 	s, err := New(parent)
 	if err != nil {
@@ -114,7 +116,7 @@ func Remove(parent, path string) error {
 	return errors.Join(SyncDir(filepath.Dir(path)), s.Discard())
 }
 
-// Sweep deletes the stages of parent that no process works in.
+// Sweep deletes what killed processes left in the staging directory of parent.
 func Sweep(parent string) error {
 	staging := filepath.Join(parent, StagingDir)
 	entries, err := os.ReadDir(staging)
@@ -142,8 +144,8 @@ func sweepStage(dir string) error {
 	return errors.Join(removeStage(lock), lock.Close())
 }
 
-// Lock locks a directory for this process. The lock goes with the file that
-// it returns; one that another process holds is EWOULDBLOCK.
+// Lock locks a directory until the returned file is closed. The error matches
+// unix.EWOULDBLOCK if another process holds the lock.
 func Lock(dir string) (*os.File, error) {
 	file, err := os.Open(dir)
 	if err != nil {
@@ -155,8 +157,8 @@ func Lock(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// SyncFS writes everything on path's file system to disk. For a whole
-// tree that is far cheaper than syncing file by file.
+// SyncFS syncs the file system of path. For a whole tree that is far cheaper than
+// syncing each file.
 func SyncFS(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -168,6 +170,7 @@ func SyncFS(path string) error {
 	return file.Close()
 }
 
+// SyncDir syncs a directory.
 func SyncDir(dir string) error {
 	file, err := os.Open(dir)
 	if err != nil {
