@@ -20,7 +20,7 @@ const (
 	sampleIsNotSync = 0x00010000
 )
 
-// A box is a part of a file that says its own type and size.
+// A box is a part of a file with a header of its type and size.
 type box struct {
 	kind string
 	body []byte
@@ -72,8 +72,8 @@ func firstBox(list []box, kind string) ([]byte, error) {
 // errNoBox reports that a box is missing.
 var errNoBox = errors.New("no box")
 
-// A fields reader takes big-endian numbers from a box. Reading past its end
-// makes it fail, which is asked for once, at the end.
+// fields reads big-endian numbers from a box. Reading past the end sets err, which the
+// caller checks once at the end.
 type fields struct {
 	data []byte
 	err  error
@@ -103,14 +103,14 @@ func (f *fields) wide(version uint8) uint64 {
 	return uint64(f.uint32())
 }
 
-// full reads what a full box begins with.
+// full reads the version and the flags of a full box.
 func (f *fields) full() (version uint8, flags uint32) {
 	word := f.uint32()
 	return uint8(word >> 24), word & 0xffffff
 }
 
-// eachBox reads r to its end and calls f with the body of every box that keep
-// names. The others are passed over; the largest may have 64-bit sizes.
+// eachBox reads r to its end and calls f with the body of every box of type keep. It
+// skips the others, which may have 64-bit sizes.
 func eachBox(r io.Reader, keep string, most int64, f func(body []byte) error) error {
 	var header [boxHeaderBytes]byte
 	for n := 0; ; n++ {

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// An InitInfo is what an initialization section was found to say of its one track.
+// An InitInfo describes the one track of an initialization section.
 type InitInfo struct {
 	Codecs     string // RFC 6381, e.g. avc1.4d400d or hvc1.1.6.L93.b0
 	Audio      bool
@@ -16,7 +16,7 @@ type InitInfo struct {
 	defaults   sampleDefaults
 }
 
-// sampleDefaults are what samples have that do not say otherwise.
+// sampleDefaults apply to samples without values of their own.
 type sampleDefaults struct{ duration, flags uint32 }
 
 // InspectInit reads an initialization section.
@@ -89,8 +89,8 @@ func (i *InitInfo) readClock(trak []byte) error {
 	return f.err
 }
 
-// readEdit reads where the presentation begins: decode times begin before it
-// where frames are shown in another order.
+// readEdit reads where the presentation starts. Decode times start before it if frames
+// are shown in another order than they are decoded.
 func (i *InitInfo) readEdit(trak []byte) error {
 	elst, err := find(trak, "edts", "elst")
 	if errors.Is(err, errNoBox) {
@@ -119,7 +119,7 @@ func (i *InitInfo) readEdit(trak []byte) error {
 // maxMediaTime keeps sums and products of times inside 64 bits.
 const maxMediaTime = 1 << 45
 
-// Sample entries have their own boxes behind fields of these many bytes.
+// Sizes of the fields of a sample entry before its boxes.
 const (
 	visualEntryBytes = 78
 	audioEntryBytes  = 28
@@ -262,7 +262,7 @@ func (s *fragments) addTrack(traf []byte) error {
 	return nil
 }
 
-// header reads what a track fragment header says of all of its samples.
+// header reads the defaults of a track fragment header.
 func (s *fragments) header(list []box) (sampleDefaults, error) {
 	defaults := s.init.defaults
 	tfhd, err := firstBox(list, "tfhd")
@@ -300,8 +300,8 @@ const (
 	runOffset     = 0x800
 )
 
-// run takes the samples of a track run, the first of which is decoded at this
-// time, and returns when the last ends.
+// run counts the samples of a track run, the first of which is decoded at this time,
+// and returns when the last ends.
 func (s *fragments) run(trun []byte, at int64, defaults sampleDefaults) (end int64, err error) {
 	f := fields{data: trun}
 	_, flags := f.full()
@@ -342,7 +342,7 @@ func (s *fragments) run(trun []byte, at int64, defaults sampleDefaults) (end int
 	return at, nil
 }
 
-// count notes one sample that is shown at this media time.
+// count adds one sample that is shown at this media time.
 func (s *fragments) count(at int64, key bool) {
 	pts := rescale(at-s.init.editStart, s.init.timescale)
 	if s.info.Frames == 0 {

@@ -15,8 +15,7 @@ import (
 	"github.com/asticode/go-astits"
 )
 
-// A SegmentInfo is what one segment was found to hold: one stream of video or of
-// audio.
+// A SegmentInfo describes one segment: one stream of video or of audio.
 type SegmentInfo struct {
 	Codecs     string // RFC 6381, e.g. avc1.4d400d; "" if no frame says it
 	Frames     int    // pictures, or AAC frames
@@ -99,7 +98,7 @@ func (i *inspector) readProgramMap(pmt *astits.PMTData) error {
 	return nil
 }
 
-// count notes frames of which the first and the last are shown at these times.
+// count adds frames of which the first and the last are shown at these times.
 func (i *inspector) count(frames int, first, last int64) {
 	if i.info.Frames == 0 {
 		i.info.FirstPTS, i.info.LastPTS = first, last

@@ -12,12 +12,12 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// formerDir is where the directory of unpublished work is brought that a
-// pibootd has left in which boards wrote to it themselves.
+// formerDir is where the unpublished work of an older pibootd, to which boards could
+// write, is moved.
 var formerDir = path.Join(transcode.ScratchDir, ".former")
 
-// prepareDirs makes the directories of the share that are the daemon's own. The
-// work that an older pibootd has left in reach of boards is looked at again.
+// prepareDirs makes the daemon's own directories of the share, and verifies the work
+// of an older pibootd again, because boards could write to it.
 func (q *Queue) prepareDirs(ctx context.Context) error {
 	for _, dir := range []string{transcode.ScratchDir, trashDir} {
 		if err := q.makePrivateDir(dir); err != nil {
@@ -42,8 +42,8 @@ func (q *Queue) prepareDirs(ctx context.Context) error {
 	return q.removeFormer()
 }
 
-// makePrivateDir makes a directory that nobody else may enter. What else has
-// its name is refused.
+// makePrivateDir makes a directory that nobody else may enter. It refuses anything else
+// of that name.
 func (q *Queue) makePrivateDir(name string) error {
 	err := q.media.Mkdir(name, 0o700)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -64,8 +64,8 @@ func isOurs(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// setFormerAside moves a directory of unpublished work away that is not ours
-// alone. A link in its place is removed: a board could have made it.
+// setFormerAside moves the directory of unpublished work away if others can write to
+// it. A link in its place is removed, because a board may have made it.
 func (q *Queue) setFormerAside() error {
 	info, err := q.media.Lstat(transcode.WorkDir)
 	switch {
@@ -92,8 +92,8 @@ func (q *Queue) removeFormer() error {
 	return q.removeBelow(scratches, path.Base(formerDir))
 }
 
-// adoptFormer takes over what an older pibootd had accepted for jobs that are
-// not finished. What is not what was accepted is made again.
+// adoptFormer adopts what an older pibootd had accepted for unfinished jobs. Units whose
+// files have changed are done again.
 func (q *Queue) adoptFormer(ctx context.Context) error {
 	rows, err := q.store.Query(ctx, unitQuery+` WHERE u.state = ? AND u.kind <> ? AND j.state IN (?, ?)`, done, transcode.KindProbe, Running, Publishing)
 	if err != nil {
@@ -139,7 +139,7 @@ func (q *Queue) adoptUnit(ctx context.Context, former *os.File, u unitRow) error
 	job := fmt.Sprint(u.key.job)
 	attempt := fmt.Sprintf("%s/%s.%d", job, u.key.unit, u.attempt)
 	for _, p := range transcode.Pieces(u.spec, result.V) {
-		// Where the daemon ended while it published, some are there already.
+		// If the daemon ended while it published, some files are there already.
 		published := path.Join(job, publishName, p.Unit.Dir())
 		if err := q.acceptPiece(ctx, former, []string{path.Join(attempt, p.Dir), published}, to, p); err != nil {
 			return err
@@ -148,7 +148,7 @@ func (q *Queue) adoptUnit(ctx context.Context, former *os.File, u unitRow) error
 	return errors.Join(syncPath(q.media, to), syncPath(q.media, transcode.JobDir(u.key.job)), syncPath(q.media, transcode.WorkDir))
 }
 
-// redo has a unit done again that was done.
+// redo makes a unit that was done pending again.
 func (q *Queue) redo(ctx context.Context, key unitKey) error {
 	return q.write(ctx, func(t *transaction) error {
 		t.announce = true

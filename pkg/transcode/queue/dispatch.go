@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// maxLanes bounds the consumers that workers can cause.
+	// maxLanes bounds the consumers that workers can create by their muxer ids.
 	maxLanes = 256
 	// maxWaiting bounds the fetches of one consumer that wait for work.
 	maxWaiting     = 512
@@ -24,7 +24,7 @@ const (
 	ackWait        = 10 * time.Second
 )
 
-// openStream makes the work stream and the consumer that every worker uses.
+// openStream creates the work stream and the consumer that every worker uses.
 func (q *Queue) openStream(ctx context.Context) error {
 	js, err := jetstream.New(q.conn)
 	if err != nil {
@@ -42,8 +42,8 @@ func (q *Queue) openStream(ctx context.Context) error {
 	return q.openLane(ctx, transcode.LaneAny)
 }
 
-// clusterReplicas are what a cluster of servers is asked for, so that any of them
-// may fail, and errNoPeers is what one says that has not so many.
+// A cluster of servers is asked for clusterReplicas, so that any one may fail.
+// errNoPeers is the error of a cluster with fewer servers.
 const (
 	clusterReplicas                     = 3
 	errNoPeers      jetstream.ErrorCode = 10005
@@ -81,8 +81,8 @@ func (q *Queue) makeStreamOf(ctx context.Context, replicas int) (jetstream.Strea
 	return stream, nil
 }
 
-// restore makes the stream and its consumers again if a server that is not ours
-// may have lost them. They are as they were if it has not.
+// restore creates the stream and its consumers again if an external server may have
+// lost them. It changes nothing if they exist.
 func (q *Queue) restore(ctx context.Context) error {
 	if !q.lost.Swap(false) {
 		return nil
@@ -106,8 +106,8 @@ func (q *Queue) openLanes() []string {
 	return slices.Collect(maps.Keys(q.lanes))
 }
 
-// openLane makes the consumer of a lane. Workers must not make it: consumers
-// of a work queue may not overlap, and one that comes and goes loses messages.
+// openLane creates the consumer of a lane. Workers must not create it, because the
+// consumers of a work queue must not overlap, and a temporary one loses messages.
 func (q *Queue) openLane(ctx context.Context, lane string) error {
 	q.lanesMu.Lock()
 	open, full := q.lanes[lane], len(q.lanes) >= maxLanes
@@ -135,7 +135,7 @@ func (q *Queue) makeConsumer(ctx context.Context, lane string) error {
 		// A worker acknowledges before it claims. Where it dies between, another
 		// is woken.
 		AckWait:       ackWait,
-		MaxDeliver:    -1, // attempts are counted in SQLite
+		MaxDeliver:    -1, // SQLite counts the attempts
 		MaxAckPending: -1,
 		MaxWaiting:    maxWaiting,
 	})
@@ -145,19 +145,18 @@ func (q *Queue) makeConsumer(ctx context.Context, lane string) error {
 	return nil
 }
 
-// Messages of a lane that wait for workers. They only say that there is work,
-// so a few are enough, however much there is; each claim looks for more.
+// Messages of a lane that wait for workers. They only say that there is work, so a few
+// are enough for any amount, because each claim announces more.
 const (
 	maxMessages = 64
 	minMessages = maxMessages / 2
 )
 
-// reconcile makes sure that every unit that waits has a worker woken for it, as
-// soon as there is one: fewer messages than units in the stream are enough only
-// while there are many.
+// reconcile makes sure that there is a message for every pending unit, up to the limit
+// of messages per lane.
 func (q *Queue) reconcile(ctx context.Context) error {
 	if !q.broker.Reached() {
-		return nil // reaching it wakes us
+		return nil // reconnecting wakes us
 	}
 	if err := q.restore(ctx); err != nil {
 		return err
@@ -167,22 +166,21 @@ func (q *Queue) reconcile(ctx context.Context) error {
 		return err
 	}
 	if len(waiting) == 0 {
-		// Workers that have nothing to do may help those that are slow.
+		// Idle workers may start speculative attempts.
 		if n := q.idleSpeculators(time.Now()); n > 0 {
 			waiting = map[int]int{0: n}
 		}
 	}
 	var errs []error
 	for mux, units := range waiting {
-		// One lane must not keep the others waiting.
+		// An error of one lane must not stop the others.
 		errs = append(errs, q.fill(ctx, lane(mux), units))
 	}
 	return errors.Join(errs...)
 }
 
-// waitingUnits counts the units that wait by the muxer that may do them. Those
-// for labels that no worker has who is there wake nobody: all others would ask
-// for them again and again. Workers that come are told.
+// waitingUnits counts the pending units by muxer id. Units with labels that no worker
+// has do not count, because the other workers would claim in vain again and again.
 func (q *Queue) waitingUnits(ctx context.Context) (map[int]int, error) {
 	rows, err := q.store.Query(ctx, `
 		SELECT j.mux, j.labels, count(*) FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = ?
@@ -205,14 +203,14 @@ func (q *Queue) waitingUnits(ctx context.Context) (map[int]int, error) {
 	return waiting, rows.Err()
 }
 
-// fill brings a lane's messages to what this many units need.
+// fill adds the messages that this many units of a lane need.
 func (q *Queue) fill(ctx context.Context, lane string, units int) error {
 	if err := q.openLane(ctx, lane); err != nil {
 		return err
 	}
 	info, err := q.stream.Info(ctx, jetstream.WithSubjectFilter(transcode.WorkFilter(lane, transcode.PriorityNormal)))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		q.lost.Store(true) // somebody has deleted it
+		q.lost.Store(true) // it was deleted
 	}
 	if err != nil {
 		return fmt.Errorf("reading the stream: %w", err)

@@ -140,10 +140,10 @@ func (s segment) publishedBytes() int64 {
 	return s.sizeBytes
 }
 
-// work returns where the stream is put together.
+// work returns the directory in which the stream is assembled.
 func (st stream) work() string { return transcode.JobDir(st.job) + "/" + publishName }
 
-// readStream reads what a job's units have made and checks that it fits together.
+// readStream reads the results of a job's units and checks that they match.
 func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	var request column[transcode.Request]
 	var plan column[transcode.Plan]
@@ -175,7 +175,7 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	return st, nil
 }
 
-// unitResults are the results of a job's units, and where their files are.
+// unitResults are the results of a job's units and the directories of their files.
 type unitResults struct {
 	ofUnit map[string]transcode.Result
 	dirs   map[string]string // in the media share
@@ -186,7 +186,7 @@ type querier interface {
 	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// readResults reads the units of a plan, into it, and their results.
+// readResults adds the stored units to plan, and returns their results.
 func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int64) (unitResults, error) {
 	r := unitResults{map[string]transcode.Result{}, map[string]string{}}
 	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND kind <> ? ORDER BY seq`,
@@ -249,7 +249,7 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 	}
 }
 
-// chooseOutput stores a name that nothing has yet.
+// chooseOutput stores an output name that is not in use.
 func (q *Queue) chooseOutput(ctx context.Context, st *stream) error {
 	output, err := q.freeOutput(st.request)
 	if err != nil {
@@ -277,8 +277,8 @@ func (q *Queue) freeOutput(r transcode.Request) (string, error) {
 	return "", fmt.Errorf("%s and %d numbered after it exist already; choose another name", r.Published(r.Name, ""), maxSameName)
 }
 
-// published reports whether the stream is already in its place: the directory
-// where it is put together is gone, and everything is at the output.
+// published reports whether the stream is published already: the directory of its
+// assembly is gone, and all files are at the output.
 func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 	assembling, err := exists(q.media, st.work())
 	if err != nil || assembling {
@@ -293,8 +293,8 @@ func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 	return true, ctx.Err()
 }
 
-// reveal renames the assembled stream to its output. If something has taken
-// that name since it was chosen, another is.
+// reveal renames the assembled stream to its output. If that name is in use by now, it
+// chooses another.
 func (q *Queue) reveal(ctx context.Context, st *stream) error {
 	public := path.Dir(st.output)
 	if there, err := exists(q.media, public); err != nil {

@@ -7,8 +7,8 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// MayRead reports whether a worker that does not mount the media share needs a
-// file of it: one that a unit is made of that it has claimed.
+// MayRead reports whether a worker that does not mount the media share may read a file:
+// one that a unit reads on which it has a claim.
 func (q *Queue) MayRead(worker, name string) bool {
 	for _, c := range q.claims.all() {
 		if c.worker == worker && c.spec.Reads(name) {
@@ -18,8 +18,8 @@ func (q *Queue) MayRead(worker, name string) bool {
 	return false
 }
 
-// MayWrite reports whether a file of this path in the media share belongs to an
-// attempt that the worker has claimed.
+// MayWrite reports whether a path in the media share belongs to an attempt on which the
+// worker has a claim.
 func (q *Queue) MayWrite(worker, name string) bool {
 	dir, file := path.Split(name)
 	if !outputName.MatchString(file) {
@@ -39,5 +39,5 @@ func (q *Queue) MayWrite(worker, name string) bool {
 	return false
 }
 
-// outputName is what files of attempts are called, such as 00007.m4s.
+// outputName matches the names of attempts' files, such as 00007.m4s.
 var outputName = regexp.MustCompile(`^[a-z0-9]{1,30}\.[a-z0-9]{1,10}$`)

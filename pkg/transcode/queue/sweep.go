@@ -10,10 +10,9 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// sweep removes what was accepted and no job needs any more: attempts that do
-// not count, and the files of jobs that ended or are not known. It leaves alone
-// what it does not know the name of. One job whose files cannot be removed does
-// not keep the others' from it.
+// sweep removes accepted files that no job needs: those of attempts that do not count,
+// and of jobs that have ended or do not exist. It ignores other names. A failure of one
+// job does not stop the others.
 func (q *Queue) sweep(ctx context.Context) error {
 	names, err := q.list(transcode.WorkDir)
 	if err != nil {
@@ -33,8 +32,8 @@ func (q *Queue) sweep(ctx context.Context) error {
 }
 
 func (q *Queue) sweepJob(ctx context.Context, id int64) error {
-	// Listed before the job is read: what a later claim brings is not in the
-	// list, and what is in the list was claimed before.
+	// Listed before the job is read, so that the list has no files of attempts that
+	// start after it is read.
 	names, err := q.list(transcode.JobDir(id))
 	if err != nil {
 		return err
@@ -64,7 +63,7 @@ func (q *Queue) sweepJob(ctx context.Context, id int64) error {
 	return nil
 }
 
-// list returns the names in a directory of the share; none if it is not there.
+// list returns the names in a directory of the share; none if it does not exist.
 func (q *Queue) list(dir string) ([]string, error) {
 	d, err := q.media.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,8 +82,8 @@ func (q *Queue) removeAttempt(key attemptKey) {
 
 func (q *Queue) removeJob(job int64) { q.remove(transcode.JobDir(job)) }
 
-// remove deletes a directory of unpublished files. A file may still be coming
-// into it by HTTP, so that it does not go: the next sweep tries again.
+// remove deletes a directory of unpublished files. It fails if a file arrives by HTTP
+// meanwhile; the next sweep tries again.
 func (q *Queue) remove(dir string) {
 	if err := q.media.RemoveAll(dir); err != nil {
 		q.log.Warn("unpublished files not removed", "file", dir, "err", err)
