@@ -26,8 +26,8 @@ type call struct {
 	encoder   // the results
 	reply     *rpc.Buffer
 
-	// again is when a process that was killed began this same call; nil: none
-	// did. What it has done of it is no error now.
+	// again is when an earlier process, since killed, started this same call;
+	// nil: none did. What that process completed is no error now.
 	again *unix.StatxTimestamp
 
 	tree *tree   // the export of the first handle that was good; nil: none
@@ -47,8 +47,8 @@ func (v *service) answer(r *rpc.Call, p procedure) []byte {
 	return rpc.Mark(c.run(r.XID, p), r.Reply.Follows())
 }
 
-// runOnce runs a call that must not run twice, and returns its reply, or that
-// of the process that has run it and was killed.
+// runOnce runs a call that must not run twice and returns its reply, or the reply
+// of the killed process that has run it already.
 func (c *call) runOnce(key rpc.ReplayKey, p procedure) []byte {
 	if p.name == "WRITE" { // does no harm the second time, and there are many
 		return rpc.Mark(c.run(key.XID, p), 0)
@@ -96,7 +96,7 @@ func (c *call) perform(xid uint32, p procedure) []byte {
 		c.end = outcomeGarbage
 		return rpc.Refused(xid, rpc.GarbageArgs)
 	}
-	c.server.log().Error("call broke off", "addr", c.client, "call", p.name, "err", err)
+	c.server.log().Error("call failed", "addr", c.client, "call", p.name, "err", err)
 	c.end = outcomeBroke
 	return rpc.Refused(xid, rpc.SystemErr)
 }

@@ -38,23 +38,23 @@ type Export struct {
 	AnonUID uint32 // whom squashed callers become; 0 means 65534
 	AnonGID uint32 // 0 means 65534
 
-	// StreamDirs has clients, who are all AnonUID (Squash is AllSquash), change
-	// nothing but what they made, whatever modes allow. In a directory that is
-	// not theirs, nor below an <other>.hls, they make one thing: the directory
-	// <name>.hls beside a regular file <name>, which they can remove again. Below
-	// it modes decide, but there are files and directories only, no links.
+	// StreamDirs restricts clients, who are all AnonUID (Squash is AllSquash), to
+	// changing what they have created, whatever modes allow. In a directory that
+	// is not theirs, nor below an <other>.hls, they may create and remove one
+	// thing: the directory <name>.hls beside a regular file <name>. Below it modes
+	// decide, but it holds files and directories only, no links.
 	StreamDirs bool
 
 	// MaxBytes and MaxNames bound what lies below the export; 0: no limit, but
-	// MaxBytes alone allows a million names. What goes beyond is refused with
+	// MaxBytes alone allows a million names. Calls that would exceed them get
 	// NFS3ERR_DQUOT. Holes in files do not count.
 	MaxBytes int64
 	MaxNames int64
 
-	// MinFree is how many bytes of the file system calls leave free, and with
-	// it a hundredth of its inodes; 0: none. Clients that took much lately leave
-	// up to twice that, so that others go on when they have filled it. What goes
-	// below is refused with NFS3ERR_NOSPC.
+	// MinFree is how many bytes of the file system calls must leave free, together
+	// with a hundredth of its inodes; 0: none. Clients that have written much
+	// lately must leave up to twice as much, so that others can still write after
+	// they have filled it. Calls that would use more get NFS3ERR_NOSPC.
 	MinFree int64
 }
 
@@ -70,7 +70,7 @@ var (
 // maxExportPath is the longest path MOUNT carries (RFC 1813 §5.1.4, MNTPATHLEN).
 const maxExportPath = 1024
 
-// Check returns what is wrong with e, whichever server is to serve it.
+// Check returns an error if e is not valid for any NFS server.
 func (e Export) Check() error {
 	if e.ID == 0 {
 		return fmt.Errorf("nfs: export %q has no id; want a number above 0 that no other tree ever had", e.Path)
@@ -95,16 +95,16 @@ func (e Export) Check() error {
 	return nil
 }
 
-// AnonymousUID is whom squashed callers become.
+// AnonymousUID is the user id of squashed callers.
 func (e Export) AnonymousUID() uint32 { return orNobody(e.AnonUID) }
 
-// AnonymousGID is the group of squashed callers.
+// AnonymousGID is the group id of squashed callers.
 func (e Export) AnonymousGID() uint32 { return orNobody(e.AnonGID) }
 
-// Export adds e, or puts it in the place of the export of the same path. That
-// disturbs no client: calls that run go on with what they began with, and with
-// the same ID and tree all handles stay good. Export returns an error, and
-// changes nothing, where e.Dir cannot be served; the text says what to do.
+// Export adds e, or replaces the export of the same path. Replacing disturbs no
+// client: running calls finish under the old export, and with the same ID and
+// tree all handles stay valid. If e.Dir cannot be served, Export changes nothing
+// and returns an error that says what to do.
 //
 // The tree's file system cannot be unmounted until Unexport.
 func (s *Server) Export(e Export) error {
@@ -132,9 +132,9 @@ func (s *Server) Export(e Export) error {
 // MountPath returns path: this server exports a directory under any path.
 func (s *Server) MountPath(path, _ string) string { return path }
 
-// Unexport takes the export of that path away, waits for the calls that use
-// it and lets go of its tree. Its handles are then stale. It does nothing if
-// there is no such export. Also after an error nobody can use it any more.
+// Unexport removes the export of that path, waits for its running calls and
+// closes its tree. Its handles are then stale. It does nothing if the export does
+// not exist. The export is removed even if Unexport returns an error.
 func (s *Server) Unexport(path string) error {
 	t := s.exports.remove(path)
 	if t == nil {
@@ -168,7 +168,7 @@ type exportTable struct {
 	retired map[*tree]struct{}      // out of the table, with calls that may run
 }
 
-// put adds t and returns the tree whose place it takes, nil for none.
+// put adds t and returns the tree that it replaces, nil for none.
 func (x *exportTable) put(t *tree) (*tree, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -195,7 +195,7 @@ func (x *exportTable) put(t *tree) (*tree, error) {
 	return old, nil
 }
 
-// remove takes the tree of that path out and returns it, nil for none.
+// remove removes the tree of that path and returns it, nil for none.
 func (x *exportTable) remove(path string) *tree {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -216,7 +216,7 @@ func (x *exportTable) retireLocked(t *tree) {
 	x.retired[t] = struct{}{}
 }
 
-// forget says that nobody uses t any more, which was retired.
+// forget drops t, a retired tree that no call uses any more.
 func (x *exportTable) forget(t *tree) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -242,7 +242,7 @@ func (x *exportTable) holding(file inode) []*tree {
 	return all
 }
 
-// collectLocked makes the set of clients anew.
+// collectLocked rebuilds the set of clients.
 func (x *exportTable) collectLocked() {
 	x.clients = map[netip.Addr]struct{}{}
 	for _, t := range x.byID {

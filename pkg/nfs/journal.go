@@ -15,15 +15,14 @@ import (
 	"pibootd/pkg/nfs/rpc"
 )
 
-// A journal remembers over the end of the process which calls were begun and
-// what was answered, so that a client whose connection broke with a kill gets
-// the answer that it missed, and not that what it wanted removed is not there.
+// A journal records which calls were started and how they were answered, so that
+// a client that repeats a call after the server was killed gets the reply that it
+// missed, and not, for example, that the file it removed does not exist.
 //
-// It is a file of slots, used in turn and written without syncing: what was
-// written outlives the process, and a power cut that takes it only takes the
-// answers to calls that were running then. What is read back is checked and
-// never trusted further than that: a client's calls are looked up under its own
-// address only.
+// It is a file of slots, used in turn and written without syncing: the kernel
+// keeps what a killed process has written, and a power cut loses only replies to
+// calls that were running then. What is read back is checked, and a client's
+// calls are looked up under its own address only.
 type journal struct {
 	file *os.File
 
@@ -60,7 +59,8 @@ const (
 	slotReply = slotLen + 2
 )
 
-// openJournal opens the file, or makes it. One that is no journal is made anew.
+// openJournal opens the file, or creates it. It empties a file that is not a
+// journal.
 func openJournal(name string) (*journal, error) {
 	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -121,17 +121,17 @@ func parseSlot(s []byte) (seq uint64, key journalKey, entry journalEntry, ok boo
 	return binary.BigEndian.Uint64(s[slotSeq:]), key, entry, true
 }
 
-// A journaled is a call of which the journal knows. The zero value is one of
-// which it does not.
+// A journaled is a call that the journal records. The zero value is a call that
+// it does not record.
 type journaled struct {
 	journal *journal
 	at      int64 // the slot's place in the file
 	slot    []byte
 }
 
-// begin takes down that a call is being run, unless a former process has
-// answered it: then that reply is returned. If a former process has begun it
-// and ended, again says when that was. j may be nil.
+// begin records that a call is running, or returns the reply of an earlier process
+// that has answered it. If an earlier process started the call and was killed,
+// again is when it started. j may be nil.
 func (j *journal) begin(client netip.Addr, call rpc.ReplayKey) (running journaled, again *unix.StatxTimestamp, out []byte) {
 	if j == nil || !client.Is4() {
 		return journaled{}, nil, nil
@@ -169,8 +169,8 @@ func newSlot(seq uint64, key journalKey, begun unix.StatxTimestamp) []byte {
 	return s
 }
 
-// write brings the slot to the file, with out as the reply, nil before there
-// is one. A reply that is too long for it is not kept.
+// write writes the slot to the file, with out as the reply, which is nil until
+// there is one. Replies longer than the slot are not kept.
 func (r journaled) write(out []byte) error {
 	if r.journal == nil || len(out) > slotSize-slotReply {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"pibootd/pkg/nfs/rpc"
 )
 
-// maxMounts is how many mounts are remembered for DUMP; later ones are served
-// but not listed.
+// maxMounts bounds the mounts recorded for DUMP. Later mounts are served but not
+// listed.
 const maxMounts = 4096
 
 // mountProgram is MOUNT version 3 (RFC 1813 §5.2), in order of procedure
@@ -45,7 +45,7 @@ func (c *call) mnt() error {
 	}
 	wire, err := c.server.exports.useRoot(name, c.client, c.port)
 	if !c.status(err) {
-		c.tell(MountEvent{Client: c.client, Export: name, Op: Refused, Reason: mountRefusal(err)})
+		c.report(MountEvent{Client: c.client, Export: name, Op: Refused, Reason: mountRefusal(err)})
 		return nil
 	}
 	c.Opaque(wire)
@@ -54,7 +54,7 @@ func (c *call) mnt() error {
 	if !c.service.quiet {
 		c.server.mounts.add(c.client, name)
 	}
-	c.tell(MountEvent{Client: c.client, Export: name, Op: Mounted})
+	c.report(MountEvent{Client: c.client, Export: name, Op: Mounted})
 	return nil
 }
 
@@ -68,8 +68,8 @@ func mountRefusal(err error) string {
 	return "the address is not one of the export's clients"
 }
 
-// tell reports what a client did.
-func (c *call) tell(e MountEvent) {
+// report logs and forwards what a client did.
+func (c *call) report(e MountEvent) {
 	if c.service.quiet {
 		return
 	}
@@ -112,7 +112,7 @@ func (c *call) umntAll() error {
 
 func (c *call) unmount(name string) {
 	if !c.service.quiet && c.server.mounts.remove(c.client, name) {
-		c.tell(MountEvent{Client: c.client, Export: name, Op: Unmounted})
+		c.report(MountEvent{Client: c.client, Export: name, Op: Unmounted})
 	}
 }
 
@@ -132,8 +132,8 @@ func (c *call) listExports() error {
 	return nil
 }
 
-// A mountTable remembers who has mounted what, as far as clients tell. The
-// zero value is empty.
+// A mountTable records mounts, as far as clients report them. The zero value is
+// empty.
 type mountTable struct {
 	mu     sync.Mutex
 	mounts map[mountKey]struct{}
@@ -179,7 +179,7 @@ func (m *mountTable) of(client netip.Addr) []string {
 	return paths
 }
 
-// forget drops the mounts of an export that is no more.
+// forget drops the mounts of a removed export.
 func (m *mountTable) forget(path string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

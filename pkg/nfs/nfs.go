@@ -34,7 +34,8 @@ const (
 	// defaultMemory is Server.MaxMemory unless it is set.
 	defaultMemory = 48 << 20
 
-	// nobody is who a squashed caller becomes unless the export says otherwise.
+	// nobody is the user and group of squashed callers unless the export names
+	// others.
 	nobody = 65534
 )
 
@@ -45,22 +46,22 @@ type Server struct {
 	// the state directory. With another key, every handle a board holds is bad.
 	Key []byte
 
-	// CallsFile is where calls are remembered that must not run twice, so that
-	// those repeated after a kill of this process do not; "": nowhere.
+	// CallsFile is where the server records calls that must not run twice, so
+	// that a client may repeat them after this process was killed; "": nowhere.
 	CallsFile string
 
 	Log     *slog.Logger     // nil discards
-	OnMount func(MountEvent) // nil: nobody is told; must not block
-	OnLimit func(LimitEvent) // the same; once a minute for an export at most
+	OnMount func(MountEvent) // called for each MNT and UMNT if not nil; must not block
+	OnLimit func(LimitEvent) // likewise for exports at a limit; at most once a minute for each
 
 	MaxConns       int // at once, half of them for anybody; 0 means 512
 	MaxClientConns int // at once from one address; 0 means 16
 	MaxClientCalls int // running at once for one address; 0 means 16
 	MaxCalls       int // running at once in all, each on a thread of its own; 0 means 64
 
-	// MaxMemory is how many bytes the calls of all clients may take while they
-	// are read and answered; 0 means 48 MiB, and there is room for two large
-	// ones in any case. Where it is taken, sockets are read later.
+	// MaxMemory bounds the memory, in bytes, that the calls of all clients use
+	// while they are read and answered; 0 means 48 MiB. Two large calls always
+	// fit. When it is used up, sockets are read later.
 	MaxMemory int
 
 	start    sync.Once
@@ -89,7 +90,7 @@ const (
 	Refused   MountOp = "refused"
 )
 
-// A MountEvent tells of one MNT or UMNT call.
+// A MountEvent reports one MNT or UMNT call.
 type MountEvent struct {
 	Client netip.Addr
 	Export string // the path as the client gave it

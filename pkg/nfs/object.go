@@ -235,7 +235,7 @@ func (o *object) sync() error {
 
 func (o *object) syncFile() error {
 	if !o.is(unix.S_IFDIR) && !o.is(unix.S_IFREG) {
-		return o.tree.settler.settle(o.tree.root)
+		return o.tree.syncer.sync(o.tree.root)
 	}
 	fd, err := o.reopen(unix.O_RDONLY)
 	if err != nil {

@@ -7,30 +7,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory is at rest if it has not changed for settleTime: then the next
-// entry that is made, removed or replaced in it gives it another time. So
-// whatever was learned about its names holds for as long as its times stand,
-// whoever works on it.
+// A directory is quiescent if it has not changed for quietTime: then the next
+// change of its entries changes its times too. What is known about its names
+// therefore holds until its times change, whoever changes it.
 //
-// Attributes change without that. Those in a page are good while no client has
-// changed anything in the tree, and for pageTime, because somebody at this
-// machine may have. That is less than any client keeps attributes itself (a
-// Linux client 3 s and more), and what a client asks before it opens a file,
-// GETATTR and LOOKUP, is never answered from a page.
+// Attributes of its files change without that. Those in a page are valid for
+// pageTime, because something on this machine may change them, and only until a
+// client changes anything in the tree. Clients cache attributes for longer (Linux
+// for 3 s and more), and GETATTR and LOOKUP, which clients send before they open
+// a file, are never answered from a page.
 const (
-	// settleTime is more than the grain of any file system's times: ext4 with
+	// quietTime is more than the grain of any file system's times: ext4 with
 	// inodes of 128 bytes keeps whole seconds.
-	settleTime = 2 * time.Second
-	pageTime   = time.Second
+	quietTime = 2 * time.Second
+	pageTime  = time.Second
 )
 
-// settled reports whether the directory o is at rest.
-func (o *object) settled() bool {
+// quiescent reports whether the directory o is quiescent.
+func (o *object) quiescent() bool {
 	changed := time.Unix(o.attr.Ctime.Sec, int64(o.attr.Ctime.Nsec))
-	return time.Since(changed) > settleTime
+	return time.Since(changed) > quietTime
 }
 
-// moved reports whether the directory o, which was settled, has changed since
+// moved reports whether the directory o, which was quiescent, has changed since
 // the call opened it.
 func (o *object) moved() bool {
 	now, err := o.stat()
@@ -49,7 +48,7 @@ type entry struct {
 	wire []byte
 }
 
-// A page is what one READDIRPLUS found in a directory at rest. It does not
+// A page is what one READDIRPLUS found in a directory quiescent. It does not
 // change once it is kept.
 type page struct {
 	ctime, mtime unix.StatxTimestamp // of the directory

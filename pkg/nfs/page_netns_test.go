@@ -52,14 +52,14 @@ func (b *bench) rest(name string, dir []byte) {
 		if err := unix.Statx(unix.AT_FDCWD, b.path(name), 0, unix.STATX_BASIC_STATS, &o.attr); err != nil {
 			b.Fatal(err)
 		}
-		if o.settled() {
+		if o.quiescent() {
 			b.list(b.c, dir)
 			return
 		}
 		if time.Now().After(deadline) {
 			b.Fatalf("%s does not come to rest", name)
 		}
-		<-time.After(settleTime / 10)
+		<-time.After(quietTime / 10)
 	}
 }
 
@@ -83,9 +83,9 @@ func (b *bench) locally(err error) {
 	}
 }
 
-// TestListingAtRest: what is kept of a directory is never wrong, whoever
+// TestListingOfQuiescentDirectory: what is kept of a directory is never wrong, whoever
 // changes it.
-func TestListingAtRest(t *testing.T) {
+func TestListingOfQuiescentDirectory(t *testing.T) {
 	fileSystems(t, func(b *bench) {
 		b.want("MKDIR", b.call(b.c, 9, b.root, "d", sattr{mode: ptr(uint32(0o754))}), statusOK)
 		dir, _ := b.c.lookup(b.root, "d")

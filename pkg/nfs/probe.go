@@ -140,7 +140,7 @@ func (s *Server) reason(err error, export string, client netip.Addr) error {
 	return err
 }
 
-// sweep removes what a board that broke off may have left in an export.
+// sweep removes the file that an interrupted probe may have left in an export.
 func (s *Server) sweep(export, trace string) error {
 	for _, e := range s.Exports() {
 		if e.Path == export {

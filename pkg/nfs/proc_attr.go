@@ -118,7 +118,7 @@ func (o *object) truncate(size uint64) error {
 		if err := o.tree.reserve(some); err != nil {
 			return err
 		}
-		defer o.tree.settle(some, cost{}) // what is new is a hole
+		defer o.tree.finalize(some, cost{}) // what is new is a hole
 	} else {
 		defer o.tree.freed()
 	}

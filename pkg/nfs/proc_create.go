@@ -169,7 +169,7 @@ func (c *call) make(wire []byte, name string, m maker) error {
 	})
 	defer child.close()
 	if dir != nil {
-		dir.tree.settleGrown(cost{}, w)
+		dir.tree.finalizeGrown(cost{}, w)
 	}
 	if err == nil {
 		err = errors.Join(child.syncNew(), dir.sync())
@@ -207,7 +207,7 @@ func (m maker) run(dir *object, foreign bool) (child *object, err error) {
 		}
 		return child.setMeta(dir.initial(m.want))
 	})
-	dir.tree.settle(entryCost(), costOf(child))
+	dir.tree.finalize(entryCost(), costOf(child))
 	if errors.Is(err, unix.EEXIST) && m.taken != nil {
 		return m.taken(dir)
 	}
@@ -267,7 +267,7 @@ func (o *object) syncNew() error {
 	if o.is(unix.S_IFREG) || o.is(unix.S_IFDIR) {
 		return o.sync()
 	}
-	return o.tree.settler.settleNew(o.tree.root)
+	return o.tree.syncer.syncNew(o.tree.root)
 }
 
 // create makes a regular file, with the rights of the calling thread.

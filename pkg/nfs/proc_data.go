@@ -178,14 +178,14 @@ func (o *object) write(err error, p []byte, offset uint64, how uint32) (int, wcc
 	writers := &o.tree.writers
 	f, err := writers.use(o, how == unstable)
 	if err != nil {
-		o.tree.settle(need, cost{})
+		o.tree.finalize(need, cost{})
 		return 0, unchanged(o), err
 	}
 	n := 0
 	w, err := changeOne(o, nil, func() error {
 		return o.as(func() (err error) { n, err = writeAt(f.fd, p, int64(offset)); return err })
 	})
-	o.tree.settleGrown(need, w)
+	o.tree.finalizeGrown(need, w)
 	if err == nil {
 		err = o.tree.server.stabilize(f, how)
 	}

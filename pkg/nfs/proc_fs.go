@@ -22,21 +22,21 @@ func (c *call) fsstat() error {
 	})
 }
 
-// A diskRoom is what FSSTAT tells of the room in a file system.
-type diskRoom struct {
+// A diskSpace is what FSSTAT tells of the room in a file system.
+type diskSpace struct {
 	total, free, avail uint64 // bytes; avail is what others than root may take of free
 	files, filesFree   uint64
 }
 
-func roomOf(fs unix.Statfs_t) diskRoom {
+func roomOf(fs unix.Statfs_t) diskSpace {
 	block := uint64(fs.Bsize)
-	return diskRoom{total: fs.Blocks * block, free: fs.Bfree * block, avail: fs.Bavail * block, files: fs.Files, filesFree: fs.Ffree}
+	return diskSpace{total: fs.Blocks * block, free: fs.Bfree * block, avail: fs.Bavail * block, files: fs.Files, filesFree: fs.Ffree}
 }
 
 func less(n uint64, by int64) uint64 { return n - min(n, uint64(by)) }
 
 // narrow makes r what the limits of the export leave of it.
-func (t *tree) narrow(r *diskRoom, fs unix.Statfs_t) {
+func (t *tree) narrow(r *diskSpace, fs unix.Statfs_t) {
 	if t.export.MinFree > 0 {
 		bytes, files := t.floor.kept(t)
 		r.free = less(min(r.free, r.avail), bytes)

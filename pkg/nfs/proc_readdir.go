@@ -105,13 +105,13 @@ type listing struct {
 	out   encoder
 	eof   bool
 
-	// page takes down the entries of a directory at rest as they are written;
+	// page records the entries of a quiescent directory as they are written;
 	// nil if it is not, or once something of an entry was not to be had.
 	page *page
 }
 
 // run collects entries from cookie on until the limit is reached. In a
-// directory at rest it asks for them by name, which takes half of the system
+// quiescent directory it asks for them by name, which takes half of the system
 // calls that opening each takes; where a page of it was kept, one call each, or
 // none.
 func (l *listing) run(dir *object, cookie uint64) error {
@@ -121,8 +121,8 @@ func (l *listing) run(dir *object, cookie uint64) error {
 	if err := dir.permit(unix.R_OK); err != nil {
 		return err
 	}
-	if l.plus && dir.settled() {
-		err := l.runAtRest(dir, cookie)
+	if l.plus && dir.quiescent() {
+		err := l.runQuiescent(dir, cookie)
 		if !dir.moved() {
 			return err
 		}
@@ -131,9 +131,9 @@ func (l *listing) run(dir *object, cookie uint64) error {
 	return l.read(dir, int64(cookie))
 }
 
-// runAtRest is run in a directory that was settled. What it collects is right
+// runQuiescent is run in a quiescent directory. What it collects is right
 // if the directory has not moved by then.
-func (l *listing) runAtRest(dir *object, cookie uint64) error {
+func (l *listing) runQuiescent(dir *object, cookie uint64) error {
 	pages := &dir.tree.server.pages
 	kept := pages.find(dir, cookie)
 	if kept != nil && kept.current(dir) && listHead+len(kept.out) <= int(l.limit) && dir.maySearch() {

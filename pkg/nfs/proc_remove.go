@@ -121,7 +121,7 @@ func (o *object) rename(name string, to *object, toName string) ([]wcc, error) {
 	w, err := change(func() error {
 		return o.as(func() error { return unix.Renameat(o.fd, name, to.fd, toName) })
 	}, o, to)
-	o.tree.settleGrown(need, w[1])
+	o.tree.finalizeGrown(need, w[1])
 	o.tree.freed() // what was at toName
 	return w, err
 }
@@ -178,7 +178,7 @@ func (c *call) link() error {
 	}
 	w, err := changeOne(dir, err, func() error { return file.linkAs(dir, name) })
 	if dir != nil {
-		dir.tree.settleGrown(cost{}, w)
+		dir.tree.finalizeGrown(cost{}, w)
 	}
 	if c.again != nil && err == unix.EEXIST && file.isLinkedAs(dir, name) {
 		err = nil
@@ -210,10 +210,10 @@ func (o *object) linkAs(dir *object, name string) error {
 		return unix.Linkat(unix.AT_FDCWD, o.procPath(), dir.fd, name, unix.AT_SYMLINK_FOLLOW)
 	})
 	if err != nil {
-		o.tree.settle(entryCost(), cost{})
+		o.tree.finalize(entryCost(), cost{})
 		return err
 	}
-	o.tree.settle(entryCost(), costOf(o))
+	o.tree.finalize(entryCost(), costOf(o))
 	o.tree.freed()
 	return nil
 }

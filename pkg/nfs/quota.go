@@ -17,17 +17,17 @@ const (
 	// be counted cannot be bounded.
 	impliedNames = 1_000_000
 
-	// walkPatience is how long a call waits for a walk. A longer walk goes on
-	// without it, and the client asks again some seconds later (NFS3ERR_JUKEBOX).
+	// walkPatience is how long a call waits for a walk. A longer walk continues
+	// without the call, and the client retries seconds later (NFS3ERR_JUKEBOX).
 	walkPatience = 200 * time.Millisecond
 
-	// walkPause is how many times as long as a walk took none follows it: who
-	// fills an export and empties it all day costs this machine little.
+	// walkPause times the duration of a walk must pass before the next, so that
+	// a client that fills and empties its export all day costs little.
 	walkPause = 20
 
-	// At its limit an export is walked again after fullAge even if its clients
-	// have removed nothing, and below it after countAge: somebody at this
-	// machine may have changed something.
+	// An export is walked again after fullAge if it is at its limit, else after
+	// countAge, even if its clients have removed nothing: something on this
+	// machine may have changed its files.
 	fullAge  = 10 * time.Second
 	countAge = 15 * time.Minute
 
@@ -35,7 +35,7 @@ const (
 	limitEvery = time.Minute
 )
 
-// A LimitEvent tells that an export's clients were refused for want of room.
+// A LimitEvent reports that calls were refused because an export is at a limit.
 type LimitEvent struct {
 	Export string // its path
 	Reason string // in words
@@ -47,9 +47,8 @@ type cost struct {
 	disk         int64 // bytes that the file system may need for it
 }
 
-// usage is how much of a quota a file takes up: its size, but what is not there
-// of a sparse file is not counted, nor what the file system has put by to
-// write on.
+// usage is how many bytes of a quota a file uses: its size, without the holes of
+// a sparse file and without blocks that the file system has preallocated.
 func usage(st *unix.Statx_t) int64 {
 	used := int64(st.Blocks * 512)
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
@@ -86,7 +85,7 @@ type quota struct {
 	next  time.Time     // no walk before
 	walk  chan struct{} // closed when the running one ends; nil: none runs
 
-	told time.Time // when OnLimit was
+	reported time.Time // when OnLimit was last called
 
 	// renames is held for writing by a walk: a file that moves from where it has
 	// not been to where it has would not be counted.
@@ -114,26 +113,26 @@ func (t *tree) fits(c cost) bool {
 	return (t.export.MaxBytes <= 0 || c.bytes <= t.export.MaxBytes) && c.names <= t.maxNames()
 }
 
-// reserve makes sure that there is room for c, which a call is about to add, or
-// returns why there is none. The call says with settle what it did add.
+// reserve reserves c, which a call is about to add, or returns why it does not
+// fit. The call then reports with finalize what it has added.
 func (t *tree) reserve(c cost) error {
 	err := t.floor.reserve(t, c)
 	if err == nil && t.limited() && (c.bytes > 0 || c.names > 0) {
 		err = t.quota.reserve(t, c)
 	}
 	if err == statusDQuot || err == statusNoSpc {
-		t.tellLimit(err)
+		t.reportLimit(err)
 	}
 	return err
 }
 
-// tellLimit reports that the export is at a limit, unless that was just done.
-func (t *tree) tellLimit(err error) {
+// reportLimit reports that the export is at a limit, unless it was reported just before.
+func (t *tree) reportLimit(err error) {
 	q := t.quota
 	q.mu.Lock()
-	soon := time.Since(q.told) < limitEvery
+	soon := time.Since(q.reported) < limitEvery
 	if !soon {
-		q.told = time.Now()
+		q.reported = time.Now()
 	}
 	reason := fmt.Sprintf("its file system has no more than the %d MB free that are kept for others", t.export.MinFree/1e6)
 	if err == statusDQuot {
@@ -158,8 +157,8 @@ func (t *tree) allowance() string {
 	return fmt.Sprintf("%d MB and %d names are", t.export.MaxBytes/1e6, t.maxNames())
 }
 
-// settle corrects a reservation. It is for calls that reserved something.
-func (t *tree) settle(reserved, actual cost) {
+// finalize replaces a reservation by what the call has actually added.
+func (t *tree) finalize(reserved, actual cost) {
 	t.floor.took(t, actual)
 	if !t.limited() {
 		return
@@ -172,8 +171,8 @@ func (t *tree) settle(reserved, actual cost) {
 	q.less = q.less || actual.bytes < 0 || actual.names < 0
 }
 
-// settleGrown corrects the reservation for one object.
-func (t *tree) settleGrown(reserved cost, w wcc) {
+// finalizeGrown corrects the reservation for one object.
+func (t *tree) finalizeGrown(reserved cost, w wcc) {
 	actual := cost{}
 	n, known := w.grown()
 	switch {
@@ -183,10 +182,10 @@ func (t *tree) settleGrown(reserved cost, w wcc) {
 	default:
 		actual.bytes = n
 	}
-	t.settle(reserved, actual)
+	t.finalize(reserved, actual)
 }
 
-// freed says that there may be less below t than the quota knows.
+// freed notes that less may lie below t than the quota has counted.
 func (t *tree) freed() {
 	if t.limited() {
 		t.quota.mu.Lock()
@@ -212,7 +211,7 @@ func (q *quota) reserve(t *tree, c cost) error {
 	return err
 }
 
-// try reserves c, or returns why not, and the walk that may tell more.
+// try reserves c, or returns why it cannot and the walk that may change that.
 func (q *quota) try(t *tree, c cost) (walk <-chan struct{}, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -299,7 +298,7 @@ func (t *tree) startRename() (end func(), err error) {
 	return func() {}, statusJukebox
 }
 
-// used is what lies below t: as well as it can be told now.
+// used is what lies below t, as far as is known now.
 func (q *quota) used(t *tree) cost {
 	q.mu.Lock()
 	if !q.known || q.less || time.Since(q.at) > fullAge {
@@ -320,9 +319,9 @@ func (q *quota) used(t *tree) cost {
 	return cost{bytes: q.found.bytes + q.added.bytes, names: q.found.names + q.added.names}
 }
 
-// Recount says that something was removed at this machine below the export of
-// that path, so that what its MaxBytes and MaxNames allow is asked anew. It
-// does nothing if there is no such export.
+// Recount has the export of that path counted again against its MaxBytes and
+// MaxNames, because something below it was removed on this machine. It does
+// nothing if the export does not exist.
 func (s *Server) Recount(path string) {
 	t := s.exports.at(path)
 	if t == nil || !t.limited() {

@@ -43,7 +43,7 @@ type tree struct {
 	walks    sync.WaitGroup // those counting for the quota
 	stop     chan struct{}  // closed to end them
 	writers  writers
-	settler  settler
+	syncer   inodeSyncer
 	locks    [64]sync.Mutex // by inode: held while a call changes it
 }
 
@@ -174,7 +174,7 @@ func (t *tree) close() error {
 	if t.floor != nil {
 		t.server.floors.leave(t.dev)
 	}
-	errs := []error{t.settler.close()}
+	errs := []error{t.syncer.close()}
 	for _, fd := range []int{t.root, t.mount} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))

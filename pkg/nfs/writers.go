@@ -118,9 +118,9 @@ func (ws *writers) endLocked(w *writer) {
 	}
 }
 
-// take ends those files of which that can be said, for a caller that gives
+// retire ends those files of which that can be said, for a caller that gives
 // each back with done. It is not said of files that are being closed.
-func (ws *writers) take(end func(*writer) bool) []*writer {
+func (ws *writers) retire(end func(*writer) bool) []*writer {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	var taken []*writer
@@ -136,7 +136,7 @@ func (ws *writers) take(end func(*writer) bool) []*writer {
 
 // trim commits the oldest files that nobody uses while there are too many.
 func (ws *writers) trim(s *Server) {
-	excess := ws.take(func(w *writer) bool { return len(ws.files) > maxWriters && w.users == 0 })
+	excess := ws.retire(func(w *writer) bool { return len(ws.files) > maxWriters && w.users == 0 })
 	for _, w := range excess { // if all are being used: that is bounded by MaxCalls
 		ws.commitAndClose(s, w)
 	}
@@ -145,7 +145,7 @@ func (ws *writers) trim(s *Server) {
 // dropDeleted closes the files that have no name any more: their COMMIT need
 // not come, and until it does they take up the disk.
 func (ws *writers) dropDeleted() {
-	deleted := ws.take(func(w *writer) bool {
+	deleted := ws.retire(func(w *writer) bool {
 		var st unix.Stat_t
 		return w.users == 0 && unix.Fstat(w.fd, &st) == nil && st.Nlink == 0
 	})
@@ -156,7 +156,7 @@ func (ws *writers) dropDeleted() {
 
 // closeAll commits and closes all files. No call may use any.
 func (ws *writers) closeAll(s *Server) {
-	for _, w := range ws.take(func(*writer) bool { return true }) {
+	for _, w := range ws.retire(func(*writer) bool { return true }) {
 		ws.commitAndClose(s, w)
 	}
 }
@@ -164,7 +164,7 @@ func (ws *writers) closeAll(s *Server) {
 // revoke commits the file and closes it, under every handle, and returns what
 // is closed when others have done so that had begun to.
 func (ws *writers) revoke(s *Server, file inode) (closed []<-chan struct{}, err error) {
-	for _, w := range ws.take(func(w *writer) bool { return w.file == file }) {
+	for _, w := range ws.retire(func(w *writer) bool { return w.file == file }) {
 		if e := s.stabilize(w, fileSync); e != nil {
 			err = errors.Join(err, fmt.Errorf("bringing to the disk what was written: %w", e))
 		}
@@ -197,7 +197,7 @@ func (s *Server) stabilize(w *writer, how uint32) error {
 	return err
 }
 
-// commitAndClose gives w back, which take returned.
+// commitAndClose gives w back, which retire returned.
 func (ws *writers) commitAndClose(s *Server, w *writer) {
 	if err := s.stabilize(w, fileSync); err != nil {
 		s.log().Error("syncing a written file", "err", err)

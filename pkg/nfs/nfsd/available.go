@@ -16,9 +16,9 @@ import (
 	"pibootd/pkg/nfs/probe"
 )
 
-// nfsdStatistics tells in its line "th" how many threads nfsd has: none if it is
-// stopped. Where it never ran there is no such file. /proc/fs/nfsd/threads tells
-// it too, but a systemd unit with a /proc of its own does not have that.
+// nfsdStatistics has in its line "th" the number of threads of nfsd, 0 if it is
+// stopped. The file does not exist where nfsd never ran. /proc/fs/nfsd/threads has
+// the number too, but is missing in a systemd unit with a /proc of its own.
 const nfsdStatistics = "/proc/net/rpc/nfsd"
 
 // findTimeout is how long a portmapper on this machine may take.
@@ -82,8 +82,8 @@ func registered(addr netip.Addr) (err error) {
 	return nil
 }
 
-// within runs f until ctx ends. The library behind f knows no context: f then
-// goes on until its own timeouts, and nobody hears of it.
+// within runs f until ctx ends. The NFS client library knows no context, so f
+// then continues in the background until its own timeouts.
 func within(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()

@@ -88,8 +88,8 @@ func parseExports(text string) (map[string]nfs.Export, error) {
 	return exports, nil
 }
 
-// parseLine reads a line. Only what exportOptions would write is taken,
-// so that nothing of anybody else's is ever taken for pibootd's.
+// parseLine reads a line. It accepts only what exportOptions writes,
+// so that the exports of others are never mistaken for pibootd's.
 func parseLine(line string) (nfs.Export, error) {
 	dir, rest, _ := strings.Cut(line, " ")
 	client, options, _ := strings.Cut(strings.TrimSuffix(rest, ")"), "(")

@@ -33,13 +33,12 @@ const exportfsTimeout = 30 * time.Second
 // A Server has this machine's own NFS server, nfsd, serve exports. It knows
 // and changes only those in its own file, and they stay when pibootd stops.
 //
-// Exports are made and taken away one by one (exportfs -i, exportfs -u).
-// exportfs -r would do it at once, but also take away what was exported by
-// hand or by a cluster manager and stands in no file. Its own file is what
-// nfsd's start reads.
+// Exports are added and removed one by one (exportfs -i, exportfs -u), because
+// exportfs -r would also remove those that were made by hand or by a cluster
+// manager and are in no file. nfsd reads the file when it starts.
 //
-// All that is exported is in the file, also while a change is interrupted, so
-// that the next Open knows of it.
+// Every export is in the file before nfsd serves it, so that the next Open finds
+// it even if a change was interrupted.
 type Server struct {
 	dir string
 	log *slog.Logger
@@ -48,8 +47,8 @@ type Server struct {
 	exports  map[string]nfs.Export // by path
 }
 
-// Open returns a Server that keeps its file in dir and begins with the
-// exports that it finds there. log may be nil.
+// Open returns a Server that keeps its file in dir and starts with the exports
+// in it. log may be nil.
 func Open(dir string, log *slog.Logger) (*Server, error) {
 	s := &Server{dir: dir, log: cmp.Or(log, slog.New(slog.DiscardHandler)), exports: map[string]nfs.Export{}}
 	if err := s.load(); err != nil {
@@ -103,7 +102,7 @@ func (s *Server) exportLocked(e nfs.Export) error {
 	return s.putLocked(e)
 }
 
-// restoreLocked undoes an export that nfsd does not take.
+// restoreLocked undoes an export that nfsd has refused.
 func (s *Server) restoreLocked(e, old nfs.Export, replaces bool) error {
 	added := slices.DeleteFunc(slices.Clone(e.Clients), func(c netip.Addr) bool { return slices.Contains(old.Clients, c) })
 	err := s.revoke(e.Dir, added)
@@ -113,8 +112,8 @@ func (s *Server) restoreLocked(e, old nfs.Export, replaces bool) error {
 	return errors.Join(err, s.grant(old), s.putLocked(old))
 }
 
-// Unexport takes the export of that path away; its handles are then stale. It
-// does nothing if there is no such export. After an error it is still listed.
+// Unexport removes the export of that path; its handles are then stale. It does
+// nothing if the export does not exist. After an error it is still listed.
 func (s *Server) Unexport(path string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -142,10 +141,10 @@ func (s *Server) Exports() []nfs.Export {
 	return all
 }
 
-// ErrCannotRevoke reports that an NFS server cannot be told to let go of a
-// file: what a client has opened it may go on to change. What is to be out of
-// its reach has to be copied.
-var ErrCannotRevoke = errors.New("nfsd cannot be told to let go of a file")
+// ErrCannotRevoke reports that an NFS server cannot close a file for its clients:
+// a client that has it open can still change it. A file that must not change has
+// to be copied.
+var ErrCannotRevoke = errors.New("nfsd cannot be made to close a file")
 
 // Revoke returns an error that matches ErrCannotRevoke: nfsd keeps files open
 // between calls, and has none of them closed for anybody. See Server.Revoke.
@@ -153,8 +152,8 @@ func (s *Server) Revoke(f *os.File) error {
 	return fmt.Errorf("nfs: revoking %s: %w; want it copied", f.Name(), ErrCannotRevoke)
 }
 
-// Close takes every export away, and with the last of them the file. It is
-// for a machine whose nfsd is to serve pibootd's exports no longer.
+// Close removes every export and the file. It is for machines whose nfsd shall no
+// longer serve pibootd's exports.
 func (s *Server) Close() error {
 	var errs []error
 	for _, e := range s.Exports() {
@@ -194,10 +193,10 @@ func (s *Server) grant(e nfs.Export) error {
 	return nil
 }
 
-// notExported is what exportfs says of what it is to take away and has not.
+// notExported is in the output of exportfs -u for an export that nfsd does not have.
 const notExported = "Could not find"
 
-// revoke keeps clients from dir. That they had no access is no error.
+// revoke removes the access of clients to dir. It is no error if they had none.
 func (s *Server) revoke(dir string, clients []netip.Addr) error {
 	var errs []error
 	for _, c := range clients {
@@ -208,8 +207,7 @@ func (s *Server) revoke(dir string, clients []netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// exportfs runs exportfs(8) and returns what it said. Its error has the same
-// words.
+// exportfs runs exportfs(8) and returns its output, which an error includes too.
 func (s *Server) exportfs(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), exportfsTimeout)
 	defer cancel()
@@ -219,10 +217,10 @@ func (s *Server) exportfs(args ...string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
 	err := cmd.Run()
-	out := strings.TrimSpace(said.String())
+	out := strings.TrimSpace(output.String())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", errors.New("no exportfs on this machine; want the package nfs-kernel-server, or nfs.driver = \"embedded\"")
@@ -234,7 +232,7 @@ func (s *Server) exportfs(args ...string) (string, error) {
 	return out, nil
 }
 
-// checkExport says why nfsd cannot serve e, as far as is known before trying.
+// checkExport returns an error if nfsd certainly cannot serve e.
 func checkExport(e nfs.Export) error {
 	if e.Path != e.Dir {
 		return fmt.Errorf("nfs: export %s is of %s; nfsd wants a directory to be exported under its own path", e.Path, e.Dir)

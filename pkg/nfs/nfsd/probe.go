@@ -58,7 +58,7 @@ func (s *Server) tryLocked(ctx context.Context, e nfs.Export, serverAddr netip.A
 	case err := <-tried:
 		return b.Report(), errors.Join(err, s.exportLocked(e), probe.Sweep(e.Dir, b.Trace()))
 	case <-ctx.Done():
-		// The library knows no context: b goes on until its own timeouts.
+		// The library knows no context: b continues until its own timeouts.
 		err := fmt.Errorf("%s cannot use %s: nfsd does not answer: %w", serverAddr, e.Path, ctx.Err())
 		return probe.Report{}, errors.Join(err, s.exportLocked(e))
 	}

@@ -1,5 +1,5 @@
-// Package probe mounts an export and uses it as a board does, from wherever it
-// is called. The packages of the NFS servers say where that is.
+// Package probe mounts an export and uses it as a board does, from the network
+// namespace of its caller.
 package probe
 
 import (
@@ -285,8 +285,8 @@ func get(target *nfsclient.Target, name string) ([]byte, error) {
 	return buf[:n], nil
 }
 
-// Sweep removes from dir, where the export is, the file called trace that a
-// board may have left there that broke off.
+// Sweep removes from the exported directory dir the file called trace, which an
+// interrupted probe may have left there.
 func Sweep(dir, trace string) error {
 	if trace == "" {
 		return nil

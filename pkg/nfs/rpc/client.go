@@ -25,7 +25,7 @@ type client struct {
 	addr    netip.Addr
 	slots   chan struct{} // one held by each call, from its first byte to its reply's last
 	conns   int           // guarded by the server's mutex
-	room    int           // what its calls have taken; guarded by the room's mutex
+	memory  int           // reserved by its calls; guarded by the budget's mutex
 	replays replayCache
 }
 
@@ -41,7 +41,7 @@ func (s *Server) enter(addr netip.Addr) *client {
 	defer s.mu.Unlock()
 	limit := s.MaxConns
 	if !s.Known(addr) {
-		limit = max(1, limit/2) // strangers leave room for those who may mount something
+		limit = max(1, limit/2) // half of the connections are for known clients
 	}
 	if s.conns >= limit {
 		return nil
@@ -70,7 +70,8 @@ func (s *Server) leave(cl *client) {
 	s.conns--
 }
 
-// forgetIdleLocked makes room for one more client.
+// forgetIdleLocked forgets clients without connections until there is space for
+// one more.
 func (s *Server) forgetIdleLocked() {
 	for addr, cl := range s.clients {
 		if len(s.clients) < maxClients {
@@ -82,8 +83,8 @@ func (s *Server) forgetIdleLocked() {
 	}
 }
 
-// A ReplayKey tells calls of one client apart. The xid alone does not: a
-// client that has started again may count from the same number.
+// A ReplayKey identifies a call of one client. The xid alone does not, because
+// a client that has restarted may count from the same number.
 type ReplayKey struct {
 	XID, Program, Procedure uint32
 	Size                    uint32              // of the arguments
@@ -113,8 +114,8 @@ type replay struct {
 	out  []byte
 }
 
-// begin returns the call's entry, and whether this is the first time it comes:
-// then the caller runs it and calls finish.
+// begin returns the call's entry, and whether the call is new: then the caller
+// runs it and calls finish.
 func (r *replayCache) begin(key ReplayKey) (entry *replay, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,7 +137,7 @@ func (r *replayCache) begin(key ReplayKey) (entry *replay, first bool) {
 	return e, true
 }
 
-// finish keeps out for those who repeat the call.
+// finish keeps out for repetitions of the call.
 func (e *replay) finish(out []byte) {
 	e.out = out
 	close(e.done)

@@ -31,9 +31,9 @@ var errThreadLost = errors.New("the thread has lost its rights")
 
 // A conn is one client's connection.
 //
-// A call that is quick as a rule runs on the goroutine that reads the
-// connection: handing it to another costs more than the call itself. Any other
-// gets a goroutine of its own, so that nobody waits for a disk to write.
+// A call that is usually quick runs on the goroutine that reads the connection,
+// because handing it to another costs more than the call itself. Any other call
+// gets a goroutine of its own, so that no call waits for another's disk writes.
 type conn struct {
 	server   *Server
 	client   *client
@@ -77,8 +77,8 @@ func (c *conn) serve(ctx context.Context) error {
 	}
 }
 
-// read runs a call for each record that arrives. While the client has as many
-// running as it may, its further calls wait in the socket.
+// read runs a call for each record that arrives. While a client is at its limit
+// of running calls, its further calls wait in the socket.
 func (c *conn) read(ctx context.Context) error {
 	for {
 		if err := c.next(ctx); err != nil {
@@ -100,7 +100,7 @@ func (c *conn) next(ctx context.Context) error {
 	if call == nil {
 		call = c.buffered()
 	}
-	if !c.takeSlot(ctx) {
+	if !c.acquireSlot(ctx) {
 		return ctx.Err()
 	}
 	var k kind
@@ -110,7 +110,7 @@ func (c *conn) next(ctx context.Context) error {
 	if !k.quick || len(call) > limit {
 		return c.fetch(ctx, limit, call != nil, k)
 	}
-	held, err := c.takeRoom(ctx, k.room())
+	held, err := c.reserveMemory(ctx, k.memory())
 	if err != nil {
 		c.done(0)
 		return err
@@ -131,7 +131,7 @@ func (c *conn) fetch(ctx context.Context, limit int, arrived bool, k kind) error
 	switch {
 	case err != nil:
 	case held == 0:
-		held, err = c.takeRoom(ctx, k.room())
+		held, err = c.reserveMemory(ctx, k.memory())
 	case k.large && rec.pooled != nil:
 		err = errTwiceLarge
 	}
@@ -167,8 +167,8 @@ func (c *conn) buffered() []byte {
 	return rec[4:]
 }
 
-// kindOf is the kind of a call that may have limit bytes, with quick as it is
-// to be here.
+// kindOf is the kind of a call of at most limit bytes. It is quick only if it is
+// to run on this goroutine.
 func (c *conn) kindOf(rec []byte, limit int) kind {
 	if limit == MaxStrangerCall {
 		return kind{quick: true} // it reaches no file
@@ -181,9 +181,9 @@ func (c *conn) kindOf(rec []byte, limit int) kind {
 	return k
 }
 
-// takeSlot waits for the client to have fewer calls running than it may, and
+// acquireSlot waits until the client has fewer calls running than its limit. It
 // reports false if ctx ends first.
-func (c *conn) takeSlot(ctx context.Context) bool {
+func (c *conn) acquireSlot(ctx context.Context) bool {
 	select {
 	case c.client.slots <- struct{}{}:
 		return true
@@ -198,9 +198,9 @@ func (c *conn) takeSlot(ctx context.Context) bool {
 	}
 }
 
-// takeRoom waits for n bytes of the memory that all clients share.
-func (c *conn) takeRoom(ctx context.Context, n int) (held int, err error) {
-	shared := c.server.Memory.room
+// reserveMemory waits for n bytes of the budget that all clients share.
+func (c *conn) reserveMemory(ctx context.Context, n int) (held int, err error) {
+	shared := c.server.Memory.budget
 	if n == 0 || shared.try(c.client, n) {
 		return n, nil
 	}
@@ -211,16 +211,16 @@ func (c *conn) takeRoom(ctx context.Context, n int) (held int, err error) {
 	return n, nil
 }
 
-// done gives back what a call held: its slot, and room if it had any.
-func (c *conn) done(room int) {
-	if room > 0 {
-		c.server.Memory.room.give(c.client, room)
+// done releases the slot of a call and the memory it held.
+func (c *conn) done(held int) {
+	if held > 0 {
+		c.server.Memory.budget.release(c.client, held)
 	}
 	<-c.client.slots
 }
 
-// await waits for a call to begin, unless one has, and returns how long it may
-// be.
+// await waits for the first byte of a call, unless it has arrived, and returns
+// the largest size of the call.
 func (c *conn) await(begun bool) (limit int, err error) {
 	limit = maxRecord
 	if !c.server.Known(c.client.addr) {
@@ -237,8 +237,8 @@ func (c *conn) await(begun bool) (limit int, err error) {
 	return limit, err
 }
 
-// receive reads a call into rec, and returns what room it holds: none if the
-// call is small.
+// receive reads a call into rec. It returns how much memory the call holds, which
+// is none if the call is small.
 func (c *conn) receive(ctx context.Context, limit int, rec *Buffer, arrived bool) (held int, err error) {
 	if !arrived {
 		if err := c.hurry(); err != nil {
@@ -250,7 +250,7 @@ func (c *conn) receive(ctx context.Context, limit int, rec *Buffer, arrived bool
 		return 0, err
 	}
 	if v := binary.BigEndian.Uint32(mark); limit > smallBuffer && (v&LastFragment == 0 || v&^LastFragment > smallBuffer) {
-		if held, err = c.takeRoom(ctx, largeCall); err == nil {
+		if held, err = c.reserveMemory(ctx, largeCall); err == nil {
 			err = c.hurry() // it does not pay for having waited
 		}
 	}
@@ -266,8 +266,8 @@ func (c *conn) hurry() error {
 	return c.nc.SetReadDeadline(time.Now().Add(recordTimeout))
 }
 
-// runHere runs a quick call that holds so much room, and keeps its reply to be
-// sent with others.
+// runHere runs a quick call that holds so much memory, and queues its reply to
+// be sent with others.
 func (c *conn) runHere(rec []byte, held int) error {
 	defer c.done(held)
 	start := time.Now()

@@ -2,19 +2,19 @@ package rpc
 
 import "sync"
 
-// A Memory is what the calls of all clients have together while they are read
-// and answered. Several Servers may share one.
+// A Memory holds the buffers and pipes of calls while they are read and answered,
+// within one budget. Several Servers can share it.
 type Memory struct {
-	room    *room
+	budget  *memoryBudget
 	buffers sync.Pool  // of *[]byte, each of bigBuffer bytes
 	pipes   chan *pipe // empty ones
 }
 
-// NewMemory returns a Memory of size bytes, and of as many as two large calls
-// need in any case.
+// NewMemory returns a Memory of size bytes, or of what two large calls need if
+// that is more.
 func NewMemory(size int) *Memory {
 	return &Memory{
-		room:    newRoom(size),
+		budget:  newMemoryBudget(size),
 		buffers: sync.Pool{New: func() any { b := make([]byte, bigBuffer); return &b }},
 		pipes:   make(chan *pipe, maxPipes),
 	}
@@ -22,9 +22,9 @@ func NewMemory(size int) *Memory {
 
 // Waiting is how many calls wait for memory.
 func (m *Memory) Waiting() int {
-	m.room.mu.Lock()
-	defer m.room.mu.Unlock()
-	return len(m.room.waiting)
+	m.budget.mu.Lock()
+	defer m.budget.mu.Unlock()
+	return len(m.budget.waiting)
 }
 
 // Pipes is how many empty pipes are kept.

@@ -39,7 +39,7 @@ type header struct {
 	cred                  Credentials
 }
 
-// Credentials are who a call says that it is from.
+// Credentials are the user and groups that a call claims to come from.
 type Credentials struct {
 	UID, GID  uint32
 	Groups    []uint32

@@ -16,7 +16,8 @@ const (
 	maxPipes = 16
 )
 
-// errSmallPipe says that a pipe cannot hold what is wanted: it is copied then.
+// errSmallPipe reports that a pipe is too small for the data, which then has to be
+// copied.
 var errSmallPipe = errors.New("the pipe is too small")
 
 // A pipe holds pages of a file on their way to a socket. Nothing is copied: a
@@ -89,12 +90,12 @@ func (p *pipe) fill(fd int, offset int64, n int) error {
 	return nil
 }
 
-// Splices reports whether the reply goes to where Splice can put something.
+// Splices reports whether Splice can be used for this reply.
 func (b *Buffer) Splices() bool { return b.splices }
 
-// Splice has count bytes of the file fd, from offset on, follow the reply's
-// bytes, or fewer at the end of the file, and returns how many. After an error
-// nothing follows.
+// Splice appends count bytes of the file fd from offset on to the reply, or fewer
+// at the end of the file, without copying them, and returns how many. After an
+// error it has appended nothing.
 func (b *Buffer) Splice(fd int, offset int64, count int) (int, error) {
 	p, err := b.memory.newPipe()
 	if err != nil {
@@ -111,10 +112,10 @@ func (b *Buffer) Splice(fd int, offset int64, count int) (int, error) {
 	return p.n, nil
 }
 
-// Spliced reports whether Splice has put something after the reply's bytes.
+// Spliced reports whether Splice has appended something.
 func (b *Buffer) Spliced() bool { return b.file != nil }
 
-// Unsplice takes back what Splice did.
+// Unsplice removes what Splice has appended.
 func (b *Buffer) Unsplice() {
 	if b.file != nil {
 		b.memory.freePipe(b.file)

@@ -16,10 +16,10 @@ type Procedure struct {
 	// Once marks a procedure that must not run again when its call is repeated.
 	Once bool
 	// Quick reports whether a call with these arguments seldom waits for a
-	// disk; nil: it may well.
+	// disk; nil: never.
 	Quick func(args Decoder) bool
-	// Results is how many bytes the results to these arguments may have; nil:
-	// few.
+	// Results is the largest size of the results to these arguments, in bytes;
+	// nil: small.
 	Results func(args Decoder) uint32
 }
 
@@ -34,15 +34,15 @@ type Call struct {
 	Key         ReplayKey // of a procedure that runs once
 }
 
-// A kind is what is known of a call before it is run.
+// A kind is what is known about a call before it runs.
 type kind struct {
 	quick bool
 	large bool // in its results
 }
 
-// room is how much of the room of all clients such a call takes. One that runs
-// on the connection's own goroutine has the connection's own buffers.
-func (k kind) room() int {
+// memory is how much of the memory budget a call of this kind needs. A call that
+// runs on the connection's own goroutine uses the connection's own buffers.
+func (k kind) memory() int {
 	switch {
 	case k.large:
 		return largeCall
@@ -52,7 +52,7 @@ func (k kind) room() int {
 	return smallCall
 }
 
-// kindOf is the kind of the call in rec. One that cannot be read is of none.
+// kindOf is the kind of the call in rec; the zero kind if it cannot be read.
 func kindOf(programs []Program, rec []byte) kind {
 	d := Decoder{Buf: rec}
 	d.Take(3 * 4) // xid, message type, RPC version
@@ -70,7 +70,7 @@ func kindOf(programs []Program, rec []byte) kind {
 	return kind{}
 }
 
-// find returns the procedure that h calls, or the reply that says why not.
+// find returns the procedure that h calls, or the reply that refuses the call.
 func find(programs []Program, h header) (Procedure, []byte) {
 	for _, p := range programs {
 		if p.Number != h.prog {

@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	// recordTimeout is how long a client may take to send a call that it has
-	// begun, or to take a reply.
+	// recordTimeout is how long a client has to finish sending a call, or to
+	// read a reply.
 	recordTimeout = 30 * time.Second
 
 	// strangerTimeout is how long a connection may be idle from an address
 	// that may mount nothing.
 	strangerTimeout = 30 * time.Second
 
-	// A peer that is silent for keepIdle is asked every keepInterval whether it
-	// is there. It is gone if it does not answer keepCount times, or takes
-	// nothing of what was sent for as long.
+	// A peer that is silent for keepIdle gets a keepalive probe every
+	// keepInterval. The kernel closes its connection after keepCount probes
+	// without an answer, or if it acknowledges nothing for as long.
 	keepIdle     = 30 * time.Second
 	keepInterval = 15 * time.Second
 	keepCount    = 6
@@ -112,8 +112,8 @@ func (s *Server) connection(ctx context.Context, nc net.Conn, programs []Program
 	}
 }
 
-// noticeGone has the kernel end a connection whose peer is there no more: a
-// board that loses its power says nothing.
+// noticeGone has the kernel close the connection when its peer disappears: a board
+// that loses its power does not close it.
 func noticeGone(nc net.Conn) error {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
@@ -176,8 +176,8 @@ func (s *Server) ServeUDP(ctx context.Context, pc net.PacketConn, programs ...Pr
 	}
 }
 
-// Answer returns the reply to the call in rec with its record mark; nil means
-// silence. It does not notice that a call is repeated.
+// Answer returns the reply to the call in rec with its record mark, nil for no
+// reply. It does not recognise repeated calls.
 func (s *Server) Answer(rec []byte, from netip.AddrPort, programs ...Program) []byte {
 	return s.answer(rec, peer{&client{addr: from.Addr().Unmap()}, from.Port()}, programs, &Buffer{memory: s.Memory})
 }

@@ -7,26 +7,26 @@ import (
 	"testing/synctest"
 )
 
-// A roomTest is a room of eight units and some clients.
-type roomTest struct {
+// A budgetTest is a room of eight units and some clients.
+type budgetTest struct {
 	*testing.T
-	*room
+	*memoryBudget
 }
 
-const roomUnit = largeCall / 2
+const budgetUnit = largeCall / 2
 
-func newRoomTest(t *testing.T) roomTest { return roomTest{t, newRoom(8 * roomUnit)} }
+func newBudgetTest(t *testing.T) budgetTest { return budgetTest{t, newMemoryBudget(8 * budgetUnit)} }
 
 // queue takes n units for c, in its turn, and returns what tells when they are
 // taken.
-func (r roomTest) queue(ctx context.Context, c *client, n int) <-chan error {
+func (r budgetTest) queue(ctx context.Context, c *client, n int) <-chan error {
 	got := make(chan error, 1)
-	go func() { got <- r.wait(ctx, c, n*roomUnit) }()
+	go func() { got <- r.wait(ctx, c, n*budgetUnit) }()
 	synctest.Wait()
 	return got
 }
 
-func (r roomTest) want(what string, got <-chan error, want bool) {
+func (r budgetTest) want(what string, got <-chan error, want bool) {
 	r.Helper()
 	synctest.Wait()
 	select {
@@ -41,10 +41,10 @@ func (r roomTest) want(what string, got <-chan error, want bool) {
 	}
 }
 
-// TestRoomShares: a client has at most as much as it leaves free, so one that
+// TestMemoryBudgetShares: a client has at most as much as it leaves free, so one that
 // comes later has its part.
-func TestRoomShares(t *testing.T) {
-	r := newRoomTest(t)
+func TestMemoryBudgetShares(t *testing.T) {
+	r := newBudgetTest(t)
 	greedy, late, third, fourth := &client{}, &client{}, &client{}, &client{}
 	for _, tt := range []struct {
 		who  string
@@ -64,24 +64,24 @@ func TestRoomShares(t *testing.T) {
 		{"a fourth, for what is left", fourth, 1, true},
 		{"a fifth", &client{}, 1, false},
 	} {
-		if got := r.try(tt.c, tt.n*roomUnit); got != tt.want {
+		if got := r.try(tt.c, tt.n*budgetUnit); got != tt.want {
 			t.Errorf("%s: %v; want %v", tt.who, got, tt.want)
 		}
 	}
-	r.give(greedy, 3*roomUnit)
-	r.give(late, 2*roomUnit)
-	r.give(third, 2*roomUnit)
-	r.give(fourth, roomUnit)
-	if r.free != 8*roomUnit || greedy.room != 0 {
-		t.Errorf("free is %d and the client has %d after all was given back; want %d and 0", r.free, greedy.room, 8*roomUnit)
+	r.release(greedy, 3*budgetUnit)
+	r.release(late, 2*budgetUnit)
+	r.release(third, 2*budgetUnit)
+	r.release(fourth, budgetUnit)
+	if r.free != 8*budgetUnit || greedy.memory != 0 {
+		t.Errorf("free is %d and the client has %d after all was given back; want %d and 0", r.free, greedy.memory, 8*budgetUnit)
 	}
 }
 
-// TestRoomOrder: those who have nothing get it in the order in which they
+// TestMemoryBudgetOrder: those who have nothing get it in the order in which they
 // came, and are not kept waiting by one who wants more than its share.
-func TestRoomOrder(t *testing.T) {
+func TestMemoryBudgetOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRoomTest(t)
+		r := newBudgetTest(t)
 		greedy, modest, patient := &client{}, &client{}, &client{}
 		r.want("for a client alone", r.queue(t.Context(), greedy, 3), true)
 		more := r.queue(t.Context(), greedy, 1)
@@ -91,22 +91,22 @@ func TestRoomOrder(t *testing.T) {
 		r.want("more than there is", large, false)
 		small := r.queue(t.Context(), &client{}, 1)
 		r.want("less than there is, behind one that has nothing", small, false)
-		if r.try(&client{}, roomUnit) {
+		if r.try(&client{}, budgetUnit) {
 			t.Error("a newcomer overtakes those who wait")
 		}
-		r.give(modest, roomUnit)
+		r.release(modest, budgetUnit)
 		r.want("for the one that waits longest with nothing", large, true)
 		r.want("for the one behind it", small, false)
-		r.give(patient, 2*roomUnit)
+		r.release(patient, 2*budgetUnit)
 		r.want("for the one behind it", small, true)
 		r.want("more than its share", more, false)
 	})
 }
 
-// TestRoomLeft: who goes away while it waits takes nothing with it.
-func TestRoomLeft(t *testing.T) {
+// TestMemoryBudgetLeft: who goes away while it waits takes nothing with it.
+func TestMemoryBudgetLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRoomTest(t)
+		r := newBudgetTest(t)
 		holder := &client{}
 		r.want("for a client alone", r.queue(t.Context(), holder, 4), true)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -118,9 +118,9 @@ func TestRoomLeft(t *testing.T) {
 			t.Errorf("wait = %v; want %v", err, context.Canceled)
 		}
 		r.want("the next", next, true)
-		r.give(holder, 4*roomUnit)
-		if r.free != 6*roomUnit {
-			t.Errorf("free is %d; want %d", r.free, 6*roomUnit)
+		r.release(holder, 4*budgetUnit)
+		if r.free != 6*budgetUnit {
+			t.Errorf("free is %d; want %d", r.free, 6*budgetUnit)
 		}
 	})
 }

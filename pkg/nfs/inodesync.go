@@ -11,24 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A settler brings changes of inodes to the disk that cannot be synced one by
-// one: links, devices, FIFOs and sockets cannot be opened as files. syncfs
-// would do, but it also waits for all data that anybody has written to the
-// file system. The zero value is ready for use.
-type settler struct {
+// An inodeSyncer syncs changes of inodes that have no file to sync: links,
+// devices, FIFOs and sockets cannot be opened as files. syncfs would do it, but
+// also waits for all data that anybody has written to the file system. The zero
+// value is ready for use.
+type inodeSyncer struct {
 	once   sync.Once
 	method func(fd int) error // nil: syncfs
 	fd     int                // what method is called with
-	file   bool               // fd is the settler's own, see touch
+	file   bool               // fd is the inodeSyncer's own, see touch
 
 	// apart is whether syncing a directory leaves out the inodes of its new
 	// entries.
 	apart bool
 }
 
-// settle brings the changes of inodes that were made before to the disk, in
-// the file system that root is in.
-func (s *settler) settle(root int) error {
+// sync returns once earlier changes of inodes are on the disk, in the file system
+// that holds root.
+func (s *inodeSyncer) sync(root int) error {
 	s.once.Do(func() { s.choose(root) })
 	if s.method != nil && s.method(s.fd) == nil {
 		return nil
@@ -36,18 +36,18 @@ func (s *settler) settle(root int) error {
 	return unix.Syncfs(root)
 }
 
-// settleNew is settle for an inode whose directory is synced too.
-func (s *settler) settleNew(root int) error {
+// syncNew is sync for an inode whose directory is synced too.
+func (s *inodeSyncer) syncNew(root int) error {
 	s.once.Do(func() { s.choose(root) })
 	if !s.apart {
 		return nil
 	}
-	return s.settle(root)
+	return s.sync(root)
 }
 
-// choose finds out what the file system needs. Of an overlay it is not known
-// what is below it, so that syncfs remains.
-func (s *settler) choose(root int) {
+// choose picks the method that suits the file system. An overlay gets syncfs,
+// because the file systems below it are not known.
+func (s *inodeSyncer) choose(root int) {
 	var fs unix.Statfs_t
 	if unix.Fstatfs(root, &fs) != nil {
 		return
@@ -67,8 +67,8 @@ func (s *settler) choose(root int) {
 	}
 }
 
-// close lets go of what settle needs. Nobody may settle any more.
-func (s *settler) close() error {
+// close lets go of what sync needs. It must not be used any more.
+func (s *inodeSyncer) close() error {
 	if !s.file {
 		return nil
 	}
