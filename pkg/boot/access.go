@@ -15,10 +15,10 @@ import (
 // A board's files go to its registered address, and to one that its Ethernet
 // address is known to have: in proxy mode the house's server may give it another,
 // its EEPROM may name one, and it may still have one of the pool. Serial numbers
-// are no secret, so a name alone opens nothing.
+// are not secret, so a name alone grants no access.
 
-// ownerOf returns whose file a client asks for, and the file's name in that
-// board's boot directory. Boot code puts the serial number before the names of
+// ownerOf returns the board whose file a client asks for, and the file's name in
+// that board's boot directory. Boot code puts the serial number before the names of
 // its files, or its Ethernet address with TFTP_PREFIX=2. To a board with a
 // registered address another board's directory is one of its own boot directory,
 // and hardly there.
@@ -89,8 +89,8 @@ func (p *Policy) named(name string) (board registry.Pi, rest string, ok bool) {
 	return board, rest, ok
 }
 
-// An elsewhere tells which boards have asked from another address than the
-// registered one, the last of each. There are no more than boards.
+// An elsewhere records the last address, other than the registered one, from which
+// each board has asked. It has at most one entry for each board.
 type elsewhere struct {
 	mu    sync.Mutex
 	addrs map[pi.Serial]netip.Addr

@@ -12,8 +12,7 @@ import (
 )
 
 // CommandLine returns the kernel command line of a board: base, the root's own
-// cmdline.txt, with the NFS root and the worker's settings in place of what it
-// said of those. The result is one line, as the firmware wants it.
+// cmdline.txt, with the NFS root and the worker's settings in place of its own. The result is one line, as the firmware wants it.
 func (s Server) CommandLine(base string, board registry.Pi) string {
 	args := slices.DeleteFunc(strings.Fields(firstLine(base)), func(arg string) bool {
 		key, value, _ := strings.Cut(arg, "=")
@@ -37,8 +36,8 @@ func (s Server) CommandLine(base string, board registry.Pi) string {
 	return strings.Join(unique(args), " ") + "\n"
 }
 
-// servedAt tells a board what time it is, as it has no clock of its own. systemd
-// sets it by this (kernel-command-line(7)), and so does the minimal template.
+// servedAt is the argument that sets the time of a board, which has no clock of its
+// own: systemd reads it (kernel-command-line(7)), and so does the minimal template.
 func servedAt(now time.Time, commandLine string) string {
 	return fmt.Sprintf("%s systemd.clock_usec=%d\n", strings.TrimSuffix(commandLine, "\n"), now.Unix()*1e6)
 }

@@ -14,7 +14,7 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// dhcpKinds are the events of DHCP messages; others are not shown.
+// dhcpKinds are the events of DHCP messages; other messages are not shown.
 var dhcpKinds = map[dhcp.Kind]timeline.Kind{
 	dhcp.Discover: timeline.Discover,
 	dhcp.Offer:    timeline.Offer,
@@ -24,8 +24,7 @@ var dhcpKinds = map[dhcp.Kind]timeline.Kind{
 	dhcp.Decline:  timeline.Declined,
 }
 
-// DHCPMessage records what was said over DHCP. It is a dhcp.Server's
-// OnMessage.
+// DHCPMessage records a DHCP message. It is a dhcp.Server's OnMessage.
 func (p *Policy) DHCPMessage(m dhcp.Message) {
 	kind, ok := dhcpKinds[m.Kind]
 	if !ok {
@@ -41,8 +40,8 @@ func (p *Policy) DHCPMessage(m dhcp.Message) {
 	p.Timeline.Record(e)
 }
 
-// discovered notes a board that asked for an address and is not registered.
-// Other machines of the network are none of our business.
+// discovered records an unregistered board that asked for an address. It ignores
+// other machines of the network.
 func (p *Policy) discovered(m dhcp.Message) {
 	if m.Kind != dhcp.Discover || !m.Netboot {
 		return
@@ -98,8 +97,8 @@ var mountKinds = map[nfs.MountOp]timeline.Kind{
 	nfs.Unmounted: timeline.Unmount,
 }
 
-// Mounted records that a board mounted an export, or could not, and that another
-// address wanted a board's. It is an nfs.Server's OnMount.
+// Mounted records that a board mounted an export or was refused, or that another
+// address asked for a board's export. It is an nfs.Server's OnMount.
 func (p *Policy) Mounted(m nfs.MountEvent) {
 	board, ok := p.Registry.ByIP(m.Client)
 	if m.Op == nfs.Refused {
@@ -117,8 +116,8 @@ func (p *Policy) Mounted(m nfs.MountEvent) {
 	p.Timeline.Record(e)
 }
 
-// Limited says on a board's timeline that what is exported to it alone is full.
-// It is an nfs.Server's OnLimit.
+// Limited records on a board's timeline that its own export is at a limit. It is an
+// nfs.Server's OnLimit.
 func (p *Policy) Limited(l nfs.LimitEvent) {
 	board, ok := p.boardIn(l.Export)
 	if !ok {

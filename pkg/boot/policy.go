@@ -25,14 +25,14 @@ type Policy struct {
 	Log      *slog.Logger
 
 	// Hosts returns the Ethernet addresses that are known to have an address,
-	// by a lease or by ARP, whatever is registered; nil: of none is it known.
+	// by a lease or by ARP, whatever is registered; nil: none are known.
 	// It may wait a moment for the network.
 	Hosts func(ctx context.Context, addr netip.Addr) []pi.MAC
 
 	elsewhere elsewhere
 }
 
-// Roots tells where boards' root file systems are.
+// Roots finds boards' root file systems.
 type Roots interface {
 	Path(pi.Serial) string
 }
@@ -70,8 +70,8 @@ func (p *Policy) Reserve(_ context.Context, c dhcp.Client) (dhcp.Reservation, bo
 // server can export a directory under any path.
 func RootExport(serial pi.Serial) string { return "/roots/" + serial.String() }
 
-// MediaExport is the same for the media share, which every board mounts.
+// MediaExport is the path of the media share, which every board mounts.
 const MediaExport = "/media"
 
-// ScratchExport is the export that a board's worker writes to, alone among all.
+// ScratchExport is the export that only this board's worker writes to.
 func ScratchExport(serial pi.Serial) string { return "/scratch/" + serial.String() }

@@ -12,26 +12,26 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// What must not happen stands on the timeline of the board that it is about, as
-// timeline.Log.RecordLimited does it: once a minute at most of a board, kind and
-// rule, so that these three can be called for each packet.
+// Violations are recorded on the timeline of the board that they concern, by
+// timeline.Log.RecordLimited: at most once a minute for a board, kind and rule, so
+// that these three can be called for each packet.
 
-// Broke says that a board, or another machine's worker, did something against
-// the rules. who is a serial number or the name of a registered machine; of all
-// others there is no timeline. rule is a short constant that tells apart what
-// must not hide each other, such as "quota"; what is a sentence for people.
+// Broke records that a board, or another machine's worker, broke a rule. who is a
+// serial number or the name of a registered machine; others have no timeline. rule
+// is a short constant that distinguishes violations that must not hide each other,
+// such as "quota"; what is a sentence for people.
 func (p *Policy) Broke(who, rule, what string) {
 	p.recordOf(who, timeline.Misuse, rule, what)
 }
 
-// LoginRefused says that somebody who called himself who was not let in. It
-// does nothing where no such board or machine is registered.
+// LoginRefused records that a login in the name of who was refused. It does
+// nothing if no board or machine of that name is registered.
 func (p *Policy) LoginRefused(who, rule, what string) {
 	p.recordOf(who, timeline.LoginRefused, rule, what)
 }
 
-// Stranger says that an address which is not the board's asked for what is the
-// board's own.
+// Stranger records that an address which is not the board's asked for something
+// of the board.
 func (p *Policy) Stranger(board registry.Pi, from netip.Addr, rule, what string) {
 	e := event(board, timeline.Stranger)
 	e.Addr, e.Detail = from, what
@@ -50,8 +50,8 @@ func (p *Policy) recordOf(who string, kind timeline.Kind, rule, what string) {
 	p.Timeline.RecordLimited(e, rule)
 }
 
-// boardOf returns the board of a serial number, however that is spelled: this is
-// about whom something concerns, and lets nobody in.
+// boardOf returns the board of a serial number in any spelling. It finds whom an
+// event concerns and grants no access.
 func (p *Policy) boardOf(serial string) (registry.Pi, bool) {
 	s, err := pi.ParseSerial(serial)
 	if err != nil {
@@ -70,9 +70,9 @@ func (p *Policy) boardIn(export string) (registry.Pi, bool) {
 	return registry.Pi{}, false
 }
 
-// foreignMount says on a board's timeline that an address which is not its own
-// wanted what is exported to it alone. client is the name of the board that has
-// that address, if one has it.
+// foreignMount records on a board's timeline that another address asked for an
+// export that is the board's alone. client is the name of the board that has that
+// address, if any.
 func (p *Policy) foreignMount(export string, client registry.Pi, from netip.Addr) {
 	owner, ok := p.boardIn(export)
 	if !ok || owner.Serial == client.Serial {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// secrets are the names, in the form of path.Match and in lower case, of what is
-// put into boot directories for the first boot of a system and may have a
-// password, a hash of one or a key in it. The system reads it there from its
-// mounted root; no boot code asks for any of it. Modes do not tell: Ubuntu's
-// kernels have 0600, and on the card that an image comes from there are none.
+// secrets are patterns of path.Match, in lower case, for files in boot directories
+// that configure the first boot of a system and may contain a password, its hash or
+// a key. The system reads them from its mounted root; no boot code asks for them.
+// File modes do not identify secrets: Ubuntu's kernels have 0600, and the FAT of
+// an image's card has no modes.
 var secrets = []string{
 	// Raspberry Pi OS and its Imager (userconf-pi, raspberrypi-sys-mods, raspberrypi-net-mods)
 	"userconf", "userconf.txt", "failed_userconf", "failed_userconf.txt", "custom.toml", "firstrun.sh", "wpa_supplicant*.conf",
@@ -30,9 +30,8 @@ var secrets = []string{
 	"ssh_host_*_key", "id_rsa", "id_ecdsa", "id_ed25519",
 }
 
-// isSecret reports whether a name, or a directory in it, is one that is never
-// served. As on the FAT of a card, neither case nor dots and spaces at the end
-// make another name.
+// isSecret reports whether a name, or a directory in it, must never be served. As on
+// the FAT of a card, case and trailing dots and spaces do not matter.
 func isSecret(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		part = strings.ToLower(strings.TrimRight(part, ". "))

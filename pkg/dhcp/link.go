@@ -131,8 +131,8 @@ const (
 	arpTarget = 18
 )
 
-// askFor sends an ARP probe (RFC 5227 §1.1): a request that tells no address of
-// its own, so that no host learns a wrong one from it.
+// askFor sends an ARP probe (RFC 5227 §1.1): a request without a sender
+// address, so that no host learns a wrong one from it.
 func (l *link) askFor(addr netip.Addr) error { return l.ask(addr, netip.IPv4Unspecified()) }
 
 // ask sends an ARP request for addr in the name of sender, an address of this
@@ -148,7 +148,7 @@ func (l *link) ask(addr, sender netip.Addr) error {
 	return l.write(f)
 }
 
-// heard reads who says in an ARP frame to have which address.
+// heard returns the sender of an ARP frame: its addresses.
 func heard(frame []byte) (addr netip.Addr, mac pi.MAC, ok bool) {
 	if len(frame) < headerEthernet+arpLen {
 		return netip.Addr{}, pi.MAC{}, false

@@ -127,7 +127,7 @@ func (p *Pool) offer(mac pi.MAC, wish netip.Addr, now time.Time) (addr netip.Add
 	if s.is(leased, mac, now) {
 		return p.addr(i), true, nil
 	}
-	p.takeLocked(i, mac)
+	p.assignLocked(i, mac)
 	s.state, s.until = offered, now.Add(offerTime)
 	p.taken++
 	if !s.fresh(now) || 2*p.taken >= p.ahead {
@@ -166,8 +166,8 @@ func (p *Pool) mayHaveLocked(i int, mac pi.MAC, now time.Time) bool {
 	return (mine || s.isFree(now)) && !p.reserved(p.addr(i))
 }
 
-// takeLocked makes mac the owner of the address, and of no other.
-func (p *Pool) takeLocked(i int, mac pi.MAC) {
+// assignLocked makes mac the owner of the address, and of no other.
+func (p *Pool) assignLocked(i int, mac pi.MAC) {
 	p.forgetLocked(i)
 	if old, ok := p.owner[mac]; ok {
 		p.forgetLocked(old)
@@ -232,7 +232,7 @@ func (p *Pool) lease(mac pi.MAC, addr netip.Addr, c claim, now time.Time, term t
 	if s := &p.slots[i]; s.mac != mac && c != holding {
 		return lease{}, errNoRecord
 	}
-	p.takeLocked(i, mac)
+	p.assignLocked(i, mac)
 	s := &p.slots[i]
 	s.state, s.until = leased, now.Add(term)
 	return lease{mac: mac, addr: addr, expires: s.until}, nil

@@ -133,12 +133,12 @@ func (p *prober) listen() error {
 			return fmt.Errorf("dhcp: reading ARP: %w", err)
 		}
 		if addr, mac, ok := heard(buf[:n]); ok {
-			p.tell(addr, mac)
+			p.deliver(addr, mac)
 		}
 	}
 }
 
-func (p *prober) tell(addr netip.Addr, mac pi.MAC) {
+func (p *prober) deliver(addr netip.Addr, mac pi.MAC) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, answers := range p.waiting[addr] {

@@ -6,7 +6,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// decideProxy tells boot code of its boot server; its address is another
+// decideProxy sends boot code the address of its boot server; its own address is another
 // server's business. It is the OFFER without an address of PXE 2.1 §2.2.3, and
 // the answer to those that ask the proxy on its own port.
 func (x *exchange) decideProxy(req *request, r Reservation, registered bool) answer {

@@ -53,8 +53,8 @@ func FindUsers(ctx context.Context, iface string, server netip.Addr, addrs []net
 	return users, nil
 }
 
-// collectUsers notes who says to have one of addrs, for one of the rounds that
-// make up probeWait.
+// collectUsers collects ARP replies for addrs during one of the rounds that make up
+// probeWait.
 func (l *link) collectUsers(addrs []netip.Addr, users map[netip.Addr][]pi.MAC) error {
 	if err := l.file.SetReadDeadline(time.Now().Add(probeWait / probes)); err != nil {
 		return fmt.Errorf("dhcp: looking who uses addresses: %w", err)

@@ -33,7 +33,7 @@ func OpenDir(root *os.Root, name string) (*os.File, error) {
 func OpenDirAt(dir *os.File, name string) (*os.File, error) {
 	opened, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENOTDIR) {
-		err = errNotTaken
+		err = errNotAcceptable
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the directory %s: %w", name, err)

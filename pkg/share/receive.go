@@ -7,13 +7,12 @@ import (
 	"os"
 )
 
-// ReceivePiece is how much Receive takes between two calls of before, in bytes.
+// ReceivePiece is how many bytes Receive reads between two calls of before.
 const ReceivePiece = 1 << 20
 
-// Receive writes what comes from body, which may be slow or endless, to a new
-// file, makes that durable and returns its size. before is called before each
-// piece with what has come so far; its error ends it. What was written so far
-// stays.
+// Receive copies body, which may be slow or endless, to a new file, syncs it and
+// returns its size. It calls before ahead of each piece with the bytes received so
+// far and stops at its error. An incomplete file stays.
 func Receive(root *os.Root, name string, body io.Reader, before func(got int64) error) (got int64, err error) {
 	file, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {

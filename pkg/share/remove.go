@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// removePasses is how often a directory is read again that was not empty
-	// after all in it had been removed: somebody still writes there.
+	// removePasses is how often a directory is read again because others still
+	// create files in it.
 	removePasses = 16
 	// removeBatch is how many names of a directory are read at once.
 	removeBatch = 1024
-	// removeErrors is how many of the things that stay are named.
+	// removeErrors is how many failures an error lists.
 	removeErrors = 5
 )
 
-// RemoveTree removes the entry name of parent, with all that is below it. The
-// tree may be anybody's, who may still write in it: nothing is followed or
-// opened but directories, by single names in open directories, and however deep
-// it is, four of them are open at most. What stays is named in the error. An
-// entry that does not exist is fine.
+// RemoveTree removes the entry name of parent and everything below it. Others may
+// own the tree and still write in it: RemoveTree follows no links, opens nothing but
+// directories, by single names in open directories, and has at most four of them
+// open however deep the tree is. The error lists what could not be removed. It is no
+// error if the entry does not exist.
 //
 // Directories are moved to trash before they are emptied. That is an open
 // directory of the same file system in which only this process writes; it may be
@@ -42,8 +42,7 @@ func RemoveTree(trash, parent *os.File, name string) error {
 	return nil
 }
 
-// EmptyTrash removes all that is in a directory in which only this process
-// writes.
+// EmptyTrash removes everything in a directory in which only this process writes.
 func EmptyTrash(trash *os.File) error {
 	r := remover{trash: trash, prefix: ".removed-" + rand.Text()}
 	r.empty(trash)
@@ -132,9 +131,9 @@ func (r *remover) drain() {
 	}
 }
 
-// shut keeps others out of a directory that is being emptied: a board that has
-// a handle of it could fill it all the while. Where this process may not do
-// that, it cannot do it to others' files anyway.
+// shut removes the permissions of others from a directory that is being emptied,
+// because a board that has a handle of it could keep filling it. It ignores errors:
+// a process that may not do this cannot remove the files of others either.
 func shut(dir *os.File) {
 	_ = dir.Chown(os.Geteuid(), os.Getegid())
 	_ = dir.Chmod(0o700)
@@ -163,8 +162,8 @@ func (r *remover) empty(dir *os.File) {
 	r.fail(dir.Name(), fmt.Errorf("somebody makes new files in it all the time: %w", unix.EBUSY))
 }
 
-// pass removes what is in a directory, and says how much that was and why some
-// of it stays.
+// pass removes the entries of a directory, and returns how many it removed and why
+// others remain.
 func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
 	stays = make(map[string]error)
 	if _, err := dir.Seek(0, io.SeekStart); err != nil {
@@ -191,7 +190,7 @@ func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
 	}
 }
 
-// isMine tells what was moved to the trash from what is to be removed from it.
+// isMine reports whether an entry of the trash was moved there by this remover.
 func (r *remover) isMine(dir *os.File, name string) bool {
 	return dir == r.trash && strings.HasPrefix(name, r.prefix)
 }

@@ -1,5 +1,5 @@
-// Package share does to files in directories that boards write to, such as the
-// media share, what os.Root has no call for.
+// Package share adds to os.Root what is needed for directories that boards write
+// to, such as the media share.
 package share
 
 import (
@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RenameNew renames a file and makes that durable. It never replaces what is at
-// to: the error matches fs.ErrExist then. The directory of to has to be there.
+// RenameNew renames a file durably. It never replaces a file at to: then the error
+// matches fs.ErrExist. The directory of to must exist.
 func RenameNew(root *os.Root, from, to string) error {
 	fromDir, err := root.Open(path.Dir(from))
 	if err != nil {
@@ -36,8 +36,8 @@ func RenameNew(root *os.Root, from, to string) error {
 	return errors.Join(toDir.Sync(), fromDir.Sync())
 }
 
-// renameLooking is for file systems that cannot refuse to replace: what comes to
-// be at to in between is lost.
+// renameLooking is for file systems without RENAME_NOREPLACE. A file that appears at
+// to between its two steps is lost.
 func renameLooking(root *os.Root, from, to string) error {
 	_, err := root.Lstat(to)
 	if err == nil {
@@ -54,9 +54,9 @@ const maxLinks = 8
 
 // OpenRegular opens a regular file for reading, also by symbolic links that stay
 // inside root. Boards can make any kind of file, and exchange it at any moment;
-// to open a device or a FIFO would be an act on this machine, so the file is
-// looked at through a descriptor that does not open it. The error for what is
-// no regular file of root matches fs.ErrNotExist.
+// opening a device or a FIFO would have effects on this machine, so the file is
+// examined through a descriptor that does not open it. The error for anything but a
+// regular file of root matches fs.ErrNotExist.
 func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	at := name
 	for range maxLinks {
@@ -77,8 +77,8 @@ func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	return nil, nil, fmt.Errorf("%s is behind more than %d links: %w", name, maxLinks, fs.ErrNotExist)
 }
 
-// openFound opens name if it is a regular file. Of a symbolic link it returns
-// what there is to know and no file.
+// openFound opens name if it is a regular file. For a symbolic link it returns no
+// file but its FileInfo.
 func openFound(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	found, err := root.OpenFile(name, unix.O_PATH, 0)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // sqliteCorrupt is SQLITE_CORRUPT.
 const sqliteCorrupt = 11
 
-// Check reports why Open would refuse the database at file, which has to be
-// there, or in what it is damaged. It changes nothing that is in it.
+// Check returns an error if Open would refuse the database at file, which must
+// exist, or if it is damaged. It does not change its contents.
 func Check(ctx context.Context, file string) (err error) {
 	query := url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)", "query_only(ON)"}} // a log left by a kill is read too, which takes writing
 	db, err := sql.Open("sqlite", fileURL(file, query))
@@ -25,16 +25,16 @@ func Check(ctx context.Context, file string) (err error) {
 	if _, _, err := schema(ctx, db); err != nil {
 		return fmt.Errorf("store: %s: %w", file, err)
 	}
-	var said string
-	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said)
+	var result string
+	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result)
 	if damage := new(sqlite.Error); errors.As(err, &damage) && damage.Code() == sqliteCorrupt {
-		said, err = damage.Error(), nil // worse than what the check can list
+		result, err = damage.Error(), nil // worse than what the check can list
 	}
 	if err != nil {
 		return fmt.Errorf("store: checking %s: %w", file, err)
 	}
-	if said != "ok" {
-		return fmt.Errorf("store: %s is damaged: %s; restore it from a backup", file, said)
+	if result != "ok" {
+		return fmt.Errorf("store: %s is damaged: %s; restore it from a backup", file, result)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package store holds what pibootd must not lose, boards, their timeline and
-// the transcode jobs, in one SQLite file. What a committed write said survives
+// the transcode jobs, in one SQLite file. What was committed survives
 // kill -9 and a power cut: the journal is a write-ahead log that is synced
 // before a commit returns.
 package store

@@ -53,7 +53,7 @@ const (
 	OtherServer Kind = "rival" // another DHCP server answers on the boards' network; detail
 
 	// What must not happen. These come by RecordLimited; all have a detail.
-	LoginRefused Kind = "login_refused" // somebody who is called like its worker was not let in
+	LoginRefused Kind = "login_refused" // a login in the name of its worker was refused
 	Stranger     Kind = "stranger"      // another address asked for what is this board's
 	Misuse       Kind = "misuse"        // the board did something against the rules
 )
@@ -132,8 +132,8 @@ func (e Event) String() string {
 	return printable(strings.TrimRight(head+" "+strings.Join(parts, "  "), " "))
 }
 
-// peer returns the addresses, but those that the board's name tells already,
-// and none beside a file or an export, where they are always the board's.
+// peer returns the addresses without those that the board's name already shows,
+// and none for a file or an export, where they are always the board's.
 func (e Event) peer() string {
 	if e.File != "" || e.Export != "" {
 		return ""

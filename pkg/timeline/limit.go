@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// limitEvery is how often one thing that repeats stands on a timeline.
+	// limitEvery is the least time between two records of a repeated event.
 	limitEvery = time.Minute
-	// maxLimited bounds what is remembered to know that.
+	// maxLimited bounds the repeated events that are remembered.
 	maxLimited = 4096
 )
 
-// RecordLimited is Record for what a board, or a stranger in its name, can cause
-// as often as it likes: of one board, kind and rule it records at most one event
-// a minute, and the next one tells how many were left out. rule is a short
-// constant of the caller's that tells apart what must not hide each other, such
-// as "quota"; "" will do where the kind says it all.
+// RecordLimited is Record for events that a board, or a stranger in its name, can
+// cause without limit: it records at most one event a minute for each board, kind
+// and rule, and the next one reports how many were omitted. rule is a short
+// constant that distinguishes events that must not hide each other, such as
+// "quota"; "" if the kind is enough.
 func (l *Log) RecordLimited(e Event, rule string) {
 	e.At = cmp.Or(e.At, time.Now())
 	missed, ok := l.limits.admit(limitKey{e.Board, e.Kind, rule}, e.At)
@@ -37,7 +37,8 @@ type limitKey struct {
 	rule  string
 }
 
-// limits remember when what was recorded last. The zero value is empty.
+// limits remember when each repeated event was recorded last. The zero value is
+// empty.
 type limits struct {
 	mu   sync.Mutex
 	last map[limitKey]limited
@@ -48,9 +49,8 @@ type limited struct {
 	missed int // since then
 }
 
-// admit reports whether an event may be recorded, and how many of its like were
-// not since the last one. What cannot be remembered is not recorded: it is one
-// of thousands.
+// admit reports whether an event may be recorded, and how many like it were omitted
+// since the last one. An event is not recorded if maxLimited others are remembered.
 func (l *limits) admit(key limitKey, at time.Time) (missed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,12 +70,12 @@ func (l *limits) admit(key limitKey, at time.Time) (missed int, ok bool) {
 	return last.missed, true
 }
 
-// within reports whether two events come within limitEvery of each other. A
-// clock that was set back does not silence anything for longer.
+// within reports whether two events are within limitEvery of each other, also if
+// the clock was set back between them.
 func within(at, last time.Time) bool { return at.Sub(last).Abs() < limitEvery }
 
-// forgetLocked makes room by what may be recorded again anyway, and reports
-// whether there is room then.
+// forgetLocked forgets events that may be recorded again, and reports whether
+// another can be remembered.
 func (l *limits) forgetLocked(at time.Time) bool {
 	for key, last := range l.last {
 		if !within(at, last.at) {

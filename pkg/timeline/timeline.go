@@ -34,7 +34,7 @@ type Log struct {
 	PerBoard  int          // events kept of each board; 2000
 	Boards    int          // registered boards, and workers of other machines, of which events are kept; 256
 	Strangers int          // other boards of which events are kept; 64
-	Logger    *slog.Logger // told when writing fails; nil discards
+	Logger    *slog.Logger // reports failed writes; nil discards
 
 	store   *store.Store
 	queue   chan Event
@@ -122,8 +122,8 @@ func (l *Log) Events(ctx context.Context, board string, after int64, limit int) 
 	return events, nil
 }
 
-// Last returns the newest event that is of a board's own doing, so that it was
-// there then; ok is false if there is none.
+// Last returns the newest event that the board itself caused, which shows that it
+// was running then; ok is false if there is none.
 func (l *Log) Last(ctx context.Context, board string) (e Event, ok bool, err error) {
 	row := l.store.QueryRow(ctx, `SELECT id, event FROM events WHERE board = ?
 		AND event ->> '$.kind' NOT IN (?, ?) ORDER BY id DESC LIMIT 1`, board, LoginRefused, Stranger)
@@ -157,7 +157,7 @@ func scan(row interface{ Scan(...any) error }) (Event, error) {
 func (l *Log) Follow(ctx context.Context, board string, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
-			changed := l.news() // before reading: what is written from now on closes it
+			changed := l.nextWrite() // before reading: what is written from now on closes it
 			more := true
 			for more {
 				events, err := l.Events(ctx, board, after, maxPage)
@@ -185,14 +185,14 @@ func (l *Log) Follow(ctx context.Context, board string, after int64) iter.Seq2[E
 	}
 }
 
-// news returns a channel that is closed when something was written.
-func (l *Log) news() <-chan struct{} {
+// nextWrite returns a channel that is closed when something was written.
+func (l *Log) nextWrite() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.changed
 }
 
-func (l *Log) tellNews() {
+func (l *Log) notifyFollowers() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	close(l.changed)

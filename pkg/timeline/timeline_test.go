@@ -320,7 +320,7 @@ func write(t *testing.T, l *Log, events ...Event) {
 	if err := l.write(t.Context(), events); err != nil {
 		t.Fatal(err)
 	}
-	l.tellNews()
+	l.notifyFollowers()
 }
 
 // run starts l and returns what ends it once all that was recorded is written.

@@ -33,8 +33,8 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 }
 
-// drain writes what is queued when ctx has ended: a full queue at most, as
-// there may be servers that still record.
+// drain writes what is queued when ctx has ended, but no more than a full queue,
+// because servers may still be recording.
 func (l *Log) drain(ctx context.Context) error {
 	for range queueLen / maxBatch {
 		batch := l.gather(nil)
@@ -61,8 +61,8 @@ func (l *Log) gather(batch []Event) []Event {
 	return batch
 }
 
-// persist writes batch, if need be again and again until ctx ends. A write
-// that was begun is not broken off by ctx.
+// persist writes batch and retries until it succeeds or ctx ends. The end of ctx
+// does not interrupt a write in progress.
 func (l *Log) persist(ctx context.Context, batch []Event) error {
 	for {
 		last := ctx.Err() != nil
@@ -70,7 +70,7 @@ func (l *Log) persist(ctx context.Context, batch []Event) error {
 		err := l.write(writing, batch)
 		cancel()
 		if err == nil {
-			l.tellNews()
+			l.notifyFollowers()
 			return nil
 		}
 		if last {
@@ -144,7 +144,7 @@ func (l *Log) prune(ctx context.Context, tx *sql.Tx, board string) error {
 	return err
 }
 
-// ofOthers returns the boards of the events in batch that others have caused.
+// ofOthers returns the boards for which batch has events that others have caused.
 func ofOthers(batch []Event) map[string]bool {
 	boards := map[string]bool{}
 	for _, e := range batch {
@@ -155,9 +155,9 @@ func ofOthers(batch []Event) map[string]bool {
 	return boards
 }
 
-// pruneOthers removes what others have caused of a board's events, but a tenth of
-// what is kept: whoever tries a door once a minute for two days must not push
-// out what the board itself did.
+// pruneOthers keeps events that others have caused to a tenth of a board's
+// timeline, so that an attacker who tries to log in once a minute for two days
+// cannot push out what the board itself did.
 func (l *Log) pruneOthers(ctx context.Context, tx *sql.Tx, board string) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM events WHERE id IN (
 		SELECT id FROM events WHERE board = ? AND event ->> '$.kind' IN (?, ?) ORDER BY id DESC LIMIT -1 OFFSET ?)`,
@@ -165,8 +165,8 @@ func (l *Log) pruneOthers(ctx context.Context, tx *sql.Tx, board string) error {
 	return err
 }
 
-// forget removes the boards that are too many, those silent for longest
-// first, from the store and from latest.
+// forget removes surplus boards, those silent for longest first, from the store
+// and from latest.
 func (l *Log) forget(ctx context.Context, tx *sql.Tx, latest map[string]int64) error {
 	var boards, strangers []string
 	for board := range latest {

@@ -37,7 +37,7 @@ import (
 // ErrNoOffer reports that no DHCP server answered at all.
 var ErrNoOffer = errors.New("no DHCP server answered")
 
-// A Board is what is imitated. Its methods may be called from one goroutine at
+// A Board is the board that is simulated. Its methods may be called from one goroutine at
 // a time.
 type Board struct {
 	Model  Model
@@ -54,7 +54,7 @@ type Board struct {
 	OnStep func(Step) // called for every step, in order; nil: nobody looks
 }
 
-// A Timing says how long a board waits; 0 stands for what its model does.
+// A Timing is how long a board waits; 0 means the times of its model.
 type Timing struct {
 	DHCPRetry   time.Duration // from one DISCOVER or REQUEST to the next
 	DHCPTimeout time.Duration // until it gives up on DHCP
@@ -92,7 +92,7 @@ type Step struct {
 	Detail string        // for people
 }
 
-// A Boot is what a board was served.
+// A Boot is what a board has loaded.
 type Boot struct {
 	Addr   netip.Prefix // the board's own
 	Server netip.Addr   // the DHCP server that leased Addr

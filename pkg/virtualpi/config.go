@@ -21,7 +21,7 @@ const (
 	maxInitramfs = 8
 )
 
-// A config is what config.txt says about the files to load.
+// A config is the part of config.txt that concerns the files to load.
 type config struct {
 	kernel        string
 	cmdline       string
@@ -236,7 +236,7 @@ func withPrefix(prefix, name string) string {
 	return prefix + name
 }
 
-// kernelCmdline is what the firmware makes of cmdline.txt: its first line, with
+// kernelCmdline is the command line that the firmware makes of cmdline.txt: its first line, with
 // the name of the board's first serial port where it says serial0. On QEMU's
 // machine that is ttyAMA0.
 func kernelCmdline(text []byte) string {

@@ -67,7 +67,7 @@ func (l *loader) findPrefix(ctx context.Context) error {
 	return err
 }
 
-// findNames settles what config.txt leaves open by looking what there is.
+// findNames chooses the names that config.txt leaves open by probing for files.
 func (l *loader) findNames(ctx context.Context, c config) error {
 	osPrefix, err := l.viable(ctx, c)
 	if err != nil {
@@ -194,7 +194,7 @@ func (l *loader) report(step, name string, size int64, start time.Time, err erro
 	l.board.step(s)
 }
 
-// finish hands over what was loaded.
+// finish copies what was loaded into the Boot.
 func (l *loader) finish() error {
 	l.boot.Kernel = l.have[l.names.kernel]
 	for _, name := range l.names.initramfs {

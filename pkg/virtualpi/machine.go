@@ -20,7 +20,7 @@ const (
 	qemuPackage = "qemu-system-arm"
 )
 
-// MachineOptions are what a machine is besides the files it boots.
+// MachineOptions configure a machine, except for the files that it boots.
 type MachineOptions struct {
 	Console  io.Writer // gets what the machine writes to its serial port; nil discards. It gets no more after an error, which Wait returns
 	MemoryMB int       // 0 means 768
@@ -66,7 +66,7 @@ func (b *Board) Start(ctx context.Context, boot *Boot, s Socket, o MachineOption
 	return m, nil
 }
 
-// checkKernel refuses early what QEMU would start as a raw binary and see crash.
+// checkKernel refuses a kernel that QEMU would start as a raw binary, which crashes.
 func checkKernel(kernel []byte) error {
 	const (
 		magicAt = 56 // Linux, Documentation/arch/arm64/booting.rst
@@ -115,7 +115,7 @@ func (m *Machine) run(ctx context.Context, n *netlab.Namespace, cmd *exec.Cmd, s
 	m.err = errors.Join(m.explain(exit, context.Cause(ctx), <-reason), m.console.err, m.events.Close())
 }
 
-// explain says why the machine is off, nil for the two ways it should be.
+// explain returns why the machine stopped, nil if it powered off or rebooted.
 func (m *Machine) explain(exit, cause error, reason string) error {
 	switch {
 	case exit == nil && reason == "guest-shutdown", errors.Is(cause, errOff):

@@ -32,7 +32,7 @@ const (
 // Models are all that are imitated, oldest first.
 func Models() []Model { return []Model{Pi2B, Pi3B, Pi3BPlus, Pi4B, Pi400, CM4, Pi5} }
 
-// A profile says how the boot code of one model behaves.
+// A profile describes the boot code of one model.
 type profile struct {
 	generation   pi.Model
 	revision     uint32 // of the board, which option 97 tells from the Pi 4 on
@@ -204,7 +204,8 @@ func pi5() profile {
 	return m
 }
 
-// twice asks for what start.elf of a Pi 2 or 3 loads: for each file's size first.
+// twice requests the files that start.elf of a Pi 2 or 3 loads, each time for the
+// size first.
 func (n names) twice(recovery, stub string) []ask {
 	asks := []ask{must(probed, n.dtbs...), may(probed, n.overlayMap), must(probed, configFile)}
 	for _, overlay := range n.overlays {
@@ -215,7 +216,8 @@ func (n names) twice(recovery, stub string) []ask {
 	return append(asks, must(probed, n.kernel))
 }
 
-// inOrder asks for what a Pi 4's or 5's firmware loads, last before the kernel.
+// inOrder requests the files that the firmware of a Pi 4 or 5 loads, ending before
+// the kernel.
 func (n names) inOrder(last ...ask) []ask {
 	asks := []ask{must(once, n.cmdline)}
 	asks = append(asks, n.askInitramfs(once)...)

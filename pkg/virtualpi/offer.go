@@ -12,7 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// bootMark is what a Pi looks for, anywhere in option 43.
+// bootMark is the text that a Pi looks for anywhere in option 43.
 const bootMark = "Raspberry Pi Boot"
 
 // An offer is a DHCP message from a server.
@@ -55,7 +55,7 @@ func choose(offers []offer) (from, with offer, ok bool) {
 	return from, with, from.msg != nil && with.msg != nil
 }
 
-// whyNone says what choose missed.
+// whyNone explains why choose found no offer.
 func whyNone(offers []offer) error {
 	var mark, both bool
 	for _, o := range offers {

@@ -13,11 +13,11 @@ const (
 	tailLines = 20
 	// maxLine bounds a line that is kept; the rest of it is dropped.
 	maxLine = 512
-	// panicMark ends what a kernel says when it panics and does not reboot.
+	// panicMark is the last line of a kernel that panics and does not reboot.
 	panicMark = "---[ end Kernel panic"
 )
 
-// A tail passes on what is written to it and keeps the last lines.
+// A tail forwards what is written to it and keeps the last lines.
 type tail struct {
 	to      io.Writer // nil: nowhere
 	onPanic func()    // called on a line with panicMark; nil: nobody wants to know

@@ -41,7 +41,7 @@ const (
 	maxAnswer = 4 + 65464 // RFC 2348's largest block
 )
 
-// errNoSize reports a server that does not tell a file's size. A Pi does not
+// errNoSize reports a server that does not send a file's size. A Pi does not
 // load from it (raspberrypi/firmware#1913).
 var errNoSize = errors.New("the TFTP server does not answer option tsize, which a Pi needs")
 

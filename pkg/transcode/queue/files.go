@@ -71,7 +71,7 @@ func (q *Queue) acceptPiece(ctx context.Context, from *os.File, places []string,
 
 func (q *Queue) acceptFile(from *os.File, places []string, to string, s transcode.Segment) (file *os.File, err error) {
 	for _, place := range places {
-		file, err = q.taker.Take(from, path.Join(place, s.Name), q.media, path.Join(to, s.Name), s.SizeBytes+1)
+		file, err = q.acceptor.Accept(from, path.Join(place, s.Name), q.media, path.Join(to, s.Name), s.SizeBytes+1)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return file, err
 		}

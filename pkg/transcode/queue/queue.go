@@ -114,7 +114,7 @@ type Queue struct {
 	onWorker   func(WorkerEvent)
 	onUnit     func(UnitEvent)
 	onMisuse   func(worker, what string)
-	taker      share.Taker
+	acceptor   share.Acceptor
 	weight     func(worker string) float64
 	claimTTL   time.Duration
 	helloEvery time.Duration
@@ -155,7 +155,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		onWorker:   o.OnWorker,
 		onUnit:     o.OnUnit,
 		onMisuse:   o.OnMisuse,
-		taker:      share.Taker{Revoke: o.Revoke},
+		acceptor:   share.Acceptor{Revoke: o.Revoke},
 		weight:     o.Weight,
 		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),

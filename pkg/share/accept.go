@@ -12,33 +12,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Taker takes files away from whoever made them, into directories that only
-// this process writes. Afterwards nobody else can change them.
-type Taker struct {
-	// Revoke ends what others may still do to a file that they have open: its
-	// owner and mode are ours already. nil: nobody can be kept from that, so
-	// what is taken is a copy.
+// An Acceptor moves files of others into directories that only this process
+// writes. Afterwards nobody else can change them.
+type Acceptor struct {
+	// Revoke ends the access of others to a file that they have open, whose owner
+	// and mode are ours already. nil: that is impossible, so files are copied.
 	Revoke func(*os.File) error
 }
 
-// errNotTaken reports that what is to be taken is no file of its own.
-var errNotTaken = errors.New("not a file that can be taken")
+// errNotAcceptable reports something other than a regular file with one name.
+var errNotAcceptable = errors.New("not a file that can be taken")
 
 // beneath resolves a name without leaving the directory, following a link, or
 // entering another file system.
 const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS
 
-// Take takes the regular file called name below the directory from, which
-// others write, and calls it to in the directory into, which they do not. It
-// returns the file open for reading. A file that is at to already was taken
-// before. from may be nil: then only such a file is returned. The error
-// matches fs.ErrNotExist where there is none. More than maxBytes are not copied.
+// Accept moves the regular file called name below the directory from, which others
+// write, to the name to in the directory into, which they do not. It returns the
+// file open for reading. A file that exists at to was accepted before; if from is
+// nil, Accept only looks for that. The error matches fs.ErrNotExist if there is no
+// file. A copy has at most maxBytes.
 //
-// Take does not make the new name durable.
-func (t Taker) Take(from *os.File, name string, into *os.Root, to string, maxBytes int64) (*os.File, error) {
+// Accept does not make the new name durable.
+func (a Acceptor) Accept(from *os.File, name string, into *os.Root, to string, maxBytes int64) (*os.File, error) {
 	file, err := openOwn(into, to)
 	if errors.Is(err, fs.ErrNotExist) && from != nil {
-		err = t.bring(from, name, into, to, maxBytes)
+		err = a.bring(from, name, into, to, maxBytes)
 		if err == nil {
 			file, err = openOwn(into, to)
 		}
@@ -46,7 +45,7 @@ func (t Taker) Take(from *os.File, name string, into *os.Root, to string, maxByt
 	if err != nil {
 		return nil, err
 	}
-	if err := t.seal(file, from, name); err != nil {
+	if err := a.seal(file, from, name); err != nil {
 		return nil, errors.Join(err, file.Close(), into.Remove(to))
 	}
 	return file, nil
@@ -65,7 +64,7 @@ func openOwn(root *os.Root, name string) (*os.File, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is a %s; want a regular file: %w", name, Kind(info.Mode()), errNotTaken)
+		err = fmt.Errorf("%s is a %s; want a regular file: %w", name, Kind(info.Mode()), errNotAcceptable)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -74,7 +73,7 @@ func openOwn(root *os.Root, name string) (*os.File, error) {
 }
 
 // bring links the file into its new place, or copies it there.
-func (t Taker) bring(from *os.File, name string, into *os.Root, to string, maxBytes int64) error {
+func (a Acceptor) bring(from *os.File, name string, into *os.Root, to string, maxBytes int64) error {
 	found, err := openBeneath(from, name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -83,7 +82,7 @@ func (t Taker) bring(from *os.File, name string, into *os.Root, to string, maxBy
 	if err := checkSingle(found, name); err != nil {
 		return err
 	}
-	if t.Revoke != nil {
+	if a.Revoke != nil {
 		err := link(found, into, to)
 		if !errors.Is(err, unix.EXDEV) {
 			return err
@@ -92,8 +91,8 @@ func (t Taker) bring(from *os.File, name string, into *os.Root, to string, maxBy
 	return copyIn(found, into, to, maxBytes)
 }
 
-// openBeneath finds a file without opening it: to open a device or a FIFO would
-// be an act on this machine.
+// openBeneath finds a file without opening it, because opening a device or a FIFO
+// has effects on this machine.
 func openBeneath(dir *os.File, name string) (*os.File, error) {
 	return openAt(dir, name, unix.O_PATH)
 }
@@ -104,9 +103,9 @@ func openAt(dir *os.File, name string, flags uint64) (*os.File, error) {
 	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: beneath})
 	switch {
 	case errors.Is(err, unix.ELOOP):
-		return nil, fmt.Errorf("a symbolic link is in its place or leads there: %w", errNotTaken)
+		return nil, fmt.Errorf("a symbolic link is in its place or leads there: %w", errNotAcceptable)
 	case errors.Is(err, unix.EXDEV):
-		return nil, fmt.Errorf("it lies outside of its directory: %w", errNotTaken)
+		return nil, fmt.Errorf("it lies outside of its directory: %w", errNotAcceptable)
 	case err != nil:
 		return nil, err
 	}
@@ -120,10 +119,10 @@ func checkSingle(found *os.File, name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is a %s; want a regular file: %w", name, Kind(info.Mode()), errNotTaken)
+		return fmt.Errorf("%s is a %s; want a regular file: %w", name, Kind(info.Mode()), errNotAcceptable)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Nlink != 1 {
-		return fmt.Errorf("%s has more than one name; want one: %w", name, errNotTaken)
+		return fmt.Errorf("%s has more than one name; want one: %w", name, errNotAcceptable)
 	}
 	return nil
 }
@@ -145,7 +144,8 @@ func Kind(mode fs.FileMode) string {
 	return "device"
 }
 
-// link gives found, whatever is called so by now, a name in into.
+// link links found itself into into, even if its old name now belongs to another
+// file.
 func link(found *os.File, into *os.Root, to string) error {
 	dir, err := into.Open(path.Dir(to))
 	if err != nil {
@@ -187,16 +187,16 @@ func copyIn(found *os.File, into *os.Root, to string, maxBytes int64) error {
 	return nil
 }
 
-// seal makes a file that was linked ours alone. It is repeated for one that was
-// taken before: this process may have been killed in the middle.
-func (t Taker) seal(file, from *os.File, name string) error {
+// seal makes a linked file ours alone. It repeats that for a file accepted before,
+// because this process may have been killed halfway.
+func (a Acceptor) seal(file, from *os.File, name string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
 		return err
 	}
 	ours := st.Uid == uint32(os.Geteuid())
 	if ours && st.Nlink == 1 && st.Mode&0o7777 == 0o644 {
-		return nil // a copy, or sealed before; what had it open is gone with the process that was killed
+		return nil // a copy, or sealed before; the killed process took the descriptors of its clients with it
 	}
 	if err := file.Chown(os.Geteuid(), os.Getegid()); err != nil {
 		return err
@@ -209,8 +209,8 @@ func (t Taker) seal(file, from *os.File, name string) error {
 			return err
 		}
 	}
-	if t.Revoke != nil {
-		if err := t.Revoke(file); err != nil {
+	if a.Revoke != nil {
+		if err := a.Revoke(file); err != nil {
 			return fmt.Errorf("revoking what others may do to %s: %w", name, err)
 		}
 	}

@@ -41,13 +41,13 @@ func newTaking(t *testing.T) *taking {
 	return &taking{dir, from, into}
 }
 
-func TestTake(t *testing.T) {
+func TestAccept(t *testing.T) {
 	nothing := func(*os.File) error { return nil }
-	for name, taker := range map[string]Taker{"linked": {Revoke: nothing}, "copied": {}} {
+	for name, taker := range map[string]Acceptor{"linked": {Revoke: nothing}, "copied": {}} {
 		t.Run(name, func(t *testing.T) {
 			k := newTaking(t)
 			for range 2 { // it was taken before, the second time
-				file, err := taker.Take(k.from, "a/1.ts", k.into, "1.ts", 100)
+				file, err := taker.Accept(k.from, "a/1.ts", k.into, "1.ts", 100)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,13 +71,13 @@ func TestTake(t *testing.T) {
 
 // Whoever took a file was killed between linking and sealing it: the next one
 // finishes that.
-func TestTakeResumes(t *testing.T) {
+func TestAcceptResumes(t *testing.T) {
 	k := newTaking(t)
 	if err := os.Link(filepath.Join(k.dir, "scratch/a/1.ts"), filepath.Join(k.dir, "own/1.ts")); err != nil {
 		t.Fatal(err)
 	}
 	revoked := 0
-	taker := Taker{Revoke: func(f *os.File) error {
+	taker := Acceptor{Revoke: func(f *os.File) error {
 		info, err := f.Stat()
 		if err == nil && info.Mode().Perm() != 0o644 {
 			t.Errorf("mode is %v when others' hold on it is revoked; want -rw-r--r--", info.Mode())
@@ -85,7 +85,7 @@ func TestTakeResumes(t *testing.T) {
 		revoked++
 		return err
 	}}
-	file, err := taker.Take(k.from, "a/1.ts", k.into, "1.ts", 100)
+	file, err := taker.Accept(k.from, "a/1.ts", k.into, "1.ts", 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +96,10 @@ func TestTakeResumes(t *testing.T) {
 }
 
 // A file that cannot be made ours alone is not taken.
-func TestTakeNotRevoked(t *testing.T) {
+func TestAcceptNotRevoked(t *testing.T) {
 	k := newTaking(t)
-	taker := Taker{Revoke: func(*os.File) error { return errors.New("calls still run") }}
-	if _, err := taker.Take(k.from, "a/1.ts", k.into, "1.ts", 100); err == nil || !strings.Contains(err.Error(), "calls still run") {
+	taker := Acceptor{Revoke: func(*os.File) error { return errors.New("calls still run") }}
+	if _, err := taker.Accept(k.from, "a/1.ts", k.into, "1.ts", 100); err == nil || !strings.Contains(err.Error(), "calls still run") {
 		t.Errorf("taken: %v; want an error", err)
 	}
 	if _, err := k.into.Lstat("1.ts"); !errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +107,7 @@ func TestTakeNotRevoked(t *testing.T) {
 	}
 }
 
-func TestTakeRefuses(t *testing.T) {
+func TestAcceptRefuses(t *testing.T) {
 	at := func(k *taking, name string) string { return filepath.Join(k.dir, "scratch", name) }
 	gone := func(k *taking) error { return os.Remove(at(k, "a/1.ts")) }
 	for name, c := range map[string]struct {
@@ -127,12 +127,12 @@ func TestTakeRefuses(t *testing.T) {
 		"nothing": {gone, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for mode, taker := range map[string]Taker{"linked": {Revoke: func(*os.File) error { return nil }}, "copied": {}} {
+			for mode, taker := range map[string]Acceptor{"linked": {Revoke: func(*os.File) error { return nil }}, "copied": {}} {
 				k := newTaking(t)
 				if err := c.make(k); err != nil {
 					t.Fatal(err)
 				}
-				file, err := taker.Take(k.from, "a/1.ts", k.into, "1.ts", 100)
+				file, err := taker.Accept(k.from, "a/1.ts", k.into, "1.ts", 100)
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%s: %v, %v; want an error with %q", mode, file, err, c.want)
 				}
