@@ -136,7 +136,7 @@ func (r *Roots) sweepNotes() error {
 	return errors.Join(failed...)
 }
 
-// ArchivedRoot returns the roots of a board that are archived, the latest first.
+// Archived returns the roots of a board that are archived, the latest first.
 func (r *Roots) Archived(serial pi.Serial) ([]ArchivedRoot, error) {
 	all, err := r.allArchived(serial)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// An extractor unpacks tar archives into a tree. Nothing it does leaves the
+// An Extractor unpacks tar archives into a tree. Nothing it does leaves the
 // tree: every directory is opened through an os.Root, and every entry is made
 // by its name in an open directory, never through a symbolic link.
 type Extractor struct {
