@@ -23,8 +23,8 @@ func Examine(ctx context.Context, cfg config.Config) []doctor.Finding {
 	return append(tryNetwork(ctx, cfg), tryState(ctx, cfg)...)
 }
 
-// tryNetwork does what serve does with the interface and the ports, and undoes
-// it.
+// tryNetwork reads the interface and binds the ports as Run does, and closes them
+// again.
 func tryNetwork(ctx context.Context, cfg config.Config) []doctor.Finding {
 	network, err := interfaceAddr(cfg.Interface)
 	if err != nil {
@@ -40,7 +40,7 @@ func tryNetwork(ctx context.Context, cfg config.Config) []doctor.Finding {
 	return append(found, tryPorts(ctx, cfg, network.Addr())...)
 }
 
-// tryPorts binds each port by itself, so that all that are taken are named.
+// tryPorts binds each port on its own, so that every port in use is reported.
 func tryPorts(ctx context.Context, cfg config.Config, addr netip.Addr) []doctor.Finding {
 	var found []doctor.Finding
 	for _, p := range portsOf(cfg) {
@@ -63,7 +63,7 @@ type port struct {
 	bind    func(b *binder, number int)
 }
 
-// portsOf returns what listen and startQueue bind.
+// portsOf returns the ports that listen and openBroker bind.
 func portsOf(cfg config.Config) []port {
 	dhcp := func(b *binder, number int) { b.dhcp(cfg.Interface, number) }
 	both := func(service string) func(*binder, int) {
@@ -96,8 +96,8 @@ func portsText(cfg config.Config) string {
 	return strings.Join(out, ", ")
 }
 
-// tryState looks at what the daemon left in the state directory. Nothing in it
-// is changed.
+// tryState checks the files that a daemon left in the state directory. It changes
+// none of them.
 func tryState(ctx context.Context, cfg config.Config) []doctor.Finding {
 	if _, err := os.Stat(cfg.StateDir); errors.Is(err, fs.ErrNotExist) {
 		return []doctor.Finding{{Subject: "state", Level: doctor.OK, Text: cfg.StateDir + " is not there yet: the first start makes it"}}
@@ -109,8 +109,8 @@ func tryState(ctx context.Context, cfg config.Config) []doctor.Finding {
 	return append(found, doctor.Finding{Subject: "state", Level: doctor.OK, Text: "no daemon holds it, and its key and database are sound"})
 }
 
-// tryFiles reads the key and the database if there are any; what is not there
-// the daemon makes.
+// tryFiles reads the key and the database if they exist; the daemon makes those
+// that do not.
 func tryFiles(ctx context.Context, cfg config.Config) error {
 	exists := func(name string) bool {
 		_, err := os.Stat(filepath.Join(cfg.StateDir, name))

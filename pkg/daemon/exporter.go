@@ -14,7 +14,7 @@ import (
 	"pibootd/pkg/nfs/nfsd"
 )
 
-// chooseDriver returns who is to serve NFS: Embedded or Kernel.
+// chooseDriver returns the driver that serves NFS: Embedded or Kernel.
 func chooseDriver(ctx context.Context, cfg config.Config, addr netip.Addr, log *slog.Logger) (config.Driver, error) {
 	if cfg.NFS.Driver == config.Embedded {
 		return config.Embedded, nil
@@ -48,8 +48,8 @@ func openExporter(cfg config.Config, key []byte, log *slog.Logger) (fleet.Export
 	return server, server, nil
 }
 
-// withdraw takes from nfsd what it served for this state directory when it was
-// the driver.
+// withdraw removes from nfsd the exports of this state directory that are left
+// from a start with that driver.
 func withdraw(cfg config.Config, kernel *nfsd.Server) error {
 	for _, e := range kernel.Exports() {
 		if e.Dir != cfg.MediaDir() && !strings.HasPrefix(e.Dir, filepath.Join(cfg.StateDir, "roots")+"/") {

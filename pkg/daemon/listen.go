@@ -15,9 +15,9 @@ import (
 	"pibootd/pkg/nfs"
 )
 
-// sockets are all that the daemon listens on, but for the queue's, which its
-// broker opens itself. All are bound before anything is answered: a port that
-// is taken stops the start, not half of it.
+// sockets are the sockets of the daemon, except the queue's, which its broker
+// opens. All are bound before any request is answered, so that a port in use
+// stops the whole start.
 type sockets struct {
 	dhcp    *dhcp.Conn
 	pxe     *dhcp.Conn // nil but in proxy mode
@@ -145,9 +145,9 @@ func (b *binder) packet(service string, port int) net.PacketConn {
 	return nil
 }
 
-// unix binds the control socket. The file that a killed daemon left is
-// removed; that none runs any more is known from the state directory's lock,
-// but a socket elsewhere may be another one's, so it is asked first.
+// unix binds the control socket and removes the file that a killed daemon left.
+// It connects first, because a socket outside the state directory, which has a
+// lock, may be that of another running daemon.
 func (b *binder) unix(path string) net.Listener {
 	if b.err != nil {
 		return nil
@@ -175,8 +175,7 @@ func (b *binder) unix(path string) net.Listener {
 	return l
 }
 
-// portError says in one line which service cannot have its port, and what to
-// do.
+// portError names the service that cannot bind its port, and says what to do.
 func portError(service string, port int, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) && service == "portmap":

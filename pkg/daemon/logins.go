@@ -6,14 +6,14 @@ import (
 	"pibootd/pkg/transcode/broker"
 )
 
-// authenticate tells whether a worker is the board, or the other machine, that
-// it says it is.
+// authenticate reports whether token is that of the board, or other machine, that
+// the worker is named after.
 func (d *daemon) authenticate(worker, token string) bool {
 	return d.state.registry.Authenticate(worker, token)
 }
 
-// refused puts on a board's timeline that somebody with its name was not let in,
-// or has more connections than it needs.
+// refused records on a board's timeline that the queue refused a login with its
+// name, or closed one of too many connections.
 func (d *daemon) refused(r broker.Refusal) {
 	rule := string(r.Reason)
 	what := rule
@@ -34,7 +34,7 @@ func (d *daemon) refused(r broker.Refusal) {
 	}
 }
 
-// weight returns the share of its time that a worker is to work in.
+// weight returns the share of its time for which a worker transcodes.
 func (d *daemon) weight(worker string) float64 {
 	return d.state.registry.WorkerSettings(worker).Share()
 }

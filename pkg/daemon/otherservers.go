@@ -7,7 +7,7 @@ import (
 	"pibootd/pkg/doctor"
 )
 
-// logOtherServers logs once after the start who else answers DHCP.
+// logOtherServers logs once, after the start, which other servers answer DHCP.
 func (d *daemon) logOtherServers(ctx context.Context) {
 	servers, err := d.doctor.OtherServers(ctx)
 	if err != nil {

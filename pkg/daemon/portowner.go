@@ -9,7 +9,7 @@ import (
 )
 
 // portOwner names the program that has a TCP or UDP port of this machine, e.g.
-// "dnsmasq (process 812)"; "another program" where that cannot be told.
+// "dnsmasq (process 812)"; "another program" if it cannot be found.
 func portOwner(port int) string {
 	for _, inode := range socketInodes(port) {
 		// /proc/PID/fd/N links to socket:[INODE] (proc(5)).

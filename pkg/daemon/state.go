@@ -19,7 +19,7 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// stateDir is what the daemon finds in its state directory.
+// stateDir is the open state directory.
 type stateDir struct {
 	lock     *os.File
 	store    *store.Store
@@ -30,7 +30,7 @@ type stateDir struct {
 	machine  *os.File // the mount namespace of the machine; nil: the daemon has no other one
 }
 
-// openState makes the state directory if need be and opens what is in it.
+// openState makes the state directory, unless it exists, and opens its files.
 func openState(ctx context.Context, cfg config.Config) (*stateDir, error) {
 	s := &stateDir{machine: machineMounts()}
 	if err := s.open(ctx, cfg); err != nil {
@@ -98,8 +98,8 @@ func makeDirs(cfg config.Config) error {
 	return nil
 }
 
-// lockState keeps a second daemon off the state directory. The lock goes with
-// the process, however it ends.
+// lockState keeps a second daemon from using the state directory. The kernel
+// releases the lock when the process ends, for whatever reason.
 func lockState(dir string) (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

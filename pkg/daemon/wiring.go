@@ -21,7 +21,7 @@ import (
 	"pibootd/pkg/web"
 )
 
-// open makes the servers and joins them, each after those that it needs.
+// open makes the servers and joins them; each comes after the ones it needs.
 func (d *daemon) open(ctx context.Context) (err error) {
 	if d.secrets, err = readSecrets(d.cfg); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (d *daemon) newFleet(exporter fleet.Exporter, templates *rootfs.Templates, 
 	})
 }
 
-// boardAddresses are those that new boards get.
+// boardAddresses returns the range of addresses for new boards.
 func boardAddresses(cfg config.Config, network netip.Prefix) config.Range {
 	if cfg.DHCP.Addresses != (config.Range{}) {
 		return cfg.DHCP.Addresses

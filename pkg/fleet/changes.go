@@ -12,8 +12,8 @@ import (
 )
 
 // changesUnderWay are the boards that are being added or changed, so that changes
-// of different boards run side by side and those of one board do not. They are
-// kept in memory only: what a killed daemon leaves is for Start to clean up.
+// of different boards run side by side and changes of one board do not. They are
+// kept in memory only, because Start cleans up after a killed daemon.
 type changesUnderWay struct {
 	mu       sync.Mutex                  // never held over I/O
 	ends     map[pi.Serial]chan struct{} // closed when the change of that board ends
@@ -54,12 +54,12 @@ func (c *changesUnderWay) tryBegin(serial pi.Serial) (ended <-chan struct{}, end
 	}
 }
 
-// A chooser returns an address that is free, apart from those that are reserved.
+// A chooser returns a free address for which reserved returns false.
 type chooser func(reserved func(netip.Addr) bool) (netip.Addr, error)
 
-// reserve keeps board's name and addresses for it until its change ends, if no
-// other board has reserved them and check, which must not do I/O, has nothing
-// against the board. choose, if not nil, gives the board its IP address.
+// reserve keeps board's name and addresses for it until its change ends. It fails
+// if another board has reserved one of them, or if check fails, which must not do
+// I/O. choose, if not nil, gives the board its IP address.
 func (c *changesUnderWay) reserve(board registry.Pi, choose chooser, check func(registry.Pi) error) (registry.Pi, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

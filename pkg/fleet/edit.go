@@ -11,7 +11,7 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// An Edit is what is to change about a board. Its JSON is one object, in which
+// An Edit lists changes to a board. Its JSON is one object, in which
 // settings have the names of registry.Setting.Field.
 type Edit struct {
 	Name     *string     // nil stays

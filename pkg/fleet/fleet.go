@@ -91,7 +91,7 @@ func (f *Fleet) Start() error {
 		return err
 	}
 	f.finishReplacements()
-	// First, because ids and places of those that follow may have been theirs.
+	// First, because the exports below can have the ids and paths of these.
 	if err := f.closeStrangers(); err != nil {
 		return err
 	}
@@ -190,9 +190,10 @@ type Added struct {
 
 // Add registers a board: its root is cloned, then the registration is
 // committed, then the export opened and proved from the board's address.
-// Interrupted before the commit there is no such board; afterwards it is there
-// whole. A board that is registered just so already is left as it is. Boards can
-// be added side by side: what one has reserved no other gets.
+// If it is interrupted before the commit, the board does not exist; afterwards it
+// is complete. A board that is already registered as requested stays as it is.
+// Boards can be added side by side, because each reserves its name and addresses
+// first.
 func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (Added, error) {
 	if err := pi.CheckPair(r.MAC, r.Serial); err != nil {
 		return Added{}, pi.InvalidField("", fmt.Errorf("fleet: %w", err)) // one of the two
@@ -223,7 +224,7 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 	return added, nil
 }
 
-// template finds the template that a board is to be cloned from.
+// template finds the template for a new board.
 func (f *Fleet) template(ref string) (rootfs.Template, error) {
 	if ref != "" {
 		return f.findTemplate(ref)
@@ -354,7 +355,7 @@ func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.T
 	return Added{Pi: registered, Clone: report.How, Files: report.Files, Bytes: report.Bytes, Export: f.RootPath(board.Serial)}, nil
 }
 
-// services are what a board's worker is to know of this machine.
+// services returns what a board's worker has to know about this machine.
 func (f *Fleet) services(serial pi.Serial) rootfs.Services {
 	return rootfs.Services{
 		QueueURL:      f.QueueURL,

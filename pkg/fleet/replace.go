@@ -62,7 +62,7 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 	return replaced, err
 }
 
-// prepare clones the root that a board is to get.
+// prepare clones the next root of a board.
 func (f *Fleet) prepare(ctx context.Context, template rootfs.Template, way rootfs.CloneMethod, board registry.Pi, token string, progress rootfs.Progress) (rootfs.ArchivedRoot, rootfs.Report, error) {
 	release, err := f.acquireClone(ctx)
 	if err != nil {

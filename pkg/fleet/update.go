@@ -6,9 +6,9 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// updateWorker brings the worker in a board's root up to date, and says on the
-// board's timeline what came of it. The board may have made of its root what it
-// likes: others do not wait for it.
+// updateWorker brings the worker in a board's root up to date and records the
+// result on the board's timeline. An error stops no other board, because a board
+// can put anything into its root.
 func (f *Fleet) updateWorker(update *rootfs.WorkerUpdate, board registry.Pi) {
 	// The paths change with the NFS driver, too.
 	changed, err := update.Root(board.Serial, board.Arch, f.services(board.Serial))
