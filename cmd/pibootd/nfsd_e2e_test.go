@@ -31,7 +31,7 @@ func TestKernelServesTheRoots(t *testing.T) {
 	added := nas.add(t, "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--ip", "10.79.0.11")
 	const root = "/srv/pibootd/roots/3333347a"
 	const proof = root + " mounted by 10.79.0.1, sbin/init read, a file written, read back and removed; open to 10.79.0.11 by nfsd's list, a mount from there was not tried"
-	if added.Export != root || len(added.Proof) != 2 || added.Proof[0] != proof {
+	if added.Export != root || len(added.Proof) != 3 || added.Proof[0] != proof {
 		t.Errorf("added %+v; want the export %s and the proof %q", added, root, proof)
 	}
 	nas.add(t, "--mac", "b8:27:eb:33:34:7b", "--serial", "3333347b", "--ip", "10.79.0.12")
@@ -49,6 +49,7 @@ func TestKernelServesTheRoots(t *testing.T) {
 		{one, root, ""}, {two, root, "MNT3ERR_ACCES"},
 		{two, "/srv/pibootd/roots/3333347b", ""}, {one, "/srv/pibootd/roots/3333347b", "MNT3ERR_ACCES"},
 		{one, media, ""}, {two, media, ""}, {one, "/srv/pibootd", "MNT3ERR_ACCES"},
+		{one, media + "/.scratch/3333347a", ""}, {two, media + "/.scratch/3333347a", "MNT3ERR_ACCES"},
 	} {
 		if err := nas.use(t, tt.from, tt.path); tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s uses %s: %v; want %q", tt.from.Addr(), tt.path, err, tt.want)
