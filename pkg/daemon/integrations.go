@@ -15,8 +15,8 @@ import (
 	"pibootd/pkg/web"
 )
 
-func (d *daemon) lender() *web.Lender {
-	return &web.Lender{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}
+func (d *daemon) shareProxy() *web.ShareProxy {
+	return &web.ShareProxy{Queue: d.queue, MediaDir: d.cfg.MediaDir(), QueueURL: d.fleet.QueueURL, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}
 }
 
 // muxers answers the muxers that the configuration names; nil if it names none.

@@ -33,8 +33,8 @@ func TestRefusedLoginsStandOnTheTimeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer broker.Close()
-	lender := httptest.NewServer((&web.Lender{Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}).Routes())
-	defer lender.Close()
+	proxy := httptest.NewServer((&web.ShareProxy{Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log}).Routes())
+	defer proxy.Close()
 	for range 3 {
 		for _, login := range []struct{ name, token string }{
 			{"3333347a", "guess"}, {"3333347A", "board's"}, {"0x3333347a", "board's"}, {"10000001", "guess"}, {"*", "guess"}, {"Desk-PC", "machine's"},
@@ -49,7 +49,7 @@ func TestRefusedLoginsStandOnTheTimeline(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"desk-pc", "3333347A"} {
-		if status := askShare(t, lender.URL, name, "guess"); status != http.StatusUnauthorized {
+		if status := askShare(t, proxy.URL, name, "guess"); status != http.StatusUnauthorized {
 			t.Errorf("%s with a wrong token is answered with %d over HTTP; want 401", name, status)
 		}
 	}

@@ -161,7 +161,7 @@ func (d *daemon) newWeb() *web.Server {
 		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor,
 		Metrics: metrics, Log: d.log,
 		Names: d.cfg.HTTP.Names, UploadToken: d.secrets.upload, MaxUpload: int64(d.cfg.HTTP.UploadMaxGB) * 1_000_000_000,
-		Lender: d.lender().Routes(), Muxers: d.muxers(),
+		Share: d.shareProxy().Routes(), Muxers: d.muxers(),
 		Info: web.Info{
 			Version: d.version, PID: os.Getpid(), Interface: d.cfg.Interface, Network: d.network.String(),
 			StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(), HTTPPort: d.cfg.HTTP.Port,

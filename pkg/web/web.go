@@ -33,7 +33,7 @@ type Server struct {
 	Doctor   Doctor
 	Metrics  []prometheus.Collector // of the servers; see NFSMetrics, DHCPMetrics and TFTPMetrics
 	Muxers   http.Handler           // answers foreign muxers on the TCP port; nil: nobody does
-	Lender   http.Handler           // lends the media share on the TCP port, see Lender; nil: nobody does
+	Share    http.Handler           // the media share for workers without a mount, see ShareProxy; nil: there is none
 	Names    []string               // by which it is reached, besides those of this machine; see guardHost
 	// UploadToken lets uploads in on the TCP port, and has them transcoded; nil
 	// lets none in there.
@@ -147,9 +147,9 @@ func (s *Server) guardedHandler() http.Handler {
 		mux.HandleFunc("POST /api/v1/jobs", s.refuseUpload)
 	}
 	mux.HandleFunc("GET "+ProgramPath+"{arch}", s.program)
-	if s.Lender != nil {
-		mux.Handle(transcode.PathShare, s.Lender)
-		mux.Handle(transcode.PathShare+"/", s.Lender)
+	if s.Share != nil {
+		mux.Handle(transcode.PathShare, s.Share)
+		mux.Handle(transcode.PathShare+"/", s.Share)
 	}
 	if s.Muxers != nil {
 		mux.Handle("/muxer/", s.Muxers)

@@ -28,21 +28,21 @@ import (
 type lentShare struct {
 	*testing.T
 	*queuetest.Queue
-	lender *Lender
-	addr   string
-	cuts   atomic.Int64 // connections that are still to be cut
-	units  chan queue.UnitEvent
+	proxy *ShareProxy
+	addr  string
+	cuts  atomic.Int64 // connections that are still to be cut
+	units chan queue.UnitEvent
 }
 
 func lendShare(t *testing.T) *lentShare {
 	t.Helper()
 	l := &lentShare{T: t, units: make(chan queue.UnitEvent, 1000)}
 	l.Queue = queuetest.Start(t, t.TempDir(), func(o *queue.Options) { o.OnUnit = func(e queue.UnitEvent) { l.units <- e } })
-	l.lender = &Lender{
+	l.proxy = &ShareProxy{
 		Queue: l.Queue.Queue, MediaDir: l.MediaDir, QueueURL: l.Broker.URL(), Log: slog.New(slog.DiscardHandler),
 		Authenticate: func(_, token string) bool { return token == queuetest.Token },
 	}
-	server := httptest.NewUnstartedServer(l.lender.Routes())
+	server := httptest.NewUnstartedServer(l.proxy.Routes())
 	server.Listener = &cutting{server.Listener, &l.cuts}
 	server.Start()
 	t.Cleanup(server.Close)
@@ -302,7 +302,7 @@ func (l *lentShare) ask(method, name, worker, token string) int {
 // A link that a board has put into its attempt's directory leads nowhere hidden.
 func TestLentLinks(t *testing.T) {
 	dir := t.TempDir()
-	l := &Lender{MediaDir: dir}
+	l := &ShareProxy{MediaDir: dir}
 	write(t, filepath.Join(dir, "hls/a/.stream.key"), "secret")
 	write(t, filepath.Join(dir, ".work/1/v0.1/00000.m4s"), "segment")
 	write(t, filepath.Join(dir, ".work/1/publish/.stream.key"), "secret")

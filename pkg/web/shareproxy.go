@@ -20,15 +20,15 @@ import (
 	"pibootd/pkg/transcode/broker"
 )
 
-// A Lender lends the media share to workers that do not mount it, as
+// A ShareProxy opens the media share to workers that do not mount it, as
 // transcode.PathShare says: to each what it has claimed, and no more. Set its
 // fields before it is used.
-type Lender struct {
+type ShareProxy struct {
 	Queue        Rights
 	MediaDir     string
 	QueueURL     string // where workers fetch work
 	Authenticate func(worker, token string) bool
-	OnRefused    func(broker.Refusal) // told who was not let in; nil: nobody is
+	OnRefused    func(broker.Refusal) // receives who was not let in; nil drops it
 	Log          *slog.Logger
 }
 
@@ -39,14 +39,14 @@ type Rights interface {
 	MayWrite(worker, name string) bool
 }
 
-// How many files are lent or given back at a time, in all and to one worker.
+// How many files are sent or received at a time, in all and for one worker.
 const (
-	maxLent    = 256
-	maxOwnLent = 64
+	maxTransfers          = 256
+	maxTransfersPerWorker = 64
 )
 
 // login returns the worker who asks.
-func (l *Lender) login(r *http.Request) (worker string, ok bool) {
+func (l *ShareProxy) login(r *http.Request) (worker string, ok bool) {
 	worker, token, ok := r.BasicAuth()
 	if !ok {
 		return "", false
@@ -60,8 +60,8 @@ func (l *Lender) login(r *http.Request) (worker string, ok bool) {
 }
 
 // Routes returns the handler of all that such workers ask.
-func (l *Lender) Routes() http.Handler {
-	slots := newSlots("files", maxLent, maxOwnLent)
+func (l *ShareProxy) Routes() http.Handler {
+	slots := newSlots("files", maxTransfers, maxTransfersPerWorker)
 	known := func(h func(w http.ResponseWriter, r *http.Request, worker string)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			worker, ok := l.login(r)
@@ -81,12 +81,12 @@ func (l *Lender) Routes() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+transcode.PathShare, known(l.describe))
-	mux.Handle("GET "+transcode.PathShare+"/{name...}", known(l.lend))
-	mux.Handle("PUT "+transcode.PathShare+"/{name...}", known(l.take))
+	mux.Handle("GET "+transcode.PathShare+"/{name...}", known(l.send))
+	mux.Handle("PUT "+transcode.PathShare+"/{name...}", known(l.accept))
 	return inWords(mux, l.Log)
 }
 
-func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
+func (l *ShareProxy) describe(w http.ResponseWriter, _ *http.Request, _ string) {
 	free, err := share.FreeBytes(l.MediaDir)
 	if err != nil {
 		refuse(w, l.Log, statusError{errors.New("the media share is not there"), http.StatusServiceUnavailable})
@@ -95,8 +95,8 @@ func (l *Lender) describe(w http.ResponseWriter, _ *http.Request, _ string) {
 	reply(w, l.Log, http.StatusOK, transcode.Share{QueueURL: l.QueueURL, FreeBytes: free})
 }
 
-// lend sends a file that a unit of the worker's is made of.
-func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
+// send sends a file that a unit of the worker's is made of.
+func (l *ShareProxy) send(w http.ResponseWriter, r *http.Request, worker string) {
 	name := r.PathValue("name")
 	if !l.Queue.MayRead(worker, name) {
 		refuse(w, l.Log, missing("", fmt.Errorf("%.200q is in no unit that %s has claimed", name, worker)))
@@ -104,7 +104,7 @@ func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
 	}
 	file, info, err := l.open(name)
 	if err != nil {
-		l.Log.Warn("file not lent", "component", "web", "file", name, "pi", worker, "err", err)
+		l.Log.Warn("file not sent", "component", "web", "file", name, "pi", worker, "err", err)
 		refuse(w, l.Log, missing("", fmt.Errorf("%.200q is not there, or no file", name)))
 		return
 	}
@@ -114,27 +114,27 @@ func (l *Lender) lend(w http.ResponseWriter, r *http.Request, worker string) {
 	http.ServeContent(w, r, "", info.ModTime(), file)
 }
 
-// open opens a file to be lent: also unpublished work, but nothing hidden in it.
-func (l *Lender) open(name string) (*os.File, fs.FileInfo, error) {
+// open opens a file for send: also accepted work, but nothing hidden in it.
+func (l *ShareProxy) open(name string) (*os.File, fs.FileInfo, error) {
 	return openMedia(l.MediaDir, name, func(to string) bool {
 		return isHidden(strings.TrimPrefix(to, transcode.WorkDir+"/"))
 	})
 }
 
-// take receives a file of an attempt of the worker's. It is there whole, and on
+// accept receives a file of an attempt of the worker's. It is there whole, and on
 // disk, when that is answered, also if it was sent before.
-func (l *Lender) take(w http.ResponseWriter, r *http.Request, worker string) {
+func (l *ShareProxy) accept(w http.ResponseWriter, r *http.Request, worker string) {
 	name := r.PathValue("name")
 	err := l.receive(w, r, worker, name)
 	if err != nil {
-		l.Log.Warn("file not taken", "component", "web", "file", name, "pi", worker, "err", err)
+		l.Log.Warn("file not received", "component", "web", "file", name, "pi", worker, "err", err)
 		refuse(w, l.Log, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (l *Lender) receive(w http.ResponseWriter, r *http.Request, worker, name string) error {
+func (l *ShareProxy) receive(w http.ResponseWriter, r *http.Request, worker, name string) error {
 	foreign := missing("", fmt.Errorf("%.200q is in no attempt that %s has claimed", name, worker))
 	if !l.Queue.MayWrite(worker, name) {
 		return foreign
