@@ -12,8 +12,8 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// access makes sure that the owner, and nobody who knows an image's default
-// password, can log in.
+// access makes sure that the owner can log in, and that nobody can with an image's default
+// password.
 func (a *adapter) access(o ImportOptions) error {
 	failed := []error{a.enableSSH()}
 	if !o.KeepPassword {
@@ -25,8 +25,7 @@ func (a *adapter) access(o ImportOptions) error {
 	return errors.Join(failed...)
 }
 
-// enableSSH has sshd started at boot, if it is installed: Raspberry Pi OS has
-// it off.
+// enableSSH makes sshd start at boot, if it is installed. Raspberry Pi OS disables it.
 func (a *adapter) enableSSH() error {
 	const wants = "etc/systemd/system/multi-user.target.wants/ssh.service"
 	if _, err := a.root.Lstat(wants); err == nil {
@@ -45,8 +44,8 @@ func (a *adapter) enableSSH() error {
 	return nil
 }
 
-// lockPasswords locks every password of a shadow(5) file, as passwd -l does.
-// Keys still let their owners in.
+// lockPasswords locks every password of a shadow(5) file, as passwd -l does. Users can still log
+// in with keys.
 func lockPasswords(shadow string) string {
 	var out strings.Builder
 	for line := range strings.Lines(shadow) {
@@ -66,10 +65,10 @@ type user struct {
 	home     string
 }
 
-// firstUser is the account that a person logs in to: the first one that is no
-// service's, else root.
+// firstUser returns the account that a person logs in to: the first that does not belong to a
+// service, or else root.
 func firstUser(passwd string) user {
-	const first, last = 1000, 59999 // as adduser gives them
+	const first, last = 1000, 59999 // the range of adduser
 	least := user{name: "root", home: "/root", uid: last + 1}
 	for line := range strings.Lines(passwd) {
 		fields := strings.Split(strings.TrimSpace(line), ":")
@@ -88,7 +87,7 @@ func firstUser(passwd string) user {
 	return least
 }
 
-// authorize adds keys to those that the first user accepts.
+// authorize adds keys to the authorized keys of the first user.
 func (a *adapter) authorize(keys string) error {
 	passwd, err := confine.ReadText(a.root, "etc/passwd")
 	if err != nil {
@@ -114,8 +113,8 @@ func (a *adapter) authorize(keys string) error {
 	return nil
 }
 
-// putOwned writes a file that only who can read, in a directory of the same
-// kind: sshd accepts no other.
+// putOwned writes a file that only who can read, in a directory that only who can read, because
+// sshd accepts no other.
 func putOwned(root *os.Root, dir, file string, text []byte, who user) error {
 	made, err := confine.MakeDir(root, dir)
 	if err != nil {

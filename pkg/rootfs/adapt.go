@@ -13,7 +13,7 @@ import (
 	"pibootd/pkg/rootfs/filetree"
 )
 
-// An adapter takes from a root what belongs to an SD card or to one board.
+// An adapter removes from a root what belongs to an SD card or to one board.
 type adapter struct {
 	root    *os.Root
 	changes []filetree.Change
@@ -51,8 +51,8 @@ func (a *adapter) edit(name, what string, edit func(string) string) error {
 	return nil
 }
 
-// withoutCard comments out the lines of an fstab that mount partitions of the
-// card: systemd would wait for them, and fsck them.
+// withoutCard comments out the lines of an fstab that mount partitions of the card, because
+// systemd would wait for these partitions and check them.
 func withoutCard(fstab string) string {
 	var out strings.Builder
 	for line := range strings.Lines(fstab) {
@@ -64,9 +64,9 @@ func withoutCard(fstab string) string {
 	return out.String()
 }
 
-// onCard reports whether the fields of an fstab line (fstab(5)) name a
-// partition of the card the root came on: any mmcblk, and whatever device
-// holds the root, the boot files or swap. Other disks may be the user's own.
+// onCard reports whether the fields of an fstab line (fstab(5)) name a partition of the card
+// that the root was on: any mmcblk device, and any device that holds the root, the boot files or
+// swap. Other disks may belong to the user.
 func onCard(fields []string) bool {
 	const where, kind, least = 1, 2, 3
 	if len(fields) < least || strings.HasPrefix(fields[0], "#") {
@@ -82,8 +82,8 @@ func onCard(fields []string) bool {
 	return fields[kind] == "swap" || device && (mount == "/" || mount == "/boot" || strings.HasPrefix(mount, "/boot/"))
 }
 
-// cardArguments are the kernel arguments that make a root look for its card,
-// grow its partition, or set it up and boot again.
+// cardArguments matches the kernel arguments that make a root look for its card, grow its
+// partition, or run a first-boot setup and reboot.
 var cardArguments = regexp.MustCompile(`^(root=.*|rootfstype=.*|rootwait|fsck\.\w+=.*|resize|init=.*(resize|firstboot).*|systemd\.run=.*firstrun.*|systemd\.run_success_action=.*|systemd\.unit=kernel-command-line\.target)$`)
 
 func (a *adapter) bootCommand(boot string) error {
@@ -101,8 +101,7 @@ func (a *adapter) bootCommand(boot string) error {
 	})
 }
 
-// unwantedServices are what begins the names of services that do harm on NFS,
-// and why they do.
+// unwantedServices maps prefixes of the names of services that do harm on NFS to the reason.
 func unwantedServices() map[string]string {
 	const card, keys = "there is no card to swap to or to grow", "every clone gets its own keys"
 	return map[string]string{
@@ -113,7 +112,7 @@ func unwantedServices() map[string]string {
 	}
 }
 
-// startLink matches the name of a System V start link, S01resize2fs_once.
+// startLink matches the name of a System V start link, such as S01resize2fs_once.
 var startLink = regexp.MustCompile(`^S\d\d`)
 
 // services disables unwantedServices by removing the links that enable them.
@@ -133,8 +132,8 @@ func (a *adapter) services() error {
 	return errors.Join(failed...)
 }
 
-// swap keeps Raspberry Pi OS from making a swap file: since Debian 13 a
-// generator decides that at every boot, so that there is no link to remove.
+// swap keeps Raspberry Pi OS from making a swap file. Since Debian 13 a generator decides this
+// at every boot, so there is no link to remove.
 func (a *adapter) swap() error {
 	if !confine.Exists(a.root, "etc/rpi/swap.conf") && !confine.Exists(a.root, "usr/lib/rpi-swap") {
 		return nil
@@ -142,7 +141,7 @@ func (a *adapter) swap() error {
 	return a.put("etc/rpi/swap.conf.d/90-pibootd.conf", "[Main]\nMechanism=none\n", "added: there is no card to swap to")
 }
 
-// put writes a file of our own, unless it is there already as it should be.
+// put writes a file of pibootd's own, unless the root already has it with this text.
 func (a *adapter) put(name, text, what string) error {
 	if is, err := confine.ReadText(a.root, name); err == nil && string(is) == text {
 		return nil
@@ -154,13 +153,13 @@ func (a *adapter) put(name, text, what string) error {
 	return nil
 }
 
-// identity removes what must differ between boards. Clone gives it anew.
+// identity removes what must differ between boards. Clone creates it again.
 func (a *adapter) identity() error {
 	failed := []error{a.edit("etc/machine-id", "emptied: every clone gets its own", func(string) string { return "" })}
 	for _, key := range confine.Glob(a.root, "etc/ssh/ssh_host_*key*") {
 		failed = append(failed, a.remove(key, "removed: every clone gets its own"))
 	}
-	// A link to etc/machine-id, as Debian makes it, may stay.
+	// Debian makes it a link to etc/machine-id, which can stay.
 	const dbus = "var/lib/dbus/machine-id"
 	if info, err := a.root.Lstat(dbus); err == nil && info.Mode().IsRegular() {
 		failed = append(failed, a.remove(dbus, "removed: it was a copy of etc/machine-id"))

@@ -9,8 +9,8 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// boardFiles are what makes a root one board's own, beside what no template may
-// have, as patterns, and why they must not be in another's.
+// boardFiles maps patterns of the files that belong to one board, besides those that no template
+// may contain, to the reason why another board must not get them.
 func boardFiles() map[string]string {
 	const own, secret, past = "every clone gets its own", "it is a secret of one board", "it tells of one board's past"
 	return map[string]string{
@@ -22,7 +22,7 @@ func boardFiles() map[string]string {
 	}
 }
 
-// board takes from a root what pibootd, and the board itself, made its own.
+// board removes from a root what pibootd and the board itself have added to it.
 func (a *adapter) board() error {
 	failed := []error{a.edit("etc/hosts", "took out the board's name", withoutOwnName)}
 	for pattern, why := range boardFiles() {

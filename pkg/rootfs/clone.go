@@ -12,30 +12,29 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// A Report says what a clone took.
+// A Report describes how a clone was made and what it uses.
 type Report struct {
 	How       CloneMethod   `json:"how"` // not Auto
 	Files     int           `json:"files"`
-	Bytes     int64         `json:"bytes"` // held by the files, shared or not
+	Bytes     int64         `json:"bytes"` // in the files, shared or not
 	Took      time.Duration `json:"took"`
 	MachineID string        `json:"machine_id"`
 }
 
-// A clone is the root of a board in the making.
+// A clone is a board's root while it is being made.
 type clone struct {
 	roots  *Roots
 	src    Template
 	method CloneMethod
 	serial pi.Serial
 	id     Identity
-	target string // where the root is to be
-	worker []byte // the binary
+	target string // path of the finished root
+	worker []byte // the worker's program
 }
 
-// Clone makes the root of a board: a copy of src, by one of the methods, with an
-// identity of its own and the worker installed. When it returns nil the root is
-// on disk. src must come from Templates. A board that has a root already is
-// refused with an error that matches fs.ErrExist.
+// Clone makes the root of a board: a copy of src, by one of the methods, with an identity of its
+// own and the worker installed. When it returns nil, the root is on disk. src must come from
+// Templates. If the board already has a root, the error matches fs.ErrExist.
 func (r *Roots) Clone(ctx context.Context, src Template, method CloneMethod, serial pi.Serial, id Identity, p Progress) (Report, error) {
 	report, err := r.clone(ctx, clone{src: src, method: method, serial: serial, id: id, target: r.Path(serial)}, p)
 	if err != nil {

@@ -21,37 +21,36 @@ import (
 	"pibootd/pkg/rootfs/sshkeys"
 )
 
-// An Identity is what makes a root one board's own. Machine id and ssh host
-// keys are made by Clone; nobody has to know them before.
+// An Identity distinguishes the root of one board from those of others. Clone generates the
+// machine id and the ssh host keys, because nobody needs to know them in advance.
 type Identity struct {
 	Hostname string
 	Worker   WorkerConfig
 }
 
-// A WorkerConfig is what the worker on a board needs to know, as it is written
-// to etc/pibootd/worker.json.
+// A WorkerConfig is the configuration of the worker on a board, in etc/pibootd/worker.json.
 type WorkerConfig struct {
 	Name  string `json:"name"`  // the board's serial number
-	Token string `json:"token"` // what it logs in to the queue with
+	Token string `json:"token"` // for the login to the queue
 	Services
 }
 
-// Services are where a board's worker finds what it works with.
+// Services are the addresses of the services that a board's worker uses.
 type Services struct {
 	QueueURL      string     `json:"queue_url"`
-	Server        netip.Addr `json:"server"`         // that exports the media share
-	MediaExport   string     `json:"media_export"`   // its path there
-	NFSPort       int        `json:"nfs_port"`       // 0: the one that the portmapper names
-	ScratchExport string     `json:"scratch_export"` // what this worker alone may write to, on the same server
+	Server        netip.Addr `json:"server"`         // exports the media share
+	MediaExport   string     `json:"media_export"`   // its path on Server
+	NFSPort       int        `json:"nfs_port"`       // 0: ask the portmapper
+	ScratchExport string     `json:"scratch_export"` // on Server; only this worker can write to it
 }
 
-// Where the worker and its configuration are in a root.
+// Paths of the worker and of its configuration in a root.
 const (
 	WorkerFile       = "usr/lib/pibootd/pibootd-worker"
 	WorkerConfigFile = "etc/pibootd/worker.json"
 )
 
-// hostname is a label of RFC 1123 §2.1.
+// hostname matches a label of RFC 1123 §2.1.
 var hostname = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 
 func (id Identity) check() error {
@@ -61,8 +60,7 @@ func (id Identity) check() error {
 	return nil
 }
 
-// identify writes the identity and the worker into the clone and returns the
-// machine id.
+// identify writes the identity and the worker into the clone and returns the machine id.
 func (c *clone) identify(tree string) (string, error) {
 	machineID, err := newMachineID()
 	if err != nil {
@@ -88,7 +86,7 @@ func (c *clone) identify(tree string) (string, error) {
 	)
 }
 
-// SetHostname gives a board's root another host name.
+// SetHostname changes the host name in a board's root.
 func (r *Roots) SetHostname(serial pi.Serial, name string) error {
 	if err := r.change(serial, func(root *os.Root) error { return putName(root, confine.ReplaceFile, name) }); err != nil {
 		return fmt.Errorf("rootfs: naming the root of %s: %w", serial, err)
@@ -96,8 +94,8 @@ func (r *Roots) SetHostname(serial pi.Serial, name string) error {
 	return nil
 }
 
-// PutVolatileInit puts the program that CommandLine of pkg/boot has a volatile
-// board start first into its root, which may have been cloned without it.
+// PutVolatileInit writes the program that a volatile board starts first (see CommandLine of
+// pkg/boot) into the board's root, because a root cloned earlier may lack it.
 func (r *Roots) PutVolatileInit(serial pi.Serial) error {
 	if err := r.change(serial, func(root *os.Root) error { return putVolatileInit(root, confine.ReplaceFile) }); err != nil {
 		return fmt.Errorf("rootfs: preparing the root of %s for a layer of memory: %w", serial, err)
@@ -105,7 +103,7 @@ func (r *Roots) PutVolatileInit(serial pi.Serial) error {
 	return nil
 }
 
-// change has by change the files of a board's root.
+// change opens a board's root and lets by change its files.
 func (r *Roots) change(serial pi.Serial, by func(*os.Root) error) error {
 	root, done, err := r.open(r.Path(serial))
 	if err != nil {
@@ -114,7 +112,7 @@ func (r *Roots) change(serial pi.Serial, by func(*os.Root) error) error {
 	return errors.Join(by(root), done())
 }
 
-// putName gives a root its board's name.
+// putName writes the board's host name into a root.
 func putName(root *os.Root, put confine.PutFunc, name string) error {
 	return errors.Join(put(root, "etc/hostname", []byte(name+"\n"), 0o644), putHosts(root, put, name))
 }
@@ -138,7 +136,7 @@ func newMachineID() (string, error) {
 	return hex.EncodeToString(id[:]), nil
 }
 
-// putHosts makes the host name resolve on the board itself, as Debian does it.
+// putHosts makes the host name resolve on the board itself, as Debian does.
 func putHosts(root *os.Root, put confine.PutFunc, name string) error {
 	text, err := confine.ReadText(root, "etc/hosts")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,7 +151,7 @@ func hostsFor(hosts, name string) string {
 	return withoutOwnName(hosts) + ownAddress + "\t" + name + "\n"
 }
 
-// ownAddress is what Debian resolves a machine's own name to.
+// ownAddress is the address to which Debian resolves a machine's own name.
 const ownAddress = "127.0.1.1"
 
 func withoutOwnName(hosts string) string {
@@ -177,8 +175,7 @@ const (
 	workerUnit  = "pibootd-worker.service"
 )
 
-// enableWorker has the worker started at boot. A minimal root's inittab starts
-// it already.
+// enableWorker makes the worker start at boot. The inittab of a minimal root already starts it.
 func (r *Roots) enableWorker(root *os.Root) error {
 	if !bootcheck.UsesSystemd(root) {
 		if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), WorkerFile) {

@@ -24,17 +24,17 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// maxImageBytes is more than any card has. Past it, an image is a trick.
+// maxImageBytes is larger than any card. A larger image is an attack.
 const maxImageBytes = 2 << 40
 
-// errNoImageRoot reports that none of an image's partitions is a root.
+// errNoImageRoot reports that an image has no root partition.
 var errNoImageRoot = errors.New("no partition holds a root file system (ext4 with sbin/init or usr/lib/systemd)")
 
-// loadImage copies the root file system of a disk image into the stage, and its
-// boot partition to where the root mounts it. ext4 is read by the kernel, FAT
-// by disk.Volume. The kernel has to find any block at any time, so a compressed
-// image is unpacked beside the template first, without what is zero in it. Where
-// there is no room for both, it becomes less as the template becomes more.
+// loadImage copies the root file system of a disk image into the stage, and its boot partition
+// to where the root mounts it. The kernel reads ext4, and disk.Volume reads FAT. The kernel
+// needs random access, so loadImage first unpacks a compressed image beside the template,
+// without its zero blocks. If there is not enough space for both, it frees blocks of the image
+// while it copies them to the template.
 func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceReader, s *stage.Dir, p Progress) (_ []filetree.Change, err error) {
 	file, size := from.File, from.Size
 	if from.Compressed {
@@ -42,7 +42,7 @@ func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceRe
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
-		if err := os.Remove(file.Name()); err != nil { // so that it goes with this process
+		if err := os.Remove(file.Name()); err != nil { // so that the file ends with this process
 			return nil, err
 		}
 		tick := func() { p.Report("unpack", from.Consumed.Load(), from.Size) }
@@ -59,12 +59,13 @@ func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceRe
 	return i.changes, err
 }
 
-// spool writes a stream to file; blocks of zeros become holes.
+// spool writes a stream to file and turns blocks of zeros into holes.
 func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
 	const block = 64 << 10
 	buf, zeros := make([]byte, block), make([]byte, block)
-	// XFS reserves space behind the end of a file that grows, also where holes are
-	// to be. Where a file cannot be so large, it grows.
+	// XFS preallocates space behind the end of a growing file, even where holes will be. Setting
+	// the size first avoids that. If the file system cannot hold a file of this size, the file
+	// grows instead.
 	_ = file.Truncate(maxImageBytes)
 	for size := int64(0); size <= maxImageBytes; {
 		n, err := io.ReadFull(from, buf)
@@ -85,10 +86,10 @@ func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
 	return 0, fmt.Errorf("the image has more than %d TiB unpacked", int64(maxImageBytes)>>40)
 }
 
-// An imageImport takes the file systems out of an image.
+// An imageImport copies the file systems of an image.
 type imageImport struct {
 	file     *os.File
-	ours     bool // file was unpacked for this import alone
+	ours     bool // file was unpacked for this import only
 	list     []disk.Partition
 	stage    *stage.Dir
 	tree     string
@@ -113,15 +114,14 @@ func (i *imageImport) run(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	// mkfs leaves it empty in every ext4, for fsck.
+	// mkfs creates it, empty, in every ext4 file system, for fsck.
 	if err := root.Remove("lost+found"); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
 		return err
 	}
 	return i.copyBoot(ctx, root)
 }
 
-// findRoot mounts the partition that holds the root, and returns its place in
-// the list.
+// findRoot mounts the partition that holds the root, and returns its index in the list.
 func (i *imageImport) findRoot() (int, *os.File, error) {
 	var found []int
 	var top *os.File
@@ -166,11 +166,11 @@ func isMountedRoot(top *os.File) bool {
 	if err != nil {
 		return false
 	}
-	defer root.Close() // opened for reading: there is nothing to lose
+	defer root.Close() // opened for reading: no data can be lost
 	return bootcheck.IsRoot(root)
 }
 
-// copyRoot copies what is mounted at top, the partition from.
+// copyRoot copies the partition from, which is mounted at top.
 func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Partition) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(confine.FDPath(top), &stat); err != nil {
@@ -180,7 +180,7 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	c := &filetree.Copier{}
 	c.Tick = func() { i.progress.Report("copy", min(c.Bytes, total), total) }
 	if err := stage.CheckSpace(i.stage.Path, i.floor, total); err != nil {
-		by := i.holePuncher(from, int64(stat.Bsize)) // which takes its time, so only where it is needed
+		by := i.holePuncher(from, int64(stat.Bsize)) // slow, so used only when needed
 		if by == nil {
 			return err
 		}
@@ -189,8 +189,8 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	return c.Copy(ctx, confine.FDPath(top), i.tree)
 }
 
-// copyBoot copies the first FAT partition that has boot files: the one that the
-// firmware takes.
+// copyBoot copies the first FAT partition that has boot files, which is the one that the
+// firmware uses.
 func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 	for _, p := range i.list {
 		if p.Holds != disk.FAT {
@@ -216,7 +216,7 @@ func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
 	return nil
 }
 
-// hasBootFiles reports whether a volume has a file that the firmware starts with.
+// hasBootFiles reports whether a volume has a file from which the firmware starts.
 func hasBootFiles(v *disk.Volume) (bool, error) {
 	top, err := v.Top()
 	return slices.ContainsFunc(top, func(e disk.Entry) bool {
@@ -227,7 +227,7 @@ func hasBootFiles(v *disk.Volume) (bool, error) {
 	}), err
 }
 
-// bootMount is where a root mounts its boot partition.
+// bootMount returns the directory where a root mounts its boot partition.
 func bootMount(root *os.Root) string {
 	fstab, err := confine.ReadText(root, "etc/fstab")
 	if err == nil {
@@ -244,8 +244,8 @@ func bootMount(root *os.Root) string {
 	return "boot"
 }
 
-// copyFAT copies a volume to a directory of the root. FAT has no owners, so every
-// file belongs to user 0.
+// copyFAT copies a volume to a directory of the root. FAT has no owners, so every file belongs
+// to user 0.
 func copyFAT(ctx context.Context, v *disk.Volume, root *os.Root, dir string) error {
 	return v.Walk(func(name string, e disk.Entry, content io.Reader) error {
 		if err := ctx.Err(); err != nil {

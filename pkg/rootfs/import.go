@@ -20,19 +20,18 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// ImportOptions say what an import does beyond what it must. The zero value is
-// good for most.
+// ImportOptions are the optional settings of an import. The zero value is a good default.
 type ImportOptions struct {
 	AuthorizedKeys string // lines for the first user's authorized_keys (sshd(8)); "" adds none
-	KeepPassword   bool   // leave passwords as they are, rather than to lock them
-	AllowMismatch  bool   // import also what has a kernel without its modules, or firmware without a part
-	FromBoard      bool   // source is the directory of a board's root: what makes it that board is removed, what is mounted in it left out
+	KeepPassword   bool   // keep passwords instead of locking them
+	AllowMismatch  bool   // accept a kernel without its modules, and incomplete firmware
+	FromBoard      bool   // source is a board's root: remove the board's identity, and skip what is mounted in the root
 }
 
-// Import makes the next version of the template called name from source: a
-// directory, a tar archive or a disk image that holds a root file system, the
-// last two plain or compressed (gzip, xz, zstd, zip). It keeps owners, modes, times, links, device nodes and extended
-// attributes, and returns what it had to change. source stays as it is.
+// Import makes the next version of the template called name from source: a directory, a tar
+// archive or a disk image that holds a root file system. Archives and images may be compressed
+// (gzip, xz, zstd, zip). Import keeps owners, modes, times, links, device nodes and extended
+// attributes, and returns what it had to change. It does not modify source.
 func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	if err := errors.Join(checkName(name), needRoot("importing a template"), sshkeys.CheckAuthorized(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
@@ -64,8 +63,8 @@ func (t *Templates) importTo(ctx context.Context, s *stage.Dir, name, source str
 	return made, slices.Concat(found, changes), err
 }
 
-// settle makes what lies in the stage a template that can live on NFS: it proves
-// that its boot files fit, changes what must be changed, and publishes it.
+// settle turns the stage's tree into a template that works on NFS: it checks that the boot files
+// fit each other, adapts the root, and publishes it.
 func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
 	root, err := os.OpenRoot(tree)
@@ -98,7 +97,7 @@ func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o Imp
 	return made, slices.Concat(found, changes, unsupported), err
 }
 
-// finish measures and hashes what lies in the stage and publishes it.
+// finish measures and hashes the stage's tree and publishes it.
 func (t *Templates) finish(ctx context.Context, s *stage.Dir, made Template, p Progress) (Template, error) {
 	var err error
 	made.Files, made.SizeBytes, err = filetree.Measure(ctx, filepath.Join(s.Tree(), treeDir))
@@ -117,8 +116,7 @@ func (t *Templates) finish(ctx context.Context, s *stage.Dir, made Template, p P
 	return t.publish(s, made)
 }
 
-// load fills the stage's tree from source. The changes are what could not be
-// taken as it was.
+// load fills the stage's tree from source. The changes list what it could not copy as it was.
 func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o ImportOptions, p Progress) ([]filetree.Change, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
 	info, err := os.Stat(source)
@@ -145,11 +143,11 @@ func (t *Templates) load(ctx context.Context, s *stage.Dir, source string, o Imp
 	return found, errors.Join(err, from.Close())
 }
 
-// loadDir copies a directory, without the templates themselves: the root of
-// the NAS may be imported, too.
+// loadDir copies a directory, but not the templates themselves, because source may be the root
+// of the NAS.
 func (t *Templates) loadDir(ctx context.Context, source, tree string, within bool, p Progress) error {
 	if holds, err := holdsRoot(source); err != nil || !holds {
-		return cmp.Or(err, bootcheck.ErrNotRoot) // before much is copied
+		return cmp.Or(err, bootcheck.ErrNotRoot) // fail before copying much
 	}
 	var own unix.Stat_t
 	if err := unix.Stat(t.Dir, &own); err != nil {
@@ -161,7 +159,7 @@ func (t *Templates) loadDir(ctx context.Context, source, tree string, within boo
 	return c.Copy(ctx, source, tree)
 }
 
-// loadArchive unpacks what is read from limited, the tar archive from.
+// loadArchive unpacks the tar archive from, which it reads through limited.
 func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, tree string, p Progress) error {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
@@ -175,7 +173,7 @@ func loadArchive(ctx context.Context, from *archive.Source, limited io.Reader, t
 	return from.Drain()
 }
 
-// holdsRoot reports whether a directory, or the only one in it, is that of a root.
+// holdsRoot reports whether a directory, or the only directory in it, is a root.
 func holdsRoot(dir string) (bool, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -197,8 +195,8 @@ func holdsRoot(dir string) (bool, error) {
 	return bootcheck.IsRoot(inner), nil
 }
 
-// unwrap makes the only directory of tree the tree, if it holds the root:
-// archives are often made from outside.
+// unwrap replaces tree by its only directory if that one holds the root, because many archives
+// contain the root's directory itself.
 func unwrap(tree string) error {
 	entries, err := os.ReadDir(tree)
 	if err != nil || len(entries) != 1 || !entries[0].IsDir() {
@@ -216,8 +214,8 @@ func unwrap(tree string) error {
 	return moveUp(tree, entries[0].Name())
 }
 
-// moveUp puts the content of a directory of tree, and its owner and the like, in
-// the place of tree's. The name may also be that of one of its entries.
+// moveUp moves the content of a directory of tree, and its owner and other attributes, to tree
+// itself. One of the moved entries may have the directory's own name.
 func moveUp(tree, name string) error {
 	inner := filepath.Join(tree, ".wrapped")
 	if err := os.Rename(filepath.Join(tree, name), inner); err != nil {

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inMachine runs f in the mount namespace of the machine, if this process has
-// another one: the sandbox of its systemd unit. A mount that f makes there
-// comes into the sandbox by itself, and with a dead daemon's sandbox none goes.
+// inMachine runs f in the mount namespace of the machine, if this process is in another one: the
+// sandbox of its systemd unit. A mount that f makes propagates into the sandbox, and it survives
+// the sandbox of a daemon that ends.
 func (r *Roots) inMachine(f func() error) error {
 	if r.Machine == nil {
 		return f()
@@ -17,14 +17,13 @@ func (r *Roots) inMachine(f func() error) error {
 	return onThread(func() error { return r.enterMachine(f) })
 }
 
-// onThread runs f on a thread of its own, which ends with it.
+// onThread runs f on a thread of its own, which then ends.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: then the thread ends
+		runtime.LockOSThread() // never unlocked, so that the thread ends
 		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot end, and /proc/self would show for ever
-			// where f left it.
+			// The main thread cannot end, and /proc/self would show its namespace forever.
 			done <- onThread(f)
 			runtime.UnlockOSThread()
 			return
@@ -35,7 +34,8 @@ func onThread(f func() error) error {
 }
 
 func (r *Roots) enterMachine(f func() error) error {
-	// Who shares root and working directory with other threads cannot move.
+	// A thread that shares root and working directory with others cannot change its mount
+	// namespace.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leaving the directories of the process: %w", err)
 	}
@@ -45,8 +45,8 @@ func (r *Roots) enterMachine(f func() error) error {
 	return f()
 }
 
-// seen returns an error if a mount of a root that was just made in the machine
-// is not to be seen here.
+// seen returns an error if a root's mount that was just made in the machine is not visible to
+// this process.
 func (r *Roots) seen(dir string) error {
 	if ref, err := overlayTemplate(dir); err != nil || ref == "" {
 		return err

@@ -10,10 +10,10 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// The interface that the root comes over has its address from the kernel or the
-// initramfs before anything of the root runs. Whoever takes it down, if only
-// to set it up again, takes the root away with it, for good. eth0 is its name
-// on Raspberry Pi OS and Ubuntu, end0 on Debian.
+// The kernel or the initramfs gives an address to the interface that the root is mounted over
+// before any program of the root runs. A program that takes this interface down, even to
+// configure it again, cuts the board off from its root for good. The interface is called eth0 on
+// Raspberry Pi OS and Ubuntu, end0 on Debian.
 
 const (
 	managerConfig = `[main]
@@ -39,8 +39,7 @@ manage_etc_hosts: false
 	dhcpcdConfig = "\n# The root comes over eth0: leave it alone.\ninterface eth0\nnolink\n"
 )
 
-// network keeps what manages a root's networks off the interface that the root
-// comes over.
+// network keeps the network managers in a root off the interface that the root is mounted over.
 func (a *adapter) network() error {
 	failed := []error{a.ifupdown()}
 	if confine.Exists(a.root, "etc/NetworkManager") {
@@ -49,7 +48,7 @@ func (a *adapter) network() error {
 			a.kernelResolver())
 	}
 	if confine.Exists(a.root, "etc/systemd/system/multi-user.target.wants/systemd-networkd.service") || confine.Exists(a.root, "etc/netplan") {
-		// 05 comes before what netplan makes, 10-netplan-*.
+		// 05 sorts before the files that netplan generates, 10-netplan-*.
 		failed = append(failed, a.put("etc/systemd/network/05-pibootd.network", networkdConfig, "added: systemd-networkd never takes eth0's address away, the root comes over it"))
 	}
 	if confine.Exists(a.root, "etc/cloud/cloud.cfg") {
@@ -64,13 +63,13 @@ func (a *adapter) network() error {
 	return errors.Join(failed...)
 }
 
-// kernelResolver has names asked of the servers that the kernel's own DHCP
-// found, where NetworkManager would have told of them.
+// kernelResolver makes the root use the name servers that the kernel's DHCP client found, which
+// NetworkManager would otherwise have written to resolv.conf.
 func (a *adapter) kernelResolver() error {
 	const name, target = "etc/resolv.conf", "/proc/net/pnp"
 	info, err := a.root.Lstat(name)
 	if err == nil && !info.Mode().IsRegular() {
-		return nil // a link to what somebody else keeps
+		return nil // a link to a file that another program maintains
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -82,8 +81,7 @@ func (a *adapter) kernelResolver() error {
 	return nil
 }
 
-// startsInterface matches the lines of interfaces(5) that set an interface up
-// at boot.
+// startsInterface matches the lines of interfaces(5) that bring an interface up at boot.
 var startsInterface = regexp.MustCompile(`^\s*(auto|allow-\w+)\s.*\b(eth0|end0)\b`)
 
 func (a *adapter) ifupdown() error {

@@ -15,16 +15,16 @@ import (
 	"pibootd/pkg/rootfs/mount"
 )
 
-// An overlay root is a directory with two in it: upper holds what is not as in
-// the template, work is the kernel's. Once mounted, the root covers both, so that
-// it is found where every other root is.
+// An overlay root is a directory that contains two others: upper holds what differs from the
+// template, and work belongs to the kernel. The mounted root covers both, so that it has the
+// same path as any other root.
 const (
 	upperDir = "upper"
 	workDir  = "work"
 )
 
-// overlay makes dir an overlay root over the template and mounts it where only
-// this process sees it: the mount goes when what is returned is closed.
+// overlay makes dir an overlay root over the template and mounts it where only this process sees
+// it. Closing the returned file unmounts it.
 func (c *clone) overlay(dir string) (*os.File, error) {
 	for _, part := range []string{c.src.tree, filepath.Dir(dir)} {
 		if there, err := filetree.OnBtrfs(part); err != nil || there {
@@ -52,10 +52,10 @@ func (c *clone) overlay(dir string) (*os.File, error) {
 	return nil, errors.Join(err, os.RemoveAll(dir))
 }
 
-// mountLayers mounts the overlay root dir over the directory lower where only
-// this process sees it. Handles of its files last (index and nfs_export, see
-// the kernel's overlayfs.rst), and directories of the template can be renamed
-// (redirect_dir). Where the kernel cannot, the error matches filetree.ErrUnsupported.
+// mountLayers mounts the overlay root dir over the directory lower where only this process sees
+// it. File handles stay valid (index and nfs_export, see the kernel's overlayfs.rst), and
+// directories of the template can be renamed (redirect_dir). If the kernel does not support
+// this, the error matches filetree.ErrUnsupported.
 func mountLayers(lower, dir string) (*os.File, error) {
 	for _, path := range []string{lower, dir} {
 		if strings.ContainsAny(path, `:,\`) {
@@ -90,8 +90,8 @@ func mountLayers(lower, dir string) (*os.File, error) {
 	return os.NewFile(uintptr(mount), "mount"), nil
 }
 
-// overlayTemplate returns what the overlay root dir lies over, "" for a
-// directory that is no overlay root, or one that is mounted.
+// overlayTemplate returns the template that the overlay root dir lies over. It returns "" if dir
+// is not an overlay root, or is mounted.
 func overlayTemplate(dir string) (string, error) {
 	value := make([]byte, 256)
 	length, err := unix.Getxattr(dir, filetree.OverlayXattr, value)
@@ -104,8 +104,8 @@ func overlayTemplate(dir string) (string, error) {
 	return string(value[:length]), nil
 }
 
-// open returns the files of the root in dir, which may be an overlay root that
-// is not mounted, and a function that lets go of them.
+// open opens the root in dir, which may be an overlay root that is not mounted. The function
+// that it returns closes the root.
 func (r *Roots) open(dir string) (*os.Root, func() error, error) {
 	mount, err := r.mountAlone(dir)
 	if err != nil {
@@ -125,8 +125,8 @@ func (r *Roots) open(dir string) (*os.Root, func() error, error) {
 	return root, func() error { return errors.Join(root.Close(), mount.Close()) }, nil
 }
 
-// mountAlone mounts the overlay root dir where only this process sees it; any
-// other directory gives nil.
+// mountAlone mounts the overlay root dir where only this process sees it. For any other
+// directory it returns nil.
 func (r *Roots) mountAlone(dir string) (*os.File, error) {
 	ref, err := overlayTemplate(dir)
 	if err != nil || ref == "" {
@@ -139,8 +139,8 @@ func (r *Roots) mountAlone(dir string) (*os.File, error) {
 	return mountLayers(src.tree, dir)
 }
 
-// Mount mounts the root of a board where it is an overlay and not mounted, as
-// after this machine was started. Roots of other kinds need none.
+// Mount mounts the root of a board if it is an overlay that is not mounted, for example after
+// this machine has booted. Other roots need no mount.
 func (r *Roots) Mount(serial pi.Serial) error {
 	mount, err := r.mountAlone(r.Path(serial))
 	if err == nil && mount != nil {
@@ -152,7 +152,7 @@ func (r *Roots) Mount(serial pi.Serial) error {
 	return nil
 }
 
-// Unmount takes back what Mount did.
+// Unmount reverses Mount.
 func (r *Roots) Unmount(serial pi.Serial) error {
 	if err := r.unmount(serial); err != nil {
 		return fmt.Errorf("rootfs: %w", err)
@@ -160,7 +160,7 @@ func (r *Roots) Unmount(serial pi.Serial) error {
 	return nil
 }
 
-// attach puts a mount of a board's root in its place, and closes it.
+// attach moves a mount of a board's root to the root's path and closes it.
 func (r *Roots) attach(mount *os.File, serial pi.Serial) error {
 	err := r.inMachine(func() error {
 		return unix.MoveMount(int(mount.Fd()), "", unix.AT_FDCWD, r.Path(serial), unix.MOVE_MOUNT_F_EMPTY_PATH)
@@ -171,13 +171,13 @@ func (r *Roots) attach(mount *os.File, serial pi.Serial) error {
 	return errors.Join(err, mount.Close())
 }
 
-// unmount takes the mount from the root of a board, if there is one.
+// unmount unmounts the root of a board, if it is mounted.
 func (r *Roots) unmount(serial pi.Serial) error {
 	return r.inMachine(func() error { return unmount(r.Path(serial)) })
 }
 
-// unmount takes the mount from a root, if there is one. Who still uses it, as
-// the NFS server until the export has changed, can go on to.
+// unmount unmounts a root, if it is mounted. Processes that still use the mount can continue to,
+// as the NFS server does until the export has changed.
 func unmount(dir string) error {
 	err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {

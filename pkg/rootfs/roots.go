@@ -18,25 +18,25 @@ import (
 // Roots are the root file systems of the boards, as <serial>/ below Dir. The
 // methods are safe for concurrent use, also by several processes.
 type Roots struct {
-	Dir       string       // <state>/roots; made, mode 0700, when first written to
-	Templates *Templates   // that the roots are made of
+	Dir       string       // <state>/roots; created with mode 0700 on the first write
+	Templates *Templates   // from which the roots are cloned
 	Log       *slog.Logger // nil discards
 
-	Machine *os.File // the mount namespace that overlay roots are mounted in; nil: this process's
+	Machine *os.File // the mount namespace for overlay roots; nil: this process's
 
 	MinFree int64 // bytes of Dir's file system that a clone leaves free; 0 means 512 MB, or 5 % of a small one
 
-	// worker stands for images.Worker in tests: a test binary embeds none.
+	// worker replaces images.Worker in tests, because a test binary embeds no worker.
 	worker func(pi.Arch) ([]byte, error)
 }
 
-// Path returns where the root of a board is, whether or not there is one. An
-// overlay root is there once it is mounted, see Mount.
+// Path returns the path of a board's root, whether or not the root exists. An overlay root must
+// be mounted first, see Mount.
 func (r *Roots) Path(serial pi.Serial) string {
 	return filepath.Join(r.Dir, serial.String())
 }
 
-// Remove deletes the root of a board; a board without one is fine.
+// Remove deletes the root of a board. It is no error if there is none.
 func (r *Roots) Remove(serial pi.Serial) error {
 	err := r.unmount(serial)
 	if err == nil {
@@ -48,17 +48,17 @@ func (r *Roots) Remove(serial pi.Serial) error {
 	return nil
 }
 
-// Sweep tidies up after interrupted operations. Half-made and half-deleted
-// roots are deleted. A whole root of a board that is not known is put beside
-// with Archive: an interrupted add leaves one, but so does a database that was
-// restored from before the board was added.
+// Sweep cleans up after interrupted operations. It deletes incomplete and partly deleted roots.
+// It archives the complete root of an unknown board with Archive, because such a root remains
+// not only after an interrupted add, but also after restoring a database from before the board
+// was added.
 func (r *Roots) Sweep(known func(pi.Serial) bool) error {
 	entries, err := os.ReadDir(r.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err := stage.Sweep(r.Dir); err != nil {
-		// What was removed is out of the way: no board has to wait for the rest.
+		// The deleted roots no longer have their names, so no board has to wait for the rest.
 		r.log().Warn("removed roots are not all gone", "err", err)
 	}
 	failed := []error{err, r.sweepNotes()}

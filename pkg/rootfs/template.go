@@ -1,12 +1,11 @@
-// Package rootfs manages the root file systems that Pis boot from: templates,
-// which are imported or built once and never change, and roots, one for each
-// board, cloned from a template and given an identity of their own.
+// Package rootfs manages the root file systems that Pis boot from: templates, which are imported
+// or built once and never change, and roots, one for each board, cloned from a template and
+// given an identity of their own.
 //
-// Everything is made beside its place and renamed into it, so a process that is
-// killed leaves either the old state or the new one. Making and removing trees
-// needs root, because they contain files of other users and device nodes. The
-// packages below this one read disk images and archives, copy trees, build Debian
-// and check what boots.
+// It creates every tree under a temporary name and renames it, so a killed process leaves either
+// the old state or the new one. Creating and removing trees needs root, because they contain
+// files of other users and device nodes. The packages below this one read disk images and
+// archives, copy trees, build Debian and check what boots.
 package rootfs
 
 import (
@@ -29,14 +28,14 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// A Progress receives how far a long operation is.
+// A Progress function receives the progress of a long operation.
 type Progress = progress.Func
 
 // Templates are the templates below Dir, as <name>/<version>/: the tree in
 // root/ and its Template in template.json. The methods are safe for concurrent
 // use, also by several processes.
 type Templates struct {
-	Dir     string       // <state>/templates; made, mode 0700, when first written to
+	Dir     string       // <state>/templates; created with mode 0700 on the first write
 	Log     *slog.Logger // nil discards
 	MinFree int64        // bytes of Dir's file system that an import leaves free; 0 means 512 MB, or 5 % of a small one
 }
@@ -48,23 +47,23 @@ type Template struct {
 	Arch      pi.Arch    `json:"arch"`
 	OS        string     `json:"os"`               // PRETTY_NAME of its os-release
 	Kernels   []string   `json:"kernels"`          // versions under lib/modules
-	BootDir   string     `json:"boot_dir"`         // relative to the root; "" if it has no boot files and cannot be netbooted
-	Boards    []pi.Model `json:"boards,omitempty"` // those that it has all boot files of; nil also for a minimal one built by an older pibootd
+	BootDir   string     `json:"boot_dir"`         // relative to the root; "" without boot files: the template cannot be netbooted
+	Boards    []pi.Model `json:"boards,omitempty"` // whose boot files are complete; nil also for a minimal template built by an older pibootd
 	SizeBytes int64      `json:"size_bytes"`
 	Files     int        `json:"files"`
 	Created   time.Time  `json:"created"`
 
-	tree string // where its files are; set by Templates only
+	tree string // the directory of its files; only Templates sets it
 }
 
 func newTemplate(name string, system bootcheck.System, boards []pi.Model) Template {
 	return Template{Name: name, Arch: system.Arch, OS: system.OS, Kernels: system.Kernels, BootDir: system.BootDir, Boards: boards}
 }
 
-// String returns t as Find takes it.
+// String returns t in the form that Find accepts.
 func (t Template) String() string { return fmt.Sprintf("%s@%d", t.Name, t.Version) }
 
-// ErrNoTemplate reports that there is no template of a name or version.
+// ErrNoTemplate reports that no template has the name or version.
 var ErrNoTemplate = errors.New("no such template")
 
 const (
@@ -83,7 +82,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// List returns every version of every template, by name, then version.
+// List returns every version of every template, sorted by name, then version.
 func (t *Templates) List() ([]Template, error) {
 	files, err := filepath.Glob(filepath.Join(globQuote(t.Dir), "[a-z0-9]*", "[0-9]*", templateFile))
 	if err != nil {
@@ -93,7 +92,7 @@ func (t *Templates) List() ([]Template, error) {
 	for _, file := range files {
 		one, err := readTemplate(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed meanwhile
+			continue // removed in the meantime
 		}
 		if err != nil {
 			return nil, fmt.Errorf("rootfs: reading %s: %w", file, err)
@@ -122,8 +121,8 @@ func readTemplate(file string) (Template, error) {
 	return t, nil
 }
 
-// Find returns the template that ref names: "minimal" is its newest version,
-// "minimal@2" that one. An error matches ErrNoTemplate if there is none.
+// Find returns the template that ref names: "minimal" is its newest version, "minimal@2" is
+// version 2. If there is none, the error matches ErrNoTemplate.
 func (t *Templates) Find(ref string) (Template, error) {
 	name, version, versioned := strings.Cut(ref, "@")
 	want := 0
@@ -157,13 +156,13 @@ func names(all []Template) string {
 	return strings.Join(refs, ", ")
 }
 
-// Root returns the directory of a template's files.
+// Root returns the directory that holds a template's files.
 func (t *Templates) Root(of Template) string {
 	return filepath.Join(t.Dir, of.Name, strconv.Itoa(of.Version), treeDir)
 }
 
-// Remove deletes a version of a template. Roots cloned from it do not need it,
-// other than those that lie over it (see Overlay).
+// Remove deletes a version of a template. Roots cloned from it do not need it, except overlay
+// roots over it (see Overlay).
 func (t *Templates) Remove(of Template) error {
 	if err := checkName(of.Name); err != nil {
 		return err
@@ -172,16 +171,16 @@ func (t *Templates) Remove(of Template) error {
 	if err := stage.Remove(t.Dir, dir); err != nil {
 		return fmt.Errorf("rootfs: removing template %s: %w", of, err)
 	}
-	// The empty directory keeps the number from being given again: boards
-	// remember which version they were cloned from.
+	// The empty directory reserves the number, because boards remember which version they were
+	// cloned from.
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("rootfs: removing template %s: %w", of, err)
 	}
 	return nil
 }
 
-// stage.New makes a stage for a template, without those that a killed process has
-// left: each can be as large as a template.
+// newStage deletes the stages that killed processes left, each of which can be as large as a
+// template, and makes a stage for a new template.
 func (t *Templates) newStage() (*stage.Dir, error) {
 	if err := stage.Sweep(t.Dir); err != nil {
 		return nil, err
@@ -189,8 +188,8 @@ func (t *Templates) newStage() (*stage.Dir, error) {
 	return stage.New(t.Dir)
 }
 
-// Sweep deletes what an interrupted import, build or removal left behind. What
-// another process is making at the moment stays.
+// Sweep deletes what an interrupted import, build or removal left behind. It keeps what another
+// process is making.
 func (t *Templates) Sweep() error {
 	if err := stage.Sweep(t.Dir); err != nil {
 		return fmt.Errorf("rootfs: sweeping templates: %w", err)
@@ -198,8 +197,7 @@ func (t *Templates) Sweep() error {
 	return nil
 }
 
-// publish makes what lies in the stage, described by t, the next version of
-// its name.
+// publish makes the tree in the stage, which made describes, the next version of its name.
 func (t *Templates) publish(s *stage.Dir, made Template) (Template, error) {
 	dir := filepath.Join(t.Dir, made.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -217,7 +215,7 @@ func (t *Templates) publish(s *stage.Dir, made Template) (Template, error) {
 		target := filepath.Join(dir, strconv.Itoa(version))
 		err = s.Publish(target)
 		if errors.Is(err, fs.ErrExist) {
-			continue // another process was faster
+			continue // another process took this number
 		}
 		if err != nil {
 			return Template{}, err
@@ -257,6 +255,6 @@ func (t *Templates) log() *slog.Logger {
 	return t.Log
 }
 
-// manifestFile lists a template's tree, beside it: a line for each entry, with
-// all that belongs to it, and its quoted name.
+// manifestFile is the name of the file beside a template's tree that lists it. Each line has the
+// attributes of one entry and its quoted name.
 const manifestFile = "manifest"

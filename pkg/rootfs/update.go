@@ -16,26 +16,24 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// formerWorkerFile is the worker that a root had before it was updated: a board
-// that runs it reads it by the page, and could not go on without.
+// formerWorkerFile is the name that the previous worker of a root keeps after an update. A board
+// that runs it reads it page by page and would fail if the file were deleted.
 const formerWorkerFile = "usr/lib/pibootd/.pibootd-worker.former"
 
-// A WorkerUpdate brings the workers in the roots of boards up to date, one after
-// the other.
+// A WorkerUpdate updates the workers in the roots of boards, one after the other.
 type WorkerUpdate struct {
 	roots    *Roots
-	programs map[pi.Arch][]byte // those that were unpacked
+	programs map[pi.Arch][]byte // unpacked so far
 }
 
-// UpdateWorkers begins an update of the workers in roots.
+// UpdateWorkers starts an update of the workers in roots.
 func (r *Roots) UpdateWorkers() *WorkerUpdate {
 	return &WorkerUpdate{roots: r, programs: make(map[pi.Arch][]byte)}
 }
 
-// Root gives the root of a board this pibootd's worker and tells that of this
-// machine, and reports whether anything was not so before. Whatever else its
-// configuration says stays. The board may be running; a worker that runs uses
-// what is new when it is started again.
+// Root installs this pibootd's worker in the root of a board, writes services to its
+// configuration, and reports whether either changed. It keeps the rest of the configuration. The
+// board may be running; a running worker uses the new files after its next start.
 func (u *WorkerUpdate) Root(serial pi.Serial, arch pi.Arch, services Services) (changed bool, err error) {
 	program, err := u.program(arch)
 	change := u.roots.change(serial, func(root *os.Root) error {
@@ -59,10 +57,10 @@ func (u *WorkerUpdate) program(arch pi.Arch) ([]byte, error) {
 	return program, err
 }
 
-// updateWorker replaces the program first: an earlier one refuses a
-// configuration with keys that it does not know, while ours says what it misses
-// in an earlier one. So a board whose update was interrupted, or failed because
-// there is no program, has two that go together.
+// updateWorker replaces the program first, because an older worker rejects a configuration with
+// keys that it does not know, while the new one reports which keys are missing from an older
+// configuration. So a board whose update was interrupted, or failed because there is no program,
+// has a worker and a configuration that fit each other.
 func updateWorker(root *os.Root, program []byte, services Services, none error) (changed bool, err error) {
 	failed := none
 	if none == nil {
@@ -72,7 +70,7 @@ func updateWorker(root *os.Root, program []byte, services Services, none error) 
 	return changed || told, errors.Join(failed, err)
 }
 
-// putProgram gives a root the worker's program, unless it has it.
+// putProgram writes the worker's program into a root, unless the root already has it.
 func putProgram(root *os.Root, program []byte) (changed bool, err error) {
 	dir, err := confine.MakeDir(root, path.Dir(WorkerFile))
 	if err != nil {
@@ -80,7 +78,7 @@ func putProgram(root *os.Root, program []byte) (changed bool, err error) {
 	}
 	defer dir.Close()
 	at, base, former := int(dir.Fd()), path.Base(WorkerFile), path.Base(formerWorkerFile)
-	// What is in the way of former, or is none of ours, is only not kept.
+	// If former cannot be removed or linked, the old program is not kept. That is no error.
 	_ = unix.Unlinkat(at, former, 0)
 	if hasProgram(root, program) {
 		return false, nil
@@ -91,10 +89,10 @@ func putProgram(root *os.Root, program []byte) (changed bool, err error) {
 
 const (
 	workerMode       = 0o755
-	workerConfigMode = 0o600 // there is a token in it
+	workerConfigMode = 0o600 // it contains a token
 )
 
-// hasProgram reports whether a root's worker is this one, and can be started.
+// hasProgram reports whether a root's worker is this program and is executable.
 func hasProgram(root *os.Root, program []byte) bool {
 	file, info, err := confine.OpenRegular(root, WorkerFile)
 	if err != nil {
@@ -116,9 +114,8 @@ func hasProgram(root *os.Root, program []byte) bool {
 	return errors.Is(err, io.EOF)
 }
 
-// setServices changes what the worker's configuration says of this machine, and
-// reports whether anything had to be. Without add, it says nothing that it did
-// not say.
+// setServices updates the services in the worker's configuration and reports whether it changed
+// anything. Without add, it does not add keys that are missing.
 func setServices(root *os.Root, services Services, add bool) (changed bool, err error) {
 	text, err := confine.ReadText(root, WorkerConfigFile)
 	if err != nil {
@@ -132,13 +129,13 @@ func setServices(root *os.Root, services Services, add bool) (changed bool, err 
 	if err := json.Unmarshal(want, &keys); err != nil {
 		return false, err
 	}
-	// What is in it may be a secret, so it is not told; "null" is no object either.
+	// The error does not quote the text, which may be a secret. "null" is not an object either.
 	if err := json.Unmarshal(text, &all); err != nil || all == nil {
 		return false, fmt.Errorf("%s is no JSON object; pibootd reset-pi gives the board a new one", WorkerConfigFile)
 	}
 	for key, value := range keys {
 		is, has := all[key]
-		if (has || add) && !bytes.Equal(is, value) { // text and numbers: one form each
+		if (has || add) && !bytes.Equal(is, value) { // text and numbers have one encoding each
 			all[key], changed = value, true
 		}
 	}

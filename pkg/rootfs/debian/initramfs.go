@@ -15,18 +15,18 @@ import (
 	"pibootd/images"
 )
 
-// An initramfs is written as what the kernel unpacks at boot: a cpio archive
-// (Documentation/driver-api/early-userspace/buffer-format.rst), compressed.
+// An initramfs is written in the format that the kernel unpacks at boot: a compressed cpio
+// archive (Documentation/driver-api/early-userspace/buffer-format.rst).
 type initramfs struct {
 	archive *cpio.Writer
 	dirs    map[string]bool
 }
 
-// zstdWindow is what every kernel's decompressor has memory for.
+// zstdWindow is a window for which every kernel's decompressor has enough memory.
 const zstdWindow = 4 << 20
 
-// buildInitramfs makes the initramfs that mounts a root over NFS, from busybox
-// and the modules in the root and the scripts of the images.
+// buildInitramfs makes the initramfs that mounts a root over NFS. It contains busybox and
+// modules from the root, and the scripts of the images.
 func buildInitramfs(root *os.Root) ([]byte, error) {
 	var packed bytes.Buffer
 	zip, err := zstd.NewWriter(&packed, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(zstdWindow))
@@ -67,7 +67,7 @@ func (i *initramfs) fill(root *os.Root) error {
 	return i.tree(lib, "lib/modules", 0o644)
 }
 
-// applets links busybox's applets; init is our own script.
+// applets links busybox's applets, except init, which is pibootd's own script.
 func (i *initramfs) applets() error {
 	links, err := appletLinks()
 	for _, link := range links {
@@ -114,7 +114,7 @@ func (i *initramfs) link(name, target string) error {
 	if err := i.dir(path.Dir(name)); err != nil {
 		return err
 	}
-	// cpio keeps a link's target as its content.
+	// cpio stores a link's target as its content.
 	return i.entry(cpio.Header{Name: name, Mode: cpio.TypeSymlink | 0o777, Links: 1}, []byte(target))
 }
 
@@ -127,10 +127,10 @@ func (i *initramfs) entry(header cpio.Header, content []byte) error {
 	return err
 }
 
-// An appletLink is a name of busybox.
+// An appletLink is a symbolic link to busybox.
 type appletLink struct{ name, target string }
 
-// appletLinks returns what busybox, which is bin/busybox, is to be linked to.
+// appletLinks returns the links to busybox, which is bin/busybox.
 func appletLinks() ([]appletLink, error) {
 	names, err := images.List("applets")
 	if err != nil {

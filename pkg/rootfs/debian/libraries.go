@@ -12,10 +12,10 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A linker completes the shared libraries of a root that no maintainer script
-// ran in, and proves that its programs will find theirs. Libraries such as
-// libblas come in several variants below the library directory, of which
-// update-alternatives would have linked one into it.
+// A linker completes the shared libraries of a root in which no maintainer script has run, and
+// checks that its programs find theirs. Libraries such as libblas have several variants in
+// directories below the library directory; update-alternatives would have linked one of them
+// into it.
 type linker struct {
 	root *os.Root
 	dir  string // usr/lib/aarch64-linux-gnu
@@ -37,7 +37,7 @@ func linkLibraries(root *os.Root, programs ...string) error {
 	return nil
 }
 
-// complete makes everything that file needs findable, then what that needs.
+// complete makes every library that file needs findable, and does the same for these libraries.
 func (l *linker) complete(file string) error {
 	real, err := confine.Resolve(l.root, file)
 	if err != nil {
@@ -63,8 +63,8 @@ func (l *linker) complete(file string) error {
 	return nil
 }
 
-// dynamic reads what a file needs and where besides the library directory it
-// looks for it.
+// dynamic returns the libraries that a file needs, and the directories besides the library
+// directory where it looks for them.
 func (l *linker) dynamic(name string) (needed, dirs []string, err error) {
 	file, err := l.root.Open(name)
 	if err != nil {

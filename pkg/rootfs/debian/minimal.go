@@ -19,14 +19,14 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// BuildOptions says what a minimal template is made from. The zero value is
-// Debian 12 from its own servers.
+// BuildOptions are the sources of a minimal template. The zero value means Debian 12 from
+// Debian's own servers.
 type BuildOptions struct {
 	Mirror   string // "" means deb.debian.org, with its security updates
 	Release  string // "" means bookworm
 	CacheDir string // keeps packages between builds; "" keeps none
 
-	Keyring string // that signs the mirror's lists; "" means Debian's
+	Keyring string // verifies the mirror's lists; "" means Debian's
 }
 
 const (
@@ -50,8 +50,8 @@ func (o *BuildOptions) Complete() error {
 	return nil
 }
 
-// apt opens the cache of packages called name, or the directory scratch where
-// no packages are to be kept. It is locked until the file is closed.
+// apt opens the package cache called name, or uses the directory scratch if there is no cache.
+// The cache is locked until the caller closes the file.
 func (o *BuildOptions) apt(arch, name, scratch string) (*apt, *os.File, error) {
 	dir := scratch
 	if o.CacheDir != "" {
@@ -71,7 +71,7 @@ func (o *BuildOptions) apt(arch, name, scratch string) (*apt, *os.File, error) {
 	return &apt{dir: dir, arch: arch, sources: o.sources(), keyring: cmp.Or(o.Keyring, debianKeyring)}, lock, nil
 }
 
-// sources returns where packages come from, as sources.list has it.
+// sources returns the package sources in the format of sources.list.
 func (o *BuildOptions) sources() []string {
 	if o.Mirror != "" && o.Mirror != defaultMirror {
 		return []string{o.Mirror + " " + o.Release}
@@ -89,7 +89,7 @@ func NeedMinimalTools() error {
 	return nil
 }
 
-// missingTools returns the packages of the tools that are not there.
+// missingTools returns the packages of the tools that are not installed.
 func missingTools(packages map[string]string) (missing []string) {
 	for tool, from := range packages {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -99,19 +99,19 @@ func missingTools(packages map[string]string) (missing []string) {
 	return missing
 }
 
-// A build is a minimal template in the making.
+// A build is a minimal template while it is being made.
 type build struct {
 	options  BuildOptions
 	progress progress.Func
-	room     func(need int64) error // says why there is no room for so many bytes
+	room     func(need int64) error // returns an error if there is no room for so many bytes
 	root     *os.Root               // the template's tree
-	hardware *os.Root               // kernel and firmware as their packages have them
+	hardware *os.Root               // kernel and firmware, unpacked from their packages
 	debs     []debFile
 	kernel   string // version of its modules
 }
 
-// BuildMinimal builds a minimal root file system in tree, which is below the
-// staging directory, and leaves floor bytes of its file system free.
+// BuildMinimal builds a minimal root file system in tree, which must be below the staging
+// directory, and leaves floor bytes of its file system free.
 func BuildMinimal(ctx context.Context, o BuildOptions, staging *stage.Dir, tree string, floor int64, p progress.Func) error {
 	b := &build{options: o, progress: p, room: func(need int64) error { return stage.CheckSpace(staging.Path, floor, need) }}
 	var err error
@@ -134,8 +134,8 @@ func BuildMinimal(ctx context.Context, o BuildOptions, staging *stage.Dir, tree 
 	return nil
 }
 
-// mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into
-// /usr, which packages rely on.
+// mergedTree makes a directory with Debian's links of /bin, /sbin and /lib into /usr, which
+// packages rely on.
 func mergedTree(dir string) (*os.Root, error) {
 	if err := filetree.Make(dir); err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func mergedTree(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// fetch gets the packages. scratch is used where no cache is wanted.
+// fetch downloads the packages. It uses scratch if there is no cache.
 func (b *build) fetch(ctx context.Context, scratch string) error {
 	const arch = "arm64"
 	a, lock, err := b.options.apt(arch, b.options.Release+"-"+arch, scratch)
@@ -170,7 +170,7 @@ func (b *build) fetch(ctx context.Context, scratch string) error {
 	return a.download(ctx, b.debs, b.progress)
 }
 
-// choose updates the package lists and says what is to be downloaded.
+// choose updates the package lists and returns the packages to download.
 func (b *build) choose(ctx context.Context, a *apt) (debs []debFile, kernel string, err error) {
 	b.progress.Report("package lists", 0, 0)
 	if err := errors.Join(a.prepare(), a.update(ctx)); err != nil {
@@ -196,7 +196,7 @@ func (b *build) choose(ctx context.Context, a *apt) (debs []debFile, kernel stri
 	return debs, kernel, err
 }
 
-// userland makes a root of the packages' files.
+// userland makes a root from the packages' files.
 func (b *build) userland(context.Context) error {
 	for _, dir := range []string{"dev", "proc", "sys", "run", "mnt", "media", "srv", "home", "var/log", "var/lib/pibootd"} {
 		if err := b.root.MkdirAll(dir, 0o755); err != nil {
@@ -222,7 +222,7 @@ func (b *build) userland(context.Context) error {
 	)
 }
 
-// applets links busybox's names, except where a package has the real program.
+// applets links busybox's names, except those of which a package has the real program.
 func (b *build) applets() error {
 	busybox, err := confine.Resolve(b.root, "bin/busybox")
 	if err != nil || busybox != "usr/bin/busybox" {
@@ -237,7 +237,7 @@ func (b *build) applets() error {
 	return err
 }
 
-// modules puts the modules that a board needs into the root.
+// modules copies the modules that a board needs into the root.
 func (b *build) modules(ctx context.Context) error {
 	b.progress.Report("kernel modules", 0, 0)
 	names, err := images.List("modules")
@@ -258,8 +258,8 @@ func (b *build) modules(ctx context.Context) error {
 	return depmod(ctx, b.root.Name(), b.kernel)
 }
 
-// boot fills the boot directory. Debian's arm64 kernel is not compressed, so
-// the firmware takes it as it is.
+// boot fills the boot directory. Debian's arm64 kernel is not compressed, so the firmware can
+// load it unchanged.
 func (b *build) boot(context.Context) error {
 	b.progress.Report("boot files", 0, 0)
 	if err := b.root.MkdirAll(minimalBootDir, 0o755); err != nil {

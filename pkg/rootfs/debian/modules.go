@@ -16,18 +16,18 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// moduleLists are the files that come with a kernel and that depmod reads.
+// moduleLists are the files of a kernel package that depmod reads.
 var moduleLists = []string{"modules.builtin", "modules.builtin.modinfo", "modules.order"}
 
-// depmod writes the dependency lists of a kernel's modules below
-// base/lib/modules. The host's depmod does for any architecture.
+// depmod writes the dependency lists of a kernel's modules below base/lib/modules. The host's
+// depmod works for any architecture.
 func depmod(ctx context.Context, base, version string) error {
 	_, err := output(ctx, exec.CommandContext(ctx, "depmod", "-b", base, version))
 	return err
 }
 
-// A moduleTree is the modules of one kernel version, with what depmod and the
-// kernel's package say of them.
+// A moduleTree holds the modules of one kernel version, with the lists of depmod and of the
+// kernel's package.
 type moduleTree struct {
 	dir     string
 	needs   map[string][]string // by file: the files it depends on
@@ -54,8 +54,8 @@ func readModules(dir string) (*moduleTree, error) {
 	return tree, nil
 }
 
-// parseDeps reads modules.dep: "kernel/a.ko: kernel/b.ko kernel/c.ko", with
-// every direct and indirect dependency named.
+// parseDeps reads modules.dep, which lists every direct and indirect dependency: "kernel/a.ko:
+// kernel/b.ko kernel/c.ko".
 func parseDeps(text []byte) map[string][]string {
 	needs := make(map[string][]string)
 	for line := range strings.Lines(string(text)) {
@@ -66,15 +66,14 @@ func parseDeps(text []byte) map[string][]string {
 	return needs
 }
 
-// moduleName is the name of the module in a file: the kernel does not tell
-// dashes from underscores.
+// moduleName returns the name of the module in a file. The kernel treats dashes as underscores.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-// pick returns the files of the named modules and of all they depend on. A
-// name with "?" before it may be missing.
+// pick returns the files of the named modules and of all their dependencies. A name that starts
+// with "?" is optional.
 func (m *moduleTree) pick(names []string) ([]string, error) {
 	var files []string
 	for _, entry := range names {
@@ -94,8 +93,8 @@ func (m *moduleTree) pick(names []string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
-// copyTo copies the named modules to the directory of the same kernel version
-// in another root, unpacked, since busybox loads no packed ones.
+// copyTo copies the named modules to the directory of the same kernel version in another root.
+// It uncompresses them, because busybox cannot load compressed modules.
 func (m *moduleTree) copyTo(dir string, names []string) error {
 	files, err := m.pick(names)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// An Extractor unpacks tar archives into a tree. Nothing it does leaves the
-// tree: every directory is opened through an os.Root, and every entry is made
-// by its name in an open directory, never through a symbolic link.
+// An Extractor unpacks tar archives into a tree. It never leaves the tree: it opens every
+// directory through an os.Root, and creates every entry by its name in an open directory, never
+// through a symbolic link.
 type Extractor struct {
 	Root *os.Root
 	Keep func(name string) bool // nil keeps every member
@@ -30,7 +30,7 @@ type Extractor struct {
 	dirs       []pendingDir
 }
 
-// A pendingDir gets its owner, mode and time once everything is in it.
+// A pendingDir is a directory whose owner, mode and time are set once all its entries exist.
 type pendingDir struct {
 	name string
 	node node
@@ -79,8 +79,8 @@ func (x *Extractor) member(header *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// memberName makes a member's name relative to the tree. A name that climbs
-// is refused even where it would stay inside: no honest archive has one.
+// memberName makes a member's name relative to the tree. It rejects a name that contains "..",
+// even one that stays inside the tree, because no honest archive has one.
 func memberName(name string) (string, error) {
 	if slices.Contains(strings.Split(name, "/"), "..") || strings.Contains(name, "\x00") {
 		return "", fmt.Errorf("member %q leaves the archive; want names without \"..\"", name)
@@ -151,7 +151,7 @@ func (x *Extractor) hardLink(name, to string) error {
 	return replaceLink(from, path.Base(to), parent, base)
 }
 
-// replaceLink makes a hard link, also where something else has its name.
+// replaceLink makes a hard link and replaces any entry that already has the name.
 func replaceLink(from *os.File, fromName string, dir *os.File, name string) error {
 	link := func() error {
 		return unix.Linkat(int(from.Fd()), fromName, int(dir.Fd()), name, 0)
@@ -169,8 +169,8 @@ func replaceLink(from *os.File, fromName string, dir *os.File, name string) erro
 	return nil
 }
 
-// open returns the directory of name, which it makes if the archive did not,
-// and name's last element. The directory stays the extractor's.
+// open returns the directory of name and the last element of name. It creates the directory if
+// the archive did not. The extractor closes the directory.
 func (x *Extractor) open(name string) (*os.File, string, error) {
 	dir, base := path.Dir(name), path.Base(name)
 	if x.parent != nil && x.parentName == dir {
@@ -193,13 +193,13 @@ func (x *Extractor) open(name string) (*os.File, string, error) {
 
 func (x *Extractor) closeParent() {
 	if x.parent != nil {
-		x.parent.Close() // opened for reading: there is nothing to lose
+		x.parent.Close() // opened for reading: no data can be lost
 		x.parent = nil
 	}
 }
 
-// finishDirs goes from the last directory to the first: a directory's time
-// changes while its own directories are still being made.
+// finishDirs finishes the last directory first, because creating a subdirectory changes the time
+// of its parent.
 func (x *Extractor) finishDirs() error {
 	for _, dir := range slices.Backward(x.dirs) {
 		if err := x.finishDir(dir); err != nil {
@@ -218,7 +218,7 @@ func (x *Extractor) finishDir(dir pendingDir) error {
 	return dir.node.finish(opened, ".")
 }
 
-// fill writes and finishes the regular file that make has just made.
+// fill writes and finishes a regular file that make has just created.
 func (n node) fill(dir *os.File, name string, content io.Reader) error {
 	file, err := confine.OpenAt(dir, name, unix.O_WRONLY, 0)
 	if err != nil {

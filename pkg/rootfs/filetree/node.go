@@ -12,9 +12,9 @@ import (
 	"pibootd/pkg/rootfs/confine"
 )
 
-// A node is what an entry of a file system is besides its name and content.
+// A node holds the attributes of a file system entry, except its name and content.
 type node struct {
-	mode     uint32 // type and permissions, as st_mode has them
+	mode     uint32 // type and permissions, as in st_mode
 	uid, gid int
 	device   uint64 // of a device node
 	target   string // of a symbolic link, verbatim
@@ -24,11 +24,10 @@ type node struct {
 
 func (n node) kind() uint32 { return n.mode & unix.S_IFMT }
 
-// paxXattr is where a tar archive keeps extended attributes.
+// paxXattr prefixes the PAX records in which a tar archive stores extended attributes.
 const paxXattr = "SCHILY.xattr."
 
-// tarKinds are the member types that become nodes. Hard links have none of
-// their own.
+// tarKinds are the member types that become nodes. Hard links share the node of their target.
 var tarKinds = map[byte]uint32{
 	tar.TypeReg:       unix.S_IFREG,
 	tar.TypeGNUSparse: unix.S_IFREG,
@@ -39,7 +38,7 @@ var tarKinds = map[byte]uint32{
 	tar.TypeFifo:      unix.S_IFIFO,
 }
 
-// nodeOfTar reads a member's header.
+// nodeOfTar reads the node from a member's header.
 func nodeOfTar(header *tar.Header) (node, error) {
 	kind, ok := tarKinds[header.Typeflag]
 	if !ok {
@@ -65,7 +64,7 @@ func nodeOfTar(header *tar.Header) (node, error) {
 	return n, nil
 }
 
-// nodeAt reads the entry name of the open directory dir.
+// nodeAt reads the node of the entry name of the open directory dir.
 func nodeAt(dir *os.File, name string, stat *unix.Stat_t) (node, error) {
 	n := node{
 		mode:     stat.Mode,
@@ -85,8 +84,8 @@ func nodeAt(dir *os.File, name string, stat *unix.Stat_t) (node, error) {
 	return n, n.readXattrs(path)
 }
 
-// nodeOfFile reads the open regular file name of the open directory dir. Boards
-// can have exchanged it since it was looked at.
+// nodeOfFile reads the node of the open regular file name of the open directory dir. It compares
+// the file with looked, because a board can replace the file in the meantime.
 func nodeOfFile(file, dir *os.File, name string, looked *unix.Stat_t) (node, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
@@ -96,14 +95,14 @@ func nodeOfFile(file, dir *os.File, name string, looked *unix.Stat_t) (node, err
 		return node{}, errors.New("it became another file while it was copied; try again")
 	}
 	n := node{mode: stat.Mode, uid: int(stat.Uid), gid: int(stat.Gid), modified: stat.Mtim}
-	// Few files have attributes; asking the open file is the fastest way to know.
+	// Few files have attributes, and asking the open file is the fastest way to find out.
 	if size, err := unix.Flistxattr(int(file.Fd()), nil); err == nil && size == 0 {
 		return n, nil
 	}
 	return n, n.readXattrs(confine.EntryPath(dir, name))
 }
 
-// maxXattrBytes is the most that Linux lets a list or a value have.
+// maxXattrBytes is Linux's limit for a list of attributes and for a value.
 const maxXattrBytes = 64 << 10
 
 func (n *node) readXattrs(path string) error {
@@ -116,7 +115,7 @@ func (n *node) readXattrs(path string) error {
 	if err != nil {
 		return fmt.Errorf("listing extended attributes: %w", err)
 	}
-	if size == 0 { // an overlay counts its own before it leaves them out
+	if size == 0 { // an overlay counts its own attributes in the size, but omits them from the list
 		return nil
 	}
 	value := make([]byte, maxXattrBytes)
@@ -130,9 +129,9 @@ func (n *node) readXattrs(path string) error {
 	return nil
 }
 
-// setXattr notes an attribute that belongs to the file. SELinux labels belong
-// to the policy of the machine that the file was on; what overlays, ours among
-// them, note of their files is good in its place only.
+// setXattr records an attribute of the file. It ignores SELinux labels, which belong to the
+// policy of the machine that the file was on, and the attributes of overlays, including
+// pibootd's, which are valid only where they were made.
 func (n *node) setXattr(name, value string) {
 	if name == "" || name == "security.selinux" || name == OverlayXattr || strings.HasPrefix(name, "trusted.overlay.") {
 		return
@@ -143,8 +142,8 @@ func (n *node) setXattr(name, value string) {
 	n.xattrs[name] = value
 }
 
-// make makes the entry, except its owner and the like, which finish sets. A
-// directory that is there already is fine; anything else is replaced.
+// make creates the entry. finish then sets its owner and other attributes. make keeps an
+// existing directory and replaces anything else.
 func (n node) make(dir *os.File, name string) error {
 	err := n.tryMake(dir, name)
 	if !errors.Is(err, unix.EEXIST) {
@@ -152,8 +151,8 @@ func (n node) make(dir *os.File, name string) error {
 	}
 	if n.kind() == unix.S_IFDIR {
 		var stat unix.Stat_t
-		// A symbolic link to a directory of the same tree stands for it, as in
-		// /lib -> usr/lib.
+		// A symbolic link to a directory of the same tree counts as that directory, as in /lib
+		// -> usr/lib.
 		if err := unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return nil
 		}
@@ -176,8 +175,8 @@ func (n node) tryMake(dir *os.File, name string) error {
 	}
 }
 
-// finish sets owner, permissions, extended attributes and time. The order
-// matters: a new owner clears set-user-ID bits and file capabilities.
+// finish sets owner, permissions, extended attributes and time. The order matters, because a new
+// owner clears set-user-ID bits and file capabilities.
 func (n node) finish(dir *os.File, name string) error {
 	at := int(dir.Fd())
 	if err := unix.Fchownat(at, name, n.uid, n.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -201,9 +200,8 @@ func (n node) finish(dir *os.File, name string) error {
 	return nil
 }
 
-// finishFile is finish for the open regular file name of dir. What is right
-// already is left alone, because every change costs the file system a
-// transaction.
+// finishFile is finish for the open regular file name of dir. It changes only what differs,
+// because every change costs the file system a transaction.
 func (n node) finishFile(file, dir *os.File, name string) error {
 	var is unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &is); err != nil {
@@ -232,7 +230,7 @@ func (n node) finishFile(file, dir *os.File, name string) error {
 	return nil
 }
 
-// CopyAttributes gives a directory the owner, mode, attributes and times of another.
+// CopyAttributes copies the owner, mode, attributes and times of one directory to another.
 func CopyAttributes(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {
@@ -255,6 +253,6 @@ func CopyAttributes(from, to string) error {
 	return self.finish(target, ".")
 }
 
-// OverlayXattr is the extended attribute that makes a directory an overlay root;
-// its value names the template version. No board can set one: NFSv3 has none.
+// OverlayXattr is the extended attribute that makes a directory an overlay root; its value names
+// the template version. No board can set it, because NFSv3 has no extended attributes.
 const OverlayXattr = "trusted.pibootd.overlay"
