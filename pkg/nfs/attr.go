@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attrSize is the size of a post_op_attr with attributes in it.
+// attrSize is the size of a post_op_attr that contains attributes.
 const attrSize = 4 + 84
 
 // File types of RFC 1813 §2.6 (ftype3).
@@ -20,7 +20,7 @@ const (
 	typeFIFO = 7
 )
 
-// fileTypes says which ftype3 stands for a mode's type bits.
+// fileTypes maps a mode's type bits to the ftype3.
 var fileTypes = map[uint16]uint32{
 	unix.S_IFREG:  typeReg,
 	unix.S_IFDIR:  typeDir,
@@ -31,8 +31,8 @@ var fileTypes = map[uint16]uint32{
 	unix.S_IFIFO:  typeFIFO,
 }
 
-// attr writes a fattr3. The file system id is the export's: the tree is one
-// file system to its clients, whatever it is made of here.
+// attr writes a fattr3. The file system id is the export's, because clients see the tree as one
+// file system, even if it consists of several.
 func (e *encoder) attr(st *unix.Statx_t, export uint32) {
 	e.Uint32(fileTypes[st.Mode&unix.S_IFMT])
 	e.Uint32(uint32(st.Mode &^ unix.S_IFMT))
@@ -50,13 +50,13 @@ func (e *encoder) attr(st *unix.Statx_t, export uint32) {
 	e.time(st.Ctime)
 }
 
-// time writes a nfstime3, which reaches from 1970 to 2106.
+// time writes an nfstime3, whose range is 1970 to 2106.
 func (e *encoder) time(t unix.StatxTimestamp) {
 	e.Uint32(uint32(max(0, min(t.Sec, math.MaxUint32))))
 	e.Uint32(t.Nsec)
 }
 
-// postAttr writes o's attributes as they are now, as a post_op_attr.
+// postAttr writes o's current attributes as a post_op_attr.
 func (e *encoder) postAttr(o *object) {
 	if o == nil {
 		e.Bool(false)
@@ -69,9 +69,8 @@ func (e *encoder) postAttr(o *object) {
 	}
 }
 
-// openAttr writes o's attributes as they were when the call opened it, as a
-// post_op_attr: that is what there is to say of an object that the call does
-// not change.
+// openAttr writes o's attributes from when the call opened it, as a post_op_attr. It is for
+// objects that the call does not change.
 func (e *encoder) openAttr(o *object) {
 	e.Bool(o != nil)
 	if o != nil {
@@ -87,9 +86,9 @@ func (e *encoder) postHandle(o *object) {
 	}
 }
 
-// A wcc is what a call's result says about an object that it was to change, so
-// that a client knows whether its cache was good before (RFC 1813 §2.6,
-// wcc_data). The zero value says nothing.
+// A wcc describes an object before and after a call that may change it, so that a client knows
+// whether its cache was valid before (RFC 1813 §2.6, wcc_data). The zero value contains no
+// attributes.
 type wcc struct {
 	before, after *unix.Statx_t
 	export        uint32
@@ -108,8 +107,8 @@ func (e *encoder) wcc(w wcc) {
 	}
 }
 
-// change runs f, which changes the objects, while no other call changes them,
-// and returns what it did to each. Of an object that is nil nothing is said.
+// change runs f, which changes the objects, while no other call changes them, and returns a wcc
+// for each. The wcc of a nil object is empty.
 func change(f func() error, objects ...*object) ([]wcc, error) {
 	unlock := objects[0].tree.lock(objects...)
 	defer unlock()
@@ -134,7 +133,7 @@ func (o *object) statNow() *unix.Statx_t {
 	return &st
 }
 
-// unchanged is the wcc of an object that a call did not come to change.
+// unchanged returns the wcc of an object that a call has not tried to change.
 func unchanged(o *object) wcc {
 	if o == nil {
 		return wcc{}
@@ -142,8 +141,8 @@ func unchanged(o *object) wcc {
 	return wcc{after: o.statNow(), export: o.tree.export.ID}
 }
 
-// changeOne is change for one object, which may be nil if err is set: then f
-// is not run.
+// changeOne is change for one object. If err is set, changeOne does not run f, and the object
+// may be nil.
 func changeOne(o *object, err error, f func() error) (wcc, error) {
 	if err != nil {
 		return unchanged(o), err
@@ -152,8 +151,7 @@ func changeOne(o *object, err error, f func() error) (wcc, error) {
 	return all[0], err
 }
 
-// A sattr is what a call wants a file's attributes to be (sattr3). What is nil
-// stays as it is.
+// A sattr contains the attributes that a call sets (sattr3). A nil attribute keeps its value.
 type sattr struct {
 	mode, uid, gid *uint32
 	size           *uint64
@@ -199,7 +197,7 @@ func (d *decoder) setTime() *unix.Timespec {
 	return nil
 }
 
-// timeOrKeep is the time as utimensat takes it: UTIME_OMIT leaves it.
+// timeOrKeep returns the time for utimensat. UTIME_OMIT keeps the old time.
 func timeOrKeep(t *unix.Timespec) unix.Timespec {
 	if t == nil {
 		return unix.Timespec{Nsec: unix.UTIME_OMIT}
@@ -207,7 +205,7 @@ func timeOrKeep(t *unix.Timespec) unix.Timespec {
 	return *t
 }
 
-// modeOr is the mode that s asks for, d where it asks for none.
+// modeOr returns the mode in s, or d if s has none.
 func (s sattr) modeOr(d uint32) uint32 {
 	if s.mode == nil {
 		return d

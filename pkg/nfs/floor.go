@@ -9,38 +9,39 @@ import (
 )
 
 const (
-	// freeInodes is which part of a file system's inodes stays free where
-	// MinFree is set.
+	// freeInodes is the reciprocal of the fraction of inodes that stay free if MinFree is set:
+	// one in freeInodes.
 	freeInodes = 100
 
-	// floorAge is for how long it is believed what a file system said of its
-	// free space: others write there too.
+	// floorAge is how long a file system's report of its free space is valid, because other
+	// programs write there too.
 	floorAge = time.Second
 
-	// floorShare is which part of that the clients of one export may use up
-	// before it is asked again, where others on the same file system cannot be
-	// told from those on another.
+	// floorShare is the reciprocal of the share of the free space that the clients of one export
+	// may use before the server asks the file system again. It applies where the server cannot
+	// tell which exports are on the same file system.
 	floorShare = 32
 )
 
-// A floor knows what is free in a file system, so that calls leave MinFree of
-// it. All exports on it share one.
+// A floor tracks the free space of a file system, so that calls leave MinFree of it. All exports
+// on the file system share one.
 type floor struct {
 	mu       sync.Mutex
-	bytes    int64 // free, less what calls took since; the file system is asked before they take more
+	bytes    int64 // free, less what calls have taken since; the server asks the file system before they take more
 	inodes   int64
-	spared   int64 // of the inodes, as many stay free
+	spared   int64 // the number of inodes that must stay free
 	until    time.Time
-	unsynced int64 // bytes that calls took and the file system may not have counted
+	unsynced int64 // bytes that calls took and the file system may not have counted yet
 	trees    int   // guarded by the floors' mutex
 }
 
-// intakeHalf is the time in which half of an intake is forgotten.
+// intakeHalf is the half-life of an intake.
 const intakeHalf = 24 * time.Hour
 
-// An intake is what the clients of an export took of a file system lately. Who
-// took much is stopped before those who took little, and does not keep them
-// from going on. It is guarded by the floor's mutex. The zero value is nothing.
+// An intake is what the clients of an export have recently taken of a file system. The server
+// refuses calls of clients that took much before those of clients that took little, so that the
+// former cannot stop the latter. The floor's mutex guards an intake. The zero value is an empty
+// intake.
 type intake struct {
 	bytes, names float64
 	at           time.Time
@@ -56,7 +57,7 @@ func (i *intake) add(c cost, now time.Time) {
 	i.names += float64(max(0, c.names))
 }
 
-// floors are those in use, by device number. The zero value is empty.
+// floors are the floors in use, by device number. The zero value is empty.
 type floors struct {
 	mu  sync.Mutex
 	all map[uint64]*floor
@@ -86,7 +87,7 @@ func (fs *floors) leave(dev uint64) {
 	}
 }
 
-// reserve returns statusNoSpc if c would go below t's floor.
+// reserve returns statusNoSpc if c would take more than t's floor permits.
 func (f *floor) reserve(t *tree, c cost) error {
 	if f == nil || c.disk <= 0 && c.names <= 0 {
 		return nil
@@ -108,14 +109,14 @@ func (f *floor) reserve(t *tree, c cost) error {
 	return nil
 }
 
-// hasLocked reports whether c leaves free what t has to leave.
+// hasLocked reports whether t's share stays free after c.
 func (f *floor) hasLocked(t *tree, c cost) bool {
 	bytes, inodes := f.keptLocked(t)
 	return f.bytes-c.disk >= bytes && (c.names == 0 || f.inodes-c.names >= inodes)
 }
 
-// keptLocked is what t has to leave free: MinFree and a hundredth of the inodes,
-// and up to as much again if its clients took as much.
+// keptLocked returns the share that t must leave free: MinFree and a hundredth of the inodes,
+// and as much again at most, depending on how much its clients took.
 func (f *floor) keptLocked(t *tree) (bytes, inodes int64) {
 	i := t.intake
 	i.add(cost{}, time.Now())
@@ -123,14 +124,14 @@ func (f *floor) keptLocked(t *tree) (bytes, inodes int64) {
 	return least + int64(min(float64(least), i.bytes)), f.spared + int64(min(float64(f.spared), i.names))
 }
 
-// kept is keptLocked.
+// kept is keptLocked for callers that do not hold the mutex.
 func (f *floor) kept(t *tree) (bytes, inodes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.keptLocked(t)
 }
 
-// took says what a call of t's clients took in the end.
+// took records what a call of t's clients has actually taken.
 func (f *floor) took(t *tree, c cost) {
 	if f == nil {
 		return
@@ -140,8 +141,8 @@ func (f *floor) took(t *tree, c cost) {
 	t.intake.add(c, time.Now())
 }
 
-// askLocked asks t's file system for what is free. One that counts late what was
-// written has to write it first, if there might be too little for c.
+// askLocked asks t's file system for its free space. If the file system counts written data late
+// and the space might be too small for c, askLocked syncs the file system first.
 func (f *floor) askLocked(t *tree, c cost) error {
 	var err error
 	if err = f.statLocked(t); err != nil {
@@ -164,7 +165,7 @@ func (f *floor) askLocked(t *tree, c cost) error {
 	return nil
 }
 
-// shareLocked leaves f what calls may take before it asks again: c at least.
+// shareLocked limits what calls may take before the server asks again, to c at least.
 func (f *floor) shareLocked(t *tree, c cost) {
 	if t.manyDevices {
 		bytes, inodes := f.keptLocked(t)
@@ -173,9 +174,9 @@ func (f *floor) shareLocked(t *tree, c cost) {
 	}
 }
 
-// statLocked asks how many bytes and inodes clients can have.
+// statLocked asks how many bytes and inodes are available to clients.
 func (f *floor) statLocked(t *tree) error {
-	const plenty = 1 << 62 // of what the file system does not count
+	const plenty = 1 << 62 // for what the file system does not count
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(t.root, &fs); err != nil {
 		return err
@@ -190,8 +191,8 @@ func (f *floor) statLocked(t *tree) error {
 	return nil
 }
 
-// reserveCopy makes sure that there is room for the copy that an overlay makes
-// of o when it is first changed, if o may be a file of what it lies over.
+// reserveCopy reserves space for the copy that an overlay makes of o on the first change, if o
+// may be a file of the layer below.
 func (o *object) reserveCopy() error {
 	if !o.tree.copiesUp || !o.is(unix.S_IFREG) || isUpper(o.fh) {
 		return nil
@@ -199,8 +200,8 @@ func (o *object) reserveCopy() error {
 	return o.tree.reserve(cost{disk: roundUp(o.attr.Size)})
 }
 
-// isUpper reports whether an overlay's handle is of a file that it has not
-// copied. Of one that it has, the handle is as before (linux, fs/overlayfs).
+// isUpper reports whether an overlay's handle names a file that exists in the upper layer only.
+// A file that the overlay has copied up keeps its lower handle (linux, fs/overlayfs).
 func isUpper(fh unix.FileHandle) bool {
 	const (
 		typeV1         = 0xf8

@@ -7,18 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory is quiescent if it has not changed for quietTime: then the next
-// change of its entries changes its times too. What is known about its names
-// therefore holds until its times change, whoever changes it.
+// A directory is quiescent if it has not changed for quietTime. The next change of its entries
+// then also changes its times, whoever makes the change. So what is known about its names holds
+// until its times change.
 //
-// Attributes of its files change without that. Those in a page are valid for
-// pageTime, because something on this machine may change them, and only until a
-// client changes anything in the tree. Clients cache attributes for longer (Linux
-// for 3 s and more), and GETATTR and LOOKUP, which clients send before they open
-// a file, are never answered from a page.
+// Attributes of its files can change without that. Those in a page are valid for pageTime,
+// because a program on this machine may change them, and only until a client changes anything in
+// the tree. Clients cache attributes for longer (Linux for at least 3 s), and the server never
+// answers GETATTR and LOOKUP, which clients send before they open a file, from a page.
 const (
-	// quietTime is more than the grain of any file system's times: ext4 with
-	// inodes of 128 bytes keeps whole seconds.
+	// quietTime exceeds the resolution of any file system's times: ext4 with inodes of 128 bytes
+	// stores whole seconds.
 	quietTime = 2 * time.Second
 	pageTime  = time.Second
 )
@@ -36,27 +35,26 @@ func (o *object) moved() bool {
 	return err != nil || now.Ctime != o.attr.Ctime || now.Mtime != o.attr.Mtime
 }
 
-// maySearch reports whether the caller may see the entries of the directory o.
+// maySearch reports whether the caller may search the directory o.
 func (o *object) maySearch() bool {
 	return o.as(func() error { return o.access(unix.X_OK) }) == nil
 }
 
-// An entry is an entry of a directory with its wire handle, nil if that is not
-// known.
+// An entry is a directory entry with its wire handle, or nil if the handle is unknown.
 type entry struct {
 	dirent
 	wire []byte
 }
 
-// A page is what one READDIRPLUS found in a directory quiescent. It does not
-// change once it is kept.
+// A page holds the entries that one READDIRPLUS found in a quiescent directory. It does not
+// change once it is in the cache.
 type page struct {
 	ctime, mtime unix.StatxTimestamp // of the directory
 	entries      []entry
 	eof          bool
 
 	out     []byte    // the entries as they were sent
-	filled  time.Time // before the first attributes were asked for
+	filled  time.Time // before the first attributes were read
 	changes uint64    // of the tree, at that time
 }
 
@@ -67,25 +65,25 @@ func newPage(dir *object) *page {
 	}
 }
 
-// current reports whether the attributes in p are good.
+// current reports whether the attributes in p are still valid.
 func (p *page) current(dir *object) bool {
 	return p.changes == dir.tree.changes.Load() && time.Since(p.filled) < pageTime
 }
 
-// size is about what p takes up, in bytes.
+// size returns the approximate size of p in bytes.
 func (p *page) size() int {
-	const ofEntry = 160 // with its name and handle
+	const ofEntry = 160 // including its name and handle
 	return cap(p.out) + ofEntry*len(p.entries)
 }
 
-// maxPages bounds the pages that are kept, in bytes: room for some 100,000
-// names. Each of the two halves of a pageCache may have half of it.
+// maxPages bounds the size of the cache in bytes, which is enough for about 100,000 names. Each
+// of the two halves of a pageCache uses at most half of it.
 const maxPages = 16 << 20
 
-// A pageCache keeps the pages used last. The zero value is empty.
+// A pageCache holds the most recently used pages. The zero value is empty.
 type pageCache struct {
 	mu         sync.Mutex
-	young, old map[pageKey]*page // old is dropped when young is full, and young takes its place
+	young, old map[pageKey]*page // when young is full, it replaces old
 	size       int               // of young
 }
 
@@ -95,7 +93,7 @@ type pageKey struct {
 	cookie uint64
 }
 
-// find returns the page of dir that follows cookie if dir has not changed since.
+// find returns the page of dir after cookie, if dir has not changed since.
 func (c *pageCache) find(dir *object, cookie uint64) *page {
 	c.mu.Lock()
 	defer c.mu.Unlock()

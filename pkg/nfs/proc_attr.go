@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// getattr is GETATTR (RFC 1813 §3.3.1).
+// getattr implements GETATTR (RFC 1813 §3.3.1).
 func (c *call) getattr() error {
 	wire := c.in.handle()
 	if c.in.Bad {
@@ -20,7 +20,7 @@ func (c *call) getattr() error {
 	return nil
 }
 
-// setattr is SETATTR (§3.3.2).
+// setattr implements SETATTR (§3.3.2).
 func (c *call) setattr() error {
 	wire, want := c.in.handle(), c.in.sattr()
 	var guard *unix.StatxTimestamp
@@ -52,8 +52,8 @@ func (c *call) setattr() error {
 	return nil
 }
 
-// set gives o the attributes in s, with the rights of the caller. The order
-// matters: changing the owner takes setuid and setgid away.
+// set sets o's attributes to those in s, with the rights of the caller. The order matters,
+// because changing the owner clears setuid and setgid.
 func (o *object) set(s sattr) error {
 	if s.size != nil {
 		if err := o.truncate(*s.size); err != nil {
@@ -66,14 +66,14 @@ func (o *object) set(s sattr) error {
 	return o.as(func() error { return o.setMeta(s) })
 }
 
-// setMeta sets all but the size, with the rights of the calling thread.
+// setMeta sets all attributes but the size, with the rights of the calling thread.
 func (o *object) setMeta(s sattr) error {
 	if s.uid != nil || s.gid != nil {
 		if err := unix.Fchownat(o.fd, "", idOrKeep(s.uid), idOrKeep(s.gid), unix.AT_EMPTY_PATH); err != nil {
 			return err
 		}
 	}
-	if s.mode != nil && !o.is(unix.S_IFLNK) { // a link's mode means nothing
+	if s.mode != nil && !o.is(unix.S_IFLNK) { // the mode of a symbolic link has no meaning
 		if err := unix.Chmod(o.procPath(), s.modeOr(0)); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (o *object) setMeta(s sattr) error {
 	return unix.UtimesNanoAt(o.fd, "", times, unix.AT_EMPTY_PATH)
 }
 
-// idOrKeep is the id as chown takes it: -1 leaves it.
+// idOrKeep returns the id for chown, or -1 to keep the old one.
 func idOrKeep(id *uint32) int {
 	if id == nil {
 		return -1
@@ -93,12 +93,12 @@ func idOrKeep(id *uint32) int {
 	return int(*id)
 }
 
-// procPath is a path that leads to o itself, whatever it is, for the calls
-// that take no file descriptor without opening it.
+// procPath returns a path to o itself, whatever its type, for system calls that accept no file
+// descriptor of an unopened file.
 func (o *object) procPath() string { return "/proc/self/fd/" + strconv.Itoa(o.fd) }
 
-// openToTruncate opens o to give it that size. What an overlay is to drop it
-// need not copy first, so that at the floor files can be emptied.
+// openToTruncate opens o to change its size to size. An overlay need not copy data that the call
+// discards, so clients can empty files even when the file system is at its floor.
 func (o *object) openToTruncate(size uint64) (int, error) {
 	if size == 0 && o.tree.copiesUp {
 		return o.openData(unix.O_WRONLY | unix.O_TRUNC)
@@ -118,7 +118,7 @@ func (o *object) truncate(size uint64) error {
 		if err := o.tree.reserve(some); err != nil {
 			return err
 		}
-		defer o.tree.finalize(some, cost{}) // what is new is a hole
+		defer o.tree.finalize(some, cost{}) // the new part is a hole
 	} else {
 		defer o.tree.freed()
 	}
@@ -140,7 +140,7 @@ const (
 	accessExecute = 0x20
 )
 
-// access is ACCESS.
+// access implements ACCESS.
 func (c *call) access() error {
 	wire, want := c.in.handle(), c.in.Uint32()
 	if c.in.Bad {
@@ -160,7 +160,7 @@ func (c *call) access() error {
 	return nil
 }
 
-// granted is which of the rights in want the calling thread has.
+// granted returns the rights in want that the calling thread has.
 func (o *object) granted(want uint32) uint32 {
 	read, write, execute := uint32(accessRead), uint32(accessModify|accessExtend), uint32(accessExecute)
 	if o.is(unix.S_IFDIR) {
@@ -171,7 +171,7 @@ func (o *object) granted(want uint32) uint32 {
 		write = 0
 	}
 	var granted uint32
-	if o.access(unix.R_OK|unix.W_OK) == nil { // both at once, as is usual
+	if o.access(unix.R_OK|unix.W_OK) == nil { // the usual case, in one system call
 		granted = want & (read | write)
 	} else if want&read != 0 && o.access(unix.R_OK) == nil {
 		granted = want & read
@@ -184,12 +184,12 @@ func (o *object) granted(want uint32) uint32 {
 	return granted
 }
 
-// mayExecute reports whether the calling thread may run o, or search it. Where
-// this machine mounts the file system noexec, which does not concern clients,
-// the kernel always denies a file, and the mode alone decides.
+// mayExecute reports whether the calling thread may execute o, or search it if it is a
+// directory. If this machine mounts the file system noexec, which must not affect clients, the
+// kernel denies execution of every file, and only the mode decides.
 func (o *object) mayExecute() bool {
 	if o.is(unix.S_IFREG) && o.attr.Mode&0o111 == 0 {
-		return false // for root too, and an ACL cannot give more than the mode
+		return false // even for root, and an ACL cannot grant more than the mode
 	}
 	if o.access(unix.X_OK) == nil {
 		return true

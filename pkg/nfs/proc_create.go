@@ -8,18 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How a CREATE treats a file that is there (createmode3).
+// Modes of a CREATE, which differ if the file exists (createmode3).
 const (
 	unchecked = 0
 	guarded   = 1
 	exclusive = 2
 )
 
-// newFile is what CREATE asks for.
+// newFile holds the arguments of CREATE.
 type newFile struct {
 	how      uint32
 	want     sattr
-	verifier [8]byte // if how is exclusive
+	verifier [8]byte // only if how is exclusive
 }
 
 func (d *decoder) newFile() newFile {
@@ -35,7 +35,7 @@ func (d *decoder) newFile() newFile {
 	return f
 }
 
-// create is CREATE (RFC 1813 §3.3.8).
+// create implements CREATE (RFC 1813 §3.3.8).
 func (c *call) create() error {
 	wire, name := c.in.handle(), c.in.name()
 	f := c.in.newFile()
@@ -48,12 +48,13 @@ func (c *call) create() error {
 			}
 			return dir.existing(name, f)
 		},
-		// An exclusive one too: the kill may have come before its verifier was kept.
+		// This includes an exclusive CREATE, because the process may have been killed before it
+		// stored the verifier.
 		same: func(child *object) bool { return child.is(unix.S_IFREG) && (f.how == guarded || child.attr.Size == 0) },
 	})
 }
 
-// mkdir is MKDIR (§3.3.9).
+// mkdir implements MKDIR (§3.3.9).
 func (c *call) mkdir() error {
 	wire, name, want := c.in.handle(), c.in.name(), c.in.sattr()
 	return c.make(wire, name, maker{
@@ -69,7 +70,7 @@ func (c *call) mkdir() error {
 	})
 }
 
-// symlink is SYMLINK (§3.3.10).
+// symlink implements SYMLINK (§3.3.10).
 func (c *call) symlink() error {
 	wire, name, want, target := c.in.handle(), c.in.name(), c.in.sattr(), c.in.name()
 	return c.make(wire, name, maker{
@@ -90,7 +91,7 @@ func (c *call) symlink() error {
 	})
 }
 
-// mknod is MKNOD (§3.3.11).
+// mknod implements MKNOD (§3.3.11).
 func (c *call) mknod() error {
 	wire, name, kind := c.in.handle(), c.in.name(), c.in.Uint32()
 	var want sattr
@@ -129,27 +130,27 @@ func (c *call) mknod() error {
 	})
 }
 
-// A maker makes an entry of a directory.
+// A maker creates a directory entry.
 type maker struct {
-	// make makes it, with the mode that want asks for, on a thread that has
-	// the caller's rights and no umask.
+	// make creates the entry with the mode in want, on a thread that has the caller's rights and
+	// no umask.
 	make func(dir *object) (*object, error)
-	want sattr // the rest of it is set afterwards
+	want sattr // make sets the mode, the others are set afterwards
 
-	// elsewhere returns why it may not be made in a directory that is not the
-	// caller's, where that matters; nil: it may not.
+	// elsewhere returns an error if the entry may not be made in a directory that belongs to
+	// somebody else. It applies to exports with StreamDirs; nil forbids it.
 	elsewhere func(dir *object) error
 
-	// taken returns what to use if there is such an entry already; nil: nothing.
-	// The calling thread has the rights of the process.
+	// taken returns the object to use if the entry already exists. The calling thread has the
+	// rights of the process. If taken is nil, an existing entry is an error.
 	taken func(dir *object) (*object, error)
 
-	// same reports whether an entry that a killed process has made is what this
-	// call is to make; nil: it need not be asked.
+	// same reports whether an entry that a killed process has made is the one that this call
+	// creates; nil accepts any.
 	same func(child *object) bool
 }
 
-// make answers a call that makes the entry called name.
+// make executes a call that creates the entry called name.
 func (c *call) make(wire []byte, name string, m maker) error {
 	if c.in.Bad {
 		return errGarbage
@@ -182,9 +183,9 @@ func (c *call) make(wire []byte, name string, m maker) error {
 	return nil
 }
 
-// openParent is openToChange for the directory of an entry that the call makes
-// or removes. It may be foreign if elsewhere, which may be nil, says nothing
-// against it.
+// openParent is openToChange for the directory in which the call creates or removes an entry.
+// The directory may be foreign, which means that it belongs to somebody else, if elsewhere is
+// not nil and returns no error.
 func (c *call) openParent(wire []byte, elsewhere func(dir *object) error) (dir *object, foreign bool, err error) {
 	dir, err = c.openToChange(wire)
 	if elsewhere != nil && errors.Is(err, errNotOwn) {
@@ -214,11 +215,12 @@ func (m maker) run(dir *object, foreign bool) (child *object, err error) {
 	return child, err
 }
 
-// entryCost is what a new entry adds at most: a block to its directory, and one
-// of its own.
+// entryCost returns the maximum cost of a new entry: one block for its directory, and one for
+// itself.
 func entryCost() cost { return cost{bytes: 2 * pageSize, names: 1, disk: 2 * pageSize} }
 
-// costOf is what a new object adds, besides to its directory; nil is none.
+// costOf returns the cost of a new object without that of its directory entry; nil costs
+// nothing.
 func costOf(made *object) cost {
 	if made == nil {
 		return cost{}
@@ -226,7 +228,7 @@ func costOf(made *object) cost {
 	return cost{bytes: usage(&made.attr), names: 1}
 }
 
-// adopt returns the entry called name if it was made since, and as m would: a
+// adopt returns the entry called name if it was made since then, and as m would make it. A
 // process that was killed has made it for this same call.
 func (m maker) adopt(dir *object, name string, since unix.StatxTimestamp) (*object, error) {
 	child, err := dir.lookup(name)
@@ -240,8 +242,8 @@ func (m maker) adopt(dir *object, name string, since unix.StatxTimestamp) (*obje
 	return child, child.as(func() error { return child.setMeta(dir.initial(m.want)) })
 }
 
-// bornSince reports whether o was made at t or later. Of a file system that
-// does not keep that time nothing was.
+// bornSince reports whether o was created at t or later. It returns false if the file system
+// does not store the time of creation.
 func (o *object) bornSince(t unix.StatxTimestamp) bool {
 	var st unix.Statx_t
 	err := unix.Statx(o.fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
@@ -251,8 +253,8 @@ func (o *object) bornSince(t unix.StatxTimestamp) bool {
 	return st.Btime.Sec > t.Sec || st.Btime.Sec == t.Sec && st.Btime.Nsec >= t.Nsec
 }
 
-// initial is what is left to set of a new file's attributes: its mode and size
-// are right, and only root chooses the owner, others are it.
+// initial returns the attributes of a new file that are still to be set. Its mode and size are
+// already right, and its owner is the caller. Only root can choose another owner.
 func (o *object) initial(want sattr) sattr {
 	want.mode, want.size = nil, nil
 	if o.caller.uid != 0 {
@@ -261,8 +263,8 @@ func (o *object) initial(want sattr) sattr {
 	return want
 }
 
-// syncNew brings a new object to the disk, but for its entry in a directory
-// that is synced too.
+// syncNew writes a new object to the disk, except its directory entry, which the sync of the
+// directory writes.
 func (o *object) syncNew() error {
 	if o.is(unix.S_IFREG) || o.is(unix.S_IFDIR) {
 		return o.sync()
@@ -270,7 +272,7 @@ func (o *object) syncNew() error {
 	return o.tree.syncer.syncNew(o.tree.root)
 }
 
-// create makes a regular file, with the rights of the calling thread.
+// create creates a regular file, with the rights of the calling thread.
 func (o *object) create(name string, f newFile) (*object, error) {
 	flags := unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(o.fd, name, flags, f.want.modeOr(0o600))
@@ -279,13 +281,13 @@ func (o *object) create(name string, f newFile) (*object, error) {
 	}
 	defer unix.Close(fd)
 	if err := f.prepare(fd); err != nil {
-		return nil, errors.Join(err, unix.Unlinkat(o.fd, name, 0)) // a refused CREATE leaves nothing
+		return nil, errors.Join(err, unix.Unlinkat(o.fd, name, 0)) // a failed CREATE leaves no file
 	}
 	return o.child(name)
 }
 
-// prepare sets the size of a new file, or remembers the verifier of the call
-// that made it where it survives a restart.
+// prepare sets the size of a new file, or stores the verifier of an exclusive CREATE in the
+// file, so that the verifier survives a restart.
 func (f newFile) prepare(fd int) error {
 	switch {
 	case f.how == exclusive:
@@ -300,15 +302,14 @@ func (f newFile) prepare(fd int) error {
 	return nil
 }
 
-// stamps are the seconds that stand for the verifier in the times of access
-// and modification, with a bit less than it so that every file system can
-// hold them.
+// stamps returns the times of access and modification that store the verifier, in seconds. The
+// top bit of each is dropped, because not every file system can store it.
 func (f newFile) stamps() (atime, mtime int64) {
 	const mask = 1<<31 - 1
 	return int64(binary.BigEndian.Uint32(f.verifier[:4]) & mask), int64(binary.BigEndian.Uint32(f.verifier[4:]) & mask)
 }
 
-// existing opens the file that a CREATE finds in its place.
+// existing opens the file whose name a CREATE wants to use.
 func (o *object) existing(name string, f newFile) (*object, error) {
 	child, err := o.lookup(name)
 	if err != nil {
@@ -321,8 +322,8 @@ func (o *object) existing(name string, f newFile) (*object, error) {
 	return child, nil
 }
 
-// reuse checks that a file that is there will do as the one to create, and
-// gives it the size that is asked for: of the attributes, only that is set.
+// reuse checks that an existing file satisfies the CREATE, and sets its size if the call asks
+// for one. It sets no other attribute.
 func (o *object) reuse(f newFile) error {
 	if f.how == exclusive {
 		atime, mtime := f.stamps()

@@ -6,19 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxOffset is the highest position in a file.
+// maxOffset is the largest offset in a file.
 const maxOffset = math.MaxInt64
 
-// minSplice is from how many bytes on READ hands pages of the page cache to
-// the socket. Copying less costs less.
+// minSplice is the least number of bytes for which READ moves pages of the page cache to the
+// socket. Copying fewer bytes is cheaper.
 const minSplice = 32 << 10
 
-// readHead is what stands before the data in READ's result: status,
-// attributes, count, end of file and the data's length.
+// readHead is the size of what precedes the data in READ's result: status, attributes, count,
+// end of file and the data's length.
 const readHead = 4 + attrSize + 3*4
 
-// read is READ (RFC 1813 §3.3.6). The data stays in the page cache, in a pipe,
-// or is read to where it stands in the reply; what stands before it is written
+// read implements READ (RFC 1813 §3.3.6). The data stays in the page cache, referenced by a
+// pipe, or is read directly into its place in the reply; the head before it is written
 // afterwards.
 func (c *call) read() error {
 	wire, offset, count := c.in.handle(), c.in.Uint64(), c.in.Uint32()
@@ -58,16 +58,16 @@ func (c *call) read() error {
 	return nil
 }
 
-// readResults is how much READ may return.
+// readResults returns the maximum size of READ's data.
 func readResults(args decoder) uint32 {
 	args.handle()
 	args.Uint64() // offset
 	return args.Uint32()
 }
 
-// readFile reads count bytes of o from offset on, or less at the end of the
-// file. They are in a pipe if the reply has got one, else in the reply's
-// buffer, readHead bytes after what the call has written so far.
+// readFile reads count bytes of o at offset, or fewer at the end of the file. The data goes to
+// the reply's pipe if there is one, else to the reply's buffer, readHead bytes after what the
+// call has written so far.
 func (c *call) readFile(o *object, offset uint64, count int) (int, error) {
 	if err := o.permitRead(); err != nil {
 		return 0, err
@@ -77,7 +77,7 @@ func (c *call) readFile(o *object, offset uint64, count int) (int, error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	count = int(min(uint64(count), maxOffset-min(offset, maxOffset))) // no file reaches further
+	count = int(min(uint64(count), maxOffset-min(offset, maxOffset))) // the limit of a file's size
 	if c.reply.Splices() && count >= minSplice && o.attr.Size >= minSplice && offset <= o.attr.Size-minSplice {
 		if n, err := c.reply.Splice(fd, int64(offset), count); err == nil {
 			return n, nil
@@ -88,7 +88,7 @@ func (c *call) readFile(o *object, offset uint64, count int) (int, error) {
 	return readAt(fd, room[readHead:], int64(offset))
 }
 
-// readAt fills p from offset on, and returns less only at the end of the file.
+// readAt fills p from offset, and returns fewer bytes only at the end of the file.
 func readAt(fd int, p []byte, offset int64) (int, error) {
 	done := 0
 	for done < len(p) {
@@ -107,8 +107,8 @@ func readAt(fd int, p []byte, offset int64) (int, error) {
 	return done, nil
 }
 
-// permitRead is permit for READ, which those may do too who may execute the
-// file: a client cannot run what it cannot read.
+// permitRead is permit for READ. It also permits those who may execute the file, because a
+// client must read a program to run it.
 func (o *object) permitRead() error {
 	err := o.permit(unix.R_OK)
 	if err == nil || !o.is(unix.S_IFREG) {
@@ -122,15 +122,14 @@ func (o *object) permitRead() error {
 	})
 }
 
-// How stable a WRITE is to be (stable_how).
+// Stability of a WRITE (stable_how).
 const (
 	unstable = 0
 	dataSync = 1
 	fileSync = 2
 )
 
-// unstableWrite tells the WRITE that goes to memory from those that wait for
-// the disk.
+// unstableWrite reports whether a WRITE goes to memory only and does not wait for the disk.
 func unstableWrite(args decoder) bool {
 	args.handle()
 	args.Uint64() // offset
@@ -138,7 +137,7 @@ func unstableWrite(args decoder) bool {
 	return args.Uint32() == unstable && !args.Bad
 }
 
-// write is WRITE (§3.3.7).
+// write implements WRITE (§3.3.7).
 func (c *call) write() error {
 	wire, offset, count, how := c.in.handle(), c.in.Uint64(), c.in.Uint32(), c.in.Uint32()
 	data := c.in.Opaque(maxIO)
@@ -147,7 +146,7 @@ func (c *call) write() error {
 	}
 	o, err := c.openToChange(wire)
 	defer o.close()
-	verifier := c.server.verifier.Load() // before writing: see commit
+	verifier := c.server.verifier.Load() // before the write, see commit
 	n, w, err := o.write(err, data, offset, how)
 	ok := c.status(err)
 	c.wcc(w)
@@ -159,8 +158,8 @@ func (c *call) write() error {
 	return nil
 }
 
-// write writes p at offset, unless err is set, and returns how much of it went
-// into the file and, unless how is unstable, onto the disk.
+// write writes p at offset, unless err is set. It returns how many bytes it has written to the
+// file and, unless how is unstable, to the disk.
 func (o *object) write(err error, p []byte, offset uint64, how uint32) (int, wcc, error) {
 	if err == nil && offset > maxOffset-uint64(len(p)) {
 		err = statusFBig
@@ -194,9 +193,9 @@ func (o *object) write(err error, p []byte, offset uint64, how uint32) (int, wcc
 	return n, w, err
 }
 
-// writeCost is what a WRITE of n bytes at offset adds at most. Writing over what
-// is there adds nothing to the file, but may take new blocks: where a file can
-// share its old ones, as those of a cloned root do.
+// writeCost returns the maximum cost of a WRITE of n bytes at offset. Overwriting data does not
+// enlarge the file, but needs new blocks if the file shares its old ones, as files of a cloned
+// root do.
 func (o *object) writeCost(n int, offset uint64) cost {
 	whole := o.attr.Blocks*512 >= o.attr.Size
 	if n == 0 || whole && offset+uint64(n) <= o.attr.Size {
@@ -209,8 +208,7 @@ func (o *object) writeCost(n int, offset uint64) cost {
 	return cost{bytes: most, disk: most}
 }
 
-// writeAt writes p to fd, and returns an error only if nothing could be
-// written.
+// writeAt writes p to fd, and returns an error only if it could not write any byte.
 func writeAt(fd int, p []byte, offset int64) (int, error) {
 	done := 0
 	for done < len(p) {
@@ -222,14 +220,14 @@ func writeAt(fd int, p []byte, offset int64) (int, error) {
 			return 0, err
 		}
 		if err != nil || n == 0 {
-			break // e.g. the disk is full: the client writes the rest and is told
+			break // such as a full disk: the client writes the rest and receives the error
 		}
 		done += n
 	}
 	return done, nil
 }
 
-// commit is COMMIT (§3.3.21). The whole file is synced, whatever the range.
+// commit implements COMMIT (§3.3.21). It syncs the whole file, whatever the range.
 func (c *call) commit() error {
 	wire := c.in.handle()
 	c.in.Uint64() // offset
@@ -248,14 +246,14 @@ func (c *call) commit() error {
 	w.before = before
 	c.wcc(w)
 	if ok {
-		// After syncing. If it failed since for a call that was told before
-		// this one, the verifier is no longer that of the writes.
+		// Load the verifier after syncing. If another call has seen a sync fail in the meantime,
+		// the verifier differs from that of the writes.
 		c.Uint64(c.server.verifier.Load())
 	}
 	return nil
 }
 
-// commit brings everything written to o to the disk.
+// commit writes all data of o to the disk.
 func (o *object) commit() error {
 	f, writes := o.tree.writers.find(o)
 	if f == nil {

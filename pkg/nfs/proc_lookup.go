@@ -2,8 +2,8 @@ package nfs
 
 import "golang.org/x/sys/unix"
 
-// lookup is LOOKUP (RFC 1813 §3.3.3). ".." of the root is the root: the kernel
-// sees to that, see tree.mount.
+// lookup implements LOOKUP (RFC 1813 §3.3.3). ".." of the root is the root, because it is the
+// root of a mount, see tree.mount.
 func (c *call) lookup() error {
 	wire, name := c.in.handle(), c.in.name()
 	if c.in.Bad {
@@ -33,7 +33,7 @@ func (o *object) lookup(name string) (child *object, err error) {
 	return child, err
 }
 
-// readlink is READLINK (§3.3.5).
+// readlink implements READLINK (§3.3.5).
 func (c *call) readlink() error {
 	wire := c.in.handle()
 	if c.in.Bad {

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// maxDirReply bounds the entries of one READDIR or READDIRPLUS result.
+	// maxDirReply is the maximum size of the entries in one READDIR or READDIRPLUS result.
 	maxDirReply = 64 << 10
 
 	// Offsets in a struct linux_dirent64 (getdents64(2)).
@@ -18,21 +18,21 @@ const (
 	direntName   = 19
 )
 
-// A dirent is an entry as the kernel lists it. The cookie is where the next
-// one is found: the file system's own, so that it stays good while the
-// directory changes and when the server starts again.
+// A dirent is a directory entry as the kernel lists it. The cookie is the position of the next
+// entry. It comes from the file system, so it stays valid when the directory changes and when
+// the server restarts.
 type dirent struct {
 	fileID, cookie uint64
 	name           string
 }
 
-// direntBuffer is for what one getdents64 returns, in bytes.
+// direntBuffer is the size of the buffer for one getdents64, in bytes.
 const direntBuffer = 16 << 10
 
-// readdir is READDIR (RFC 1813 §3.3.16).
+// readdir implements READDIR (RFC 1813 §3.3.16).
 func (c *call) readdir() error {
 	wire, cookie := c.in.handle(), c.in.Uint64()
-	c.in.Uint64() // the cookie verifier: ours is always 0, cookies do not expire
+	c.in.Uint64() // the cookie verifier: always 0, because cookies do not expire
 	count := c.in.Uint32()
 	if c.in.Bad {
 		return errGarbage
@@ -40,9 +40,9 @@ func (c *call) readdir() error {
 	return c.list(wire, cookie, listing{limit: count})
 }
 
-// readdirplus is READDIRPLUS (§3.3.17). dircount, the part of the result that
-// the names may take, is a hint that Linux clients give too low; maxcount is
-// what binds.
+// readdirplus implements READDIRPLUS (§3.3.17). It ignores dircount, the part of the result that
+// the names may use, because it is a hint that Linux clients set too low; only maxcount limits
+// the result.
 func (c *call) readdirplus() error {
 	wire, cookie := c.in.handle(), c.in.Uint64()
 	c.in.Uint64() // the cookie verifier
@@ -54,28 +54,28 @@ func (c *call) readdirplus() error {
 	return c.list(wire, cookie, listing{limit: maxcount, plus: true})
 }
 
-// readdirResults is how much READDIR may return.
+// readdirResults returns the maximum size of READDIR's result.
 func readdirResults(args decoder) uint32 {
 	args.handle()
 	args.Take(8 + 8) // cookie and its verifier
 	return args.Uint32()
 }
 
-// readdirplusResults is how much READDIRPLUS may return.
+// readdirplusResults returns the maximum size of READDIRPLUS's result.
 func readdirplusResults(args decoder) uint32 {
 	args.handle()
 	args.Take(8 + 8 + 4) // cookie, its verifier and dircount
 	return args.Uint32()
 }
 
-// dirent writes what an entry3 and an entryplus3 begin with.
+// dirent writes the fields with which both an entry3 and an entryplus3 start.
 func (e *encoder) dirent(d dirent) {
 	e.Uint64(d.fileID)
 	e.String(d.name)
 	e.Uint64(d.cookie)
 }
 
-// list answers a call that lists a directory from cookie on.
+// list executes a call that lists a directory, starting at cookie.
 func (c *call) list(wire []byte, cookie uint64, l listing) error {
 	dir, err := c.open(wire)
 	defer dir.close()
@@ -94,8 +94,8 @@ func (c *call) list(wire []byte, cookie uint64, l listing) error {
 	return nil
 }
 
-// listHead is what a listing's result has besides its entries: status,
-// attributes, cookie verifier, end of list and end of directory.
+// listHead is the size of a listing's result without its entries: status, attributes, cookie
+// verifier, end of list and end of directory.
 const listHead = 4 + attrSize + 8 + 4 + 4
 
 // A listing collects entries.
@@ -105,15 +105,15 @@ type listing struct {
 	out   encoder
 	eof   bool
 
-	// page records the entries of a quiescent directory as they are written;
-	// nil if it is not, or once something of an entry was not to be had.
+	// page records the entries of a quiescent directory as they are written. It is nil if the
+	// directory is not quiescent, or once the attributes or handle of an entry could not be
+	// read.
 	page *page
 }
 
-// run collects entries from cookie on until the limit is reached. In a
-// quiescent directory it asks for them by name, which takes half of the system
-// calls that opening each takes; where a page of it was kept, one call each, or
-// none.
+// run collects entries, starting at cookie, until the result reaches the limit. In a quiescent
+// directory it looks entries up by name, which takes half as many system calls as opening each
+// entry. With a cached page it needs one call for each entry, or none.
 func (l *listing) run(dir *object, cookie uint64) error {
 	if !dir.is(unix.S_IFDIR) {
 		return statusNotDir
@@ -131,8 +131,8 @@ func (l *listing) run(dir *object, cookie uint64) error {
 	return l.read(dir, int64(cookie))
 }
 
-// runQuiescent is run in a quiescent directory. What it collects is right
-// if the directory has not moved by then.
+// runQuiescent is run for a quiescent directory. The result is valid if the directory has not
+// changed by the end.
 func (l *listing) runQuiescent(dir *object, cookie uint64) error {
 	pages := &dir.tree.server.pages
 	kept := pages.find(dir, cookie)
@@ -149,7 +149,7 @@ func (l *listing) runQuiescent(dir *object, cookie uint64) error {
 	return err
 }
 
-// fill collects the entries of a page, or without one those of the directory.
+// fill collects the entries of a page, or those of the directory if there is no page.
 func (l *listing) fill(dir *object, cookie uint64, kept *page) error {
 	if kept == nil {
 		return l.read(dir, int64(cookie))
@@ -165,7 +165,7 @@ func (l *listing) fill(dir *object, cookie uint64, kept *page) error {
 	})
 }
 
-// read collects entries from the directory's file.
+// read collects entries from the directory itself.
 func (l *listing) read(dir *object, cookie int64) error {
 	fd, err := dir.reopen(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
@@ -198,7 +198,7 @@ func (l *listing) readEntries(dir *object, fd int) error {
 	}
 }
 
-// writeAll writes the entries in buf and reports whether the limit was reached.
+// writeAll writes the entries in buf and reports whether the result has reached the limit.
 func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 	for len(buf) > 0 {
 		d, n := parseDirent(buf)
@@ -207,7 +207,7 @@ func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 			continue
 		}
 		if d.name == ".." && dir.isRoot() {
-			d.fileID = dir.attr.Ino // above the root there is only the root
+			d.fileID = dir.attr.Ino // clients must not see the directory above the root
 		}
 		if full, err := l.write(dir, entry{dirent: d}); full || err != nil {
 			return full, err
@@ -216,7 +216,7 @@ func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
 	return false, nil
 }
 
-// write writes an entry, unless the limit is reached.
+// write writes an entry, unless that would exceed the limit.
 func (l *listing) write(dir *object, e entry) (full bool, err error) {
 	before := len(l.out.Buf)
 	l.out.Bool(true)
@@ -238,9 +238,9 @@ func (l *listing) write(dir *object, e entry) (full bool, err error) {
 	return false, nil
 }
 
-// writePlus writes an entry with attributes and handle, and returns it with
-// what was found. One that has gone meanwhile, or of which the caller may see
-// no more than its name, comes without.
+// writePlus writes an entry with attributes and handle, and returns it with what it found. It
+// omits attributes and handle if the entry no longer exists, or if the caller may see only its
+// name.
 func (l *listing) writePlus(dir *object, e entry) entry {
 	st, wire, err := l.look(dir, e)
 	if err != nil {
@@ -259,8 +259,7 @@ func (l *listing) writePlus(dir *object, e entry) entry {
 	return e
 }
 
-// look returns attributes and handle of an entry with the rights of the calling
-// thread.
+// look returns attributes and handle of an entry, with the rights of the calling thread.
 func (l *listing) look(dir *object, e entry) (st unix.Statx_t, wire []byte, err error) {
 	if e.wire == nil && l.page == nil {
 		child, err := dir.child(e.name)
@@ -282,8 +281,8 @@ func (l *listing) look(dir *object, e entry) (st unix.Statx_t, wire []byte, err 
 	return st, wire, err
 }
 
-// parseDirent reads the first entry of what the kernel wrote to buf, and its
-// length.
+// parseDirent reads the first entry in buf, which the kernel has written, and returns the
+// entry's length.
 func parseDirent(buf []byte) (dirent, int) {
 	n := int(binary.NativeEndian.Uint16(buf[direntReclen:]))
 	name, _, _ := bytes.Cut(buf[direntName:n], []byte{0})

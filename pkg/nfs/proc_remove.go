@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// remove is REMOVE (RFC 1813 §3.3.12).
+// remove implements REMOVE (RFC 1813 §3.3.12).
 func (c *call) remove() error {
 	wire, name := c.in.handle(), c.in.name()
 	if name == "." || name == ".." {
@@ -15,7 +15,7 @@ func (c *call) remove() error {
 	return c.unlink(wire, name, removal{wrong: checkName(name)})
 }
 
-// rmdir is RMDIR (§3.3.13), which has its own answers to "." and "..".
+// rmdir implements RMDIR (§3.3.13), which has its own errors for "." and "..".
 func (c *call) rmdir() error {
 	wire, name := c.in.handle(), c.in.name()
 	r := removal{
@@ -31,14 +31,14 @@ func (c *call) rmdir() error {
 	return c.unlink(wire, name, r)
 }
 
-// A removal is how an entry of a directory is removed.
+// A removal describes how to remove a directory entry.
 type removal struct {
 	flags     int
-	wrong     error                   // with the name; nil: nothing
-	elsewhere func(dir *object) error // as in a maker
+	wrong     error                   // error of the name; nil: none
+	elsewhere func(dir *object) error // as in maker
 }
 
-// unlink answers a call that removes the entry called name.
+// unlink executes a call that removes the entry called name.
 func (c *call) unlink(wire []byte, name string, r removal) error {
 	if c.in.Bad {
 		return errGarbage
@@ -68,7 +68,7 @@ func (c *call) unlink(wire []byte, name string, r removal) error {
 	return nil
 }
 
-// rename is RENAME (§3.3.14).
+// rename implements RENAME (§3.3.14).
 func (c *call) rename() error {
 	fromWire, fromName := c.in.handle(), c.in.name()
 	toWire, toName := c.in.handle(), c.in.name()
@@ -102,9 +102,10 @@ func (c *call) rename() error {
 	return nil
 }
 
-// rename renames an entry of from, and returns what became of both directories.
-// Within a directory it is always allowed: that is how a client removes a file
-// which it has open. Another directory may grow by it, and would not shrink again.
+// rename renames an entry of from, and returns the changes of both directories. A rename within
+// a directory reserves no space for the entry, because a client that has a file open removes it
+// by such a rename, even when the export is full. A rename to another directory reserves space,
+// because it may enlarge that directory, which does not shrink again.
 func (o *object) rename(name string, to *object, toName string) ([]wcc, error) {
 	need := cost{}
 	if to.attr.Ino != o.attr.Ino {
@@ -122,18 +123,18 @@ func (o *object) rename(name string, to *object, toName string) ([]wcc, error) {
 		return o.as(func() error { return unix.Renameat(o.fd, name, to.fd, toName) })
 	}, o, to)
 	o.tree.finalizeGrown(need, w[1])
-	o.tree.freed() // what was at toName
+	o.tree.freed() // the object that was at toName
 	return w, err
 }
 
-// reserveMove is reserve for a call that moves the entry of that name.
+// reserveMove is reserve for a call that moves the entry called name.
 func (o *object) reserveMove(name string, need cost) error {
 	if !o.tree.copiesUp || o.tree.export.MinFree <= 0 {
 		return o.tree.reserve(need)
 	}
 	moved, err := o.lookup(name)
 	if err != nil {
-		return nil // the call itself fails, and says why
+		return nil // the call itself fails with the reason
 	}
 	defer moved.close()
 	if err := moved.reserveCopy(); err != nil {
@@ -157,7 +158,7 @@ func checkRename(from *object, fromName string, to *object, toName string) error
 	return nil
 }
 
-// link is LINK (§3.3.15).
+// link implements LINK (§3.3.15).
 func (c *call) link() error {
 	fileWire, dirWire, name := c.in.handle(), c.in.handle(), c.in.name()
 	if c.in.Bad {
@@ -192,9 +193,8 @@ func (c *call) link() error {
 	return nil
 }
 
-// linkAs makes a link to o. It counts as if it were a file of its own until all
-// is counted again: a walk may have been where it is, and find its other name
-// gone where that was.
+// linkAs makes a link to o. The link counts as a file of its own until the next walk, because a
+// walk that is running may already have passed the new name, and may find the old name removed.
 func (o *object) linkAs(dir *object, name string) error {
 	err := o.mayLink(dir)
 	if err == nil {
@@ -218,9 +218,9 @@ func (o *object) linkAs(dir *object, name string) error {
 	return nil
 }
 
-// mayLink returns why no link to o may be made in dir. To one who comes from
-// where everybody is the same user, only that user's files are its own. The
-// kernel has the same rule (fs.protected_hardlinks), where it is set.
+// mayLink returns an error if no link to o may be made in dir. If the export maps all users to
+// one, a caller may link only to files of that user. The kernel has the same rule
+// (fs.protected_hardlinks), if it is enabled.
 func (o *object) mayLink(dir *object) error {
 	if o.tree.export.Squash == AllSquash && o.attr.Uid != o.caller.uid {
 		return statusPerm

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// pageSize is what a file or an entry takes up at least, in bytes.
+	// pageSize is the least space that a file or an entry uses, in bytes.
 	pageSize = 4096
 
-	// impliedNames is MaxNames of an export that has only MaxBytes: what cannot
-	// be counted cannot be bounded.
+	// impliedNames is MaxNames for an export that has only MaxBytes, because the server can
+	// limit only what it can count.
 	impliedNames = 1_000_000
 
 	// walkPatience is how long a call waits for a walk. A longer walk continues
@@ -35,16 +35,16 @@ const (
 	limitEvery = time.Minute
 )
 
-// A LimitEvent reports that calls were refused because an export is at a limit.
+// A LimitEvent reports that the server refused calls because an export is at a limit.
 type LimitEvent struct {
-	Export string // its path
-	Reason string // in words
+	Export string // the export's path
+	Reason string // for people
 }
 
-// A cost is what a call adds.
+// A cost is what a call adds to an export.
 type cost struct {
-	bytes, names int64 // to what lies below the export
-	disk         int64 // bytes that the file system may need for it
+	bytes, names int64 // below the export
+	disk         int64 // bytes that the file system may need for the call
 }
 
 // usage is how many bytes of a quota a file uses: its size, without the holes of
@@ -61,8 +61,7 @@ func roundUp(n uint64) int64 {
 	return int64((min(n, maxOffset-pageSize) + pageSize - 1) &^ (pageSize - 1))
 }
 
-// grown is by how much usage has grown; it is unknown if something could not
-// be asked.
+// grown returns by how much usage has grown. It is unknown if attributes could not be read.
 func (w wcc) grown() (n int64, known bool) {
 	if w.before == nil || w.after == nil {
 		return 0, false
@@ -70,25 +69,25 @@ func (w wcc) grown() (n int64, known bool) {
 	return usage(w.after) - usage(w.before), true
 }
 
-// A quota knows what lies below an export that has MaxBytes or MaxNames, or
-// more: found by a walk, and added to by all calls since. What they remove is
-// found by the next walk. So nothing that is done to a file behind its back, or
-// while it is being counted, makes it less than there is. The zero value knows
-// nothing. It outlives its tree if the export is changed.
+// A quota is an upper bound of what lies below an export that has MaxBytes or MaxNames: the
+// result of a walk, plus what all calls have added since. The next walk accounts for what they
+// removed. So the bound holds even if something changes a file behind the server's back or
+// during a walk. The zero value has no walk yet. A quota outlives its tree if the export is
+// changed.
 type quota struct {
 	mu    sync.Mutex
-	known bool          // some walk has ended
-	found cost          // by the last one
-	at    time.Time     // when that ended
-	added cost          // since it began
-	less  bool          // there may be less by now
-	next  time.Time     // no walk before
-	walk  chan struct{} // closed when the running one ends; nil: none runs
+	known bool          // a walk has finished
+	found cost          // by the last walk
+	at    time.Time     // end of the last walk
+	added cost          // since the last walk started
+	less  bool          // something may have been removed since
+	next  time.Time     // earliest start of the next walk
+	walk  chan struct{} // closed when the current walk ends; nil: no walk
 
-	reported time.Time // when OnLimit was last called
+	reported time.Time // last call of OnLimit
 
-	// renames is held for writing by a walk: a file that moves from where it has
-	// not been to where it has would not be counted.
+	// A walk holds renames for writing, because it would miss a file that moves from a directory
+	// not yet walked to one already walked.
 	renames sync.RWMutex
 }
 
@@ -101,8 +100,8 @@ func (t *tree) maxNames() int64 {
 	return impliedNames
 }
 
-// sharesQuota reports whether what is known of old is true of t. A walk ends
-// where limits are passed, and so is good for these alone.
+// sharesQuota reports whether the quota of old is valid for t. A walk stops when it exceeds the
+// limits, so its result is valid for these limits only.
 func (t *tree) sharesQuota(old *tree) bool {
 	a, b := t.export, old.export
 	return a.ID == b.ID && a.Dir == b.Dir && a.Only == b.Only && a.MaxBytes == b.MaxBytes && a.MaxNames == b.MaxNames
@@ -149,7 +148,7 @@ func (t *tree) reportLimit(err error) {
 	}
 }
 
-// allowance are the limits in words.
+// allowance returns the limits in words.
 func (t *tree) allowance() string {
 	if t.export.MaxBytes <= 0 {
 		return fmt.Sprintf("%d names are", t.maxNames())
@@ -157,7 +156,7 @@ func (t *tree) allowance() string {
 	return fmt.Sprintf("%d MB and %d names are", t.export.MaxBytes/1e6, t.maxNames())
 }
 
-// finalize replaces a reservation by what the call has actually added.
+// finalize replaces a reservation with what the call has actually added.
 func (t *tree) finalize(reserved, actual cost) {
 	t.floor.took(t, actual)
 	if !t.limited() {
@@ -185,7 +184,7 @@ func (t *tree) finalizeGrown(reserved cost, w wcc) {
 	t.finalize(reserved, actual)
 }
 
-// freed notes that less may lie below t than the quota has counted.
+// freed records that less may lie below t than the quota has counted.
 func (t *tree) freed() {
 	if t.limited() {
 		t.quota.mu.Lock()
@@ -194,7 +193,7 @@ func (t *tree) freed() {
 	}
 }
 
-// reserve is reserve for the limits of the export.
+// reserve is tree.reserve for the limits of the export.
 func (q *quota) reserve(t *tree, c cost) error {
 	walk, err := q.try(t, c)
 	if walk == nil {
@@ -211,7 +210,7 @@ func (q *quota) reserve(t *tree, c cost) error {
 	return err
 }
 
-// try reserves c, or returns why it cannot and the walk that may change that.
+// try reserves c. If it cannot, it returns the reason and the walk that may change that.
 func (q *quota) try(t *tree, c cost) (walk <-chan struct{}, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -231,7 +230,7 @@ func (q *quota) try(t *tree, c cost) (walk <-chan struct{}, err error) {
 	return q.walk, statusJukebox
 }
 
-// startLocked starts a walk unless one runs, or the last was just now.
+// startLocked starts a walk unless one is running or the last one has just ended.
 func (q *quota) startLocked(t *tree) {
 	if q.walk != nil || time.Now().Before(q.next) {
 		return
@@ -271,8 +270,7 @@ func (q *quota) count(t *tree) (cost, error) {
 	return t.count()
 }
 
-// startRename keeps walks away while a call moves something, until end is
-// called.
+// startRename prevents walks while a call moves an object, until the caller calls end.
 func (t *tree) startRename() (end func(), err error) {
 	if !t.limited() {
 		return func() {}, nil
@@ -298,7 +296,7 @@ func (t *tree) startRename() (end func(), err error) {
 	return func() {}, statusJukebox
 }
 
-// used is what lies below t, as far as is known now.
+// used returns the current bound of what lies below t.
 func (q *quota) used(t *tree) cost {
 	q.mu.Lock()
 	if !q.known || q.less || time.Since(q.at) > fullAge {
@@ -319,9 +317,8 @@ func (q *quota) used(t *tree) cost {
 	return cost{bytes: q.found.bytes + q.added.bytes, names: q.found.names + q.added.names}
 }
 
-// Recount has the export of that path counted again against its MaxBytes and
-// MaxNames, because something below it was removed on this machine. It does
-// nothing if the export does not exist.
+// Recount makes the server count the export at path again for its MaxBytes and MaxNames, because
+// something below it was removed on this machine. It does nothing if the export does not exist.
 func (s *Server) Recount(path string) {
 	t := s.exports.at(path)
 	if t == nil || !t.limited() {

@@ -12,19 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// revokeTimeout is how long Revoke waits for calls that run. They wait for
-// nothing but a disk.
+// revokeTimeout is how long Revoke waits for running calls, which wait for nothing but the disk.
 const revokeTimeout = time.Minute
 
 var errStillRunning = fmt.Errorf("calls that began before still run after %v: the disk does not answer; want it tried again", revokeTimeout)
 
-// Revoke makes the clients' hold on the regular file f end. The caller has
-// given f an owner and a mode that keep clients from changing it. Calls that
-// began before then may have been permitted to change it, for handles name
-// files and not paths, and an owner may always write: Revoke waits for them,
-// brings to the disk what they wrote, and closes what the server keeps open
-// of f. Once Revoke has returned nil, no client changes f whom owner and mode
-// now keep from it, in any export.
+// Revoke ends the clients' access to the regular file f. The caller has given f an owner and a
+// mode that keep clients from changing it. That does not stop calls that started earlier:
+// handles name files, not paths, and an owner may always write. Revoke waits for these calls,
+// writes their data to the disk, and closes the descriptors of f that the server holds. Once
+// Revoke has returned nil, clients to which owner and mode deny it cannot change f in any
+// export.
 //
 // After an error f may still change.
 func (s *Server) Revoke(f *os.File) error {
@@ -80,7 +78,7 @@ func awaitAll(ended []<-chan struct{}, late *time.Timer) error {
 	return nil
 }
 
-// An inode is a file of this machine, whatever its names.
+// An inode identifies a file of this machine, whatever its names are.
 type inode struct{ dev, ino uint64 }
 
 // inodeOf returns the inode that fd is open on.
@@ -90,28 +88,28 @@ func inodeOf(fd int) (inode, error) {
 	return inode{dev: uint64(st.Dev), ino: st.Ino}, err
 }
 
-// mayHold reports whether a handle in t could name the file. In a btrfs or an
-// overlay files have other device numbers than the root.
+// mayHold reports whether a handle in t could name the file. Files in btrfs or an overlay can
+// have device numbers other than the root's.
 func (t *tree) mayHold(file inode) bool {
 	return t.manyDevices || t.dev == file.dev
 }
 
-// A turnstile counts the calls that may change something in a tree. The zero
-// value is ready for use.
+// A turnstile counts the calls that may change something in a tree. The zero value is ready for
+// use.
 type turnstile struct {
 	mu  sync.Mutex
 	now *generation
 }
 
-// A generation is the calls that began between two Revokes.
+// A generation counts the calls that started between two Revokes.
 type generation struct {
 	calls int
-	over  bool // no more are added
+	over  bool // no further call enters
 	ended chan struct{}
 }
 
-// enter counts a call. It has to come before the call looks at any file's
-// owner or mode; the call gives the generation back with leave.
+// enter counts a call. A call must enter before it checks the owner or mode of any file, and
+// must leave the returned generation at its end.
 func (s *turnstile) enter() *generation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +127,8 @@ func (s *turnstile) leave(g *generation) {
 	g.endLocked()
 }
 
-// next begins another generation. What it returns is closed once all calls
-// that entered before have left, which no later ones can delay.
+// next starts another generation. The returned channel is closed once all calls that entered
+// earlier have left. Later calls cannot delay that.
 func (s *turnstile) next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// streamSuffix ends the name of a stream's directory, which else is that of the
-// file beside it: the stream of film.mp4 is in film.mp4.hls.
+// streamSuffix is the suffix of a stream's directory. The rest of the name is that of the file
+// beside it: the stream of film.mp4 is in film.mp4.hls.
 const streamSuffix = ".hls"
 
-// errNotOwn says that an object of an export with StreamDirs is nobody's but the
-// owner's to change.
+// errNotOwn reports that only the owner of an object may change it, because the export has
+// StreamDirs.
 var errNotOwn = fmt.Errorf("it is not what the export's clients made: %w", statusAcces)
 
-// checkOwn returns errNotOwn where clients may change only what they made, and
-// o is not theirs. What they made is below a stream's directory: they can make
-// nothing elsewhere, take nothing of others' in, and give nothing away.
+// checkOwn returns errNotOwn if clients of the export may change only what they made, and o does
+// not belong to the caller. What they made is below a stream's directory, because they cannot
+// create objects elsewhere, move objects of others into it, or give their own away.
 func (o *object) checkOwn() error {
 	if o.tree.export.StreamDirs && o.attr.Uid != o.caller.uid {
 		return errNotOwn
@@ -26,8 +26,8 @@ func (o *object) checkOwn() error {
 	return nil
 }
 
-// mayHoldStream returns why the caller may not make a stream's directory of
-// that name in the directory o, which is not the caller's.
+// mayHoldStream returns an error if the caller may not create a stream's directory of that name
+// in the directory o, which belongs to somebody else.
 func (o *object) mayHoldStream(name string) error {
 	source, ok := strings.CutSuffix(name, streamSuffix)
 	if !ok || checkNewName(source) != nil {
@@ -50,9 +50,9 @@ func (o *object) mayHoldStream(name string) error {
 	return nil
 }
 
-// checkNoStream returns errNotOwn if the directory o is a stream's, or below one:
-// the files of a stream that is somebody else's have none of their own. The path
-// is that in the tree's private mount, so what is above the export does not count.
+// checkNoStream returns errNotOwn if the directory o is a stream's directory or below one,
+// because the files of somebody else's stream have no streams of their own. The path is relative
+// to the tree's private mount, so directories above the export do not count.
 func (o *object) checkNoStream() error {
 	at, err := os.Readlink(o.procPath())
 	if err != nil {
@@ -66,9 +66,9 @@ func (o *object) checkNoStream() error {
 	return nil
 }
 
-// mayDropStream returns why the caller may not remove the stream's directory
-// of that name from the directory o, which is not the caller's. The file that
-// was beside it may be gone.
+// mayDropStream returns an error if the caller may not remove the stream's directory of that
+// name from the directory o, which belongs to somebody else. The file that was beside it may
+// already be deleted.
 func (o *object) mayDropStream(name string) error {
 	if !strings.HasSuffix(name, streamSuffix) {
 		return errNotOwn
@@ -84,8 +84,8 @@ func (o *object) mayDropStream(name string) error {
 	return stream.checkOwn()
 }
 
-// mayHoldLinks returns why the directory o may hold nothing but files and
-// directories of its own.
+// mayHoldLinks returns an error if the directory o may contain only files and directories of its
+// own, and so no links.
 func (o *object) mayHoldLinks() error {
 	if o.tree.export.StreamDirs {
 		return statusPerm
@@ -93,8 +93,8 @@ func (o *object) mayHoldLinks() error {
 	return nil
 }
 
-// anywhere runs f, which makes or removes a directory, with i's ids and without
-// a umask, in whatever directory that is: the caller has checked that f may.
+// anywhere runs f, which creates or removes a directory, with i's ids and without a umask. The
+// thread can write to every directory, so the caller must check that i may do what f does.
 func (i identity) anywhere(f func() error) error {
 	return i.create(func() error {
 		if err := overrideModes(); err != nil {
@@ -104,8 +104,8 @@ func (i identity) anywhere(f func() error) error {
 	})
 }
 
-// overrideModes has the calling thread, which is not to live on, reach every
-// directory. What it makes there is its user's nevertheless.
+// overrideModes gives the calling thread, which must end afterwards, access to every directory.
+// What the thread creates there still belongs to its user.
 func overrideModes() error {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData

@@ -6,24 +6,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxWalks is how many exports are walked at once.
+// maxWalks is the maximum number of concurrent walks.
 const maxWalks = 2
 
 var errWalkStopped = errors.New("the export is being closed")
 
-// A walker counts what lies below a tree. It opens one directory at a time, by
-// its handle: no depth costs descriptors, no link is followed, and a directory
-// that is moved meanwhile is still found.
+// A walker counts what lies below a tree. It opens one directory at a time, by its handle. So
+// depth costs no descriptors, the walker follows no link, and it finds a directory even if it
+// has moved.
 type walker struct {
 	tree  *tree
 	found cost
-	dirs  []unix.FileHandle  // still to be read
-	links map[inode]struct{} // of those that have several names
-	only  string             // name that counts in the directory being read; "" means all
+	dirs  []unix.FileHandle  // to be read
+	links map[inode]struct{} // files with several names that have been counted
+	only  string             // the only name that counts in the directory being read; "" means all
 	buf   []byte
 }
 
-// count walks t. It ends early once there is more than the limits allow.
+// count walks t. It stops early once the count exceeds the limits.
 func (t *tree) count() (cost, error) {
 	root, err := nameToHandle(t.root, "", unix.AT_EMPTY_PATH)
 	if err != nil {
@@ -49,12 +49,12 @@ func (t *tree) count() (cost, error) {
 		if err := w.directory(next); err != nil {
 			return cost{}, err
 		}
-		w.only = "" // that was the root
+		w.only = "" // only the root has that restriction
 	}
 	return w.found, nil
 }
 
-// directory counts what is in a directory, if there still is one.
+// directory counts the entries of a directory, if it still exists.
 func (w *walker) directory(fh unix.FileHandle) error {
 	fd, err := unix.OpenByHandleAt(w.tree.root, fh, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if hasGone(err) {
@@ -110,8 +110,7 @@ func (w *walker) entry(dir int, name string) error {
 	return nil
 }
 
-// hasGone reports whether err says that what was there is not any more, or is
-// another thing.
+// hasGone reports whether err means that an object no longer exists or has another type.
 func hasGone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOTDIR)
 }

@@ -9,35 +9,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxWriters is how many files of one tree are kept open between UNSTABLE
-// writes and their COMMIT.
+// maxWriters is how many files of one tree stay open between UNSTABLE writes and their COMMIT.
 const maxWriters = 64
 
-// writers keeps those files open that were written and not yet committed.
-// While a file is open, the kernel remembers that bringing its pages to disk
-// failed and tells at the next fsync; of a file that nobody has open it may
-// forget. The zero value is empty.
+// writers keeps files open that clients have written and not yet committed. While a file is
+// open, the kernel remembers that it failed to write the file's pages to disk, and the next
+// fsync returns that error. The kernel may forget the error of a file that nobody has open. The
+// zero value is empty.
 type writers struct {
 	mu    sync.Mutex
-	files map[string]*writer // by wire handle: those that are not ending
+	files map[string]*writer // by wire handle, without those that are ending
 	order []*writer          // all, oldest first
 }
 
-// A writer is such a file. users, writes and ending are guarded by the mutex
-// of its writers.
+// A writer is a file that writers keeps open. The mutex of its writers guards users, writes and
+// ending.
 type writer struct {
 	wire    string
 	file    inode
-	fd      int // open while there are users, or it is not ending
+	fd      int // open until the writer is ending and has no users
 	users   int
-	writes  int  // UNSTABLE ones begun since it was opened
-	ending  bool // its last user closes it, whatever is not committed
+	writes  int  // UNSTABLE writes started since the file was opened
+	ending  bool // its last user closes it, even with uncommitted writes
 	closed  chan struct{}
 	syncing sync.Mutex // see stabilize
 }
 
-// use returns the file of o opened for writing, for one WRITE that gives it
-// back with done.
+// use opens the file of o for one WRITE, or returns it if it is open. The WRITE returns it with
+// done.
 func (ws *writers) use(o *object, unstable bool) (*writer, error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -72,8 +71,8 @@ func openWriter(o *object) (*writer, error) {
 	return &writer{wire: string(o.wire), file: file, fd: fd, closed: make(chan struct{})}, nil
 }
 
-// find returns the file of o if it is open, for one call that gives it back
-// with done, and how many writes had begun by then.
+// find returns the file of o if it is open, and how many writes had started by then. The caller
+// returns the file with done.
 func (ws *writers) find(o *object) (w *writer, writes int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -85,8 +84,8 @@ func (ws *writers) find(o *object) (w *writer, writes int) {
 	return w, w.writes
 }
 
-// done gives w back. committed is how many of its UNSTABLE writes are on the
-// disk since; w is closed when that is all.
+// done returns w. committed is how many of its UNSTABLE writes have reached the disk since; done
+// closes w if none remain.
 func (ws *writers) done(w *writer, committed int) {
 	if !ws.release(w, committed) {
 		return
@@ -98,7 +97,7 @@ func (ws *writers) done(w *writer, committed int) {
 	close(w.closed)
 }
 
-// release reports whether w is to be closed.
+// release reports whether the caller must close w.
 func (ws *writers) release(w *writer, committed int) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -110,16 +109,16 @@ func (ws *writers) release(w *writer, committed int) bool {
 	return true
 }
 
-// endLocked keeps others from coming to use w, so that its last user closes it.
+// endLocked stops other calls from using w, so that its last user closes it.
 func (ws *writers) endLocked(w *writer) {
 	w.ending = true
-	if ws.files[w.wire] == w { // one that is ending may have a successor
+	if ws.files[w.wire] == w { // the entry may be the successor of one that is ending
 		delete(ws.files, w.wire)
 	}
 }
 
-// retire ends those files of which that can be said, for a caller that gives
-// each back with done. It is not said of files that are being closed.
+// retire ends the files for which end returns true, except those that are already being closed.
+// The caller must call done for each.
 func (ws *writers) retire(end func(*writer) bool) []*writer {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -134,35 +133,35 @@ func (ws *writers) retire(end func(*writer) bool) []*writer {
 	return taken
 }
 
-// trim commits the oldest files that nobody uses while there are too many.
+// trim commits and closes the oldest unused files while there are too many.
 func (ws *writers) trim(s *Server) {
 	excess := ws.retire(func(w *writer) bool { return len(ws.files) > maxWriters && w.users == 0 })
-	for _, w := range excess { // if all are being used: that is bounded by MaxCalls
+	for _, w := range excess { // files in use may exceed the limit: MaxCalls bounds them
 		ws.commitAndClose(s, w)
 	}
 }
 
-// dropDeleted closes the files that have no name any more: their COMMIT need
-// not come, and until it does they take up the disk.
+// dropDeleted closes the files that have no name any more. A COMMIT may never come for them, and
+// until then they use disk space.
 func (ws *writers) dropDeleted() {
 	deleted := ws.retire(func(w *writer) bool {
 		var st unix.Stat_t
 		return w.users == 0 && unix.Fstat(w.fd, &st) == nil && st.Nlink == 0
 	})
 	for _, w := range deleted {
-		ws.done(w, 0) // nobody can read what was written to it
+		ws.done(w, 0) // nobody can read its data any more
 	}
 }
 
-// closeAll commits and closes all files. No call may use any.
+// closeAll commits and closes all files. No call may use any of them.
 func (ws *writers) closeAll(s *Server) {
 	for _, w := range ws.retire(func(*writer) bool { return true }) {
 		ws.commitAndClose(s, w)
 	}
 }
 
-// revoke commits the file and closes it, under every handle, and returns what
-// is closed when others have done so that had begun to.
+// revoke commits and closes the file under every handle. It returns a channel for each writer of
+// the file that another call is already closing; the channel is closed afterwards.
 func (ws *writers) revoke(s *Server, file inode) (closed []<-chan struct{}, err error) {
 	for _, w := range ws.retire(func(w *writer) bool { return w.file == file }) {
 		if e := s.stabilize(w, fileSync); e != nil {
@@ -180,10 +179,10 @@ func (ws *writers) revoke(s *Server, file inode) (closed []<-chan struct{}, err 
 	return closed, err
 }
 
-// stabilize brings what was written to w to the disk unless how is unstable.
-// If that fails the kernel may have dropped pages of other writes too, so all
-// clients have to send theirs again. It tells that only once to each open
-// file: who syncs w next must not get to know before the verifier is a new one.
+// stabilize writes w's data to the disk unless how is unstable. If that fails, the kernel may
+// have dropped pages of other writes too, so all clients must send their writes again. The
+// kernel reports the error only once for each open file, so the next caller that syncs w must
+// not succeed before the verifier has changed.
 func (s *Server) stabilize(w *writer, how uint32) error {
 	if how == unstable {
 		return nil
@@ -197,7 +196,7 @@ func (s *Server) stabilize(w *writer, how uint32) error {
 	return err
 }
 
-// commitAndClose gives w back, which retire returned.
+// commitAndClose commits and releases w, which retire returned.
 func (ws *writers) commitAndClose(s *Server, w *writer) {
 	if err := s.stabilize(w, fileSync); err != nil {
 		s.log().Error("syncing a written file", "err", err)
