@@ -12,8 +12,8 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// formerDir is where the unpublished work of an older pibootd, to which boards could
-// write, is moved.
+// formerDir is the directory to which the unpublished work of an older pibootd is
+// moved, because boards could write to it.
 var formerDir = path.Join(transcode.ScratchDir, ".former")
 
 // prepareDirs makes the daemon's own directories of the share, and verifies the work
@@ -42,8 +42,8 @@ func (q *Queue) prepareDirs(ctx context.Context) error {
 	return q.removeFormer()
 }
 
-// makePrivateDir makes a directory that nobody else may enter. It refuses anything else
-// of that name.
+// makePrivateDir makes a directory that only its owner can enter. It refuses
+// anything else of that name.
 func (q *Queue) makePrivateDir(name string) error {
 	err := q.media.Mkdir(name, 0o700)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -64,8 +64,8 @@ func isOurs(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// setFormerAside moves the directory of unpublished work away if others can write to
-// it. A link in its place is removed, because a board may have made it.
+// setFormerAside moves the directory of unpublished work away if others can write
+// to it. It removes a link of that name, because a board may have made it.
 func (q *Queue) setFormerAside() error {
 	info, err := q.media.Lstat(transcode.WorkDir)
 	switch {
@@ -92,8 +92,8 @@ func (q *Queue) removeFormer() error {
 	return q.removeBelow(scratches, path.Base(formerDir))
 }
 
-// adoptFormer adopts what an older pibootd had accepted for unfinished jobs. Units whose
-// files have changed are done again.
+// adoptFormer adopts what an older pibootd had accepted for unfinished jobs. Units
+// whose files have changed are done again.
 func (q *Queue) adoptFormer(ctx context.Context) error {
 	rows, err := q.store.Query(ctx, unitQuery+` WHERE u.state = ? AND u.kind <> ? AND j.state IN (?, ?)`, done, transcode.KindProbe, Running, Publishing)
 	if err != nil {
@@ -148,7 +148,7 @@ func (q *Queue) adoptUnit(ctx context.Context, former *os.File, u unitRow) error
 	return errors.Join(syncPath(q.media, to), syncPath(q.media, transcode.JobDir(u.key.job)), syncPath(q.media, transcode.WorkDir))
 }
 
-// redo makes a unit that was done pending again.
+// redo resets a finished unit to pending.
 func (q *Queue) redo(ctx context.Context, key unitKey) error {
 	return q.write(ctx, func(t *transaction) error {
 		t.announce = true

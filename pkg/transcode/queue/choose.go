@@ -11,12 +11,12 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// maxOffers bounds the units that one claim looks at, because the first ones may
-// all need an encoder or a label that this worker lacks.
+// maxOffers is the maximum number of units that one claim examines. The first ones
+// may all need an encoder or a label that this worker lacks.
 const maxOffers = 2000
 
 // offers selects the pending units in the order in which they are claimed, and the
-// workers that failed at each. Units that only some workers may do come first.
+// workers that failed at each. Units that only some workers can do come first.
 // CROSS JOIN keeps the order of the index of jobs, so that reading can stop at the
 // first unit that fits.
 const offers = `
@@ -27,8 +27,8 @@ const offers = `
 	WHERE j.ended = 0 AND j.paused = 0 AND (j.mux = 0 OR j.mux = ?) AND j.labels IN (SELECT value FROM json_each(?))
 	ORDER BY j.priority DESC, j.mux DESC, (j.labels <> '') DESC, j.id, u.seq`
 
-// choose returns the unit that a worker does next. If there is none, the reply
-// says why.
+// choose returns the next unit for a worker. If there is none, the reply has the
+// reason.
 func (q *Queue) choose(ctx context.Context, t *transaction, worker string) (*unitRow, transcode.ClaimReply, error) {
 	if q.workers.drained(worker) {
 		return nil, transcode.ClaimReply{Refused: "this worker is drained"}, nil
@@ -78,8 +78,8 @@ type offer struct {
 
 func (o offer) Scan(dest ...any) error { return o.rows.Scan(append(dest, o.failedOn)...) }
 
-// unfit says why a worker should leave a unit to one of the others; "" if it
-// should do it.
+// unfit returns the reason why a worker should leave a unit to another worker, or
+// "" if it should do it itself.
 func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
 	if !able(u.spec, u.request, me) {
 		return fmt.Sprintf("it needs %s; you have %q", u.spec.NeedsEncoder(), me.Hello.Encoders)
@@ -100,28 +100,29 @@ func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
 	return ""
 }
 
-// able reports whether a worker may do a unit of a request and has its encoder.
+// able reports whether a request is for a worker, and whether the worker has the
+// encoder of the unit.
 func able(u transcode.Unit, r transcode.Request, w Worker) bool {
 	encoder := u.NeedsEncoder()
 	return r.For(w.Hello.MuxID, w.Labels) && (encoder == "" || slices.Contains(w.Hello.Encoders, encoder))
 }
 
 // enoughMemory reports whether a unit needs at most three quarters of a machine's
-// memory; 0 means that its memory is not known.
+// memory; 0 means that its memory is unknown.
 func enoughMemory(u transcode.Unit, memory int64) bool {
 	return memory == 0 || u.Video == nil || u.NeedsEncoder() != "" || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
 }
 
-// A speculative attempt of a running unit starts when nothing is pending and it
-// would end sooner than the straggler: by this factor of its own time, and by this
-// long at least.
+// A speculative attempt of a running unit starts only if nothing is pending and it
+// would end sooner than the straggler: by at least this factor of its own time, and
+// by at least this duration.
 const (
 	speculationFactor = 1.25
 	minSpeculation    = time.Second
 )
 
 // straggler returns the running unit for which a speculative attempt of this worker
-// gains most time; nil if it would gain none.
+// saves most time; nil if it would save none.
 func (q *Queue) straggler(ctx context.Context, t *transaction, me Worker) (*unitRow, error) {
 	c, ok := q.slowest(me, q.claims.all(), t.now)
 	if !ok {
@@ -138,7 +139,7 @@ func (q *Queue) straggler(ctx context.Context, t *transaction, me Worker) (*unit
 	return &u, nil
 }
 
-// slowest returns the claim on which a worker would gain most time.
+// slowest returns the claim on which a worker would save most time.
 func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, ok bool) {
 	perUnit := map[unitKey]int{}
 	for _, c := range all {
@@ -161,8 +162,8 @@ func (q *Queue) slowest(me Worker, all []claim, now time.Time) (slowest claim, o
 	return slowest, ok
 }
 
-// left estimates how much longer a claim will take. One without recent progress
-// counts as taking for ever.
+// left estimates the remaining time of a claim. It is infinite for a claim without
+// recent progress.
 func (q *Queue) left(c claim, now time.Time) time.Duration {
 	const forever = 1000 * time.Hour
 	if silent := now.Sub(later(c.heard, c.granted)); silent > q.claimTTL/4 {
@@ -184,8 +185,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// idleSpeculators returns how many idle workers would gain time by a speculative
-// attempt.
+// idleSpeculators returns the number of idle workers for which a speculative
+// attempt would save time.
 func (q *Queue) idleSpeculators(now time.Time) int {
 	all := q.claims.all()
 	if len(all) == 0 {

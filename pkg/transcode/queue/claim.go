@@ -9,7 +9,7 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// claim grants a worker the unit that it does next, or says why there is none. The
+// claim grants a worker its next unit, or returns the reason why there is none. The
 // work message does not name the unit; it only wakes the worker.
 //
 // A worker does one unit at a time. A claim that it still holds is therefore lost,
@@ -59,7 +59,7 @@ func grantReply(u *unitRow) transcode.ClaimReply {
 
 // giveUp releases the units that this worker runs. A unit without progress in the
 // same session was granted by a reply that got lost: giveUp returns it with the
-// same attempt, and its deadline stays, so that this cannot repeat for ever. A new
+// same attempt and the same deadline, so that this cannot repeat forever. A new
 // session needs a new attempt, because an ffmpeg of the old one may still write.
 func (q *Queue) giveUp(ctx context.Context, t *transaction, worker, session string) (again *unitRow, err error) {
 	held, err := t.units(ctx, `WHERE u.state = ? AND (u.worker = ? OR u.second_worker = ?)`, running, worker, worker)
@@ -100,7 +100,7 @@ func (t *transaction) grant(ctx context.Context, u unitRow, c claim) error {
 	)
 }
 
-// expireClaims releases the claims that have had no progress for too long.
+// expireClaims releases the claims that have made no progress for too long.
 func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 	for _, c := range q.claims.expired(now) {
 		err := q.write(ctx, func(t *transaction) error {
@@ -109,7 +109,7 @@ func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 				return err
 			}
 			if !u.runs(c.worker, c.key.attempt) {
-				return nil // it ended meanwhile
+				return nil // it has ended meanwhile
 			}
 			return t.release(ctx, u, c.key, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.ttl(c.worker))})
 		})
@@ -121,8 +121,7 @@ func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 	}
 }
 
-// adoptClaims restores the claims that run according to the store, each with a new
-// deadline.
+// adoptClaims restores the running claims of the store, each with a new deadline.
 func (q *Queue) adoptClaims(ctx context.Context, now time.Time) error {
 	rows, err := q.store.Query(ctx, unitQuery+` WHERE u.state = ?`, running)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 )
 
 // acceptFiles moves the files of an attempt out of its worker's reach and then
-// verifies that they are the ones of the result. The order matters: after the move
-// nobody can change them.
+// verifies that they match the result. The order matters, because nobody can change
+// them after the move.
 func (q *Queue) acceptFiles(ctx context.Context, worker string, key attemptKey, u transcode.Unit, r transcode.Result) error {
 	pieces := slices.DeleteFunc(transcode.Pieces(u, r), func(p transcode.Piece) bool { return len(p.Result.Files()) == 0 })
 	if len(pieces) == 0 {
@@ -47,8 +47,8 @@ func (q *Queue) acceptFiles(ctx context.Context, worker string, key attemptKey, 
 	return errors.Join(syncPath(q.media, to), syncPath(q.media, transcode.JobDir(key.job)), syncPath(q.media, transcode.WorkDir))
 }
 
-// acceptPiece moves the files of one rendition into the attempt's directory to. Each
-// is in one of the directories places below from.
+// acceptPiece moves the files of one rendition into the attempt's directory to.
+// Each file is in one of the directories places below from.
 func (q *Queue) acceptPiece(ctx context.Context, from *os.File, places []string, to string, p transcode.Piece) error {
 	dir := path.Join(to, p.Dir)
 	if err := q.makeOwnDir(dir); err != nil {
@@ -79,7 +79,7 @@ func (q *Queue) acceptFile(from *os.File, places []string, to string, s transcod
 	return nil, err
 }
 
-// verifyFile makes sure that a file is the one that a worker describes.
+// verifyFile verifies that a file is the one that a worker describes.
 func verifyFile(file *os.File, s transcode.Segment) error {
 	sum := sha256.New()
 	n, err := io.Copy(sum, io.LimitReader(file, s.SizeBytes+1))
@@ -92,11 +92,11 @@ func verifyFile(file *os.File, s transcode.Segment) error {
 	return nil
 }
 
-// errOtherFile reports that a file is not the one that was described.
+// errOtherFile reports that a file is not the one that its worker described.
 var errOtherFile = errors.New("not the file that its worker described")
 
-// verifySize makes sure that there is a regular file of this size, which a
-// symbolic link to one is not.
+// verifySize verifies that name is a regular file of this size, and not a symbolic
+// link to one.
 func (q *Queue) verifySize(name string, sizeBytes int64) error {
 	info, err := q.media.Lstat(name)
 	if err != nil {
@@ -108,8 +108,7 @@ func (q *Queue) verifySize(name string, sizeBytes int64) error {
 	return nil
 }
 
-// openRegular opens a regular file for reading. Opening must not wait for the
-// other end of a named pipe.
+// openRegular opens a regular file for reading. It must not block on a named pipe.
 func openRegular(root *os.Root, name string) (*os.File, error) {
 	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -126,7 +125,7 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 	return file, nil
 }
 
-// syncPath makes a file or a directory of the share durable.
+// syncPath syncs a file or a directory of the share.
 func syncPath(root *os.Root, name string) error {
 	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -145,8 +144,8 @@ func exists(root *os.Root, name string) (bool, error) {
 	return err == nil, err
 }
 
-// makeOwnDir makes a directory that everybody may read and only the daemon may
-// write, unless it exists.
+// makeOwnDir makes a directory, unless it exists, that everybody can read and only
+// the daemon can write.
 func (q *Queue) makeOwnDir(name string) error {
 	if err := q.media.Mkdir(name, dirMode); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -154,7 +153,7 @@ func (q *Queue) makeOwnDir(name string) error {
 		}
 		return err
 	}
-	return q.media.Chmod(name, dirMode) // whatever the umask is
+	return q.media.Chmod(name, dirMode) // because the umask may have removed bits
 }
 
 // makePublicDir makes a directory, unless it exists, and makes it public.
@@ -165,8 +164,8 @@ func (q *Queue) makePublicDir(name string) error {
 	return q.makePublic(name, dirMode)
 }
 
-// makePublic gives a file to the owner of the media share, and lets everybody read
-// it.
+// makePublic gives a file to the owner of the media share and makes it readable for
+// everybody.
 func (q *Queue) makePublic(name string, mode fs.FileMode) error {
 	share, err := q.media.Stat(".")
 	if err != nil {

@@ -11,24 +11,24 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A State is where a job is.
+// A State is the state of a job.
 type State string
 
 // The states of a job. The last three are final.
 const (
-	Queued     State = "queued"     // no worker has begun
-	Running    State = "running"    // units are claimed and done
-	Publishing State = "publishing" // every unit is done; the result is being put into place
+	Queued     State = "queued"     // no worker has started
+	Running    State = "running"    // units are claimed or done
+	Publishing State = "publishing" // every unit is done, and the output is being assembled
 	Done       State = "done"
 	Failed     State = "failed"
 	Cancelled  State = "cancelled"
 )
 
-// Ended reports whether nothing more happens to a job in this state.
+// Ended reports whether s is final.
 func (s State) Ended() bool { return s == Done || s == Failed || s == Cancelled }
 
-// The states of a unit. The last two are those of units whose job failed or
-// was cancelled.
+// The states of a unit. The last two are those of units whose job failed or was
+// cancelled.
 const (
 	pending   = "pending"
 	running   = "running"
@@ -40,51 +40,52 @@ const (
 // ErrNoJob reports that there is no job with this number.
 var ErrNoJob = errors.New("no such job")
 
-// A Job is a request and how far it is.
+// A Job is a request and its progress.
 type Job struct {
 	ID       int64             `json:"id"`
 	State    State             `json:"state"`
 	Request  transcode.Request `json:"request"`
-	Output   string            `json:"output,omitempty"` // what a player opens: its path in the media share, once chosen
-	Note     string            `json:"note,omitempty"`   // what the user should know of how it is done
-	Reason   string            `json:"reason,omitempty"` // why it failed, or why publishing has to wait
-	Stderr   []string          `json:"stderr,omitempty"` // ffmpeg's last lines, of a job that failed
+	Output   string            `json:"output,omitempty"` // what a player opens: a path in the media share; "" until it is chosen
+	Note     string            `json:"note,omitempty"`   // what the user should know about how the job is done
+	Reason   string            `json:"reason,omitempty"` // why it failed, or why publishing must wait
+	Stderr   []string          `json:"stderr,omitempty"` // ffmpeg's last lines, if the job failed
 	Created  time.Time         `json:"created"`
 	Started  time.Time         `json:"started,omitzero"`
 	Ended    time.Time         `json:"ended,omitzero"`
 	Priority Priority          `json:"priority"`
-	Paused   bool              `json:"paused,omitempty"` // nothing more of it is begun
-	// Frames of TotalFrames are encoded, over all units. Both are 0 until
-	// the source has been probed.
+	Paused   bool              `json:"paused,omitempty"` // no further unit is started
+	// Frames of TotalFrames are encoded, over all units. Both are 0 until the
+	// source has been probed.
 	Frames      int           `json:"frames"`
 	TotalFrames int           `json:"total_frames"`
-	FPS         float64       `json:"fps"`           // of all workers on it together
+	FPS         float64       `json:"fps"`           // of all its workers together
 	ETA         time.Duration `json:"eta,omitempty"` // nanoseconds; 0: unknown
 	Units       []UnitState   `json:"units,omitempty"`
 }
 
-// A UnitState tells how far a unit is.
+// A UnitState is the progress of a unit.
 type UnitState struct {
 	ID      string         `json:"id"`
 	Kind    transcode.Kind `json:"kind"`
 	State   string         `json:"state"`            // pending, running, done, failed or cancelled
-	Attempt int            `json:"attempt"`          // the latest; 0: not claimed yet
+	Attempt int            `json:"attempt"`          // number of the latest; 0: not claimed yet
 	Worker  string         `json:"worker,omitempty"` // of the latest attempt
-	// Second runs beside the attempt, on a faster worker; 0: there is none.
+	// Second is the speculative attempt on a faster worker; 0: there is none.
 	Second       int    `json:"second,omitempty"`
 	SecondWorker string `json:"second_worker,omitempty"`
 
-	// FailedOn is the worker that the latest attempt that came to nothing was
-	// of, and FailedWhy what it said; "" once the unit is done, or if none has.
+	// FailedOn is the worker of the latest failed attempt, and FailedWhy is the
+	// reason that it reported. Both are "" once the unit is done, or if no attempt
+	// has failed.
 	FailedOn  string `json:"failed_on,omitempty"`
 	FailedWhy string `json:"failed_why,omitempty"`
 
-	Frames      int     `json:"frames"` // encoded, of a video unit
+	Frames      int     `json:"frames"` // encoded; of a video unit
 	TotalFrames int     `json:"total_frames"`
 	FPS         float64 `json:"fps"` // of a running unit
 }
 
-// maxJobs bounds a list of jobs.
+// maxJobs is the maximum length of a list of jobs.
 const maxJobs = 500
 
 const jobColumns = `id, state, request, output, reason, stderr, created, started, ended,
@@ -158,8 +159,8 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 	return job, nil
 }
 
-// unitStates are the units of a job, each that is not done with the latest
-// attempt that failed.
+// unitStates selects the units of a job. For each unit that is not done it includes
+// the latest failed attempt.
 const unitStates = `
 	SELECT u.unit, u.kind, u.state, u.attempt, u.worker, u.second, u.second_worker, u.frames,
 		coalesce(f.worker, ''), coalesce(f.detail, '')
@@ -167,7 +168,7 @@ const unitStates = `
 		SELECT max(attempt) FROM attempts a WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN (?, ?, ?))
 	WHERE u.job = ? ORDER BY u.seq`
 
-// addUnits adds the units of a job and sums them up.
+// addUnits adds the units of a job and their sums.
 func (q *Queue) addUnits(ctx context.Context, job *Job) error {
 	rows, err := q.store.Query(ctx, unitStates, EventFailed, EventExpired, EventGivenUp, job.ID)
 	if err != nil {
@@ -193,7 +194,7 @@ func (q *Queue) addUnits(ctx context.Context, job *Job) error {
 	return rows.Err()
 }
 
-// addFrames sums up the units of a job without reading each.
+// addFrames adds the sums of a job's units without reading each unit.
 func (q *Queue) addFrames(ctx context.Context, job *Job) error {
 	var frames, total int
 	err := q.store.QueryRow(ctx, `
@@ -216,7 +217,7 @@ func (j *Job) add(frames, total int, fps float64) {
 	j.FPS += fps
 }
 
-// maxETA keeps the estimate of a job that has barely begun inside a Duration.
+// maxETA keeps the estimate for a job that has just started within a Duration.
 const maxETA = 10 * 365 * 24 * time.Hour
 
 func (j *Job) estimate() {
@@ -227,7 +228,7 @@ func (j *Job) estimate() {
 	j.ETA = time.Duration(min(seconds*float64(time.Second), float64(maxETA))).Round(time.Second)
 }
 
-// instant reads a stored time; 0 is the zero time.
+// instant converts a stored time; 0 is the zero time.
 func instant(unixNano int64) time.Time {
 	if unixNano == 0 {
 		return time.Time{}

@@ -9,21 +9,22 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// In the store a job's labels are one text: in order, with spaces between. So
+// The store has a job's labels as one text: sorted, and separated by spaces. So
 // jobs for the same workers have the same text.
 
 func joinLabels(labels []string) string { return strings.Join(labels, " ") }
 
 func splitLabels(text string) []string { return strings.Fields(text) }
 
-// normalLabels returns labels in order, each once: in another order they ask for
-// the same.
+// normalLabels returns labels sorted and without duplicates, because their order
+// has no meaning.
 func normalLabels(labels []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(labels)))
 }
 
-// labelsFor returns, as a JSON array for queries, the texts of those labels of
-// jobs that have not ended which a worker has all of; that of no labels is one.
+// labelsFor returns a JSON array for queries. It has the texts of those labels of
+// unfinished jobs that a worker satisfies, and the empty text for jobs without
+// labels.
 func (t *transaction) labelsFor(ctx context.Context, w Worker) (string, error) {
 	rows, err := t.tx.QueryContext(ctx, `SELECT DISTINCT labels FROM jobs WHERE ended = 0 AND labels <> ''`)
 	if err != nil {
@@ -47,9 +48,9 @@ func (t *transaction) labelsFor(ctx context.Context, w Worker) (string, error) {
 	return string(list), rows.Err()
 }
 
-// forOthers refuses a worker that finds only work for others' labels. It asks
-// again in a while: what has woken it may be announced because of that work, and
-// would be anew, at once, if it went on fetching.
+// forOthers refuses a worker that finds only work for other labels. The worker asks
+// again after a while: if it fetched at once, the message that woke it, which may
+// be there because of that work, would be announced again immediately.
 func (t *transaction) forOthers(ctx context.Context, w Worker, labels string, refused transcode.ClaimReply) (transcode.ClaimReply, error) {
 	var wait bool
 	err := t.tx.QueryRowContext(ctx, `
@@ -63,11 +64,11 @@ func (t *transaction) forOthers(ctx context.Context, w Worker, labels string, re
 	return transcode.ClaimReply{Refused: "what is to be done is for workers with other labels"}, nil
 }
 
-// Relabel says that labels of workers have changed: there may be work now that
-// nobody could do.
+// Relabel announces work again, because workers whose labels have changed may be
+// able to do work that nobody could do before.
 func (q *Queue) Relabel() { wake(q.announce) }
 
-// anyHas reports whether one of all workers is online and has all of these labels.
+// anyHas reports whether an online worker has all of these labels.
 func anyHas(all []Worker, labels []string) bool {
 	r := transcode.Request{Labels: labels}
 	return slices.ContainsFunc(all, func(w Worker) bool { return w.Online && r.For(0, w.Labels) })

@@ -11,7 +11,8 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A Priority says which jobs come first; among equals the oldest does.
+// A Priority is the priority of a job. Of jobs with the same priority the oldest
+// comes first.
 type Priority int
 
 // The priorities.
@@ -45,10 +46,10 @@ func (p *Priority) UnmarshalText(text []byte) error {
 	return fmt.Errorf("got priority %q; want hi, normal or low", clip(string(text), 50))
 }
 
-// A Change is what can be changed of a job that has not ended; nil leaves it.
+// A Change is a change of a job that has not ended; nil leaves a field as it is.
 type Change struct {
 	Priority *Priority `json:"priority,omitempty"`
-	Paused   *bool     `json:"paused,omitempty"` // what runs goes on, and nothing is begun
+	Paused   *bool     `json:"paused,omitempty"` // running units continue, and no further unit is started
 }
 
 // Change changes a job. The error matches ErrNoJob if there is none.
@@ -74,9 +75,8 @@ func (q *Queue) Change(ctx context.Context, id int64, c Change) (Job, error) {
 	return q.Job(ctx, id)
 }
 
-// Retry submits the request of a job that failed or was cancelled again, as a
-// job of its own: what late workers still write for the old one cannot get into
-// the new one's way.
+// Retry submits the request of a failed or cancelled job again, as a new job: what
+// late workers still write for the old job cannot interfere with the new one.
 func (q *Queue) Retry(ctx context.Context, id int64) (job Job, existing bool, err error) {
 	old, err := q.Job(ctx, id)
 	if err != nil {
@@ -87,12 +87,12 @@ func (q *Queue) Retry(ctx context.Context, id int64) (job Job, existing bool, er
 	}
 	job, existing, err = q.Submit(ctx, old.Request)
 	if wrong := new(pi.RequestError); errors.As(err, wrong) && wrong.Reason == pi.Invalid {
-		err = pi.Conflicting("", err) // it was right once, and this request has no such field
+		err = pi.Conflicting("", err) // the request was valid once, and this call has no such field
 	}
 	return job, existing, err
 }
 
-// Remove forgets a job that has ended. What it published stays.
+// Remove deletes a job that has ended. Its output stays.
 func (q *Queue) Remove(ctx context.Context, id int64) error {
 	err := q.write(ctx, func(t *transaction) error {
 		if err := t.want(ctx, id, "removed", Done, Failed, Cancelled); err != nil {
@@ -107,7 +107,7 @@ func (q *Queue) Remove(ctx context.Context, id int64) error {
 	return nil
 }
 
-// want makes sure that a job is in one of these states.
+// want verifies that a job is in one of these states.
 func (t *transaction) want(ctx context.Context, id int64, done string, states ...State) error {
 	var state State
 	err := t.tx.QueryRowContext(ctx, `SELECT state FROM jobs WHERE id = ?`, id).Scan(&state)
@@ -122,7 +122,7 @@ func (t *transaction) want(ctx context.Context, id int64, done string, states ..
 	return nil
 }
 
-// ErrState reports that a job is in a state that does not allow what was asked.
+// ErrState reports that the state of a job does not allow the operation.
 var ErrState = errors.New("not possible now")
 
 func anyOf(states []State) string {
@@ -137,11 +137,11 @@ func anyOf(states []State) string {
 	return text
 }
 
-// maxPruned bounds the jobs that are removed at a time.
+// maxPruned is the maximum number of jobs that are removed at a time.
 const maxPruned = 1000
 
-// prune removes the oldest of the ended jobs that are more than are kept, but
-// for those whose end is still to be told to the watch folder.
+// prune removes the oldest ended jobs beyond the number that is kept. It keeps
+// those whose end has not been reported to the watch folder yet.
 func (q *Queue) prune(ctx context.Context) error {
 	return q.store.Write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `
@@ -152,7 +152,7 @@ func (q *Queue) prune(ctx context.Context) error {
 	})
 }
 
-// playable reports whether what a job that is done has published is there.
+// playable reports whether the output of a finished job still exists.
 func (q *Queue) playable(ctx context.Context, id int64) (bool, error) {
 	job, err := q.Job(ctx, id)
 	if err != nil {
@@ -164,8 +164,9 @@ func (q *Queue) playable(ctx context.Context, id int64) (bool, error) {
 	return exists(q.media, job.Output)
 }
 
-// identityOf tells videos with options from others: by what the request asks
-// for, and of the video by its size, its time, its beginning and its end.
+// identityOf returns the identity of a video with its options. It consists of what
+// the request asks for, and of the video's size, modification time, first bytes and
+// last bytes.
 func (q *Queue) identityOf(r transcode.Request) (string, error) {
 	file, err := openRegular(q.media, r.Source)
 	if err != nil {

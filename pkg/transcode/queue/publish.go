@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// publishName is what a job's output is called in its directory while it is
-	// put together.
+	// publishName is the name of the directory, in a job's own, in which the output
+	// is assembled.
 	publishName = "publish"
 
 	dirMode  = 0o755
@@ -26,12 +26,12 @@ const (
 	maxSameName = 10_000
 )
 
-// errUnpublishable reports that a job's results do not make a stream. Trying
-// again does not help.
+// errUnpublishable reports that a job's results do not make a stream. A retry does
+// not help.
 var errUnpublishable = errors.New("the results do not make a stream")
 
-// publishReady publishes every job whose units are all done. The error tells of
-// those that have to wait.
+// publishReady publishes every job whose units are all done. The error reports the
+// jobs that must wait.
 func (q *Queue) publishReady(ctx context.Context) error {
 	ids, err := q.jobsIn(ctx, Publishing)
 	if err != nil {
@@ -63,8 +63,8 @@ func (q *Queue) jobsIn(ctx context.Context, state State) ([]int64, error) {
 	return ids, rows.Err()
 }
 
-// notPublished fails a job that cannot be published. If it only has to wait,
-// that is noted and the error returned.
+// notPublished handles the failure of a publication. It fails the job or, if the
+// job only has to wait, records the reason and returns the error.
 func (q *Queue) notPublished(ctx context.Context, id int64, cause error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -80,11 +80,11 @@ func (q *Queue) notPublished(ctx context.Context, id int64, cause error) error {
 	return errors.Join(fmt.Errorf("job %d: %w", id, cause), err)
 }
 
-// publishJob makes a job's stream or file appear, whole and at once. It can be
-// stopped anywhere, by kill -9 too, and goes on from there when called again:
-// each segment is either still where its worker put it or already in the
-// stream's directory, and that directory, or the file, has either its temporary
-// name or the final one, which was stored before.
+// publishJob publishes a job's stream or file, whole and in one step. It can be
+// interrupted at any point, also by kill -9, and resumes there when it is called
+// again: each segment is either where its worker put it or in the stream's
+// directory, and that directory, or the file, has either its temporary name or its
+// final name, which was stored before.
 func (q *Queue) publishJob(ctx context.Context, id int64) error {
 	st, err := q.readStream(ctx, id)
 	if err != nil {
@@ -113,26 +113,26 @@ func (q *Queue) publishJob(ctx context.Context, id int64) error {
 	return q.write(ctx, func(t *transaction) error { return t.endJob(ctx, id, Done, "", nil) })
 }
 
-// A stream is what a job publishes: a stream or a file.
+// A stream is the output of a job: an HLS stream or a file.
 type stream struct {
 	job       int64
 	request   transcode.Request
 	output    string // directory or file in the media share; "" until it is chosen
 	playlists map[string][]byte
 	segments  []segment
-	dirs      []string // in the stream, beside itself
+	dirs      []string // in the stream, besides its top directory
 }
 
-// A segment of a stream, its initialization section, or the file.
+// A segment is a segment of a stream, its initialization section, or the file.
 type segment struct {
-	from      string // where its worker put it, in the media share
-	to        string // where it belongs, in the stream; "" of the file, which is all there is
+	from      string // path in the media share, as its worker left it
+	to        string // path in the stream; "" for the file, which is the whole output
 	sizeBytes int64
-	number    int  // in its playlist
-	encrypted bool // to be, when it is published
+	number    int  // number in its playlist
+	encrypted bool // whether it is encrypted when it is published
 }
 
-// publishedBytes returns the size that s will have.
+// publishedBytes returns the size of s after publication.
 func (s segment) publishedBytes() int64 {
 	if s.encrypted {
 		return hls.EncryptedSize(s.sizeBytes)
@@ -159,7 +159,7 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	}
 	st.addFiles(plan.V, results)
 	if st.request.IsFile() {
-		return st, nil // checked when it was accepted
+		return st, nil // checked when the probe was accepted
 	}
 	st.playlists, err = hls.Playlists(plan.V, results.ofUnit)
 	if err != nil {
@@ -226,9 +226,9 @@ func (st *stream) addFiles(plan transcode.Plan, results unitResults) {
 	}
 }
 
-// addPiece records the segments of one rendition, which are in from. inits are
-// the renditions whose initialization section is noted already: the others are
-// the same, byte for byte.
+// addPiece records the segments of one rendition, which are in from. inits has the
+// renditions whose initialization section is recorded already: further ones are
+// identical.
 func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool) {
 	u, r := p.Unit, p.Result
 	if r.Init != nil && !inits[u.Dir()] {
@@ -277,8 +277,8 @@ func (q *Queue) freeOutput(r transcode.Request) (string, error) {
 	return "", fmt.Errorf("%s and %d numbered after it exist already; choose another name", r.Published(r.Name, ""), maxSameName)
 }
 
-// published reports whether the stream is published already: the directory of its
-// assembly is gone, and all files are at the output.
+// published reports whether the stream is published already: its work directory is
+// gone, and all files are at the output.
 func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 	assembling, err := exists(q.media, st.work())
 	if err != nil || assembling {

@@ -10,7 +10,7 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// Limits of what a job keeps of its failure, and of a plan.
+// Limits of a plan and of what a job stores about its failure.
 const (
 	maxReason      = 500 // bytes
 	maxStderrLines = 20
@@ -18,12 +18,12 @@ const (
 	maxUnits       = 20_000
 )
 
-// accept decides about a result. An error means that nothing was decided and
-// that the worker has to ask again.
+// accept decides about a result. An error means that nothing was decided, and the
+// worker must send the result again.
 func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (transcode.Verdict, error) {
 	key := attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}
-	// A worker asks again when our answer is late; what is taken must be
-	// taken once.
+	// A worker sends its result again if the reply is late, but a result must be
+	// accepted only once.
 	if !q.claims.beginAccept(key) {
 		return transcode.Verdict{}, fmt.Errorf("result of job %d, unit %s, attempt %d: being looked at already", d.Job, d.Unit, d.Attempt)
 	}
@@ -46,9 +46,9 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 	return q.decide(ctx, worker, d, wrong)
 }
 
-// verdictOn returns what there is to say without looking at a result: u is
-// already done by this very attempt, whose worker did not get our answer, or
-// the attempt does not count.
+// verdictOn returns the verdict that follows without reading a result: either this
+// attempt has already completed u and its worker did not receive the reply, or the
+// attempt does not count.
 func verdictOn(u unitRow, worker string, attempt int) (verdict transcode.Verdict, decided bool) {
 	switch {
 	case u.state == done && u.attempt == attempt && u.worker == worker:
@@ -63,7 +63,7 @@ func verdictOn(u unitRow, worker string, attempt int) (verdict transcode.Verdict
 	}, true
 }
 
-// decide commits that a result is accepted, or that it is wrong.
+// decide commits that a result is accepted or, if wrong is not nil, rejected.
 func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wrong error) (transcode.Verdict, error) {
 	key := attemptKey{unitKey{d.Job, d.Unit}, d.Attempt}
 	var verdict transcode.Verdict
@@ -94,9 +94,9 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 	return verdict, err
 }
 
-// unlike says why a result cannot be put together with those of the job's other
-// units, so that another worker does it anew, and not all of the job is lost when
-// it is to be published.
+// unlike reports why a result cannot be combined with the results of the job's
+// other units. Another worker then does the unit again; otherwise the whole job
+// would fail when it is published.
 func (t *transaction) unlike(ctx context.Context, u unitRow, r transcode.Result) (wrong, err error) {
 	if u.spec.Kind != transcode.KindVideo {
 		return nil, nil
@@ -111,7 +111,7 @@ func (t *transaction) unlike(ctx context.Context, u unitRow, r transcode.Result)
 		return nil, err
 	}
 	defer rows.Close()
-	// Accepted ones are alike: one of each rendition is enough.
+	// Accepted results match each other: one of each rendition is enough.
 	for left := len(known); left > 0 && rows.Next(); {
 		var spec column[transcode.Unit]
 		var result column[transcode.Result]
@@ -131,8 +131,8 @@ func (t *transaction) unlike(ctx context.Context, u unitRow, r transcode.Result)
 	return nil, rows.Err()
 }
 
-// finish stores the result of a unit and what follows from it: units after a
-// probe, publication after the last.
+// finish stores the result of a unit. After a probe it adds the job's units, after
+// the last unit it starts publication.
 func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attemptKey, r transcode.Result) error {
 	err := t.exec(ctx, `UPDATE units SET state = ?, result = ?, attempt = ?, worker = ?, second = 0, second_worker = '' WHERE job = ? AND unit = ?`,
 		done, column[transcode.Result]{r}, key.attempt, u.workerOf(key.attempt), u.key.job, u.key.unit)
@@ -163,8 +163,8 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	return t.complete(ctx, u.key.job)
 }
 
-// plan cuts a probed job into units for this many workers. A source that cannot
-// be planned fails it.
+// plan divides a probed job into units for this many workers. If the source cannot
+// be planned, plan fails the job.
 func (t *transaction) plan(ctx context.Context, probe unitRow, p transcode.Probe, workers int) error {
 	job := probe.key.job
 	plan, err := transcode.NewPlan(probe.request, p, workers)
@@ -194,7 +194,7 @@ func (t *transaction) addUnit(ctx context.Context, job int64, seq int, unit tran
 	return nil
 }
 
-// giveBack takes a claim back that its worker failed to do.
+// giveBack releases a claim whose worker failed.
 func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed) (transcode.Verdict, error) {
 	end := ending{outcome: EventFailed, detail: clip(f.Reason, maxReason), stderr: clipLines(f.Stderr), final: f.Final}
 	if f.Stopped {
@@ -208,7 +208,7 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 		}
 		var decided bool
 		if verdict, decided = verdictOn(u, worker, f.Attempt); decided {
-			// Nothing is accepted from an attempt that is done, either.
+			// Nothing is accepted from an attempt that has ended.
 			verdict = transcode.Verdict{Reason: verdict.Reason}
 			return nil
 		}
@@ -218,7 +218,7 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 	return verdict, err
 }
 
-// clip cuts foreign text to at most n bytes of valid UTF-8.
+// clip cuts text from a worker to at most n bytes of valid UTF-8.
 func clip(text string, n int) string {
 	if len(text) > n {
 		text = text[:n]

@@ -17,12 +17,12 @@ import (
 	"pibootd/pkg/transcode/broker"
 )
 
-// A worker is root on its own machine, so its scratch is hostile ground: no
-// link in it is followed, no owner or name in it is trusted, and all that is
-// done there is done by descriptor.
+// A worker is root on its own machine, so its scratch is hostile. The queue follows
+// no link in it, trusts no owner and no name in it, and uses descriptors for every
+// operation.
 
-// openScratch opens the scratch of a worker. The error matches fs.ErrNotExist
-// where the worker has none, as those that send their files by HTTP.
+// openScratch opens the scratch of a worker. The error matches fs.ErrNotExist if
+// the worker has none, as is the case for workers that upload their files by HTTP.
 func (q *Queue) openScratch(worker string) (*os.File, error) {
 	if !broker.ValidWorker(worker) {
 		return nil, fmt.Errorf("scratch of %q: %w", worker, fs.ErrNotExist)
@@ -35,7 +35,7 @@ func (q *Queue) openScratch(worker string) (*os.File, error) {
 	return share.OpenDirAt(scratches, worker)
 }
 
-// openAttempt opens the directory that an attempt of a worker has written to.
+// openAttempt opens the directory that an attempt of a worker wrote.
 func (q *Queue) openAttempt(worker string, key attemptKey) (*os.File, error) {
 	scratch, err := q.openScratch(worker)
 	if err != nil {
@@ -45,7 +45,7 @@ func (q *Queue) openAttempt(worker string, key attemptKey) (*os.File, error) {
 	return share.OpenDirAt(scratch, transcode.ScratchName(key.job, key.unit, key.attempt))
 }
 
-// clearScratch removes what an attempt has left in its worker's scratch.
+// clearScratch removes the files of an attempt from its worker's scratch.
 func (q *Queue) clearScratch(worker string, key attemptKey) {
 	scratch, err := q.openScratch(worker)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,11 +60,11 @@ func (q *Queue) clearScratch(worker string, key attemptKey) {
 	}
 }
 
-// sweepBatch is how many names of a scratch are read at a time.
+// sweepBatch is the number of names of a scratch that are read at a time.
 const sweepBatch = 1000
 
-// sweepScratches removes from every scratch what no running attempt needs. One
-// that cannot be swept does not keep the others from it.
+// sweepScratches removes from every scratch what no running attempt needs. A
+// failure in one scratch does not stop the others.
 func (q *Queue) sweepScratches(ctx context.Context) error {
 	names, err := q.list(transcode.ScratchDir)
 	if err != nil {
@@ -72,7 +72,7 @@ func (q *Queue) sweepScratches(ctx context.Context) error {
 	}
 	for _, worker := range names {
 		if strings.HasPrefix(worker, ".") || ctx.Err() != nil {
-			continue // pibootd's own
+			continue // the daemon's own
 		}
 		if err := q.sweepScratch(ctx, worker); err != nil && ctx.Err() == nil {
 			q.log.Warn("scratch not swept", "pi", worker, "err", err)
@@ -88,15 +88,15 @@ func (q *Queue) sweepScratch(ctx context.Context, worker string) error {
 		return err
 	}
 	defer scratch.Close()
-	odd := map[string][]string{} // names of what no attempt makes, by kind
+	odd := map[string][]string{} // names that no attempt creates, by kind
 	defer func() {
 		if len(odd) > 0 {
 			q.misused(worker, "in its scratch there were "+oddText(odd)+", which no attempt makes; they were removed")
 		}
 	}()
 	for {
-		// Read before the attempts are asked for: what a later claim brings is
-		// not among these names.
+		// The names are read before the running attempts, so that they do not
+		// include files of a later claim.
 		entries, err := scratch.ReadDir(sweepBatch)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -122,7 +122,7 @@ func (q *Queue) sweepScratch(ctx context.Context, worker string) error {
 	}
 }
 
-// oddText says how much there is of each kind, with a name as an example.
+// oddText returns the number of entries of each kind, with a name as an example.
 func oddText(odd map[string][]string) string {
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(odd)) {
@@ -131,8 +131,7 @@ func oddText(odd map[string][]string) string {
 	return strings.Join(kinds, ", ")
 }
 
-// runningNames returns what the running attempts of a worker are called in its
-// scratch.
+// runningNames returns the names of a worker's running attempts in its scratch.
 func (q *Queue) runningNames(ctx context.Context, worker string) (map[string]bool, error) {
 	rows, err := q.store.Query(ctx, unitQuery+` WHERE u.state = ? AND (u.worker = ? OR u.second_worker = ?)`, running, worker, worker)
 	if err != nil {
@@ -151,7 +150,7 @@ func (q *Queue) runningNames(ctx context.Context, worker string) (map[string]boo
 	return names, nil
 }
 
-// removeBelow removes an entry of a scratch, whatever it is.
+// removeBelow removes an entry of a scratch, whatever its type.
 func (q *Queue) removeBelow(scratch *os.File, name string) error {
 	trash, err := q.media.Open(trashDir)
 	if err != nil {
@@ -171,10 +170,11 @@ func (q *Queue) emptyTrash() error {
 	return share.EmptyTrash(trash)
 }
 
-// trashDir is where directories are brought that are being removed.
+// trashDir is the directory to which other directories are moved before they are
+// removed.
 var trashDir = path.Join(transcode.ScratchDir, ".trash")
 
-// misused tells that a worker has done what it must not.
+// misused logs that a worker has broken a rule.
 func (q *Queue) misused(worker, what string) {
 	if q.onMisuse != nil {
 		q.onMisuse(worker, what)

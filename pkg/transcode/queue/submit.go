@@ -18,16 +18,16 @@ const (
 	maxUnfinished = 10_000 // jobs
 )
 
-// Submit takes a request in. What it returns is on disk. If the same was asked
-// of the same video before, and is not finished or is published, that job is
-// returned and existing is true.
-// Request.Name may be empty: then it follows from the source's.
+// Submit adds a job for a request. The job is on disk when Submit returns. If a job
+// for the same video and the same options is unfinished or published, Submit
+// returns that job and existing is true. If Request.Name is empty, the name follows
+// from the source's.
 func (q *Queue) Submit(ctx context.Context, r transcode.Request) (job Job, existing bool, err error) {
 	return q.submit(ctx, r, false)
 }
 
-// SubmitAgain takes a request in even if the same was done before. One that is
-// not finished is not begun twice all the same.
+// SubmitAgain adds a job even if the same request was done before. If that job is
+// unfinished, SubmitAgain returns it instead.
 func (q *Queue) SubmitAgain(ctx context.Context, r transcode.Request) (job Job, existing bool, err error) {
 	return q.submit(ctx, r, true)
 }
@@ -61,7 +61,7 @@ func (q *Queue) submit(ctx context.Context, r transcode.Request, again bool) (jo
 	return job, existing, err
 }
 
-// finished returns the job that has published the same.
+// finished returns the job that has published the output of the same request.
 func (q *Queue) finished(ctx context.Context, identity string) (Job, bool, error) {
 	var id int64
 	err := q.store.QueryRow(ctx, `SELECT id FROM jobs WHERE identity = ? AND state = ? ORDER BY id DESC LIMIT 1`, identity, Done).Scan(&id)
@@ -79,8 +79,8 @@ func (q *Queue) finished(ctx context.Context, identity string) (Job, bool, error
 	return job, err == nil, err
 }
 
-// Cancel ends a job. Workers that are at it find out when they hand in. What
-// has ended or is being published stays as it is, which is an error.
+// Cancel cancels a job. Its workers learn that when they deliver their results.
+// Cancelling a job that has ended or is being published is an error.
 func (q *Queue) Cancel(ctx context.Context, id int64) error {
 	err := q.write(ctx, func(t *transaction) error {
 		if err := t.want(ctx, id, "cancelled", Queued, Running); err != nil {
@@ -100,7 +100,7 @@ func (t *transaction) unfinished(ctx context.Context, identity string) (id int64
 	return id, err
 }
 
-// addJob stores a job with the one unit that is known so far.
+// addJob stores a job with its only unit so far, the probe.
 func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity string) (id int64, err error) {
 	var unfinished int
 	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)`, Queued, Running, Publishing).Scan(&unfinished)
@@ -119,8 +119,8 @@ func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity 
 	return id, t.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
 }
 
-// checkRequest returns r with its name filled in and its labels in order, or what
-// is wrong with it in words for the user.
+// checkRequest returns r with its name filled in and its labels sorted. The error
+// is meant for the user.
 func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 	if err := q.checkSource(r.Source); err != nil {
 		return r, pi.InvalidField("source", err)
@@ -133,7 +133,7 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 	return r, err
 }
 
-// checkSource makes sure that there is such a file in the media share.
+// checkSource verifies that the media share contains the file.
 func (q *Queue) checkSource(source string) error {
 	if len(source) > maxSource || !fs.ValidPath(source) || source == "." {
 		return fmt.Errorf("source %q is not a path in the media share; want it relative to the share and inside it", clip(source, maxSource))
@@ -141,7 +141,7 @@ func (q *Queue) checkSource(source string) error {
 	if transcode.IsReserved(source) {
 		return fmt.Errorf("source %q is unpublished work; want a file outside pibootd's own directories", source)
 	}
-	// A symbolic link may lead elsewhere in the share, not out of it.
+	// A symbolic link may lead elsewhere in the share, but not out of it.
 	info, err := q.media.Stat(source)
 	if err != nil {
 		return fmt.Errorf("source %q in the media share: %w", source, err)

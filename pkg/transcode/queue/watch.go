@@ -9,12 +9,12 @@ import (
 	"pibootd/internal/pause"
 )
 
-// watchEvery bounds how often one watcher is told of changes.
+// watchEvery is the shortest interval between two reports to one watcher.
 const watchEvery = 250 * time.Millisecond
 
-// Watch yields the job at once and then whenever it has changed, at most four
-// times a second; the last one yielded has ended. It ends earlier with ctx, or
-// after yielding an error, which matches ErrNoJob if there is no such job.
+// Watch yields the job at once and again after each change, at most four times a
+// second, until the job has ended. It stops earlier if ctx ends, or after yielding
+// an error, which matches ErrNoJob if there is no such job.
 func (q *Queue) Watch(ctx context.Context, id int64) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
 		changed, stop := q.watches.add(id)
@@ -34,7 +34,7 @@ func (q *Queue) Watch(ctx context.Context, id int64) iter.Seq2[Job, error] {
 	}
 }
 
-// received waits for c and reports whether ctx lasted.
+// received waits for c. It returns false if ctx ended first.
 func received(ctx context.Context, c <-chan struct{}) bool {
 	select {
 	case <-ctx.Done():
@@ -44,7 +44,7 @@ func received(ctx context.Context, c <-chan struct{}) bool {
 	}
 }
 
-// watches wakes who waits for a change of a job.
+// watches wakes the goroutines that wait for a change of a job.
 type watches struct {
 	mu    sync.Mutex
 	byJob map[int64]map[chan struct{}]bool
@@ -52,7 +52,8 @@ type watches struct {
 
 func newWatches() *watches { return &watches{byJob: map[int64]map[chan struct{}]bool{}} }
 
-// add returns a channel that receives after changes, and a function that ends that.
+// add returns a channel that receives after each change of a job, and a function
+// that ends the subscription.
 func (ws *watches) add(job int64) (changed <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
 	ws.mu.Lock()
@@ -73,7 +74,7 @@ func (ws *watches) remove(job int64, c chan struct{}) {
 	}
 }
 
-// notify says that a job has changed.
+// notify wakes the goroutines that wait for a change of a job.
 func (ws *watches) notify(job int64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -12,10 +12,10 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// maxWorkers bounds the names remembered.
+// maxWorkers bounds the number of workers that are kept.
 const maxWorkers = 1024
 
-// A Worker is what is known of a worker since the daemon started.
+// A Worker is what the queue knows about a worker since the daemon started.
 type Worker struct {
 	Name     string          `json:"name"`
 	Hello    transcode.Hello `json:"hello"`
@@ -26,15 +26,15 @@ type Worker struct {
 	Attempt  int             `json:"attempt,omitempty"`
 	Frames   int             `json:"frames,omitempty"`
 	FPS      float64         `json:"fps,omitempty"`
-	Drained  bool            `json:"drained,omitempty"` // it takes no more work until it is undrained
-	Labels   []string        `json:"labels,omitempty"`  // as it is registered with now
+	Drained  bool            `json:"drained,omitempty"` // it accepts no more work until it is undrained
+	Labels   []string        `json:"labels,omitempty"`  // those of its current registration
 }
 
-// free reports whether a worker takes work.
+// free reports whether a worker accepts work.
 func (w Worker) free() bool { return w.Online && !w.Drained && w.Hello.Locked == "" }
 
-// otherBuild says why a worker of this protocol gets no work, and what to do; ""
-// if it may have some.
+// otherBuild returns the reason why a worker of this protocol gets no work, with
+// the remedy; "" if it may get some.
 func otherBuild(worker string, protocol int) string {
 	if protocol == transcode.Protocol {
 		return ""
@@ -46,15 +46,15 @@ func otherBuild(worker string, protocol int) string {
 	if protocol > transcode.Protocol {
 		todo, is = "upgrade pibootd", "newer"
 	}
-	// What to do comes first: tables show the beginning.
+	// The remedy comes first, because tables show only the beginning of the text.
 	return fmt.Sprintf("%s: its worker is %s than pibootd (protocol %d; want %d)", todo, is, protocol, transcode.Protocol)
 }
 
-// A WorkerEvent tells that a worker came or went.
+// A WorkerEvent reports that a worker came online or went offline.
 type WorkerEvent struct {
 	Worker string
 	Online bool
-	Hello  transcode.Hello // its latest
+	Hello  transcode.Hello // the latest
 }
 
 // Workers returns every worker that has said hello, by name.
@@ -72,7 +72,7 @@ func (q *Queue) Workers() []Worker {
 	return list
 }
 
-// notifyWorker passes on that a worker came or went.
+// notifyWorker reports that a worker came online or went offline.
 func (q *Queue) notifyWorker(name string) {
 	w, ok := q.workers.get(name)
 	if !ok {
@@ -84,7 +84,7 @@ func (q *Queue) notifyWorker(name string) {
 	}
 }
 
-// workers remembers who said hello.
+// workers keeps the workers that have said hello.
 type workers struct {
 	labels func(worker string) []string // called without mu held
 
@@ -93,7 +93,7 @@ type workers struct {
 	memories map[string]memory
 }
 
-// A memory is what is kept of a worker in the store.
+// A memory is what the store keeps about a worker.
 type memory struct {
 	drained bool
 	speeds  []transcode.Speed
@@ -136,9 +136,9 @@ func (ws *workers) measured(name string, speeds []transcode.Speed) {
 	ws.memories[name] = m
 }
 
-// hello notes a Hello and reports whether the worker was offline before, or was
-// one of another protocol. When there are too many names, the one not heard of
-// for longest makes room.
+// hello records a Hello. It reports whether the worker was offline before, or used
+// another protocol. If there are too many names, hello drops the one that has been
+// silent longest.
 func (ws *workers) hello(name string, hello transcode.Hello, now time.Time) (came bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -160,7 +160,7 @@ func (ws *workers) quietestLocked() string {
 	return quietest.Name
 }
 
-// seen notes that a worker that said hello lives.
+// seen records a sign of life of a worker that has said hello.
 func (ws *workers) seen(name string, now time.Time) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -170,7 +170,8 @@ func (ws *workers) seen(name string, now time.Time) {
 	}
 }
 
-// expire makes those offline that were last seen before then, and names them.
+// expire marks the workers that were last seen before then as offline and returns
+// their names.
 func (ws *workers) expire(then time.Time) []string {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -191,8 +192,8 @@ func (ws *workers) get(name string) (Worker, bool) {
 	return w, ok
 }
 
-// barred says why a worker may have no work, whatever there is; "" if it may. After
-// a restart of the daemon a worker has to say hello first.
+// barred returns the reason why a worker gets no work at all, or "" if it may get
+// some. After a restart of the daemon a worker must say hello first.
 func (ws *workers) barred(name string) string {
 	w, known := ws.remembered(name)
 	if !known {
@@ -209,7 +210,7 @@ func (ws *workers) remembered(name string) (Worker, bool) {
 	return w, ok
 }
 
-// free counts the workers that take such work.
+// free counts the workers that can accept work for r.
 func (ws *workers) free(r transcode.Request) int {
 	n := 0
 	for _, w := range ws.list() {

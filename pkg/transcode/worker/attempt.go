@@ -21,7 +21,7 @@ import (
 
 const (
 	claimWithin = 45 * time.Second
-	// partingWithin bounds what is still said after Run was told to end.
+	// partingWithin bounds the time for last messages after Run was stopped.
 	partingWithin = 3 * time.Second
 )
 
@@ -34,7 +34,7 @@ type attempt struct {
 	pulse  *pulse
 }
 
-// handle claims a unit after a work message, and does it.
+// handle claims a unit after a work message and runs the attempt.
 func (s *session) handle(ctx context.Context, msg jetstream.Msg) {
 	var work transcode.Work
 	if err := json.Unmarshal(msg.Data(), &work); err != nil {
@@ -52,7 +52,7 @@ func (s *session) handle(ctx context.Context, msg jetstream.Msg) {
 	case err != nil:
 		s.log().Warn("claim not answered", "job", work.Job, "unit", work.Unit, "err", err)
 	case reply.Refused != "" && reply.Gone:
-		// Others were faster.
+		// Other workers were faster.
 	case reply.Refused != "":
 		// The queue announces the work again, for other workers.
 		s.log().Debug("claim refused", "job", work.Job, "unit", work.Unit, "reason", reply.Refused)
@@ -63,15 +63,15 @@ func (s *session) handle(ctx context.Context, msg jetstream.Msg) {
 	}
 }
 
-// logAck logs an acknowledgement that could not be sent. The stream delivers the
-// message again then, which does no harm because the claim decides.
+// logAck logs an acknowledgement that could not be sent. The stream then delivers
+// the message again, which does no harm because the claim decides.
 func (s *session) logAck(err error) {
 	if err != nil {
 		s.log().Debug("work message not acknowledged", "err", err)
 	}
 }
 
-// run does the unit and hands in what came of it.
+// run does the unit and reports the outcome.
 func (a *attempt) run(ctx context.Context) {
 	log := a.log().With("job", a.job, "unit", a.unit.ID, "attempt", a.number)
 	log.Info("unit begun")
@@ -84,8 +84,8 @@ func (a *attempt) run(ctx context.Context) {
 	defer stop()
 
 	result, stderr, err := a.prove(working)
-	// A result is sent even if the attempt was revoked meanwhile: the queue also revokes
-	// an attempt whose result it has just accepted.
+	// A result is sent even if the attempt was revoked meanwhile: the queue also
+	// revokes an attempt whose result it has just accepted.
 	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(working), errRevoked) {
 		log.Info("unit stopped", "reason", context.Cause(working))
 		a.discard()
@@ -103,7 +103,7 @@ func (a *attempt) run(ctx context.Context) {
 	}
 }
 
-// errRevoked is the cause when the queue says that an attempt no longer counts.
+// errRevoked is the cause when the queue replies that an attempt no longer counts.
 var errRevoked = errors.New("the attempt no longer counts")
 
 // prove does the unit and checks its result.
@@ -129,8 +129,8 @@ func (a *attempt) prove(ctx context.Context) (transcode.Result, []string, error)
 // A share with at most fullBytes free is full.
 const fullBytes = 1 << 20
 
-// unlessFull adds to err that the share is full, if it is: ffmpeg may then write less
-// without reporting an error.
+// unlessFull adds to err that the share is full, if it is: ffmpeg may write less
+// then without reporting an error.
 func (w *Worker) unlessFull(err error) error {
 	where := "the media share"
 	if w.remote != nil {
@@ -142,7 +142,7 @@ func (w *Worker) unlessFull(err error) error {
 	return err
 }
 
-// totalFrames counts what a result has of the unit's own kind.
+// totalFrames returns the number of frames of a result, counted in its unit's kind.
 func totalFrames(r transcode.Result) int {
 	n := 0
 	if r.File != nil {
@@ -154,8 +154,8 @@ func totalFrames(r transcode.Result) int {
 	return n
 }
 
-// report hands in a result, or gives the claim back if err says why. The files
-// of a failed attempt are gone by then. Where ctx has ended, little time is left.
+// report delivers a result, or releases the claim if err is not nil. The files of a
+// failed attempt are removed by then. If ctx has ended, report waits only briefly.
 func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []string, err error) (transcode.Verdict, error) {
 	stopped := ctx.Err() != nil
 	if stopped {
@@ -177,21 +177,22 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 	})
 }
 
-// acknowledge makes the stream forget a message. If that does not succeed it
-// is offered again, to no harm.
+// acknowledge deletes a message from the stream. If that fails, the stream delivers
+// the message again, which does no harm.
 func (s *session) acknowledge(ctx context.Context, msg jetstream.Msg) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partingWithin)
 	defer cancel()
 	s.logAck(msg.DoubleAck(ctx))
 }
 
-// beat tells the queue how far the attempt is, until ctx ends or nothing has moved for so long that others should try. An
-// answer that the attempt does not count revokes it.
+// beat reports the attempt's progress to the queue. It stops when ctx ends, or when
+// there was no progress for so long that another worker should try. If the queue
+// replies that the attempt does not count, beat revokes it.
 func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 	inbox := a.nc.NewInbox()
 	sub, err := a.nc.Subscribe(inbox, func(m *nats.Msg) {
 		var v transcode.Verdict
-		// An empty message is the server's: nobody listens just now.
+		// An empty message comes from the NATS server: the queue is not listening.
 		if len(m.Data) > 0 && json.Unmarshal(m.Data, &v) == nil && !v.Accepted {
 			revoke(fmt.Errorf("%w: %.200s", errRevoked, v.Reason))
 		}
@@ -219,7 +220,7 @@ func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 	}
 }
 
-// do does the unit. The lines are ffmpeg's last.
+// do does the unit. It also returns ffmpeg's last lines.
 func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	if err := checkUnit(a.unit); err != nil {
 		return transcode.Result{}, nil, err
@@ -260,7 +261,7 @@ func filesOf(u transcode.Unit, r transcode.Result) []string {
 	return list
 }
 
-// checkUnit looks at what the rest relies on.
+// checkUnit validates the fields of a unit on which the other functions rely.
 func checkUnit(u transcode.Unit) error {
 	ok := u.Kind == transcode.KindProbe ||
 		u.Kind == transcode.KindAudio && u.Audio != nil && u.Audio.SegmentSeconds > 0 ||
@@ -279,7 +280,7 @@ func checkUnit(u transcode.Unit) error {
 
 func isFile(f transcode.Format) bool { return transcode.Output{Format: f}.IsFile() }
 
-// dir is where its files are made.
+// dir returns the directory for the attempt's files.
 func (a *attempt) dir() string {
 	return filepath.Join(a.mediaStore().dir(), transcode.ScratchName(a.job, a.unit.ID, a.number))
 }

@@ -17,33 +17,32 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// Found is what this machine's ffmpeg turned out to do.
+// found is what this machine's ffmpeg can do, as trials have shown.
 type found struct {
 	version  string
 	encoders []string
 	decoders []string
 }
 
-// A decoder is a hardware decoder of H.264, and the device without which it
-// need not be tried.
+// A decoder is a hardware decoder of H.264. Without its device it is not tried.
 type decoder struct{ name, device string }
 
-// hardwareDecoders are those of the boards up to the Raspberry Pi 4, the better
-// one first: by the kernel's driver bcm2835-codec, and by the older firmware
-// interface that 32-bit systems of a Raspberry Pi 3 have.
+// hardwareDecoders returns the decoders of the boards up to the Raspberry Pi 4, the
+// better one first: by the kernel's driver bcm2835-codec, and by the older firmware
+// interface, which 32-bit systems of a Raspberry Pi 3 have.
 func hardwareDecoders() []decoder {
 	return []decoder{{"h264_v4l2m2m", "/dev/video10"}, {"h264_mmal", "/dev/vchiq"}}
 }
 
-// trialLimit bounds one trial. An emulated board needs a minute only to load
+// trialLimit bounds one trial. An emulated board needs a minute just to load
 // ffmpeg's libraries for the first time.
 const trialLimit = 3 * time.Minute
 
 // trialSource is small: an emulated board encodes a dozen frames a second.
 const trialSource = "testsrc2=size=128x96:rate=5:duration=1"
 
-// capabilities tries what every unit needs: its own lists name what ffmpeg was
-// built with, not what works here.
+// capabilities tries what every unit needs, because ffmpeg's own lists name what it
+// was built with and not what works here.
 func (w *Worker) capabilities(ctx context.Context) (found, error) {
 	version, err := w.trial(ctx, encoderTrial(transcode.EncoderX264)...)
 	if version == "" {
@@ -61,9 +60,9 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 	return f, nil
 }
 
-// tryMore tries the encoders that few units need, and tells of those that work.
-// It runs beside the first units: libx265 alone takes an emulated board a
-// minute to load.
+// tryMore tries the encoders that few units need and reports those that work. It
+// runs beside the first units, because an emulated board needs a minute to load
+// libx265 alone.
 func (s *session) tryMore(ctx context.Context) {
 	for _, encoder := range append([]string{transcode.EncoderX265}, s.hardwareEncoders()...) {
 		_, err := s.trial(ctx, encoderTrial(encoder)...)
@@ -79,10 +78,10 @@ func (s *session) tryMore(ctx context.Context) {
 	}
 }
 
-// errNoBanner reports that something else is called ffmpeg.
+// errNoBanner reports that the program called ffmpeg is something else.
 var errNoBanner = errors.New("what is called ffmpeg does not say \"ffmpeg version …\"")
 
-// hardwareEncoders are those whose device is there.
+// hardwareEncoders returns the encoders whose device exists.
 func (w *Worker) hardwareEncoders() []string {
 	var list []string
 	for _, e := range slices.Concat(transcode.Encoders(transcode.CodecH264), transcode.Encoders(transcode.CodecH265)) {
@@ -93,8 +92,8 @@ func (w *Worker) hardwareEncoders() []string {
 	return list
 }
 
-// encoderDevice returns the device of a hardware encoder, or what else tells
-// that there is one; "" if it is none.
+// encoderDevice returns the path whose existence shows that a hardware encoder is
+// there, usually its device; "" if encoder is not a hardware encoder.
 func encoderDevice(encoder string) string {
 	switch {
 	case encoder == "h264_v4l2m2m":
@@ -102,7 +101,7 @@ func encoderDevice(encoder string) string {
 	case encoder == "h264_omx":
 		return "/dev/vchiq"
 	case strings.HasSuffix(encoder, "_videotoolbox"):
-		return "/System/Library/Frameworks/VideoToolbox.framework" // of macOS
+		return "/System/Library/Frameworks/VideoToolbox.framework" // on macOS
 	case strings.HasSuffix(encoder, "_nvenc"):
 		return "/dev/nvidia0"
 	case strings.HasSuffix(encoder, "_vaapi"), strings.HasSuffix(encoder, "_qsv"):
@@ -111,9 +110,9 @@ func encoderDevice(encoder string) string {
 	return ""
 }
 
-// encoderTrial are ffmpeg's arguments that try an encoder on a test picture.
+// encoderTrial returns the ffmpeg arguments that try an encoder on a test picture.
 func encoderTrial(encoder string) []string {
-	// -fps_mode is the youngest option that units need.
+	// -fps_mode is the newest option that units need.
 	return append(deviceArgs(encoder), "-f", "lavfi", "-i", trialSource,
 		"-map", "0:v", "-vf", pixelFormat(encoder), "-fps_mode", "passthrough", "-c:v", encoder, "-f", "null", "-")
 }
@@ -147,7 +146,7 @@ func (w *Worker) tryDecoders(ctx context.Context) []string {
 	return usable
 }
 
-// tryDecoder decodes a clip that is made for the purpose.
+// tryDecoder decodes a clip that it encodes first.
 func (w *Worker) tryDecoder(ctx context.Context, name string) error {
 	dir, err := os.MkdirTemp("", "pibootd-trial-")
 	if err != nil {
@@ -162,12 +161,13 @@ func (w *Worker) tryDecoder(ctx context.Context, name string) error {
 	return err
 }
 
-// maxTrials bounds how often a trial is repeated that somebody has killed.
+// maxTrials bounds how often a trial is repeated whose ffmpeg was killed.
 const maxTrials = 5
 
-// trial runs ffmpeg and returns its version, which it says first of all; "" if
-// it does not get so far. What was killed says nothing of what ffmpeg can do: a
-// board that was short of memory for a moment would be out of service for good.
+// trial runs ffmpeg and returns its version, which is the first thing that it
+// prints; "" if it does not get that far. A killed trial is repeated, because it
+// shows nothing about ffmpeg: otherwise a board that was short of memory for a
+// moment would stay out of service.
 func (w *Worker) trial(ctx context.Context, args ...string) (version string, err error) {
 	for range maxTrials {
 		if version, err = w.tryOnce(ctx, args); !wasKilled(err) || ctx.Err() != nil {
@@ -178,7 +178,7 @@ func (w *Worker) trial(ctx context.Context, args ...string) (version string, err
 	return version, err
 }
 
-// wasKilled reports whether a child was ended by somebody else's SIGKILL.
+// wasKilled reports whether another process ended a child by SIGKILL.
 func wasKilled(err error) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

@@ -20,32 +20,33 @@ const (
 	stderrLines     = 20
 	stderrLineBytes = 500
 	childNice       = 10
-	// childGrace is how long after a child's end its output is waited for.
+	// childGrace limits how long run waits for the output of a child that has
+	// ended.
 	childGrace = 10 * time.Second
 )
 
-// errStalled is the cause when a child is killed because it no longer moves.
+// errStalled is the cause when a child is killed because it makes no progress.
 var errStalled = errors.New("no progress")
 
 // A child is one run of ffmpeg or ffprobe.
 type child struct {
 	name   string
 	args   []string
-	dir    string                // working directory; "" for ours
-	env    []string              // besides ours
-	stdin  io.Reader             // nil: nothing
-	extra  *os.File              // its file descriptor 3; may be nil
+	dir    string                // working directory; "" means the worker's own
+	env    []string              // in addition to the worker's own
+	stdin  io.Reader             // nil: no input
+	extra  *os.File              // becomes file descriptor 3; may be nil
 	stdout func(io.Reader) error // reads standard output to its end
-	first  *string               // is given the first line of standard error; may be nil
+	first  *string               // receives the first line of standard error; may be nil
 	pulse  *pulse                // may be nil
-	stall  time.Duration         // killed when pulse stands still for so long
-	grows  string                // a file: writing it counts as moving; "" is none
+	stall  time.Duration         // the child is killed if pulse stops for this long
+	grows  string                // a file whose growth counts as progress; "": none
 }
 
-// run starts the child, in its own process group and politely, and waits for
-// it. When ctx ends, or nothing moves for too long, the whole group is killed:
-// what it has written is worth nothing then. The last lines of standard error
-// are returned in any case.
+// run starts the child in its own process group at low priority and waits for it.
+// If ctx ends, or the child makes no progress for too long, run kills the whole
+// group, because an incomplete output is worthless. It returns the last lines of
+// standard error in any case.
 func (c child) run(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -56,20 +57,20 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	if c.extra != nil {
 		cmd.ExtraFiles = []*os.File{c.extra}
 	}
-	// Pdeathsig: a worker that is killed must leave no ffmpeg behind.
+	// Pdeathsig: an ffmpeg must not outlive a worker that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.name, err)
 	}
-	// The kernel takes the end of the starting thread for that of the parent.
+	// The kernel sends Pdeathsig when the thread that started the child ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.name, err)
 	}
-	// Only manners: the work is as good without.
+	// The error is ignored, because the priority does not affect the result.
 	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, childNice)
 
 	var watch sync.WaitGroup
@@ -86,18 +87,18 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	return lines, c.outcome(cause, readErr, waitErr)
 }
 
-// read hands standard output over; a child whose output cannot be read has
-// nobody to work for.
+// read passes standard output to c.stdout. It cancels the child if that fails,
+// because nobody needs the rest.
 func (c child) read(stdout io.Reader, cancel context.CancelCauseFunc) error {
 	err := c.stdout(stdout)
 	if err != nil {
 		cancel(err)
 	}
-	io.Copy(io.Discard, stdout) // ends with the child: Wait reports why
+	io.Copy(io.Discard, stdout) // ends with the child, and Wait reports the cause
 	return err
 }
 
-// watch cancels when the pulse stands still.
+// watch cancels the child if the pulse stops.
 func (c child) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	if c.pulse == nil {
 		return
@@ -110,7 +111,8 @@ func (c child) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			// ffmpeg tells nothing while it puts the index of a file in front.
+			// ffmpeg reports no progress while it moves the index of a file to the
+			// front.
 			if info, err := os.Stat(c.grows); err == nil && !info.ModTime().Equal(written) {
 				written = info.ModTime()
 				c.pulse.touch(now)
@@ -123,7 +125,7 @@ func (c child) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// outcome picks the error that says most.
+// outcome returns the most informative of the errors.
 func (c child) outcome(cause, readErr, waitErr error) error {
 	switch {
 	case cause != nil && readErr == nil:
@@ -136,15 +138,15 @@ func (c child) outcome(cause, readErr, waitErr error) error {
 	return nil
 }
 
-// lastLines is a writer that keeps the end of a text, and its first line. It is written by one
-// goroutine, and read after that has ended.
+// lastLines is a writer that keeps the last lines of a text, and the first one. One
+// goroutine writes to it, and the text is read after that has ended.
 type lastLines struct {
-	first   []byte // the first line, whatever came after it
+	first   []byte // the first line of the whole text
 	ring    [][]byte
 	partial []byte
 }
 
-// Write never fails. A line's end is dropped where it is longer than the limit.
+// Write never fails. It cuts lines that are longer than the limit.
 func (l *lastLines) Write(text []byte) (int, error) {
 	n := len(text)
 	for {

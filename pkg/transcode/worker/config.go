@@ -16,34 +16,35 @@ import (
 	"strings"
 )
 
-// ConfigPath is where a board's configuration lies.
+// ConfigPath is the path of a board's configuration.
 const ConfigPath = "/etc/pibootd/worker.json"
 
 const maxConfigBytes = 64 << 10
 
-// A Config tells a worker who it is and where its server is.
+// A Config is the identity of a worker and the address of its server.
 type Config struct {
-	Name        string     `json:"name"` // in every subject; letters, digits, dashes and underscores
+	Name        string     `json:"name"` // part of every subject; letters, digits, dashes and underscores
 	Token       string     `json:"token"`
 	QueueURL    string     `json:"queue_url"` // e.g. nats://10.0.0.1:4222
 	Server      netip.Addr `json:"server"`    // of the media share
 	MediaExport string     `json:"media_export"`
-	NFSPort     int        `json:"nfs_port"` // of NFS and MOUNT alike; 0: the server's portmapper names them
-	// ScratchExport is what this worker alone may write to, on Server; empty in
-	// a configuration that an earlier pibootd has written.
+	NFSPort     int        `json:"nfs_port"` // of both NFS and MOUNT; 0: ask the server's portmapper
+	// ScratchExport is the export on Server that this worker alone can write. It is
+	// empty in a configuration that an earlier pibootd wrote.
 	ScratchExport string `json:"scratch_export,omitempty"`
-	// MediaDir is a directory that is the media share already, where nothing
-	// has to be mounted. Server, MediaExport and NFSPort are unused then.
+	// MediaDir is a directory that already has the media share, so that nothing has
+	// to be mounted. Server, MediaExport and NFSPort are then unused.
 	MediaDir string `json:"media_dir,omitempty"`
-	// Daemon is where pibootd serves the media share over HTTP, e.g. http://10.0.0.1:8080,
-	// to a worker that does not mount it, and tells it where the queue is. Only
-	// Name, Token and WorkDir are used besides then.
+	// Daemon is the URL at which pibootd serves the media share over HTTP, such as
+	// http://10.0.0.1:8080, to a worker that does not mount the share. pibootd also
+	// gives the worker the queue's address there. Of the other fields only Name,
+	// Token and WorkDir are then used.
 	Daemon  string `json:"daemon,omitempty"`
-	WorkDir string `json:"work_dir,omitempty"` // for files until they are sent
+	WorkDir string `json:"work_dir,omitempty"` // holds files until they are sent
 }
 
-// LoadConfig reads and checks a configuration file. It refuses one that others
-// than its owner can read, for the token's sake.
+// LoadConfig reads and checks a configuration file. It refuses a file that others
+// than its owner can read, because it contains the token.
 func LoadConfig(path string) (Config, error) {
 	text, err := ReadPrivate(path)
 	if err != nil {
@@ -56,8 +57,8 @@ func LoadConfig(path string) (Config, error) {
 	return config, nil
 }
 
-// ReadPrivate reads a file that a token is in. It refuses one that others than
-// its owner can read.
+// ReadPrivate reads a file that contains a token. It refuses a file that others
+// than its owner can read.
 func ReadPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -86,7 +87,7 @@ func parseConfig(text []byte) (Config, error) {
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// validUnitID keeps a unit within its attempt's directory.
+// validUnitID ensures that a unit stays within its attempt's directory.
 var validUnitID = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
 
 // Check reports every problem of c at once.
@@ -116,7 +117,8 @@ func (c Config) Check() error {
 	return errors.Join(problems...)
 }
 
-// parseDaemon reads where a daemon is: an HTTP URL, or only its host and port.
+// parseDaemon parses the address of a daemon: an HTTP URL, or a host with an
+// optional port.
 func parseDaemon(text string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
@@ -131,16 +133,16 @@ func parseDaemon(text string) (*url.URL, error) {
 	return daemon, nil
 }
 
-// daemonPort is that of http.port unless it was changed.
+// daemonPort is the port of the default http.port.
 const daemonPort = "8080"
 
-// A Boot is what the kernel command line says about a worker.
+// A Boot is the part of the kernel command line that concerns a worker.
 type Boot struct {
-	MuxID    int  // muxid=, 0 if not given
+	MuxID    int  // muxid=; 0 if absent
 	HWDecode bool // muxhwdec=1
 }
 
-// ReadBoot reads a kernel command line, which is /proc/cmdline.
+// ReadBoot reads a kernel command line, usually /proc/cmdline.
 func ReadBoot(path string) (Boot, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -18,14 +18,14 @@ import (
 	"pibootd/pkg/transcode/mediafile"
 )
 
-// joinQueue is how many packets are read ahead of each input. Where there are
-// two, ffmpeg sleeps for 10 ms whenever it finds nothing read of a pipe: with
-// its usual 8 packets that is minutes for a film.
+// joinQueue is the number of packets that are read ahead of each input. With two
+// inputs, ffmpeg sleeps for 10 ms whenever a pipe has nothing to read: with its
+// default of 8 packets that adds minutes to a film.
 const joinQueue = "512"
 
-// JoinArgs returns ffmpeg's arguments that make one file in its working
-// directory of video, read from standard input, and of audio, read from file
-// descriptor 3. Nothing is encoded anew.
+// JoinArgs returns the ffmpeg arguments that make one file in the working directory
+// from video on standard input and audio on file descriptor 3. Nothing is encoded
+// again.
 func JoinArgs(u transcode.JoinUnit) []string {
 	args := []string{
 		"-hide_banner", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
@@ -40,8 +40,8 @@ func JoinArgs(u transcode.JoinUnit) []string {
 	return append(args, fileArgs(u.Format)...)
 }
 
-// fileArgs are the end of the arguments that make a file. The index of an MP4
-// is put in front, so that it plays while it loads.
+// fileArgs returns the last arguments of an ffmpeg that makes a file. They put the
+// index of an MP4 at the front, so that it plays while it loads.
 func fileArgs(f transcode.Format) []string {
 	args := []string{"-f", muxerOf(f), "-y", f.OutputName()}
 	if f == transcode.FormatMKV {
@@ -50,7 +50,7 @@ func fileArgs(f transcode.Format) []string {
 	return append([]string{"-movflags", "+faststart"}, args...)
 }
 
-// join strings the parts of u into a file in dir.
+// join joins the parts of u to a file in dir.
 func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *pulse) ([]string, error) {
 	ffmpeg := child{
 		name: w.ffmpeg(), args: JoinArgs(u), dir: dir, pulse: p, stall: w.stall(),
@@ -91,7 +91,7 @@ func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *
 	return ffmpeg.run(ctx)
 }
 
-// errGone reports that ffmpeg has ended, which says why itself.
+// errGone reports that ffmpeg has ended. Its own error has the cause.
 var errGone = errors.New("the reader is gone")
 
 // feed writes an initialization section and the segments of all parts to out.
@@ -124,8 +124,8 @@ func (w *Worker) feedFile(ctx context.Context, out io.Writer, name string) error
 	return err
 }
 
-// WholeArgs returns ffmpeg's arguments that make one file of a source in its
-// working directory. pass is 1 or 2 of two, or 0.
+// WholeArgs returns the ffmpeg arguments that make one file from a source in the
+// working directory. pass is 1 or 2 of two passes, or 0 for a single pass.
 func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 	args := []string{
 		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
@@ -140,7 +140,8 @@ func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 		args = append(args, "-pass", strconv.Itoa(pass))
 	}
 	if pass == 1 {
-		// Not the null muxer: its encoder, where none is named, is not the format's.
+		// The null muxer cannot be used here: its default encoder is not the
+		// format's.
 		return append(args, "-an", "-f", muxerOf(u.Format), "-y", os.DevNull)
 	}
 	return append(args, fileArgs(u.Format)...)
@@ -162,10 +163,10 @@ func mapped(options []string) bool {
 	return false
 }
 
-// passLogs match what ffmpeg leaves between two passes.
+// passLogs matches the files that ffmpeg leaves between two passes.
 const passLogs = "ffmpeg2pass-*"
 
-// whole makes a file in dir of a source that cannot be cut.
+// whole makes a file in dir from a source that cannot be divided.
 func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir string, p *pulse) ([]string, error) {
 	run := func(pass int) ([]string, error) {
 		ffmpeg := child{
@@ -191,7 +192,7 @@ func (w *Worker) whole(ctx context.Context, u transcode.WholeUnit, source, dir s
 	return nil, err
 }
 
-// fileProof looks at a finished file as a player would, and makes it durable.
+// fileProof reads a finished file as a player would and syncs it.
 func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir string, p *pulse) (transcode.Result, error) {
 	name := format.OutputName()
 	beating := inspector(func(r io.Reader) (mediafile.SegmentInfo, error) {
@@ -218,7 +219,7 @@ func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir str
 	return transcode.Result{File: proof, Encoder: "copy"}, durable.SyncDir(dir)
 }
 
-// trackOf tells what was seen of a stream.
+// trackOf returns the measurements of a stream.
 func (r *report) trackOf(s *stream) transcode.Track {
 	t := r.packets[s.Index]
 	return transcode.Track{
@@ -226,7 +227,7 @@ func (r *report) trackOf(s *stream) transcode.Track {
 	}
 }
 
-// A moving reader touches the pulse with every read.
+// A moving reader updates the pulse with every read.
 type moving struct {
 	r     io.Reader
 	pulse *pulse

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where a board mounts what the server exports to it.
+// The directories at which a board mounts its exports.
 const (
 	MediaMount   = "/run/pibootd/media"   // the media share, read-only
-	ScratchMount = "/run/pibootd/scratch" // its own scratch
+	ScratchMount = "/run/pibootd/scratch" // the worker's own scratch
 )
 
-// errNoScratch reports a configuration that an earlier pibootd has written, whose
-// boards wrote into the media share.
+// errNoScratch reports a configuration of an earlier pibootd, whose boards wrote to
+// the media share.
 var errNoScratch = errors.New("worker.json has no scratch_export: want pibootd started anew on its machine, which writes it, and then this board")
 
-// ensure makes sure that the media share and the worker's scratch are there,
-// and mounts them if they are not, or no longer.
+// ensure verifies that the media share and the worker's scratch are mounted, and
+// mounts them if necessary.
 func (m mountedShare) ensure() error {
 	if m.MediaDir == "" {
 		if m.ScratchExport == "" {
@@ -45,15 +45,15 @@ func (m mountedShare) ensure() error {
 	return nil
 }
 
-// mountAt mounts an export, which is called what, at dir unless it is there and
-// answers.
+// mountAt mounts an export at dir unless it is already mounted there and responds.
+// what is its name in errors.
 func (m mountedShare) mountAt(what, export, dir string, flags uintptr) error {
 	there, err := mounted(dir)
 	if there {
 		return nil
 	}
 	if err != nil {
-		// The mount of a server that has forgotten us (ESTALE) only hides the
+		// If the server has forgotten this mount (ESTALE), it only hides the
 		// directory.
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("unmounting %s, which is lost: %w", what, err)
@@ -70,8 +70,8 @@ func (m mountedShare) mountAt(what, export, dir string, flags uintptr) error {
 	return nil
 }
 
-// mounted tells whether an NFS share is mounted at dir itself: a board's root,
-// and so the directory above, may be NFS too.
+// mounted reports whether an NFS share is mounted at dir itself. The directory
+// above may be on NFS too, because a board's root is.
 func mounted(dir string) (bool, error) {
 	var fs unix.Statfs_t
 	var at, above unix.Stat_t
@@ -85,8 +85,9 @@ func mounted(dir string) (bool, error) {
 	return at.Dev != above.Dev && int64(fs.Type) == unix.NFS_SUPER_MAGIC, nil
 }
 
-// mountOptions are for the kernel's own NFS client, without mount.nfs. hard:
-// a server that restarts costs a pause, never a half-written segment.
+// mountOptions returns options for the kernel's own NFS client, without mount.nfs.
+// It uses hard, so that a restart of the server causes a pause and never a
+// half-written segment.
 func (m mountedShare) mountOptions() string {
 	ports := ""
 	if m.NFSPort != 0 {

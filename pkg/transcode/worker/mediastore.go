@@ -9,9 +9,11 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A mediaStore is how a worker reaches the media share. Names are paths in the share.
+// A mediaStore gives a worker access to the media share. Names are paths in the
+// share.
 type mediaStore interface {
-	// free returns how many bytes can be written; an error if the share is not there.
+	// free returns the number of bytes that can be written. It fails if the share
+	// is not available.
 	free(ctx context.Context) (int64, error)
 	// dir returns the parent of the directories of attempts.
 	dir() string
@@ -26,7 +28,7 @@ type mediaStore interface {
 	deliver(ctx context.Context, attempt, dir string, files []string, p *pulse) error
 }
 
-// mediaStore returns how w reaches the media share.
+// mediaStore returns the mediaStore that w is configured for.
 func (w *Worker) mediaStore() mediaStore {
 	if w.remote != nil {
 		return w.remote
@@ -34,7 +36,7 @@ func (w *Worker) mediaStore() mediaStore {
 	return mountedShare{w.Config}
 }
 
-// A mountedShare is a media share, and the worker's scratch, that are mounted.
+// A mountedShare is a mounted media share with the worker's scratch.
 type mountedShare struct{ Config }
 
 // media returns the mount point of the share.

@@ -18,11 +18,12 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// errSource marks a fault of the source: no other worker would fare better.
+// errSource marks a fault of the source, at which every other worker would fail
+// too.
 var errSource = errors.New("bad source")
 
-// probeArgs make ffprobe tell of every packet, every stream and the container
-// at one go: on a small board the start of a second one costs seconds.
+// probeArgs returns the arguments with which one ffprobe lists all packets, all
+// streams and the container. A second start would cost seconds on a small board.
 func probeArgs(source string) []string {
 	args := []string{
 		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_format",
@@ -32,8 +33,8 @@ func probeArgs(source string) []string {
 	return append(args, sourceArgs(source)...)
 }
 
-// probe asks ffprobe what source is. Errors that match errSource are the
-// source's own fault, said for the user.
+// probe describes source by ffprobe. Errors that match errSource are faults of the
+// source itself and are worded for the user.
 func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.Probe, []string, error) {
 	if !isURL(source) {
 		if err := readable(source); err != nil {
@@ -51,7 +52,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	return result, stderr, err
 }
 
-// examine asks ffprobe for all there is to say of a file.
+// examine runs ffprobe on a file and parses its whole output.
 func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, []string, error) {
 	var report *report
 	var parseErr error
@@ -59,16 +60,15 @@ func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, [
 		name: w.ffprobe(), args: probeArgs(file), env: w.mediaStore().env(), pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error {
 			report, parseErr = readReport(r, func(packets int) { p.advance(packets, 0, time.Now()) })
-			return nil // ffprobe's own end says more than a text cut short
+			return nil // ffprobe's exit status says more than its truncated output
 		},
 	}
 	stderr, err := ffprobe.run(ctx)
 	return report, stderr, errors.Join(err, parseErr)
 }
 
-// refused tells whether ffprobe failed for the source's sake: it exits with 1
-// then. Another code, a signal or a share that cannot be read is this worker's
-// own trouble.
+// refused reports whether ffprobe failed because of the source: its exit code is 1
+// then. Another code, a signal or an unreadable share is a fault of this worker.
 func refused(err error, stderr []string) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
@@ -78,12 +78,12 @@ func refused(err error, stderr []string) bool {
 	return !slices.ContainsFunc(unreadable, func(trouble string) bool { return strings.Contains(last, trouble) })
 }
 
-// unreadable is what ffmpeg says where the way to a source is at fault: of a
-// mount, and of a reader.
+// unreadable are the texts that ffmpeg prints if the path to a source fails: of a
+// mount, and of an HTTP server.
 var unreadable = []string{"Input/output error", "Stale file handle", "Server returned 5"}
 
-// readable makes sure that what ffprobe may complain of is the source itself
-// and not the way to it.
+// readable verifies that the share can be read, so that a complaint of ffprobe is
+// about the source itself.
 func readable(source string) error {
 	f, err := os.Open(source)
 	if err != nil {
@@ -107,8 +107,8 @@ func readable(source string) error {
 	return nil
 }
 
-// complaint is what ffprobe said of a source that it could not read, without the
-// path that the source has on this machine.
+// complaint returns what ffprobe printed about a source that it could not read,
+// without the source's path on this machine.
 func complaint(stderr []string) string {
 	last := lastOf(stderr)
 	said := last[strings.LastIndex(last, ": ")+1:]
@@ -121,7 +121,8 @@ func complaint(stderr []string) string {
 	return strings.TrimSpace(said)
 }
 
-// explained adds to the error of an ffmpeg that has given up what it said of that.
+// explained adds to err, the failure of an ffmpeg, the line of its output that
+// explains it.
 func explained(err error, stderr []string) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !exit.Exited() {
@@ -137,14 +138,14 @@ func explained(err error, stderr []string) error {
 	return fmt.Errorf("%w: %s", err, speaker.ReplaceAllString(why, ""))
 }
 
-// telling matches lines in which ffmpeg says what is wrong; after them come
-// some about what it leaves.
+// telling matches the lines in which ffmpeg reports what is wrong. The lines after
+// them report only the consequences.
 var telling = regexp.MustCompile(`(?i)error|unknown|invalid|unable|cannot|can't|could not|not found|no such|unrecognized|failed|denied|no space`)
 
-// speaker is who says a line, as "[libx264 @ 0x5589d2a04c00] ".
+// speaker matches the origin of a line, such as "[libx264 @ 0x5589d2a04c00] ".
 var speaker = regexp.MustCompile(`^\[[^\]]* @ 0x[0-9a-f]+\] `)
 
-// lastOf returns the last line that ffmpeg said, without where it said it.
+// lastOf returns ffmpeg's last line without its origin.
 func lastOf(stderr []string) string {
 	for _, line := range slices.Backward(stderr) {
 		if line = strings.TrimSpace(line); line != "" {
@@ -154,10 +155,11 @@ func lastOf(stderr []string) string {
 	return "it does not say why"
 }
 
-// scripts are containers that only name other files: a source must be its own.
+// scripts are the containers that only refer to other files. They are refused,
+// because a source must be a single file.
 var scripts = []string{"hls", "concat", "dash", "imf"}
 
-// probe makes sense of a report.
+// probe converts a report.
 func (r *report) probe() (transcode.Probe, error) {
 	p := transcode.Probe{
 		Format:     cut(r.format.FormatName),
@@ -188,8 +190,8 @@ func (r *report) probe() (transcode.Probe, error) {
 	return p, nil
 }
 
-// first returns the first stream of a kind that has packets. Cover art is no
-// video: ffmpeg's 0:V:0 passes it over as well.
+// first returns the first stream of a kind that has packets. It skips cover art, as
+// ffmpeg's 0:V:0 does.
 func (r *report) first(kind string) *stream {
 	for i := range r.streams {
 		s := &r.streams[i]
@@ -200,8 +202,8 @@ func (r *report) first(kind string) *stream {
 	return nil
 }
 
-// truncated compares where the packets end with where the container says that
-// they do. A little is forgiven: containers round, and some only estimate.
+// truncated reports whether the packets end earlier than the container claims. It
+// tolerates a small difference, because containers round and some only estimate.
 func (r *report) truncated(p transcode.Probe) error {
 	end := 0.0
 	for _, t := range r.packets {
@@ -213,7 +215,7 @@ func (r *report) truncated(p transcode.Probe) error {
 	return nil
 }
 
-// video describes a video stream from what its packets were found to be.
+// video describes a video stream by its packets.
 func (s *stream) video(t *track, start float64) *transcode.VideoStream {
 	v := &transcode.VideoStream{
 		Codec:         cut(s.CodecName),
@@ -244,7 +246,8 @@ func (s *stream) audio(t *track, start float64) *transcode.AudioStream {
 	}
 }
 
-// shownSize returns the picture's size with square pixels, turned as it is shown.
+// shownSize returns the size of the picture as shown: with square pixels, and
+// rotated.
 func (s *stream) shownSize() (width, height int) {
 	width, height = s.Width, s.Height
 	if aspect := rational(strings.Replace(s.SampleAspectRatio, ":", "/", 1)).Float(); aspect > 0 {
@@ -265,13 +268,13 @@ func quarterTurns(s *stream) int {
 	return 0
 }
 
-// hwDecodable tells whether a Pi's H.264 decoder takes v: level 4.0, 4:2:0.
+// hwDecodable reports whether a Pi's H.264 decoder supports v: level 4.0, 4:2:0.
 func hwDecodable(v transcode.VideoStream) bool {
 	return v.Codec == "h264" && (v.PixelFormat == "yuv420p" || v.PixelFormat == "yuvj420p") &&
 		!v.Interlaced && max(v.Width, v.Height) <= 1920 && v.Width*v.Height <= 1920*1088
 }
 
-// number reads a decimal number of ffprobe's; 0 where it gives none, as N/A.
+// number parses a decimal number of ffprobe; 0 if there is none, as in N/A.
 func number(s string) float64 {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsNaN(f) || math.Abs(f) > 1e15 {
@@ -282,14 +285,14 @@ func number(s string) float64 {
 
 func whole(s string) int { return int(min(max(number(s), 0), math.MaxInt32)) }
 
-// rational reads a fraction such as 30000/1001; 0/0 is what ffprobe gives for
-// an unknown one.
+// rational parses a fraction such as 30000/1001. ffprobe prints 0/0 for an unknown
+// one.
 func rational(s string) transcode.Rational {
 	num, den, _ := strings.Cut(s, "/")
 	return transcode.Rational{Num: whole(num), Den: whole(den)}
 }
 
-// cut bounds a name that came from the source.
+// cut limits the length of a name that came from the source.
 func cut(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 100)], "")
 }

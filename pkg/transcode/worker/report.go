@@ -10,7 +10,7 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A report is ffprobe's output, the packets of which are summed up per stream.
+// A report is ffprobe's output, with the packets summed up for each stream.
 type report struct {
 	packets map[int]*track
 	streams []stream
@@ -58,15 +58,16 @@ type packet struct {
 }
 
 const (
-	// maxStreams bounds the streams that are looked at; the rest is no video
-	// that anyone would see.
+	// maxStreams is the number of streams that are examined. A video that anyone
+	// would see is not behind them.
 	maxStreams = 64
-	// reportEvery is how many packets lie between two calls of progress.
+	// reportEvery is the number of packets between two calls of progress.
 	reportEvery = 1000
 )
 
-// readReport reads ffprobe's JSON as it comes, packet by packet: a film has
-// half a million of them. progress is told how many were read.
+// readReport parses ffprobe's JSON packet by packet as it arrives, because a film
+// has half a million packets. It calls progress with the number of packets read so
+// far.
 func readReport(r io.Reader, progress func(packets int)) (*report, error) {
 	report := &report{packets: make(map[int]*track)}
 	d := json.NewDecoder(r)
@@ -144,18 +145,18 @@ func (r *report) add(p packet) {
 	t.add(p)
 }
 
-// A track sums up the packets of one stream. Packets come in decoding order;
-// to measure the time between frames it keeps as many as can be out of order.
+// A track sums up the packets of one stream. Packets arrive in decoding order. To
+// measure the time between frames, a track keeps as many as can be out of order.
 type track struct {
 	count       int
-	first, end  float64 // of all packets, seconds
+	first, end  float64 // of all packets, in seconds
 	lastSeconds float64 // duration of the packet that ends last; 0 if unknown
 	encrypted   bool
 	maxGap      float64
 	maxGOP      float64
 
 	waiting []moment // ascending
-	shown   moment   // the last that has left waiting
+	shown   moment   // the last that was removed from waiting
 	any     bool     // whether shown is set
 	lastKey float64
 }
@@ -165,16 +166,16 @@ type moment struct {
 	key bool
 }
 
-// reorderDepth is more than any codec's frames can be out of order.
+// reorderDepth is larger than the number of frames that any codec reorders.
 const reorderDepth = 32
 
 func (t *track) add(p packet) {
 	at := p.PTS
 	if at == "" {
-		at = p.DTS // AVI has no other
+		at = p.DTS // AVI has no PTS
 	}
-	// Flags are K, D, C for key, discard, corrupt. What an edit list discards is
-	// never shown.
+	// Flags are K, D, C for key, discard, corrupt. A packet that an edit list
+	// discards is never shown.
 	if at == "" || len(p.Flags) > 1 && p.Flags[1] == 'D' {
 		return
 	}
@@ -200,7 +201,7 @@ func (t *track) add(p packet) {
 	}
 }
 
-// show takes the frames in the order in which they are shown.
+// show receives the frames in the order in which they are shown.
 func (t *track) show(m moment) {
 	if !t.any {
 		t.any, t.shown, t.lastKey = true, m, m.at
@@ -221,8 +222,8 @@ func (t *track) finish() {
 	t.waiting = nil
 }
 
-// rate returns the container's average frame rate, unless the frames say
-// otherwise: some containers give the rate of fields, or a guess.
+// rate returns the container's average frame rate unless the frames contradict it:
+// some containers have the rate of fields, or a guess.
 func (t *track) rate(said transcode.Rational) transcode.Rational {
 	span := t.shown.at - t.first
 	if t.count < 2 || span <= 0 {
