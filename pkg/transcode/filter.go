@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// A filterClass says what a known filter does to the work.
+// A filterClass is the effect of a known filter on the work.
 type filterClass int
 
 const (
-	filterEachFrame filterClass = iota + 1 // looks at one frame alone
-	filterMemory                           // looks at others as well
+	filterEachFrame filterClass = iota + 1 // reads one frame at a time
+	filterMemory                           // reads other frames as well
 )
 
-// videoFilters returns what is known of a video filter; 0 if it is refused.
-// Those that read or write files are not among them.
+// videoFilters returns the class of a video filter; 0 if it is refused. Filters
+// that read or write files are refused.
 func videoFilters(name string) filterClass {
 	switch name {
 	case "scale", "crop", "pad", "setsar", "setdar", "hflip", "vflip", "transpose", "format", "eq", "hue",
@@ -33,7 +33,7 @@ func videoFilters(name string) filterClass {
 	return 0
 }
 
-// audioFilters returns what is known of an audio filter; 0 if it is refused.
+// audioFilters returns the class of an audio filter; 0 if it is refused.
 func audioFilters(name string) filterClass {
 	switch name {
 	case "loudnorm", "dynaudnorm", "volume", "acompressor", "alimiter", "aresample", "aformat", "highpass", "lowpass",
@@ -44,15 +44,15 @@ func audioFilters(name string) filterClass {
 	return 0
 }
 
-// filterFiles are the parameters by which some filters read and write files.
+// filterFiles matches the parameters by which some filters read and write files.
 var filterFiles = regexp.MustCompile(`(?i)(^|_)(file|filename|stats|stat|result|input|path|dir|url|psfile|model|log|device|cache)`)
 
-// frameNumbers are what an expression may ask of a frame that a unit does not
-// know: its number, and what was stored with frames before.
+// frameNumbers matches the variables of an expression that a unit does not know:
+// the frame's number, and values stored with earlier frames.
 var frameNumbers = regexp.MustCompile(`\b(n|pos|random|st|ld|eval|on|in_n)\b`)
 
-// checkFilters refuses filters that are not known to keep to their input. why
-// is not empty if a filter cannot be used on units.
+// checkFilters refuses filters that are not known to read only their input. If a
+// filter cannot be used on units, why is the reason.
 func checkFilters(graph string, class func(string) filterClass) (why string, err error) {
 	filters, err := splitFilters(graph)
 	if err != nil {
@@ -77,7 +77,7 @@ func checkFilters(graph string, class func(string) filterClass) (why string, err
 	return why, nil
 }
 
-// retimes reports whether a checked chain has a filter that may make a video
+// retimes reports whether a checked chain contains a filter that can make a video
 // longer or shorter.
 func retimes(graph string) bool {
 	filters, err := splitFilters(graph)
@@ -93,7 +93,7 @@ func checkFilterArgs(name, args string) error {
 		if named && filterFiles.MatchString(key) {
 			return fmt.Errorf("filter %s: %.50q may name a file", name, arg)
 		}
-		// The last of deshake's parameters is a file's name, named or not.
+		// The last parameter of deshake is a file name, whether named or not.
 		if name == "deshake" && !named && arg != "" {
 			return fmt.Errorf("filter %s: %.50q; want parameters with their names", name, arg)
 		}
@@ -101,8 +101,8 @@ func checkFilterArgs(name, args string) error {
 	return nil
 }
 
-// splitFilters splits a chain of filters at its commas. Quotes protect commas;
-// whatever else could join or hide filters is refused.
+// splitFilters splits a chain of filters at its commas. Quotes protect commas; all
+// other syntax that could join or hide filters is refused.
 func splitFilters(graph string) ([]string, error) {
 	var filters []string
 	begin, quoted := 0, false

@@ -7,20 +7,20 @@ import (
 	"pibootd/pkg/transcode/mediafile"
 )
 
-// StartPTS is the presentation time of frame 0 in 90 kHz ticks: 10 s, so that
-// no decode time before the first frame is ever negative.
+// StartPTS is the presentation time of frame 0 in 90 kHz ticks: 10 s, so that no
+// decode time before the first frame is negative.
 const StartPTS = 10 * mediafile.TicksPerSecond
 
-// gridRates are the frame rates a grid may have: those of television and film,
-// and the low ones of cameras and screen recordings, whose frames would only be
-// doubled on the others.
+// gridRates are the possible frame rates of a grid: those of television and film,
+// and the low rates of cameras and screen recordings, whose frames a higher rate
+// would only duplicate.
 var gridRates = []Rational{
 	{1, 1}, {2, 1}, {5, 1}, {10, 1}, {12, 1}, {25, 2}, {15, 1}, {24000, 1001}, {24, 1}, {25, 1},
 	{30000, 1001}, {30, 1}, {50, 1}, {60000, 1001}, {60, 1},
 }
 
-// nearestRate returns the grid rate nearest to r; of two, the higher, which
-// loses no frame.
+// nearestRate returns the grid rate nearest to r; of two, the higher, which loses
+// no frame.
 func nearestRate(r Rational) Rational {
 	best := gridRates[0]
 	for _, rate := range gridRates {
@@ -42,7 +42,7 @@ func (r Rational) Float() float64 {
 // String returns r as ffmpeg writes a rate, e.g. 30000/1001.
 func (r Rational) String() string { return fmt.Sprintf("%d/%d", r.Num, r.Den) }
 
-// Seconds returns the time that this many frames take.
+// Seconds returns the duration of this many frames.
 func (g Grid) Seconds(frames int) float64 {
 	return float64(frames) * float64(g.Rate.Den) / float64(g.Rate.Num)
 }
@@ -53,9 +53,9 @@ func (g Grid) PTS(frame int) int64 {
 	return StartPTS + (int64(frame)*den*mediafile.TicksPerSecond+num/2)/num
 }
 
-// Segments returns the number of segments of the whole grid. What is left
-// behind the last whole segment is a segment of its own if it is at least a
-// quarter of one; else the last whole segment takes it in.
+// Segments returns the number of segments of the whole grid. The rest after the
+// last whole segment is a segment of its own if it is at least a quarter of one;
+// otherwise it belongs to the last whole segment.
 func (g Grid) Segments() int {
 	n, rest := g.Frames/g.SegmentFrames, g.Frames%g.SegmentFrames
 	if rest > 0 && (n == 0 || 4*rest >= g.SegmentFrames) {
@@ -82,8 +82,8 @@ func (u VideoUnit) Segments() (first, end int) {
 	return first, end
 }
 
-// SegmentName returns the file name of a segment. Five digits number the
-// shortest segments of the longest video that NewPlan takes.
+// SegmentName returns the file name of a segment. Five digits suffice for the
+// shortest segments of the longest video that NewPlan accepts.
 func (c Container) SegmentName(number int) string {
 	return fmt.Sprintf("%05d.%s", number, c.extension())
 }
@@ -95,7 +95,7 @@ func (c Container) extension() string {
 	return "ts"
 }
 
-// Container returns what u's segments are.
+// Container returns the container of u's segments.
 func (u Unit) Container() Container {
 	switch {
 	case u.Video != nil && u.Video.Container != "":

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// A rung is a size that a ladder may have below its source, with the bitrate
-// that Apple's authoring specification gives it at up to 30 frames per second.
+// A rung is a size that a ladder can have below its source, with the bitrate that
+// Apple's authoring specification gives it at up to 30 frames per second.
 type rung struct {
 	lines, pixels, bitrateBPS int
 }
@@ -23,22 +23,22 @@ var rungs = []rung{
 }
 
 const (
-	// bitrateSlope says how the bitrate that a picture needs grows with its
+	// bitrateSlope is the exponent by which the bitrate of a picture grows with its
 	// pixels: twice the pixels need less than twice the bits.
 	bitrateSlope = 0.75
-	// minBitrateBPS is what libx264 can still hold.
+	// minBitrateBPS is the lowest bitrate that libx264 can keep to.
 	minBitrateBPS = 32_000
-	// h265Share is what H.265 needs of the bits of H.264 for the same picture.
+	// h265Share is the bitrate of H.265 relative to H.264 for the same picture.
 	h265Share = 0.6
-	// authorFloorBPS is the lowest rung of PresetAuthor.
+	// authorFloorBPS is the bitrate of the lowest rung of PresetAuthor.
 	authorFloorBPS = 200_000
-	// twoRungLines is the height above which a ladder has two renditions.
+	// twoRungLines is the height above which a ladder has at least two renditions.
 	twoRungLines = 120
 )
 
 // Ladder returns the renditions of o for a source, the highest first. Lines are
-// counted on the shorter side, so that a portrait video has the ladder of its
-// landscape twin. Without video it returns nil.
+// counted on the shorter side, so that a portrait video has the ladder of the
+// landscape video of the same size. Without video it returns nil.
 func Ladder(o Output, p Probe) []Rendition {
 	v := p.Video
 	if v == nil || v.Width < minSide || v.Height < minSide {
@@ -56,8 +56,8 @@ func Ladder(o Output, p Probe) []Rendition {
 }
 
 // appleLadder has the source's own size, and below it the usual sizes that are
-// clearly smaller, at least one if the source has more than 120 lines. None is
-// larger than the source or has a higher bitrate.
+// clearly smaller, at least one if the source has more than 120 lines. No rendition
+// is larger than the source or has a higher bitrate.
 func appleLadder(o Output, p Probe) []Rendition {
 	lines := min(p.Video.Width, p.Video.Height)
 	ladder := []Rendition{rendition(o, p, lines, 0)}
@@ -72,8 +72,8 @@ func appleLadder(o Output, p Probe) []Rendition {
 	return ladder
 }
 
-// authorLadder keeps the source's size, at its bitrate, at half of it and at
-// the floor, as far as each is less than the one before.
+// authorLadder keeps the source's size, at its bitrate, at half of it and at the
+// floor, as far as each is less than the one before.
 func authorLadder(o Output, p Probe) []Rendition {
 	lines := min(p.Video.Width, p.Video.Height)
 	top := videoBitrate(p)
@@ -94,8 +94,8 @@ func authorLadder(o Output, p Probe) []Rendition {
 	return named(ladder)
 }
 
-// askedLadder has the rungs that were asked for. Those above the source would
-// only blow it up: they are left out, all but one if there are no others.
+// askedLadder has the rungs of the request. It omits those above the source,
+// because they would only enlarge it, but keeps one if there are no others.
 func askedLadder(o Output, p Probe) []Rendition {
 	lines := min(p.Video.Width, p.Video.Height)
 	var ladder []Rendition
@@ -113,7 +113,7 @@ func askedLadder(o Output, p Probe) []Rendition {
 	return named(slices.CompactFunc(ladder, func(a, b Rendition) bool { return a == b }))
 }
 
-// named gives renditions of one size different names.
+// named gives different names to renditions of the same size.
 func named(ladder []Rendition) []Rendition {
 	count := map[string]int{}
 	for _, r := range ladder {
@@ -127,8 +127,8 @@ func named(ladder []Rendition) []Rendition {
 	return ladder
 }
 
-// rendition returns the rendition of p whose shorter side has this many lines,
-// at this bitrate, or at the usual one if that is 0.
+// rendition returns the rendition of p whose shorter side has this many lines, at
+// this bitrate; 0 means the usual bitrate.
 func rendition(o Output, p Probe, lines, bitrate int) Rendition {
 	v := p.Video
 	short, long := min(v.Width, v.Height), max(v.Width, v.Height)
@@ -150,11 +150,11 @@ func rendition(o Output, p Probe, lines, bitrate int) Rendition {
 	}
 }
 
-// even rounds down to an even number, which 4:2:0 needs.
+// even rounds down to an even number, which 4:2:0 requires.
 func even(n float64) int { return int(n) &^ 1 }
 
-// renditionBitrate returns what a picture of this many pixels needs at the
-// source's rate, but no more than the source spends on the same pixels.
+// renditionBitrate returns the bitrate that a picture of this many pixels needs at
+// the source's frame rate, but at most what the source uses for the same pixels.
 func renditionBitrate(o Output, p Probe, pixels int) int {
 	bitrate := neededBitrate(pixels, p.Video.Rate.Float())
 	if o.codec() == CodecH265 {
@@ -176,8 +176,8 @@ func neededBitrate(pixels int, rate float64) float64 {
 		}
 	}
 	scale := math.Pow(float64(pixels)/float64(nearest.pixels), bitrateSlope)
-	// Frames that follow faster resemble each other more: twice the frames need
-	// 1.4 times the bits.
+	// At a higher rate, successive frames are more alike: twice the frames need 1.4
+	// times the bits.
 	return float64(nearest.bitrateBPS) * scale * math.Sqrt(max(rate, 1)/30)
 }
 

@@ -51,31 +51,31 @@ func WorkSubject(lane, priority string, number int64) string {
 	return fmt.Sprintf("%s.%s.%s.%d", SubjectWork, lane, priority, number)
 }
 
-// ScratchName returns the name of the directory, in its worker's scratch, that an
-// attempt writes to.
+// ScratchName returns the name of the directory that an attempt writes to, in its
+// worker's scratch.
 func ScratchName(job int64, unit string, attempt int) string {
 	return fmt.Sprintf("%d.%s.%d", job, unit, attempt)
 }
 
-// ScratchOf returns the scratch of a worker, relative to the media share: the
-// one directory that this worker, and no other, writes to.
+// ScratchOf returns the scratch of a worker, relative to the media share. It is the
+// one directory that this worker, and no other, can write.
 func ScratchOf(worker string) string { return ScratchDir + "/" + worker }
 
-// AttemptDir returns the directory, relative to the media share, that the files
-// of an accepted attempt are in. Only the daemon writes there.
+// AttemptDir returns the directory for the files of an accepted attempt, relative
+// to the media share. Only the daemon writes to it.
 func AttemptDir(job int64, unit string, attempt int) string {
 	return fmt.Sprintf("%s/%s.%d", JobDir(job), unit, attempt)
 }
 
-// JobDir returns the directory, relative to the media share, that holds a
-// job's accepted and unpublished files.
+// JobDir returns the directory for a job's accepted and unpublished files, relative
+// to the media share.
 func JobDir(job int64) string { return fmt.Sprintf("%s/%d", WorkDir, job) }
 
-// Directories of the media share that are the daemon's own.
+// The daemon's own directories of the media share.
 const (
-	WorkDir    = ".work"    // what was accepted and is not published yet; workers read it
-	ScratchDir = ".scratch" // a directory for each worker, which no other may enter
-	UploadDir  = ".uploads" // what comes by HTTP, until it is whole
+	WorkDir    = ".work"    // accepted files that are not published yet; workers read them
+	ScratchDir = ".scratch" // a directory for each worker, which no other can enter
+	UploadDir  = ".uploads" // uploads by HTTP, until they are complete
 )
 
 // IsReserved reports whether a path in the media share is the daemon's own.
@@ -84,31 +84,32 @@ func IsReserved(name string) bool {
 	return first == WorkDir || first == ScratchDir || first == UploadDir
 }
 
-// MuxerUID is the user, and the group, of legacy muxers in the media share. Nobody else
-// has it, so that a file of this user was made by a muxer.
+// MuxerUID is the user, and the group, of legacy muxers in the media share. No
+// other user has it, so a file of this user was made by a muxer.
 const MuxerUID = 1899999999
 
-// MuxerDir is the directory of the media share whose videos legacy muxers get. They see
-// nothing else of the share.
+// MuxerDir is the directory of the media share with the videos for legacy muxers.
+// They cannot see the rest of the share.
 const MuxerDir = "videos"
 
-// LegacyMuxerPrefix begins the names under which legacy muxers stand in the queue.
-// No worker can have such a name.
+// LegacyMuxerPrefix starts the names of legacy muxers in the queue. No worker can
+// have such a name.
 const LegacyMuxerPrefix = "muxer-"
 
 // IsLegacyMuxer reports whether name is that of a legacy muxer, which does whole
 // jobs, and not of a worker.
 func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxerPrefix) }
 
-// Protocol is the version of the contract between a worker and pibootd: the messages
-// below, and where an attempt's files go. It changes with everything that a worker of
-// another build would do wrong; the queue gives such a worker no work.
+// Protocol is the version of the contract between a worker and pibootd: the
+// messages below, and the location of an attempt's files. It is increased for every
+// change that a worker of another build would handle wrongly. The queue gives no
+// work to a worker of another version.
 //
-//	0: a worker that sends none. It writes attempts to the media share.
+//	0: a worker that sends no version. It writes attempts to the media share.
 //	2: attempts are written to the board's own scratch; the media share is read-only.
 const Protocol = 2
 
-// Hello says that a worker is up. It is repeated while it lives.
+// Hello reports that a worker is up. The worker repeats it while it runs.
 type Hello struct {
 	Protocol int      `json:"protocol,omitzero"`
 	Hostname string   `json:"hostname"`
@@ -119,40 +120,41 @@ type Hello struct {
 	Memory   int64    `json:"memory,omitzero"` // bytes; 0: unknown
 	MuxID    int      `json:"mux_id"`
 	HWDecode bool     `json:"hw_decode"` // muxhwdec=1 on the kernel command line
-	Encoders []string `json:"encoders"`  // encoders that encoded a test picture
-	Decoders []string `json:"decoders"`  // hardware decoders that were found usable
+	Encoders []string `json:"encoders"`  // those that encoded a test picture
+	Decoders []string `json:"decoders"`  // hardware decoders that work
 	Speeds   []Speed  `json:"speeds,omitempty"`
-	// Locked says why the worker takes no more work for now; "" if it does.
+	// Locked is the reason why the worker accepts no more work for now; "" if it
+	// does.
 	Locked string `json:"locked,omitempty"`
 }
 
-// A Speed is how fast a worker has proved to encode, as a moving average over
-// the units it has done.
+// A Speed is the encoding speed of a worker, as a moving average over the units
+// that it has done.
 type Speed struct {
 	Encoder string  `json:"encoder"` // ffmpeg's name, e.g. libx264
 	Lines   int     `json:"lines"`   // height of the picture
 	FPS     float64 `json:"fps"`
 }
 
-// HelloReply tells a worker how often to repeat its Hello.
+// A HelloReply answers a Hello. It also has the interval at which to repeat it.
 type HelloReply struct {
 	EverySeconds int `json:"every_seconds"`
-	// Drain asks the worker to finish its unit and to claim no more, until a later
-	// reply does not ask it.
+	// Drain asks the worker to finish its unit and then to claim no more, until a
+	// later reply does not have it.
 	Drain bool `json:"drain,omitempty"`
-	// Weight is the share of its time that the worker works; it rests after each unit
-	// for the remaining share. 0 means 1, all of it.
+	// Weight is the share of its time that the worker works; it rests after each
+	// unit for the remaining share. 0 means 1, the whole time.
 	Weight float64 `json:"weight,omitzero"`
 }
 
-// Work is the body of a work message. With Job 0 it says only that there is work in
-// the lane; the reply to the claim names the unit.
+// Work is the body of a work message. If Job is 0, it only announces work in the
+// lane; the reply to the claim names the unit.
 type Work struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
 }
 
-// Claim asks for a unit, with the contents of the work message.
+// Claim requests a unit. It repeats the contents of the work message.
 type Claim struct {
 	Job  int64  `json:"job"`
 	Unit string `json:"unit"`
@@ -161,17 +163,18 @@ type Claim struct {
 	Session string `json:"session,omitempty"`
 }
 
-// ClaimReply grants an attempt, or says why not.
+// ClaimReply grants an attempt, or has the reason why not.
 type ClaimReply struct {
-	Refused string `json:"refused,omitempty"` // why not; "" grants
+	Refused string `json:"refused,omitempty"` // the reason; "" grants
 	Gone    bool   `json:"gone,omitempty"`    // the work of the message is done; if false, claim again later
 	Job     int64  `json:"job,omitempty"`     // of the granted unit; 0: the one that was claimed
 	Attempt int    `json:"attempt"`           // number of the granted attempt, from 1
 	Unit    Unit   `json:"unit"`
 }
 
-// Progress extends a claim and reports how far it is. If the attempt no longer counts,
-// the queue replies with a Verdict that is not accepted, and the worker stops at once.
+// Progress extends a claim and reports the attempt's progress. If the attempt no
+// longer counts, the queue replies with a Verdict that is not accepted, and the
+// worker stops at once.
 type Progress struct {
 	Job     int64   `json:"job"`
 	Unit    string  `json:"unit"`

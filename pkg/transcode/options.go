@@ -8,22 +8,23 @@ import (
 	"strings"
 )
 
-// Options are ffmpeg's output options as a user gave them, sorted by what they
-// are for. They are untrusted input to a process on a board: what is not known
-// to touch nothing but the output is not passed on.
+// Options are a user's output options for ffmpeg, sorted by purpose. They are
+// untrusted input to a process on a board: an option is passed on only if it is
+// known to affect nothing but the output.
 type Options struct {
-	Encoder string   // of the video; "" means none was named
+	Encoder string   // of the video; "" means the default
 	Filter  string   // of the video; "" means none
 	Video   []string // options and values for every video unit
 	Audio   []string // for the audio unit
 	File    []string // for the whole file, such as metadata
 	NoAudio bool
 	TwoPass bool // ffmpeg is run twice
-	Trimmed bool // the output need not be as long as its source
-	// Whole says why the video cannot be cut into units; "" means that it can.
+	Trimmed bool // the output can be shorter or longer than its source
+	// Whole is the reason why the video cannot be divided into units; "" means that
+	// it can.
 	Whole string
-	// All are all of the options, for one run over the whole source. Those of
-	// two passes are not among them.
+	// All has all options, for one run over the whole source, except those that
+	// select two passes.
 	All []string
 }
 
@@ -32,7 +33,7 @@ const (
 	maxOptionBytes = 1000 // of one word
 )
 
-// An option class says what an option does to the work.
+// An optionClass is the effect of an option on the work.
 type optionClass int
 
 const (
@@ -40,17 +41,17 @@ const (
 	classAudio                    // of the audio unit
 	classFile                     // of the joined file
 	classWhole                    // cannot be done in units
-	classDrop                     // asks for what is done in any case
+	classDrop                     // requests what happens in any case
 )
 
-// A knownOption is one that is passed on if its value looks as it should.
+// A knownOption is an option that is passed on if its value is valid.
 type knownOption struct {
 	class optionClass
-	value *regexp.Regexp // nil: it has none
+	value *regexp.Regexp // nil: the option has no value
 }
 
-// What values look like. None of them can name a file: a word has no slash, and
-// no option listed here opens what it is given.
+// The patterns of values. No match can name a file, because a word has no slash,
+// and no option in this file opens its value.
 var (
 	numberValue   = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?[kKMG]?$`)
 	wordValue     = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`)
@@ -60,10 +61,10 @@ var (
 	metadataValue = regexp.MustCompile(`^[A-Za-z0-9_-]+=[^\x00-\x1f]*$`)
 	passValue     = regexp.MustCompile(`^[12]$`)
 	flagsValue    = regexp.MustCompile(`^[+]?faststart$`)
-	anyValue      = regexp.MustCompile(`^[^\x00-\x1f]+$`) // checked by itself
+	anyValue      = regexp.MustCompile(`^[^\x00-\x1f]+$`) // checked separately
 )
 
-// knownOptions are the options, without stream specifier, that are passed on.
+// knownOptions returns the options that are passed on, without stream specifier.
 func knownOptions() map[string]knownOption {
 	known := map[string]knownOption{
 		"s": {classVideo, fractionValue}, "aspect": {classVideo, fractionValue},
@@ -91,11 +92,12 @@ func knownOptions() map[string]knownOption {
 	return known
 }
 
-// chunkEncoders are those whose units were seen to join to what one run makes.
+// chunkEncoders are the encoders whose units were verified to join to what a single
+// run makes.
 var chunkEncoders = []string{EncoderX264, EncoderX265, "mpeg4"}
 
-// ParseOptions sorts ffmpeg's output options for a file of this format. Its
-// errors say which option is refused and why.
+// ParseOptions sorts ffmpeg's output options for a file of this format. Its errors
+// name the option that is refused, and the reason.
 func ParseOptions(format Format, args []string) (Options, error) {
 	if len(args) > maxOptions {
 		return Options{}, fmt.Errorf("%d words of ffmpeg options; want %d at most", len(args), maxOptions)
@@ -139,7 +141,7 @@ func refusedOption(base, name string) error {
 	return fmt.Errorf("ffmpeg option -%.50s: %s", name, why)
 }
 
-// optionValue takes the option's value from args, if it has one, and checks it.
+// optionValue removes the option's value from args, if it has one, and checks it.
 func optionValue(option knownOption, args []string) (value string, rest []string, err error) {
 	if option.value == nil {
 		return "", args[1:], nil
@@ -157,11 +159,11 @@ func optionValue(option knownOption, args []string) (value string, rest []string
 // An optionWord is an option with its stream specifier and its value.
 type optionWord struct{ base, stream, value string }
 
-// audio tells whether the option is about audio.
+// audio reports whether the option concerns audio.
 func (w optionWord) audio() bool { return strings.HasPrefix(w.stream, "a") }
 
-// words returns the option as ffmpeg reads it, with its short names spelt out:
-// -b alone would be for every stream.
+// words returns the option in ffmpeg's syntax, with short names spelt out: -b alone
+// would apply to every stream.
 func (w optionWord) words() []string {
 	name := "-" + w.base
 	if w.stream != "" {
@@ -175,7 +177,7 @@ func (w optionWord) words() []string {
 
 var streamSpecifiers = []string{"", "v", "V", "v:0", "a", "a:0"}
 
-// add sorts one option in.
+// add adds one option.
 func (o *Options) add(format Format, w optionWord, option knownOption) error {
 	if w.base != "metadata" && !slices.Contains(streamSpecifiers, w.stream) {
 		return fmt.Errorf("stream %q; want the first video (v) or the first audio (a)", w.stream)
@@ -208,7 +210,7 @@ func (o *Options) add(format Format, w optionWord, option knownOption) error {
 	return nil
 }
 
-// sort puts a checked option where its class says.
+// sort adds a checked option to the fields of its class.
 func (o *Options) sort(w optionWord, class optionClass) {
 	if class == classDrop {
 		return
@@ -232,7 +234,8 @@ func (o *Options) sort(w optionWord, class optionClass) {
 	}
 }
 
-// whole notes why the video cannot be cut; the first reason is reported.
+// whole records the reason why the video cannot be divided. The first reason is
+// kept.
 func (o *Options) whole(why string) {
 	if o.Whole == "" {
 		o.Whole = why
@@ -250,7 +253,7 @@ func (o *Options) addCodec(w optionWord) error {
 		}
 		return nil
 	}
-	if w.base != "vcodec" && w.stream == "" { // both streams
+	if w.base != "vcodec" && w.stream == "" { // concerns both streams
 		o.All = append(o.All, "-c", w.value)
 		o.whole("-c " + w.value + " is not joined from units")
 		return nil
@@ -288,8 +291,8 @@ func (o *Options) addFilter(w optionWord) error {
 	return nil
 }
 
-// paramKeys are what may be told to x264 and x265 as it is to every unit. The
-// others name files, or say where key frames are.
+// paramKeys are the parameters of x264 and x265 that can be the same for every
+// unit. The others name files, or determine where key frames are.
 var paramKeys = regexp.MustCompile(`^(aq-mode|aq-strength|b-adapt|bframes|ref|me|subme|merange|trellis|deblock|psy-rd|psy-rdoq|psy|rc-lookahead|` +
 	`crf|qp|qpmin|qpmax|qpstep|ipratio|pbratio|vbv-maxrate|vbv-bufsize|bitrate|level|level-idc|high-tier|cabac|weightp|weightb|mixed-refs|8x8dct|` +
 	`direct|partitions|nr|mbtree|cutree|sao|rd|rdoq-level|ctu|colorprim|transfer|colormatrix|range|threads|pools|log-level)$`)
@@ -305,7 +308,7 @@ func (o *Options) addParams(w optionWord) error {
 	return nil
 }
 
-// checkMuxer accepts what the format is anyway.
+// checkMuxer accepts the muxer that the format uses in any case.
 func checkMuxer(format Format, name string) error {
 	if name == string(format) || name == "matroska" && format == FormatMKV {
 		return nil

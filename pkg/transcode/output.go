@@ -15,26 +15,26 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// An Output says what a video is to become. The zero Output is an HLS stream
-// of MPEG-TS segments with H.264 and AAC in Apple's ladder.
+// An Output is the desired result of a job. The zero Output is an HLS stream of
+// MPEG-TS segments with H.264 and AAC in Apple's ladder.
 type Output struct {
 	Format    Format    `json:"format,omitempty"`    // "" means hls
 	Container Container `json:"segments,omitempty"`  // of an HLS stream; "" means ts, or cmaf for h265
 	Codec     Codec     `json:"codec,omitempty"`     // "" means h264
 	Encoder   string    `json:"encoder,omitempty"`   // ffmpeg's name, one of Encoders; "" means the software encoder of Codec
 	Ladder    Preset    `json:"ladder,omitempty"`    // "" means apple; of an HLS stream
-	Rungs     []Rung    `json:"rungs,omitempty"`     // instead of a preset
+	Rungs     []Rung    `json:"rungs,omitempty"`     // replace the preset
 	AudioBPS  int       `json:"audio_bps,omitempty"` // 0: 48 kb/s for each channel
-	Encrypted bool      `json:"encrypted,omitempty"` // AES-128; of an HLS stream
-	// KeyURI is where players get the key from; "" means from the published
-	// stream's own KeyName.
+	Encrypted bool      `json:"encrypted,omitempty"` // AES-128; only for an HLS stream
+	// KeyURI is the URI from which players get the key; "" means the KeyName of the
+	// published stream.
 	KeyURI string `json:"key_uri,omitempty"`
-	// Options are ffmpeg's output options for an MP4 or MKV file, each word by
-	// itself. They take the place of Codec, Encoder and Rungs. See ParseOptions.
+	// Options are ffmpeg's output options for an MP4 or MKV file, one word each.
+	// They replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`
 }
 
-// A Format is what is published.
+// A Format is the format of a published output.
 type Format string
 
 // The formats.
@@ -44,7 +44,7 @@ const (
 	FormatMKV Format = "mkv" // a file
 )
 
-// A Container is what a segment is made of.
+// A Container is the format of a segment.
 type Container string
 
 // The containers.
@@ -53,7 +53,7 @@ const (
 	ContainerCMAF Container = "cmaf" // fragmented MP4
 )
 
-// A Codec is what video is encoded to.
+// A Codec is a codec of video.
 type Codec string
 
 // The codecs.
@@ -62,23 +62,23 @@ const (
 	CodecH265 Codec = "h265"
 )
 
-// A Preset names a rule by which a ladder follows from its source.
+// A Preset names a rule that derives a ladder from a source.
 type Preset string
 
-// The presets: Apple's authoring sizes and bitrates, or the source's size at
-// the source's bitrate, at half of it and at 200 kb/s.
+// The presets: Apple's authoring sizes and bitrates, or the source's size at the
+// source's bitrate, at half of it and at 200 kb/s.
 const (
 	PresetApple  Preset = "apple"
 	PresetAuthor Preset = "author"
 )
 
-// A Rung is a rendition that was asked for by name.
+// A Rung is a rendition that a user asked for.
 type Rung struct {
 	Lines      int `json:"lines"`                 // of the picture's shorter side
-	BitrateBPS int `json:"bitrate_bps,omitempty"` // 0: what Apple's rungs need at this size
+	BitrateBPS int `json:"bitrate_bps,omitempty"` // 0: the bitrate of Apple's rungs at this size
 }
 
-// Limits of what can be asked for.
+// Limits of a request.
 const (
 	maxRungs        = 12
 	minAudioBPS     = 16_000
@@ -89,8 +89,8 @@ const (
 	maxRequestLines = maxSide
 )
 
-// Check says, for the user, what of r cannot be done, whatever its source is, and
-// which field is wrong, as a pi.RequestError.
+// Check reports what is impossible in r for any source. The errors are meant for
+// the user, and name the wrong field as a pi.RequestError.
 func (r Request) Check() error {
 	if s := r.SegmentSeconds; s != 0 && !(s >= minSegmentSeconds && s <= maxSegmentSeconds) {
 		return wrong("segment_seconds", "segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
@@ -111,8 +111,8 @@ func wrong(field, format string, args ...any) error {
 	return pi.InvalidField(field, fmt.Errorf(format, args...))
 }
 
-// Canonical returns r with the defaults in place of what it leaves out, so that
-// two requests for the same are equal.
+// Canonical returns r with explicit defaults, so that equivalent requests are
+// equal.
 func (r Request) Canonical() Request {
 	r.SegmentSeconds = cmp.Or(r.SegmentSeconds, defaultSegmentSeconds)
 	r.Output.Format = cmp.Or(r.Output.Format, FormatHLS)
@@ -123,11 +123,12 @@ func (r Request) Canonical() Request {
 	return r
 }
 
-// maxName bounds a name, in bytes: a file's has 255, and a number may be added.
+// maxName is the maximum length of a name in bytes: a file name has 255, and a
+// number may be added.
 const maxName = 200
 
-// NameOf returns what is published of a source: its own name as far as a
-// directory can have it.
+// NameOf returns the name of an output for a source: the source's own name as far
+// as a directory can have it.
 func NameOf(source string) string {
 	base := path.Base(source)
 	name := strings.TrimLeft(strings.TrimSuffix(base, path.Ext(base)), ".")
@@ -194,7 +195,7 @@ func checkRungs(rungs []Rung) error {
 	return nil
 }
 
-// checkStream checks what is particular to HLS.
+// checkStream checks the fields that concern only HLS.
 func (o Output) checkStream() error {
 	switch {
 	case o.codec() == CodecH265 && o.Container == ContainerTS:
@@ -209,7 +210,7 @@ func (o Output) checkStream() error {
 	return checkKeyURI(o.KeyURI)
 }
 
-// checkKeyURI accepts what can stand between the quotes of a playlist.
+// checkKeyURI accepts a URI that can stand between the quotes of a playlist.
 func checkKeyURI(uri string) error {
 	_, err := url.Parse(uri)
 	printable := !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r == '"' || r == 0x7f || r == '\\' })
@@ -219,7 +220,7 @@ func checkKeyURI(uri string) error {
 	return nil
 }
 
-// checkFile checks what is particular to MP4 and MKV.
+// checkFile checks the fields that concern only MP4 and MKV.
 func (o Output) checkFile() error {
 	switch {
 	case o.Container != "":
@@ -235,7 +236,7 @@ func (o Output) checkFile() error {
 	return pi.InvalidField("options", err)
 }
 
-// IsFile tells whether a file is published, not a directory.
+// IsFile reports whether the output is a file and not a directory.
 func (o Output) IsFile() bool { return o.Format == FormatMP4 || o.Format == FormatMKV }
 
 func (o Output) codec() Codec {
@@ -245,7 +246,8 @@ func (o Output) codec() Codec {
 	return o.Codec
 }
 
-// SegmentContainer returns what the units encode into. Files are joined from CMAF.
+// SegmentContainer returns the container of the units' segments. Files are joined
+// from CMAF segments.
 func (o Output) SegmentContainer() Container {
 	switch {
 	case o.IsFile() || o.codec() == CodecH265:
@@ -256,7 +258,7 @@ func (o Output) SegmentContainer() Container {
 	return o.Container
 }
 
-// unitContainer returns the container of units: "" for MPEG-TS, which is their
+// unitContainer returns the container for units: "" for MPEG-TS, which is their
 // default.
 func (o Output) unitContainer() Container {
 	if c := o.SegmentContainer(); c != ContainerTS {
@@ -265,8 +267,8 @@ func (o Output) unitContainer() Container {
 	return ""
 }
 
-// Published returns where, in the media share, an output of this name is
-// published; suffix tells it from others of the same name.
+// Published returns the path of an output of this name in the media share. suffix
+// distinguishes outputs of the same name.
 func (o Output) Published(name, suffix string) string {
 	if o.IsFile() {
 		return fmt.Sprintf("%s/%s%s.%s", o.Format, name, suffix, o.Format)
@@ -274,7 +276,8 @@ func (o Output) Published(name, suffix string) string {
 	return fmt.Sprintf("%s/%s%s", FormatHLS, name, suffix)
 }
 
-// Entry returns what a player opens of an output that is published at this path.
+// Entry returns the path that a player opens for an output that is published at
+// this path.
 func (o Output) Entry(published string) string {
 	if o.IsFile() {
 		return published
@@ -282,7 +285,7 @@ func (o Output) Entry(published string) string {
 	return published + "/" + MasterName
 }
 
-// String writes r as ParseRung reads it.
+// String formats r as ParseRung parses it.
 func (r Rung) String() string {
 	if r.BitrateBPS == 0 {
 		return strconv.Itoa(r.Lines)
@@ -290,7 +293,7 @@ func (r Rung) String() string {
 	return fmt.Sprintf("%d:%d", r.Lines, r.BitrateBPS)
 }
 
-// ParseRung reads lines, or lines:bitrate, such as 720 or 720:2500k.
+// ParseRung parses lines, or lines:bitrate, such as 720 or 720:2500k.
 func ParseRung(text string) (Rung, error) {
 	lines, bitrate, both := strings.Cut(text, ":")
 	var r Rung
@@ -306,7 +309,7 @@ func ParseRung(text string) (Rung, error) {
 	return r, nil
 }
 
-// ParseBitrate reads bits per second as ffmpeg does: 200000, 200k or 2.5M.
+// ParseBitrate parses bits per second as ffmpeg does: 200000, 200k or 2.5M.
 func ParseBitrate(text string) (int, error) {
 	factor := 1.0
 	switch {

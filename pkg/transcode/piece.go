@@ -2,15 +2,16 @@ package transcode
 
 import "math"
 
-// A Piece is one rendition of a unit, as a unit and a result of its own. Of
-// units that make no more than one thing, it is all.
+// A Piece is one rendition of a unit, as a unit and a result of its own. A unit
+// with only one output is a single Piece.
 type Piece struct {
 	Unit   Unit
 	Result Result
 	Dir    string // of its files, in the attempt's directory; "" is that directory
 }
 
-// Pieces takes a unit and its result apart. What the result lacks is empty.
+// Pieces divides a unit and its result. A part that the result does not have is
+// empty.
 func Pieces(u Unit, r Result) []Piece {
 	others := r.Others
 	r.Others = nil
@@ -35,10 +36,9 @@ func Pieces(u Unit, r Result) []Piece {
 	return pieces
 }
 
-// What libx264 takes of memory, measured with all renditions of 1080p in one
-// ffmpeg: bytes for each pixel of a picture, with the six threads for each
-// encoder that it starts on four cores, and with two. The rest of ffmpeg takes
-// about basicMemory.
+// The memory of libx264, measured with all renditions of 1080p in one ffmpeg: bytes
+// for each pixel of a picture, with the six threads for each encoder that it starts
+// on four cores, and with two. The rest of ffmpeg uses about basicMemory.
 const (
 	MemoryPerPixel       = 170
 	MemoryPerPixelFrugal = 125
@@ -46,13 +46,13 @@ const (
 	basicMemory = 40 << 20
 )
 
-// MemoryBytes estimates what ffmpeg takes for u.
+// MemoryBytes estimates the memory that ffmpeg needs for u.
 func (u VideoUnit) MemoryBytes(perPixel int) int64 {
 	return basicMemory + int64(perPixel)*int64(pixels([]Rendition{u.Rendition})+pixels(u.Others))
 }
 
-// Lines returns the height of the picture that is as much work as all that u
-// makes.
+// Lines returns the height of a single picture that is as much work as all
+// renditions of u together.
 func (u VideoUnit) Lines() int {
 	all := pixels(append([]Rendition{u.Rendition}, u.Others...))
 	one := pixels([]Rendition{u.Rendition})

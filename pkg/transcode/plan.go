@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Limits of what can be planned.
+// Limits of a plan.
 const (
 	minSide           = 16
 	maxSide           = 8192
@@ -15,32 +15,33 @@ const (
 	maxRate           = 1000         // frames per second of a source
 	minSegmentSeconds = 1
 	maxSegmentSeconds = 20
-	maxStart          = 1e6 // seconds; broadcast recordings start anywhere
+	maxStart          = 1e6 // seconds; broadcast recordings start at any time stamp
 )
 
 const (
 	defaultSegmentSeconds = 4
-	// maxChunkSeconds bounds a video unit of one rendition. One of several
-	// renditions is as much shorter as they are more work.
+	// maxChunkSeconds is the maximum length of a video unit with one rendition. A
+	// unit with several renditions is shorter in proportion to their work.
 	maxChunkSeconds = 60
-	// minChunkSeconds bounds it from below: the start of ffmpeg, and what it
-	// reads before the first frame, would cost more than is won.
+	// minChunkSeconds is the minimum length. A shorter unit would lose more to the
+	// start of ffmpeg and to its preroll than it gains.
 	minChunkSeconds = 8
-	// fewWorkers are planned for where nobody knows how many there are.
+	// fewWorkers is the number of workers that a plan assumes if it is unknown.
 	fewWorkers = 4
-	// manyWorkers are so many that their speeds will differ a lot.
+	// manyWorkers is the number from which on the speeds of workers are assumed to
+	// differ a lot.
 	manyWorkers = 16
-	// apartSeconds is the length from which on a unit makes all renditions. A
-	// shorter source is better shared by renditions than by time.
+	// apartSeconds is the length of source from which on a unit makes all
+	// renditions. A shorter source is divided by renditions rather than by time.
 	apartSeconds = 20
-	// minPreroll is how long before its first frame a unit at least reads, beside
-	// the longest time between two key frames: the grid needs the frame that is
-	// shown before it.
+	// minPreroll is the minimum time that a unit reads before its first frame, in
+	// addition to the longest time between two key frames: the grid needs the frame
+	// that is shown before it.
 	minPreroll = 1
 )
 
-// NewPlan cuts the source that p describes into units for this many workers; 0
-// if that is not known. Its errors are meant for the user who asked.
+// NewPlan divides the source that p describes into units for this many workers; 0
+// means that their number is unknown. Its errors are meant for the user.
 func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	if err := plannable(p); err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
@@ -64,7 +65,8 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	}
 	plan.Renditions = Ladder(r.Output, p)
 	if p.Audio != nil && !options.NoAudio {
-		// First: it cannot be cut, and nobody should wait for it in the end.
+		// The audio unit comes first: it cannot be divided, and nobody should have
+		// to wait for it at the end.
 		plan.Audio = audioRendition(r.Output, p)
 		plan.Units = append(plan.Units, audioUnit(r, p, grid, *plan.Audio, options))
 	}
@@ -78,7 +80,7 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	return plan, nil
 }
 
-// wholeUnit is all of a job that cannot be cut.
+// wholeUnit returns the only unit of a job that cannot be divided.
 func wholeUnit(r Request, grid Grid, o Options) Unit {
 	whole := WholeUnit{Format: r.Format, Options: o.All, TwoPass: o.TwoPass, Frames: grid.Frames}
 	if !o.Trimmed {
@@ -87,7 +89,7 @@ func wholeUnit(r Request, grid Grid, o Options) Unit {
 	return Unit{ID: string(KindWhole), Kind: KindWhole, Source: r.Source, Whole: &whole}
 }
 
-// plannable says what keeps p from being planned, if anything does.
+// plannable returns an error if p cannot be planned.
 func plannable(p Probe) error {
 	v := p.Video
 	if v == nil {
@@ -113,8 +115,8 @@ func plannable(p Probe) error {
 	return nil
 }
 
-// videoSeconds returns when p's last frame ends; the container's duration
-// stands in where the frames were not looked at.
+// videoSeconds returns the end of p's last frame, or the container's duration if
+// the frames were not examined.
 func videoSeconds(p Probe) float64 {
 	if p.Video.EndSeconds > 0 {
 		return p.Video.EndSeconds
@@ -138,10 +140,10 @@ func newGrid(r Request, p Probe) (Grid, error) {
 	}, nil
 }
 
-// together returns the renditions by the units that make them. libx264 makes
-// all of them at once: the source is decoded once then, and not once for each,
-// which is a fifth of the work. Other encoders are so slow that this would save
-// nothing, or have room for few streams.
+// together groups the renditions by the units that make them. libx264 makes all of
+// them at once, because decoding the source once and not once for each rendition
+// saves a fifth of the work. Other encoders are so slow that this would save
+// nothing, or support only a few streams.
 func together(p Plan, encoder string, custom bool) [][]Rendition {
 	long := p.Grid.Seconds(p.Grid.Frames) >= apartSeconds
 	if long && encoder == EncoderX264 && !custom {
@@ -154,7 +156,7 @@ func together(p Plan, encoder string, custom bool) [][]Rendition {
 	return each
 }
 
-// chunkSegments returns how many segments a unit has at most, and at least.
+// chunkSegments returns the maximum and the minimum number of segments of a unit.
 func chunkSegments(g Grid, together [][]Rendition, preroll float64) (most, least int) {
 	work, segment := 1.0, g.Seconds(g.SegmentFrames)
 	for _, group := range together {
@@ -172,11 +174,11 @@ func pixels(renditions []Rendition) int {
 	return n
 }
 
-// cut returns the numbers of segments that units begin with, and of all. The
-// units become shorter towards the end, so that workers of whatever speed have
-// nothing left to do at about the same time: each is a half of what would be
-// left for one worker, or with many workers a third. Among many is one that is
-// much slower than the others, and its first unit must not outlast all of them.
+// cut returns the numbers of the segments at which units start, and then the number
+// of all segments. Units become shorter towards the end, so that workers of any
+// speed finish at about the same time: each unit is half of one worker's share of
+// the rest, or a third if there are many workers. One of many workers is much
+// slower than the others, and its first unit must not outlast all of theirs.
 func cut(segments, most, least, workers int) []int {
 	parts := 2 * workers
 	if workers >= manyWorkers {
@@ -193,7 +195,7 @@ func cut(segments, most, least, workers int) []int {
 	return cuts
 }
 
-// videoUnits makes units of each group of renditions from cut to cut.
+// videoUnits returns the units of each group of renditions, divided at cuts.
 func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options, cuts []int) []Unit {
 	var units []Unit
 	for i, end := range cuts[1:] {
@@ -225,9 +227,8 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 	return units
 }
 
-// preroll returns how long before its first frame a unit begins to read: so
-// early that a key frame lies between, and the frame that the source shows at
-// that time.
+// preroll returns how long before its first frame a unit must start to read, so
+// that a key frame lies between, and the frame that the source shows at that time.
 func preroll(v VideoStream) float64 {
 	return minPreroll + max(v.MaxGOPSeconds, v.MaxGapSeconds)
 }

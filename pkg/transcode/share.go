@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// PathShare is where the daemon serves the media share over HTTP to workers that do
-// not mount it. They name themselves, and show their token, by RFC 7617.
+// PathShare is the path at which the daemon serves the media share over HTTP to
+// workers that do not mount it. They send their name and token by RFC 7617.
 //
 //	GET PathShare         a Share
-//	GET PathShare/{file}  a file that a unit needs that the worker has claimed; ranges, RFC 9110 §14
-//	PUT PathShare/{file}  a file of an attempt of the worker's
+//	GET PathShare/{file}  a file that is needed for a unit that the worker has claimed; ranges, RFC 9110 §14
+//	PUT PathShare/{file}  a file of an attempt of the worker
 //
-// What is asked for beyond that is answered with 404.
+// Any other request gets 404.
 const PathShare = "/worker/v1/share"
 
-// A Share is what such a worker has to know.
+// A Share has what such a worker needs to know about the media share.
 type Share struct {
-	QueueURL  string `json:"queue_url"`  // where it fetches work
+	QueueURL  string `json:"queue_url"`  // address of the queue
 	FreeBytes int64  `json:"free_bytes"` // of the media share
 }
 
-// Reads reports whether u is made of the file with this path in the share.
+// Reads reports whether u is made from the file with this path in the share.
 func (u Unit) Reads(name string) bool {
 	if name == u.Source {
 		return true
