@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Acceptor moves files of others into directories that only this process
-// writes. Afterwards nobody else can change them.
+// An Acceptor moves files of others into directories that only this process can
+// write. Afterwards nobody else can change them.
 type Acceptor struct {
-	// Revoke ends the access of others to a file that they have open, whose owner
-	// and mode are ours already. nil: that is impossible, so files are copied.
+	// Revoke ends the access of others to a file that they have open. The owner and
+	// the mode are ours already. nil means that revoking is impossible, so files
+	// are copied.
 	Revoke func(*os.File) error
 }
 
@@ -27,13 +28,13 @@ var errNotAcceptable = errors.New("not a file that can be taken")
 // entering another file system.
 const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS
 
-// Accept moves the regular file called name below the directory from, which others
-// write, to the name to in the directory into, which they do not. It returns the
-// file open for reading. A file that exists at to was accepted before; if from is
-// nil, Accept only looks for that. The error matches fs.ErrNotExist if there is no
+// Accept moves the regular file called name from the directory from, which others
+// can write, to the name to in the directory into, which they cannot. It returns
+// the file open for reading. If to exists, the file was accepted before; if from is
+// nil, Accept only looks for to. The error matches fs.ErrNotExist if there is no
 // file. A copy has at most maxBytes.
 //
-// Accept does not make the new name durable.
+// Accept does not sync the new name.
 func (a Acceptor) Accept(from *os.File, name string, into *os.Root, to string, maxBytes int64) (*os.File, error) {
 	file, err := openOwn(into, to)
 	if errors.Is(err, fs.ErrNotExist) && from != nil {
@@ -51,7 +52,7 @@ func (a Acceptor) Accept(from *os.File, name string, into *os.Root, to string, m
 	return file, nil
 }
 
-// openOwn opens a regular file in a directory that only this process writes.
+// openOwn opens a regular file in a directory that only this process can write.
 func openOwn(root *os.Root, name string) (*os.File, error) {
 	dir, err := root.Open(path.Dir(name))
 	if err != nil {
@@ -72,7 +73,7 @@ func openOwn(root *os.Root, name string) (*os.File, error) {
 	return file, nil
 }
 
-// bring links the file into its new place, or copies it there.
+// bring links the file to its new name, or copies it there.
 func (a Acceptor) bring(from *os.File, name string, into *os.Root, to string, maxBytes int64) error {
 	found, err := openBeneath(from, name)
 	if err != nil {
@@ -97,8 +98,7 @@ func openBeneath(dir *os.File, name string) (*os.File, error) {
 	return openAt(dir, name, unix.O_PATH)
 }
 
-// openAt opens what is called name below dir. It follows no link and enters no
-// other file system.
+// openAt opens name below dir. It follows no link and enters no other file system.
 func openAt(dir *os.File, name string, flags uint64) (*os.File, error) {
 	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: beneath})
 	switch {
@@ -112,7 +112,7 @@ func openAt(dir *os.File, name string, flags uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// checkSingle makes sure that found is a regular file with one name.
+// checkSingle verifies that found is a regular file with one name.
 func checkSingle(found *os.File, name string) error {
 	info, err := found.Stat()
 	if err != nil {
@@ -127,7 +127,7 @@ func checkSingle(found *os.File, name string) error {
 	return nil
 }
 
-// Kind says in words what the type of a mode is.
+// Kind returns the file type of a mode in words.
 func Kind(mode fs.FileMode) string {
 	switch mode.Type() {
 	case 0:
@@ -161,8 +161,7 @@ func link(found *os.File, into *os.Root, to string) error {
 
 func procPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
 
-// copyIn copies found, which shares its blocks with the copy where the file
-// system can do that.
+// copyIn copies found. The copy shares its blocks if the file system supports that.
 func copyIn(found *os.File, into *os.Root, to string, maxBytes int64) error {
 	in, err := os.Open(procPath(found))
 	if err != nil {
@@ -187,7 +186,7 @@ func copyIn(found *os.File, into *os.Root, to string, maxBytes int64) error {
 	return nil
 }
 
-// seal makes a linked file ours alone. It repeats that for a file accepted before,
+// seal makes a linked file ours alone. It is repeated for a file accepted before,
 // because this process may have been killed halfway.
 func (a Acceptor) seal(file, from *os.File, name string) error {
 	var st unix.Stat_t
@@ -196,7 +195,7 @@ func (a Acceptor) seal(file, from *os.File, name string) error {
 	}
 	ours := st.Uid == uint32(os.Geteuid())
 	if ours && st.Nlink == 1 && st.Mode&0o7777 == 0o644 {
-		return nil // a copy, or sealed before; the killed process took the descriptors of its clients with it
+		return nil // a copy, or sealed before: a killed process closed the descriptors of its clients
 	}
 	if err := file.Chown(os.Geteuid(), os.Getegid()); err != nil {
 		return err

@@ -46,7 +46,7 @@ func TestAccept(t *testing.T) {
 	for name, taker := range map[string]Acceptor{"linked": {Revoke: nothing}, "copied": {}} {
 		t.Run(name, func(t *testing.T) {
 			k := newTaking(t)
-			for range 2 { // it was taken before, the second time
+			for range 2 { // the second time the file is accepted already
 				file, err := taker.Accept(k.from, "a/1.ts", k.into, "1.ts", 100)
 				if err != nil {
 					t.Fatal(err)
@@ -56,7 +56,7 @@ func TestAccept(t *testing.T) {
 					t.Errorf("taken: %q, %v", text, err)
 				}
 			}
-			// What is written to the scratch now is written to nothing that counts.
+			// A write to the scratch no longer affects the accepted file.
 			if err := os.WriteFile(filepath.Join(k.dir, "scratch/a/1.ts"), []byte("other"), 0o666); err != nil {
 				t.Fatal(err)
 			}
@@ -69,8 +69,8 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-// Whoever took a file was killed between linking and sealing it: the next one
-// finishes that.
+// A process was killed between linking a file and sealing it: the next one finishes
+// that.
 func TestAcceptResumes(t *testing.T) {
 	k := newTaking(t)
 	if err := os.Link(filepath.Join(k.dir, "scratch/a/1.ts"), filepath.Join(k.dir, "own/1.ts")); err != nil {
@@ -95,7 +95,7 @@ func TestAcceptResumes(t *testing.T) {
 	}
 }
 
-// A file that cannot be made ours alone is not taken.
+// A file that cannot be made ours alone is not accepted.
 func TestAcceptNotRevoked(t *testing.T) {
 	k := newTaking(t)
 	taker := Acceptor{Revoke: func(*os.File) error { return errors.New("calls still run") }}

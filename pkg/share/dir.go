@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenDir opens the directory called name below root, "." being root itself,
-// without following a link anywhere on the way. An error that matches
-// unix.ELOOP means a link, unix.ENOTDIR anything else that is not a
-// directory.
+// OpenDir opens the directory called name below root, "." being root itself. It
+// follows no link in any component. An error that matches unix.ELOOP reports a
+// link, unix.ENOTDIR anything else that is not a directory.
 func OpenDir(root *os.Root, name string) (*os.File, error) {
 	top, err := root.Open(".")
 	if err != nil {
@@ -28,8 +27,8 @@ func OpenDir(root *os.Root, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// OpenDirAt opens a directory below dir, which others write, to read it or to take
-// files from it. No link is followed and no other file system is entered.
+// OpenDirAt opens a directory below dir, which others can write, to read it or to
+// accept files from it. It follows no link and enters no other file system.
 func OpenDirAt(dir *os.File, name string) (*os.File, error) {
 	opened, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENOTDIR) {

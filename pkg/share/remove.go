@@ -12,25 +12,25 @@ import (
 )
 
 const (
-	// removePasses is how often a directory is read again because others still
-	// create files in it.
+	// removePasses is the number of times that a directory is read again because
+	// others still create files in it.
 	removePasses = 16
-	// removeBatch is how many names of a directory are read at once.
+	// removeBatch is the number of names of a directory that are read at once.
 	removeBatch = 1024
-	// removeErrors is how many failures an error lists.
+	// removeErrors is the number of failures that an error lists.
 	removeErrors = 5
 )
 
 // RemoveTree removes the entry name of parent and everything below it. Others may
-// own the tree and still write in it: RemoveTree follows no links, opens nothing but
-// directories, by single names in open directories, and has at most four of them
-// open however deep the tree is. The error lists what could not be removed. It is no
-// error if the entry does not exist.
+// own the tree and still write to it, so RemoveTree follows no links, opens only
+// directories, uses only single names in open directories, and has at most four
+// directories open at any depth. The error lists what could not be removed. It is
+// no error if the entry does not exist.
 //
-// Directories are moved to trash before they are emptied. That is an open
-// directory of the same file system in which only this process writes; it may be
-// parent. A process that is killed leaves some of them there: EmptyTrash removes
-// them. What is mounted in the tree, and what it covers, stays.
+// RemoveTree moves directories to trash before it empties them. trash is an open
+// directory on the same file system that only this process can write; it may be
+// parent. A process that is killed leaves some directories there, which EmptyTrash
+// removes. Mounts in the tree, and the directories that they cover, stay.
 func RemoveTree(trash, parent *os.File, name string) error {
 	if name == "" || strings.Contains(name, "/") {
 		return fmt.Errorf("removing %q: want the name of one entry", name)
@@ -42,7 +42,7 @@ func RemoveTree(trash, parent *os.File, name string) error {
 	return nil
 }
 
-// EmptyTrash removes everything in a directory in which only this process writes.
+// EmptyTrash removes everything in a directory that only this process can write.
 func EmptyTrash(trash *os.File) error {
 	r := remover{trash: trash, prefix: ".removed-" + rand.Text()}
 	r.empty(trash)
@@ -53,8 +53,8 @@ func EmptyTrash(trash *os.File) error {
 	return nil
 }
 
-// A remover removes a tree. Directories are its own once they are in trash,
-// where they have numbers: those from drained on to moved are there.
+// A remover removes a tree. It owns directories once they are in trash, where their
+// names are numbers: those from drained up to moved are there now.
 type remover struct {
 	trash   *os.File
 	prefix  string
@@ -62,7 +62,7 @@ type remover struct {
 	drained int
 
 	failed []error
-	more   int // that have failed
+	more   int // failures beyond those
 }
 
 func (r *remover) fail(name string, err error) {
@@ -93,7 +93,7 @@ func (r *remover) remove(dir *os.File, name string) error {
 	return r.error()
 }
 
-// entry removes an entry of dir or moves it, if it is a directory, to the trash.
+// entry removes an entry of dir or, if it is a directory, moves it to the trash.
 func (r *remover) entry(dir *os.File, name string) error {
 	err := unix.Unlinkat(int(dir.Fd()), name, 0)
 	if errors.Is(err, unix.EISDIR) {
@@ -113,7 +113,7 @@ func (r *remover) entry(dir *os.File, name string) error {
 
 func (r *remover) name(number int) string { return fmt.Sprintf("%s-%d", r.prefix, number) }
 
-// drain removes the directories that are in the trash.
+// drain removes the directories in the trash.
 func (r *remover) drain() {
 	for ; r.drained < r.moved; r.drained++ {
 		name := r.name(r.drained)
@@ -132,14 +132,14 @@ func (r *remover) drain() {
 }
 
 // shut removes the permissions of others from a directory that is being emptied,
-// because a board that has a handle of it could keep filling it. It ignores errors:
-// a process that may not do this cannot remove the files of others either.
+// because a board with a handle of it could keep filling it. It ignores errors: a
+// process without the right to do this cannot remove the files of others either.
 func shut(dir *os.File) {
 	_ = dir.Chown(os.Geteuid(), os.Getegid())
 	_ = dir.Chmod(0o700)
 }
 
-// openDir opens a directory of dir, and nothing else.
+// openDir opens a directory in dir, and nothing else.
 func openDir(dir *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -148,7 +148,7 @@ func openDir(dir *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// empty takes all from a directory that can be removed or moved.
+// empty removes or moves everything in a directory, as far as that is possible.
 func (r *remover) empty(dir *os.File) {
 	for range removePasses {
 		gone, stays := r.pass(dir)
@@ -162,8 +162,8 @@ func (r *remover) empty(dir *os.File) {
 	r.fail(dir.Name(), fmt.Errorf("somebody makes new files in it all the time: %w", unix.EBUSY))
 }
 
-// pass removes the entries of a directory, and returns how many it removed and why
-// others remain.
+// pass removes the entries of a directory. It returns how many it removed, and why
+// the others remain.
 func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
 	stays = make(map[string]error)
 	if _, err := dir.Seek(0, io.SeekStart); err != nil {
@@ -182,7 +182,7 @@ func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
 			}
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) && !errors.Is(err, unix.ENOENT) { // it is removed itself
+			if !errors.Is(err, io.EOF) && !errors.Is(err, unix.ENOENT) { // the directory itself was removed
 				stays[dir.Name()] = err
 			}
 			return gone, stays
@@ -190,12 +190,12 @@ func (r *remover) pass(dir *os.File) (gone int, stays map[string]error) {
 	}
 }
 
-// isMine reports whether an entry of the trash was moved there by this remover.
+// isMine reports whether this remover moved an entry to the trash.
 func (r *remover) isMine(dir *os.File, name string) bool {
 	return dir == r.trash && strings.HasPrefix(name, r.prefix)
 }
 
-// one removes or moves an entry of a directory that is emptied.
+// one removes or moves an entry of a directory that is being emptied.
 func (r *remover) one(dir *os.File, name string) error {
 	err := r.entry(dir, name)
 	if errors.Is(err, unix.EXDEV) {
@@ -204,8 +204,8 @@ func (r *remover) one(dir *os.File, name string) error {
 	return err
 }
 
-// volume removes a directory whose content cannot be moved to the trash, as it
-// is a btrfs subvolume: it becomes its own trash.
+// volume removes a directory whose content cannot be moved to the trash because it
+// is a btrfs subvolume: the directory becomes its own trash.
 func (r *remover) volume(dir *os.File, name string) error {
 	top, err := openDir(dir, name)
 	if err != nil {

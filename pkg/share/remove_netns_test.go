@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// command runs a program that has to end well.
+// command runs a program that must succeed.
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
@@ -22,7 +22,7 @@ func command(t *testing.T, name string, args ...string) {
 	}
 }
 
-// What cannot be removed is named, and all else is gone.
+// The error names what cannot be removed, and everything else is gone.
 func TestRemoveTreeSaysWhatStays(t *testing.T) {
 	dir := t.TempDir()
 	tree, outside := filepath.Join(dir, "tree"), filepath.Join(dir, "outside")
@@ -44,7 +44,7 @@ func TestRemoveTreeSaysWhatStays(t *testing.T) {
 	if left := names(t, outside) + names(t, filepath.Join(outside, "d")); left != "d filefile" {
 		t.Errorf("of what was mounted there is left: %s", left)
 	}
-	// Once they can be, they are.
+	// Once those can be removed, they are.
 	moved, err := filepath.Glob(filepath.Join(dir, ".removed-*/fixed"))
 	if err != nil || len(moved) != 1 {
 		t.Fatalf("the fixed file is in %q, %v; want it in the trash", moved, err)
@@ -101,8 +101,8 @@ func TestRemoveSubvolume(t *testing.T) {
 	}
 }
 
-// Who has a directory open that is being removed, and owns it, cannot keep it by
-// making new files in it: here, while one cannot be removed.
+// The owner of a directory that is being removed has it open, and cannot keep it by
+// creating files in it: here, while one file cannot be removed.
 func TestRemoveTreeFromItsOwner(t *testing.T) {
 	const owner = 1900000001
 	dir := t.TempDir()
@@ -116,7 +116,7 @@ func TestRemoveTreeFromItsOwner(t *testing.T) {
 	makeOne := func(name string) error {
 		done := make(chan error)
 		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread ends as its user
+			runtime.LockOSThread() // never unlocked, because the thread keeps its user
 			err := unix.Setfsuid(owner)
 			if err == nil {
 				_, err = unix.Openat(int(held.Fd()), name, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)

@@ -23,8 +23,7 @@ func open(t *testing.T, dir string) *os.File {
 	return file
 }
 
-// deepTree makes a directory with so many others in one another, a file in the
-// outer ones.
+// deepTree makes this many nested directories, with a file in the outer ones.
 func deepTree(t *testing.T, dir string, levels int) {
 	t.Helper()
 	at, err := unix.Open(filepath.Dir(dir), unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -45,7 +44,7 @@ func deepTree(t *testing.T, dir string, levels int) {
 	}
 }
 
-// fewDescriptors lets this process open only some files more until the test
+// fewDescriptors lets this process open only this many more files until the test
 // ends.
 func fewDescriptors(t *testing.T, more uint64) {
 	t.Helper()
@@ -66,7 +65,7 @@ func fewDescriptors(t *testing.T, more uint64) {
 	})
 }
 
-// names are what is in a directory.
+// names returns the names in a directory.
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -80,7 +79,7 @@ func names(t *testing.T, dir string) string {
 	return strings.Join(all, " ")
 }
 
-// A tree is removed however deep it is, with few open files, and nothing else.
+// A tree of any depth is removed with few open files, and nothing else is removed.
 func TestRemoveTree(t *testing.T) {
 	dir := t.TempDir()
 	trash := filepath.Join(dir, "trash")
@@ -96,7 +95,7 @@ func TestRemoveTree(t *testing.T) {
 		os.Link(filepath.Join(outside, "kept"), filepath.Join(tree, "hard")), os.Mkdir(filepath.Join(tree, "locked"), 0),
 		unix.Mkfifo(filepath.Join(tree, "fifo"), 0o600), os.Mkdir(filepath.Join(tree, strings.Repeat("\xff", 255)), 0o700),
 		unix.Mknod(filepath.Join(tree, "socket"), unix.S_IFSOCK|0o600, 0))
-	for i := range 5000 { // more than are read at once
+	for i := range 5000 { // more than one read returns
 		err = errors.Join(err, os.WriteFile(filepath.Join(tree, fmt.Sprintf("d/wide%d", i)), nil, 0o600))
 	}
 	if err != nil {
@@ -115,8 +114,8 @@ func TestRemoveTree(t *testing.T) {
 	}
 }
 
-// The trash can be where the tree is, what is no directory is removed as well,
-// and what was left in the trash goes.
+// The trash can be the tree's own parent. Entries that are not directories are
+// removed too, and so is what was left in the trash.
 func TestRemoveTreeInItsParent(t *testing.T) {
 	dir := t.TempDir()
 	deepTree(t, filepath.Join(dir, "tree"), 30)
@@ -147,8 +146,8 @@ func TestRemoveTreeInItsParent(t *testing.T) {
 	}
 }
 
-// While a tree is removed somebody exchanges its directories for links to
-// another, and that stays.
+// While a tree is removed, somebody exchanges its directories for links to another
+// tree, and that tree stays.
 func TestRemoveTreeThatIsExchanged(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(dir, "outside")
@@ -178,7 +177,7 @@ func TestRemoveTreeThatIsExchanged(t *testing.T) {
 					return
 				default:
 					at := int(in.Fd())
-					unix.Renameat2(at, fmt.Sprintf("d%d", i%50), at, fmt.Sprintf("l%d", i%50), unix.RENAME_EXCHANGE) // it may be gone
+					unix.Renameat2(at, fmt.Sprintf("d%d", i%50), at, fmt.Sprintf("l%d", i%50), unix.RENAME_EXCHANGE) // the file may be gone
 				}
 			}
 		})

@@ -1,5 +1,5 @@
-// Package share adds to os.Root what is needed for directories that boards write
-// to, such as the media share.
+// Package share adds to os.Root what is needed for directories that boards can
+// write, such as the media share.
 package share
 
 import (
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RenameNew renames a file durably. It never replaces a file at to: then the error
+// RenameNew renames a file durably. It never replaces a file at to: the error then
 // matches fs.ErrExist. The directory of to must exist.
 func RenameNew(root *os.Root, from, to string) error {
 	fromDir, err := root.Open(path.Dir(from))
@@ -36,8 +36,8 @@ func RenameNew(root *os.Root, from, to string) error {
 	return errors.Join(toDir.Sync(), fromDir.Sync())
 }
 
-// renameLooking is for file systems without RENAME_NOREPLACE. A file that appears at
-// to between its two steps is lost.
+// renameLooking is the fallback for file systems without RENAME_NOREPLACE. A file
+// that appears at to between its two steps is lost.
 func renameLooking(root *os.Root, from, to string) error {
 	_, err := root.Lstat(to)
 	if err == nil {
@@ -49,14 +49,14 @@ func renameLooking(root *os.Root, from, to string) error {
 	return root.Rename(from, to)
 }
 
-// maxLinks is how many symbolic links lead to a file at most.
+// maxLinks is the maximum number of symbolic links that lead to a file.
 const maxLinks = 8
 
-// OpenRegular opens a regular file for reading, also by symbolic links that stay
-// inside root. Boards can make any kind of file, and exchange it at any moment;
-// opening a device or a FIFO would have effects on this machine, so the file is
-// examined through a descriptor that does not open it. The error for anything but a
-// regular file of root matches fs.ErrNotExist.
+// OpenRegular opens a regular file for reading, also through symbolic links that
+// stay inside root. Boards can create any type of file and exchange it at any
+// moment, and opening a device or a FIFO would have effects on this machine, so the
+// file is examined through a descriptor that does not open it. The error for
+// anything but a regular file of root matches fs.ErrNotExist.
 func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	at := name
 	for range maxLinks {
@@ -64,7 +64,8 @@ func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 		if err != nil || info.Mode().Type() != fs.ModeSymlink {
 			return file, info, err
 		}
-		// O_PATH opens the link itself, so os.Root follows none at the end.
+		// O_PATH opens the link itself, so os.Root does not follow a link at the
+		// end.
 		target, err := root.Readlink(at)
 		if err != nil {
 			return nil, nil, err
@@ -78,7 +79,7 @@ func OpenRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 }
 
 // openFound opens name if it is a regular file. For a symbolic link it returns no
-// file but its FileInfo.
+// file, only its FileInfo.
 func openFound(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	found, err := root.OpenFile(name, unix.O_PATH, 0)
 	if err != nil {
@@ -103,8 +104,8 @@ func openFound(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 	return file, info, nil
 }
 
-// FreeBytes returns how much can still be written to the file system of a
-// directory by others than root.
+// FreeBytes returns the number of bytes that users other than root can still write
+// to the file system of a directory.
 func FreeBytes(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -82,7 +82,7 @@ func TestFreeBytes(t *testing.T) {
 	}
 }
 
-// A directory is opened where it is, and never by a link.
+// OpenDir opens a directory at its own path, and never through a link.
 func TestOpenDir(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
