@@ -22,27 +22,27 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// ErrNotRunning reports that nobody answers at the control socket.
+// ErrNotRunning reports that no daemon answers at the control socket.
 var ErrNotRunning = errors.New("pibootd does not answer")
 
-// A Refusal is what the daemon says to a request that it does not do, or that
-// did not come to its end.
+// A Refusal is the daemon's error for a request that it rejected or could not
+// complete.
 type Refusal struct {
-	Status  int // of HTTP; 200: it had begun
+	Status  int // of HTTP; 200: the request failed after the answer had started
 	Problem Problem
 }
 
 func (r Refusal) Error() string { return r.Problem.Error }
 
-// A Client speaks to a daemon through its control socket. It is safe for
-// concurrent use.
+// A Client accesses a daemon through its control socket. It is safe for concurrent
+// use.
 type Client struct {
 	socket string
 	http   http.Client
 }
 
-// NewClient returns a client of the daemon whose control socket is at socket.
-// Nothing is connected yet.
+// NewClient returns a client of the daemon whose control socket is at socket. It
+// does not connect yet.
 func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -50,12 +50,12 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
-// Info returns what the daemon says of itself.
+// Info returns the daemon's description of itself.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	return get[Info](ctx, c, "/api/v1/info")
 }
 
-// Pis returns the registered boards by name.
+// Pis returns the registered boards, sorted by name.
 func (c *Client) Pis(ctx context.Context) ([]Pi, error) {
 	return get[[]Pi](ctx, c, "/api/v1/pis")
 }
@@ -65,41 +65,40 @@ func (c *Client) Pi(ctx context.Context, ref string) (Pi, error) {
 	return get[Pi](ctx, c, "/api/v1/pis/"+url.PathEscape(ref))
 }
 
-// Discovered returns the boards that asked for an address and are not
-// registered.
+// Discovered returns the boards that asked for an address and are not registered.
 func (c *Client) Discovered(ctx context.Context) ([]registry.Discovered, error) {
 	return get[[]registry.Discovered](ctx, c, "/api/v1/discovered")
 }
 
-// AddPi registers a board; progress is reported as it happens. A board that was
-// added but whose export does not work is returned with an error.
+// AddPi registers a board and calls progress as the work proceeds. If the board was
+// added but its export does not work, AddPi returns both the board and an error.
 func (c *Client) AddPi(ctx context.Context, r fleet.Request, progress func(step string, done, total int64)) (fleet.Added, error) {
 	return follow(lines[Step[fleet.Added]](ctx, c, http.MethodPost, "/api/v1/pis", r), progress)
 }
 
-// ChangeRoot gives a board another root. One that does not work is returned with
-// an error.
+// ChangeRoot replaces the root of a board. If the root was replaced but does not
+// work, ChangeRoot returns both the board and an error.
 func (c *Client) ChangeRoot(ctx context.Context, ref string, change RootChange, progress func(step string, done, total int64)) (fleet.Replaced, error) {
 	return follow(lines[Step[fleet.Replaced]](ctx, c, http.MethodPost, "/api/v1/pis/"+url.PathEscape(ref)+"/root", change), progress)
 }
 
-// Drift returns what is not in a board's root as in its template.
+// Drift returns the differences between a board's root and its template.
 func (c *Client) Drift(ctx context.Context, ref string, progress func(step string, done, total int64)) ([]filetree.Change, error) {
 	return follow(lines[Step[[]filetree.Change]](ctx, c, http.MethodGet, "/api/v1/pis/"+url.PathEscape(ref)+"/drift", nil), progress)
 }
 
-// KeptRoots returns the roots of a board that were set aside, the latest first.
+// KeptRoots returns the archived roots of a board, the latest first.
 func (c *Client) KeptRoots(ctx context.Context, ref string) ([]rootfs.ArchivedRoot, error) {
 	return get[[]rootfs.ArchivedRoot](ctx, c, "/api/v1/pis/"+url.PathEscape(ref)+"/kept")
 }
 
-// RemoveKept deletes a root that was set aside.
+// RemoveKept deletes an archived root.
 func (c *Client) RemoveKept(ctx context.Context, ref, name string) (rootfs.ArchivedRoot, error) {
 	return send[rootfs.ArchivedRoot](ctx, c, http.MethodDelete, "/api/v1/pis/"+url.PathEscape(ref)+"/kept/"+url.PathEscape(name), nil)
 }
 
-// follow tells progress of steps and returns the result, which may come with an
-// error.
+// follow calls progress for the steps and returns the result, which may come with
+// an error.
 func follow[T any](steps iter.Seq2[Step[T], error], progress func(step string, done, total int64)) (T, error) {
 	var none T
 	for step, err := range steps {
@@ -123,7 +122,7 @@ func (c *Client) EditPi(ctx context.Context, ref string, e fleet.Edit) (fleet.Ed
 	return send[fleet.Edited](ctx, c, http.MethodPatch, "/api/v1/pis/"+url.PathEscape(ref), e)
 }
 
-// RemovePi takes a board away.
+// RemovePi removes a board.
 func (c *Client) RemovePi(ctx context.Context, ref string, keepRoot bool) (Removed, error) {
 	return send[Removed](ctx, c, http.MethodDelete, "/api/v1/pis/"+url.PathEscape(ref)+"?keep_root="+strconv.FormatBool(keepRoot), nil)
 }
@@ -151,14 +150,14 @@ func (c *Client) Events(ctx context.Context, board string) iter.Seq2[timeline.Ev
 	}
 }
 
-// Follow yields the events of a board after the one numbered after, and then
-// those that come up, until ctx or the daemon ends.
+// Follow yields the events of a board after the one numbered after, and then new
+// events as they occur, until ctx or the daemon ends.
 func (c *Client) Follow(ctx context.Context, board string, after int64) iter.Seq2[timeline.Event, error] {
 	return lines[timeline.Event](ctx, c, http.MethodGet, fmt.Sprintf("/api/v1/events?follow=true&after=%d&board=%s", after, url.QueryEscape(board)), nil)
 }
 
-// Submit hands a video of the media share in. With force it is done even if the
-// same was done before.
+// Submit submits a video of the media share. With force it is transcoded even if
+// the same request was done before.
 func (c *Client) Submit(ctx context.Context, r transcode.Request, force bool) (Submitted, error) {
 	return send[Submitted](ctx, c, http.MethodPost, "/api/v1/jobs?force="+strconv.FormatBool(force), r)
 }
@@ -173,12 +172,12 @@ func (c *Client) Job(ctx context.Context, id int64) (queue.Job, error) {
 	return get[queue.Job](ctx, c, fmt.Sprintf("/api/v1/jobs/%d", id))
 }
 
-// CancelJob ends a job that has not ended.
+// CancelJob cancels a job that has not ended.
 func (c *Client) CancelJob(ctx context.Context, id int64) (queue.Job, error) {
 	return send[queue.Job](ctx, c, http.MethodDelete, fmt.Sprintf("/api/v1/jobs/%d", id), nil)
 }
 
-// RemoveJob forgets a job that has ended, and returns what it was.
+// RemoveJob deletes a job that has ended, and returns it.
 func (c *Client) RemoveJob(ctx context.Context, id int64) (queue.Job, error) {
 	return send[queue.Job](ctx, c, http.MethodDelete, fmt.Sprintf("/api/v1/jobs/%d?remove=true", id), nil)
 }
@@ -188,38 +187,39 @@ func (c *Client) ChangeJob(ctx context.Context, id int64, change queue.Change) (
 	return send[queue.Job](ctx, c, http.MethodPatch, fmt.Sprintf("/api/v1/jobs/%d", id), change)
 }
 
-// RetryJob hands in again what a failed or cancelled job was to do.
+// RetryJob submits the request of a failed or cancelled job again.
 func (c *Client) RetryJob(ctx context.Context, id int64) (Submitted, error) {
 	return send[Submitted](ctx, c, http.MethodPost, fmt.Sprintf("/api/v1/jobs/%d/retry", id), nil)
 }
 
-// Machines returns the machines that are no boards, by name.
+// Machines returns the machines that are not boards, sorted by name.
 func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
 	return get[[]Machine](ctx, c, "/api/v1/workers")
 }
 
-// Machine returns the machine of this name.
+// Machine returns the machine with this name.
 func (c *Client) Machine(ctx context.Context, name string) (Machine, error) {
 	return get[Machine](ctx, c, "/api/v1/workers/"+url.PathEscape(name))
 }
 
-// AddMachine lets a machine that is no board work.
+// AddMachine registers a machine that is not a board, so that its worker can
+// connect.
 func (c *Client) AddMachine(ctx context.Context, m NewMachine) (AddedMachine, error) {
 	return send[AddedMachine](ctx, c, http.MethodPost, "/api/v1/workers", m)
 }
 
-// EditMachine changes what is known of a machine.
+// EditMachine changes the settings of a machine.
 func (c *Client) EditMachine(ctx context.Context, name string, edit MachineEdit) (registry.Machine, error) {
 	return send[registry.Machine](ctx, c, http.MethodPatch, "/api/v1/workers/"+url.PathEscape(name), edit)
 }
 
-// RemoveMachine takes a machine away.
+// RemoveMachine removes a machine.
 func (c *Client) RemoveMachine(ctx context.Context, name string) (registry.Machine, error) {
 	return send[registry.Machine](ctx, c, http.MethodDelete, "/api/v1/workers/"+url.PathEscape(name), nil)
 }
 
-// Drain has a board, or another machine, finish what it does and take no more,
-// or take work again.
+// Drain tells a board or another machine to finish its unit and accept no more work
+// or, if on is false, to accept work again.
 func (c *Client) Drain(ctx context.Context, ref string, on bool) (Drained, error) {
 	method := http.MethodPut
 	if !on {
@@ -228,7 +228,7 @@ func (c *Client) Drain(ctx context.Context, ref string, on bool) (Drained, error
 	return send[Drained](ctx, c, method, "/api/v1/pis/"+url.PathEscape(ref)+"/drain", nil)
 }
 
-// WatchJob yields a job now and whenever it has changed, until it has ended.
+// WatchJob yields a job now and after each change, until it has ended.
 func (c *Client) WatchJob(ctx context.Context, id int64) iter.Seq2[queue.Job, error] {
 	return lines[queue.Job](ctx, c, http.MethodGet, fmt.Sprintf("/api/v1/jobs/%d/watch", id), nil)
 }
@@ -237,8 +237,8 @@ func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 	return send[T](ctx, c, http.MethodGet, path, nil)
 }
 
-// send makes a request with body, nil for none, and decodes the one value of
-// the answer.
+// send makes a request with body, or without one if it is nil, and decodes the only
+// value of the answer.
 func send[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var out T
 	response, err := c.do(ctx, method, path, body)
@@ -252,8 +252,8 @@ func send[T any](ctx context.Context, c *Client, method, path string, body any) 
 	return out, nil
 }
 
-// lines makes a request and yields the values of the answer as they come. A
-// connection that breaks ends it without an error: the daemon went away.
+// lines makes a request and yields the values of the answer as they arrive. If the
+// connection breaks, it stops without an error, because the daemon has stopped.
 func lines[T any](ctx context.Context, c *Client, method, path string, body any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -272,8 +272,8 @@ func lines[T any](ctx context.Context, c *Client, method, path string, body any)
 	}
 }
 
-// do makes a request and returns the answer if it is a success. The caller
-// closes its body.
+// do makes a request and returns the answer if its status is a success. The caller
+// closes the body.
 func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {

@@ -14,8 +14,8 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// decode reads a JSON body into what v points to. Unknown fields are refused: a
-// misspelt one would be a setting that silently does nothing.
+// decode parses a JSON body into the value that v points to. It refuses unknown
+// fields, because a misspelt setting would silently do nothing.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	text, err := readBody(w, r)
 	if err != nil {
@@ -27,17 +27,17 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
-// readBody reads a body that is small and comes soon.
+// readBody reads a body that is small and arrives soon.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
 		return nil, err
 	}
 	text, err := io.ReadAll(sent{http.MaxBytesReader(w, r.Body, maxBody)})
-	return text, errors.Join(err, control.SetReadDeadline(time.Time{})) // what follows may take its time
+	return text, errors.Join(err, control.SetReadDeadline(time.Time{})) // what follows may take longer
 }
 
-// strictly decodes one JSON value into what v points to.
+// strictly parses one JSON value into the value that v points to.
 func strictly(text []byte, v any) error {
 	body := json.NewDecoder(bytes.NewReader(text))
 	body.DisallowUnknownFields()
@@ -50,10 +50,11 @@ func strictly(text []byte, v any) error {
 	return nil
 }
 
-// unknownField begins the text of the error about one, which has no type.
+// unknownField is the beginning of the error about an unknown field. That error has
+// no type of its own.
 const unknownField = "json: unknown field "
 
-// inJSON says an error of encoding/json in words of who wrote the JSON.
+// inJSON words an error of encoding/json for the author of the JSON.
 func inJSON(err error) error {
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) {
@@ -68,7 +69,7 @@ func inJSON(err error) error {
 	return err
 }
 
-// kindOf says what JSON a Go type is read from.
+// kindOf names the JSON that a Go type is parsed from.
 func kindOf(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
@@ -85,8 +86,9 @@ func kindOf(t reflect.Type) string {
 	return "an object"
 }
 
-// wrongField returns which field of an object err is about, if it is about one:
-// the one that is wrong also where it stands alone.
+// wrongField returns the field of an object that err is about, or "". If err does
+// not name it, wrongField decodes each field alone and returns the only one that
+// fails.
 func wrongField(text []byte, v any, err error) string {
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) && kind.Field != "" {

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// guardHost lets through requests that were sent to a name of this machine. A
-// page of a stranger's can have its own name resolve to this machine's address
-// (DNS rebinding); its requests then are of one origin with what they ask, but
-// carry that name. Nobody can do so with an address, nor with a name that is not
-// resolved by DNS.
+// guardHost accepts only requests that were sent to a name of this machine. A
+// stranger's page can have its own name resolve to this machine's address (DNS
+// rebinding). Its requests then have the same origin as their target, but they
+// carry that name. Nobody can do so with an address, or with a name that DNS does
+// not resolve.
 func (s *Server) guardHost(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.isOurs(r.Host) {
@@ -27,21 +27,22 @@ func (s *Server) guardHost(h http.Handler) http.Handler {
 	})
 }
 
-// isOurs reports whether the Host of a request names this machine. No browser
-// leaves it out, so that it is missing is no stranger's doing.
+// isOurs reports whether the Host of a request names this machine. A missing Host
+// is accepted, because every browser sends one.
 func (s *Server) isOurs(host string) bool {
 	name := hostName(host)
 	if _, err := netip.ParseAddr(name); err == nil || name == "" || name == "localhost" || strings.HasSuffix(name, ".local") {
 		return true
 	}
-	own, _ := os.Hostname() // "" if it has none
+	own, _ := os.Hostname() // "" on failure
 	own = hostName(own)
 	short, _, _ := strings.Cut(own, ".")
 	return name == own || name == short || slices.ContainsFunc(s.Names, func(n string) bool { return name == hostName(n) })
 }
 
-// hostName returns the name or address in a Host header (RFC 9110 §7.2) as it is
-// compared: without port, brackets and the root's dot, in lower case.
+// hostName returns the name or address in a Host header (RFC 9110 §7.2) in the form
+// in which it is compared: without port, brackets and the root's dot, in lower
+// case.
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -61,10 +61,10 @@ func (s *Server) watchJob(w http.ResponseWriter, r *http.Request, followers *slo
 	}
 }
 
-// Submitted is the answer to a submitted video.
+// Submitted answers the submission of a video.
 type Submitted struct {
 	Job     queue.Job `json:"job"`
-	Existed bool      `json:"existed"` // it is the job of the same video with the same options from before
+	Existed bool      `json:"existed"` // the job is an earlier one for the same video with the same options
 }
 
 func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +90,8 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, Submitted{Job: job, Existed: existed})
 }
 
-// cancelJob ends a job; with remove it forgets one that has ended.
+// cancelJob cancels a job or, with the parameter remove, deletes one that has
+// ended.
 func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) {
 	id, err := jobID(r)
 	if err != nil {
@@ -151,16 +152,16 @@ func (s *Server) retryJob(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, Submitted{Job: job, Existed: existed})
 }
 
-// Drained tells whether a board, or another machine, takes work.
+// Drained reports whether a board or another machine is drained.
 type Drained struct {
-	Pi      string `json:"pi"` // its name
+	Pi      string `json:"pi"` // the name of either
 	Drained bool   `json:"drained"`
-	Job     int64  `json:"job,omitempty"` // that it still works for; 0: none
+	Job     int64  `json:"job,omitempty"` // the job of its current unit; 0: none
 	Unit    string `json:"unit,omitempty"`
 }
 
-// drainPi has a board, or another machine, finish what it does and take no
-// more, until it is undrained.
+// drainPi drains or undrains a board or another machine. A drained one finishes its
+// unit and accepts no more.
 func (s *Server) drainPi(w http.ResponseWriter, r *http.Request) {
 	name, key, err := s.findWorker(r.PathValue("ref"))
 	if err != nil {

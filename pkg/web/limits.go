@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Limits of what all clients together, and each by itself, may hold at a time,
-// so that slow ones do not shut out others. Who sits behind one address, as that
-// of a proxy, shares its part.
+// Limits of what all clients together, and each client, can hold at a time, so that
+// slow clients do not shut out others. Clients behind one address, such as a
+// proxy's, share its limit.
 const (
 	maxConns     = 1024
 	maxOwnConns  = 128
@@ -20,15 +20,15 @@ const (
 	maxOwnFollow = 16
 )
 
-// A busyError reports that the most of something is under way already.
+// A busyError reports that the maximum number of something is already in use.
 type busyError struct{ what string }
 
 func (e busyError) Error() string { return e.what + "; try again later" }
 
-// slots are the right to do something, so many at a time in all and for each
+// slots limits how often something is done at the same time, in total and for each
 // key.
 type slots struct {
-	what      string // "uploads"
+	what      string // such as "uploads"
 	all, each int
 
 	mu    sync.Mutex
@@ -40,7 +40,7 @@ func newSlots(what string, all, each int) *slots {
 	return &slots{what: what, all: all, each: each, taken: map[string]int{}}
 }
 
-// take takes a slot, which release gives back. The error is a busyError.
+// take acquires a slot, which release returns. The error is a busyError.
 func (s *slots) take(key string) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,8 +62,8 @@ func (s *slots) take(key string) (release func(), err error) {
 	}, nil
 }
 
-// clientOf returns the address that a request comes from; "" on the control
-// socket, which has its owner alone behind it.
+// clientOf returns the address of a request's client; "" on the control socket,
+// which only its owner uses.
 func clientOf(r *http.Request) string {
 	if addr := addrOf(r.RemoteAddr); addr.IsValid() {
 		return addr.String()
@@ -72,13 +72,13 @@ func clientOf(r *http.Request) string {
 }
 
 func addrOf(remote string) netip.Addr {
-	from, _ := netip.ParseAddrPort(remote) // of a socket that is none it is the zero one
+	from, _ := netip.ParseAddrPort(remote) // zero for an address that is not an IP address
 	return from.Addr().Unmap()
 }
 
-// conns bounds the connections of a server, as its ConnState. Where there are
-// too many of one address a new one of it is refused; where there are too many
-// in all, the address that has most loses one.
+// conns limits the connections of a server by its ConnState hook. If one address
+// has too many, its new connection is refused; if there are too many in total, the
+// address with the most connections loses one.
 type conns struct {
 	all, each int
 
@@ -91,8 +91,8 @@ func newConns(all, each int) *conns {
 	return &conns{all: all, each: each, of: map[netip.Addr]map[net.Conn]http.ConnState{}}
 }
 
-// note is called with each change of a connection's state, and before a new one
-// is served.
+// note is called for each change of a connection's state, and before a new
+// connection is served.
 func (c *conns) note(conn net.Conn, state http.ConnState) {
 	addr := addrOf(conn.RemoteAddr().String())
 	c.mu.Lock()
@@ -110,15 +110,15 @@ func (c *conns) note(conn net.Conn, state http.ConnState) {
 	c.mu.Unlock()
 	if refused != nil {
 		sayBusy(refused)
-		_ = refused.Close() // the server finds it closed
+		_ = refused.Close() // the server then finds it closed
 	}
 	if dropped != nil {
 		_ = dropped.Close()
 	}
 }
 
-// admitLocked counts a new connection in, or returns it to be refused. If there
-// are then too many, it returns one to be dropped.
+// admitLocked adds a new connection, or returns it as refused. If there are already
+// too many connections, it also returns one to drop.
 func (c *conns) admitLocked(addr netip.Addr, conn net.Conn) (refused, dropped net.Conn) {
 	if len(c.of[addr]) >= c.each {
 		return conn, nil
@@ -148,8 +148,8 @@ func (c *conns) greediestLocked() (most netip.Addr) {
 	return most
 }
 
-// idlestLocked returns a connection of an address, if it can one that has asked
-// for nothing.
+// idlestLocked returns a connection of an address, preferably one without a request
+// in progress.
 func (c *conns) idlestLocked(addr netip.Addr) (idlest net.Conn) {
 	for conn, state := range c.of[addr] {
 		if idlest = conn; state != http.StateActive {
@@ -169,20 +169,21 @@ func (c *conns) forgetLocked(addr netip.Addr, conn net.Conn) {
 	}
 }
 
-// busyAnswer is what a client hears whose request is not even read.
+// busyAnswer is the answer on a connection that is refused, whose request is not
+// read.
 const busyAnswer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" +
 	`{"error":"there are too many connections to pibootd from this address, or in all; try again later"}` + "\n"
 
 func sayBusy(conn net.Conn) {
-	// What is sent first is buffered; this must not wait for a client.
+	// The first write is buffered, but this must not wait for a client.
 	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err == nil {
-		_, _ = io.WriteString(conn, busyAnswer) // nobody may read it
+		_, _ = io.WriteString(conn, busyAnswer) // the client may be gone
 	}
 }
 
-// withDeadlines gives a request that has a body no more than bodyTimeout after its
-// answer for what is left of it, and takes away the deadline that the answer
-// before it has left on its connection.
+// withDeadlines allows a request with a body at most bodyTimeout after its answer
+// for the rest of the body. It also removes the write deadline that the previous
+// answer left on the connection.
 func withDeadlines(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)

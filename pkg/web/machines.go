@@ -12,32 +12,32 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// A Machine is a worker that is no board, with what is known of it right now.
+// A Machine is a worker that is not a board, with its current state.
 type Machine struct {
 	registry.Machine
 	Online   bool          `json:"online"`
-	Worker   *queue.Worker `json:"worker,omitempty"`   // nil: it has not said hello since the daemon started
+	Worker   *queue.Worker `json:"worker,omitempty"`   // nil: no hello since the daemon started
 	LastSeen time.Time     `json:"last_seen,omitzero"` // zero: never
 }
 
-// A NewMachine is what a user says of a machine to be added.
+// A NewMachine describes a machine to be added.
 type NewMachine struct {
 	Name   string   `json:"name"`
 	Labels []string `json:"labels,omitempty"`
 	Weight float64  `json:"weight,omitzero"`
 }
 
-// A MachineEdit is what to change of a machine; nil leaves it.
+// A MachineEdit is a change of a machine; nil leaves a field as it is.
 type MachineEdit struct {
 	Labels *[]string `json:"labels,omitempty"`
 	Weight *float64  `json:"weight,omitempty"`
 }
 
-// An AddedMachine is a new machine with what its worker has to be started with.
+// An AddedMachine is a new machine with the parameters for its worker.
 type AddedMachine struct {
 	registry.Machine
-	Token  string `json:"token"`  // told this once
-	Server string `json:"server"` // host and port of the public door
+	Token  string `json:"token"`  // shown only in this answer
+	Server string `json:"server"` // host and port of the public listener
 }
 
 func (s *Server) listMachines(w http.ResponseWriter, r *http.Request) {
@@ -68,8 +68,8 @@ func (s *Server) showMachine(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, machine)
 }
 
-// describeMachine takes what is older than m for that of another machine, which
-// had the same name.
+// describeMachine adds the current state to m. It ignores what is older than m,
+// because that concerns another machine, which had the same name.
 func (s *Server) describeMachine(r *http.Request, m registry.Machine, workers map[string]queue.Worker) (Machine, error) {
 	out := Machine{Machine: m}
 	if worker, ok := workers[m.Name]; ok && worker.LastSeen.After(m.Added) {
@@ -97,7 +97,7 @@ func (s *Server) addMachine(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, AddedMachine{m, token, s.Info.address()})
 }
 
-// address is where other machines find the public door.
+// address returns host and port at which other machines reach the public listener.
 func (i Info) address() string {
 	network, err := netip.ParsePrefix(i.Network)
 	if err != nil {
@@ -128,8 +128,8 @@ func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, m)
 }
 
-// removeMachine removes a machine, and what the queue knows of it: a later machine
-// of that name is another one.
+// removeMachine removes a machine, and what the queue knows about it, because a
+// later machine of that name is a different one.
 func (s *Server) removeMachine(w http.ResponseWriter, r *http.Request) {
 	m, err := s.Fleet.RemoveMachine(r.Context(), r.PathValue("ref"))
 	if err == nil {
@@ -142,8 +142,8 @@ func (s *Server) removeMachine(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, m)
 }
 
-// findWorker returns what a board's worker or another machine's is called by
-// people and by the queue.
+// findWorker returns the name of a board or of another machine, and the name of its
+// worker in the queue.
 func (s *Server) findWorker(ref string) (name, worker string, err error) {
 	board, boardErr := s.Registry.Find(ref)
 	if boardErr == nil {

@@ -12,9 +12,9 @@ import (
 	"pibootd/pkg/share"
 )
 
-// mediaTypes are the types of what players and pages show, by the names' ends.
-// Players insist on some (RFC 8216 §4). None of them has scripts in it: SVG and
-// TTML, which are XML, are missing on purpose.
+// mediaTypes are the media types of files that players and pages show, by file name
+// extension. Players insist on some (RFC 8216 §4). None of these types can contain
+// scripts: SVG and TTML, which are XML, are omitted on purpose.
 var mediaTypes = map[string]string{
 	".m3u8": "application/vnd.apple.mpegurl", ".m3u": "audio/mpegurl",
 	".ts": "video/mp2t", ".mts": "video/mp2t", ".m2ts": "video/mp2t",
@@ -28,15 +28,15 @@ var mediaTypes = map[string]string{
 	".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".avif": "image/avif",
 }
 
-// mediaRules are what a file of the share may do where a browser shows it by
-// itself: be looked at. It has no origin, not even ours, and no scripts; the
-// browser's own page around a video or picture needs the rest.
+// mediaRules restrict a file of the share that a browser opens directly: it can
+// only be viewed. It has no origin, not even pibootd's, and no scripts; the
+// browser's own page around a video or picture needs the other permissions.
 const mediaRules = "sandbox; default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'"
 
-// mediaHandler serves the files of the media share to players. What begins
-// with a dot, such as unpublished work, is not there; neither are directories'
-// lists nor links out of the share. Whoever could put a file there is a stranger
-// to the pages of this origin, so none can run as one.
+// mediaHandler serves the files of the media share to players. It serves no names
+// that begin with a dot, such as unpublished work, no directory listings, and no
+// links out of the share. Anybody may have put a file there, so no file can run as
+// a page of this origin.
 func mediaHandler(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setMediaRules(w.Header())
@@ -52,7 +52,7 @@ func mediaHandler(dir string) http.Handler {
 		}
 		defer file.Close()
 		setMediaType(w.Header(), name)
-		// Players in pages of another origin fetch playlists by script.
+		// Scripts in pages of other origins fetch playlists.
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		http.ServeContent(w, r, name, info.ModTime(), file)
 	})
@@ -63,7 +63,7 @@ func setMediaRules(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// setMediaType says what a file is. What is not for showing is kept as a file.
+// setMediaType sets the type of a file. A file of an unknown type is downloaded.
 func setMediaType(h http.Header, name string) {
 	kind, ok := mediaTypes[strings.ToLower(path.Ext(name))]
 	if !ok {
@@ -76,9 +76,9 @@ func setMediaType(h http.Header, name string) {
 // isHidden reports whether any part of a path in the share begins with a dot.
 func isHidden(name string) bool { return strings.Contains("/"+name, "/.") }
 
-// openMedia opens a file of the share, also by links that boards may have put
-// there. hidden reports whether a path must not be served even by a link, such as
-// that of a stream's key.
+// openMedia opens a file of the share, also through links that boards may have
+// created. hidden reports whether a path must not be served even through a link, as
+// is the case for a stream's key.
 func openMedia(dir, name string, hidden func(to string) bool) (*os.File, fs.FileInfo, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -100,7 +100,7 @@ func openMedia(dir, name string, hidden func(to string) bool) (*os.File, fs.File
 	return file, info, nil
 }
 
-// pathOf returns where in root an open file is, whatever links led there.
+// pathOf returns the path of an open file in root, after links are resolved.
 func pathOf(root *os.Root, file *os.File) (string, error) {
 	top, err := root.Open(".")
 	if err != nil {

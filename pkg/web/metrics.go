@@ -12,8 +12,8 @@ import (
 	"pibootd/pkg/tftp"
 )
 
-// metricsHandler serves what the daemon counts to Prometheus: the Metrics of its
-// servers, lost timeline events, and the process itself.
+// metricsHandler serves metrics to Prometheus: those in Metrics, the number of lost
+// timeline events, and those of the process.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -30,8 +30,8 @@ func (s *Server) metricsHandler() http.Handler {
 // NFSMetrics counts the calls of an NFS server by export and procedure.
 func NFSMetrics(server *nfs.Server) prometheus.Collector { return nfsCollector{server} }
 
-// An nfsCollector turns the NFS server's own counters into metrics when they
-// are asked for, so that counting costs the server nothing more.
+// An nfsCollector converts the NFS server's own counters to metrics when they are
+// collected, so that counting costs the server nothing more.
 type nfsCollector struct{ server *nfs.Server }
 
 var (

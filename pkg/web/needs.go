@@ -16,29 +16,30 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// What a Server needs of the rest of pibootd.
+// The interfaces of pibootd's other packages that a Server uses.
 
-// A Registry knows the boards and the other machines. *registry.Registry is one.
+// A Registry knows the boards and the other machines. *registry.Registry implements
+// it.
 type Registry interface {
 	Boards
 	Machines
 }
 
-// Boards are the registered boards, and those that were discovered.
+// Boards finds registered and discovered boards.
 type Boards interface {
 	All() []registry.Pi
 	Find(ref string) (registry.Pi, error)
 	Discovered() []registry.Discovered
 }
 
-// Machines are the workers that are no boards.
+// Machines finds the workers that are not boards.
 type Machines interface {
 	Machines() []registry.Machine
 	FindMachine(ref string) (registry.Machine, error)
 	UpdateMachine(ctx context.Context, name string, change func(*registry.Machine)) (registry.Machine, error)
 }
 
-// A Fleet changes boards and machines. *fleet.Fleet is one.
+// A Fleet changes boards and machines. *fleet.Fleet implements it.
 type Fleet interface {
 	BoardChanger
 	RootChanger
@@ -53,21 +54,21 @@ type BoardChanger interface {
 	Remove(ctx context.Context, ref string, keepRoot bool) (registry.Pi, string, error)
 }
 
-// A RootChanger replaces the roots of boards, and compares them.
+// A RootChanger replaces and compares the roots of boards.
 type RootChanger interface {
 	Reset(ctx context.Context, ref, template, clone string, progress rootfs.Progress) (fleet.Replaced, error)
 	Rollback(ctx context.Context, ref, kept string) (fleet.Replaced, error)
 	Drift(ctx context.Context, ref string, progress rootfs.Progress) (registry.Pi, []filetree.Change, error)
 }
 
-// A MachineChanger adds and removes machines that are no boards.
+// A MachineChanger adds and removes machines that are not boards.
 type MachineChanger interface {
 	AddMachine(context.Context, registry.Machine) (added registry.Machine, token string, err error)
 	RemoveMachine(ctx context.Context, name string) (registry.Machine, error)
 }
 
-// Roots are the boards' root file systems and those that were set aside.
-// *rootfs.Roots is one.
+// Roots has the boards' root file systems, including archived ones. *rootfs.Roots
+// implements it.
 type Roots interface {
 	CheckBoot(pi.Serial, pi.Model) ([]bootcheck.Mismatch, error)
 	Archived(pi.Serial) ([]rootfs.ArchivedRoot, error)
@@ -75,14 +76,14 @@ type Roots interface {
 	RemoveArchived(rootfs.ArchivedRoot) error
 }
 
-// A Queue has the jobs and their workers. *queue.Queue is one.
+// A Queue has the jobs and their workers. *queue.Queue implements it.
 type Queue interface {
 	Jobs
 	JobChanger
 	Workers
 }
 
-// Jobs are the jobs as they are.
+// Jobs reads jobs.
 type Jobs interface {
 	Jobs(context.Context) ([]queue.Job, error)
 	Job(ctx context.Context, id int64) (queue.Job, error)
@@ -99,14 +100,14 @@ type JobChanger interface {
 	Remove(ctx context.Context, id int64) error
 }
 
-// Workers are those that have said hello.
+// Workers has the workers that have said hello.
 type Workers interface {
 	Workers() []queue.Worker
 	Drain(ctx context.Context, worker string, on bool) error
 	Relabel()
 }
 
-// A Timeline is what happened to the boards. *timeline.Log is one.
+// A Timeline has the events of the boards. *timeline.Log implements it.
 type Timeline interface {
 	Events(ctx context.Context, board string, after int64, limit int) ([]timeline.Event, error)
 	Last(ctx context.Context, board string) (e timeline.Event, ok bool, err error)
@@ -114,7 +115,7 @@ type Timeline interface {
 	Dropped() int64
 }
 
-// A Doctor examines the installation. *doctor.Doctor is one.
+// A Doctor examines the installation. *doctor.Doctor implements it.
 type Doctor interface {
 	Examine(ctx context.Context, boards []string) ([]doctor.Finding, error)
 }

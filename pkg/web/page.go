@@ -8,13 +8,13 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// pageRules are all that the page may do: what comes from here, and nothing in
-// a frame. There is no markup of others in it; this makes sure.
+// pageRules restrict the page to resources of this origin and forbid frames. The
+// page contains no markup from others; the rules make sure of that.
 const pageRules = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; img-src data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // handlePage serves the page for people: boards, jobs, an upload with the token,
-// and what was published.
+// and the published videos.
 func handlePage(mux *http.ServeMux) {
 	for path, name := range map[string]string{"/{$}": "index.html", "/page.js": "page.js", "/page.css": "page.css"} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
@@ -22,7 +22,7 @@ func handlePage(mux *http.ServeMux) {
 			h.Set("Content-Security-Policy", pageRules)
 			h.Set("X-Content-Type-Options", "nosniff")
 			h.Set("Referrer-Policy", "no-referrer")
-			h.Set("Cache-Control", "no-cache") // another version is another page
+			h.Set("Cache-Control", "no-cache") // the page changes with pibootd's version
 			http.ServeFileFS(w, r, pageFiles, "page/"+name)
 		})
 	}

@@ -14,16 +14,16 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// A Pi is a board with what is known of it right now.
+// A Pi is a board with its current state.
 type Pi struct {
 	registry.Pi
-	Online bool             `json:"online"`           // its worker is
-	Worker *queue.Worker    `json:"worker,omitempty"` // nil: it never said hello
-	Last   *timeline.Event  `json:"last,omitempty"`   // newest event
-	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // what it would be served; of one board only
+	Online bool             `json:"online"`           // whether its worker is online
+	Worker *queue.Worker    `json:"worker,omitempty"` // nil: its worker never said hello
+	Last   *timeline.Event  `json:"last,omitempty"`   // the newest
+	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // the files that it would be served; only for a single board
 
-	Mismatches []bootcheck.Mismatch `json:"mismatches,omitempty"` // boot files that do not fit its root; of one board only
-	Problem    string               `json:"problem,omitempty"`    // why Boot and Mismatches are not known; of one board only
+	Mismatches []bootcheck.Mismatch `json:"mismatches,omitempty"` // boot files that do not match its root; only for a single board
+	Problem    string               `json:"problem,omitempty"`    // why Boot and Mismatches are unknown; only for a single board
 }
 
 func (s *Server) listPis(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +72,7 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	// A board whose root is broken is to be shown, too, and can be removed.
+	// A board whose root is broken must still be shown, so that it can be removed.
 	files, err := s.Fleet.BootFiles(board)
 	if err == nil {
 		described.Boot = &files
@@ -121,7 +121,7 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, edited)
 }
 
-// checkAddress refuses to give a board that runs another address.
+// checkAddress refuses to change the address of a running board.
 func (s *Server) checkAddress(ref string, edit fleet.Edit) error {
 	board, err := s.Registry.Find(ref)
 	if err != nil || edit.IP == nil || *edit.IP == board.IP {
@@ -130,10 +130,10 @@ func (s *Server) checkAddress(ref string, edit fleet.Edit) error {
 	return s.checkIdle(ref, edit.Force)
 }
 
-// Removed tells what became of a board that was removed.
+// Removed answers the removal of a board.
 type Removed struct {
 	Pi   registry.Pi `json:"pi"`
-	Kept string      `json:"kept,omitempty"` // where its root was set aside
+	Kept string      `json:"kept,omitempty"` // where its root was archived
 }
 
 func (s *Server) removePi(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +150,7 @@ func (s *Server) removePi(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, Removed{Pi: board, Kept: kept})
 }
 
-// boolean reads a query parameter; absent is false.
+// boolean parses a query parameter; a missing one is false.
 func boolean(r *http.Request, name string) (bool, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -191,11 +191,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, followers *slots
 	s.reply(w, list(events))
 }
 
-// maxEvents is how many events one answer holds; "after" asks for the rest.
+// maxEvents is the maximum number of events in an answer; "after" requests the
+// rest.
 const maxEvents = 1000
 
-// boardOf turns a board's name, serial or address, or the name of another
-// machine, into the key of its events. "" stays: it means all.
+// boardOf returns the key of the events of a board, given by name, serial number or
+// address, or of another machine, given by name. "" stays, and means all.
 func (s *Server) boardOf(ref string) (string, error) {
 	if ref == "" {
 		return "", nil

@@ -17,14 +17,14 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// A Problem is the body of every answer that is not a success, below /api/ and
-// /worker/.
+// A Problem is the body of every answer below /api/ and /worker/ that is not a
+// success.
 type Problem struct {
 	Error string `json:"error,omitempty"`
-	Field string `json:"field,omitempty"` // the single one that is wrong; "": none, or several
+	Field string `json:"field,omitempty"` // the only wrong field; "": none, or several
 }
 
-// refuse answers a request that is not done, by its error.
+// refuse answers a failed request according to its error.
 func (s *Server) refuse(w http.ResponseWriter, err error) { refuse(w, s.Log, err) }
 
 func refuse(w http.ResponseWriter, log *slog.Logger, err error) {
@@ -35,7 +35,7 @@ func refuse(w http.ResponseWriter, log *slog.Logger, err error) {
 	reply(w, log, status, problemOf(err))
 }
 
-// A statusError is answered with a status that does not follow from its cause.
+// A statusError has a status that does not follow from its cause.
 type statusError struct {
 	error
 	status int
@@ -43,7 +43,7 @@ type statusError struct {
 
 func (e statusError) Unwrap() error { return e.error }
 
-// statusOf is the one place where it is decided what an error is answered with.
+// statusOf decides the status for an error. No other function does that.
 func statusOf(err error) int {
 	var own statusError
 	requests := requestErrors(err)
@@ -59,7 +59,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case because(pi.Conflict), isAny(err, queue.ErrState):
 		return http.StatusConflict
-	case errors.As(err, new(busyError)), isAny(err, context.Canceled): // pibootd stops, or nobody waits any more
+	case errors.As(err, new(busyError)), isAny(err, context.Canceled): // pibootd stops, or the client is gone
 		return http.StatusServiceUnavailable
 	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):
 		return http.StatusInsufficientStorage
@@ -77,7 +77,7 @@ func isAny(err error, of ...error) bool {
 
 func problemOf(err error) Problem { return Problem{Error: err.Error(), Field: fieldOf(err)} }
 
-// fieldOf returns the field that is wrong, if it is a single one.
+// fieldOf returns the field that is wrong if there is exactly one.
 func fieldOf(err error) string {
 	requests := requestErrors(err)
 	if len(requests) == 0 {
@@ -90,8 +90,7 @@ func fieldOf(err error) string {
 	return field
 }
 
-// requestErrors returns what an error says of the request, of each of the errors
-// that it joins.
+// requestErrors returns the errors about the request among those that err joins.
 func requestErrors(err error) []pi.RequestError {
 	switch e := err.(type) {
 	case pi.RequestError:
@@ -108,18 +107,18 @@ func requestErrors(err error) []pi.RequestError {
 	return nil
 }
 
-// missing says that what a request is about is not there.
+// missing reports that the object of a request does not exist.
 func missing(field string, err error) error {
 	return pi.RequestError{Reason: pi.Missing, Field: field, Err: err}
 }
 
-// isMuxers reports whether a path is one that muxers of the older pool ask.
+// isMuxers reports whether a path is one that legacy muxers request.
 func isMuxers(path string) bool {
 	return strings.HasPrefix(path, "/muxer/") || strings.HasPrefix(path, "/tidy/")
 }
 
-// refuseAs refuses a request before its handler has it, in the shape that who
-// asks for such paths reads.
+// refuseAs refuses a request before its handler runs, in the format that clients of
+// its path expect.
 func refuseAs(w http.ResponseWriter, log *slog.Logger, r *http.Request, err error) {
 	if !isMuxers(r.URL.Path) {
 		refuse(w, log, err)
@@ -131,7 +130,7 @@ func refuseAs(w http.ResponseWriter, log *slog.Logger, r *http.Request, err erro
 	}{"error", problemOf(err)})
 }
 
-// inWords has a mux's own refusals below /api/ and /worker/ be Problems.
+// inWords converts a mux's own refusals below /api/ and /worker/ to Problems.
 func inWords(mux *http.ServeMux, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		spoken := strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/worker/")
@@ -153,8 +152,8 @@ func inWords(mux *http.ServeMux, log *slog.Logger) http.Handler {
 	})
 }
 
-// notAllowed says why a method is not. What changes things is on the control
-// socket alone.
+// notAllowed explains why a method is not allowed. Requests that change something
+// are only accepted on the control socket.
 func notAllowed(r *http.Request, allowed string) string {
 	text := fmt.Sprintf("%.20s of %.200q is not possible here; want %s", r.Method, r.URL.Path, allowed)
 	if clientOf(r) != "" {
@@ -163,7 +162,8 @@ func notAllowed(r *http.Request, allowed string) string {
 	return text
 }
 
-// A muxAnswer is the status that a mux answers with. Its header is the answer's.
+// A muxAnswer records the status that a mux answers with. Its header is the
+// answer's.
 type muxAnswer struct {
 	header http.Header
 	status int

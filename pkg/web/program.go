@@ -10,12 +10,11 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// ProgramPath is the worker's program, with an architecture behind it such as
-// amd64, for machines that boot nothing of ours.
+// ProgramPath is the path of the worker's program, followed by an architecture such
+// as amd64, for machines that pibootd does not boot.
 const ProgramPath = "/worker/v1/program/"
 
-// program sends the worker's program. It is the same for everybody and no
-// secret.
+// program sends the worker's program. It is the same for everybody, and not secret.
 func (s *Server) program(w http.ResponseWriter, r *http.Request) {
 	arch := pi.Arch(r.PathValue("arch"))
 	known := []pi.Arch{pi.AMD64, pi.ARM64, pi.ARMv7, pi.ARMv6}
@@ -23,7 +22,7 @@ func (s *Server) program(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, missing("arch", fmt.Errorf("no worker for %.40q; want one of %v", arch, known)))
 		return
 	}
-	s.unpacking.Lock() // one after the other: it takes a tenth of a second, and anybody may ask
+	s.unpacking.Lock() // one at a time, because it takes a tenth of a second and anybody can ask
 	program, err := images.Worker(arch)
 	s.unpacking.Unlock()
 	if err != nil {

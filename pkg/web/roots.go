@@ -13,14 +13,15 @@ import (
 	"pibootd/pkg/rootfs/filetree"
 )
 
-// A RootChange says which root replaces a board's own: a clone of Template, with
-// Rollback an archived one, or else a clone of the template version that it has.
+// A RootChange selects the root that replaces a board's own: a clone of Template,
+// an archived root if Rollback is set, or else a clone of its current template
+// version.
 type RootChange struct {
 	Template string `json:"template,omitempty"` // NAME or NAME@VERSION
-	Clone    string `json:"clone,omitempty"`    // the way, as rootfs names it; "" means that of the board's root
+	Clone    string `json:"clone,omitempty"`    // the clone method, as rootfs names it; "" means that of the board's root
 	Rollback bool   `json:"rollback,omitempty"`
-	Kept     string `json:"kept,omitempty"`  // name of the kept root; "" means the latest
-	Force    bool   `json:"force,omitempty"` // also while the board runs
+	Kept     string `json:"kept,omitempty"`  // name of the archived root; "" means the latest
+	Force    bool   `json:"force,omitempty"` // even if the board is running
 }
 
 func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +45,7 @@ func (s *Server) changeRoot(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// checkIdle refuses what takes the root from under a board that runs.
+// checkIdle refuses to replace the root of a running board unless force is set.
 func (s *Server) checkIdle(ref string, force bool) error {
 	board, err := s.Registry.Find(ref)
 	if err != nil || force {
@@ -90,8 +91,8 @@ func (s *Server) removeKept(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, kept)
 }
 
-// everRegistered returns the serial number of a board, which may be registered
-// no more where ref is that number.
+// everRegistered returns the serial number of a board. If ref is a serial number,
+// the board need not be registered any more.
 func (s *Server) everRegistered(ref string) (pi.Serial, error) {
 	board, err := s.Registry.Find(ref)
 	if err == nil {

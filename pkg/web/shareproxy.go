@@ -20,32 +20,33 @@ import (
 	"pibootd/pkg/transcode/broker"
 )
 
-// A ShareProxy opens the media share to workers that do not mount it, as
-// transcode.PathShare says: to each what it has claimed, and no more. Set its
-// fields before it is used.
+// A ShareProxy serves the media share to workers that do not mount it, as described
+// at transcode.PathShare: each worker can access what it has claimed, and no more.
+// Set its fields before use.
 type ShareProxy struct {
 	Queue        Rights
 	MediaDir     string
-	QueueURL     string // where workers fetch work
+	QueueURL     string // address of the queue
 	Authenticate func(worker, token string) bool
-	OnRefused    func(broker.Refusal) // receives who was not let in; nil drops it
+	OnRefused    func(broker.Refusal) // is called for each failed login; nil: not reported
 	Log          *slog.Logger
 }
 
-// Rights tell what a worker may read and write for what it has claimed.
-// *queue.Queue gives them.
+// Rights decides what a worker can read and write for what it has claimed.
+// *queue.Queue implements it.
 type Rights interface {
 	MayRead(worker, name string) bool
 	MayWrite(worker, name string) bool
 }
 
-// How many files are sent or received at a time, in all and for one worker.
+// The number of files that are sent or received at a time, in total and for one
+// worker.
 const (
 	maxTransfers          = 256
 	maxTransfersPerWorker = 64
 )
 
-// login returns the worker who asks.
+// login returns the worker that makes the request.
 func (l *ShareProxy) login(r *http.Request) (worker string, ok bool) {
 	worker, token, ok := r.BasicAuth()
 	if !ok {
@@ -59,7 +60,7 @@ func (l *ShareProxy) login(r *http.Request) (worker string, ok bool) {
 	return worker, why == ""
 }
 
-// Routes returns the handler of all that such workers ask.
+// Routes returns the handler for all requests of such workers.
 func (l *ShareProxy) Routes() http.Handler {
 	slots := newSlots("files", maxTransfers, maxTransfersPerWorker)
 	known := func(h func(w http.ResponseWriter, r *http.Request, worker string)) http.HandlerFunc {
@@ -95,7 +96,7 @@ func (l *ShareProxy) describe(w http.ResponseWriter, _ *http.Request, _ string) 
 	reply(w, l.Log, http.StatusOK, transcode.Share{QueueURL: l.QueueURL, FreeBytes: free})
 }
 
-// send sends a file that a unit of the worker's is made of.
+// send sends a file that is needed for a unit of the worker.
 func (l *ShareProxy) send(w http.ResponseWriter, r *http.Request, worker string) {
 	name := r.PathValue("name")
 	if !l.Queue.MayRead(worker, name) {
@@ -114,15 +115,15 @@ func (l *ShareProxy) send(w http.ResponseWriter, r *http.Request, worker string)
 	http.ServeContent(w, r, "", info.ModTime(), file)
 }
 
-// open opens a file for send: also accepted work, but nothing hidden in it.
+// open opens a file for send. It allows accepted work, but no other hidden file.
 func (l *ShareProxy) open(name string) (*os.File, fs.FileInfo, error) {
 	return openMedia(l.MediaDir, name, func(to string) bool {
 		return isHidden(strings.TrimPrefix(to, transcode.WorkDir+"/"))
 	})
 }
 
-// accept receives a file of an attempt of the worker's. It is there whole, and on
-// disk, when that is answered, also if it was sent before.
+// accept receives a file of an attempt of the worker. When it answers, the file is
+// complete and on disk, even if it was sent before.
 func (l *ShareProxy) accept(w http.ResponseWriter, r *http.Request, worker string) {
 	name := r.PathValue("name")
 	err := l.receive(w, r, worker, name)
@@ -149,13 +150,13 @@ func (l *ShareProxy) receive(w http.ResponseWriter, r *http.Request, worker, nam
 		return err
 	}
 	temp := path.Join(uploadDir, rand.Text()+".part")
-	defer func() { _ = root.Remove(temp) }() // gone, if all went well
+	defer func() { _ = root.Remove(temp) }() // does not exist after success
 	ctx, stop := whileTrue(r.Context(), foreign, func() bool { return l.Queue.MayWrite(worker, name) })
 	defer stop()
 	if err := u.receive(ctx, w, r, temp); err != nil {
 		return err
 	}
-	if !l.Queue.MayWrite(worker, name) { // any more
+	if !l.Queue.MayWrite(worker, name) { // the claim may have ended meanwhile
 		return foreign
 	}
 	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -164,11 +165,12 @@ func (l *ShareProxy) receive(w http.ResponseWriter, r *http.Request, worker, nam
 	return u.place(temp, name)
 }
 
-// claimLook is how often a claim is looked at while a file of it comes.
+// claimLook is the interval at which a claim is checked while a file is received
+// for it.
 const claimLook = time.Second
 
-// whileTrue returns a context that ends, with this cause, once holds no longer
-// does. The caller calls stop, which waits for what looks.
+// whileTrue returns a context that ends, with this cause, once holds returns false.
+// The caller must call stop, which waits for the checking goroutine.
 func whileTrue(parent context.Context, cause error, holds func() bool) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	looking := make(chan struct{})

@@ -9,7 +9,7 @@ import (
 	"pibootd/pkg/rootfs"
 )
 
-// A stream is an answer of JSON values, one a line, each sent as it comes up.
+// A stream is an answer of JSON values, one per line, each sent at once.
 type stream struct {
 	w   http.ResponseWriter
 	out *json.Encoder
@@ -21,7 +21,7 @@ func newStream(w http.ResponseWriter) stream {
 	return stream{w: w, out: json.NewEncoder(w)}
 }
 
-// send sends v, or tells that nobody reads any more.
+// send sends v. It returns an error if the client is gone.
 func (s stream) send(v any) error {
 	control := http.NewResponseController(s.w)
 	if err := control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
@@ -33,9 +33,9 @@ func (s stream) send(v any) error {
 	return control.Flush()
 }
 
-// A Step is a line of the answer to something long: how far it is, and last what
-// was done or why not. Where Result and Error are both set, it was done and
-// something about it does not work.
+// A Step is a line of the answer to a long request: its progress and, on the last
+// line, the result or the error. If Result and Error are both set, the request
+// succeeded, but something about its result does not work.
 type Step[T any] struct {
 	Step   string `json:"step,omitempty"`
 	Done   int64  `json:"done,omitempty"`
@@ -46,15 +46,15 @@ type Step[T any] struct {
 
 func (s Step[T]) refusal() error { return Refusal{Status: http.StatusOK, Problem: s.Problem} }
 
-// replySteps answers with the steps of do, whose result is there if its board is.
-// What is refused before its first step is answered as any other request.
+// replySteps answers with the steps of do. It sends the result if board is set. An
+// error before the first step is answered like that of any other request.
 func replySteps[T any](s *Server, w http.ResponseWriter, do func(progress rootfs.Progress) (result T, board registry.Pi, err error)) {
 	var out stream
 	result, board, err := do(func(step string, done, total int64) {
 		if out.out == nil {
 			out = newStream(w)
 		}
-		// A reader that went away ends the request's context, and so the work.
+		// If the client is gone, the request's context ends, and with it the work.
 		_ = out.send(Step[T]{Step: step, Done: done, Total: total})
 	})
 	if out.out == nil {

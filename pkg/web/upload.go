@@ -25,28 +25,28 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// uploadDir holds uploads in the media share until they are whole. Its name
+// uploadDir holds uploads in the media share until they are complete. Its name
 // begins with a dot, so neither players nor the watch folder see them.
 const uploadDir = transcode.UploadDir
 
 // Limits of uploads.
 const (
-	maxUploads     = 64        // at a time, each a file of this process and 32 kB of its memory
-	maxOwnUploads  = 16        // of one address
-	uploadFloor    = 512 << 20 // bytes that stay free
-	maxUploadName  = 200       // bytes of each part of a name; 255 is Linux's, and a number may be added
+	maxUploads     = 64        // at a time; each needs an open file and 32 kB of memory
+	maxOwnUploads  = 16        // from one address
+	uploadFloor    = 512 << 20 // bytes that must stay free
+	maxUploadName  = 200       // bytes of each component; Linux allows 255, and a number may be added
 	maxUploadParts = 8
-	uploadPatience = time.Minute // for share.ReceivePiece: what comes more slowly is given up
+	uploadPatience = time.Minute // for share.ReceivePiece; slower uploads are aborted
 )
 
-// An Uploaded is the answer to an upload.
+// An Uploaded answers an upload.
 type Uploaded struct {
 	Path      string `json:"path"` // in the media share
 	SizeBytes int64  `json:"size_bytes"`
 }
 
-// uploadHandler takes files into the media share. Each appears whole, on disk,
-// or not at all; none replaces another.
+// uploadHandler receives files for the media share. Each appears complete and on
+// disk, or not at all, and none replaces another.
 func (s *Server) uploadHandler() http.Handler {
 	slots := newSlots("uploads", maxUploads, maxOwnUploads)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +62,7 @@ func (s *Server) uploadHandler() http.Handler {
 			s.refuse(w, err)
 			return
 		}
-		if uploaded.SizeBytes == 0 { // it was only asked
+		if uploaded.SizeBytes == 0 { // the client only checked whether it can upload
 			s.reply(w, uploaded)
 			return
 		}
@@ -71,12 +71,12 @@ func (s *Server) uploadHandler() http.Handler {
 	})
 }
 
-// withToken lets through who has the token (RFC 6750 §2.1).
+// withToken accepts only requests with the token (RFC 6750 §2.1).
 func (s *Server) withToken(h http.Handler) http.Handler {
 	want := sha256.Sum256(s.UploadToken)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(token)) // of one length, whatever was sent
+		got := sha256.Sum256([]byte(token)) // hashes have the same length whatever was sent
 		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.refuse(w, statusError{errors.New("this needs the token of http.upload_token_file"), http.StatusUnauthorized})
@@ -86,7 +86,7 @@ func (s *Server) withToken(h http.Handler) http.Handler {
 	})
 }
 
-// refuseUpload answers who wants to upload where nobody can.
+// refuseUpload answers uploads if they are disabled.
 func (s *Server) refuseUpload(w http.ResponseWriter, _ *http.Request) {
 	s.refuse(w, statusError{errors.New("uploads are off here: pibootd has no http.upload_token_file"), http.StatusForbidden})
 }
@@ -113,7 +113,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 		return Uploaded{Path: name}, err
 	}
 	temp := path.Join(uploadDir, rand.Text()+".part")
-	defer func() { _ = root.Remove(temp) }() // gone, if all went well
+	defer func() { _ = root.Remove(temp) }() // does not exist after success
 	if err := u.receive(r.Context(), w, r, temp); err != nil {
 		return Uploaded{}, err
 	}
@@ -123,8 +123,8 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 	return Uploaded{Path: name, SizeBytes: u.got}, nil
 }
 
-// sizeOf returns how many bytes are to come, 0 if that is not known. With
-// ?check=SIZE a client only asks whether they could.
+// sizeOf returns the number of bytes of an upload, 0 if that is unknown. With
+// ?check=SIZE a client only asks whether it could upload that many.
 func sizeOf(r *http.Request) (size int64, asked bool, err error) {
 	text := r.URL.Query().Get("check")
 	if text == "" {
@@ -139,7 +139,7 @@ func sizeOf(r *http.Request) (size int64, asked bool, err error) {
 
 var errTaken = errors.New("there is a file of this name; want a new one")
 
-// reservedDirs are those of the share that pibootd alone puts things into.
+// reservedDirs are the directories of the share that only pibootd adds files to.
 var reservedDirs = []string{"hls", "mp4", "mkv", "originals"}
 
 func checkUploadName(name string) error {
@@ -156,7 +156,7 @@ func checkUploadName(name string) error {
 	return nil
 }
 
-// An upload is a file that comes in.
+// An upload is a file that is being received.
 type upload struct {
 	root *os.Root
 	dir  string
@@ -164,7 +164,7 @@ type upload struct {
 	got  int64
 }
 
-// room makes sure that so much more may come.
+// room verifies that this many more bytes are allowed.
 func (u *upload) room(more int64) error {
 	if u.got+more > u.max {
 		return statusError{fmt.Errorf("it has more than %d bytes, which is the most (http.upload_max_gb)", u.max), http.StatusRequestEntityTooLarge}
@@ -179,8 +179,8 @@ func (u *upload) room(more int64) error {
 	return nil
 }
 
-// receive writes the body to a file and makes it durable. It ends with ctx, also
-// while nothing comes, with the cause of that.
+// receive writes the body to a file and syncs it. If ctx ends, it stops with the
+// cause of that, even while no data arrives.
 func (u *upload) receive(ctx context.Context, w http.ResponseWriter, r *http.Request, temp string) error {
 	if err := openUploadDir(u.root); err != nil {
 		return err
@@ -191,10 +191,11 @@ func (u *upload) receive(ctx context.Context, w http.ResponseWriter, r *http.Req
 	var err error
 	u.got, err = share.Receive(u.root, temp, sent{r.Body}, func(got int64) error {
 		u.got = got
-		// In this order: a deadline that is set after ctx has ended is followed by its cause.
+		// The cause is read last: if ctx ends before the deadline is set, which
+		// then replaces that of AfterFunc, its cause still ends the upload.
 		return errors.Join(u.room(0), control.SetReadDeadline(time.Now().Add(uploadPatience)), context.Cause(ctx))
 	})
-	// A body that cannot be read ends ctx as well, but is the cause itself.
+	// A body that cannot be read also ends ctx, but its own error is the cause.
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
@@ -207,7 +208,7 @@ func (u *upload) receive(ctx context.Context, w http.ResponseWriter, r *http.Req
 	return err
 }
 
-// place gives a whole file its name.
+// place gives a complete file its name.
 func (u *upload) place(temp, name string) error {
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return pi.Conflicting("name", fmt.Errorf("making its directory: %w", err))
@@ -219,8 +220,8 @@ func (u *upload) place(temp, name string) error {
 	return err
 }
 
-// sent is what a client sends. That it cannot be read is the client's doing, but
-// for what took too long.
+// sent reads a client's body. A read error is the client's fault, except for a
+// timeout.
 type sent struct{ io.Reader }
 
 func (s sent) Read(p []byte) (int, error) {
@@ -231,8 +232,8 @@ func (s sent) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// openUploadDir makes the directory of uploads. What stands there otherwise is
-// somebody else's, who could exchange a file before it is whole.
+// openUploadDir creates the directory of uploads. Anything else of that name
+// belongs to somebody else, who could exchange a file before it is complete.
 func openUploadDir(root *os.Root) error {
 	if err := root.Mkdir(uploadDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making %s: %w", uploadDir, err)
@@ -248,8 +249,8 @@ func openUploadDir(root *os.Root) error {
 	return nil
 }
 
-// sweepUploads removes what a daemon that was killed has left, or another has
-// put there.
+// sweepUploads removes what a killed daemon has left, or somebody else has put
+// there.
 func (s *Server) sweepUploads() {
 	root, err := os.OpenRoot(s.Info.MediaDir)
 	if err == nil {

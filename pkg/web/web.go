@@ -1,10 +1,11 @@
-// Package web is pibootd's HTTP interface: a JSON API for the command line and
-// for scripts, a page for people, and the media share for players.
+// Package web is pibootd's HTTP interface: a JSON API for the command line and for
+// scripts, a page for people, and the media share for players.
 //
-// There are two doors. The control socket, which only its owner can open,
-// takes everything. The TCP port takes what changes nothing: it is open to the
-// network, and whoever is on it may look and play, no more; but for doors that
-// the configuration opens, each for those that it names.
+// There are two listeners. The control socket, which only its owner can open,
+// accepts every request. The TCP port accepts requests that change nothing: it is
+// open to the network, whose users can look and play, but no more. The
+// configuration can enable further services on it, each for the clients that it
+// names.
 package web
 
 import (
@@ -31,12 +32,12 @@ type Server struct {
 	Queue    Queue
 	Timeline Timeline
 	Doctor   Doctor
-	Metrics  []prometheus.Collector // of the servers; see NFSMetrics, DHCPMetrics and TFTPMetrics
-	Muxers   http.Handler           // answers foreign muxers on the TCP port; nil: nobody does
-	Share    http.Handler           // the media share for workers without a mount, see ShareProxy; nil: there is none
-	Names    []string               // by which it is reached, besides those of this machine; see guardHost
-	// UploadToken lets uploads in on the TCP port, and has them transcoded; nil
-	// lets none in there.
+	Metrics  []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
+	Muxers   http.Handler           // answers legacy muxers on the TCP port; nil: disabled
+	Share    http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
+	Names    []string               // other names by which this machine is reached; see guardHost
+	// UploadToken permits uploads on the TCP port, which are then transcoded; nil
+	// disables them there.
 	UploadToken []byte
 	MaxUpload   int64 // bytes of one upload
 	Info        Info
@@ -45,7 +46,7 @@ type Server struct {
 	unpacking sync.Mutex // held while a worker's program is unpacked
 }
 
-// Info is what a client has to know of the running daemon.
+// Info is what a client needs to know about the running daemon.
 type Info struct {
 	Version   string `json:"version"`
 	PID       int    `json:"pid"`
@@ -56,18 +57,18 @@ type Info struct {
 	HTTPPort  int    `json:"http_port"`
 }
 
-// Limits on what a client may cost.
+// Limits on the cost of a client.
 const (
 	maxBody       = 1 << 20
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-	sendTimeout   = time.Minute // of an answer, or a line of one, but not of files
+	sendTimeout   = time.Minute // for an answer, or a line of one, but not for files
 	closeTimeout  = 3 * time.Second
 )
 
-// Serve answers requests on the public listener and on the control socket
-// until ctx ends. It closes both listeners.
+// Serve answers requests on the public listener and on the control socket until ctx
+// ends. It closes both listeners.
 func (s *Server) Serve(ctx context.Context, public, control net.Listener) error {
 	s.sweepUploads()
 	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -107,12 +108,12 @@ func (s *Server) newServer(ctx context.Context, handler http.Handler) *http.Serv
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-		// Streams end with the daemon, not with the client's patience.
+		// Streams end when the daemon stops, however long their clients would wait.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 }
 
-// errStopping is why requests end when the daemon does.
+// errStopping is the cause when requests end because the daemon stops.
 var errStopping error = busyError{"pibootd is stopping"}
 
 func shutdown(server *http.Server) error {
@@ -124,8 +125,8 @@ func shutdown(server *http.Server) error {
 	return nil
 }
 
-// publicHandler serves what changes nothing. Players reach the media share by
-// any name.
+// publicHandler serves the TCP port. Players reach the media share by any host
+// name.
 func (s *Server) publicHandler() http.Handler {
 	media := http.NewServeMux()
 	media.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
@@ -158,11 +159,11 @@ func (s *Server) guardedHandler() http.Handler {
 	return inWords(mux, s.Log)
 }
 
-// controlHandler serves everything.
+// controlHandler serves the control socket, which accepts every request.
 func (s *Server) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.handleReads(mux, newSlots("streams of events", maxFollowers, maxFollowers))
-	mux.HandleFunc("GET /api/v1/doctor", s.examine) // asks the network and mounts exports
+	mux.HandleFunc("GET /api/v1/doctor", s.examine) // changes nothing, but probes the network and mounts exports
 	mux.HandleFunc("POST /api/v1/pis", s.addPi)
 	mux.HandleFunc("PATCH /api/v1/pis/{ref}", s.editPi)
 	mux.HandleFunc("DELETE /api/v1/pis/{ref}", s.removePi)
@@ -183,8 +184,8 @@ func (s *Server) controlHandler() http.Handler {
 	return inWords(mux, s.Log)
 }
 
-// handleReads serves what changes nothing, to as many followers as there are
-// slots.
+// handleReads serves the requests that change nothing. followers limits the number
+// of clients that follow a stream.
 func (s *Server) handleReads(mux *http.ServeMux, followers *slots) {
 	mux.Handle("GET /metrics", s.metricsHandler())
 	mux.HandleFunc("GET /api/v1/info", s.info)
@@ -217,5 +218,5 @@ func reply(w http.ResponseWriter, log *slog.Logger, status int, v any) {
 	}
 }
 
-// list returns a list that is [] in JSON, and not null, if there is nothing in it.
+// list returns a copy of some that is [] in JSON, and not null, if it is empty.
 func list[T any](some []T) []T { return append([]T{}, some...) }
