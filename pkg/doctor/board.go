@@ -8,16 +8,17 @@ import (
 	"pibootd/pkg/registry"
 )
 
-// board looks at one board: what it would be served, what it may mount, how far
-// its last boot came.
+// board examines one board: the files that it would be served, its mounts, and how
+// far its last boot came.
 func (d *Doctor) board(ctx context.Context, board registry.Pi, deadline time.Time) []Finding {
 	found := d.bootFiles(ctx, board)
 	found = append(found, d.exports(ctx, board, deadline))
 	return append(found, d.lastBoot(ctx, board))
 }
 
-// exports has the board's mounts made as the board makes them. One that hangs
-// is a problem; where others have used up the time, this board's are not known.
+// exports tries the board's mounts as the board makes them. A mount that hangs is a
+// problem. If other boards have used up the time, the finding is that this board's
+// exports are unknown.
 func (d *Doctor) exports(ctx context.Context, board registry.Pi, deadline time.Time) Finding {
 	f := Finding{Subject: board.Name, Level: OK}
 	ctx, cancel := context.WithDeadline(ctx, deadline)

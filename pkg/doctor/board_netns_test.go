@@ -79,7 +79,7 @@ func newDoctor(t *testing.T) (*Doctor, registry.Pi) {
 	}, board
 }
 
-// want checks that there is one such finding about the board.
+// want checks that there is a finding about the board with this level and text.
 func want(t *testing.T, d *Doctor, level Level, text string) {
 	t.Helper()
 	found, err := d.Examine(t.Context(), []string{"hlspi1"})
@@ -113,7 +113,7 @@ func TestBoard(t *testing.T) {
 	happened(timeline.MountRefused, time.Hour, "from a strange address")
 	want(t, d, Problem, "refused its root")
 	want(t, d, Problem, "from a strange address")
-	happened(timeline.Claimed, time.Hour, "") // no step of a boot
+	happened(timeline.Claimed, time.Hour, "") // not a step of a boot
 	want(t, d, Problem, "refused its root")
 	happened(timeline.File, time.Second, "")
 	want(t, d, OK, "it is booting")
@@ -144,7 +144,7 @@ func TestBoard(t *testing.T) {
 	}
 }
 
-// Findings about the network are reported, and recorded on the timeline.
+// Findings about the network are returned, and recorded on the timeline.
 func TestNetwork(t *testing.T) {
 	d, _ := newDoctor(t)
 	house := dhcp.OtherServer{Addr: netip.MustParseAddr("10.9.0.254"), MAC: pi.MAC{2, 0, 0, 0, 0, 9}, Offered: netip.MustParseAddr("10.9.0.192")}

@@ -10,8 +10,8 @@ import (
 	"pibootd/pkg/registry"
 )
 
-// bootFiles looks at what a board would be served: that its generated files can
-// be made, and that there are firmware and a kernel beside them.
+// bootFiles examines what a board would be served: whether its generated files can
+// be made, and whether firmware and a kernel are beside them.
 func (d *Doctor) bootFiles(ctx context.Context, board registry.Pi) []Finding {
 	files, err := d.Fleet.BootFiles(board)
 	if err != nil {
@@ -24,8 +24,8 @@ func (d *Doctor) bootFiles(ctx context.Context, board registry.Pi) []Finding {
 	return append(judgeBoot(board, files.Config, served), d.checkRoot(board)...)
 }
 
-// checkRoot reports whether the board's kernels and firmware match the rest of
-// its root, which an upgrade on the board that stopped half-way leaves so.
+// checkRoot reports whether the board's kernels and firmware match the rest of its
+// root. They do not if an upgrade on the board stopped halfway.
 func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	mismatches, err := d.Fleet.Roots.CheckBoot(board.Serial, "")
 	if err != nil {
@@ -38,8 +38,8 @@ func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	return found
 }
 
-// judgeBoot says whether boot code finds what it loads, given the config.txt
-// that it reads and what is served.
+// judgeBoot reports whether boot code finds what it loads, given its config.txt and
+// the files that are served.
 func judgeBoot(board registry.Pi, config string, served func(name string) bool) []Finding {
 	prefixes := append([]string{""}, settings(config, "os_prefix=")...)
 	has := func(name string) bool {
@@ -65,20 +65,20 @@ func judgeBoot(board registry.Pi, config string, served func(name string) bool) 
 	return found
 }
 
-// kernelNames are the kernels that boot code looks for where config.txt names
-// none. A 64-bit kernel runs a 32-bit root too, as Raspberry Pi OS has it.
+// kernelNames are the kernels that boot code looks for if config.txt names none. A
+// 64-bit kernel can run a 32-bit root, as it does in Raspberry Pi OS.
 var kernelNames = map[pi.Arch][]string{
 	pi.ARM64: {"kernel8.img", "kernel_2712.img"},
 	pi.ARMv7: {"kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img"},
 	pi.ARMv6: {"kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img"},
 }
 
-// firmwareNames are the files of which boot code needs one. The addresses of
-// boards up to the 3B+ tell that they are such; later ones are shared by
-// models, and the Pi 5 has its firmware in its EEPROM, hence its device tree.
+// firmwareNames returns the files of which boot code needs one. Boards up to the
+// 3B+ have Ethernet addresses of their own range; later models share theirs. The Pi
+// 5 has its firmware in its EEPROM, so its device tree is looked for instead.
 func firmwareNames(board registry.Pi) []string {
 	switch {
-	case board.Arch == pi.AMD64: // no Pi, but its imitation
+	case board.Arch == pi.AMD64: // an emulated board
 		return nil
 	case strings.HasPrefix(board.MAC.String(), "b8:27:eb:"):
 		return []string{"start.elf", "start_cd.elf", "start_x.elf"}
@@ -86,13 +86,13 @@ func firmwareNames(board registry.Pi) []string {
 	return []string{"start4.elf", "start4cd.elf", "start4x.elf", "start.elf", "bcm2712-rpi-5-b.dtb", "bcm2712d0-rpi-5-b.dtb"}
 }
 
-// settings returns what the lines of a config.txt that begin with key give, of
-// all models, each once.
+// settings returns the values of key in a config.txt, for all models and without
+// duplicates.
 func settings(config, key string) []string {
 	var values []string
 	for line := range strings.Lines(config) {
 		value, ok := strings.CutPrefix(strings.TrimSpace(line), key)
-		// initramfs has a second word, where to load it.
+		// initramfs has a second word: the address to load it at.
 		if fields := strings.Fields(value); ok && len(fields) > 0 && !slices.Contains(values, fields[0]) {
 			values = append(values, fields[0])
 		}

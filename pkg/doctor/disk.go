@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Free space below which a root may not be cloned, or boards cannot write.
+// With less free space than this, cloning a root may fail, or boards cannot write.
 const (
 	littleSpace = 2 << 30
 	noSpace     = 256 << 20
 )
 
-// foreign are the file systems that cannot hold roots, by statfs(2).
+// foreign are the file systems that cannot hold roots, by their statfs(2) type.
 var foreign = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:   "NFS",
 	unix.SMB2_SUPER_MAGIC:  "SMB",
@@ -25,7 +25,7 @@ var foreign = map[uint32]string{
 	0x5346544e:             "NTFS",
 }
 
-// Disks looks at the file systems that hold roots and videos.
+// Disks examines the file systems with the roots and the videos.
 func Disks(stateDir, mediaDir string) []Finding {
 	found := []Finding{disk("state directory", stateDir)}
 	if f, exposed := RootsMount(stateDir); exposed {
@@ -33,19 +33,19 @@ func Disks(stateDir, mediaDir string) []Finding {
 	}
 	var state, media unix.Statfs_t
 	if unix.Statfs(stateDir, &state) == nil && unix.Statfs(mediaDir, &media) == nil && state.Fsid == media.Fsid {
-		return found // one look is enough
+		return found // both are on one file system
 	}
 	return append(found, disk("media share", mediaDir))
 }
 
-// RootsMount says how the roots could be mounted more safely; exposed is whether
-// they could. What boards put into their roots, devices and programs with
-// set-user-ID bits too, is then nothing but files on this machine.
+// RootsMount reports how the roots can be mounted more safely; exposed is whether
+// they can. Then everything that boards put into their roots, including devices and
+// programs with set-user-ID bits, is only a plain file on this machine.
 func RootsMount(stateDir string) (f Finding, exposed bool) {
 	dir := filepath.Join(stateDir, "roots")
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return Finding{}, false // there are none yet, or disk says so
+		return Finding{}, false // there are no roots yet, or disk reports the error
 	}
 	var missing []string
 	for _, option := range []struct {

@@ -1,6 +1,6 @@
-// Package doctor looks a running installation over and says in words what is
-// wrong with it and what to do: the network, who else answers DHCP on it, the
-// disks, and each board's boot files, exports, last boot and worker.
+// Package doctor examines a running installation and reports in words what is wrong
+// with it and what to do: the network, other DHCP servers on it, the disks, and
+// each board's boot files, exports, last boot and worker.
 package doctor
 
 import (
@@ -22,17 +22,17 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// A Level says how bad a finding is.
+// A Level is the severity of a finding.
 type Level string
 
 // The levels.
 const (
 	OK      Level = "ok"
-	Warning Level = "warning" // boards may boot, but not as their owner thinks
+	Warning Level = "warning" // boards may boot, but not as their owner expects
 	Problem Level = "problem" // something does not work
 )
 
-// A Finding is one thing that was looked at.
+// A Finding is the result of one examination.
 type Finding struct {
 	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, queue, templates, boards, muxers, or a board's name
 	Level   Level  `json:"level"`
@@ -40,7 +40,7 @@ type Finding struct {
 	Todo    string `json:"todo,omitempty"` // what to do about it
 }
 
-// Failing is a problem that err reports, with the hint that err carries, if any.
+// Failing returns the problem that err reports, with the hint in err, if any.
 func Failing(subject string, err error) Finding {
 	f := Finding{Subject: subject, Level: Problem, Text: err.Error()}
 	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
@@ -55,8 +55,8 @@ type Doctor struct {
 	Fleet    *fleet.Fleet
 	Timeline *timeline.Log
 	Workers  func() []queue.Worker
-	Broker   *broker.Broker // nil: nothing is said of the queue's server
-	// MuxerTroubles tells which muxers bring nothing to an end; nil: nobody knows.
+	Broker   *broker.Broker // nil: the queue's server is not examined
+	// MuxerTroubles returns the muxers that complete nothing; nil: unknown.
 	MuxerTroubles func(context.Context) ([]queue.LegacyTrouble, error)
 	Interface     string
 	Network       netip.Prefix // this machine's address on it
@@ -64,23 +64,24 @@ type Doctor struct {
 	MediaDir      string
 	DHCP          config.DHCPMode
 	NFS           config.Driver // Embedded or Kernel
-	Ports         string        // that the daemon has bound, as they are to be shown
+	Ports         string        // bound by the daemon, as text
 
 	// FindOtherServers looks for other DHCP servers; nil means dhcp.FindOtherServers.
 	FindOtherServers func(ctx context.Context, iface string) ([]dhcp.OtherServer, error)
 }
 
-// maxProofs is how many boards are examined at a time, and proofTime how long
-// exports are tried in all: a proof takes a fraction of a second, or 20 s each
-// where nothing answers.
+// maxProofs is the number of boards that are examined at a time, and proofTime
+// limits the time for all exports: a proof takes a fraction of a second, but 20 s
+// if the server does not answer.
 const (
 	maxProofs = 4
 	proofTime = time.Minute
 )
 
-// Examine looks at the machine, and at the boards that refs name, or at all.
-// The findings come in the order of Subject's comment. It takes some seconds,
-// and little more than a minute at most. The error is one about refs, or ctx's.
+// Examine examines the machine, and the boards that refs name, or all boards if
+// refs is empty. The findings are in the order of Subject's comment. Examine takes
+// some seconds, and at most little more than a minute. An error is about refs, or
+// is ctx's.
 func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) {
 	boards, err := d.boards(refs)
 	if err != nil {
@@ -102,7 +103,7 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 		return proofs.Wait()
 	})
 	machine := append(Disks(d.StateDir, d.MediaDir), d.services()...)
-	_ = g.Wait() // the findings are their errors
+	_ = g.Wait() // never fails, because findings report the errors
 	all := slices.Concat(network, machine, muxers)
 	for _, findings := range ofBoards {
 		all = append(all, findings...)
@@ -125,7 +126,8 @@ func (d *Doctor) boards(refs []string) ([]registry.Pi, error) {
 	return boards, nil
 }
 
-// services are what pibootd serves with and from, and whom it does not.
+// services returns findings about ports, NFS, the queue's server and templates, and
+// about boards that asked for an address and are not registered.
 func (d *Doctor) services() []Finding {
 	ports := Finding{Subject: "ports", Level: OK, Text: "bound on " + d.Network.Addr().String() + ": " + d.Ports}
 	server := Finding{Subject: "nfs", Level: OK, Text: "pibootd itself serves NFS"}
@@ -150,7 +152,7 @@ func (d *Doctor) services() []Finding {
 	return found
 }
 
-// queue says whether the queue's server is reached.
+// queue reports whether the queue's server can be reached.
 func (d *Doctor) queue() []Finding {
 	if d.Broker == nil {
 		return nil
@@ -161,7 +163,7 @@ func (d *Doctor) queue() []Finding {
 	return []Finding{{Subject: "queue", Level: OK, Text: "workers fetch work at " + d.Broker.URL()}}
 }
 
-// when says when something was, short and without a date if it was today.
+// when formats a time briefly, without the date if it is today.
 func when(t time.Time) string {
 	if now := time.Now(); t.YearDay() == now.YearDay() && t.Year() == now.Year() {
 		return "at " + t.Format("15:04:05")

@@ -11,10 +11,10 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// bootTime is how long a board may be quiet within a boot.
+// bootTime is the longest silence of a board within a boot.
 const bootTime = 2 * time.Minute
 
-// lastBoot says how far a board came.
+// lastBoot reports how far a board came.
 func (d *Doctor) lastBoot(ctx context.Context, board registry.Pi) Finding {
 	for _, w := range d.Workers() {
 		if w.Name == board.Serial.String() && w.Online {
@@ -47,7 +47,7 @@ func (d *Doctor) lastBoot(ctx context.Context, board registry.Pi) Finding {
 // working describes a worker that is online.
 func working(board registry.Pi, w queue.Worker) Finding {
 	f := Finding{Subject: board.Name, Level: OK, Text: "its worker is online"}
-	if w.Hello.FFmpeg != "" { // its first hello comes before it has tried that
+	if w.Hello.FFmpeg != "" { // its first hello comes before it has tried ffmpeg
 		f.Text += ", with ffmpeg " + w.Hello.FFmpeg
 	}
 	if w.Hello.Locked != "" {
@@ -57,19 +57,19 @@ func working(board registry.Pi, w queue.Worker) Finding {
 	return f
 }
 
-// A trip is how far a board has come since it was switched on.
+// A trip is the progress of a board since power-on.
 type trip struct {
-	last   timeline.Event // the furthest; the zero one is a board that has never been seen
-	kernel bool           // last is what its kernel did over DHCP, not its boot code
+	last   timeline.Event // the furthest; zero for a board that was never seen
+	kernel bool           // last is a DHCP message of the kernel, and not of boot code
 }
 
-// isDHCP reports whether an event is one of those that boot code, the kernel
-// and the system that runs all cause.
+// isDHCP reports whether an event has three possible causes: boot code, the kernel
+// and the running system.
 func isDHCP(k timeline.Kind) bool {
 	return k == timeline.Discover || k == timeline.Offer || k == timeline.Request || k == timeline.Ack
 }
 
-// follow returns t after a further event.
+// follow returns t after another event.
 func (t trip) follow(e timeline.Event) trip {
 	if _, ok := stepOf[e.Kind]; !ok {
 		return t
@@ -79,15 +79,15 @@ func (t trip) follow(e timeline.Event) trip {
 	case !isDHCP(e.Kind):
 		return trip{last: e}
 	case t.kernel || t.last.Kind == timeline.File:
-		// Boot code has loaded what it wanted; the kernel asks again.
+		// Boot code has loaded its files, so the kernel asks now.
 		return trip{last: e, kernel: soon}
 	case hasSystem(t.last.Kind) && (e.Kind != timeline.Discover || soon && !isEnd(t.last.Kind)):
-		return t // a system that runs asks again, or renews its lease
+		return t // the running system asks again, or renews its lease
 	}
 	return trip{last: e}
 }
 
-// hasSystem reports whether an event comes of the system in the root.
+// hasSystem reports whether the system in the root causes an event.
 func hasSystem(k timeline.Kind) bool {
 	return k == timeline.Mount || k == timeline.MountRefused || k == timeline.WorkerOnline || isEnd(k)
 }
@@ -101,10 +101,10 @@ func (t trip) step() step {
 	return stepOf[t.last.Kind]
 }
 
-// A step is where a boot can end.
+// A step is a point at which a boot can end.
 type step struct {
 	did, todo string
-	wrong     bool // and not just switched off
+	wrong     bool // it cannot be a board that was just switched off
 }
 
 const (
@@ -112,7 +112,7 @@ const (
 	refusedTodo = "the daemon's log says why; if it asked for another server's address, see dhcp above"
 )
 
-// stepOf has the events that are steps of a boot.
+// stepOf maps events to the steps of a boot.
 var stepOf = map[timeline.Kind]step{
 	timeline.Discover:      {did: "asked for an address", wrong: true, todo: "it was not offered one: the daemon's log says why"},
 	timeline.Offer:         {did: "was offered an address", todo: "it did not accept it: another DHCP server may have been first, see dhcp above"},
@@ -131,7 +131,7 @@ var stepOf = map[timeline.Kind]step{
 	timeline.WorkerOffline: {did: "lost its worker", todo: "it was switched off, or look at systemctl status pibootd-worker on the board"},
 }
 
-// kernelStep has what differs where the kernel asks for the address.
+// kernelStep has the steps that differ if the kernel asks for the address.
 var kernelStep = map[timeline.Kind]step{
 	timeline.Discover: {did: "loaded its kernel, which asked for an address", todo: stepOf[timeline.Discover].todo, wrong: true},
 	timeline.Offer:    {did: "loaded its kernel, which was offered an address", todo: stepOf[timeline.Offer].todo},
@@ -139,7 +139,7 @@ var kernelStep = map[timeline.Kind]step{
 	timeline.Ack:      {did: "loaded its kernel, which got its address", todo: "it does not mount its root: look at its console; pibootd show-pi prints its kernel arguments", wrong: true},
 }
 
-// lastTrip follows all of a board's events.
+// lastTrip reads all events of a board.
 func (d *Doctor) lastTrip(ctx context.Context, board registry.Pi) (trip, error) {
 	t := trip{}
 	for after := int64(0); ; {
@@ -157,6 +157,6 @@ func (d *Doctor) lastTrip(ctx context.Context, board registry.Pi) (trip, error) 
 	}
 }
 
-// eventsPage is how many events are read at a time; the timeline keeps some
-// thousand of a board.
+// eventsPage is the number of events that are read at a time; the timeline keeps
+// some thousand for each board.
 const eventsPage = 500

@@ -16,15 +16,14 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// manyFailures is how many attempts of a muxer come to nothing before it is the
-// muxer that is asked about, and not the video.
+// manyFailures is the number of failed attempts of a muxer after which the muxer is
+// suspected, and not the video.
 const manyFailures = 2
 
-// maxMuxerDirs bounds the directories of videos that are looked at.
+// maxMuxerDirs limits the directories of videos that are examined.
 const maxMuxerDirs = 10_000
 
-// muxers looks at what the muxers of the older pool need; nothing is said where
-// there are none.
+// muxers examines what legacy muxers need. It returns nothing if there are none.
 func (d *Doctor) muxers(ctx context.Context) []Finding {
 	if len(d.Fleet.Muxers) == 0 {
 		return nil
@@ -38,7 +37,8 @@ func (d *Doctor) muxers(ctx context.Context) []Finding {
 	return append(found, d.muxerTroubles(ctx)...)
 }
 
-// muxerName is what a muxer's address is called: by its board's name, if it is one.
+// muxerName returns the name of a muxer's board or, if it is not a board, its
+// address.
 func (d *Doctor) muxerName(muxer netip.Addr) string {
 	if board, ok := d.Fleet.Registry.ByIP(muxer); ok {
 		return fmt.Sprintf("%s (%s)", board.Name, muxer)
@@ -46,7 +46,7 @@ func (d *Doctor) muxerName(muxer netip.Addr) string {
 	return muxer.String()
 }
 
-// muxerExport has the muxers' export mounted as the muxer mounts it.
+// muxerExport tries the muxers' export by mounting it as the muxer does.
 func (d *Doctor) muxerExport(ctx context.Context, muxer netip.Addr) Finding {
 	f := Finding{Subject: "muxers", Level: OK}
 	proof, err := d.Fleet.ProveMuxer(ctx, muxer)
@@ -62,7 +62,7 @@ func (d *Doctor) muxerExport(ctx context.Context, muxer netip.Addr) Finding {
 	return f
 }
 
-// videos looks at the directory that muxers are given videos of.
+// videos examines the directory with the videos for muxers.
 func (d *Doctor) videos() []Finding {
 	dir := filepath.Join(d.MediaDir, transcode.MuxerDir)
 	problem := func(todo, format string, args ...any) []Finding {
@@ -92,13 +92,14 @@ func device(info fs.FileInfo) uint64 {
 	return uint64(st.Dev)
 }
 
-// walkVideos looks for directories in which a muxer cannot work, and names one.
+// walkVideos looks for directories in which a muxer cannot work, and reports one of
+// them.
 func (d *Doctor) walkVideos(dir string) []Finding {
 	var unreadable, unwritable, loose []string
 	dirs := 0
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
-			return nil // it went meanwhile, or is a video
+			return nil // it was removed meanwhile, or is a video
 		}
 		if strings.HasSuffix(name, ".hls") && name != dir {
 			return fs.SkipDir // a stream
@@ -136,7 +137,8 @@ func (d *Doctor) walkVideos(dir string) []Finding {
 	return found
 }
 
-// nfsdTodo lets muxers add to directories, and remove what is theirs alone.
+// nfsdTodo returns the command that lets muxers add files to directories, and
+// remove only their own.
 func nfsdTodo(dir string) string {
 	return fmt.Sprintf("find %s -type d ! -name '*.hls' -exec chgrp %d {} + -exec chmod g+rwx,+t {} +", dir, transcode.MuxerUID)
 }
@@ -148,7 +150,7 @@ func more(n int) string {
 	return fmt.Sprintf(" and %d more", n)
 }
 
-// muxerRights are the three bits of a mode that count for muxers.
+// muxerRights returns the three bits of a mode that apply to muxers.
 func muxerRights(info fs.FileInfo) fs.FileMode {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	mode := info.Mode().Perm()
@@ -161,7 +163,7 @@ func muxerRights(info fs.FileInfo) fs.FileMode {
 	return mode & 7
 }
 
-// muxerTroubles are the muxers that bring nothing to an end.
+// muxerTroubles reports the muxers that complete nothing.
 func (d *Doctor) muxerTroubles(ctx context.Context) []Finding {
 	if d.MuxerTroubles == nil {
 		return nil

@@ -16,8 +16,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// wantMuxers checks that of muxers there is one such finding, and nothing worse
-// than ok if that is what is wanted.
+// wantMuxers checks that there is a finding about muxers with this level and text.
+// If the level is ok, there must be no worse finding.
 func wantMuxers(t *testing.T, d *Doctor, level Level, text string) {
 	t.Helper()
 	found, err := d.Examine(t.Context(), nil)
@@ -40,7 +40,7 @@ func wantMuxers(t *testing.T, d *Doctor, level Level, text string) {
 	}
 }
 
-// Doctor reports each thing that keeps a muxer of the older pool from its work.
+// Doctor reports each problem that prevents a legacy muxer from working.
 func TestMuxers(t *testing.T) {
 	d, board := newDoctor(t)
 	stranger := netip.MustParseAddr("10.9.0.5")
@@ -63,7 +63,7 @@ func TestMuxers(t *testing.T) {
 	wantMuxers(t, d, Problem, "films: muxers come as user 1899999999, who may not read it")
 	must(t, os.Chmod(filepath.Join(videos, "films"), 0o755))
 
-	d.NFS = config.Kernel // what it says of modes; the export is the other server's
+	d.NFS = config.Kernel // to check modes only, because another server has the export
 	wantMuxers(t, d, Problem, videos+" and 1 more: nfsd lets muxers make their streams where")
 	for _, dir := range []string{videos, filepath.Join(videos, "films")} {
 		must(t, os.Chown(dir, -1, transcode.MuxerUID))

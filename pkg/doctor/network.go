@@ -14,7 +14,7 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// network looks at the interface and at who else answers DHCP there.
+// network examines the interface, and who else answers DHCP there.
 func (d *Doctor) network(ctx context.Context) []Finding {
 	found := []Finding{d.link()}
 	if found[0].Level == Problem {
@@ -43,7 +43,7 @@ func (d *Doctor) conflicts(ctx context.Context, boards []registry.Pi) []Finding 
 	return found
 }
 
-// link looks at the interface that boards are on.
+// link examines the boards' interface.
 func (d *Doctor) link() Finding {
 	f := Finding{Subject: "network", Level: Problem}
 	dev, err := net.InterfaceByName(d.Interface)
@@ -86,7 +86,8 @@ func (d *Doctor) OtherServers(ctx context.Context) ([]dhcp.OtherServer, error) {
 	return servers, err
 }
 
-// judge says of the other DHCP servers which belong there.
+// judge returns findings about the other DHCP servers, by whether each belongs
+// there.
 func (d *Doctor) judge(servers []dhcp.OtherServer) []Finding {
 	var found []Finding
 	addresses := 0
@@ -108,7 +109,7 @@ func (d *Doctor) judge(servers []dhcp.OtherServer) []Finding {
 	return found
 }
 
-// Judge says whether another DHCP server belongs beside this one.
+// Judge reports whether another DHCP server belongs beside this one.
 func (d *Doctor) Judge(r dhcp.OtherServer) Finding {
 	f := Finding{Subject: "dhcp", Level: OK, Text: describe(r)}
 	switch {
@@ -127,13 +128,14 @@ func (d *Doctor) Judge(r dhcp.OtherServer) Finding {
 	return f
 }
 
-// isBoards reports whether an address is a board's, or kept for boards.
+// isBoards reports whether an address belongs to a board, or is reserved for
+// boards.
 func (d *Doctor) isBoards(addr netip.Addr) bool {
 	_, registered := d.Fleet.Registry.ByIP(addr)
 	return registered || d.Fleet.Addresses.Contains(addr)
 }
 
-// describe says what a server offers. Its texts are foreign.
+// describe describes the offer of a server. Its texts come from that server.
 func describe(r dhcp.OtherServer) string {
 	text := fmt.Sprintf("%s (%s) is another DHCP server; it offers", r.Addr, r.MAC)
 	if r.Offered.IsValid() {

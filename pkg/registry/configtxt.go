@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Limits of what a board can be given for its config.txt.
+// Limits of a board's lines for config.txt.
 const (
-	maxConfigLine  = 98 // bytes; the firmware leaves out what is beyond
+	maxConfigLine  = 98 // bytes; the firmware ignores the rest of a line
 	maxConfigLines = 64
 )
 
-// configLine is a setting of config.txt: a name, which may say of which display
-// it is, and a value on the same line.
+// configLine matches a setting of config.txt: a name, which can select a display,
+// and a value on the same line.
 var configLine = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*(:[0-9])?=[!-~]([ -~]*[!-~])?$`)
 
-// ownConfig are the settings of config.txt that pibootd makes itself, and why,
-// or what else does what is wanted.
+// ownConfig has the settings of config.txt that pibootd generates, with the reason,
+// or with what to use instead.
 var ownConfig = map[string]string{
 	"gpu_mem":      "use --gpu-mem",
 	"gpu_mem_256":  "use --gpu-mem",
@@ -28,8 +28,8 @@ var ownConfig = map[string]string{
 	"os_prefix":    "it names the directory of the kernel and its arguments; put it into the config.txt of the board's root",
 }
 
-// checkConfigLine reports whether a line can be added to a config.txt without
-// becoming more than one setting, and leaves alone what pibootd puts there.
+// checkConfigLine verifies that a line adds exactly one setting to a config.txt,
+// and none that pibootd generates.
 func checkConfigLine(line string) error {
 	key := configKey(line)
 	hint, own := ownConfig[strings.ToLower(key)]
@@ -49,9 +49,9 @@ func configKey(line string) string {
 	return key
 }
 
-// MergeConfig returns the lines of a config.txt after changes, each key=value.
-// The lines that name a key take the place of all that had it before, so that
-// dtoverlay can stand there several times; one without a value removes them.
+// MergeConfig returns the lines of a config.txt after changes, each of the form
+// key=value. The new lines for a key replace all its old lines, so that dtoverlay
+// can occur several times. A change without a value removes the lines of its key.
 func MergeConfig(lines, changes []string) []string {
 	changed := func(line string) bool {
 		return slices.ContainsFunc(changes, func(c string) bool { return configKey(c) == configKey(line) })

@@ -38,7 +38,7 @@ func TestConfigLinesThatStand(t *testing.T) {
 	}
 }
 
-// Whatever is taken stays one setting of its own key.
+// Every accepted line remains one setting of its own key.
 func FuzzConfigLine(f *testing.F) {
 	for _, line := range []string{"a=1", "a=1\nb=2", "[all]", "gpu_mem=1", "a=\r", "A=\x00", "a= "} {
 		f.Add(line)

@@ -12,36 +12,36 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Discovered is a board that asked for something and is not registered.
+// A Discovered is a board that sent a request and is not registered.
 type Discovered struct {
 	MAC       pi.MAC    `json:"mac"`
-	Serial    pi.Serial `json:"serial,omitzero"` // 0 where its boot code does not tell
+	Serial    pi.Serial `json:"serial,omitzero"` // 0 if its boot code does not send it
 	Model     pi.Model  `json:"model,omitzero"`
 	FirstSeen time.Time `json:"first_seen"`
 	LastSeen  time.Time `json:"last_seen"`
 }
 
-// How much is remembered of boards that are not registered, and how often the
-// disk hears of it. A board without an answer asks every few seconds, and
-// anything on the network can invent boards.
+// The number of boards that are not registered but remembered, and how often the
+// store is updated. A board without an answer asks every few seconds, and anything
+// on the network can invent boards.
 const (
 	maxDiscovered   = 256
 	writeEvery      = time.Second // at most, for all of them together
-	lastSeenChanges = time.Minute // a later LastSeen alone is written after this
+	lastSeenChanges = time.Minute // a newer LastSeen alone is stored after this
 )
 
-// A sighting is what memory knows of a discovered board.
+// A sighting is what memory has about a discovered board.
 type sighting struct {
 	Discovered
-	stored time.Time // the LastSeen that the store has; zero asks to be written
+	stored time.Time // the stored LastSeen; zero means not stored yet
 }
 
-// Discover notes that a board asked. Of an earlier sighting FirstSeen stays,
-// and Serial and Model where d does not tell them. A zero d.LastSeen becomes
-// now. Discovered knows at once; the store learns it with a later call, at
-// most once a second, and what it had not learnt when the daemon died is
-// learnt again when the board asks again. The longest unseen make room for
-// new ones. Registered boards are left out.
+// Discover records that a board sent a request. FirstSeen of an earlier sighting
+// stays, and so do Serial and Model if d does not have them. A zero d.LastSeen
+// becomes now. Discovered returns the board at once. The store is updated at most
+// once a second, so a later call may have to store the board. What was not stored
+// when the daemon died is recorded again when the board asks again. New boards
+// replace those unseen for longest. Discover ignores registered boards.
 func (r *Registry) Discover(ctx context.Context, d Discovered) error {
 	if d.LastSeen.IsZero() {
 		d.LastSeen = time.Now()
@@ -92,7 +92,7 @@ func (r *Registry) sight(d Discovered) {
 	r.seen[d.MAC] = sighting{Discovered: d, stored: stored}
 }
 
-// forgetOldestLocked drops from memory the board unseen for longest.
+// forgetOldestLocked removes from memory the board unseen for longest.
 func (r *Registry) forgetOldestLocked() {
 	var oldest Discovered
 	for _, s := range r.seen {
@@ -103,7 +103,7 @@ func (r *Registry) forgetOldestLocked() {
 	delete(r.seen, oldest.MAC)
 }
 
-// writeSeen brings the store up to date with memory.
+// writeSeen updates the store from memory.
 func (r *Registry) writeSeen(ctx context.Context) error {
 	due := r.due()
 	if len(due) == 0 {
@@ -130,7 +130,7 @@ func (r *Registry) writeSeen(ctx context.Context) error {
 	return nil
 }
 
-// due returns what the store has to learn.
+// due returns the boards that must be stored.
 func (r *Registry) due() []Discovered {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -154,7 +154,7 @@ func upsert(ctx context.Context, tx *sql.Tx, d Discovered) error {
 	return err
 }
 
-// Discovered returns the boards that asked and are not registered, the one
+// Discovered returns the boards that sent a request and are not registered, the one
 // seen last first.
 func (r *Registry) Discovered() []Discovered {
 	r.mu.RLock()

@@ -33,7 +33,7 @@ func TestDiscoverIsNoFloodOfWrites(t *testing.T) {
 	if n := count(t, s, "discovered"); n != 1 {
 		t.Fatalf("%d boards stored after the first; want it at once", n)
 	}
-	for i := range 50 { // half a second, each board new
+	for i := range 50 { // half a second, each with a new board
 		at = at.Add(10 * time.Millisecond)
 		discover(t, r, Discovered{MAC: board(i + 2).MAC, LastSeen: at})
 	}
@@ -82,8 +82,8 @@ func TestRegisteredIsNotDiscovered(t *testing.T) {
 	}
 }
 
-// A clock that is set back, as after a boot without a battery, must not stop
-// the writing.
+// A clock that is set back, as after a boot without a battery, must not stop the
+// writes.
 func TestDiscoverAfterClockWasSetBack(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "pibootd.db"))
 	r := open(t, s)

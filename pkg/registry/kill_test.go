@@ -14,8 +14,8 @@ import (
 	"pibootd/pkg/store"
 )
 
-// adderFile names the database that this test binary adds boards and machines
-// to instead of running tests.
+// adderFile names the environment variable with a database. If it is set, this test
+// binary adds boards and machines to that database instead of running tests.
 const adderFile = "PIBOOTD_TEST_ADDER"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// addUntilKilled adds boards and machines and prints the name of each once it is
+// addUntilKilled adds boards and machines and prints the name of each after it was
 // added.
 func addUntilKilled(file string) error {
 	ctx := context.Background()
@@ -88,7 +88,7 @@ func TestKillLosesNothingThatAddReturned(t *testing.T) {
 			t.Errorf("after the kill: %v; want %s and its token", err, name)
 		}
 	}
-	// At most the one that was being added may be there beyond them.
+	// Beyond those, at most the one that was being added may exist.
 	if got := len(r.All()) + len(r.Machines()); len(added) < 20 || got > len(added)+1 {
 		t.Errorf("%d boards and machines after the kill, %d reported; want no more than one beyond", got, len(added))
 	}

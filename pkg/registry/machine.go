@@ -16,24 +16,24 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Machine is one that is no board, such as a PC, and whose worker may come to
-// the queue. Nothing is booted or exported for it. Its Labels are shared with
-// the registry: read them, never change them in place.
+// A Machine is a registered machine that is not a board, such as a PC, and whose
+// worker can connect to the queue. pibootd boots and exports nothing for it. Its
+// Labels are shared with the registry: do not modify them.
 type Machine struct {
-	Name   string    `json:"name"` // its worker's, too; no board has or can be called by it
+	Name   string    `json:"name"` // also that of its worker; never that of a board
 	Labels []string  `json:"labels,omitempty"`
-	Weight float64   `json:"weight,omitzero"` // share of its time that it transcodes in; 0 means 1, all of it
+	Weight float64   `json:"weight,omitzero"` // share of its time in which it transcodes; 0 means 1, the whole time
 	Added  time.Time `json:"added"`
 }
 
 // ErrNoMachine is matched by the errors about a machine that is not registered.
 var ErrNoMachine = errors.New("no such worker")
 
-// maxMachines bounds what is registered: more could not be connected at once
-// beside as many boards.
+// maxMachines limits the registered machines: more, beside as many boards, could
+// not be connected at once.
 const maxMachines = 256
 
-// legacyMuxerPrefix begins the names that the queue gives to legacy muxers.
+// legacyMuxerPrefix starts the names of legacy muxers in the queue.
 const legacyMuxerPrefix = "muxer-"
 
 type machine struct {
@@ -41,7 +41,7 @@ type machine struct {
 	token [sha256.Size]byte
 }
 
-// Settings returns m's in the form of a board's.
+// Settings returns m's settings in the form of a board's.
 func (m Machine) Settings() Settings { return Settings{Labels: m.Labels, Weight: m.Weight} }
 
 func (m Machine) validate() error {
@@ -52,8 +52,8 @@ func (m Machine) validate() error {
 	return errors.Join(pi.InvalidField("name", name), m.Settings().check())
 }
 
-// AddMachine registers m and the token that its worker is to present, of which
-// only a hash is kept. A zero m.Added becomes now.
+// AddMachine registers m and the token of its worker, of which only a hash is
+// stored. A zero m.Added becomes now.
 func (r *Registry) AddMachine(ctx context.Context, m Machine, token string) (Machine, error) {
 	if token == "" {
 		return Machine{}, errors.New("registry: a machine needs a token for its worker")
@@ -66,7 +66,7 @@ func (r *Registry) AddMachine(ctx context.Context, m Machine, token string) (Mac
 	if m.Added.IsZero() {
 		m.Added = time.Now()
 	}
-	m.Added = time.Unix(0, m.Added.UnixNano()) // what the store will give back
+	m.Added = time.Unix(0, m.Added.UnixNano()) // as it is read from the store
 	m.Labels = append([]string(nil), m.Labels...)
 	added := machine{m, sha256.Sum256([]byte(token))}
 	if err := r.insertMachine(ctx, added); err != nil {
@@ -103,9 +103,9 @@ func (r *Registry) insertMachine(ctx context.Context, m machine) error {
 	})
 }
 
-// UpdateMachine changes the settings of a registered machine by change, which
-// gets a copy. Its name, its token and when it was added stay. The error matches
-// ErrNoMachine if it is not known.
+// UpdateMachine changes the settings of a registered machine. change receives a
+// copy. Changes of its name, its token and Added have no effect. The error matches
+// ErrNoMachine if there is no such machine.
 func (r *Registry) UpdateMachine(ctx context.Context, name string, change func(*Machine)) (Machine, error) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -141,8 +141,8 @@ func (r *Registry) writeMachine(ctx context.Context, m Machine) error {
 	})
 }
 
-// RemoveMachine forgets a machine and returns what it was. The error matches
-// ErrNoMachine if it is not known.
+// RemoveMachine removes a machine and returns it. The error matches ErrNoMachine if
+// there is no such machine.
 func (r *Registry) RemoveMachine(ctx context.Context, name string) (Machine, error) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -172,7 +172,7 @@ func (r *Registry) CheckMachineToken(name, token string) bool {
 	return subtle.ConstantTimeCompare(got[:], m.token[:]) == 1 && ok
 }
 
-// MachineByName returns the machine of that name.
+// MachineByName returns the machine with this name.
 func (r *Registry) MachineByName(name string) (Machine, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -180,7 +180,7 @@ func (r *Registry) MachineByName(name string) (Machine, bool) {
 	return m.Machine, ok
 }
 
-// FindMachine returns the machine that a person calls ref. The error matches
+// FindMachine returns the machine that a user refers to as ref. The error matches
 // ErrNoMachine.
 func (r *Registry) FindMachine(ref string) (Machine, error) {
 	if m, ok := r.MachineByName(strings.ToLower(strings.TrimSpace(ref))); ok {
@@ -189,7 +189,7 @@ func (r *Registry) FindMachine(ref string) (Machine, error) {
 	return Machine{}, fmt.Errorf("registry: %q: %w that is no board; pibootd list-workers lists them", ref, ErrNoMachine)
 }
 
-// Machines returns all machines by name.
+// Machines returns all machines, sorted by name.
 func (r *Registry) Machines() []Machine {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

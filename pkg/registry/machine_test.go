@@ -16,7 +16,7 @@ func TestMachineIsKept(t *testing.T) {
 	r := open(t, openStore(t, file))
 	labels := []string{"fast", "office"}
 	want := addMachine(t, r, Machine{Name: "desk-pc", Labels: labels, Weight: 0.5}, "secret")
-	labels[0] = "slow" // the caller's own
+	labels[0] = "slow" // the caller's slice
 	plain := addMachine(t, r, Machine{Name: "a"}, "other")
 	for what, r := range map[string]*Registry{"at once": r, "from the store": open(t, openStore(t, file))} {
 		got, ok := r.MachineByName("desk-pc")
@@ -111,7 +111,7 @@ func TestAddMachineRefuses(t *testing.T) {
 	}
 }
 
-// A name is one machine's or one board's, whoever comes first.
+// A name belongs to one machine or one board, whichever was added first.
 func TestBoardCannotTakeAMachinesName(t *testing.T) {
 	r := open(t, openStore(t, filepath.Join(t.TempDir(), "pibootd.db")))
 	addMachine(t, r, Machine{Name: "desk-pc"}, "secret")
@@ -153,7 +153,7 @@ func addMachine(t *testing.T, r *Registry, m Machine, token string) Machine {
 	return m
 }
 
-// What is changed of a machine is kept; what cannot be changes nothing.
+// Changes of a machine's settings are stored; other changes have no effect.
 func TestUpdateMachine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pibootd.db")
 	r := open(t, openStore(t, file))

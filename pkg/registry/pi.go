@@ -10,11 +10,10 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Pi is a registered board and its settings. The slices of
-// its Settings are shared with the registry: read them, never change them in
-// place.
+// A Pi is a registered board and its settings. The slices in its Settings are
+// shared with the registry: do not modify them.
 type Pi struct {
-	ID     int64      `json:"id"` // given by Add, never used twice
+	ID     int64      `json:"id"` // assigned by Add, never reused
 	Serial pi.Serial  `json:"serial"`
 	MAC    pi.MAC     `json:"mac"`
 	Name   string     `json:"name"` // its host name
@@ -24,15 +23,15 @@ type Pi struct {
 	Added    time.Time `json:"added"`
 }
 
-// A Root is what a board's root was cloned from.
+// A Root is the origin of a board's root.
 type Root struct {
 	Template string  `json:"template"`
 	Version  int     `json:"version"` // from 1
 	Arch     pi.Arch `json:"arch"`
-	Clone    string  `json:"clone,omitempty"` // how, one of rootfs's ways; "" where it was not noted
+	Clone    string  `json:"clone,omitempty"` // one of rootfs's clone methods; "" if unknown
 }
 
-// validate reports everything that is wrong with p on its own.
+// validate reports every error of p itself.
 func (p Pi) validate() error {
 	return errors.Join(
 		p.checkIdentity(),
@@ -47,21 +46,22 @@ func (p Pi) checkIdentity() error {
 	if p.Serial == 0 {
 		problems = append(problems, pi.InvalidField("serial", errors.New("serial number is missing; want the last 8 hex digits of /proc/cpuinfo's Serial")))
 	}
-	// ParseMAC knows which addresses are those of one board.
+	// ParseMAC knows which addresses can belong to a board.
 	if _, err := pi.ParseMAC(p.MAC.String()); err != nil {
 		problems = append(problems, pi.InvalidField("mac", err))
 	} else if p.Serial != 0 {
 		problems = append(problems, pi.InvalidField("", pi.CheckPair(p.MAC, p.Serial))) // one of the two
 	}
-	// A global unicast address is no group, loopback, link-local or broadcast.
+	// A global unicast address is not a multicast, loopback, link-local or
+	// broadcast address.
 	if !p.IP.Is4() || !p.IP.IsGlobalUnicast() {
 		problems = append(problems, pi.InvalidField("ip", fmt.Errorf("ip %s is not an address for a board; want a unicast IPv4 address, e.g. 192.168.1.200", p.IP)))
 	}
 	return errors.Join(problems...)
 }
 
-// checkName wants lower case only, as host names that differ in case alone
-// are one name.
+// checkName allows lower case only, because host names that differ only in case are
+// the same name.
 func (p Pi) checkName() error {
 	if !pi.IsLabel(p.Name) {
 		return fmt.Errorf("name %q is not a host name; want 1 to %d of a-z, 0-9 and -, neither first nor last a -", p.Name, pi.MaxLabel)

@@ -1,7 +1,6 @@
-// Package registry knows the registered boards with their settings, the boards
-// that were discovered but not registered, and the other machines that may work.
-// Lookups are answered from memory; a change is in the store when the call that
-// makes it returns.
+// Package registry has the registered boards with their settings, the boards that
+// were discovered but not registered, and the other machines with workers. Lookups
+// use memory only; a change is stored when the call that makes it returns.
 package registry
 
 import (
@@ -27,16 +26,16 @@ var ErrUnknown = errors.New("no such board")
 // A Registry is the set of known boards. It is safe for concurrent use.
 type Registry struct {
 	store *store.Store
-	// changing is held through a change, its disk write included, so that
-	// changes come one after the other. Lookups never wait for it.
+	// changing is held during a change, including the write to disk, so that
+	// changes are made one at a time. Lookups never wait for it.
 	changing sync.Mutex
 
-	mu       sync.RWMutex // guards what follows; no I/O under it
+	mu       sync.RWMutex // guards the following fields; no I/O under it
 	pis      map[pi.Serial]entry
 	machines map[string]machine // by name
 	seen     map[pi.MAC]sighting
 
-	written time.Time // when seen was last written; guarded by changing
+	written time.Time // when seen was last stored; guarded by changing
 }
 
 type entry struct {
@@ -44,7 +43,7 @@ type entry struct {
 	token [sha256.Size]byte
 }
 
-// Open reads the boards that s holds.
+// Open reads the boards of s.
 func Open(ctx context.Context, s *store.Store) (*Registry, error) {
 	r := &Registry{store: s, pis: map[pi.Serial]entry{}, machines: map[string]machine{}, seen: map[pi.MAC]sighting{}}
 	if err := r.loadPis(ctx); err != nil {
@@ -59,8 +58,8 @@ func Open(ctx context.Context, s *store.Store) (*Registry, error) {
 	return r, nil
 }
 
-// Add registers p, whose ID it gives, and the worker token that p is to
-// present, of which only a hash is kept. A zero p.Added becomes now.
+// Add registers p, to which it assigns an ID, and the token of p's worker, of which
+// only a hash is stored. A zero p.Added becomes now.
 func (r *Registry) Add(ctx context.Context, p Pi, token string) (Pi, error) {
 	if token == "" {
 		return Pi{}, errors.New("registry: a board needs a token for its worker")
@@ -73,7 +72,7 @@ func (r *Registry) Add(ctx context.Context, p Pi, token string) (Pi, error) {
 	if p.Added.IsZero() {
 		p.Added = time.Now()
 	}
-	p.Added = time.Unix(0, p.Added.UnixNano()) // what the store will give back
+	p.Added = time.Unix(0, p.Added.UnixNano()) // as it is read from the store
 	p.Settings = p.Settings.clone()
 	added := entry{pi: p, token: sha256.Sum256([]byte(token))}
 	id, err := r.insert(ctx, added)
@@ -89,8 +88,8 @@ func (r *Registry) Add(ctx context.Context, p Pi, token string) (Pi, error) {
 	return added.pi, nil
 }
 
-// Update changes a registered board by change, which gets a copy. Serial
-// number, ID, time of addition, root and token stay.
+// Update changes a registered board. change receives a copy. Changes of its serial
+// number, ID, time of addition, root and token have no effect.
 func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi)) (Pi, error) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -116,8 +115,8 @@ func (r *Registry) Update(ctx context.Context, serial pi.Serial, change func(*Pi
 	return p, nil
 }
 
-// SetRoot says that a board has another root, and what the token of its worker
-// in it is. The board gets another ID, as its export is of another tree.
+// SetRoot records that a board has another root, and the token of the worker in it.
+// The board gets another ID, because its export is of another tree.
 func (r *Registry) SetRoot(ctx context.Context, serial pi.Serial, root Root, token string) (Pi, error) {
 	if token == "" {
 		return Pi{}, errors.New("registry: a board needs a token for its worker")
@@ -141,7 +140,7 @@ func (r *Registry) SetRoot(ctx context.Context, serial pi.Serial, root Root, tok
 	return e.pi, nil
 }
 
-// Remove forgets a board. The error matches ErrUnknown if it is not known.
+// Remove removes a board. The error matches ErrUnknown if there is no such board.
 func (r *Registry) Remove(ctx context.Context, serial pi.Serial) error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -161,8 +160,8 @@ func (r *Registry) Remove(ctx context.Context, serial pi.Serial) error {
 	return nil
 }
 
-// Check reports every reason why Add would refuse p, so that nothing has to
-// be prepared for a board that cannot be added.
+// Check reports every reason why Add would refuse p, so that nothing is prepared
+// for a board that cannot be added.
 func (r *Registry) Check(p Pi) error {
 	err := errors.Join(p.validate(), r.known(p.Serial), r.conflicts(p))
 	if err != nil {
@@ -178,7 +177,7 @@ func (r *Registry) known(serial pi.Serial) error {
 	return nil
 }
 
-// conflicts reports what p has in common with others and must not.
+// conflicts reports the values of p that must be unique and that others have, too.
 func (r *Registry) conflicts(p Pi) error {
 	var problems []error
 	taken := func(field, format string, args ...any) {
@@ -204,9 +203,9 @@ func (r *Registry) conflicts(p Pi) error {
 	return errors.Join(problems...)
 }
 
-// Authenticate reports whether a worker of this name may come with this token: a
-// board's under its serial number, a machine's under its name. Neither has another
-// spelling.
+// Authenticate reports whether this token belongs to the worker of this name: a
+// board's serial number, or a machine's name. No other spelling of either is
+// accepted.
 func (r *Registry) Authenticate(worker, token string) bool {
 	serial, err := pi.ParseSerial(worker)
 	if err != nil {
@@ -215,8 +214,8 @@ func (r *Registry) Authenticate(worker, token string) bool {
 	return worker == serial.String() && r.CheckToken(serial, token)
 }
 
-// WorkerSettings returns those of a worker's board or machine; none if it is not
-// registered, or not so spelled.
+// WorkerSettings returns the settings of a worker's board or machine. They are
+// empty if it is not registered, or its name is spelled differently.
 func (r *Registry) WorkerSettings(worker string) Settings {
 	serial, err := pi.ParseSerial(worker)
 	if err != nil {
@@ -230,8 +229,8 @@ func (r *Registry) WorkerSettings(worker string) Settings {
 	return board.Settings
 }
 
-// CheckToken reports whether token is the one that the board was added with.
-// How long it takes tells nothing of the right token.
+// CheckToken reports whether token is the board's. Its duration does not depend on
+// the right token.
 func (r *Registry) CheckToken(serial pi.Serial, token string) bool {
 	got := sha256.Sum256([]byte(token))
 	e, err := r.entry(serial)
@@ -259,14 +258,14 @@ func (r *Registry) ByMAC(mac pi.MAC) (Pi, bool) {
 	return r.first(func(p Pi) bool { return p.MAC == mac })
 }
 
-// ByIP returns the board that has this address, which may be the IPv4 address
-// in IPv6 form that a socket reports.
+// ByIP returns the board with this address, which may be an IPv4 address in IPv6
+// form, as sockets report it.
 func (r *Registry) ByIP(ip netip.Addr) (Pi, bool) {
 	ip = ip.Unmap()
 	return r.first(func(p Pi) bool { return p.IP == ip })
 }
 
-// first returns the board that match wants. There are dozens of boards and
+// first returns the first board that match accepts. There are dozens of boards and
 // a handful of lookups a second: an index would cost more than it saves.
 func (r *Registry) first(match func(Pi) bool) (Pi, bool) {
 	r.mu.RLock()
@@ -279,8 +278,8 @@ func (r *Registry) first(match func(Pi) bool) (Pi, bool) {
 	return Pi{}, false
 }
 
-// Find returns the board that a person calls ref: its name, serial number or
-// Ethernet address. The error matches ErrUnknown and lists what there is.
+// Find returns the board that a user refers to as ref: its name, serial number or
+// Ethernet address. The error matches ErrUnknown and lists the registered boards.
 func (r *Registry) Find(ref string) (Pi, error) {
 	name := strings.ToLower(strings.TrimSpace(ref))
 	if p, ok := r.first(func(p Pi) bool { return p.Name == name }); ok {
@@ -299,7 +298,7 @@ func (r *Registry) Find(ref string) (Pi, error) {
 	return Pi{}, fmt.Errorf("registry: %q: %w; want a name, serial number or Ethernet address of %s", ref, ErrUnknown, r.choices())
 }
 
-// choices names the registered boards for an error text.
+// choices lists the registered boards for an error text.
 func (r *Registry) choices() string {
 	const most = 8
 	all := r.All()
@@ -316,7 +315,7 @@ func (r *Registry) choices() string {
 	return strings.Join(names, ", ")
 }
 
-// All returns the registered boards by name.
+// All returns the registered boards, sorted by name.
 func (r *Registry) All() []Pi {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -328,9 +327,9 @@ func (r *Registry) All() []Pi {
 	return all
 }
 
-// FreeAddress returns the lowest address from first to last that no board has
-// and of which taken, which may be nil, reports false. taken is asked in order
-// and may take its time, as a ping does.
+// FreeAddress returns the lowest address from first to last that no board has and
+// for which taken returns false. taken may be nil. It is called in order and may be
+// slow, like a ping.
 func (r *Registry) FreeAddress(first, last netip.Addr, taken func(netip.Addr) bool) (netip.Addr, error) {
 	used := map[netip.Addr]bool{}
 	for _, p := range r.All() {

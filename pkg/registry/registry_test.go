@@ -178,7 +178,7 @@ func TestUpdate(t *testing.T) {
 	before, other := add(t, r, board(1), "secret"), add(t, r, board(2), "secret")
 	after, err := r.Update(t.Context(), before.Serial, func(p *Pi) {
 		p.Name, p.Settings.Args, p.Settings.Labels = "renamed", []string{"quiet"}, []string{"row1"}
-		p.ID, p.Serial, p.Version = 99, 99, 2 // stay
+		p.ID, p.Serial, p.Version = 99, 99, 2 // these stay
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// Another root is another export, and the worker in it has another token.
+// Another root is another export, and its worker has another token.
 func TestSetRoot(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "pibootd.db"))
 	r := open(t, s)

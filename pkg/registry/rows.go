@@ -13,8 +13,8 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// insert stores a board, in the place of one of that serial number, and returns
-// the ID it got.
+// insert stores a board, in place of an old one with the same serial number, and
+// returns its new ID.
 func (r *Registry) insert(ctx context.Context, e entry) (int64, error) {
 	p := e.pi
 	settings, err := json.Marshal(p.Settings)
@@ -42,7 +42,7 @@ func (r *Registry) insert(ctx context.Context, e entry) (int64, error) {
 	return id, err
 }
 
-// update stores what can change in a board.
+// update stores the fields of a board that can change.
 func (r *Registry) update(ctx context.Context, p Pi) error {
 	settings, err := json.Marshal(p.Settings)
 	if err != nil {
@@ -101,7 +101,7 @@ func scan(rows *sql.Rows) (entry, error) {
 	return entry{pi: p, token: hash}, nil
 }
 
-// parseHash reads the hash of a token.
+// parseHash parses the hash of a token.
 func parseHash(text string) ([sha256.Size]byte, error) {
 	hash, err := hex.DecodeString(text)
 	if err != nil || len(hash) != sha256.Size {

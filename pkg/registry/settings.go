@@ -13,45 +13,45 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// Settings are a board's differences from the others.
+// Settings are what can be set for each board.
 type Settings struct {
-	MuxID    int      `json:"mux_id,omitzero"`    // muxid= on its kernel command line; 0 gives none
+	MuxID    int      `json:"mux_id,omitzero"`    // muxid= on its kernel command line; 0: absent
 	HWDecode bool     `json:"hw_decode,omitzero"` // muxhwdec=1 on its kernel command line
-	Volatile bool     `json:"volatile,omitzero"`  // what it changes of its root stays in its memory
-	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 takes the configuration's
+	Volatile bool     `json:"volatile,omitzero"`  // changes of its root stay in its memory
+	GPUMem   int      `json:"gpu_mem,omitzero"`   // MB; 0 means the configuration's value
 	Args     []string `json:"args,omitempty"`     // further kernel arguments, k or k=v
 	Config   []string `json:"config,omitempty"`   // further lines of its config.txt, key=value; see MergeConfig
 	BootMenu string   `json:"boot_menu,omitzero"` // form of DHCP option 43: one of BootMenus
-	Labels   []string `json:"labels,omitempty"`   // by which its user names groups of boards
-	Weight   float64  `json:"weight,omitzero"`    // share of its time that it transcodes in; 0 means 1, all of it
+	Labels   []string `json:"labels,omitempty"`   // the user's names for groups of boards
+	Weight   float64  `json:"weight,omitzero"`    // share of its time in which it transcodes; 0 means 1, the whole time
 }
 
-// BootMenus are the forms in which DHCP can tell a board that it has found its
+// BootMenus are the forms in which DHCP can announce to a board that this is its
 // boot server: the one that all known boards accept, the one that dnsmasq sends,
 // and the words "Raspberry Pi Boot" alone.
 var BootMenus = []string{"", "dnsmasq", "raw"}
 
-// Limits of what a board can be given.
+// Limits of a board's settings.
 const (
 	maxMuxID  = 65535
 	minGPUMem = 16
 	maxGPUMem = 512
 	minWeight = 0.01
-	// 32-bit kernels take 1024 bytes of command line and cut the rest off
-	// silently; half of it is left to what pibootd itself puts there.
+	// 32-bit kernels accept 1024 bytes of command line and silently cut off the
+	// rest. Half of that is left for pibootd's own arguments.
 	maxArgsBytes = 512
 )
 
-// A Setting is one field of a Settings: how programs and people call it, and where
-// its value is. Exactly one of the pointers is not nil.
+// A Setting is one field of a Settings: its names for programs and people, and a
+// pointer to its value. Exactly one of the pointers is not nil.
 type Setting struct {
-	Field string // in JSON, and in errors about it
+	Field string // its name in JSON, and in errors
 	Flag  string // of add-pi and edit-pi
-	Name  string // in texts about a change
-	Usage string // of Flag: what it does
-	Unset string // what a board without it has, for help; "": nothing worth saying
-	Clear string // flag of edit-pi that empties a list; "": there is none
-	// Live says when the worker of a board that runs applies it; "": at the next
+	Name  string // its name in texts about a change
+	Usage string // help text of Flag
+	Unset string // help text for a board without it; "": none
+	Clear string // flag of edit-pi that empties a list; "": none
+	// Live says when the worker of a running board applies it; "": at the next
 	// boot.
 	Live string
 
@@ -62,10 +62,11 @@ type Setting struct {
 	Words *[]string
 
 	check func() error
-	merge func(old, asked []string) []string // of Words; nil: what is asked for replaces the old
+	merge func(old, asked []string) []string // of Words; nil: a request replaces the old value
 }
 
-// Table lists all of s. Flags, the API, comparisons and texts follow from it.
+// Table lists all fields of s. Flags, the API, comparisons and texts are derived
+// from it.
 func (s *Settings) Table() []Setting {
 	return []Setting{
 		{Field: "mux_id", Flag: "muxid", Name: "muxid", Int: &s.MuxID, check: s.checkMuxID,
@@ -91,10 +92,10 @@ func (s *Settings) Table() []Setting {
 	}
 }
 
-// MarshalJSON implements json.Marshaler: the value alone.
+// MarshalJSON implements json.Marshaler. It encodes only the value.
 func (t Setting) MarshalJSON() ([]byte, error) { return json.Marshal(t.value()) }
 
-// UnmarshalJSON implements json.Unmarshaler: it changes the value.
+// UnmarshalJSON implements json.Unmarshaler. It decodes into the value.
 func (t Setting) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, t.value()) }
 
 func (t Setting) value() any {
@@ -111,7 +112,7 @@ func (t Setting) value() any {
 	return t.Words
 }
 
-// String shows the value. Values that mean the same have the same text.
+// String formats the value. Equivalent values have the same text.
 func (t Setting) String() string {
 	switch {
 	case t.Int != nil:
@@ -127,7 +128,7 @@ func (t Setting) String() string {
 }
 
 // Set changes the value to that of asked, which is the same setting of another
-// board or request.
+// board or of a request.
 func (t Setting) Set(asked Setting) {
 	switch {
 	case t.Int != nil:
@@ -145,10 +146,10 @@ func (t Setting) Set(asked Setting) {
 	}
 }
 
-// Share returns the share of its time that a board transcodes in.
+// Share returns the share of its time in which a board transcodes.
 func (s Settings) Share() float64 { return cmp.Or(s.Weight, 1) }
 
-// clone copies the lists, too.
+// clone returns a copy that shares no lists.
 func (s Settings) clone() Settings {
 	for _, t := range s.Table() {
 		if t.Words != nil {

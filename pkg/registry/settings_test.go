@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Every field of Settings is in the table, once and by the name that it has in
-// JSON, so that nothing of a new one is forgotten.
+// Every field of Settings is in the table, exactly once and with its name in JSON,
+// so that a new field is not forgotten.
 func TestTableHasAllSettings(t *testing.T) {
 	var s Settings
 	rows := map[uintptr]string{}

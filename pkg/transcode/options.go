@@ -51,7 +51,7 @@ type knownOption struct {
 }
 
 // The patterns of values. No match can name a file, because a word has no slash,
-// and no option in this file opens its value.
+// and no known option opens its value.
 var (
 	numberValue   = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?[kKMG]?$`)
 	wordValue     = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`)

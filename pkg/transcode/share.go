@@ -16,7 +16,7 @@ import (
 // Any other request gets 404.
 const PathShare = "/worker/v1/share"
 
-// A Share has what such a worker needs to know about the media share.
+// A Share is what these workers must know about the media share.
 type Share struct {
 	QueueURL  string `json:"queue_url"`  // address of the queue
 	FreeBytes int64  `json:"free_bytes"` // of the media share

@@ -60,7 +60,7 @@ func (l *ShareProxy) login(r *http.Request) (worker string, ok bool) {
 	return worker, why == ""
 }
 
-// Routes returns the handler for all requests of such workers.
+// Routes returns the handler for all requests of these workers.
 func (l *ShareProxy) Routes() http.Handler {
 	slots := newSlots("files", maxTransfers, maxTransfersPerWorker)
 	known := func(h func(w http.ResponseWriter, r *http.Request, worker string)) http.HandlerFunc {
