@@ -1,25 +1,22 @@
 //go:build linux
 
-// Package virtualpi imitates a Raspberry Pi from power-on: first, in Go, what
-// its boot ROM and firmware do on the network, then, in QEMU, a real kernel on
-// exactly the files it was served. It stands in for hardware in tests, in
-// `pibootd rehearse` and in the demo. It needs root; the second half needs
-// qemu-system-aarch64.
+// Package virtualpi imitates a Raspberry Pi from power-on. In the first half, Go code does what
+// the board's boot ROM and firmware do on the network. In the second half, QEMU runs a real
+// kernel with exactly the files that were served. The package replaces hardware in tests, in
+// `pibootd rehearse` and in the demo. It needs root; the second half needs qemu-system-aarch64.
 //
-// The first half follows packet captures and the maker's documentation: DHCP
-// options, their order and retries per model, and every TFTP request with its
-// options, the probes for files that usually do not exist included. It is
-// strict where a board is: an answer that a board would not understand is an
-// error that says why.
+// The first half follows packet captures and the maker's documentation: DHCP options, their
+// order and retries for each model, and every TFTP request with its options, including probes
+// for files that usually do not exist. It is as strict as a board: a reply that a board would
+// not understand is an error that explains why.
 //
-// Not imitated: that a Pi 3B's mask ROM may leave an OFFER unread until another
-// frame arrives; what bootcode.bin, start.elf and the bootloader in the EEPROM do apart from
-// loading files (they are fetched, not run); start_x, start_file, gpu_mem's
-// choice of start_cd.elf and include lines of config.txt; 32-bit kernels;
-// self-updates and NOOBS recovery. QEMU's machine is its own "virt" with a
-// Cortex-A53 and virtio devices, not a Pi: the board's device tree, which has to
-// be there, and overlays are fetched, but virt's own tree is used; and the
-// parameters that real firmware adds to the command line are missing.
+// It does not imitate: a Pi 3B's mask ROM that leaves an OFFER unread until another frame
+// arrives; what bootcode.bin, start.elf and the bootloader in the EEPROM do apart from loading
+// files (it fetches them but does not run them); start_x, start_file, the choice of start_cd.elf
+// by gpu_mem, and include lines of config.txt; 32-bit kernels; self-updates and NOOBS recovery.
+// QEMU's machine is not a Pi, but QEMU's "virt" with a Cortex-A53 and virtio devices. The
+// board's device tree, which must exist, and its overlays are fetched, but the machine uses the
+// tree of virt. The command line lacks the parameters that real firmware adds.
 package virtualpi
 
 import (
@@ -37,40 +34,39 @@ import (
 // ErrNoOffer reports that no DHCP server answered at all.
 var ErrNoOffer = errors.New("no DHCP server answered")
 
-// A Board is the board that is simulated. Its methods may be called from one goroutine at
-// a time.
+// A Board is a simulated board. Only one goroutine at a time may call its methods.
 type Board struct {
 	Model  Model
 	MAC    pi.MAC
 	Serial pi.Serial
 	Timing Timing
 
-	// MaskROM makes a Pi3B one whose mask ROM asks, with its bugs
-	// (raspberrypi/firmware#764, #934, #1067): it tells no serial number, misses
-	// what is answered at once, takes other boards' OFFERs for its own, and
-	// answers no ARP once it has an address.
+	// MaskROM makes the DHCP client of a Pi3B its mask ROM, with its bugs
+	// (raspberrypi/firmware#764, #934, #1067): it sends no serial number, misses replies that
+	// arrive at once, accepts OFFERs for other boards, and does not answer ARP once it has an
+	// address.
 	MaskROM bool
 
-	OnStep func(Step) // called for every step, in order; nil: nobody looks
+	OnStep func(Step) // called for every step, in order; nil is allowed
 }
 
-// A Timing is how long a board waits; 0 means the times of its model.
+// A Timing contains the intervals and timeouts of a board; 0 means the model's default.
 type Timing struct {
 	DHCPRetry   time.Duration // from one DISCOVER or REQUEST to the next
-	DHCPTimeout time.Duration // until it gives up on DHCP
-	TFTPRetry   time.Duration // from one packet to its repetition
+	DHCPTimeout time.Duration // for all of DHCP
+	TFTPRetry   time.Duration // from one packet to its retransmission
 	FileTimeout time.Duration // for one file
 }
 
-// A Socket is where a board is plugged in: a bridge, and the namespace it is in.
+// A Socket is the network socket that a board is plugged into: a bridge, and its namespace.
 type Socket struct {
 	Namespace *netlab.Namespace
 	Bridge    string
 }
 
-// The names of steps. Discover to Ack are DHCP messages sent or received. Probe
-// is a file asked for its size only, Missing one that was asked for and is not
-// there. Kernel is the last: the firmware has all that a kernel needs.
+// The names of steps. Discover to Ack are DHCP messages sent or received. Probe is a request for
+// the size of a file only; Missing is a request for a file that does not exist. Kernel is the
+// last step: the firmware has every file that a kernel needs.
 const (
 	Discover = "discover"
 	Offer    = "offer"
@@ -82,45 +78,45 @@ const (
 	Kernel   = "kernel"
 )
 
-// A Step is one thing that happened on the way from power-on to the kernel.
+// A Step is one event on the way from power-on to the kernel.
 type Step struct {
-	At     time.Time     // when it was over
+	At     time.Time     // end of the step
 	Name   string        // one of the constants
-	File   string        // as asked for, prefix included; "" for DHCP
+	File   string        // as requested, including the prefix; "" for DHCP
 	Bytes  int64         // size of File
 	Took   time.Duration // for Fetched, Probe and Missing
 	Detail string        // for people
 }
 
-// A Boot is what a board has loaded.
+// A Boot contains what a board has loaded.
 type Boot struct {
-	Addr   netip.Prefix // the board's own
+	Addr   netip.Prefix // address of the board
 	Server netip.Addr   // the DHCP server that leased Addr
-	Router netip.Addr   // zero: none
+	Router netip.Addr   // zero if there is none
 	TFTP   netip.Addr
-	Prefix string // of all files but bootcode.bin: "<serial>/", or "" where that directory has no start file
-	Files  []File // in order of transfer; what a board reads twice is in it twice
+	Prefix string // of all files but bootcode.bin: "<serial>/", or "" if that directory has no start file
+	Files  []File // in order of transfer; a file that the board reads twice is listed twice
 
 	Config     string // config.txt
-	Cmdline    string // with the console's name as QEMU's machine has it
+	Cmdline    string // with the console's name on QEMU's machine
 	Kernel     []byte
-	Initramfs  []byte // empty: none was asked for, or auto_initramfs found none
+	Initramfs  []byte // empty if none was requested, or auto_initramfs found none
 	DeviceTree []byte
 }
 
-// A File is one file that was served.
+// A File is a file that a server has sent.
 type File struct {
-	Name   string // with Prefix
+	Name   string // including Prefix
 	Bytes  int64
 	SHA256 [sha256.Size]byte
 }
 
-// PowerOn plays the boot ROM and the firmware: DHCP, then TFTP, in the order
-// and with the habits of the model, until a kernel could be started. It plugs
-// the board into s for that time. When ctx ends, the cable is pulled.
+// PowerOn runs the boot ROM and the firmware: DHCP, then TFTP, in the order and with the
+// behavior of the model, until a kernel could start. It plugs the board into s for that time.
+// When ctx ends, it unplugs the board.
 //
-// Where no server answers DHCP, the error matches ErrNoOffer; where a file that
-// a board cannot do without is missing, fs.ErrNotExist.
+// If no server answers DHCP, the error matches ErrNoOffer. If a required file is missing, it
+// matches fs.ErrNotExist.
 func (b *Board) PowerOn(ctx context.Context, s Socket) (boot *Boot, err error) {
 	m, err := b.profile()
 	if err != nil {
@@ -131,7 +127,7 @@ func (b *Board) PowerOn(ctx context.Context, s Socket) (boot *Boot, err error) {
 		return nil, fmt.Errorf("virtualpi: plugging board %s into %s: %w", b.MAC, s.Bridge, err)
 	}
 	defer func() { err = errors.Join(err, c.unplug()) }()
-	// The TFTP client cannot be interrupted, but it ends when the network does.
+	// The TFTP client cannot be interrupted, but it ends when the network is unplugged.
 	stop := context.AfterFunc(ctx, func() { _ = c.pull() })
 	defer stop()
 

@@ -19,16 +19,16 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// boardInterface is the board's end of its cable, in a namespace of its own.
+// boardInterface is the board's end of its cable, in the board's own namespace.
 const boardInterface = "eth0"
 
-// linkTimeout is what a link gets to come up.
+// linkTimeout is how long a link may take to come up.
 const linkTimeout = 5 * time.Second
 
-// A cable joins a board's own namespace to a bridge.
+// A cable connects a board's own namespace to a bridge.
 type cable struct {
 	board *netlab.Namespace
-	pull  func() error // takes it out of the bridge; the board's namespace stays
+	pull  func() error // removes the port from the bridge; the board's namespace remains
 }
 
 func plugIn(s Socket, mac pi.MAC) (*cable, error) {
@@ -54,21 +54,20 @@ func plugIn(s Socket, mac pi.MAC) (*cable, error) {
 		err = errors.Join(waitUp(s.Namespace, port, s.Bridge), waitUp(board, boardInterface))
 	}
 	if err != nil {
-		// The port may be another run's of the same board, so it is not removed
-		// by name: what was made here ends with the board's namespace.
+		// Do not remove the port by name, because it may belong to another run with the same
+		// board. Closing the board's namespace removes what this call has made.
 		return nil, errors.Join(err, board.Close())
 	}
 	return c, nil
 }
 
-// linkBuffer holds the kernel's messages about links while dozens of boards are
+// linkBuffer is large enough for the kernel's messages about links while dozens of boards are
 // plugged in at once.
 const linkBuffer = 4 << 20
 
-// waitUp waits until the interfaces of n called names pass packets. For a bridge
-// whose first port this is, that can take a second: the kernel gathers changes
-// of links (net/core/link_watch.c), and a first DISCOVER or its OFFER would be
-// lost until then.
+// waitUp waits until the interfaces of n called names pass packets. For the first port of a
+// bridge that can take a second, because the kernel batches link changes
+// (net/core/link_watch.c). Until then a first DISCOVER or its OFFER would be lost.
 func waitUp(n *netlab.Namespace, names ...string) error {
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	err := n.Do(func() error {
@@ -82,7 +81,7 @@ func waitUp(n *netlab.Namespace, names ...string) error {
 	}
 	defer func() {
 		close(done)
-		for range updates { // until the sender has seen done
+		for range updates { // until the sender sees that done is closed
 		}
 	}()
 	timeout := time.After(linkTimeout)
@@ -113,23 +112,23 @@ func (s Socket) check() error {
 	return nil
 }
 
-// portName is what the bridge's end of a board's cable is called: 15 bytes, as
-// many as an interface name may have, and different for each board.
+// portName returns the name of the bridge's end of a board's cable. It has 15 bytes, the maximum
+// for an interface name, and is different for each board.
 func portName(kind string, mac pi.MAC) string {
 	return kind + strings.ReplaceAll(mac.String(), ":", "")
 }
 
-// portMAC is the bridge's end of a board's cable. It begins with fe, for a bridge
-// that is given no address takes the lowest of its ports': that is to stay the
-// network card's, or the host would be gone for every board until they ask again.
+// portMAC returns the address of the bridge's end of a board's cable. It starts with fe, because
+// a bridge without an address of its own uses the lowest address of its ports. If that were not
+// the network card's, no board could reach the host until its next ARP request.
 func portMAC(board pi.MAC) pi.MAC {
 	board[0] = 0xfe
 	return board
 }
 
-// silenceARP has the board answer no ARP request from here on.
+// silenceARP stops the board from answering ARP requests.
 func (c *cable) silenceARP() error {
-	const never = "8" // arp_ignore: for no local address
+	const never = "8" // arp_ignore: do not reply for any local address
 	return c.board.Do(func() error {
 		return os.WriteFile("/proc/sys/net/ipv4/conf/"+boardInterface+"/arp_ignore", []byte(never), 0o644)
 	})
@@ -139,8 +138,7 @@ func (c *cable) unplug() error {
 	return errors.Join(c.pull(), c.board.Close())
 }
 
-// configure gives the board its address and, unless router is zero, its default
-// route.
+// configure sets the board's address and, unless router is zero, its default route.
 func (c *cable) configure(addr netip.Prefix, router netip.Addr) error {
 	if err := c.board.AddAddr(boardInterface, addr); err != nil {
 		return err

@@ -14,14 +14,14 @@ import (
 const (
 	configFile = "config.txt"
 
-	// maxConfigLine is where the firmware stops reading a line of config.txt.
+	// maxConfigLine is how much of a line of config.txt the firmware reads, in bytes.
 	maxConfigLine = 98
-	// maxOverlays and maxInitramfs bound what one config.txt can make a board ask for.
+	// maxOverlays and maxInitramfs limit how many files one config.txt can make a board request.
 	maxOverlays  = 32
 	maxInitramfs = 8
 )
 
-// A config is the part of config.txt that concerns the files to load.
+// A config holds the settings of config.txt that choose files to load.
 type config struct {
 	kernel        string
 	cmdline       string
@@ -36,9 +36,8 @@ type config struct {
 	overlays      []string
 }
 
-// parseConfig reads config.txt as the firmware of a board of the given filter
-// name, type and serial number does. Nothing in it is an error: what the
-// firmware does not know it passes over.
+// parseConfig reads config.txt as the firmware of the given model and serial number does. It
+// returns no error, because the firmware ignores what it does not know.
 func parseConfig(text []byte, m profile, serial pi.Serial) config {
 	c := config{cmdline: "cmdline.txt", overlayPrefix: "overlays/"}
 	f := filters{profile: m, serial: serial}
@@ -60,7 +59,7 @@ func parseConfig(text []byte, m profile, serial pi.Serial) config {
 }
 
 func configEntry(line []byte) string {
-	line, _, _ = bytes.Cut(line, []byte{0}) // a name with NUL in it cannot be asked for
+	line, _, _ = bytes.Cut(line, []byte{0}) // no request can contain a name with NUL
 	line = bytes.TrimRight(line, "\r\n")
 	if len(line) > maxConfigLine {
 		line = line[:maxConfigLine]
@@ -112,8 +111,8 @@ func (c *config) addInitramfs(names string) {
 	}
 }
 
-// addOverlay notes the overlay of dtoverlay=NAME,param=… or NAME:param=…; an
-// empty NAME only ends the parameters of the one before.
+// addOverlay records the overlay of dtoverlay=NAME,param=… or NAME:param=…. An empty NAME only
+// ends the parameters of the previous overlay.
 func (c *config) addOverlay(value string) {
 	if at := strings.IndexAny(value, ",:"); at >= 0 {
 		value = value[:at]
@@ -123,8 +122,8 @@ func (c *config) addOverlay(value string) {
 	}
 }
 
-// filters is the state of config.txt's conditional filters: those of one kind
-// replace each other, different kinds must all hold, [all] forgets them.
+// filters is the state of config.txt's conditional filters. A filter replaces the previous one
+// of its kind, filters of different kinds must all match, and [all] resets them.
 type filters struct {
 	profile profile
 	serial  pi.Serial
@@ -141,7 +140,7 @@ func (f *filters) read(entry string) {
 	switch {
 	case name == "all":
 		f.reset()
-	case strings.HasPrefix(name, "hdmi:"): // says which port settings are for, holds everywhere
+	case strings.HasPrefix(name, "hdmi:"): // selects the port of settings, matches on every board
 	case strings.HasPrefix(name, "0x"):
 		serial, err := strconv.ParseUint(name[2:], 16, 64)
 		f.board = err == nil && uint32(serial) == uint32(f.serial)
@@ -151,13 +150,13 @@ func (f *filters) read(entry string) {
 	case strings.HasPrefix(name, "pi") || strings.HasPrefix(name, "cm"):
 		f.model = slices.Contains(f.profile.filters, name)
 	default:
-		// [none], [tryboot], [EDID=…], [gpioN=…]: there is no monitor, nothing is
-		// wired, and this is the first boot.
+		// [none], [tryboot], [EDID=…] and [gpioN=…] do not match: there is no monitor, no GPIO
+		// is connected, and this is the first boot.
 		f.other = false
 	}
 }
 
-// names are the files that a board loads after config.txt, under the board's
+// names are the names of the files that a board loads after config.txt, below the board's
 // prefix.
 type names struct {
 	kernel            string
@@ -165,12 +164,12 @@ type names struct {
 	dtbs              []string // in order of preference
 	overlayMap        string
 	overlays          []string
-	initramfs         []string // loaded one after the other into one
+	initramfs         []string // concatenated to one in this order
 	initramfsOptional bool
 }
 
-// names applies c to what the model loads by default. osPrefix and overlayPrefix
-// are what is left of c's after looking whether there is anything under them.
+// names applies c to the model's default files. osPrefix and overlayPrefix are the prefixes that
+// findNames has chosen by probing for files below those of c.
 func (c config) names(m profile, kernel, osPrefix, overlayPrefix string) names {
 	n := names{
 		kernel:     withPrefix(osPrefix, kernel),
@@ -213,8 +212,8 @@ func (c config) kernels(m profile) []string {
 	return m.kernels
 }
 
-// autoInitramfs names the initramfs that belongs to a kernel by its name alone:
-// initramfs8 to kernel8.img, initramfs_2712 to kernel_2712.img.
+// autoInitramfs returns the initramfs that belongs to a kernel by its name alone: initramfs8 to
+// kernel8.img, initramfs_2712 to kernel_2712.img.
 func autoInitramfs(kernel string) []string {
 	dir, base := "", kernel
 	if at := strings.LastIndexByte(kernel, '/'); at >= 0 {
@@ -227,8 +226,8 @@ func autoInitramfs(kernel string) []string {
 	return []string{dir + "initramfs" + suffix}
 }
 
-// withPrefix puts os_prefix before name. A name that begins with a slash is
-// meant from the top of the boot directory.
+// withPrefix prepends os_prefix to name. A name that starts with a slash is relative to the top
+// of the boot directory.
 func withPrefix(prefix, name string) string {
 	if top, ok := strings.CutPrefix(name, "/"); ok {
 		return top
@@ -236,9 +235,9 @@ func withPrefix(prefix, name string) string {
 	return prefix + name
 }
 
-// kernelCmdline is the command line that the firmware makes of cmdline.txt: its first line, with
-// the name of the board's first serial port where it says serial0. On QEMU's
-// machine that is ttyAMA0.
+// kernelCmdline returns the command line that the firmware makes from cmdline.txt: its first
+// line, with serial0 replaced by the name of the board's first serial port, which is ttyAMA0 on
+// QEMU's machine.
 func kernelCmdline(text []byte) string {
 	line, _, _ := bytes.Cut(text, []byte{'\n'})
 	return strings.ReplaceAll(strings.TrimSpace(string(line)), "console=serial0", "console=ttyAMA0")

@@ -21,16 +21,16 @@ import (
 // vendorClass is option 60 of every model's DISCOVER.
 const vendorClass = "PXEClient:Arch:00000:UNDI:002001"
 
-// maxReplies bounds what is kept of the answers of one power-on.
+// maxReplies limits how many replies a power-on keeps.
 const maxReplies = 64
 
-// A lease is what a board takes from DHCP.
+// A lease is what a board uses of the DHCP replies.
 type lease struct {
 	addr                 netip.Prefix
 	server, router, tftp netip.Addr
 }
 
-// A dhcpClient asks for one board.
+// A dhcpClient is the DHCP client of one board.
 type dhcpClient struct {
 	board *Board
 	model profile
@@ -38,14 +38,14 @@ type dhcpClient struct {
 	xid   dhcpv4.TransactionID
 	until time.Time
 	sent  int
-	asked time.Time // when the last message was sent
+	asked time.Time // when the client last sent a message
 }
 
-// deaf is how long after its DISCOVER a mask ROM hears nothing. Answers after a
-// second are known to arrive, instant ones to be lost; the rest is assumed.
+// deaf is how long a mask ROM hears nothing after its DISCOVER. Replies after a second are known
+// to arrive, and instant replies to be lost; the value between is assumed.
 const deaf = 500 * time.Millisecond
 
-// askDHCP gets an address and a TFTP server as the model's boot code does.
+// askDHCP gets an address and a TFTP server in the way of the model's boot code.
 func (b *Board) askDHCP(ctx context.Context, m profile, c *cable) (got lease, err error) {
 	d := &dhcpClient{board: b, model: m, xid: m.xid, until: time.Now().Add(m.timing.DHCPTimeout)}
 	if d.xid == (dhcpv4.TransactionID{}) {
@@ -72,8 +72,8 @@ func (b *Board) askDHCP(ctx context.Context, m profile, c *cable) (got lease, er
 	return got, d.request(ctx, got)
 }
 
-// discover sends DISCOVER until there is an OFFER of an address, from, and one
-// with what a Pi wants to know for booting, with. Most often they are one.
+// discover sends DISCOVER until there are two OFFERs: from, which has an address, and with,
+// which has the boot information that a Pi needs. Usually both are the same OFFER.
 func (d *dhcpClient) discover(ctx context.Context) (from, with offer, err error) {
 	msg, err := d.discoverMessage()
 	if err != nil {
@@ -103,7 +103,7 @@ func (d *dhcpClient) gaveUp(offers []offer) error {
 	return fmt.Errorf("%d DISCOVERs in %v: %w", d.sent, d.model.timing.DHCPTimeout, whyNone(offers))
 }
 
-// request confirms the address of an offer.
+// request requests the address of an offer.
 func (d *dhcpClient) request(ctx context.Context, want lease) error {
 	msg, err := d.requestMessage(want)
 	if err != nil {
@@ -132,7 +132,7 @@ func (d *dhcpClient) discoverMessage() (*dhcpv4.DHCPv4, error) {
 	return d.message(dhcpv4.MessageTypeDiscover, dhcpv4.WithOption(dhcpv4.OptClassIdentifier(vendorClass)))
 }
 
-// requestMessage has no option 60 (raspberrypi/rpi-eeprom#82).
+// requestMessage returns a REQUEST, which has no option 60 (raspberrypi/rpi-eeprom#82).
 func (d *dhcpClient) requestMessage(want lease) (*dhcpv4.DHCPv4, error) {
 	return d.message(dhcpv4.MessageTypeRequest,
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(want.addr.Addr().AsSlice())),
@@ -156,7 +156,7 @@ func (d *dhcpClient) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (
 	return msg, nil
 }
 
-// guid is option 97. All mask ROMs send the same.
+// guid returns option 97. All mask ROMs send the same one.
 func (b *Board) guid(m profile) []byte {
 	if b.MaskROM {
 		return append([]byte{0}, bytes.Repeat([]byte{0x44}, 16)...)
@@ -164,9 +164,8 @@ func (b *Board) guid(m profile) []byte {
 	return pi.EncodeGUID(m.generation, m.revision, b.MAC, b.Serial)
 }
 
-// exchange broadcasts msg now and after every DHCPRetry until accept is content
-// with a reply or fails. It ends with os.ErrDeadlineExceeded when the time for
-// DHCP is over.
+// exchange broadcasts msg now and after every DHCPRetry until accept returns true or an error.
+// It returns os.ErrDeadlineExceeded when the time for DHCP is over.
 func (d *dhcpClient) exchange(ctx context.Context, name string, msg *dhcpv4.DHCPv4, accept func(offer) (bool, error)) error {
 	stop := context.AfterFunc(ctx, func() { _ = d.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -188,7 +187,7 @@ func (d *dhcpClient) exchange(ctx context.Context, name string, msg *dhcpv4.DHCP
 	}
 }
 
-// listen hands replies to accept until deadline.
+// listen passes replies to accept until deadline.
 func (d *dhcpClient) listen(ctx context.Context, deadline time.Time, accept func(offer) (bool, error)) (bool, error) {
 	if err := d.conn.SetReadDeadline(deadline); err != nil {
 		return false, err
@@ -215,9 +214,8 @@ func (d *dhcpClient) listen(ctx context.Context, deadline time.Time, accept func
 	}
 }
 
-// parse reads a reply to this board. All else is passed over as a board does:
-// the bridge shows other boards' messages too, and every Pi 3 has the same
-// transaction id.
+// parse reads a reply to this board. It ignores all other packets, as a board does, because the
+// bridge also delivers other boards' messages, and every Pi 3 uses the same transaction id.
 func (d *dhcpClient) parse(packet []byte, sender net.Addr) (offer, bool) {
 	msg, err := dhcpv4.FromBytes(bytes.Clone(packet))
 	if err != nil || msg.OpCode != dhcpv4.OpcodeBootReply || msg.TransactionID != d.xid {

@@ -25,7 +25,7 @@ const (
 	// offGrace is how long QEMU may take to exit after it was asked to.
 	offGrace = 5 * time.Second
 
-	// firstFD is the number that exec.Cmd.ExtraFiles[0] has in the child.
+	// firstFD is the child's descriptor number of exec.Cmd.ExtraFiles[0].
 	firstFD = 3
 )
 
@@ -36,7 +36,7 @@ type launch struct {
 	boot    *Boot
 	socket  Socket
 	options MachineOptions
-	inherit []*os.File // by QEMU; the kernel removes what they are when it ends
+	inherit []*os.File // by QEMU; the kernel frees their resources when QEMU exits
 }
 
 func (l *launch) start(ctx context.Context) (*Machine, error) {
@@ -77,7 +77,7 @@ func (l *launch) start(ctx context.Context) (*Machine, error) {
 	return m, nil
 }
 
-// args makes what the machine consists of and says how QEMU is to use it.
+// args creates the parts of the machine and returns QEMU's arguments for them.
 func (l *launch) args() ([]string, error) {
 	tap, err := l.tap()
 	if err != nil {
@@ -108,7 +108,7 @@ func (l *launch) args() ([]string, error) {
 	return append(args, "-initrd", initramfs), nil
 }
 
-// give has QEMU inherit f and returns the number that f has there.
+// give makes QEMU inherit f and returns f's descriptor number in QEMU.
 func (l *launch) give(f *os.File) int {
 	l.inherit = append(l.inherit, f)
 	return firstFD + len(l.inherit) - 1
@@ -116,12 +116,11 @@ func (l *launch) give(f *os.File) int {
 
 func (l *launch) closeInherited() {
 	for _, f := range l.inherit {
-		_ = f.Close() // nothing was left to be written
+		_ = f.Close() // nothing remained to be written
 	}
 }
 
-// memory makes a file without a name and returns the one under which QEMU can
-// open it.
+// memory makes an anonymous file and returns the path at which QEMU can open it.
 func (l *launch) memory(name string, data []byte) (string, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
@@ -134,8 +133,8 @@ func (l *launch) memory(name string, data []byte) (string, error) {
 	return fmt.Sprintf("/proc/self/fd/%d", l.give(f)), nil
 }
 
-// tap makes the machine's network interface, a port of the bridge that exists
-// as long as QEMU does.
+// tap makes the machine's network interface. It is a port of the bridge that exists as long as
+// QEMU runs.
 func (l *launch) tap() (int, error) {
 	if err := l.socket.check(); err != nil {
 		return 0, err
@@ -145,8 +144,8 @@ func (l *launch) tap() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// QEMU's own choice for a tap that it makes itself; with the header, large
-	// packets need not be cut up in the emulated kernel.
+	// QEMU uses the same flags for a tap that it makes itself. With the header, the emulated
+	// kernel need not segment large packets.
 	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	var f *os.File
 	err = l.socket.Namespace.Do(func() error {

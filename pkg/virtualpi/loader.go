@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxBoot bounds all files of a boot together.
+	// maxBoot limits the total size of all files of a boot.
 	maxBoot = 768 << 20
-	// maxConfig bounds config.txt; a long one has a few kilobytes.
+	// maxConfig limits config.txt, which rarely has more than a few kilobytes.
 	maxConfig = 64 << 10
 	// maxCmdline is an arm64 kernel's COMMAND_LINE_SIZE less its NUL.
 	maxCmdline = 2047
@@ -29,7 +29,7 @@ type loader struct {
 	boot  *Boot
 	total int64             // bytes transferred
 	have  map[string][]byte // the last transfer of each file, by name without prefix
-	names names             // known once config.txt is
+	names names             // known after reading config.txt
 }
 
 func (l *loader) run(ctx context.Context) error {
@@ -56,8 +56,8 @@ func (l *loader) run(ctx context.Context) error {
 	return l.finish()
 }
 
-// findPrefix decides whether all that follows is asked for under the board's
-// serial number: only if there is a start file.
+// findPrefix decides whether the board requests all further files below its serial number, which
+// it does only if there is a start file.
 func (l *loader) findPrefix(ctx context.Context) error {
 	l.boot.Prefix = l.board.Serial.String() + "/"
 	there, err := l.probeAny(ctx, l.model.starters)
@@ -67,7 +67,7 @@ func (l *loader) findPrefix(ctx context.Context) error {
 	return err
 }
 
-// findNames chooses the names that config.txt leaves open by probing for files.
+// findNames probes for files to choose the names that config.txt does not set.
 func (l *loader) findNames(ctx context.Context, c config) error {
 	osPrefix, err := l.viable(ctx, c)
 	if err != nil {
@@ -99,8 +99,7 @@ func (l *loader) findNames(ctx context.Context, c config) error {
 	return nil
 }
 
-// viable returns c's os_prefix, or "" unless a kernel and a device tree are
-// under it.
+// viable returns c's os_prefix, or "" if there is no kernel or no device tree below it.
 func (l *loader) viable(ctx context.Context, c config) (string, error) {
 	if c.osPrefix == "" {
 		return "", nil
@@ -118,7 +117,7 @@ func (l *loader) viable(ctx context.Context, c config) (string, error) {
 	return c.osPrefix, nil
 }
 
-// fetch plays a list of requests.
+// fetch executes a list of requests.
 func (l *loader) fetch(ctx context.Context, asks []ask, o options) error {
 	for _, a := range asks {
 		found := false
@@ -149,7 +148,7 @@ func (l *loader) ask(ctx context.Context, name string, how manner, o options) er
 	return l.get(ctx, name, o)
 }
 
-// probeAny returns the first of names that is there, or "".
+// probeAny returns the first of names that exists, or "".
 func (l *loader) probeAny(ctx context.Context, names []string) (string, error) {
 	for _, name := range names {
 		err := l.probe(ctx, name)
@@ -189,7 +188,7 @@ func (l *loader) report(step, name string, size int64, start time.Time, err erro
 	case errors.Is(err, fs.ErrNotExist):
 		s.Name, s.Detail = Missing, err.Error()
 	case err != nil:
-		return // ends the boot, and is reported there
+		return // ends the boot, which returns the error
 	}
 	l.board.step(s)
 }

@@ -22,7 +22,7 @@ const (
 
 // MachineOptions configure a machine, except for the files that it boots.
 type MachineOptions struct {
-	Console  io.Writer // gets what the machine writes to its serial port; nil discards. It gets no more after an error, which Wait returns
+	Console  io.Writer // receives the output of the serial port; nil discards. After an error, which Wait returns, it receives no more
 	MemoryMB int       // 0 means 768
 	CPUs     int       // 0 means 2
 }
@@ -31,23 +31,22 @@ type MachineOptions struct {
 type Machine struct {
 	off  context.CancelCauseFunc
 	done chan struct{}
-	err  error // of Wait; set before done is closed
+	err  error // result of Wait; set before done is closed
 
 	events          *os.File // QMP
 	console, stderr *tail
 }
 
-// Why a machine ends before its kernel powers it off.
+// Reasons why a machine ends before its kernel powers it off.
 var (
 	errOff   = errors.New("switched off")
 	errPanic = errors.New("the kernel panicked")
 )
 
-// Start starts QEMU on exactly the kernel, initramfs and command line in boot,
-// plugged into s with the board's address. The machine runs until its kernel
-// powers it off, panics or reboots, until Off, or until ctx ends. It dies with
-// this process, however that ends, and leaves nothing behind: its tap goes with
-// it and its files are in memory.
+// Start starts QEMU with exactly the kernel, initramfs and command line in boot, plugged into s
+// with the board's address. The machine runs until its kernel powers it off, panics or reboots,
+// until Off, or until ctx ends. QEMU dies with this process, however the process ends, and
+// leaves nothing behind, because its tap ends with it and its files are in memory.
 //
 // The caller must call Wait or Off.
 func (b *Board) Start(ctx context.Context, boot *Boot, s Socket, o MachineOptions) (*Machine, error) {
@@ -66,7 +65,7 @@ func (b *Board) Start(ctx context.Context, boot *Boot, s Socket, o MachineOption
 	return m, nil
 }
 
-// checkKernel refuses a kernel that QEMU would start as a raw binary, which crashes.
+// checkKernel rejects a kernel that QEMU would start as a raw binary, which crashes.
 func checkKernel(kernel []byte) error {
 	const (
 		magicAt = 56 // Linux, Documentation/arch/arm64/booting.rst
@@ -80,14 +79,14 @@ func checkKernel(kernel []byte) error {
 	return nil
 }
 
-// Wait returns when the machine is off: nil if its kernel powered it off or Off
-// was called, else an error that says why, with the last lines of its console.
+// Wait waits until the machine is off. It returns nil if the kernel powered it off or Off was
+// called, else an error that explains why, with the last lines of the console.
 func (m *Machine) Wait() error {
 	<-m.done
 	return m.err
 }
 
-// Off pulls the plug, if the machine still runs, and returns Wait's error.
+// Off switches the machine off, if it is running, and returns Wait's error.
 func (m *Machine) Off() error {
 	m.off(errOff)
 	return m.Wait()
@@ -98,8 +97,8 @@ func (m *Machine) run(ctx context.Context, n *netlab.Namespace, cmd *exec.Cmd, s
 	defer close(m.done)
 	defer m.off(nil)
 	reason := make(chan string, 1)
-	// The kernel sends Pdeathsig when the thread that started QEMU ends, so that
-	// thread is the one that waits for QEMU.
+	// The kernel sends Pdeathsig when the thread that started QEMU ends, so the same thread
+	// waits for QEMU.
 	exit := n.Do(func() error {
 		if err := cmd.Start(); err != nil {
 			return err
@@ -115,7 +114,8 @@ func (m *Machine) run(ctx context.Context, n *netlab.Namespace, cmd *exec.Cmd, s
 	m.err = errors.Join(m.explain(exit, context.Cause(ctx), <-reason), m.console.err, m.events.Close())
 }
 
-// explain returns why the machine stopped, nil if it powered off or rebooted.
+// explain returns why the machine stopped. It returns nil if the kernel powered it off or Off was
+// called.
 func (m *Machine) explain(exit, cause error, reason string) error {
 	switch {
 	case exit == nil && reason == "guest-shutdown", errors.Is(cause, errOff):

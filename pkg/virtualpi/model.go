@@ -13,14 +13,14 @@ import (
 	"pibootd/pkg/pi"
 )
 
-// A Model is a board as its maker sells it: what its boot code asks for differs
-// within a generation.
+// A Model is a board as its maker sells it. The requests of the boot code differ even within a
+// generation.
 type Model string
 
-// The models that are imitated. Those before the Pi 4 have MAC addresses that
-// begin with b8:27:eb and end as their serial numbers do.
+// The supported models. Those before the Pi 4 have MAC addresses that start with b8:27:eb and
+// end like their serial numbers.
 const (
-	Pi2B     Model = "2B" // with bootcode.bin on its SD card, the only way it boots from a network
+	Pi2B     Model = "2B" // with bootcode.bin on its SD card, without which it cannot boot from a network
 	Pi3B     Model = "3B"
 	Pi3BPlus Model = "3B+"
 	Pi4B     Model = "4B"
@@ -29,31 +29,31 @@ const (
 	Pi5      Model = "5"
 )
 
-// Models are all that are imitated, oldest first.
+// Models returns the supported models, oldest first.
 func Models() []Model { return []Model{Pi2B, Pi3B, Pi3BPlus, Pi4B, Pi400, CM4, Pi5} }
 
 // A profile describes the boot code of one model.
 type profile struct {
 	generation   pi.Model
-	revision     uint32 // of the board, which option 97 tells from the Pi 4 on
+	revision     uint32 // of the board; option 97 contains it from the Pi 4 on
 	timing       Timing
-	xid          dhcpv4.TransactionID // zero: a new one at every power-on
+	xid          dhcpv4.TransactionID // zero means a new one at every power-on
 	params       []byte               // option 55
 	requests     bool                 // sends REQUEST and waits for ACK
-	trustsSource bool                 // takes the OFFER's sender for the TFTP server where option 66 is missing
+	trustsSource bool                 // uses the OFFER's sender as TFTP server if option 66 is missing
 	tftp         options
 
-	rom      []ask    // asked for without prefix and without options
-	starters []string // the first of them under <serial>/ decides for that prefix
-	firmware []ask    // up to the config.txt that names the rest
+	rom      []ask    // requested without prefix and without options
+	starters []string // the board uses the prefix <serial>/ if one of them exists there
+	firmware []ask    // up to config.txt, which names the rest
 	load     func(names) []ask
 
-	kernels     []string // where config.txt names none, in order of preference
+	kernels     []string // defaults without kernel= in config.txt, in order of preference
 	kernels32   []string // the same with arm_64bit=0
 	dtb         string
 	upstreamDTB string   // preferred with upstream_kernel=1
-	filters     []string // of config.txt, without brackets, that hold
-	boardType   uint64   // of config.txt's [board-type=…]
+	filters     []string // filters of config.txt that match, without brackets
+	boardType   uint64   // matches config.txt's [board-type=…]
 }
 
 func (b *Board) profile() (profile, error) {
@@ -76,45 +76,44 @@ func (t Timing) or(d Timing) Timing {
 	}
 }
 
-// An ask is a file that boot code asks for. The first of names that exists is
-// taken.
+// An ask is a request for a file. The board uses the first of names that exists.
 type ask struct {
 	names  []string
 	how    manner
-	needed bool // the board stops where none of names exists
+	needed bool // the board stops if none of names exists
 }
 
 type manner int
 
 const (
 	once   manner = iota // transferred
-	probed               // asked for its size, then transferred
-	sized                // asked for its size only
+	probed               // size requested, then transferred
+	sized                // only size requested
 )
 
 func may(how manner, names ...string) ask  { return ask{names: names, how: how} }
 func must(how manner, names ...string) ask { return ask{names: names, how: how, needed: true} }
 
-// pi2b is a Pi 2B 1.1 with bootcode.bin on its SD card, which asks like the
-// Pi 3's but is not asked for (documentation, "Boot from the network").
+// pi2b returns the profile of a Pi 2B 1.1 with bootcode.bin on its SD card. It sends the
+// requests of a Pi 3 except the one for bootcode.bin (documentation, "Boot from the network").
 func pi2b() profile {
 	m := pi3b()
 	m.rom = nil
 	m.load = func(n names) []ask { return n.twice("recovery7.img", "armstub7.bin") }
-	m.kernels, m.kernels32 = []string{"kernel7.img"}, []string{"kernel7.img"} // its processor is a 32-bit one
+	m.kernels, m.kernels32 = []string{"kernel7.img"}, []string{"kernel7.img"} // the processor has 32 bits
 	m.dtb, m.upstreamDTB = "bcm2709-rpi-2-b.dtb", "bcm2836-rpi-2-b.dtb"
 	m.filters, m.boardType = []string{"pi2"}, 0x04
 	return m
 }
 
-// pi3b is a Pi 3B whose mask ROM loads bootcode.bin. The order is that of the
-// captures in raspi-netboot's README and raspberrypi/firmware#1605; where in it
-// the initramfs comes is assumed.
+// pi3b returns the profile of a Pi 3B whose mask ROM loads bootcode.bin. The order is that of
+// the captures in raspi-netboot's README and raspberrypi/firmware#1605; the position of the
+// initramfs is assumed.
 func pi3b() profile {
 	return profile{
 		generation:   pi.Pi3,
 		timing:       Timing{DHCPRetry: 5 * time.Second, DHCPTimeout: 25 * time.Second, TFTPRetry: 2 * time.Second, FileTimeout: 30 * time.Second},
-		xid:          dhcpv4.TransactionID{0x26, 0xf3, 0x03, 0x39}, // on every board
+		xid:          dhcpv4.TransactionID{0x26, 0xf3, 0x03, 0x39}, // the same on every board
 		params:       []byte{43, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135, 66, 1, 3},
 		trustsSource: true,
 		tftp:         options{tsize: true},
@@ -142,8 +141,8 @@ func pi3bPlus() profile {
 	return m
 }
 
-// pi4b is a Pi 4B with its bootloader in EEPROM. The order is that of
-// raspberrypi/rpi-eeprom#74, #87 and #417, up to start4.elf; after it, assumed.
+// pi4b returns the profile of a Pi 4B with its bootloader in EEPROM. The order up to start4.elf
+// is that of raspberrypi/rpi-eeprom#74, #87 and #417; the rest is assumed.
 func pi4b() profile {
 	return profile{
 		generation: pi.Pi4,
@@ -167,7 +166,8 @@ func pi4b() profile {
 	}
 }
 
-// pi400 has a bootloader of 2022-10-03 or later, which asks for larger blocks.
+// pi400 returns the profile of a Pi 400 with a bootloader of 2022-10-03 or later, which requests
+// larger blocks.
 func pi400() profile {
 	m := pi4b()
 	m.revision = 0xc03130
@@ -177,8 +177,8 @@ func pi400() profile {
 	return m
 }
 
-// cm4 is a Compute Module 4 on its IO board. It has no USB controller of its
-// own, so no firmware for one.
+// cm4 returns the profile of a Compute Module 4 on its IO board. It has no USB controller of its
+// own, so it requests no firmware for one.
 func cm4() profile {
 	m := pi400()
 	m.revision = 0xc03140 // 4 GB
@@ -188,9 +188,9 @@ func cm4() profile {
 	return m
 }
 
-// pi5 is a Pi 5. It has its firmware in the EEPROM and so loads no start file,
-// but looks for one to decide for the prefix. The order of its requests has not
-// been seen in full.
+// pi5 returns the profile of a Pi 5. Its firmware is in the EEPROM, so it loads no start file,
+// but it probes for one to choose the prefix. No capture shows all its requests, so their order
+// is partly assumed.
 func pi5() profile {
 	m := pi4b()
 	m.generation, m.revision = pi.Pi5, 0xc04170 // 4 GB, 1.0
@@ -198,13 +198,13 @@ func pi5() profile {
 	m.firmware = []ask{must(once, configFile), may(once, "pieeprom.sig")}
 	m.load = func(n names) []ask { return n.inOrder() }
 	m.kernels = []string{"kernel_2712.img", "kernel8.img"}
-	m.kernels32 = nil // it runs 64-bit kernels whatever arm_64bit says
+	m.kernels32 = nil // it runs 64-bit kernels even with arm_64bit=0
 	m.dtb, m.upstreamDTB = "bcm2712-rpi-5-b.dtb", "bcm2712-rpi-5-b.dtb"
 	m.filters, m.boardType = []string{"pi5"}, 0x17
 	return m
 }
 
-// twice requests the files that start.elf of a Pi 2 or 3 loads, each time for the
+// twice returns the requests that start.elf of a Pi 2 or 3 sends. For most files it requests the
 // size first.
 func (n names) twice(recovery, stub string) []ask {
 	asks := []ask{must(probed, n.dtbs...), may(probed, n.overlayMap), must(probed, configFile)}
@@ -216,8 +216,8 @@ func (n names) twice(recovery, stub string) []ask {
 	return append(asks, must(probed, n.kernel))
 }
 
-// inOrder requests the files that the firmware of a Pi 4 or 5 loads, ending before
-// the kernel.
+// inOrder returns the requests that the firmware of a Pi 4 or 5 sends, with last just before the
+// kernel.
 func (n names) inOrder(last ...ask) []ask {
 	asks := []ask{must(once, n.cmdline)}
 	asks = append(asks, n.askInitramfs(once)...)

@@ -12,7 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// bootMark is the text that a Pi looks for anywhere in option 43.
+// bootMark is the text that a Pi expects anywhere in option 43.
 const bootMark = "Raspberry Pi Boot"
 
 // An offer is a DHCP message from a server.
@@ -36,9 +36,9 @@ func (o offer) hasAddr() bool {
 	return o.msg.YourIPAddr.To4() != nil && !o.msg.YourIPAddr.IsUnspecified()
 }
 
-// choose looks for an offer of an address and one with boot information: the
-// same if it has both, else the first of each, as where a ProxyDHCP server
-// answers beside the house's own.
+// choose returns the first offer that has both an address and boot information. If there is
+// none, it returns the first offer of each kind, because a ProxyDHCP server may reply beside the
+// network's own server.
 func choose(offers []offer) (from, with offer, ok bool) {
 	for _, o := range offers {
 		boots := o.hasMark() && o.isPXE()
@@ -71,7 +71,7 @@ func whyNone(offers []offer) error {
 	return fmt.Errorf("%d offers, none with an address", len(offers))
 }
 
-// newLease reads the two offers as the model's boot code does.
+// newLease makes a lease from the two offers as the model's boot code does.
 func newLease(m profile, from, with offer) (lease, error) {
 	addr, _ := netip.AddrFromSlice(from.msg.YourIPAddr.To4())
 	ones, bits := from.msg.SubnetMask().Size()
@@ -94,10 +94,9 @@ func newLease(m profile, from, with offer) (lease, error) {
 	return got, nil
 }
 
-// tftpServer finds the TFTP server: option 66, which must be a dotted IPv4
-// address since boot code resolves no names and some of it trips over a NUL
-// (raspberrypi/firmware#871); without it a Pi 3 takes the sender of the OFFER,
-// later models siaddr.
+// tftpServer returns the TFTP server. Option 66 must be a dotted IPv4 address, because boot code
+// does not resolve names, and some of it fails on a NUL (raspberrypi/firmware#871). Without
+// option 66, a Pi 3 uses the sender of the OFFER, and later models use siaddr.
 func tftpServer(m profile, o offer) (netip.Addr, error) {
 	if name := o.msg.Options.Get(dhcpv4.OptionTFTPServerName); len(name) > 0 {
 		addr, err := netip.ParseAddr(string(name))

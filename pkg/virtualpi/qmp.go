@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monitor gives QEMU one end of a socket for QMP, and returns the other and the
-// arguments for it. The machine stands still until QEMU reads the commands that
-// are already waiting in it: so no event is missed.
+// monitor gives QEMU one end of a socket for QMP, and returns the other end and the arguments
+// for it. The machine is paused until QEMU reads the commands that are already in the socket, so
+// no event is lost.
 func (l *launch) monitor() (*os.File, []string, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -29,9 +29,9 @@ func (l *launch) monitor() (*os.File, []string, error) {
 	return events, args, nil
 }
 
-// stopReason reads QMP until its end and returns the reason of the last
-// SHUTDOWN event: of the values of ShutdownCause, guest-shutdown is a power-off
-// by the kernel and guest-reset a reboot. Without such an event it is "".
+// stopReason reads QMP until its end and returns the reason of the last SHUTDOWN event, which is
+// a value of ShutdownCause: guest-shutdown is a power-off by the kernel, and guest-reset a
+// reboot. It returns "" if there was no such event.
 func stopReason(qmp io.Reader) string {
 	var reason string
 	for messages := json.NewDecoder(qmp); ; {

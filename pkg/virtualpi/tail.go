@@ -11,24 +11,25 @@ import (
 
 const (
 	tailLines = 20
-	// maxLine bounds a line that is kept; the rest of it is dropped.
+	// maxLine limits the length of a line; the rest of a longer line is dropped.
 	maxLine = 512
-	// panicMark is the last line of a kernel that panics and does not reboot.
+	// panicMark is the start of the last line that a kernel prints when it panics and does not
+	// reboot.
 	panicMark = "---[ end Kernel panic"
 )
 
-// A tail forwards what is written to it and keeps the last lines.
+// A tail forwards its input and keeps the last lines.
 type tail struct {
-	to      io.Writer // nil: nowhere
-	onPanic func()    // called on a line with panicMark; nil: nobody wants to know
-	err     error     // of to, which gets no more after it
+	to      io.Writer // nil discards
+	onPanic func()    // called on a line that contains panicMark; nil is allowed
+	err     error     // from writing to to, which receives no more afterwards
 
 	lines   []string
 	current []byte
 }
 
-// Write never fails, so that a console that nobody can read any more does not
-// stop the machine from being watched.
+// Write never returns an error, so that pibootd keeps watching the machine if the reader of the
+// console fails.
 func (t *tail) Write(p []byte) (int, error) {
 	if t.to != nil && t.err == nil {
 		if _, err := t.to.Write(p); err != nil {
@@ -58,7 +59,7 @@ func (t *tail) endLine() {
 	}
 }
 
-// String returns the last lines as an appendix to an error.
+// String returns the last lines for the end of an error message.
 func (t *tail) String() string {
 	lines := t.lines
 	if len(t.current) > 0 {

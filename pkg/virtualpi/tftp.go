@@ -26,8 +26,8 @@ const (
 	tftpPort = 69
 	octet    = "octet"
 
-	// maxFile bounds a single file; the largest are kernels and initramfs of some
-	// 30 MB.
+	// maxFile limits the size of a file. The largest files are kernels and initramfs of about 30
+	// MB.
 	maxFile = 256 << 20
 
 	// The opcodes of RFC 1350 §5 and RFC 2347 that a probe sends or receives.
@@ -41,14 +41,14 @@ const (
 	maxAnswer = 4 + 65464 // RFC 2348's largest block
 )
 
-// errNoSize reports a server that does not send a file's size. A Pi does not
-// load from it (raspberrypi/firmware#1913).
+// errNoSize reports that a server does not send a file's size, in which case a Pi does not load
+// the file (raspberrypi/firmware#1913).
 var errNoSize = errors.New("the TFTP server does not answer option tsize, which a Pi needs")
 
-// options are the TFTP options of a boot stage.
+// options are the TFTP options that a boot stage requests.
 type options struct {
 	tsize   bool
-	blksize int // 0: not asked for
+	blksize int // 0 means not requested
 }
 
 // A tftpClient reads files for a board.
@@ -60,9 +60,8 @@ type tftpClient struct {
 	limit     time.Duration // for one file
 }
 
-// get transfers a file of at most max bytes. The error for one that the server
-// refuses matches fs.ErrNotExist, whatever the code: boot code makes no
-// difference.
+// get transfers a file of at most max bytes. If the server sends an ERROR, the error matches
+// fs.ErrNotExist, whatever the code, because boot code does not distinguish the codes.
 func (c *tftpClient) get(ctx context.Context, name string, o options, max int64) ([]byte, error) {
 	deadline := time.Now().Add(c.limit)
 	transfer, err := c.receive(name, o)
@@ -88,14 +87,15 @@ func (c *tftpClient) get(ctx context.Context, name string, o options, max int64)
 	if err != nil {
 		return nil, fmt.Errorf("after %d bytes: %w", data.Len(), err)
 	}
-	// The server may leave tsize out for an empty file.
+	// The server may omit tsize for an empty file.
 	if o.tsize && data.Len() > 0 && (!told || size != int64(data.Len())) {
 		return nil, fmt.Errorf("got %d bytes, tsize %d: %w", data.Len(), size, errNoSize)
 	}
 	return data.Bytes(), nil
 }
 
-// receive asks for a file. What it returns must be read: that closes its socket.
+// receive requests a file. The caller must read the returned transfer, because reading it closes
+// its socket.
 func (c *tftpClient) receive(name string, o options) (transfer io.WriterTo, err error) {
 	client, err := c.client(o)
 	if err != nil {
@@ -110,13 +110,13 @@ func (c *tftpClient) receive(name string, o options) (transfer io.WriterTo, err 
 		return transfer, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, c.noAnswer()
-	case strings.HasPrefix(err.Error(), "code: "): // the library's only sign of an ERROR from the server
+	case strings.HasPrefix(err.Error(), "code: "): // the library has no other sign of an ERROR from the server
 		return nil, refused(strings.TrimRight(err.Error(), "\x00"))
 	}
 	return nil, err
 }
 
-// refused is the error for the server's ERROR, text being its code and message.
+// refused returns the error for the server's ERROR; text is its code and message.
 func refused(text string) error { return fmt.Errorf("%w; the server says %q", fs.ErrNotExist, text) }
 
 func (c *tftpClient) noAnswer() error { return fmt.Errorf("no answer within %v", c.limit) }
@@ -143,8 +143,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// probe asks for a file's size and ends the transfer as a Pi does, by ERROR 0
-// "Early terminate" in answer to OACK. Its errors are those of get.
+// probe requests a file's size and ends the transfer as a Pi does, by replying to the OACK with
+// ERROR 0 "Early terminate". Its errors are those of get.
 func (c *tftpClient) probe(ctx context.Context, name string, o options) (size int64, err error) {
 	var conn *net.UDPConn
 	err = c.namespace.Do(func() (err error) {
@@ -174,7 +174,7 @@ func (c *tftpClient) probe(ctx context.Context, name string, o options) (size in
 		}
 		size, err := parseSize(buf[:n])
 		if !errors.Is(err, fs.ErrNotExist) {
-			// Nothing depends on it: a server that misses it gives up by itself.
+			// A lost packet does no harm, because the server then times out.
 			_, _ = conn.WriteToUDPAddrPort(packEarlyTerminate(), from)
 		}
 		return size, err
@@ -182,7 +182,7 @@ func (c *tftpClient) probe(ctx context.Context, name string, o options) (size in
 	return 0, c.noAnswer()
 }
 
-// answer waits for a packet from the server, whatever its port.
+// answer waits for a packet from the server, from any port.
 func (c *tftpClient) answer(conn *net.UDPConn, buf []byte) (int, netip.AddrPort, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(c.retry)); err != nil {
 		return 0, netip.AddrPort{}, err
@@ -209,11 +209,11 @@ func packRRQ(name string, o options) []byte {
 
 func packEarlyTerminate() []byte {
 	packet := binary.BigEndian.AppendUint16(nil, opERROR)
-	packet = binary.BigEndian.AppendUint16(packet, 0) // not defined, see message
+	packet = binary.BigEndian.AppendUint16(packet, 0) // code "not defined, see error message"
 	return append(packet, "Early terminate\x00"...)
 }
 
-// parseSize reads the answer to a request with option tsize.
+// parseSize returns the size from the reply to a request with option tsize.
 func parseSize(packet []byte) (int64, error) {
 	if len(packet) < opcodeLen {
 		return 0, fmt.Errorf("TFTP answer of %d bytes; want at least %d", len(packet), opcodeLen)
