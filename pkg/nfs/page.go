@@ -40,7 +40,7 @@ func (o *object) maySearch() bool {
 	return o.as(func() error { return o.access(unix.X_OK) }) == nil
 }
 
-// An entry is a directory entry with its wire handle, or nil if the handle is unknown.
+// An entry is a directory entry with its wire handle, which is nil if it is unknown.
 type entry struct {
 	dirent
 	wire []byte

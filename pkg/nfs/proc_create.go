@@ -146,7 +146,7 @@ type maker struct {
 	taken func(dir *object) (*object, error)
 
 	// same reports whether an entry that a killed process has made is the one that this call
-	// creates; nil accepts any.
+	// creates. If same is nil, the call does not adopt an existing entry.
 	same func(child *object) bool
 }
 
@@ -228,8 +228,9 @@ func costOf(made *object) cost {
 	return cost{bytes: usage(&made.attr), names: 1}
 }
 
-// adopt returns the entry called name if it was made since then, and as m would make it. A
-// process that was killed has made it for this same call.
+// adopt returns the entry called name if it was created at since or later and m.same accepts it,
+// because then a process that was killed has made it for this same call. Otherwise it returns
+// statusExist.
 func (m maker) adopt(dir *object, name string, since unix.StatxTimestamp) (*object, error) {
 	child, err := dir.lookup(name)
 	if err != nil {
@@ -309,7 +310,7 @@ func (f newFile) stamps() (atime, mtime int64) {
 	return int64(binary.BigEndian.Uint32(f.verifier[:4]) & mask), int64(binary.BigEndian.Uint32(f.verifier[4:]) & mask)
 }
 
-// existing opens the file whose name a CREATE wants to use.
+// existing opens the file that already has the name in a CREATE.
 func (o *object) existing(name string, f newFile) (*object, error) {
 	child, err := o.lookup(name)
 	if err != nil {
