@@ -131,6 +131,11 @@ func (c *chaos) claim(w *chaosWorker) {
 // have been removed.
 func (c *chaos) spoil(w *chaosWorker, g transcode.ClaimReply) {
 	dir := scratchDir(w.media, w.name, g.Job, g.Unit.ID, g.Attempt)
+	if _, err := os.Readlink(dir); err == nil { // of vandalize: a board's own kernel would follow it on the board
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.Fatal(err)
+		}
+	}
 	if g.Unit.Kind == transcode.KindProbe || os.MkdirAll(dir, 0o755) != nil {
 		return
 	}
