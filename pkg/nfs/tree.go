@@ -88,15 +88,16 @@ func (t *tree) openHandles() error {
 	if err := unix.Fstatfs(t.root, &fs); err != nil {
 		return fmt.Errorf("asking for its file system: %w", err)
 	}
-	if !lastingHandles[uint32(fs.Type)] {
-		return noHandles(uint32(fs.Type), errHandlesEnd)
+	fsType := uint32(fs.Type) // it is signed on 32-bit machines
+	if !lastingHandles[fsType] {
+		return noHandles(fsType, errHandlesEnd)
 	}
 	t.noExec = fs.Flags&unix.ST_NOEXEC != 0
-	t.manyDevices = fs.Type == unix.BTRFS_SUPER_MAGIC || fs.Type == unix.OVERLAYFS_SUPER_MAGIC
-	t.lateBlocks = !promptBlocks[uint32(fs.Type)]
-	t.lateSpace = fs.Type != unix.EXT4_SUPER_MAGIC && fs.Type != unix.XFS_SUPER_MAGIC && fs.Type != unix.TMPFS_MAGIC
-	t.inPlace = fs.Type == unix.EXT4_SUPER_MAGIC || fs.Type == unix.TMPFS_MAGIC
-	t.copiesUp = fs.Type == unix.OVERLAYFS_SUPER_MAGIC
+	t.manyDevices = fsType == unix.BTRFS_SUPER_MAGIC || fsType == unix.OVERLAYFS_SUPER_MAGIC
+	t.lateBlocks = !promptBlocks[fsType]
+	t.lateSpace = fsType != unix.EXT4_SUPER_MAGIC && fsType != unix.XFS_SUPER_MAGIC && fsType != unix.TMPFS_MAGIC
+	t.inPlace = fsType == unix.EXT4_SUPER_MAGIC || fsType == unix.TMPFS_MAGIC
+	t.copiesUp = fsType == unix.OVERLAYFS_SUPER_MAGIC
 	root, err := inodeOf(t.root)
 	if err != nil {
 		return fmt.Errorf("asking for its attributes: %w", err)
