@@ -44,7 +44,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	livesOnItsExport(t, l, console, began)
 	doctorIsContent(t, l)
 	keepsItsRootWhileItRuns(t, l)
-	if _, errs, err := l.try(t, "template", "from-pi", "muxer", "hlspi1"); err == nil || !strings.Contains(errs, "hlspi1 runs") || !strings.Contains(errs, "hint: ") {
+	if _, errs, err := l.try(t, "template", "from-pi", "muxer", "hlspi1"); err == nil || !strings.Contains(errs, "hlspi1 is running") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("template from-pi of a board that runs: %v, %q; want it refused with a hint", err, errs)
 	}
 
