@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/stage"
@@ -74,7 +75,7 @@ func (r *Roots) Archive(serial pi.Serial, o Origin) (ArchivedRoot, error) {
 		err = os.Rename(r.Path(serial), r.archivedPath(k.Name))
 	}
 	if err == nil {
-		err = errors.Join(stage.SyncDir(filepath.Join(r.Dir, archiveDir)), stage.SyncDir(r.Dir))
+		err = errors.Join(durable.SyncDir(filepath.Join(r.Dir, archiveDir)), durable.SyncDir(r.Dir))
 	}
 	if err != nil {
 		return ArchivedRoot{}, fmt.Errorf("rootfs: keeping the root of %s: %w", serial, errors.Join(err, r.forget(k.Name)))
@@ -104,7 +105,7 @@ func (r *Roots) note(k ArchivedRoot) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return stage.SyncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // forget removes the description of a root that does not exist.
@@ -273,7 +274,7 @@ func (r *Roots) Swap(next ArchivedRoot, was Origin) (old ArchivedRoot, err error
 	}
 	err = os.Rename(r.archivedPath(next.Name), r.Path(next.Serial))
 	if err == nil {
-		err = errors.Join(stage.SyncDir(filepath.Join(r.Dir, archiveDir)), stage.SyncDir(r.Dir), r.forget(next.Name), r.Mount(next.Serial))
+		err = errors.Join(durable.SyncDir(filepath.Join(r.Dir, archiveDir)), durable.SyncDir(r.Dir), r.forget(next.Name), r.Mount(next.Serial))
 	}
 	if err != nil {
 		return old, fmt.Errorf("rootfs: putting the root %s in place: %w", next.Name, err)

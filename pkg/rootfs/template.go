@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/progress"
@@ -222,7 +223,7 @@ func (t *Templates) publish(s *stage.Dir, made Template) (Template, error) {
 		}
 		made.tree = filepath.Join(target, treeDir)
 		t.log().Info("template made", "template", made.String(), "bytes", made.SizeBytes)
-		return made, stage.SyncDir(t.Dir)
+		return made, durable.SyncDir(t.Dir)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/durable"
 	"pibootd/pkg/share"
 )
 
@@ -83,7 +84,7 @@ func (s *Dir) Publish(target string) error {
 	if err := os.Rename(s.Tree(), target); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(target))
+	return durable.SyncDir(filepath.Dir(target))
 }
 
 // Discard deletes the directory and everything that is left in it.
@@ -113,7 +114,7 @@ func Remove(parent, path string) error {
 	if err := os.Rename(path, s.Tree()); err != nil {
 		return errors.Join(err, s.Discard())
 	}
-	return errors.Join(SyncDir(filepath.Dir(path)), s.Discard())
+	return errors.Join(durable.SyncDir(filepath.Dir(path)), s.Discard())
 }
 
 // Sweep deletes what killed processes left in the staging directory of parent.
@@ -168,13 +169,4 @@ func SyncFS(path string) error {
 		return errors.Join(fmt.Errorf("syncing the file system of %s: %w", path, err), file.Close())
 	}
 	return file.Close()
-}
-
-// SyncDir syncs a directory.
-func SyncDir(dir string) error {
-	file, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }
