@@ -75,7 +75,7 @@ func (t *Templates) BuildDebian(ctx context.Context, name string, o debian.Optio
 	var made Template
 	var changes []filetree.Change
 	if err == nil {
-		made, changes, err = t.settle(ctx, s, name, ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: true}, p)
+		made, changes, err = t.finalize(ctx, s, name, ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: true}, p)
 	}
 	if err = errors.Join(err, s.Discard()); err != nil {
 		return Template{}, nil, fmt.Errorf("rootfs: building %s: %w", name, err)

@@ -59,13 +59,13 @@ func (t *Templates) importTo(ctx context.Context, s *stage.Dir, name, source str
 	if err := unwrap(tree); err != nil {
 		return Template{}, nil, err
 	}
-	made, changes, err := t.settle(ctx, s, name, o, p)
+	made, changes, err := t.finalize(ctx, s, name, o, p)
 	return made, slices.Concat(found, changes), err
 }
 
-// settle turns the stage's tree into a template that works on NFS: it checks that the boot files
+// finalize turns the stage's tree into a template that works on NFS: it checks that the boot files
 // fit each other, adapts the root, and publishes it.
-func (t *Templates) settle(ctx context.Context, s *stage.Dir, name string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
+func (t *Templates) finalize(ctx context.Context, s *stage.Dir, name string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
 	tree := filepath.Join(s.Tree(), treeDir)
 	root, err := os.OpenRoot(tree)
 	if err != nil {
