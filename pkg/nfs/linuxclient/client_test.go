@@ -23,6 +23,7 @@ import (
 // The roles that this test's program has besides running the tests.
 const (
 	serveRole = "NFS_SERVE" // the directory to serve: see server_test.go
+	callsLeft = "NFS_CALLS" // answered calls after which that server kills itself; absent: never
 	workRole  = "ROOTWORK"  // a part of the work: see work_test.go
 )
 
@@ -53,9 +54,11 @@ const (
 type length struct {
 	name string // what testdata/inside knows it by
 
-	// The server is killed after a random time in between, up to so often.
-	minLife, maxLife time.Duration
-	maxKills         int
+	// The server is killed after a random number of calls in between, up to so
+	// often. Calls, not seconds: a fast machine has to see as many kills as a
+	// slow one.
+	minCalls, maxCalls uint64
+	maxKills           int
 
 	// wantKills is how many kills prove anything.
 	wantKills int
@@ -143,23 +146,29 @@ func workOverNFS(t *testing.T, network *netlab.Namespace, machine machine, dir s
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("moments of the kills: seed %d", seed)
-	server := startServer(t, network, dir)
+	next := func(kills int) *child {
+		calls, l := uint64(0), theLength()
+		if kills < l.maxKills {
+			calls = l.minCalls + random.Uint64N(l.maxCalls-l.minCalls)
+		}
+		return startServer(t, network, dir, calls)
+	}
+	server := next(0)
 	guest := machine.start(t, network)
 	late := time.After(guestTimeout)
-	for kills := 0; ; kills++ {
-		var end <-chan time.Time
-		if l := theLength(); kills < l.maxKills {
-			end = time.After(l.minLife + time.Duration(random.Int64N(int64(l.maxLife-l.minLife))))
-		}
+	for kills := 0; ; {
 		select {
 		case <-guest.ended:
 			server.kill(t)
 			return kills
 		case <-late:
 			t.Fatalf("the guest does not end:\n%s", guest.output.String())
-		case <-end:
-			server.kill(t)
-			server = startServer(t, network, dir)
+		case <-server.ended:
+			if !server.killed() {
+				t.Fatalf("the server ended by itself:\n%s", server.output.String())
+			}
+			kills++
+			server = next(kills)
 		}
 	}
 }
@@ -236,4 +245,10 @@ func (c *child) kill(t *testing.T) {
 		t.Logf("killing %s: %v", c.cmd.Path, err)
 	}
 	<-c.ended
+}
+
+// killed reports whether SIGKILL ended the child, which has ended.
+func (c *child) killed() bool {
+	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }

@@ -2,15 +2,12 @@
 
 package linuxclient
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // theLength is one that finds what happens seldom.
 func theLength() length {
 	return length{
-		name: "long", minLife: 4 * time.Second, maxLife: 25 * time.Second, maxKills: 1000, wantKills: 8,
+		name: "long", minCalls: 4000, maxCalls: 20000, maxKills: 1000, wantKills: 8,
 		madeBefore: 0, renames: 60, untarred: []string{"./etc", "./usr/bin", "./dev"}, maxRead: math.MaxInt64,
 	}
 }

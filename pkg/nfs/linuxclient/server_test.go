@@ -4,16 +4,21 @@ package linuxclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/nfs"
@@ -70,19 +75,40 @@ func serve(dir string) error {
 	if err != nil {
 		return err
 	}
-	slog.Info("serving")
+	calls, err := strconv.ParseUint(cmp.Or(os.Getenv(callsLeft), "0"), 10, 64)
+	if err != nil {
+		return err
+	}
+	if calls > 0 {
+		go killAfter(s, calls)
+	}
+	slog.Info("serving", "calls", calls)
 	return s.Serve(context.Background(), nfs.Listeners{NFS: l})
 }
 
-// startServer returns as soon as the server's process runs: clients wait.
-func startServer(t *testing.T, network *netlab.Namespace, dir string) *child {
+// killAfter kills this process soon after s has answered so many calls.
+func killAfter(s *nfs.Server, calls uint64) {
+	for range time.Tick(10 * time.Millisecond) {
+		answered := uint64(0)
+		for _, p := range s.Stats() {
+			answered += p.Calls
+		}
+		if answered >= calls {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+	}
+}
+
+// startServer returns as soon as the server's process runs: clients wait. The
+// server kills itself after so many calls; 0: never.
+func startServer(t *testing.T, network *netlab.Namespace, dir string, calls uint64) *child {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), serveRole+"="+dir)
+	cmd.Env = append(os.Environ(), serveRole+"="+dir, fmt.Sprintf("%s=%d", callsLeft, calls))
 	server := &child{}
 	server.start(t, network, cmd)
 	return server
