@@ -110,7 +110,9 @@ func printJob(w io.Writer, job queue.Job, boards []web.Pi) error {
 	line("output", job.Output)
 	line("labels", strings.Join(job.Request.Labels, " "))
 	line("done", progressText(job))
-	line("note", job.Note)
+	for sentence := range strings.Lines(job.Note) {
+		line("note", strings.TrimSpace(sentence))
+	}
 	names := map[string]string{}
 	for _, b := range boards {
 		names[b.Serial.String()] = b.Name
@@ -263,7 +265,9 @@ type jobProgress struct {
 // follow shows how far the job is, and once the note about it.
 func (p *jobProgress) follow(job queue.Job) {
 	if job.Note != "" && !p.noted {
-		p.note(p.prefix + job.Note)
+		for sentence := range strings.Lines(job.Note) {
+			p.note(p.prefix + strings.TrimSpace(sentence))
+		}
 		p.noted = true
 	}
 	p.show(progress{

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Limits of a plan.
@@ -59,7 +61,7 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	}
 	plan := Plan{Output: r.Output, Grid: grid}
 	if options.Whole != "" {
-		plan.Note = "one worker does the whole video: " + options.Whole
+		plan.note("one worker does the whole video: %s", options.Whole)
 		plan.Units = []Unit{wholeUnit(r, grid, options)}
 		return plan, nil
 	}
@@ -78,6 +80,17 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	cuts := cut(grid.Segments(), most, least, workers)
 	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
 	return plan, nil
+}
+
+// note adds a sentence to what the user should know of the plan, once.
+func (p *Plan) note(format string, args ...any) {
+	sentence := fmt.Sprintf(format, args...)
+	switch {
+	case p.Note == "":
+		p.Note = sentence
+	case !slices.Contains(strings.Split(p.Note, "\n"), sentence):
+		p.Note += "\n" + sentence
+	}
 }
 
 // wholeUnit returns the only unit of a job that cannot be divided.

@@ -103,7 +103,7 @@ type Plan struct {
 	Grid       Grid            `json:"grid"`
 	Renditions []Rendition     `json:"renditions"`      // highest first
 	Audio      *AudioRendition `json:"audio,omitempty"` // nil: the source has none
-	Note       string          `json:"note,omitempty"`  // what the user should know of it
+	Note       string          `json:"note,omitempty"`  // what the user should know of it: sentences, a line each
 	Units      []Unit          `json:"units"`
 }
 

@@ -46,7 +46,7 @@ type Job struct {
 	State    State             `json:"state"`
 	Request  transcode.Request `json:"request"`
 	Output   string            `json:"output,omitempty"` // what a player opens: a path in the media share; "" until it is chosen
-	Note     string            `json:"note,omitempty"`   // what the user should know about how the job is done
+	Note     string            `json:"note,omitempty"`   // what the user should know about how the job is done: sentences, a line each
 	Reason   string            `json:"reason,omitempty"` // why it failed, or why publishing must wait
 	Stderr   []string          `json:"stderr,omitempty"` // ffmpeg's last lines, if the job failed
 	Created  time.Time         `json:"created"`
