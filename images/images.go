@@ -1,7 +1,6 @@
-// Package images holds what pibootd puts into a Pi's root, embedded in the
-// binary: the worker for each architecture, the unit that starts it under
-// systemd, and the recipes of the minimal and the Debian template. It imports nothing of the
-// project but pkg/pi and, like it, has rank 0.
+// Package images holds what pibootd puts into a Pi's root, embedded in the binary: the worker for
+// each architecture, the unit that starts it under systemd, and the recipes of the minimal and the
+// Debian template. It also has the paths of these files in a root.
 package images
 
 import (
@@ -25,6 +24,18 @@ var workers embed.FS
 
 //go:embed overlay minimal initramfs debian volatile
 var recipes embed.FS
+
+// Paths in a root of the worker and of what belongs to it.
+const (
+	WorkerFile       = "usr/lib/pibootd/pibootd-worker"
+	WorkerConfigFile = "etc/pibootd/worker.json"
+	// FormerWorkerFile is the name that the previous worker keeps after an update. A board that
+	// runs it reads it page by page and would fail if the file were deleted.
+	FormerWorkerFile = "usr/lib/pibootd/.pibootd-worker.former"
+	// WorkerUnit is in Overlay. The symbolic link WorkerUnitLink makes systemd start it.
+	WorkerUnit     = "etc/systemd/system/pibootd-worker.service"
+	WorkerUnitLink = "etc/systemd/system/multi-user.target.wants/pibootd-worker.service"
+)
 
 // maxWorkerBytes is far above what a worker binary takes.
 const maxWorkerBytes = 256 << 20

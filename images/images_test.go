@@ -59,7 +59,7 @@ func TestTrees(t *testing.T) {
 		tree fs.FS
 		name string
 	}{
-		{Overlay(), "etc/systemd/system/pibootd-worker.service"},
+		{Overlay(), WorkerUnit},
 		{Minimal(), "root/etc/inittab"},
 		{Minimal(), "boot/config.txt"},
 		{Debian(), "hooks/customize"},

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"pibootd/images"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/pi"
@@ -224,7 +225,7 @@ func checkWhole(t *testing.T, f *Fleet) {
 		want = append(want, board.Serial.String())
 		checkRoot(t, f.Roots.Path(board.Serial), true)
 		var config rootfs.WorkerConfig
-		text, err := os.ReadFile(filepath.Join(f.Roots.Path(board.Serial), rootfs.WorkerConfigFile))
+		text, err := os.ReadFile(filepath.Join(f.Roots.Path(board.Serial), images.WorkerConfigFile))
 		if err = errors.Join(err, json.Unmarshal(text, &config)); err != nil || !f.Registry.CheckToken(board.Serial, config.Token) {
 			t.Errorf("the worker's token of %s: %v; want the one that it logs in with", board.Name, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -38,7 +39,7 @@ func wantRoot(t *testing.T, f *Fleet, name string) {
 			t.Errorf("%s in the board's root: %v; want the root of %q", other, err, name)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(root, rootfs.WorkerConfigFile))
+	text, err := os.ReadFile(filepath.Join(root, images.WorkerConfigFile))
 	var config rootfs.WorkerConfig
 	if err = errors.Join(err, json.Unmarshal(text, &config)); err != nil || !f.Registry.CheckToken(request.Serial, config.Token) {
 		t.Errorf("the worker's token in the board's root: %v; want the one that it logs in with", err)

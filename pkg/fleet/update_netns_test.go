@@ -37,8 +37,8 @@ func makeFormer(t *testing.T, root string) {
 	}
 	text, err := json.Marshal(config)
 	err = errors.Join(err,
-		os.WriteFile(filepath.Join(root, rootfs.WorkerConfigFile), text, 0o600),
-		os.WriteFile(filepath.Join(root, rootfs.WorkerFile), []byte("the worker of b738a06"), 0o755))
+		os.WriteFile(filepath.Join(root, images.WorkerConfigFile), text, 0o600),
+		os.WriteFile(filepath.Join(root, images.WorkerFile), []byte("the worker of b738a06"), 0o755))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func makeFormer(t *testing.T, root string) {
 func readConfig(t *testing.T, root string) map[string]any {
 	t.Helper()
 	var config map[string]any
-	text, err := os.ReadFile(filepath.Join(root, rootfs.WorkerConfigFile))
+	text, err := os.ReadFile(filepath.Join(root, images.WorkerConfigFile))
 	if err = errors.Join(err, json.Unmarshal(text, &config)); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func readConfig(t *testing.T, root string) map[string]any {
 func checkCurrent(t *testing.T, f *Fleet, serial pi.Serial) {
 	t.Helper()
 	root := f.Roots.Path(serial)
-	program, err := os.ReadFile(filepath.Join(root, rootfs.WorkerFile))
+	program, err := os.ReadFile(filepath.Join(root, images.WorkerFile))
 	board, _ := f.Registry.BySerial(serial)
 	want, wantErr := images.Worker(board.Arch)
 	if errors.Join(err, wantErr) != nil || !bytes.Equal(program, want) {
@@ -132,7 +132,7 @@ func TestFormerRootsAreUpdated(t *testing.T) {
 					add(t, f, r)
 					makeFormer(t, f.Roots.Path(r.Serial))
 					serials = append(serials, r.Serial)
-					handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(f.Roots.Path(r.Serial), rootfs.WorkerFile), 0)
+					handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(f.Roots.Path(r.Serial), images.WorkerFile), 0)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -188,15 +188,15 @@ func TestOddRootsAreSkipped(t *testing.T) {
 	outside := t.TempDir()
 	odd := map[string]func(root string) error{
 		"worker.json: got a named pipe; want a regular file": func(root string) error {
-			file := filepath.Join(root, rootfs.WorkerConfigFile)
+			file := filepath.Join(root, images.WorkerConfigFile)
 			return errors.Join(os.Remove(file), unix.Mkfifo(file, 0o600))
 		},
 		"etc/pibootd/worker.json: no such file": func(root string) error {
-			etc := filepath.Join(root, filepath.Dir(rootfs.WorkerConfigFile))
+			etc := filepath.Join(root, filepath.Dir(images.WorkerConfigFile))
 			return errors.Join(os.RemoveAll(etc), os.Symlink(strings.Repeat("../", 40)+outside[1:], etc))
 		},
 		"pibootd-worker: got a directory; want a regular file": func(root string) error {
-			file := filepath.Join(root, rootfs.WorkerFile)
+			file := filepath.Join(root, images.WorkerFile)
 			return errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "full"), 0o755))
 		},
 		"": func(string) error { return nil },

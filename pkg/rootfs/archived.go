@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"pibootd/images"
 	"pibootd/internal/durable"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
@@ -312,7 +313,7 @@ func (r *Roots) tokenOf(dir string) string {
 	if err != nil {
 		return ""
 	}
-	text, err := confine.ReadText(root, WorkerConfigFile)
+	text, err := confine.ReadText(root, images.WorkerConfigFile)
 	var config WorkerConfig
 	if err = errors.Join(err, done()); err != nil || json.Unmarshal(text, &config) != nil {
 		return ""

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/roottest"
@@ -52,20 +53,20 @@ func hostiles(outside string) map[string]hostile {
 		"etc leads out":                      {replaceBy("etc", linkTo(outside)), "no such file"},
 		"usr/lib/pibootd leads out":          {replaceBy("usr/lib/pibootd", linkTo(up)), "usr/lib/pibootd is a symbolic link to nothing"},
 		"the root's etc is a link to itself": {replaceBy("etc", linkTo("etc")), "too many levels of symbolic links"},
-		"worker.json leads out":              {replaceBy(WorkerConfigFile, linkTo(filepath.Join(outside, "worker.json"))), "no such file"},
-		"worker.json leads to shadow":        {replaceBy(WorkerConfigFile, linkTo("../../../../../etc/shadow")), "is no JSON object; pibootd reset-pi"},
-		"worker.json is a fifo":              {replaceBy(WorkerConfigFile, fifo), WorkerConfigFile + ": got a named pipe; want a regular file"},
-		"worker.json is a directory":         {replaceBy(WorkerConfigFile, fullDir), WorkerConfigFile + ": got a directory; want a regular file"},
-		"worker.json is endless":             {replaceBy(WorkerConfigFile, func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) }), "got 1099511627776 bytes; want a file of at most"},
-		"worker.json is null":                {replaceBy(WorkerConfigFile, func(path string) error { return os.WriteFile(path, []byte("null"), 0o600) }), "is no JSON object; pibootd reset-pi"},
-		"worker.json is gone":                {replaceBy(WorkerConfigFile, func(string) error { return nil }), "reset-pi gives the board a new one"},
-		"the program is a directory":         {replaceBy(WorkerFile, fullDir), WorkerFile + ": got a directory; want a regular file, or nothing: remove it"},
-		"the program leads out":              {replaceBy(WorkerFile, linkTo(filepath.Join(outside, "kept"))), ""},
-		"the program is a fifo":              {replaceBy(WorkerFile, fifo), ""},
+		"worker.json leads out":              {replaceBy(images.WorkerConfigFile, linkTo(filepath.Join(outside, "worker.json"))), "no such file"},
+		"worker.json leads to shadow":        {replaceBy(images.WorkerConfigFile, linkTo("../../../../../etc/shadow")), "is no JSON object; pibootd reset-pi"},
+		"worker.json is a fifo":              {replaceBy(images.WorkerConfigFile, fifo), images.WorkerConfigFile + ": got a named pipe; want a regular file"},
+		"worker.json is a directory":         {replaceBy(images.WorkerConfigFile, fullDir), images.WorkerConfigFile + ": got a directory; want a regular file"},
+		"worker.json is endless":             {replaceBy(images.WorkerConfigFile, func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) }), "got 1099511627776 bytes; want a file of at most"},
+		"worker.json is null":                {replaceBy(images.WorkerConfigFile, func(path string) error { return os.WriteFile(path, []byte("null"), 0o600) }), "is no JSON object; pibootd reset-pi"},
+		"worker.json is gone":                {replaceBy(images.WorkerConfigFile, func(string) error { return nil }), "reset-pi gives the board a new one"},
+		"the program is a directory":         {replaceBy(images.WorkerFile, fullDir), images.WorkerFile + ": got a directory; want a regular file, or nothing: remove it"},
+		"the program leads out":              {replaceBy(images.WorkerFile, linkTo(filepath.Join(outside, "kept"))), ""},
+		"the program is a fifo":              {replaceBy(images.WorkerFile, fifo), ""},
 		"a fifo where it is written":         {replaceBy("usr/lib/pibootd/.pibootd-worker.new", fifo), ""},
 		"a link where it is written":         {replaceBy("etc/pibootd/.worker.json.new", linkTo(filepath.Join(outside, "new"))), ""},
 		"a directory where it is written":    {replaceBy("usr/lib/pibootd/.pibootd-worker.new", fullDir), ".pibootd-worker.new is in the way; remove it"},
-		"a directory where it is kept":       {replaceBy(formerWorkerFile, fullDir), ""},
+		"a directory where it is kept":       {replaceBy(images.FormerWorkerFile, fullDir), ""},
 		"etc/hostname leads out":             {replaceBy("etc/hostname", linkTo(filepath.Join(outside, "kept"))), ""},
 		"etc/hosts is a fifo":                {replaceBy("etc/hosts", fifo), ""},
 		"boot is a fifo":                     {replaceBy("boot", fifo), ""},
@@ -204,7 +205,7 @@ func TestRootThatChanges(t *testing.T) {
 	want := contents(t, outside)
 	r, templates, of := hostileRoot(t)
 	dir := r.Path(updatedSerial)
-	out := map[string]string{"etc": outside, "etc/pibootd": outside, "usr/lib/pibootd": strings.Repeat("../", 40) + outside[1:], WorkerConfigFile: outside + "/worker.json", "boot": outside}
+	out := map[string]string{"etc": outside, "etc/pibootd": outside, "usr/lib/pibootd": strings.Repeat("../", 40) + outside[1:], images.WorkerConfigFile: outside + "/worker.json", "boot": outside}
 	type exchange struct {
 		in   *os.File // not by name: the test itself would follow its links
 		name string

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,12 +43,6 @@ type Services struct {
 	ScratchExport string     `json:"scratch_export"` // on Server; only this worker can write to it
 }
 
-// Paths of the worker and of its configuration in a root.
-const (
-	WorkerFile       = "usr/lib/pibootd/pibootd-worker"
-	WorkerConfigFile = "etc/pibootd/worker.json"
-)
-
 // hostname matches a label of RFC 1123 §2.1.
 var hostname = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
 
@@ -79,7 +72,7 @@ func (c *clone) identify(tree string) (string, error) {
 		putName(root, confine.PutFile, c.id.Hostname),
 		confine.PutFile(root, "etc/machine-id", []byte(machineID+"\n"), 0o444),
 		sshkeys.PutHostKeys(root, keys),
-		confine.PutFile(root, WorkerFile, c.worker, workerMode),
+		confine.PutFile(root, images.WorkerFile, c.worker, workerMode),
 		putVolatileInit(root, confine.PutFile),
 		putWorkerConfig(root, confine.PutFile, c.id.Worker),
 		c.roots.enableWorker(root),
@@ -167,25 +160,19 @@ func putWorkerConfig(root *os.Root, put confine.PutFunc, config WorkerConfig) er
 	if err != nil {
 		return err
 	}
-	return put(root, WorkerConfigFile, append(text, '\n'), workerConfigMode)
+	return put(root, images.WorkerConfigFile, append(text, '\n'), workerConfigMode)
 }
-
-const (
-	systemUnits = "etc/systemd/system"
-	workerUnit  = "pibootd-worker.service"
-)
 
 // enableWorker makes the worker start at boot. The inittab of a minimal root already starts it.
 func (r *Roots) enableWorker(root *os.Root) error {
 	if !bootcheck.UsesSystemd(root) {
-		if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), WorkerFile) {
-			r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+WorkerFile)
+		if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), images.WorkerFile) {
+			r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+images.WorkerFile)
 		}
 		return nil
 	}
 	if err := confine.PutFS(root, ".", images.Overlay(), "."); err != nil {
 		return err
 	}
-	wants := path.Join(systemUnits, "multi-user.target.wants", workerUnit)
-	return confine.PutSymlink(root, wants, "/"+path.Join(systemUnits, workerUnit))
+	return confine.PutSymlink(root, images.WorkerUnitLink, "/"+images.WorkerUnit)
 }

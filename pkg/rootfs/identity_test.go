@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
+	"pibootd/images"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/roottest"
 	"pibootd/pkg/rootfs/sshkeys"
@@ -103,7 +104,7 @@ func TestWorkerConfig(t *testing.T) {
 	if err := putWorkerConfig(roottest.OpenRoot(t, dir), confine.PutFile, config); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, WorkerConfigFile)
+	path := filepath.Join(dir, images.WorkerConfigFile)
 	var got map[string]any
 	if err := json.Unmarshal([]byte(roottest.ReadFile(t, path)), &got); err != nil {
 		t.Fatal(err)
@@ -130,11 +131,11 @@ func TestEnableWorker(t *testing.T) {
 	if target, err := os.Readlink(link); err != nil || target != "/etc/systemd/system/pibootd-worker.service" {
 		t.Errorf("link of the unit = %q, %v", target, err)
 	}
-	if unit := roottest.ReadFile(t, dir, "etc/systemd/system/pibootd-worker.service"); !bytes.Contains([]byte(unit), []byte("ExecStart=/"+WorkerFile+"\n")) {
-		t.Errorf("unit does not start %s:\n%s", WorkerFile, unit)
+	if unit := roottest.ReadFile(t, dir, "etc/systemd/system/pibootd-worker.service"); !bytes.Contains([]byte(unit), []byte("ExecStart=/"+images.WorkerFile+"\n")) {
+		t.Errorf("unit does not start %s:\n%s", images.WorkerFile, unit)
 	}
 	minimal := t.TempDir()
-	roottest.Spec{"etc/inittab": "::respawn:/" + WorkerFile}.Make(t, minimal)
+	roottest.Spec{"etc/inittab": "::respawn:/" + images.WorkerFile}.Make(t, minimal)
 	if err := new(Roots).enableWorker(roottest.OpenRoot(t, minimal)); err != nil {
 		t.Fatal(err)
 	}

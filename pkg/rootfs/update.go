@@ -12,13 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 )
-
-// formerWorkerFile is the name that the previous worker of a root keeps after an update. A board
-// that runs it reads it page by page and would fail if the file were deleted.
-const formerWorkerFile = "usr/lib/pibootd/.pibootd-worker.former"
 
 // A WorkerUpdate updates the workers in the roots of boards, one after the other.
 type WorkerUpdate struct {
@@ -72,19 +69,19 @@ func updateWorker(root *os.Root, program []byte, services Services, none error) 
 
 // putProgram writes the worker's program into a root, unless the root already has it.
 func putProgram(root *os.Root, program []byte) (changed bool, err error) {
-	dir, err := confine.MakeDir(root, path.Dir(WorkerFile))
+	dir, err := confine.MakeDir(root, path.Dir(images.WorkerFile))
 	if err != nil {
 		return false, err
 	}
 	defer dir.Close()
-	at, base, former := int(dir.Fd()), path.Base(WorkerFile), path.Base(formerWorkerFile)
+	at, base, former := int(dir.Fd()), path.Base(images.WorkerFile), path.Base(images.FormerWorkerFile)
 	// If former cannot be removed or linked, the old program is not kept. That is no error.
 	_ = unix.Unlinkat(at, former, 0)
 	if hasProgram(root, program) {
 		return false, nil
 	}
 	_ = unix.Linkat(at, base, at, former, 0)
-	return true, confine.ReplaceFile(root, WorkerFile, program, workerMode)
+	return true, confine.ReplaceFile(root, images.WorkerFile, program, workerMode)
 }
 
 const (
@@ -94,7 +91,7 @@ const (
 
 // hasProgram reports whether a root's worker is this program and is executable.
 func hasProgram(root *os.Root, program []byte) bool {
-	file, info, err := confine.OpenRegular(root, WorkerFile)
+	file, info, err := confine.OpenRegular(root, images.WorkerFile)
 	if err != nil {
 		return false
 	}
@@ -117,7 +114,7 @@ func hasProgram(root *os.Root, program []byte) bool {
 // setServices updates the services in the worker's configuration and reports whether it changed
 // anything. Without add, it does not add keys that are missing.
 func setServices(root *os.Root, services Services, add bool) (changed bool, err error) {
-	text, err := confine.ReadText(root, WorkerConfigFile)
+	text, err := confine.ReadText(root, images.WorkerConfigFile)
 	if err != nil {
 		return false, fmt.Errorf("%w; the board's token is in it, and nobody else has that: pibootd reset-pi gives the board a new one", err)
 	}
@@ -131,7 +128,7 @@ func setServices(root *os.Root, services Services, add bool) (changed bool, err 
 	}
 	// The error does not quote the text, which may be a secret. "null" is not an object either.
 	if err := json.Unmarshal(text, &all); err != nil || all == nil {
-		return false, fmt.Errorf("%s is no JSON object; pibootd reset-pi gives the board a new one", WorkerConfigFile)
+		return false, fmt.Errorf("%s is no JSON object; pibootd reset-pi gives the board a new one", images.WorkerConfigFile)
 	}
 	for key, value := range keys {
 		is, has := all[key]
@@ -145,5 +142,5 @@ func setServices(root *os.Root, services Services, add bool) (changed bool, err 
 	if text, err = json.MarshalIndent(all, "", "\t"); err != nil {
 		return false, err
 	}
-	return true, confine.ReplaceFile(root, WorkerConfigFile, append(text, '\n'), workerConfigMode)
+	return true, confine.ReplaceFile(root, images.WorkerConfigFile, append(text, '\n'), workerConfigMode)
 }

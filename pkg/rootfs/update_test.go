@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/images"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/roottest"
 )
@@ -69,8 +70,8 @@ func servicesOf(serial pi.Serial) Services {
 func formerRoot(t *testing.T, r *Roots) string {
 	t.Helper()
 	dir := r.Path(updatedSerial)
-	roottest.Spec{WorkerFile: formerWorker, WorkerConfigFile: former}.Make(t, dir)
-	err := errors.Join(os.Chmod(filepath.Join(dir, WorkerFile), 0o755), os.Chmod(filepath.Join(dir, WorkerConfigFile), 0o600))
+	roottest.Spec{images.WorkerFile: formerWorker, images.WorkerConfigFile: former}.Make(t, dir)
+	err := errors.Join(os.Chmod(filepath.Join(dir, images.WorkerFile), 0o755), os.Chmod(filepath.Join(dir, images.WorkerConfigFile), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,9 +90,9 @@ func checkUpdated(t *testing.T, dir, keys string) {
 		text string
 		mode os.FileMode
 	}{
-		WorkerFile:       {"worker for arm64", 0o755},
-		formerWorkerFile: {formerWorker, 0o755},
-		WorkerConfigFile: {"", 0o600},
+		images.WorkerFile:       {"worker for arm64", 0o755},
+		images.FormerWorkerFile: {formerWorker, 0o755},
+		images.WorkerConfigFile: {"", 0o600},
 	} {
 		path := filepath.Join(dir, file)
 		info, err := os.Lstat(path)
@@ -104,12 +105,12 @@ func checkUpdated(t *testing.T, dir, keys string) {
 		}
 	}
 	var got map[string]any
-	if err := json.Unmarshal([]byte(roottest.ReadFile(t, dir, WorkerConfigFile)), &got); err != nil {
+	if err := json.Unmarshal([]byte(roottest.ReadFile(t, dir, images.WorkerConfigFile)), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := `map[` + keys + `media_export:/media name:3333347a nfs_port:2049 queue_url:nats://10.0.0.1:4222 scratch_export:/scratch/3333347a server:10.0.0.1 token:0123456789abcdef]`
 	if fmt.Sprint(got) != want {
-		t.Errorf("%s is %v; want %v", WorkerConfigFile, got, want)
+		t.Errorf("%s is %v; want %v", images.WorkerConfigFile, got, want)
 	}
 }
 
@@ -118,7 +119,7 @@ func checkUpdated(t *testing.T, dir, keys string) {
 func TestUpdateWorker(t *testing.T) {
 	r := testRoots(t, t.TempDir())
 	dir := formerRoot(t, r)
-	config := filepath.Join(dir, WorkerConfigFile)
+	config := filepath.Join(dir, images.WorkerConfigFile)
 	own := strings.Replace(former, "{", `{"its_own": [1, 2],`, 1)
 	if err := os.WriteFile(config, []byte(own), 0o600); err != nil {
 		t.Fatal(err)
@@ -137,7 +138,7 @@ func TestUpdateWorker(t *testing.T) {
 	if is, err := os.Stat(config); err != nil || !os.SameFile(was, is) {
 		t.Errorf("the configuration is another file after it: %v", err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, formerWorkerFile)); err == nil {
+	if _, err := os.Lstat(filepath.Join(dir, images.FormerWorkerFile)); err == nil {
 		t.Error("the worker of before is still there after the next start")
 	}
 }
@@ -159,14 +160,14 @@ func TestUpdateRepairs(t *testing.T) {
 		if _, err := update(r); err != nil {
 			t.Fatal(err)
 		}
-		if err := spoil(filepath.Join(dir, WorkerFile)); err != nil {
+		if err := spoil(filepath.Join(dir, images.WorkerFile)); err != nil {
 			t.Fatal(err)
 		}
 		if changed, err := update(r); err != nil || !changed {
 			t.Errorf("%s: update = %v, %v", name, changed, err)
 		}
-		info, err := os.Lstat(filepath.Join(dir, WorkerFile))
-		if err != nil || info.Mode() != 0o755 || roottest.ReadFile(t, dir, WorkerFile) != "worker for arm64" {
+		info, err := os.Lstat(filepath.Join(dir, images.WorkerFile))
+		if err != nil || info.Mode() != 0o755 || roottest.ReadFile(t, dir, images.WorkerFile) != "worker for arm64" {
 			t.Errorf("%s: the program is %v, %v", name, info, err)
 		}
 	}
@@ -193,7 +194,7 @@ func TestUpdateWithoutProgram(t *testing.T) {
 func formerReads(t *testing.T, dir string) formerConfig {
 	t.Helper()
 	var config formerConfig
-	d := json.NewDecoder(strings.NewReader(roottest.ReadFile(t, dir, WorkerConfigFile)))
+	d := json.NewDecoder(strings.NewReader(roottest.ReadFile(t, dir, images.WorkerConfigFile)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&config); err != nil {
 		t.Fatalf("the former worker refuses its configuration: %v", err)
@@ -227,11 +228,11 @@ func TestUpdateIsKilled(t *testing.T) {
 			dir = formerRoot(t, r)
 			killed = killUpdate(t, r.Dir, dir, changes)
 		}
-		if roottest.ReadFile(t, dir, WorkerFile) == formerWorker {
+		if roottest.ReadFile(t, dir, images.WorkerFile) == formerWorker {
 			formerReads(t, dir)
 		}
 		var config WorkerConfig
-		if err := json.Unmarshal([]byte(roottest.ReadFile(t, dir, WorkerConfigFile)), &config); err != nil || config.Token != "0123456789abcdef" {
+		if err := json.Unmarshal([]byte(roottest.ReadFile(t, dir, images.WorkerConfigFile)), &config); err != nil || config.Token != "0123456789abcdef" {
 			t.Errorf("killed at change %d: the configuration is %+v, %v", changes, config, err)
 		}
 		if _, err := update(r); err != nil {
@@ -241,7 +242,7 @@ func TestUpdateIsKilled(t *testing.T) {
 		if more, err2 := filepath.Glob(filepath.Join(dir, "*/*/*/.*.new")); len(left)+len(more) > 0 || errors.Join(err, err2) != nil {
 			t.Errorf("killed at change %d: left are %q %q", changes, left, more)
 		}
-		if text := roottest.ReadFile(t, dir, WorkerFile); text != "worker for arm64" || !strings.Contains(roottest.ReadFile(t, dir, WorkerConfigFile), "scratch_export") {
+		if text := roottest.ReadFile(t, dir, images.WorkerFile); text != "worker for arm64" || !strings.Contains(roottest.ReadFile(t, dir, images.WorkerConfigFile), "scratch_export") {
 			t.Errorf("killed at change %d: the next start leaves %.40q", changes, text)
 		}
 		if !killed {
@@ -261,7 +262,7 @@ func killUpdate(t *testing.T, roots, dir string, changes int) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, watched := range []string{filepath.Dir(WorkerFile), filepath.Dir(WorkerConfigFile), "etc"} {
+	for _, watched := range []string{filepath.Dir(images.WorkerFile), filepath.Dir(images.WorkerConfigFile), "etc"} {
 		const what = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_DELETE_SELF
 		if _, err := unix.InotifyAddWatch(fd, filepath.Join(dir, watched), what); err != nil {
 			t.Fatal(err)

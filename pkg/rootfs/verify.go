@@ -83,8 +83,8 @@ func (t *Templates) Drift(ctx context.Context, roots *Roots, serial pi.Serial, f
 // that it creates for them.
 func identityFiles() (files, dirs []string, err error) {
 	files = []string{
-		"etc/hostname", "etc/hosts", "etc/machine-id", WorkerFile, formerWorkerFile, WorkerConfigFile, images.VolatileInitFile,
-		path.Join(systemUnits, "multi-user.target.wants", workerUnit),
+		"etc/hostname", "etc/hosts", "etc/machine-id", images.WorkerFile, images.FormerWorkerFile, images.WorkerConfigFile, images.VolatileInitFile,
+		images.WorkerUnitLink,
 	}
 	err = fs.WalkDir(images.Overlay(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
