@@ -59,6 +59,7 @@ var rank = map[string]int{
 	"pkg/rootfs/filetree":  1,
 	"pkg/rootfs/bootcheck": 1,
 	"pkg/rootfs/debian":    2,
+	"pkg/rootfs/adapt":     2,
 	"pkg/rootfs/roottest":  0, // tests alone
 	"pkg/rootfs":           3,
 }

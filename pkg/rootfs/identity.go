@@ -10,11 +10,11 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/adapt"
 	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/sshkeys"
@@ -141,18 +141,7 @@ func putHosts(root *os.Root, put confine.PutFunc, name string) error {
 }
 
 func hostsFor(hosts, name string) string {
-	return withoutOwnName(hosts) + ownAddress + "\t" + name + "\n"
-}
-
-// ownAddress is the address to which Debian resolves a machine's own name.
-const ownAddress = "127.0.1.1"
-
-func withoutOwnName(hosts string) string {
-	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(hosts, "\n"), "\n"), func(line string) bool {
-		fields := strings.Fields(line)
-		return len(fields) > 0 && fields[0] == ownAddress
-	})
-	return strings.Join(lines, "\n") + "\n"
+	return adapt.WithoutOwnName(hosts) + adapt.OwnAddress + "\t" + name + "\n"
 }
 
 func putWorkerConfig(root *os.Root, put confine.PutFunc, config WorkerConfig) error {

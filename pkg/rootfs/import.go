@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/pkg/rootfs/adapt"
 	"pibootd/pkg/rootfs/archive"
 	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
@@ -85,7 +86,7 @@ func (t *Templates) finalize(ctx context.Context, s *stage.Dir, name string, o I
 	if len(boot.Found) > 0 && !o.AllowMismatch {
 		return Template{}, nil, bootcheck.MismatchError(boot.Found)
 	}
-	changes, err := adapt(root, system.BootDir, o)
+	changes, err := adapt.Root(root, system.BootDir, adapt.Options{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: o.KeepPassword, FromBoard: o.FromBoard})
 	if err != nil {
 		return Template{}, nil, err
 	}

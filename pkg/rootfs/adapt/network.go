@@ -1,4 +1,4 @@
-package rootfs
+package adapt
 
 import (
 	"errors"

@@ -1,9 +1,11 @@
-package rootfs
+package adapt
 
 import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 
 	"pibootd/images"
 	"pibootd/pkg/rootfs/confine"
@@ -24,7 +26,7 @@ func boardFiles() map[string]string {
 
 // board removes from a root what pibootd and the board itself have added to it.
 func (a *adapter) board() error {
-	failed := []error{a.edit("etc/hosts", "took out the board's name", withoutOwnName)}
+	failed := []error{a.edit("etc/hosts", "took out the board's name", WithoutOwnName)}
 	for pattern, why := range boardFiles() {
 		for _, name := range confine.Glob(a.root, pattern) {
 			if err := a.root.RemoveAll(name); err != nil {
@@ -35,4 +37,16 @@ func (a *adapter) board() error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// OwnAddress is the address to which Debian resolves a machine's own name.
+const OwnAddress = "127.0.1.1"
+
+// WithoutOwnName removes from a hosts(5) file the lines of OwnAddress.
+func WithoutOwnName(hosts string) string {
+	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(hosts, "\n"), "\n"), func(line string) bool {
+		fields := strings.Fields(line)
+		return len(fields) > 0 && fields[0] == OwnAddress
+	})
+	return strings.Join(lines, "\n") + "\n"
 }

@@ -1,4 +1,4 @@
-package rootfs
+package adapt
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 
 // access makes sure that the owner can log in, and that nobody can with an image's default
 // password.
-func (a *adapter) access(o ImportOptions) error {
+func (a *adapter) access(o Options) error {
 	failed := []error{a.enableSSH()}
 	if !o.KeepPassword {
 		failed = append(failed, a.edit("etc/shadow", "locked the passwords, which every board would share (--keep-password keeps them)", lockPasswords))

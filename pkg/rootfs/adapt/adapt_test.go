@@ -1,4 +1,4 @@
-package rootfs
+package adapt
 
 import (
 	"os"
@@ -17,7 +17,7 @@ func TestAdapt(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "etc/fstab"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	changes, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{})
+	changes, err := Root(roottest.OpenRoot(t, dir), "boot/firmware", Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,18 +50,18 @@ func TestAdapt(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants/ssh.service")); err != nil {
 		t.Errorf("ssh: %v; want it still enabled", err)
 	}
-	again, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{})
+	again, err := Root(roottest.OpenRoot(t, dir), "boot/firmware", Options{})
 	if err != nil || again != nil {
-		t.Errorf("adapt again = %v, %v; want nothing left to change", again, err)
+		t.Errorf("Root again = %v, %v; want nothing left to change", again, err)
 	}
 }
 
 func TestAdaptWithoutBoot(t *testing.T) {
 	dir := t.TempDir()
 	roottest.Spec{"etc/hostname": "x"}.Make(t, dir)
-	changes, err := adapt(roottest.OpenRoot(t, dir), "", ImportOptions{})
+	changes, err := Root(roottest.OpenRoot(t, dir), "", Options{})
 	if err != nil || len(changes) != 1 || !strings.Contains(changes[0].What, "cannot be netbooted") {
-		t.Errorf("adapt = %v, %v; want a word that this root cannot be netbooted", changes, err)
+		t.Errorf("Root = %v, %v; want a word that this root cannot be netbooted", changes, err)
 	}
 }
 

@@ -1,15 +1,13 @@
-package rootfs
+package adapt
 
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"pibootd/pkg/rootfs/roottest"
-	"pibootd/pkg/rootfs/sshkeys"
 )
 
 const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHM7GvM0pUNbCxGb3v6Hn2ScVPGqNFnw0qBpqyC0J4xq nas\n"
@@ -43,7 +41,7 @@ func raspberryRoot() roottest.Spec {
 func TestAdaptRaspberry(t *testing.T) {
 	dir := t.TempDir()
 	raspberryRoot().Make(t, dir)
-	if _, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{AuthorizedKeys: testKey}); err != nil {
+	if _, err := Root(roottest.OpenRoot(t, dir), "boot/firmware", Options{AuthorizedKeys: testKey}); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
@@ -78,29 +76,20 @@ func TestAdaptRaspberry(t *testing.T) {
 	if target, err := os.Readlink(filepath.Join(dir, "etc/resolv.conf")); err != nil || target != "/proc/net/pnp" {
 		t.Errorf("resolv.conf -> %q, %v; want /proc/net/pnp", target, err)
 	}
-	again, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{AuthorizedKeys: testKey})
+	again, err := Root(roottest.OpenRoot(t, dir), "boot/firmware", Options{AuthorizedKeys: testKey})
 	if err != nil || again != nil {
-		t.Errorf("adapt again = %v, %v; want nothing left to change", again, err)
+		t.Errorf("Root again = %v, %v; want nothing left to change", again, err)
 	}
 }
 
 func TestKeepPassword(t *testing.T) {
 	dir := t.TempDir()
 	raspberryRoot().Make(t, dir)
-	if _, err := adapt(roottest.OpenRoot(t, dir), "boot/firmware", ImportOptions{KeepPassword: true}); err != nil {
+	if _, err := Root(roottest.OpenRoot(t, dir), "boot/firmware", Options{KeepPassword: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := roottest.ReadFile(t, dir, "etc/shadow"); got != raspberryRoot()["etc/shadow"] {
 		t.Errorf("shadow = %q; want it as it was", got)
-	}
-}
-
-func TestCheckKeys(t *testing.T) {
-	if err := sshkeys.CheckAuthorized("# mine\n\n" + testKey); err != nil {
-		t.Errorf("checkKeys = %v; want nil", err)
-	}
-	if err := sshkeys.CheckAuthorized(testKey + "-----BEGIN OPENSSH PRIVATE KEY-----\n"); err == nil || !strings.Contains(err.Error(), "line 2") {
-		t.Errorf("checkKeys of a private key = %v; want an error for line 2", err)
 	}
 }
 

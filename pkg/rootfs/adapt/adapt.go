@@ -1,4 +1,6 @@
-package rootfs
+// Package adapt removes from a root file system what belongs to an SD card or to one board, so that
+// any board can run it over NFS.
+package adapt
 
 import (
 	"errors"
@@ -13,13 +15,22 @@ import (
 	"pibootd/pkg/rootfs/filetree"
 )
 
-// An adapter removes from a root what belongs to an SD card or to one board.
+// Options are the optional changes. The zero value is a good default.
+type Options struct {
+	AuthorizedKeys string // lines for the first user's authorized_keys (sshd(8)); "" adds none
+	KeepPassword   bool   // keep passwords instead of locking them
+	FromBoard      bool   // the root is a board's: remove what pibootd and the board have added to it
+}
+
+// An adapter changes a root and lists what it changed.
 type adapter struct {
 	root    *os.Root
 	changes []filetree.Change
 }
 
-func adapt(root *os.Root, boot string, o ImportOptions) ([]filetree.Change, error) {
+// Root adapts a root, whose boot files are in the directory boot, "" if it has none. It returns the
+// files that it changed. A second call changes nothing.
+func Root(root *os.Root, boot string, o Options) ([]filetree.Change, error) {
 	a := &adapter{root: root}
 	err := errors.Join(
 		a.edit("etc/fstab", "commented out the file systems of the SD card", withoutCard),
