@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +23,6 @@ import (
 	"pibootd/pkg/rootfs/stage"
 )
 
-// maxImageBytes is larger than any card. A larger image is an attack.
-const maxImageBytes = 2 << 40
-
 // errNoImageRoot reports that an image has no root partition.
 var errNoImageRoot = errors.New("no partition holds a root file system (ext4 with sbin/init or usr/lib/systemd)")
 
@@ -46,7 +42,7 @@ func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceRe
 			return nil, err
 		}
 		tick := func() { p.Report("unpack", from.Consumed.Load(), from.Size) }
-		if size, err = spool(file, limited, tick); err != nil {
+		if size, err = disk.Spool(file, limited, tick); err != nil {
 			return nil, err
 		}
 	}
@@ -57,33 +53,6 @@ func loadImage(ctx context.Context, from *archive.Source, limited *stage.SpaceRe
 	i := imageImport{file: file, ours: from.Compressed, list: list, stage: s, tree: filepath.Join(s.Tree(), treeDir), floor: limited.Floor, progress: p}
 	err = i.run(ctx)
 	return i.changes, err
-}
-
-// spool writes a stream to file and turns blocks of zeros into holes.
-func spool(file *os.File, from io.Reader, tick func()) (int64, error) {
-	const block = 64 << 10
-	buf, zeros := make([]byte, block), make([]byte, block)
-	// XFS preallocates space behind the end of a growing file, even where holes will be. Setting
-	// the size first avoids that. If the file system cannot hold a file of this size, the file
-	// grows instead.
-	_ = file.Truncate(maxImageBytes)
-	for size := int64(0); size <= maxImageBytes; {
-		n, err := io.ReadFull(from, buf)
-		if !bytes.Equal(buf[:n], zeros[:n]) {
-			if _, err := file.WriteAt(buf[:n], size); err != nil {
-				return 0, err
-			}
-		}
-		size += int64(n)
-		tick()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return size, file.Truncate(size)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("unpacking the image: %w", err)
-		}
-	}
-	return 0, fmt.Errorf("the image has more than %d TiB unpacked", int64(maxImageBytes)>>40)
 }
 
 // An imageImport copies the file systems of an image.
@@ -180,7 +149,7 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	c := &filetree.Copier{}
 	c.Tick = func() { i.progress.Report("copy", min(c.Bytes, total), total) }
 	if err := stage.CheckSpace(i.stage.Path, i.floor, total); err != nil {
-		by := i.holePuncher(from, int64(stat.Bsize)) // slow, so used only when needed
+		by := i.reclaimer(from, int64(stat.Bsize)) // slow, so used only when needed
 		if by == nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 // Package disk reads disk images: partition tables (MBR and GPT) and the FAT file
 // system. It needs no privileges and no support by the kernel, and checks every
-// number that an image contains before it uses it.
+// number that an image contains before it uses it. It also stores an image that is
+// unpacked, without its zeros, and frees the blocks of files that have been copied
+// from it.
 package disk
 
 import (
