@@ -58,22 +58,31 @@ func (r *SpaceReader) Read(buf []byte) (int, error) {
 }
 
 // A SpaceWatch fails when a copy leaves too little free space on the file system of
-// Dir.
+// Dir. It is safe for concurrent use.
 type SpaceWatch struct {
 	Dir   string
 	Floor int64 // as CheckSpace takes it
+	Frees bool  // blocks are freed while the copy is made
 
-	mu    sync.Mutex
-	until int64 // bytes to copy before the next check
+	check sync.Mutex // held during a check, so that nobody copies before its result is known
+	until int64      // bytes to copy before the next check
 }
 
-// Copied is a filetree.Copier's.
+// Copied is a filetree.Copier's OnCopied.
 func (w *SpaceWatch) Copied(_ *os.File, _, length int64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.check.Lock()
+	defer w.check.Unlock()
 	if w.until -= length; w.until > 0 {
 		return nil
 	}
 	w.until = CheckEvery
+	err := CheckSpace(w.Dir, w.Floor, 0)
+	if err == nil || !w.Frees {
+		return err
+	}
+	// Some file systems count freed blocks as free only after a sync.
+	if err := SyncFS(w.Dir); err != nil {
+		return err
+	}
 	return CheckSpace(w.Dir, w.Floor, 0)
 }
