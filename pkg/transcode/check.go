@@ -78,14 +78,7 @@ func checkProbe(p Probe) error {
 			return errors.New("a number of the video stream is out of range")
 		}
 	}
-	if a := p.Audio; a != nil {
-		ok := shortText(a.Codec) && within(a.Channels, 1024) && within(a.SampleRate, 1<<24) &&
-			saneBitrate(a.BitrateBPS) && sane(a.EndSeconds, maxStart)
-		if !ok {
-			return errors.New("a number of the audio stream is out of range")
-		}
-	}
-	return nil
+	return checkTracksOf(p)
 }
 
 func checkPieces(u Unit, r Result) error {

@@ -34,14 +34,41 @@ func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, erro
 			join.Video = append(join.Video, part)
 			continue
 		}
-		join.Audio = append(join.Audio, part)
-		join.Seconds = u.Audio.Rendition.Seconds
+		join.addAudio(u.Audio.Rendition, part)
 	}
 	if len(join.Video) == 0 {
 		return Unit{}, errors.New("joining units: there is no video")
 	}
 	return Unit{ID: string(KindJoin), Kind: KindJoin, Source: p.Units[0].Source, Join: &join}, nil
 }
+
+// addAudio adds an audio track. The first one is the default one.
+func (j *JoinUnit) addAudio(r AudioRendition, part Part) {
+	if len(j.Audio) == 0 {
+		j.Audio, j.Seconds, j.Info = []Part{part}, r.Seconds, r.TrackInfo
+		return
+	}
+	j.MoreAudio = append(j.MoreAudio, JoinAudio{Info: r.TrackInfo, Parts: []Part{part}, Seconds: r.Seconds})
+}
+
+// AudioTracks returns the audio tracks of j, the default one first.
+func (j JoinUnit) AudioTracks() []JoinAudio {
+	if j.Seconds == 0 {
+		return nil
+	}
+	return append([]JoinAudio{{Info: j.Info, Parts: j.Audio, Seconds: j.Seconds}}, j.MoreAudio...)
+}
+
+// AudioTracks returns the audio tracks of f, in its order.
+func (f File) AudioTracks() []Track {
+	if f.Audio == nil {
+		return nil
+	}
+	return append([]Track{*f.Audio}, f.MoreAudio...)
+}
+
+// maxTracks is the number of audio tracks that a file may have.
+const maxTracks = 64
 
 // checkFinished looks at what every finished file must have.
 func checkFinished(format Format, f *File) error {
@@ -51,12 +78,12 @@ func checkFinished(format Format, f *File) error {
 	if err := checkSegmentFile(Segment{Name: f.Name, SizeBytes: f.SizeBytes, SHA256: f.SHA256}, format.OutputName(), maxFileBytes); err != nil {
 		return err
 	}
-	tracks := []Track{f.Video}
-	if f.Audio != nil {
-		tracks = append(tracks, *f.Audio)
+	tracks := append([]Track{f.Video}, f.AudioTracks()...)
+	if len(tracks) > maxTracks {
+		return fmt.Errorf("%s: %d tracks; want %d at most", f.Name, len(tracks), maxTracks)
 	}
 	for _, t := range tracks {
-		ok := shortText(t.Codec) && t.Frames > 0 && t.Frames <= maxFrames && math.Abs(t.StartSeconds) <= maxSeconds &&
+		ok := shortText(t.Codec) && shortText(t.Language) && t.Frames > 0 && t.Frames <= maxFrames && math.Abs(t.StartSeconds) <= maxSeconds &&
 			sane(t.EndSeconds, maxSeconds+1) && sane(t.MaxGapSeconds, maxSeconds)
 		if !ok {
 			return fmt.Errorf("%s: %d frames from %v to %v s are out of range", f.Name, t.Frames, t.StartSeconds, t.EndSeconds)
@@ -90,15 +117,15 @@ func checkJoin(j JoinUnit, r Result) error {
 }
 
 func checkJoinedAudio(j JoinUnit, f *File) error {
-	if (f.Audio != nil) != (j.Seconds > 0) {
-		return fmt.Errorf("%s: audio: %t; want %t", f.Name, f.Audio != nil, j.Seconds > 0)
+	want, got := j.AudioTracks(), f.AudioTracks()
+	if len(got) != len(want) {
+		return fmt.Errorf("%s: %d audio tracks; want %d", f.Name, len(got), len(want))
 	}
-	if f.Audio == nil {
-		return nil
-	}
-	begin, end := f.Audio.StartSeconds-f.Video.StartSeconds, f.Audio.EndSeconds-f.Video.StartSeconds
-	if math.Abs(begin) > audioTolerance || math.Abs(end-j.Seconds) > audioTolerance {
-		return fmt.Errorf("%s: audio from %.3f to %.3f s after the video's begin; want 0 to %.3f", f.Name, begin, end, j.Seconds)
+	for i, t := range got {
+		begin, end := t.StartSeconds-f.Video.StartSeconds, t.EndSeconds-f.Video.StartSeconds
+		if math.Abs(begin) > audioTolerance || math.Abs(end-want[i].Seconds) > audioTolerance {
+			return fmt.Errorf("%s: audio from %.3f to %.3f s after the video's begin; want 0 to %.3f", f.Name, begin, end, want[i].Seconds)
+		}
 	}
 	return nil
 }

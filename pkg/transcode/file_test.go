@@ -66,7 +66,7 @@ func TestCheckFile(t *testing.T) {
 		{"short video", func(f *File) { f.Video.EndSeconds = 9.9 }, "out.mp4: 9.900 s of video; want 10.000", ""},
 		{"half a video", func(f *File) { f.Video.EndSeconds = 5 }, "out.mp4: 5.000 s of video; want 10.000", "out.mp4: video ends at 5.000 s; want about 10.000"},
 		{"gap", func(f *File) { f.Video.MaxGapSeconds = 0.07 }, "out.mp4: 0.070 s between two frames; want 0.033", ""},
-		{"no audio", func(f *File) { f.Audio = nil }, "out.mp4: audio: false; want true", ""},
+		{"no audio", func(f *File) { f.Audio = nil }, "out.mp4: 0 audio tracks; want 1", ""},
 		{"audio late", func(f *File) { f.Audio.StartSeconds = 0.1 }, "out.mp4: audio from 0.100 to 10.000 s after the video's begin; want 0 to 10.000", ""},
 		{"audio short", func(f *File) { f.Audio.EndSeconds = 9.9 }, "out.mp4: audio from 0.000 to 9.900 s after the video's begin; want 0 to 10.000", ""},
 		{"nonsense", func(f *File) { f.Video.EndSeconds = math.NaN() }, "out.mp4: 300 frames from 0 to NaN s are out of range", "out.mp4: 300 frames from 0 to NaN s are out of range"},

@@ -1,16 +1,14 @@
 package transcode
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // MasterName and MediaName are the file names of a stream's playlists:
 //
 //	master.m3u8
 //	stream.key, if the stream is encrypted
 //	<rendition>/index.m3u8, the rendition's segments, and init.mp4 of CMAF
-//	audio/index.m3u8, the audio's segments, and init.mp4 of CMAF
+//	audio/index.m3u8, the default audio's segments, and init.mp4 of CMAF; the others
+//	are audio-2 and so on, and those with more than two channels audio-6ch
 const (
 	MasterName = "master.m3u8"
 	MediaName  = "index.m3u8"
@@ -24,7 +22,7 @@ func (u Unit) Dir() string {
 	case u.Video != nil:
 		return u.Video.Rendition.Name
 	case u.Audio != nil:
-		return AudioName
+		return u.Audio.Rendition.Dir()
 	}
 	return ""
 }
@@ -124,8 +122,10 @@ func checkTracks(p Plan, tracks map[string]*SegmentList) error {
 			return fmt.Errorf("joining units: %d frames of %s; want %d", frames, r.Name, p.Grid.Frames)
 		}
 	}
-	if p.Audio != nil && tracks[AudioName] == nil {
-		return errors.New("joining units: no audio unit")
+	for _, a := range p.AudioRenditions() {
+		if tracks[a.Dir()] == nil {
+			return fmt.Errorf("joining units: no unit of %s", a.Dir())
+		}
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func TestJoinUnitsRefuses(t *testing.T) {
 		{"forgotten unit", func(p *Plan, _ map[string]Result) { p.Units = p.Units[1:] }, "joining units: segment 0 of 180p is 00008.ts; want 00000.ts"},
 		{"forgotten end", func(p *Plan, _ map[string]Result) { p.Units = slices.Delete(p.Units, 1, 2) }, "joining units: 768 frames of 180p; want 1558"},
 		{"forgotten rendition", func(p *Plan, _ map[string]Result) { p.Units = p.Units[2:] }, "joining units: none of rendition 180p"},
-		{"forgotten audio", func(p *Plan, _ map[string]Result) { p.Units = p.Units[:4] }, "joining units: no audio unit"},
+		{"forgotten audio", func(p *Plan, _ map[string]Result) { p.Units = p.Units[:4] }, "joining units: no unit of audio"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -186,8 +186,12 @@ func videoBitrate(p Probe) int {
 	if p.Video.BitrateBPS > 0 {
 		return p.Video.BitrateBPS
 	}
-	if p.Audio != nil && p.Audio.BitrateBPS < p.BitrateBPS {
-		return p.BitrateBPS - p.Audio.BitrateBPS
+	rest := p.BitrateBPS
+	for _, a := range p.AudioStreams() {
+		rest -= a.BitrateBPS
 	}
-	return p.BitrateBPS
+	if rest <= 0 {
+		return p.BitrateBPS
+	}
+	return rest
 }

@@ -107,7 +107,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //
 //	0: a worker that sends no version. It writes attempts to the media share.
 //	2: attempts are written to the board's own scratch; the media share is read-only.
-const Protocol = 2
+//	3: a unit names the audio stream that it encodes, and a file has several.
+const Protocol = 3
 
 // Hello reports that a worker is up. The worker repeats it while it runs.
 type Hello struct {

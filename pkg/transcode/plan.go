@@ -60,17 +60,15 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
 	plan := Plan{Output: r.Output, Grid: grid}
+	plan.noteTracks(p)
 	if options.Whole != "" {
 		plan.note("one worker does the whole video: %s", options.Whole)
 		plan.Units = []Unit{wholeUnit(r, grid, options)}
 		return plan, nil
 	}
 	plan.Renditions = Ladder(r.Output, p)
-	if p.Audio != nil && !options.NoAudio {
-		// The audio unit comes first: it cannot be divided, and nobody should have
-		// to wait for it at the end.
-		plan.Audio = audioRendition(r.Output, p)
-		plan.Units = append(plan.Units, audioUnit(r, p, grid, *plan.Audio, options))
+	if !options.NoAudio {
+		plan.addAudio(r, p, options)
 	}
 	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
 	most, least := chunkSegments(grid, groups, preroll(*p.Video))
@@ -80,6 +78,17 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 	cuts := cut(grid.Segments(), most, least, workers)
 	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
 	return plan, nil
+}
+
+// addAudio adds the audio renditions and their units. These come first: they cannot
+// be divided, and nobody should have to wait for them at the end.
+func (p *Plan) addAudio(r Request, probe Probe, o Options) {
+	renditions := audioRenditions(r, probe, probe.AudioStreams())
+	if len(renditions) == 0 {
+		return
+	}
+	p.Audio, p.MoreAudio = &renditions[0], renditions[1:]
+	p.Units = append(p.Units, audioUnits(r, probe, p.Grid, renditions, o)...)
 }
 
 // note adds a sentence to what the user should know of the plan, once.
@@ -117,8 +126,8 @@ func plannable(p Probe) error {
 	if seconds := videoSeconds(p); !(seconds > 0 && seconds <= maxSeconds) {
 		return fmt.Errorf("its video is %.1f s long; want more than 0 and at most %d", seconds, maxSeconds)
 	}
-	if p.Audio != nil {
-		if seconds := audioSeconds(p); !(seconds > 0 && seconds <= maxSeconds) {
+	for _, a := range p.AudioStreams() {
+		if seconds := audioSeconds(p, a); !(seconds > 0 && seconds <= maxSeconds) {
 			return fmt.Errorf("its audio is %.1f s long; want more than 0 and at most %d", seconds, maxSeconds)
 		}
 	}

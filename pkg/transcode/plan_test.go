@@ -95,6 +95,7 @@ v-0010 3360-3596 seek 129.140 start 1.445 with 90p deinterlaced
 		{"long segments", Request{SegmentSeconds: 20}, mute, "30/1 600 147 mute\nv-90p-0000 0-147 seek 0.000 start 0.000\n"},
 		{"still pictures", Request{SegmentSeconds: 10}, stills, `30/1 300 3000 audio 2ch 96000 100
 audio 10.000 start 0.000
+audio-6ch 10.000 start 0.000
 v-90p-0000 0-1500 seek 0.000 start 0.000
 v-90p-0001 1500-3000 seek 9.000 start 0.000
 `},

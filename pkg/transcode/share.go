@@ -30,7 +30,11 @@ func (u Unit) Reads(name string) bool {
 	if u.Join == nil {
 		return false
 	}
-	for _, parts := range [][]Part{u.Join.Video, u.Join.Audio} {
+	inputs := [][]Part{u.Join.Video}
+	for _, track := range u.Join.AudioTracks() {
+		inputs = append(inputs, track.Parts)
+	}
+	for _, parts := range inputs {
 		for i, part := range parts {
 			if i == 0 && name == path.Join(part.Dir, InitName) || part.has(name) {
 				return true

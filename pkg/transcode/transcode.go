@@ -43,9 +43,16 @@ type Probe struct {
 	SizeBytes   int64        `json:"size_bytes"`       //
 	BitrateBPS  int          `json:"bitrate_bps"`      // of the whole container; 0 if unknown
 	Video       *VideoStream `json:"video,omitempty"`  // nil if there is none
-	Audio       *AudioStream `json:"audio,omitempty"`  // nil if there is none
+	Audio       *AudioStream `json:"audio,omitempty"`  // the default one; nil if there is none
 	FFmpeg      string       `json:"ffmpeg,omitempty"` // version that probed
 	HWDecodable bool         `json:"hw_decodable,omitempty"`
+	// MoreAudio are the other audio streams, in the source's order.
+	MoreAudio []AudioStream     `json:"more_audio,omitempty"`
+	Subtitles []SubtitleStream  `json:"subtitles,omitempty"`
+	Chapters  []Chapter         `json:"chapters,omitempty"`
+	Tags      map[string]string `json:"tags,omitempty"` // of the whole source, such as title; lower-case names
+	// Unread are streams that no output can carry, in words, such as "2 streams of data".
+	Unread []string `json:"unread,omitempty"`
 }
 
 // A VideoStream is the first video stream of a source.
@@ -63,13 +70,44 @@ type VideoStream struct {
 	EndSeconds    float64  `json:"end_seconds,omitempty"`     // end of the last frame, relative to Probe.Start
 }
 
-// An AudioStream is the first audio stream of a source.
+// A TrackInfo is what a source says of an audio or subtitle stream, for whoever
+// chooses one.
+type TrackInfo struct {
+	Stream   int    `json:"stream,omitempty"`   // place among the source's streams of its kind, from 0
+	Language string `json:"language,omitempty"` // BCP 47, e.g. de; "" if unknown
+	Title    string `json:"title,omitempty"`
+	Default  bool   `json:"default,omitempty"`
+	Forced   bool   `json:"forced,omitempty"` // subtitles of what is foreign in the film itself
+	// Commentary says that it is about the film and not of it.
+	Commentary      bool `json:"commentary,omitempty"`
+	HearingImpaired bool `json:"hearing_impaired,omitempty"` // for those who do not hear well
+	VisualImpaired  bool `json:"visual_impaired,omitempty"`  // describes what can be seen
+}
+
+// An AudioStream is an audio stream of a source.
 type AudioStream struct {
+	TrackInfo
 	Codec      string  `json:"codec"`
 	Channels   int     `json:"channels"`
 	SampleRate int     `json:"sample_rate"`
 	BitrateBPS int     `json:"bitrate_bps,omitempty"` // 0 if unknown
 	EndSeconds float64 `json:"end_seconds,omitempty"` // relative to Probe.Start; 0 if unknown
+}
+
+// A SubtitleStream is a subtitle stream of a source.
+type SubtitleStream struct {
+	TrackInfo
+	Codec string `json:"codec"`           // ffmpeg's name, e.g. subrip
+	File  string `json:"file,omitempty"`  // its path in the media share, if it is a file beside the source
+	Cues  int    `json:"cues,omitempty"`  // packets counted
+	Image bool   `json:"image,omitempty"` // pictures of text
+}
+
+// A Chapter is a named part of a source.
+type Chapter struct {
+	StartSeconds float64 `json:"start_seconds"` // relative to Probe.Start
+	EndSeconds   float64 `json:"end_seconds"`
+	Title        string  `json:"title,omitempty"`
 }
 
 // A Rendition is one video encoding of the ladder.
@@ -82,8 +120,10 @@ type Rendition struct {
 	BufferBits int    `json:"buffer_bits"`
 }
 
-// An AudioRendition is the one audio encoding of a plan.
+// An AudioRendition is one audio encoding of a plan.
 type AudioRendition struct {
+	TrackInfo
+	Name       string  `json:"name,omitempty"` // unique in its plan, safe as a directory name; "" means AudioName
 	BitrateBPS int     `json:"bitrate_bps"`
 	Channels   int     `json:"channels"`
 	Seconds    float64 `json:"seconds"` // expected length
@@ -102,9 +142,11 @@ type Plan struct {
 	Output     Output          `json:"output"`
 	Grid       Grid            `json:"grid"`
 	Renditions []Rendition     `json:"renditions"`      // highest first
-	Audio      *AudioRendition `json:"audio,omitempty"` // nil: the source has none
-	Note       string          `json:"note,omitempty"`  // what the user should know of it: sentences, a line each
-	Units      []Unit          `json:"units"`
+	Audio      *AudioRendition `json:"audio,omitempty"` // the default one; nil: there is none
+	// MoreAudio are the other renditions of audio.
+	MoreAudio []AudioRendition `json:"more_audio,omitempty"`
+	Note      string           `json:"note,omitempty"` // what the user should know of it: sentences, a line each
+	Units     []Unit           `json:"units"`
 }
 
 // A Kind says what a unit is.
@@ -154,7 +196,7 @@ type VideoUnit struct {
 	Options []string `json:"options,omitempty"`
 }
 
-// An AudioUnit encodes the whole of the source's audio.
+// An AudioUnit encodes the whole of one audio stream of the source.
 type AudioUnit struct {
 	Rendition      AudioRendition `json:"rendition"`
 	SourceStart    float64        `json:"source_start"`    // Probe.Start
@@ -168,9 +210,19 @@ type JoinUnit struct {
 	Format  Format   `json:"format"`
 	Grid    Grid     `json:"grid"`
 	Video   []Part   `json:"video"`
-	Audio   []Part   `json:"audio,omitempty"`
-	Seconds float64  `json:"audio_seconds,omitempty"` // of the audio; 0: there is none
+	Audio   []Part   `json:"audio,omitempty"`         // of the default audio
+	Seconds float64  `json:"audio_seconds,omitempty"` // of the default audio; 0: there is none
 	Options []string `json:"options,omitempty"`       // ffmpeg's, for the file
+	// Info is of the default audio, and MoreAudio are the other ones.
+	Info      TrackInfo   `json:"audio_info,omitzero"`
+	MoreAudio []JoinAudio `json:"more_audio,omitempty"`
+}
+
+// A JoinAudio is an audio track of a file that is joined.
+type JoinAudio struct {
+	Info    TrackInfo `json:"info"`
+	Parts   []Part    `json:"parts"`
+	Seconds float64   `json:"seconds"`
 }
 
 // A Part is a directory of the media share with an initialization section and
@@ -239,7 +291,9 @@ type File struct {
 	SizeBytes int64  `json:"size_bytes"`
 	SHA256    string `json:"sha256"` // hex
 	Video     Track  `json:"video"`
-	Audio     *Track `json:"audio,omitempty"`
+	Audio     *Track `json:"audio,omitempty"` // the first one
+	// MoreAudio are the other audio tracks.
+	MoreAudio []Track `json:"more_audio,omitempty"`
 }
 
 // A Track is one stream of a finished file.
@@ -249,6 +303,7 @@ type Track struct {
 	StartSeconds  float64 `json:"start_seconds"`
 	EndSeconds    float64 `json:"end_seconds"`
 	MaxGapSeconds float64 `json:"max_gap_seconds"` // longest time between two frames
+	Language      string  `json:"language,omitempty"`
 }
 
 // Frames returns how many video frames u encodes.

@@ -39,7 +39,7 @@ func Check(fsys fs.FS) error {
 		media[uri] = m
 	}
 	for _, v := range master.variants {
-		if err := v.check(media[v.uri], media[v.audioURI]); err != nil {
+		if err := v.check(media[v.uri], master.membersOf(v, media)); err != nil {
 			return fmt.Errorf("checking %s: variant stream %s: %w", transcode.MasterName, v.uri, err)
 		}
 	}
@@ -71,26 +71,29 @@ func checkAlike(master *masterFile, media map[string]*mediaFile) error {
 // A masterFile is a master playlist as it was read.
 type masterFile struct {
 	variants []variantFile
-	audio    map[string]string // URI by group
+	groups   []*group
 }
 
 // A variantFile is one EXT-X-STREAM-INF.
 type variantFile struct {
-	uri      string
-	audioURI string // "" without
-	peak     int
-	average  int
-	codecs   []string
+	uri     string
+	groups  map[string]string // id by TYPE
+	peak    int
+	average int
+	codecs  []string
 }
 
 func (m *masterFile) uris() []string {
-	uris := slices.Sorted(func(yield func(string) bool) {
-		for _, v := range m.variants {
-			if !yield(v.uri) || v.audioURI != "" && !yield(v.audioURI) {
-				return
-			}
+	var uris []string
+	for _, v := range m.variants {
+		uris = append(uris, v.uri)
+	}
+	for _, g := range m.groups {
+		for _, member := range g.members {
+			uris = append(uris, member.uri)
 		}
-	})
+	}
+	slices.Sort(uris)
 	return slices.Compact(uris)
 }
 
@@ -99,7 +102,7 @@ func readMaster(fsys fs.FS) (*masterFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &masterFile{audio: map[string]string{}}
+	m := &masterFile{}
 	independent := false
 	for i := 0; i < len(lines); i++ {
 		tag, value, _ := strings.Cut(lines[i], ":")
@@ -125,19 +128,7 @@ func readMaster(fsys fs.FS) (*masterFile, error) {
 	if !independent || len(m.variants) == 0 {
 		return nil, fmt.Errorf("%d variant streams, EXT-X-INDEPENDENT-SEGMENTS: %t; want at least one, and it", len(m.variants), independent)
 	}
-	return m, nil
-}
-
-func (m *masterFile) parseMedia(value string) error {
-	a, err := attributes(value)
-	if err != nil {
-		return err
-	}
-	if a["TYPE"] != "AUDIO" || a["GROUP-ID"] == "" || a["NAME"] == "" || !fs.ValidPath(a["URI"]) {
-		return fmt.Errorf("EXT-X-MEDIA:%.100s; want TYPE=AUDIO with GROUP-ID, NAME and URI", value)
-	}
-	m.audio[a["GROUP-ID"]] = a["URI"]
-	return nil
+	return m, m.checkGroups()
 }
 
 func (m *masterFile) parseVariant(value, uri string) error {
@@ -150,7 +141,7 @@ func (m *masterFile) parseVariant(value, uri string) error {
 			return fmt.Errorf("variant stream %q has no %s", uri, name)
 		}
 	}
-	v := variantFile{uri: uri, codecs: strings.Split(a["CODECS"], ",")}
+	v := variantFile{uri: uri, groups: map[string]string{}, codecs: strings.Split(a["CODECS"], ",")}
 	var width, height int
 	rate, errRate := strconv.ParseFloat(a["FRAME-RATE"], 64)
 	_, errSize := fmt.Sscanf(a["RESOLUTION"], "%dx%d", &width, &height)
@@ -160,9 +151,11 @@ func (m *masterFile) parseVariant(value, uri string) error {
 	if err := errors.Join(errRate, errSize, errPeak, errAverage); err != nil || !(rate > 0 && rate <= 60.001) || width < 2 || height < 2 {
 		return fmt.Errorf("variant stream %q: %.200s; want numbers, and at most 60 frames per second", uri, value)
 	}
-	if group := a["AUDIO"]; group != "" {
-		if v.audioURI = m.audio[group]; v.audioURI == "" {
-			return fmt.Errorf("variant stream %q: no EXT-X-MEDIA before it has the group %q", uri, group)
+	for kind := range alternates {
+		if id := a[kind]; id != "" && m.group(kind, id) == nil {
+			return fmt.Errorf("variant stream %q: no EXT-X-MEDIA before it has TYPE=%s and the group %q", uri, kind, id)
+		} else if id != "" {
+			v.groups[kind] = id
 		}
 	}
 	if !fs.ValidPath(uri) {
@@ -173,11 +166,15 @@ func (m *masterFile) parseVariant(value, uri string) error {
 }
 
 // check compares what a variant stream says with what was measured.
-func (v variantFile) check(video, audio *mediaFile) error {
+func (v variantFile) check(video *mediaFile, alternates map[string][]*mediaFile) error {
 	peak, average := bitrates(video.measured(), video.target)
-	if audio != nil {
-		p, a := bitrates(audio.measured(), audio.target)
-		peak, average = peak+p, average+a
+	for _, members := range alternates {
+		most, mean := 0, 0
+		for _, m := range members {
+			p, a := bitrates(m.measured(), m.target)
+			most, mean = max(most, p), max(mean, a)
+		}
+		peak, average = peak+most, average+mean
 	}
 	if v.peak < peak || float64(v.peak) > float64(peak)*(1+bandwidthSlack) {
 		return fmt.Errorf("BANDWIDTH=%d; measured are %d", v.peak, peak)
@@ -186,7 +183,7 @@ func (v variantFile) check(video, audio *mediaFile) error {
 		return fmt.Errorf("AVERAGE-BANDWIDTH=%d; measured are %d", v.average, average)
 	}
 	want := 1
-	if audio != nil {
+	if v.groups["AUDIO"] != "" {
 		want = 2
 	}
 	hevc := strings.HasPrefix(v.codecs[0], "hvc1.")

@@ -90,7 +90,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"H.265 in MPEG-TS", replace(transcode.MasterName, "avc1.4d400d", "hvc1.1.6.L30.90"), "H.265 in MPEG-TS; want CMAF"},
 		{"frame rate", replace(transcode.MasterName, "FRAME-RATE=23.976", "FRAME-RATE=120"), "at most 60 frames per second"},
 		{"resolution", replace(transcode.MasterName, "RESOLUTION=320x180", "RESOLUTION=big"), "want numbers"},
-		{"no group", replace(transcode.MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has the group "other"`},
+		{"no group", replace(transcode.MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has TYPE=AUDIO and the group "other"`},
 		{"a way out", replace(transcode.MasterName, "\n180p/index.m3u8", "\n../180p/index.m3u8"), "want the path of a playlist"},
 		{"strange tag", replace(transcode.MasterName, "#EXT-X-INDEPENDENT", "#EXT-X-MAGIC\n#EXT-X-INDEPENDENT"), `"#EXT-X-MAGIC" is not expected there`},
 		{"missing playlist", func(f fstest.MapFS) { delete(f, "90p/index.m3u8") }, "90p/index.m3u8: open 90p/index.m3u8"},

@@ -9,6 +9,7 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strings"
 
 	"pibootd/pkg/transcode"
 )
@@ -101,14 +102,19 @@ func extinf(seconds float64) float64 { return math.Round(seconds*1e6) / 1e6 }
 func masterPlaylist(p transcode.Plan, tracks map[string]*transcode.SegmentList, target int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
-	audio := tracks[transcode.AudioName]
-	if p.Audio != nil {
-		fmt.Fprintf(&b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=%q,DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"%d\",URI=%q\n",
-			transcode.AudioName, transcode.AudioName, p.Audio.Channels, path.Join(transcode.AudioName, transcode.MediaName))
+	groups := audioGroups(p)
+	for _, g := range groups {
+		g.write(&b)
+	}
+	if len(groups) == 0 {
+		groups = []audioGroup{{}}
 	}
 	for _, r := range p.Renditions {
-		variant := newVariant(p, r, target, tracks[r.Name], audio)
-		variant.write(&b)
+		for _, g := range groups {
+			variant := newVariant(p, r, target, tracks[r.Name], g.lists(tracks))
+			variant.group = g.id
+			variant.write(&b)
+		}
 	}
 	return b.Bytes()
 }
@@ -118,26 +124,30 @@ type variant struct {
 	rendition     transcode.Rendition
 	rate          float64 // frames per second
 	peak, average int     // bits per second, audio included
-	codecs        string
+	codecs        []string
 	group         string // of the audio; "" without
 }
 
-// newVariant joins a rendition's video with the audio, which may be nil.
-func newVariant(p transcode.Plan, r transcode.Rendition, target int, video, audio *transcode.SegmentList) variant {
-	v := variant{rendition: r, rate: p.Grid.Rate.Float(), codecs: video.Codecs}
+// newVariant joins a rendition's video with a group of audio, which may be empty. Its
+// bitrates are those of the largest combination (RFC 8216bis §4.4.6.2).
+func newVariant(p transcode.Plan, r transcode.Rendition, target int, video *transcode.SegmentList, audio []*transcode.SegmentList) variant {
+	v := variant{rendition: r, rate: p.Grid.Rate.Float(), codecs: []string{video.Codecs}}
 	v.peak, v.average = bitrates(video.Segments, target)
-	if audio != nil {
-		peak, average := bitrates(audio.Segments, target)
-		v.peak, v.average = v.peak+peak, v.average+average
-		v.codecs += "," + audio.Codecs
-		v.group = transcode.AudioName
+	most, mean := 0, 0
+	for _, list := range audio {
+		peak, average := bitrates(list.Segments, target)
+		most, mean = max(most, peak), max(mean, average)
+		if !slices.Contains(v.codecs, list.Codecs) {
+			v.codecs = append(v.codecs, list.Codecs)
+		}
 	}
+	v.peak, v.average = v.peak+most, v.average+mean
 	return v
 }
 
 func (v variant) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f",
-		v.peak, v.average, v.codecs, v.rendition.Width, v.rendition.Height, v.rate)
+		v.peak, v.average, strings.Join(v.codecs, ","), v.rendition.Width, v.rendition.Height, v.rate)
 	if v.group != "" {
 		fmt.Fprintf(b, ",AUDIO=%q", v.group)
 	}

@@ -33,11 +33,11 @@ func TestWorkersOfOtherBuildsGetNoWork(t *testing.T) {
 		hello map[string]any
 		want  string
 	}{
-		{"3333347a", oldHello, "restart the board: its worker is older than pibootd (protocol 0; want 2)"},
-		{"desk-pc", oldHello, "replace pibootd-worker by this pibootd's: its worker is older than pibootd (protocol 0; want 2)"},
-		{"00000001", with(oldHello, "protocol", 1), "restart the board: its worker is older than pibootd (protocol 1; want 2)"},
-		{"00000002", with(oldHello, "protocol", 3), "upgrade pibootd: its worker is newer than pibootd (protocol 3; want 2)"},
-		{"00000003", with(oldHello, "protocol", -1), "restart the board: its worker is older than pibootd (protocol -1; want 2)"},
+		{"3333347a", oldHello, "restart the board: its worker is older than pibootd (protocol 0; want 3)"},
+		{"desk-pc", oldHello, "replace pibootd-worker by this pibootd's: its worker is older than pibootd (protocol 0; want 3)"},
+		{"00000001", with(oldHello, "protocol", 1), "restart the board: its worker is older than pibootd (protocol 1; want 3)"},
+		{"00000002", with(oldHello, "protocol", 4), "upgrade pibootd: its worker is newer than pibootd (protocol 4; want 3)"},
+		{"00000003", with(oldHello, "protocol", -1), "restart the board: its worker is older than pibootd (protocol -1; want 3)"},
 	} {
 		m := b.connect(tt.name)
 		var reply transcode.HelloReply

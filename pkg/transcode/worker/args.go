@@ -140,7 +140,7 @@ func keyFrames(u transcode.VideoUnit) string {
 // segments in its working directory.
 func AudioArgs(u transcode.AudioUnit, source string) []string {
 	args := append(inputArgs(source, "", 0),
-		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_chapters", "-1",
+		"-map", fmt.Sprintf("0:a:%d", u.Rendition.Stream), "-vn", "-sn", "-dn", "-map_chapters", "-1",
 		"-af", audioFilter(u),
 		"-c:a", "aac", "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
 		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(transcode.AudioSampleRate),

@@ -35,7 +35,7 @@ type child struct {
 	dir    string                // working directory; "" means the worker's own
 	env    []string              // in addition to the worker's own
 	stdin  io.Reader             // nil: no input
-	extra  *os.File              // becomes file descriptor 3; may be nil
+	extra  []*os.File            // become file descriptors 3 and following
 	stdout func(io.Reader) error // reads standard output to its end
 	first  *string               // receives the first line of standard error; may be nil
 	pulse  *pulse                // may be nil
@@ -54,9 +54,7 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	cmd := exec.CommandContext(ctx, c.name, c.args...)
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.dir, c.stdin, stderr, childGrace
-	if c.extra != nil {
-		cmd.ExtraFiles = []*os.File{c.extra}
-	}
+	cmd.ExtraFiles = c.extra
 	// Pdeathsig: an ffmpeg must not outlive a worker that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

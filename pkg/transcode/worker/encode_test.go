@@ -92,7 +92,7 @@ func transcodeBy(t *testing.T, w *Worker, source string, r transcode.Request, ch
 // join makes the file of a plan, unless a whole unit has.
 func (j *job) join() {
 	j.Helper()
-	if j.plan.Note != "" {
+	if j.plan.Units[0].Whole != nil {
 		return
 	}
 	dirs := map[string]string{}

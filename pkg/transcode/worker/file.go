@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,20 +25,61 @@ import (
 const joinQueue = "512"
 
 // JoinArgs returns the ffmpeg arguments that make one file in the working directory
-// from video on standard input and audio on file descriptor 3. Nothing is encoded
-// again.
+// from video on standard input and the audio tracks on file descriptors from 3 on.
+// Nothing is encoded again.
 func JoinArgs(u transcode.JoinUnit) []string {
-	args := []string{
-		"-hide_banner", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
-		"-copyts", "-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:0",
+	args := []string{"-hide_banner", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1", "-copyts"}
+	args = append(args, pipeArgs(0)...)
+	audio := u.AudioTracks()
+	for i := range audio {
+		args = append(args, pipeArgs(firstExtra+i)...)
 	}
-	if len(u.Audio) > 0 {
-		args = append(args, "-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", "pipe:3", "-map", "1:a:0")
+	args = append(args, "-map", "0:v:0")
+	for i := range audio {
+		args = append(args, "-map", fmt.Sprintf("%d:a:0", i+1))
 	}
-	args = append(args, "-map", "0:v:0", "-c", "copy", "-map_metadata", "-1",
-		"-output_ts_offset", strconv.Itoa(-startSeconds))
+	args = append(args, "-c", "copy", "-map_metadata", "-1", "-output_ts_offset", strconv.Itoa(-startSeconds))
+	for i, track := range audio {
+		args = append(args, trackArgs(u.Format, fmt.Sprintf("a:%d", i), track.Info, i == 0)...)
+	}
 	args = append(args, u.Options...)
 	return append(args, fileArgs(u.Format)...)
+}
+
+// firstExtra is the file descriptor of the first of child.extra.
+const firstExtra = 3
+
+// pipeArgs have ffmpeg read CMAF from a file descriptor.
+func pipeArgs(fd int) []string {
+	return []string{"-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", fmt.Sprintf("pipe:%d", fd)}
+}
+
+// trackArgs say of an output's stream what the source says of it.
+func trackArgs(f transcode.Format, stream string, info transcode.TrackInfo, standard bool) []string {
+	flags := "0"
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{
+		{standard, "default"}, {info.Forced, "forced"}, {info.Commentary, "comment"},
+		{info.HearingImpaired, "hearing_impaired"}, {info.VisualImpaired, "visual_impaired"},
+	} {
+		if flag.set {
+			flags += "+" + flag.name
+		}
+	}
+	args := []string{"-disposition:" + stream, strings.TrimPrefix(flags, "0+")}
+	meta := "-metadata:s:" + stream
+	if info.Language != "" {
+		args = append(args, meta, "language="+transcode.LanguageCode(info.Language))
+	}
+	if info.Title != "" {
+		args = append(args, meta, "title="+info.Title)
+	}
+	if info.Title != "" && f == transcode.FormatMP4 {
+		args = append(args, meta, "handler_name="+info.Title) // what players show of MP4
+	}
+	return args
 }
 
 // fileArgs returns the last arguments of an ffmpeg that makes a file. They put the
@@ -74,20 +116,19 @@ func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *
 		})
 		return out, nil
 	}
-	video, err := feed(u.Video)
-	if err != nil {
-		return nil, err
+	inputs := [][]transcode.Part{u.Video}
+	for _, track := range u.AudioTracks() {
+		inputs = append(inputs, track.Parts)
 	}
-	defer video.Close()
-	ffmpeg.stdin = video
-	if len(u.Audio) > 0 {
-		audio, err := feed(u.Audio)
+	for _, parts := range inputs {
+		pipe, err := feed(parts)
 		if err != nil {
 			return nil, err
 		}
-		defer audio.Close()
-		ffmpeg.extra = audio
+		defer pipe.Close()
+		ffmpeg.extra = append(ffmpeg.extra, pipe)
 	}
+	ffmpeg.stdin, ffmpeg.extra = ffmpeg.extra[0], ffmpeg.extra[1:]
 	return ffmpeg.run(ctx)
 }
 
@@ -207,14 +248,20 @@ func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir str
 	if err != nil {
 		return transcode.Result{}, fmt.Errorf("looking at %s: %w: %s", name, err, lastOf(stderr))
 	}
-	video, audio := report.first("video"), report.first("audio")
+	video := report.first("video")
 	if video == nil {
 		return transcode.Result{}, fmt.Errorf("looking at %s: it has no video", name)
 	}
 	proof := &transcode.File{Name: name, SizeBytes: file.SizeBytes, SHA256: file.SHA256, Video: report.trackOf(video)}
-	if audio != nil {
-		track := report.trackOf(audio)
-		proof.Audio = &track
+	for _, s := range report.ofKind("audio") {
+		if report.packets[s.Index] == nil {
+			continue
+		}
+		if track := report.trackOf(s); proof.Audio == nil {
+			proof.Audio = &track
+		} else {
+			proof.MoreAudio = append(proof.MoreAudio, track)
+		}
 	}
 	return transcode.Result{File: proof, Encoder: "copy"}, durable.SyncDir(dir)
 }
@@ -224,6 +271,7 @@ func (r *report) trackOf(s *stream) transcode.Track {
 	t := r.packets[s.Index]
 	return transcode.Track{
 		Codec: cut(s.CodecName), Frames: t.count, StartSeconds: t.first, EndSeconds: t.end, MaxGapSeconds: t.maxGap,
+		Language: transcode.Language(s.Tags.get("language")),
 	}
 }
 

@@ -26,7 +26,7 @@ var errSource = errors.New("bad source")
 // streams and the container. A second start would cost seconds on a small board.
 func probeArgs(source string) []string {
 	args := []string{
-		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_format",
+		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_chapters", "-show_format",
 		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags:packet_side_data=side_data_type",
 		"-of", "json",
 	}
@@ -181,9 +181,7 @@ func (r *report) probe() (transcode.Probe, error) {
 		p.Video = v.video(r.packets[v.Index], p.Start)
 		p.HWDecodable = hwDecodable(*p.Video)
 	}
-	if a := r.first("audio"); a != nil {
-		p.Audio = a.audio(r.packets[a.Index], p.Start)
-	}
+	r.addTracks(&p)
 	if _, err := transcode.NewPlan(transcode.Request{}, p, 0); err != nil {
 		return p, fmt.Errorf("%w: %w", errSource, errors.Unwrap(err))
 	}
@@ -234,16 +232,6 @@ func (s *stream) video(t *track, start float64) *transcode.VideoStream {
 	}
 	v.EndSeconds = max(end-start, 0)
 	return v
-}
-
-func (s *stream) audio(t *track, start float64) *transcode.AudioStream {
-	return &transcode.AudioStream{
-		Codec:      cut(s.CodecName),
-		Channels:   s.Channels,
-		SampleRate: whole(s.SampleRate),
-		BitrateBPS: whole(s.BitRate),
-		EndSeconds: max(t.end-start, 0),
-	}
 }
 
 // shownSize returns the size of the picture as shown: with square pixels, and

@@ -12,9 +12,10 @@ import (
 
 // A report is ffprobe's output, with the packets summed up for each stream.
 type report struct {
-	packets map[int]*track
-	streams []stream
-	format  format
+	packets  map[int]*track
+	streams  []stream
+	chapters []chapter
+	format   format
 }
 
 type format struct {
@@ -23,25 +24,25 @@ type format struct {
 	Duration   string `json:"duration"`
 	Size       string `json:"size"`
 	BitRate    string `json:"bit_rate"`
+	Tags       tags   `json:"tags"`
 }
 
 type stream struct {
-	Index             int    `json:"index"`
-	CodecType         string `json:"codec_type"`
-	CodecName         string `json:"codec_name"`
-	Width             int    `json:"width"`
-	Height            int    `json:"height"`
-	SampleAspectRatio string `json:"sample_aspect_ratio"`
-	PixFmt            string `json:"pix_fmt"`
-	FieldOrder        string `json:"field_order"`
-	AvgFrameRate      string `json:"avg_frame_rate"`
-	BitRate           string `json:"bit_rate"`
-	Channels          int    `json:"channels"`
-	SampleRate        string `json:"sample_rate"`
-	Disposition       struct {
-		AttachedPic int `json:"attached_pic"`
-	} `json:"disposition"`
-	SideData []struct {
+	Index             int         `json:"index"`
+	CodecType         string      `json:"codec_type"`
+	CodecName         string      `json:"codec_name"`
+	Width             int         `json:"width"`
+	Height            int         `json:"height"`
+	SampleAspectRatio string      `json:"sample_aspect_ratio"`
+	PixFmt            string      `json:"pix_fmt"`
+	FieldOrder        string      `json:"field_order"`
+	AvgFrameRate      string      `json:"avg_frame_rate"`
+	BitRate           string      `json:"bit_rate"`
+	Channels          int         `json:"channels"`
+	SampleRate        string      `json:"sample_rate"`
+	Disposition       disposition `json:"disposition"`
+	Tags              tags        `json:"tags"`
+	SideData          []struct {
 		Rotation float64 `json:"rotation"`
 	} `json:"side_data_list"`
 }
@@ -109,6 +110,8 @@ func (r *report) section(d *json.Decoder, key json.Token, progress func(int)) er
 		return r.readPackets(d, progress)
 	case "streams":
 		return d.Decode(&r.streams)
+	case "chapters":
+		return d.Decode(&r.chapters)
 	case "format":
 		return d.Decode(&r.format)
 	}

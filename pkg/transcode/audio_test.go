@@ -1,0 +1,57 @@
+package transcode
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// What earlier versions have stored knows one audio stream: it is the default one.
+func TestStoredBeforeSeveralTracks(t *testing.T) {
+	t.Parallel()
+	var p Probe
+	const probe = `{"format":"mov","seconds":5,"start":0,"audio":{"codec":"aac","channels":2,"sample_rate":44100,"end_seconds":5}}`
+	if err := json.Unmarshal([]byte(probe), &p); err != nil || len(p.AudioStreams()) != 1 || p.AudioStreams()[0].Stream != 0 {
+		t.Errorf("audio streams of a probe = %+v, %v; want the one", p.AudioStreams(), err)
+	}
+	var plan Plan
+	const stored = `{"output":{},"grid":{},"renditions":null,"audio":{"bitrate_bps":96000,"channels":2,"seconds":5}}`
+	if err := json.Unmarshal([]byte(stored), &plan); err != nil || len(plan.AudioRenditions()) != 1 || plan.AudioRenditions()[0].Dir() != AudioName {
+		t.Errorf("audio renditions of a plan = %+v, %v; want the one called %s", plan.AudioRenditions(), err, AudioName)
+	}
+	var u Unit
+	const join = `{"id":"join","kind":"join","join":{"format":"mp4","grid":{},"video":null,"audio":[{"dir":".work/1/audio.1","first":0,"end":3}],"audio_seconds":5}}`
+	if err := json.Unmarshal([]byte(join), &u); err != nil || len(u.Join.AudioTracks()) != 1 || u.Join.AudioTracks()[0].Seconds != 5 {
+		t.Errorf("audio tracks of a join = %+v, %v; want the one", u.Join.AudioTracks(), err)
+	}
+	if !u.Reads(".work/1/audio.1/00002.m4s") {
+		t.Error("the join does not read the audio")
+	}
+}
+
+func TestAudioRenditions(t *testing.T) {
+	t.Parallel()
+	stereo, six := AudioStream{Channels: 2}, AudioStream{Channels: 6}
+	sixteen := AudioStream{Channels: 16}
+	tests := []struct {
+		output  Output
+		streams []AudioStream
+		want    []string
+	}{
+		{Output{}, nil, nil},
+		{Output{}, []AudioStream{stereo, six}, []string{"audio 2 96000", "audio-2 2 96000", "audio-2-6ch 6 288000"}},
+		{Output{AudioBPS: 128_000}, []AudioStream{six}, []string{"audio 2 128000", "audio-6ch 6 384000"}},
+		{Output{}, []AudioStream{sixteen}, []string{"audio 2 96000", "audio-8ch 8 384000"}},
+		{Output{Format: FormatMP4, AudioBPS: 128_000}, []AudioStream{six, stereo}, []string{"audio 6 128000", "audio-2 2 128000"}},
+	}
+	for _, tt := range tests {
+		var got []string
+		for _, r := range audioRenditions(Request{Output: tt.output}, Probe{Seconds: 5}, tt.streams) {
+			got = append(got, fmt.Sprintf("%s %d %d", r.Dir(), r.Channels, r.BitrateBPS))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("audioRenditions(%+v) = %q; want %q", tt.output, got, tt.want)
+		}
+	}
+}
