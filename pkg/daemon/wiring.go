@@ -47,9 +47,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.queue, err = d.openQueue(ctx); err != nil {
 		return err
 	}
+	d.startIntegrations()
 	d.doctor = d.newDoctor()
 	d.web = d.newWeb()
-	d.startIntegrations()
 	return nil
 }
 
@@ -145,11 +145,15 @@ func (d *daemon) revoke() func(*os.File) error {
 }
 
 func (d *daemon) newDoctor() *doctor.Doctor {
-	return &doctor.Doctor{
+	examiner := &doctor.Doctor{
 		Fleet: d.fleet, Timeline: d.state.timeline, Workers: d.queue.Workers, Broker: d.broker, MuxerTroubles: d.queue.LegacyTroubles,
 		Interface: d.cfg.Interface, Network: d.network, StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(),
 		DHCP: d.cfg.DHCP.Mode, NFS: d.cfg.NFS.Driver, Ports: portsText(d.cfg),
 	}
+	if d.watchFolder != nil {
+		examiner.Refused = d.watchFolder.Refused
+	}
+	return examiner
 }
 
 func (d *daemon) newWeb() *web.Server {

@@ -34,7 +34,7 @@ const (
 
 // A Finding is the result of one examination.
 type Finding struct {
-	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, queue, templates, boards, muxers, or a board's name
+	Subject string `json:"subject"` // network, dhcp, disk, ports, nfs, queue, watch folder, templates, boards, muxers, or a board's name
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`           // what was found
 	Todo    string `json:"todo,omitempty"` // what to do about it
@@ -58,13 +58,16 @@ type Doctor struct {
 	Broker   *broker.Broker // nil: the queue's server is not examined
 	// MuxerTroubles returns the muxers that complete nothing; nil: unknown.
 	MuxerTroubles func(context.Context) ([]queue.LegacyTrouble, error)
-	Interface     string
-	Network       netip.Prefix // this machine's address on it
-	StateDir      string
-	MediaDir      string
-	DHCP          config.DHCPMode
-	NFS           config.Driver // Embedded or Kernel
-	Ports         string        // bound by the daemon, as text
+	// Refused returns the entries of the watch folder that are never accepted, and why;
+	// nil: there is no watch folder.
+	Refused   func() map[string]string
+	Interface string
+	Network   netip.Prefix // this machine's address on it
+	StateDir  string
+	MediaDir  string
+	DHCP      config.DHCPMode
+	NFS       config.Driver // Embedded or Kernel
+	Ports     string        // bound by the daemon, as text
 
 	// FindOtherServers looks for other DHCP servers; nil means dhcp.FindOtherServers.
 	FindOtherServers func(ctx context.Context, iface string) ([]dhcp.OtherServer, error)
@@ -103,6 +106,7 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 		return proofs.Wait()
 	})
 	machine := append(Disks(d.StateDir, d.MediaDir), d.services()...)
+	machine = append(machine, d.watchFolder()...)
 	_ = g.Wait() // never fails, because findings report the errors
 	all := slices.Concat(network, machine, muxers)
 	for _, findings := range ofBoards {

@@ -18,6 +18,9 @@ const (
 	maxUnfinished = 10_000 // jobs
 )
 
+// ErrFull reports that there are too many unfinished jobs for another one.
+var ErrFull = errors.New("the queue is full")
+
 // Submit adds a job for a request. The job is on disk when Submit returns. If a job
 // for the same video and the same options is unfinished or published, Submit
 // returns that job and existing is true. If Request.Name is empty, the name follows
@@ -108,7 +111,7 @@ func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity 
 		return 0, err
 	}
 	if unfinished >= maxUnfinished {
-		return 0, pi.Conflicting("", fmt.Errorf("there are %d unfinished jobs; wait for some or cancel some", unfinished))
+		return 0, pi.Conflicting("", fmt.Errorf("%w: there are %d unfinished jobs; wait for some or cancel some", ErrFull, unfinished))
 	}
 	err = t.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, created) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
 		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, t.now.UnixNano()).Scan(&id)

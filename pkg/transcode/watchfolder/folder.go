@@ -2,6 +2,11 @@
 // each file that has stopped growing. Whether the file is a video shows in the job's
 // probe, because only workers have ffmpeg. A file that is not stays where it is, and
 // is logged once.
+//
+// A look at the folder costs one read of each directory, and nothing for a file that
+// has its job. Between two looks the kernel reports changes (inotify). It cannot
+// report those of other machines on a network file system, so that the folder is also
+// read at intervals.
 package watchfolder
 
 import (
@@ -9,12 +14,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
-	"path"
-	"strings"
-	"syscall"
+	"slices"
+	"sync"
 	"time"
 
 	"pibootd/pkg/store"
@@ -25,9 +29,8 @@ import (
 const (
 	defaultEvery     = 5 * time.Second
 	defaultStableFor = 15 * time.Second
-	maxFiles         = 10_000
-	maxDepth         = 8
-	partSuffix       = ".part"
+	// idleEvery is the time between two scans while the kernel reports no change.
+	idleEvery = time.Minute
 )
 
 // A Folder is a directory that is watched. Set its fields before Run.
@@ -42,8 +45,15 @@ type Folder struct {
 	Every     time.Duration // between two scans; 0 means 5 s
 	StableFor time.Duration // how long a file must stay unchanged; 0 means 15 s
 
-	files   map[string]sighting // of the last scan, by path in the share
-	crowded bool                // that there are too many files was logged
+	files    map[string]sighting // of the last scan, by path in the share; nil before the first
+	looks    int                 // number of scans
+	scanned  time.Time           // time of the last scan
+	changes  *changes            // what the kernel reports; nil: it reports nothing
+	full     bool                // that the queue is full was logged
+	recorded int                 // files since the last call of forget
+
+	mu    sync.Mutex
+	never map[string]string // entries that are never accepted, and why
 }
 
 // A sighting is a file at the last scan.
@@ -63,10 +73,12 @@ type stamp struct {
 
 // Run scans the folder until ctx ends; then it returns nil.
 func (f *Folder) Run(ctx context.Context) error {
+	f.changes = watchChanges(f.MediaDir, f.Log)
+	defer f.changes.close()
 	tick := time.NewTicker(cmp.Or(f.Every, defaultEvery))
 	defer tick.Stop()
 	for {
-		if err := f.scan(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := f.look(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			f.Log.Error("watch folder not read, trying again", "component", "watchfolder", "file", f.Dir, "err", err)
 		}
 		select {
@@ -75,6 +87,30 @@ func (f *Folder) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// look scans the folder if there may be something new in it, and reports how jobs
+// ended.
+func (f *Folder) look(ctx context.Context, now time.Time) error {
+	var err error
+	if f.due(now) {
+		err = f.scan(ctx, now)
+	}
+	return errors.Join(err, f.report(ctx))
+}
+
+// due reports whether the folder has to be read: because something changed, a file
+// waits for its job, or the kernel may not report every change.
+func (f *Folder) due(now time.Time) bool {
+	if f.changes == nil || f.changes.any() || now.Sub(f.scanned) >= idleEvery {
+		return true
+	}
+	for _, s := range f.files {
+		if !s.done {
+			return true
+		}
+	}
+	return false
 }
 
 // scan submits the files that have not changed for long enough.
@@ -87,94 +123,48 @@ func (f *Folder) scan(ctx context.Context, now time.Time) error {
 	if err := share.MkdirAll(f.Dir, 0o755); err != nil {
 		return fmt.Errorf("watch folder: %w", err)
 	}
-	found, err := f.list(ctx, share.FS())
+	found, err := f.list(ctx, share.FS(), now)
 	if err != nil {
 		return fmt.Errorf("watch folder: %w", err)
 	}
-	f.files = merge(f.files, found, now)
+	if f.files == nil {
+		if err := f.recall(ctx, found.files); err != nil {
+			return fmt.Errorf("watch folder: reading what was taken: %w", err)
+		}
+	}
+	f.files, f.scanned = found.files, now
+	f.refuse(found.never)
+	f.submitDue(ctx, now)
+	return f.forget(ctx)
+}
+
+// submitDue submits the files that have not changed for long enough, in the order of
+// their names. It stops at the first one for which the queue has no room.
+func (f *Folder) submitDue(ctx context.Context, now time.Time) {
+	var due []string
 	for name, s := range f.files {
-		if s.done || now.Sub(s.since) < cmp.Or(f.StableFor, defaultStableFor) {
-			continue
+		if !s.done && now.Sub(s.since) >= cmp.Or(f.StableFor, defaultStableFor) {
+			due = append(due, name)
 		}
-		f.files[name] = f.submit(ctx, name, s)
 	}
-	return f.report(ctx)
-}
-
-// merge returns the found files, each with the time of its last change.
-func merge(before map[string]sighting, found map[string]stamp, now time.Time) map[string]sighting {
-	files := make(map[string]sighting, len(found))
-	for name, is := range found {
-		s, known := before[name]
-		if !known || s.stamp != is {
-			s = sighting{stamp: is, since: now}
+	slices.Sort(due)
+	for _, name := range due {
+		s, err := f.submit(ctx, name, f.files[name])
+		if errors.Is(err, queue.ErrFull) {
+			if !f.full {
+				f.Log.Warn("watch folder waits for the queue", "component", "watchfolder", "file", f.Dir, "err", err)
+			}
+			f.full = true
+			return
 		}
-		files[name] = s
+		f.files[name] = s
+		f.full = f.full && err != nil
 	}
-	return files
-}
-
-var errCrowded = errors.New("too many files")
-
-// list returns the files below the folder that could be videos.
-func (f *Folder) list(ctx context.Context, share fs.FS) (map[string]stamp, error) {
-	found := map[string]stamp{}
-	entries := 0
-	err := fs.WalkDir(share, f.Dir, func(name string, entry fs.DirEntry, err error) error {
-		if entries++; ctx.Err() != nil || entries > maxFiles {
-			return errors.Join(ctx.Err(), errCrowded)
-		}
-		switch {
-		case err != nil && name == f.Dir:
-			return err
-		case err != nil:
-			return fs.SkipDir // removed meanwhile, or unreadable
-		case name == f.Dir:
-			return nil
-		case strings.HasPrefix(entry.Name(), "."), entry.IsDir() && strings.Count(name, "/") > maxDepth:
-			return skip(entry)
-		case !entry.Type().IsRegular(), strings.EqualFold(path.Ext(name), partSuffix):
-			return nil
-		}
-		if is, ok := stampOf(entry); ok {
-			found[name] = is
-		}
-		return nil
-	})
-	if errors.Is(err, errCrowded) && ctx.Err() == nil {
-		if !f.crowded {
-			f.Log.Warn("watch folder has too many files, the rest is not looked at", "component", "watchfolder", "file", f.Dir, "limit", maxFiles)
-		}
-		f.crowded = true
-		return found, nil
-	}
-	f.crowded = false
-	return found, err
-}
-
-func skip(entry fs.DirEntry) error {
-	if entry.IsDir() {
-		return fs.SkipDir
-	}
-	return nil
-}
-
-// stampOf returns the stamp of a file; false if it is gone or still empty.
-func stampOf(entry fs.DirEntry) (stamp, bool) {
-	info, err := entry.Info()
-	if err != nil || info.Size() == 0 {
-		return stamp{}, false
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return stamp{}, false
-	}
-	return stamp{st.Ino, info.Size(), info.ModTime().UnixNano(), time.Unix(st.Ctim.Unix()).UnixNano()}, true
 }
 
 // submit submits a job for a file, unless there is one. A refusal by the queue is
 // logged once and retried, because its reason may pass.
-func (f *Folder) submit(ctx context.Context, name string, s sighting) sighting {
+func (f *Folder) submit(ctx context.Context, name string, s sighting) (sighting, error) {
 	job, known, err := f.known(ctx, name, s.stamp)
 	if err == nil && !known {
 		var submitted queue.Job
@@ -189,11 +179,42 @@ func (f *Folder) submit(ctx context.Context, name string, s sighting) sighting {
 			f.Log.Info("video submitted from the watch folder", "component", "watchfolder", "file", name, "job", job)
 		}
 		s.done, s.problem = true, ""
-		return s
+		return s, nil
 	}
-	if text := err.Error(); text != s.problem && ctx.Err() == nil {
+	if text := err.Error(); text != s.problem && ctx.Err() == nil && !errors.Is(err, queue.ErrFull) {
 		s.problem = text
 		f.Log.Warn("file in the watch folder not submitted", "component", "watchfolder", "file", name, "err", err)
 	}
-	return s
+	return s, err
+}
+
+// maxRefusals is the number of entries that one scan logs as never accepted. A
+// directory of links must not fill the log.
+const maxRefusals = 20
+
+// refuse records the entries that are never accepted, and logs the new ones.
+func (f *Folder) refuse(never map[string]string) {
+	f.mu.Lock()
+	before := f.never
+	f.never = never
+	f.mu.Unlock()
+	logged := 0
+	for _, name := range slices.Sorted(maps.Keys(never)) {
+		if before[name] == never[name] {
+			continue
+		}
+		if logged++; logged > maxRefusals {
+			f.Log.Warn("further entries of the watch folder are never accepted", "component", "watchfolder", "file", f.Dir)
+			return
+		}
+		f.Log.Warn("entry of the watch folder is never accepted", "component", "watchfolder", "file", name, "reason", never[name])
+	}
+}
+
+// Refused returns the entries that are never accepted, by their path in the media
+// share, and why. It can be called while Run runs.
+func (f *Folder) Refused() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.never)
 }
