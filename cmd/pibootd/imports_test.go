@@ -16,6 +16,7 @@ var rank = map[string]int{
 	"pkg/pi":              0,
 	"pkg/store":           0,
 	"pkg/netlab":          1, // speaks of pi.MAC
+	"pkg/bootconfig":      1,
 	"pkg/config":          1,
 	"pkg/timeline":        2,
 	"pkg/dhcp":            2,
@@ -57,7 +58,7 @@ var rank = map[string]int{
 	"pkg/rootfs/progress":  0,
 	"pkg/rootfs/stage":     1,
 	"pkg/rootfs/filetree":  1,
-	"pkg/rootfs/bootcheck": 1,
+	"pkg/rootfs/bootcheck": 2, // speaks of bootconfig
 	"pkg/rootfs/debian":    2,
 	"pkg/rootfs/adapt":     2,
 	"pkg/rootfs/roottest":  0, // tests alone

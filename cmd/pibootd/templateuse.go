@@ -119,6 +119,9 @@ func showTemplate(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if t.Boards, err = templates(c, std).Supported(t); err != nil {
+		return err
+	}
 	if c.Bool("json") {
 		return printJSON(std.out, struct {
 			rootfs.Template

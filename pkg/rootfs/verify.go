@@ -121,3 +121,14 @@ func (t *Templates) CheckBoot(of Template, model pi.Model) ([]bootcheck.Mismatch
 	}
 	return found, nil
 }
+
+// Supported returns the generations of boards that find every file they need in a template. It
+// looks again, because Template.Boards is what the pibootd that made the template knew.
+func (t *Templates) Supported(of Template) ([]pi.Model, error) {
+	root, err := os.OpenRoot(t.Root(of))
+	if err != nil {
+		return nil, fmt.Errorf("rootfs: boot files of template %s: %w", of, err)
+	}
+	defer root.Close()
+	return bootcheck.New(root, of.BootDir).Supported(), nil
+}

@@ -12,9 +12,8 @@
 //
 // It does not imitate: a Pi 3B's mask ROM that leaves an OFFER unread until another frame
 // arrives; what bootcode.bin, start.elf and the bootloader in the EEPROM do apart from loading
-// files (it fetches them but does not run them); start_x, start_file, the choice of start_cd.elf
-// by gpu_mem, and include lines of config.txt; 32-bit kernels; self-updates and NOOBS recovery.
-// QEMU's machine is not a Pi, but QEMU's "virt" with a Cortex-A53 and virtio devices. The
+// files (it fetches them but does not run them); boot_ramdisk; 32-bit kernels; self-updates and
+// NOOBS recovery. QEMU's machine is not a Pi, but QEMU's "virt" with a Cortex-A53 and virtio devices. The
 // board's device tree, which must exist, and its overlays are fetched, but the machine uses the
 // tree of virt. The command line lacks the parameters that real firmware adds.
 package virtualpi
@@ -171,7 +170,7 @@ func (b *Board) boot(ctx context.Context, m profile, c *cable) (*Boot, error) {
 	if err := l.run(ctx); err != nil {
 		return nil, err
 	}
-	b.step(Step{Name: Kernel, File: l.names.kernel, Bytes: int64(len(boot.Kernel)), Detail: boot.Cmdline})
+	b.step(Step{Name: Kernel, File: l.names.Kernel, Bytes: int64(len(boot.Kernel)), Detail: boot.Cmdline})
 	return boot, nil
 }
 

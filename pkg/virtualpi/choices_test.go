@@ -19,7 +19,8 @@ func TestPowerOnLooksWhatThereIs(t *testing.T) {
 		model   Model
 		config  string
 		add     []string // files with their name for content
-		kernel  string   // content
+		drop    string
+		kernel  string // content
 		cmdline string
 		ramfs   string
 		asked   string // a step that tells
@@ -42,6 +43,19 @@ func TestPowerOnLooksWhatThereIs(t *testing.T) {
 			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "file 3333347a/bcm2837-rpi-3-b.dtb"},
 		{name: "a Pi 5's kernel", model: Pi5, add: []string{"kernel_2712.img"}, kernel: "kernel_2712.img", cmdline: "cmdline.txt", asked: "file 3333347a/kernel_2712.img"},
 		{name: "a Pi 5 with a Pi 4's kernel", model: Pi5, kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/kernel_2712.img"},
+		{name: "a 32-bit kernel where there is no other", model: Pi3B, add: []string{"kernel7.img"}, drop: "kernel8.img",
+			kernel: "kernel7.img", cmdline: "cmdline.txt", asked: "missing 3333347a/kernel8.img"},
+		{name: "an included file", model: Pi4B, config: "include user.txt\n", add: []string{"user.txt", "include.img"},
+			kernel: "include.img", cmdline: "cmdline.txt", asked: "file 3333347a/user.txt"},
+		{name: "an included file that is not there", model: Pi4B, config: "include user.txt\n",
+			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/user.txt"},
+		{name: "the camera's firmware", model: Pi4B, config: "start_x=1\n", add: []string{"start4x.elf"},
+			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "file 3333347a/start4x.elf"},
+		{name: "a Pi 3's", model: Pi3B, config: "start_x=1\n", add: []string{"start_x.elf"},
+			kernel: "kernel8.img", cmdline: "cmdline.txt", asked: "missing 3333347a/fixup_x.dat"},
+		{name: "the first line of Ubuntu's", model: Pi4B, config: "[all]\nkernel=vmlinuz\nos_prefix=current/\n[tryboot]\nos_prefix=new/\n",
+			add:    []string{"current/vmlinuz", "current/bcm2711-rpi-4-b.dtb", "current/cmdline.txt", "new/vmlinuz", "new/bcm2711-rpi-4-b.dtb"},
+			kernel: "current/vmlinuz", cmdline: "current/cmdline.txt", asked: "file 3333347a/current/vmlinuz"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -50,6 +64,10 @@ func TestPowerOnLooksWhatThereIs(t *testing.T) {
 			for _, name := range append(tt.add, "start.elf", "start4.elf", "kernel8.img", "cmdline.txt", "bcm2710-rpi-3-b.dtb", "bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb") {
 				files[serialDir+name] = name
 			}
+			if files[serialDir+"user.txt"] != "" {
+				files[serialDir+"user.txt"] = "kernel=include.img\n"
+			}
+			delete(files, serialDir+tt.drop)
 			lan := newLAN(t)
 			startDnsmasq(t, lan, bootFiles(t, maps.Clone(files)), pxeService)
 			boot, steps, err := powerOn(t, testBoard(tt.model), lan)

@@ -3,6 +3,7 @@
 package virtualpi
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -10,13 +11,14 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"pibootd/pkg/bootconfig"
 )
 
 const (
+	configFile = bootconfig.File
 	// maxBoot limits the total size of all files of a boot.
 	maxBoot = 768 << 20
-	// maxConfig limits config.txt, which rarely has more than a few kilobytes.
-	maxConfig = 64 << 10
 	// maxCmdline is an arm64 kernel's COMMAND_LINE_SIZE less its NUL.
 	maxCmdline = 2047
 )
@@ -39,21 +41,45 @@ func (l *loader) run(ctx context.Context) error {
 	if err := l.findPrefix(ctx); err != nil {
 		return err
 	}
-	if err := l.fetch(ctx, l.model.firmware, l.model.tftp); err != nil {
+	if err := l.fetchFirmware(ctx); err != nil {
 		return err
 	}
 	text := l.have[configFile]
-	if len(text) > maxConfig {
-		return fmt.Errorf("%s has %d bytes; want at most %d", l.boot.Prefix+configFile, len(text), maxConfig)
+	if len(text) > bootconfig.MaxBytes {
+		return fmt.Errorf("%s has %d bytes; want at most %d", l.boot.Prefix+configFile, len(text), bootconfig.MaxBytes)
 	}
 	l.boot.Config = string(text)
-	if err := l.findNames(ctx, parseConfig(text, l.model, l.board.Serial)); err != nil {
+	if err := l.findNames(ctx, l.readConfig(l.include(ctx))); err != nil {
 		return err
 	}
 	if err := l.fetch(ctx, l.model.load(l.names), l.model.tftp); err != nil {
 		return err
 	}
 	return l.finish()
+}
+
+// fetchFirmware executes the requests up to config.txt's last.
+func (l *loader) fetchFirmware(ctx context.Context) error {
+	for _, a := range l.model.firmware {
+		if err := l.fetch(ctx, []ask{l.chosen(a)}, l.model.tftp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chosen replaces the usual start file and its second half by those that config.txt chooses, as
+// far as it has been read. The boot code that does this does not read included files.
+func (l *loader) chosen(a ask) ask {
+	usual, usualFixup := bootconfig.Read(bootconfig.Board{Model: l.board.Model}, nil, nil).Start()
+	start, fixup := l.readConfig(nil).Start()
+	switch a.names[0] {
+	case usual:
+		a.names = []string{start}
+	case usualFixup:
+		a.names = []string{fixup}
+	}
+	return a
 }
 
 // findPrefix decides whether the board requests all further files below its serial number, which
@@ -67,54 +93,27 @@ func (l *loader) findPrefix(ctx context.Context) error {
 	return err
 }
 
-// findNames probes for files to choose the names that config.txt does not set.
-func (l *loader) findNames(ctx context.Context, c config) error {
-	osPrefix, err := l.viable(ctx, c)
-	if err != nil {
-		return err
-	}
-	overlayPrefix := c.overlayPrefix
-	if osPrefix != "" {
-		readme, err := l.probeAny(ctx, []string{osPrefix + overlayPrefix + "README"})
-		if err != nil {
-			return err
-		}
-		if readme != "" {
-			overlayPrefix = osPrefix + overlayPrefix
-		}
-	}
-	kernels := c.kernels(l.model)
-	kernel := kernels[len(kernels)-1]
-	for _, name := range kernels[:len(kernels)-1] {
-		there, err := l.probeAny(ctx, []string{withPrefix(osPrefix, name)})
-		if err != nil {
-			return err
-		}
-		if there != "" {
-			kernel = name
-			break
-		}
-	}
-	l.names = c.names(l.model, kernel, osPrefix, overlayPrefix)
-	return nil
+// readConfig reads config.txt as the board's firmware does, and what it includes.
+func (l *loader) readConfig(include bootconfig.Include) bootconfig.Config {
+	return bootconfig.Read(bootconfig.Board{Model: l.board.Model, Serial: l.board.Serial}, l.have[configFile], include)
 }
 
-// viable returns c's os_prefix, or "" if there is no kernel or no device tree below it.
-func (l *loader) viable(ctx context.Context, c config) (string, error) {
-	if c.osPrefix == "" {
-		return "", nil
+// include fetches a file that config.txt includes. One that does not exist is none.
+func (l *loader) include(ctx context.Context) bootconfig.Include {
+	return func(name string) ([]byte, error) {
+		err := l.get(ctx, name, l.model.tftp)
+		return l.have[name], err
 	}
-	for _, candidates := range [][]string{c.kernels(l.model), c.dtbs(l.model)} {
-		var prefixed []string
-		for _, name := range candidates {
-			prefixed = append(prefixed, withPrefix(c.osPrefix, name))
-		}
-		there, err := l.probeAny(ctx, prefixed)
-		if there == "" {
-			return "", err
-		}
-	}
-	return c.osPrefix, nil
+}
+
+// findNames probes for files to choose the names that config.txt does not set.
+func (l *loader) findNames(ctx context.Context, c bootconfig.Config) error {
+	found, err := c.Names(func(name string) (bool, error) {
+		there, err := l.probeAny(ctx, []string{name})
+		return there != "", err
+	})
+	l.names = names(found)
+	return err
 }
 
 // fetch executes a list of requests.
@@ -195,19 +194,27 @@ func (l *loader) report(step, name string, size int64, start time.Time, err erro
 
 // finish copies what was loaded into the Boot.
 func (l *loader) finish() error {
-	l.boot.Kernel = l.have[l.names.kernel]
-	for _, name := range l.names.initramfs {
+	l.boot.Kernel = l.have[l.names.Kernel]
+	for _, name := range l.names.Initramfs {
 		l.boot.Initramfs = append(l.boot.Initramfs, l.have[name]...)
 	}
-	for _, name := range l.names.dtbs {
+	for _, name := range l.names.DeviceTrees {
 		if data, ok := l.have[name]; ok {
 			l.boot.DeviceTree = data
 			break
 		}
 	}
-	l.boot.Cmdline = kernelCmdline(l.have[l.names.cmdline])
+	l.boot.Cmdline = kernelCmdline(l.have[l.names.Cmdline])
 	if n := len(l.boot.Cmdline); n > maxCmdline {
-		return fmt.Errorf("the first line of %s has %d bytes; a kernel takes at most %d", l.boot.Prefix+l.names.cmdline, n, maxCmdline)
+		return fmt.Errorf("the first line of %s has %d bytes; a kernel takes at most %d", l.boot.Prefix+l.names.Cmdline, n, maxCmdline)
 	}
 	return nil
+}
+
+// kernelCmdline returns the command line that the firmware makes from cmdline.txt: its first
+// line, with serial0 replaced by the name of the board's first serial port, which is ttyAMA0 on
+// QEMU's machine.
+func kernelCmdline(text []byte) string {
+	line, _, _ := bytes.Cut(text, []byte{'\n'})
+	return strings.ReplaceAll(strings.TrimSpace(string(line)), "console=serial0", "console=ttyAMA0")
 }

@@ -10,23 +10,24 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/pi"
 )
 
 // A Model is a board as its maker sells it. The requests of the boot code differ even within a
 // generation.
-type Model string
+type Model = bootconfig.Model
 
 // The supported models. Those before the Pi 4 have MAC addresses that start with b8:27:eb and
 // end like their serial numbers.
 const (
-	Pi2B     Model = "2B" // with bootcode.bin on its SD card, without which it cannot boot from a network
-	Pi3B     Model = "3B"
-	Pi3BPlus Model = "3B+"
-	Pi4B     Model = "4B"
-	Pi400    Model = "400"
-	CM4      Model = "CM4"
-	Pi5      Model = "5"
+	Pi2B     = bootconfig.Pi2B // with bootcode.bin on its SD card, without which it cannot boot from a network
+	Pi3B     = bootconfig.Pi3B
+	Pi3BPlus = bootconfig.Pi3BPlus
+	Pi4B     = bootconfig.Pi4B
+	Pi400    = bootconfig.Pi400
+	CM4      = bootconfig.CM4
+	Pi5      = bootconfig.Pi5
 )
 
 // Models returns the supported models, oldest first.
@@ -47,17 +48,13 @@ type profile struct {
 	starters []string // the board uses the prefix <serial>/ if one of them exists there
 	firmware []ask    // up to config.txt, which names the rest
 	load     func(names) []ask
-
-	kernels     []string // defaults without kernel= in config.txt, in order of preference
-	kernels32   []string // the same with arm_64bit=0
-	dtb         string
-	upstreamDTB string   // preferred with upstream_kernel=1
-	filters     []string // filters of config.txt that match, without brackets
-	boardType   uint64   // matches config.txt's [board-type=…]
 }
 
+// names are the names of the files that a board loads after config.txt, below its prefix.
+type names bootconfig.Names
+
 func (b *Board) profile() (profile, error) {
-	profiles := map[Model]func() profile{Pi2B: pi2b, Pi3B: pi3b, Pi3BPlus: pi3bPlus, Pi4B: pi4b, Pi400: pi400, CM4: cm4, Pi5: pi5}
+	profiles := map[Model]func() profile{Pi2B: pi2b, Pi3B: pi3b, Pi3BPlus: pi3b, Pi4B: pi4b, Pi400: pi400, CM4: cm4, Pi5: pi5}
 	of, ok := profiles[b.Model]
 	if !ok {
 		return profile{}, fmt.Errorf("virtualpi: model %q is not imitated; want one of %q", b.Model, Models())
@@ -100,9 +97,6 @@ func pi2b() profile {
 	m := pi3b()
 	m.rom = nil
 	m.load = func(n names) []ask { return n.twice("recovery7.img", "armstub7.bin") }
-	m.kernels, m.kernels32 = []string{"kernel7.img"}, []string{"kernel7.img"} // the processor has 32 bits
-	m.dtb, m.upstreamDTB = "bcm2709-rpi-2-b.dtb", "bcm2836-rpi-2-b.dtb"
-	m.filters, m.boardType = []string{"pi2"}, 0x04
 	return m
 }
 
@@ -124,21 +118,8 @@ func pi3b() profile {
 			may(sized, "recovery.elf"), must(probed, configFile), may(once, "dt-blob.bin"),
 			may(sized, "recovery.elf"), must(probed, configFile), may(once, "bootcfg.txt"),
 		},
-		load:        func(n names) []ask { return n.twice("recovery8.img", "armstub8.bin") },
-		kernels:     []string{"kernel8.img"},
-		kernels32:   []string{"kernel7.img"},
-		dtb:         "bcm2710-rpi-3-b.dtb",
-		upstreamDTB: "bcm2837-rpi-3-b.dtb",
-		filters:     []string{"pi3"},
-		boardType:   0x08,
+		load: func(n names) []ask { return n.twice("recovery8.img", "armstub8.bin") },
 	}
-}
-
-func pi3bPlus() profile {
-	m := pi3b()
-	m.dtb, m.upstreamDTB = "bcm2710-rpi-3-b-plus.dtb", "bcm2837-rpi-3-b-plus.dtb"
-	m.filters, m.boardType = []string{"pi3", "pi3+"}, 0x0d
-	return m
 }
 
 // pi4b returns the profile of a Pi 4B with its bootloader in EEPROM. The order up to start4.elf
@@ -156,13 +137,7 @@ func pi4b() profile {
 			must(once, configFile), may(once, "vl805.sig"), may(once, "pieeprom.sig"), may(sized, "recover4.elf"), may(sized, "recovery.elf"),
 			must(once, "start4.elf"), may(once, "fixup4.dat"), must(once, configFile),
 		},
-		load:        func(n names) []ask { return n.inOrder(may(once, "armstub8-gic.bin")) },
-		kernels:     []string{"kernel8.img"},
-		kernels32:   []string{"kernel7l.img"},
-		dtb:         "bcm2711-rpi-4-b.dtb",
-		upstreamDTB: "bcm2711-rpi-4-b.dtb",
-		filters:     []string{"pi4"},
-		boardType:   0x11,
+		load: func(n names) []ask { return n.inOrder(may(once, "armstub8-gic.bin")) },
 	}
 }
 
@@ -172,8 +147,6 @@ func pi400() profile {
 	m := pi4b()
 	m.revision = 0xc03130
 	m.tftp.blksize = 1468
-	m.dtb, m.upstreamDTB = "bcm2711-rpi-400.dtb", "bcm2711-rpi-400.dtb"
-	m.filters, m.boardType = []string{"pi4", "pi400"}, 0x13
 	return m
 }
 
@@ -183,8 +156,6 @@ func cm4() profile {
 	m := pi400()
 	m.revision = 0xc03140 // 4 GB
 	m.firmware = slices.DeleteFunc(m.firmware, func(a ask) bool { return a.names[0] == "vl805.sig" })
-	m.dtb, m.upstreamDTB = "bcm2711-rpi-cm4.dtb", "bcm2711-rpi-cm4-io.dtb"
-	m.filters, m.boardType = []string{"pi4", "cm4"}, 0x14
 	return m
 }
 
@@ -197,42 +168,38 @@ func pi5() profile {
 	m.tftp.blksize = 1468
 	m.firmware = []ask{must(once, configFile), may(once, "pieeprom.sig")}
 	m.load = func(n names) []ask { return n.inOrder() }
-	m.kernels = []string{"kernel_2712.img", "kernel8.img"}
-	m.kernels32 = nil // it runs 64-bit kernels even with arm_64bit=0
-	m.dtb, m.upstreamDTB = "bcm2712-rpi-5-b.dtb", "bcm2712-rpi-5-b.dtb"
-	m.filters, m.boardType = []string{"pi5"}, 0x17
 	return m
 }
 
 // twice returns the requests that start.elf of a Pi 2 or 3 sends. For most files it requests the
 // size first.
 func (n names) twice(recovery, stub string) []ask {
-	asks := []ask{must(probed, n.dtbs...), may(probed, n.overlayMap), must(probed, configFile)}
-	for _, overlay := range n.overlays {
+	asks := []ask{must(probed, n.DeviceTrees...), may(probed, n.OverlayMap), must(probed, configFile)}
+	for _, overlay := range n.Overlays {
 		asks = append(asks, may(probed, overlay))
 	}
-	asks = append(asks, must(probed, n.cmdline), may(sized, recovery), must(sized, n.kernel), may(once, stub))
+	asks = append(asks, must(probed, n.Cmdline), may(sized, recovery), must(sized, n.Kernel), may(once, stub))
 	asks = append(asks, n.askInitramfs(probed)...)
-	return append(asks, must(probed, n.kernel))
+	return append(asks, must(probed, n.Kernel))
 }
 
 // inOrder returns the requests that the firmware of a Pi 4 or 5 sends, with last just before the
 // kernel.
 func (n names) inOrder(last ...ask) []ask {
-	asks := []ask{must(once, n.cmdline)}
+	asks := []ask{must(once, n.Cmdline)}
 	asks = append(asks, n.askInitramfs(once)...)
-	asks = append(asks, must(once, n.dtbs...), may(once, n.overlayMap))
-	for _, overlay := range n.overlays {
+	asks = append(asks, must(once, n.DeviceTrees...), may(once, n.OverlayMap))
+	for _, overlay := range n.Overlays {
 		asks = append(asks, may(once, overlay))
 	}
 	asks = append(asks, last...)
-	return append(asks, must(once, n.kernel))
+	return append(asks, must(once, n.Kernel))
 }
 
 func (n names) askInitramfs(how manner) []ask {
 	var asks []ask
-	for _, name := range n.initramfs {
-		asks = append(asks, ask{names: []string{name}, how: how, needed: !n.initramfsOptional})
+	for _, name := range n.Initramfs {
+		asks = append(asks, ask{names: []string{name}, how: how, needed: !n.InitramfsOptional})
 	}
 	return asks
 }

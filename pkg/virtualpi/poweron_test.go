@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/pi"
 )
 
@@ -25,15 +26,15 @@ const serialDir = "3333347a/"
 // boardFiles are what a board of model boots from, and a kernel that a Pi 3 must
 // not take.
 func boardFiles(model Model) map[string]string {
-	m := profileOf(model)
+	m, n := profileOf(model), namesOf(model)
 	files := map[string]string{
-		serialDir + "start.elf":   "firmware",
-		serialDir + "fixup.dat":   "fix-up",
-		serialDir + "config.txt":  "arm_64bit=1\ninitramfs initrd.img followkernel\ndtoverlay=disable-bt\n[pi4]\nkernel=kernel-for-4.img\n",
-		serialDir + "cmdline.txt": "console=serial0,115200 root=/dev/nfs\n",
-		serialDir + kernelOf(m):   strings.Repeat("kernel", 10000),
-		serialDir + "initrd.img":  "initramfs",
-		serialDir + m.dtb:         "device tree",
+		serialDir + "start.elf":      "firmware",
+		serialDir + "fixup.dat":      "fix-up",
+		serialDir + "config.txt":     testConfig,
+		serialDir + "cmdline.txt":    "console=serial0,115200 root=/dev/nfs\n",
+		serialDir + n.Kernel:         strings.Repeat("kernel", 10000),
+		serialDir + "initrd.img":     "initramfs",
+		serialDir + n.DeviceTrees[0]: "device tree",
 	}
 	if m.rom != nil {
 		files["bootcode.bin"] = "rom stage"
@@ -44,12 +45,15 @@ func boardFiles(model Model) map[string]string {
 	return files
 }
 
-// kernelOf is the kernel that boardFiles has for a model.
-func kernelOf(m profile) string {
-	if slices.Contains(m.filters, "pi4") {
-		return "kernel-for-4.img"
+const testConfig = "arm_64bit=1\ninitramfs initrd.img followkernel\ndtoverlay=disable-bt\n[pi4]\nkernel=kernel-for-4.img\n"
+
+// namesOf is what a model loads of a directory that has everything.
+func namesOf(model Model) names {
+	n, err := bootconfig.Read(bootconfig.Board{Model: model}, []byte(testConfig), nil).Names(func(string) (bool, error) { return true, nil })
+	if err != nil {
+		panic(err)
 	}
-	return m.kernels[0]
+	return names(n)
 }
 
 func profileOf(model Model) profile {

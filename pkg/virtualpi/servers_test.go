@@ -112,7 +112,7 @@ func TestPowerOnAtPibootdsServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			boot.Router = boot.Server // none is given
-			checkBoot(t, boot, servers.files, kernelOf(profileOf(model)))
+			checkBoot(t, boot, servers.files, namesOf(model).Kernel)
 			want, err := os.ReadFile(filepath.Join("testdata", "poweron", string(model)))
 			if err != nil {
 				t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/confine"
 )
@@ -39,19 +40,15 @@ func CheckTree(tree string, model pi.Model) ([]Mismatch, error) {
 	return c.Found, nil
 }
 
-// models are the models that a root can support.
-func models() []pi.Model { return []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5} }
+// generations are those that a root can support.
+func generations() []pi.Model { return []pi.Model{pi.Pi3, pi.Pi4, pi.Pi5} }
 
-// Supported returns the models that find every file that they need.
+// Supported returns the generations of which a model finds every file that it needs.
 func (c *Checker) Supported() []pi.Model {
 	if c.boot == "" {
 		return nil
 	}
-	return slices.DeleteFunc(models(), func(model pi.Model) bool {
-		one := Checker{root: c.root, boot: c.boot, files: c.files, named: c.named}
-		one.checkModel(model)
-		return len(one.Found) > 0
-	})
+	return slices.DeleteFunc(generations(), func(generation pi.Model) bool { return len(c.missing(generation)) > 0 })
 }
 
 // A Checker compares the boot directory of a root with the rest of it.
@@ -59,7 +56,6 @@ type Checker struct {
 	root  *os.Root
 	boot  string
 	files []string // in the boot directory itself
-	named []string // kernels named in config.txt
 	Found []Mismatch
 }
 
@@ -69,28 +65,40 @@ func New(root *os.Root, boot string) *Checker {
 	if boot == "" {
 		return c
 	}
-	// A boot directory or config.txt that cannot be read names no files.
+	// A boot directory that cannot be read has no files.
 	if entries, err := confine.ReadDir(root, boot); err == nil {
 		for _, entry := range entries {
 			c.files = append(c.files, entry.Name())
 		}
 	}
-	if config, err := confine.ReadText(root, path.Join(boot, "config.txt")); err == nil {
-		for line := range strings.Lines(string(config)) {
-			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "kernel="); ok && len(c.named) < maxKernels {
-				c.named = append(c.named, name)
-			}
-		}
-	}
 	return c
+}
+
+// loads returns what a board would load.
+func (c *Checker) loads(board bootconfig.Board) bootconfig.Names {
+	file := bootconfig.File
+	if board.TryBoot && c.has(bootconfig.TryBootFile) {
+		file = bootconfig.TryBootFile
+	}
+	text, err := c.text(file)
+	if err != nil {
+		text = nil // as the firmware takes one that it cannot read
+	}
+	// Looking for a file in the root is never an error, see has.
+	names, _ := bootconfig.Read(board, text, c.text).Names(func(name string) (bool, error) { return c.has(name), nil })
+	return names
+}
+
+func (c *Checker) text(name string) ([]byte, error) {
+	return confine.ReadText(c.root, path.Join(c.boot, name))
+}
+
+func (c *Checker) has(name string) bool {
+	return len(name) > 0 && confine.Exists(c.root, path.Join(c.boot, name))
 }
 
 func (c *Checker) add(file, what string) {
 	c.Found = append(c.Found, Mismatch{File: path.Join(c.boot, file), What: what})
-}
-
-func (c *Checker) has(patterns ...string) bool {
-	return slices.ContainsFunc(c.files, func(file string) bool { return confine.MatchesAny(file, patterns) })
 }
 
 // maxKernels is how many kernels of a boot directory are checked. Boards need one
@@ -99,7 +107,6 @@ const maxKernels = 16
 
 // Check finds the mismatches that affect every model.
 func (c *Checker) Check() {
-	looked := 0
 	for _, file := range c.files {
 		if half, ok := strings.CutPrefix(file, "start"); ok && strings.HasSuffix(half, ".elf") {
 			fixup := "fixup" + strings.TrimSuffix(half, ".elf") + ".dat"
@@ -107,13 +114,27 @@ func (c *Checker) Check() {
 				c.add(file, "needs "+fixup+" beside it: without, boards have 128 MB of memory or do not start")
 			}
 		}
-		if !confine.MatchesAny(file, []string{"kernel*.img", "vmlinuz*"}) && !slices.Contains(c.named, file) {
-			continue
-		}
-		if looked++; looked <= maxKernels {
-			c.checkKernel(file)
+	}
+	kernels := c.kernels()
+	for _, file := range kernels[:min(len(kernels), maxKernels)] {
+		c.checkKernel(file)
+	}
+}
+
+// kernels returns the kernels that boards load, and what else looks like one.
+func (c *Checker) kernels() []string {
+	found := slices.DeleteFunc(slices.Clone(c.files), func(file string) bool {
+		return !confine.MatchesAny(file, []string{"kernel*.img", "vmlinuz*"})
+	})
+	for _, model := range bootconfig.Models() {
+		for _, again := range []bool{false, true} {
+			kernel := c.loads(bootconfig.Board{Model: model, TryBoot: again}).Kernel
+			if c.has(kernel) && !slices.Contains(found, kernel) {
+				found = append(found, kernel)
+			}
 		}
 	}
+	return found
 }
 
 func (c *Checker) checkKernel(file string) {
@@ -132,42 +153,25 @@ func (c *Checker) checkKernel(file string) {
 	c.add(file, fmt.Sprintf("is Linux %s, whose modules lib/modules/%s are not in the root (there are: %s)", version, version, have))
 }
 
-// A modelNeed is a kind of file that a model needs: one that matches a pattern.
-type modelNeed struct {
-	what     string
-	patterns []string
-}
-
-// needs returns what the boot code of a model requests by TFTP (see docs/boot.md).
-func needs(model pi.Model) []modelNeed {
-	switch model {
-	case pi.Pi3:
-		return []modelNeed{
-			{"boot code", []string{"bootcode.bin"}}, {"firmware", []string{"start.elf", "start_*.elf"}},
-			{"device tree", []string{"bcm2710-rpi-*.dtb", "bcm2837-rpi-*.dtb"}}, {"kernel", []string{"kernel8.img", "kernel7.img"}},
+// missing returns what the model of a generation that comes closest to booting does not find.
+func (c *Checker) missing(generation pi.Model) []bootconfig.Need {
+	var least []bootconfig.Need
+	first := true
+	for _, model := range bootconfig.Models() {
+		if model.Generation() != generation {
+			continue
 		}
-	case pi.Pi4:
-		return []modelNeed{
-			{"firmware", []string{"start4*.elf"}},
-			{"device tree", []string{"bcm2711-rpi-*.dtb"}}, {"kernel", []string{"kernel8.img", "kernel7l.img"}},
-		}
-	case pi.Pi5: // its firmware is in its EEPROM
-		return []modelNeed{
-			{"device tree", []string{"bcm2712*-rpi-*.dtb"}}, {"kernel", []string{"kernel_2712.img", "kernel8.img"}},
+		missing := c.loads(bootconfig.Board{Model: model}).Missing(c.has)
+		if first || len(missing) < len(least) {
+			least, first = missing, false
 		}
 	}
-	return nil
+	return least
 }
 
-func (c *Checker) checkModel(model pi.Model) {
-	for _, need := range needs(model) {
-		patterns := need.patterns
-		if need.what == "kernel" {
-			patterns = slices.Concat(patterns, c.named)
-		}
-		if !c.has(patterns...) {
-			c.add(need.patterns[0], fmt.Sprintf("is missing: a %s needs it as %s", model, need.what))
-		}
+func (c *Checker) checkModel(generation pi.Model) {
+	for _, need := range c.missing(generation) {
+		c.add(need.Files[0], fmt.Sprintf("is missing: a %s needs it as %s", generation, need.What))
 	}
 }
 
