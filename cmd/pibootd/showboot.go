@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ func showBoot(ctx context.Context, c *web.Client, w io.Writer, b web.Pi) error {
 		fmt.Fprintf(&out, "problem: %s\n", strings.Map(graphic, b.Problem))
 	}
 	if b.Boot != nil {
-		fmt.Fprintf(&out, "cmdline.txt\n%sconfig.txt\n%s", indent(b.Boot.CommandLine), indent(b.Boot.Config))
+		file := strings.Map(graphic, cmp.Or(b.Boot.CommandLineFile, "cmdline.txt"))
+		fmt.Fprintf(&out, "%s\n%sconfig.txt\n%s", file, indent(b.Boot.CommandLine), indent(b.Boot.Config))
 	}
 	if len(asked.files) == 0 {
 		fmt.Fprintf(&out, "%s has not requested files yet\n", b.Name)

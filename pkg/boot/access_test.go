@@ -151,8 +151,8 @@ func TestSecretsAreNotServedByLinks(t *testing.T) {
 			t.Errorf("%s = %q, %v; want nothing secret in it", name, got, err)
 		}
 	}
-	if cmdline, config, err := p.Preview(hlspi1); strings.Contains(cmdline+config, "secret") {
-		t.Errorf("Preview = %q, %q, %v; want nothing secret in it", cmdline, config, err)
+	if made, err := p.Preview(hlspi1); strings.Contains(made.CommandLine+made.Config, "secret") {
+		t.Errorf("Preview = %+v, %v; want nothing secret in it", made, err)
 	}
 }
 

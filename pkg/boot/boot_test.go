@@ -58,6 +58,9 @@ func TestCommandLine(t *testing.T) {
 		"only the first line counts, an init of one's own stays": {
 			server, "init=/bin/sh\nroot=/dev/sda\n", "init=/bin/sh " + nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n",
 		},
+		"comments and blank lines before it do not": {
+			server, "# my board\n\n  \nconsole=tty9\n", "console=tty9 " + nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n",
+		},
 		"odd ports are named":   {odd, "", nfsroot + ",port=12049,mountport=12049 ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
 		"nfsd has its own path": {kernel, "", strings.Replace(nfsroot, ":/roots", ":/srv/roots", 1) + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
 		"everybody's arguments": {with, "", nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1 quiet\n"},
@@ -80,17 +83,21 @@ func TestServedAt(t *testing.T) {
 
 func TestConfigTxt(t *testing.T) {
 	const ours = "\n[all]\n# by pibootd, for hlspi1:\n"
+	include := func(name string) ([]byte, error) {
+		return map[string][]byte{"extra.txt": []byte("include more.txt\n"), "more.txt": []byte("[pi3]\ncmdline=x\ngpu_mem_1024=16\n")}[name], nil
+	}
 	for name, test := range map[string]struct {
 		base     string
 		settings registry.Settings
 		want     string
 	}{
-		"none":                        {"", registry.Settings{}, ours + "gpu_mem=192\n"},
-		"a filter ends":               {"arm_64bit=1\n[pi4]\ngpu_mem=16", registry.Settings{}, "arm_64bit=1\n[pi4]\ngpu_mem=16\n" + ours + "gpu_mem=192\n"},
-		"the board's own memory":      {"", registry.Settings{GPUMem: 64}, ours + "gpu_mem=64\n"},
-		"memory by size is stronger":  {"[pi3]\ngpu_mem_1024=320\n", registry.Settings{GPUMem: 64}, "[pi3]\ngpu_mem_1024=320\n" + ours + "gpu_mem=64\ngpu_mem_1024=64\n"},
-		"another cmdline.txt is ours": {"cmdline=nobtcmd.txt\n", registry.Settings{}, "cmdline=nobtcmd.txt\n" + ours + "gpu_mem=192\ncmdline=cmdline.txt\n"},
-		"included files are not read": {"include extra.txt\n#cmdline=x\n", registry.Settings{}, "include extra.txt\n#cmdline=x\n" + ours + "gpu_mem=192\n"},
+		"none":                            {"", registry.Settings{}, ours + "gpu_mem=192\n"},
+		"a filter ends":                   {"arm_64bit=1\n[pi4]\ngpu_mem=16", registry.Settings{}, "arm_64bit=1\n[pi4]\ngpu_mem=16\n" + ours + "gpu_mem=192\n"},
+		"the board's own memory":          {"", registry.Settings{GPUMem: 64}, ours + "gpu_mem=64\n"},
+		"memory by size is stronger":      {"[pi3]\ngpu_mem_1024=320\n", registry.Settings{GPUMem: 64}, "[pi3]\ngpu_mem_1024=320\n" + ours + "gpu_mem=64\ngpu_mem_1024=64\n"},
+		"another cmdline.txt is ours":     {"cmdline=nobtcmd.txt\n", registry.Settings{}, "cmdline=nobtcmd.txt\n" + ours + "gpu_mem=192\ncmdline=cmdline.txt\n"},
+		"an included cmdline.txt is ours": {"include extra.txt\n", registry.Settings{}, "include extra.txt\n" + ours + "gpu_mem=192\ngpu_mem_1024=192\ncmdline=cmdline.txt\n"},
+		"a comment sets nothing":          {"#include extra.txt\n#cmdline=x\n", registry.Settings{}, "#include extra.txt\n#cmdline=x\n" + ours + "gpu_mem=192\n"},
 		"lines of the board": {
 			"arm_boost=1\n", registry.Settings{Config: []string{"arm_boost=0", "decode_MPG2=0x1"}},
 			"arm_boost=1\n" + ours + "gpu_mem=192\narm_boost=0\ndecode_MPG2=0x1\n",
@@ -98,7 +105,7 @@ func TestConfigTxt(t *testing.T) {
 	} {
 		board := hlspi1
 		board.Settings = test.settings
-		if got := server.ConfigTxt(test.base, board); got != test.want {
+		if got := server.ConfigTxt(test.base, include, board); got != test.want {
 			t.Errorf("%s: ConfigTxt = %q; want %q", name, got, test.want)
 		}
 	}
@@ -115,6 +122,58 @@ func TestCommandLineOfAnotherDirectory(t *testing.T) {
 	}
 	if got, err := open(t, p, "10.0.0.11", "3333347a/old/cmdline.txt"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("old/cmdline.txt = %q, %v; want that there is none", got, err)
+	}
+}
+
+// What the firmware reads in place of config.txt and cmdline.txt has the board's root
+// too, whatever the root's files make of it.
+func TestOtherNamesOfGeneratedFiles(t *testing.T) {
+	p := newPolicy(t)
+	dir := filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware")
+	write(t, filepath.Join(dir, "config.txt"), "include os.txt\n[tryboot]\nos_prefix=new/\n")
+	write(t, filepath.Join(dir, "os.txt"), "os_prefix=current/\n[pi4]\nos_prefix=four-\n")
+	write(t, filepath.Join(dir, "current/cmdline.txt"), "console=tty8 root=LABEL=writable\n")
+	write(t, filepath.Join(dir, "autoboot.txt"), "[all]\nboot_partition=2\n")
+	for name, want := range map[string]string{
+		"current/cmdline.txt": "console=tty8 root=/dev/nfs ",
+		"new/cmdline.txt":     "console=tty1 root=/dev/nfs ", // the root has none there
+		"four-cmdline.txt":    "console=tty1 root=/dev/nfs ",
+		"other/cmdline.txt":   "",
+		"my-cmdline.txt":      "",
+		"tryboot.txt":         "",
+		"autoboot.txt":        "",
+	} {
+		got, err := open(t, p, "10.0.0.11", "3333347a/"+name)
+		if want == "" && !errors.Is(err, fs.ErrNotExist) || want != "" && (err != nil || !strings.HasPrefix(got, want)) {
+			t.Errorf("%s = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	write(t, filepath.Join(dir, "tryboot.txt"), "gpu_mem_1024=16\ncmdline=x.txt\n")
+	got, err := open(t, p, "10.0.0.11", "3333347a/tryboot.txt")
+	if err != nil || !strings.HasSuffix(got, "gpu_mem=192\ngpu_mem_1024=192\ncmdline=cmdline.txt\n") {
+		t.Errorf("tryboot.txt = %q, %v; want pibootd's lines after it", got, err)
+	}
+}
+
+// A preview shows the command line that the firmware would take.
+func TestPreviewOfAPrefix(t *testing.T) {
+	p := newPolicy(t)
+	dir := filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware")
+	for name, text := range map[string]string{
+		"config.txt": "kernel=vmlinuz\nos_prefix=current/\n", "current/cmdline.txt": "console=tty8\n", "current/vmlinuz": "kernel", "current/bcm2710-rpi-3-b.dtb": "tree",
+	} {
+		write(t, filepath.Join(dir, name), text)
+	}
+	got, err := p.Preview(hlspi1)
+	if err != nil || got.CommandLineFile != "current/cmdline.txt" || !strings.HasPrefix(got.CommandLine, "console=tty8 ") {
+		t.Errorf("Preview = %+v, %v; want that of current/cmdline.txt", got, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "current/bcm2710-rpi-3-b.dtb")); err != nil {
+		t.Fatal(err)
+	}
+	// Without its device tree the firmware takes no prefix.
+	if got, err = p.Preview(hlspi1); err != nil || got.CommandLineFile != "cmdline.txt" || !strings.HasPrefix(got.CommandLine, "console=tty1 ") {
+		t.Errorf("Preview = %+v, %v; want that of cmdline.txt", got, err)
 	}
 }
 

@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"pibootd/images"
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/config"
 	"pibootd/pkg/registry"
 )
 
 // CommandLine returns the kernel command line of a board: base, the root's own
-// cmdline.txt, with the NFS root and the worker's settings in place of its own. The result is one line, as the firmware wants it.
+// cmdline.txt, with the NFS root and the worker's settings in place of its own. The
+// result is one line, as the firmware wants it.
 func (s Server) CommandLine(base string, board registry.Pi) string {
-	args := slices.DeleteFunc(strings.Fields(firstLine(base)), func(arg string) bool {
+	args := slices.DeleteFunc(strings.Fields(bootconfig.CommandLine(base)), func(arg string) bool {
 		key, value, _ := strings.Cut(arg, "=")
 		// Raspberry Pi OS images grow their SD card's partition by init=.
 		return slices.Contains(config.OwnArgs, key) || key == "init" && strings.Contains(value, "resize")
@@ -69,15 +71,11 @@ func unique(args []string) []string {
 	return kept
 }
 
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
-}
-
 // ConfigTxt returns a board's config.txt: base, the root's own, and after it
 // what pibootd lays over it. The firmware lets later lines win, and [all] ends
-// whatever filter base ended in.
-func (s Server) ConfigTxt(base string, board registry.Pi) string {
+// whatever filter base ended in. include reads the files that base includes.
+func (s Server) ConfigTxt(base string, include bootconfig.Include, board registry.Pi) string {
+	sets := func(key string) bool { return len(bootconfig.Values([]byte(base), key, include)) > 0 }
 	gpuMem := board.Settings.GPUMem
 	if gpuMem == 0 {
 		gpuMem = s.GPUMem
@@ -88,25 +86,15 @@ func (s Server) ConfigTxt(base string, board registry.Pi) string {
 	var own strings.Builder
 	fmt.Fprintf(&own, "\n[all]\n# by pibootd, for %s:\ngpu_mem=%d\n", board.Name, gpuMem)
 	for _, key := range []string{"gpu_mem_256", "gpu_mem_512", "gpu_mem_1024"} {
-		if sets(base, key) { // they are stronger than gpu_mem, wherever they stand
+		if sets(key) { // they are stronger than gpu_mem, wherever they stand
 			fmt.Fprintf(&own, "%s=%d\n", key, gpuMem)
 		}
 	}
-	if sets(base, "cmdline") { // another file would not have the board's root
+	if sets("cmdline") { // another file would not have the board's root
 		own.WriteString("cmdline=cmdline.txt\n")
 	}
 	for _, line := range board.Settings.Config {
 		own.WriteString(line + "\n")
 	}
 	return base + own.String()
-}
-
-// sets reports whether a config.txt gives key a value, for whichever model.
-func sets(text, key string) bool {
-	for line := range strings.Lines(text) {
-		if name, _, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == key {
-			return true
-		}
-	}
-	return false
 }

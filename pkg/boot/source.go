@@ -8,15 +8,17 @@ import (
 	"io/fs"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 )
 
 // maxText bounds the cmdline.txt and config.txt that a root may have.
-const maxText = 64 << 10
+const maxText = bootconfig.MaxBytes
 
 // Open implements tftp.Source. A board sees its own root's boot directory,
 // with or without a directory named by its serial number or Ethernet address
@@ -34,6 +36,9 @@ func (p *Policy) Open(ctx context.Context, client netip.Addr, name string) (io.R
 	defer t.close()
 	if file == name { // without a board's name before it
 		file = t.withoutText(file)
+	}
+	if file == bootconfig.AutoBootFile { // there is no partition to choose
+		return nil, 0, fmt.Errorf("boot: %s is not served, because it would choose a partition: %w", file, fs.ErrNotExist)
 	}
 	if t.isGenerated(file) {
 		return p.generate(t, file, board)
@@ -61,25 +66,62 @@ func (t *tree) withoutText(name string) string {
 	return rest
 }
 
+// commandLineFile is the name of the file with the kernel arguments, after os_prefix.
+const commandLineFile = "cmdline.txt"
+
 // isGenerated reports whether a file is one that pibootd makes. With os_prefix in
-// config.txt, as Ubuntu has it, cmdline.txt is in another directory.
+// config.txt, as Ubuntu has it, cmdline.txt has another name.
 func (t *tree) isGenerated(name string) bool {
-	if name == "config.txt" || name == "cmdline.txt" {
+	switch name {
+	case bootconfig.File, commandLineFile:
 		return true
+	case bootconfig.TryBootFile: // without it, the board reads config.txt
+		return t.has(name)
 	}
-	return path.Base(name) == "cmdline.txt" && t.has(name)
+	prefix, ok := strings.CutSuffix(name, commandLineFile)
+	return ok && (path.Base(name) == commandLineFile && t.has(name) || t.isPrefix(prefix))
+}
+
+// isPrefix reports whether the root's config.txt has an os_prefix, for any board.
+func (t *tree) isPrefix(prefix string) bool {
+	for _, file := range []string{bootconfig.File, bootconfig.TryBootFile} {
+		text, err := t.include(file)
+		if err == nil && slices.Contains(bootconfig.Values(text, "os_prefix", t.include), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// include implements bootconfig.Include.
+func (t *tree) include(name string) ([]byte, error) {
+	text, err := t.text(name)
+	return []byte(text), err
 }
 
 func (p *Policy) generate(t *tree, name string, board registry.Pi) (io.ReadCloser, int64, error) {
-	base, err := t.text(name)
+	text, err := p.generated(t, name, board)
 	if err != nil {
 		return nil, 0, err
 	}
-	text := p.Server.ConfigTxt(base, board)
-	if path.Base(name) == "cmdline.txt" {
-		text = servedAt(time.Now(), p.Server.CommandLine(base, board))
-	}
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), nil
+}
+
+// generated makes a file of which isGenerated is true. A file of kernel arguments that
+// the root lacks where os_prefix has it is made of its cmdline.txt.
+func (p *Policy) generated(t *tree, name string, board registry.Pi) (string, error) {
+	isConfig := name == bootconfig.File || name == bootconfig.TryBootFile
+	if !isConfig && !t.has(name) {
+		name = commandLineFile
+	}
+	base, err := t.text(name)
+	if err != nil {
+		return "", err
+	}
+	if isConfig {
+		return p.Server.ConfigTxt(base, t.include, board), nil
+	}
+	return servedAt(time.Now(), p.Server.CommandLine(base, board)), nil
 }
 
 // text reads a text file of the boot directory; one that does not exist is
@@ -112,21 +154,62 @@ func (t *tree) content(name string) (io.ReadCloser, int64, error) {
 	return file, info.Size(), nil
 }
 
-// Preview returns the cmdline.txt and config.txt that the board would be
-// served now.
-func (p *Policy) Preview(board registry.Pi) (cmdline, config string, err error) {
+// A Preview is what boot code would read of a board's generated files.
+type Preview struct {
+	CommandLineFile string // its name, with os_prefix
+	CommandLine     string
+	Config          string
+}
+
+// Preview returns the generated files that the board would be served now.
+func (p *Policy) Preview(board registry.Pi) (Preview, error) {
 	t, err := p.openTree(board)
 	if err != nil {
-		return "", "", err
+		return Preview{}, err
 	}
 	defer t.close()
-	base, err := t.text("cmdline.txt")
+	config, err := p.generated(t, bootconfig.File, board)
 	if err != nil {
-		return "", "", err
+		return Preview{}, err
 	}
-	cmdline = servedAt(time.Now(), p.Server.CommandLine(base, board))
-	if base, err = t.text("config.txt"); err != nil {
-		return "", "", err
+	file := p.loads(t, board).Names.Cmdline
+	cmdline, err := p.generated(t, file, board)
+	return Preview{CommandLineFile: file, CommandLine: cmdline, Config: config}, err
+}
+
+// Loads returns what the board would load now, as far as its model is known.
+func (p *Policy) Loads(board registry.Pi) (bootconfig.Load, error) {
+	t, err := p.openTree(board)
+	if err != nil {
+		return bootconfig.Load{}, err
 	}
-	return cmdline, p.Server.ConfigTxt(base, board), nil
+	defer t.close()
+	return p.loads(t, board), nil
+}
+
+func (p *Policy) loads(t *tree, board registry.Pi) bootconfig.Load {
+	return p.dir(t, board).Closest(bootconfig.ModelsAt(board.MAC), board.Serial)
+}
+
+// dir is the boot directory with the files that pibootd makes.
+func (p *Policy) dir(t *tree, board registry.Pi) bootconfig.Dir {
+	text := func(name string) ([]byte, error) {
+		if t.isGenerated(name) {
+			text, err := p.generated(t, name, board)
+			return []byte(text), err
+		}
+		return t.include(name)
+	}
+	return bootconfig.Dir{Text: text, Has: t.has}
+}
+
+// TakesRamdisk reports whether the board would load all its files from boot.img, of
+// which pibootd makes none.
+func (p *Policy) TakesRamdisk(board registry.Pi) (bool, error) {
+	t, err := p.openTree(board)
+	if err != nil {
+		return false, err
+	}
+	defer t.close()
+	return p.dir(t, board).Ramdisk(bootconfig.ModelsAt(board.MAC), board.Serial), nil
 }

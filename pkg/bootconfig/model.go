@@ -35,6 +35,11 @@ func ModelsAt(mac pi.MAC) []Model {
 	return slices.DeleteFunc(Models(), func(m Model) bool { return (m.Generation() == pi.Pi3) != old })
 }
 
+// ModelsOf returns the models of a generation.
+func ModelsOf(generation pi.Model) []Model {
+	return slices.DeleteFunc(Models(), func(m Model) bool { return m.Generation() != generation })
+}
+
 // Generation returns the generation whose boot code the model has.
 func (m Model) Generation() pi.Model { return m.facts().generation }
 

@@ -11,7 +11,7 @@ import (
 // board examines one board: the files that it would be served, its mounts, and how
 // far its last boot came.
 func (d *Doctor) board(ctx context.Context, board registry.Pi, deadline time.Time) []Finding {
-	found := d.bootFiles(ctx, board)
+	found := d.bootFiles(board)
 	found = append(found, d.exports(ctx, board, deadline))
 	return append(found, d.lastBoot(ctx, board))
 }

@@ -1,27 +1,31 @@
 package doctor
 
 import (
-	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 )
 
 // bootFiles examines what a board would be served: whether its generated files can
-// be made, and whether firmware and a kernel are beside them.
-func (d *Doctor) bootFiles(ctx context.Context, board registry.Pi) []Finding {
-	files, err := d.Fleet.BootFiles(board)
+// be made, and whether it finds beside them what it loads.
+func (d *Doctor) bootFiles(board registry.Pi) []Finding {
+	load, err := d.Fleet.Policy.Loads(board)
+	ramdisk := false
+	if err == nil {
+		ramdisk, err = d.Fleet.Policy.TakesRamdisk(board)
+	}
+	if err == nil {
+		_, err = d.Fleet.BootFiles(board)
+	}
 	if err != nil {
 		return []Finding{{Subject: board.Name, Level: Problem, Text: "its boot files cannot be made: " + err.Error(), Todo: "put its boot directory right, or remove the board and add it again"}}
 	}
-	served := func(name string) bool {
-		file, _, err := d.Fleet.Policy.Open(ctx, board.IP, name)
-		return err == nil && file.Close() == nil
-	}
-	return append(judgeBoot(board, files.Config, served), d.checkRoot(board)...)
+	return append(judgeBoot(board, load, ramdisk), d.checkRoot(board)...)
 }
 
 // checkRoot reports whether the board's kernels and firmware match the rest of its
@@ -38,66 +42,38 @@ func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	return found
 }
 
-// judgeBoot reports whether boot code finds what it loads, given its config.txt and
-// the files that are served.
-func judgeBoot(board registry.Pi, config string, served func(name string) bool) []Finding {
-	prefixes := append([]string{""}, settings(config, "os_prefix=")...)
-	has := func(name string) bool {
-		return slices.ContainsFunc(prefixes, func(prefix string) bool { return served(prefix + name) })
+// judgeBoot reports whether boot code finds what it loads.
+func judgeBoot(board registry.Pi, load bootconfig.Load, ramdisk bool) []Finding {
+	if board.Arch == pi.AMD64 { // an emulated board
+		return nil
 	}
 	var found []Finding
 	add := func(level Level, text, todo string) {
 		found = append(found, Finding{Subject: board.Name, Level: level, Text: text, Todo: todo})
 	}
-	named := settings(config, "kernel=")
-	for _, name := range append(slices.Clone(named), settings(config, "initramfs ")...) {
-		if !has(name) {
-			add(Warning, fmt.Sprintf("its config.txt names %.64q, which is not in its boot directory", name), "put it there, or take the line out, unless it is for another model")
+	if ramdisk {
+		add(Problem, "its config.txt sets boot_ramdisk=1, so it takes all boot files from boot.img, whose cmdline.txt does not name its root",
+			"unpack boot.img into its boot directory and take the line out of config.txt, or import the system as a template, which does both")
+		return found
+	}
+	const todo = "clone it from a template that is for this model (pibootd template list, remove-pi, add-pi), or put the file into its boot directory"
+	for _, need := range load.Missing {
+		if need.What == "boot code" { // it can be on a card
+			add(Warning, "its boot directory has no "+quoted(need.Files)+", without which it boots only if that is on an SD card in it", todo)
+			continue
 		}
+		add(Problem, "its boot directory has no "+need.What+" that it would load, of "+quoted(need.Files), todo)
 	}
-	const todo = "clone it from a template that is for this model: pibootd template list, remove-pi, add-pi"
-	if kernels := append(named, kernelNames[board.Arch]...); len(kernels) > 0 && !slices.ContainsFunc(kernels, has) {
-		add(Problem, "its boot directory has no kernel that it would load, of "+quoted(kernels), todo)
-	}
-	if firmware := firmwareNames(board); len(firmware) > 0 && !slices.ContainsFunc(firmware, served) {
-		add(Problem, "its boot directory has no firmware for it, of "+quoted(firmware), todo)
+	if board.Arch == pi.ARM64 && len(load.Missing) == 0 && is32Bit(load.Names.Kernel) {
+		add(Problem, fmt.Sprintf("it would load %.64q, a 32-bit kernel, which cannot start the programs of its 64-bit root", load.Names.Kernel), todo)
 	}
 	return found
 }
 
-// kernelNames are the kernels that boot code looks for if config.txt names none. A
-// 64-bit kernel can run a 32-bit root, as it does in Raspberry Pi OS.
-var kernelNames = map[pi.Arch][]string{
-	pi.ARM64: {"kernel8.img", "kernel_2712.img"},
-	pi.ARMv7: {"kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img"},
-	pi.ARMv6: {"kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img"},
-}
-
-// firmwareNames returns the files of which boot code needs one. Boards up to the
-// 3B+ have Ethernet addresses of their own range; later models share theirs. The Pi
-// 5 has its firmware in its EEPROM, so its device tree is looked for instead.
-func firmwareNames(board registry.Pi) []string {
-	switch {
-	case board.Arch == pi.AMD64: // an emulated board
-		return nil
-	case strings.HasPrefix(board.MAC.String(), "b8:27:eb:"):
-		return []string{"start.elf", "start_cd.elf", "start_x.elf"}
-	}
-	return []string{"start4.elf", "start4cd.elf", "start4x.elf", "start.elf", "bcm2712-rpi-5-b.dtb", "bcm2712d0-rpi-5-b.dtb"}
-}
-
-// settings returns the values of key in a config.txt, for all models and without
-// duplicates.
-func settings(config, key string) []string {
-	var values []string
-	for line := range strings.Lines(config) {
-		value, ok := strings.CutPrefix(strings.TrimSpace(line), key)
-		// initramfs has a second word: the address to load it at.
-		if fields := strings.Fields(value); ok && len(fields) > 0 && !slices.Contains(values, fields[0]) {
-			values = append(values, fields[0])
-		}
-	}
-	return values
+// is32Bit reports whether a kernel has one of the names by which the firmware finds those
+// of 32 bits.
+func is32Bit(kernel string) bool {
+	return slices.Contains([]string{"kernel.img", "kernel7.img", "kernel7l.img"}, path.Base(kernel))
 }
 
 func quoted(names []string) string {

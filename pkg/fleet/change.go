@@ -159,10 +159,13 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 type BootFiles struct {
 	CommandLine string `json:"cmdline_txt"`
 	Config      string `json:"config_txt"`
+	// CommandLineFile is the name of the first in the boot directory, "current/cmdline.txt"
+	// with os_prefix.
+	CommandLineFile string `json:"cmdline_file"`
 }
 
 // BootFiles returns what the board would be served now.
 func (f *Fleet) BootFiles(board registry.Pi) (BootFiles, error) {
-	cmdline, config, err := f.Policy.Preview(board)
-	return BootFiles{CommandLine: cmdline, Config: config}, err
+	made, err := f.Policy.Preview(board)
+	return BootFiles{CommandLine: made.CommandLine, Config: made.Config, CommandLineFile: made.CommandLineFile}, err
 }

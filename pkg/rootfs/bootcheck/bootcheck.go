@@ -74,20 +74,8 @@ func New(root *os.Root, boot string) *Checker {
 	return c
 }
 
-// loads returns what a board would load.
-func (c *Checker) loads(board bootconfig.Board) bootconfig.Names {
-	file := bootconfig.File
-	if board.TryBoot && c.has(bootconfig.TryBootFile) {
-		file = bootconfig.TryBootFile
-	}
-	text, err := c.text(file)
-	if err != nil {
-		text = nil // as the firmware takes one that it cannot read
-	}
-	// Looking for a file in the root is never an error, see has.
-	names, _ := bootconfig.Read(board, text, c.text).Names(func(name string) (bool, error) { return c.has(name), nil })
-	return names
-}
+// dir is the boot directory. In the root, looking for a file never fails.
+func (c *Checker) dir() bootconfig.Dir { return bootconfig.Dir{Text: c.text, Has: c.has} }
 
 func (c *Checker) text(name string) ([]byte, error) {
 	return confine.ReadText(c.root, path.Join(c.boot, name))
@@ -128,7 +116,7 @@ func (c *Checker) kernels() []string {
 	})
 	for _, model := range bootconfig.Models() {
 		for _, again := range []bool{false, true} {
-			kernel := c.loads(bootconfig.Board{Model: model, TryBoot: again}).Kernel
+			kernel := c.dir().Load(bootconfig.Board{Model: model, TryBoot: again}).Kernel
 			if c.has(kernel) && !slices.Contains(found, kernel) {
 				found = append(found, kernel)
 			}
@@ -155,18 +143,7 @@ func (c *Checker) checkKernel(file string) {
 
 // missing returns what the model of a generation that comes closest to booting does not find.
 func (c *Checker) missing(generation pi.Model) []bootconfig.Need {
-	var least []bootconfig.Need
-	first := true
-	for _, model := range bootconfig.Models() {
-		if model.Generation() != generation {
-			continue
-		}
-		missing := c.loads(bootconfig.Board{Model: model}).Missing(c.has)
-		if first || len(missing) < len(least) {
-			least, first = missing, false
-		}
-	}
-	return least
+	return c.dir().Closest(bootconfig.ModelsOf(generation), 0).Missing
 }
 
 func (c *Checker) checkModel(generation pi.Model) {
