@@ -19,7 +19,7 @@ export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
-TAGS        := netns,e2e,soak,bench,release,chaos
+TAGS        := netns,e2e,soak,bench,release,chaos,media
 # tagged TAG lists the packages that have tests with that build tag.
 tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
@@ -132,6 +132,10 @@ soak: ## the long form of what a Linux kernel does to the NFS server while that 
 .PHONY: chaos
 chaos: ## a hundred histories of the queue: daemon, workers and ffmpeg killed, networks cut, a full share (root, minutes)
 	go test -tags chaos -run '^(TestChaos|TestKilled|TestNetworkCut|TestFullShare)$$' -count=1 -timeout 30m $(call tagged,chaos)
+
+.PHONY: test-media
+test-media: ## sources of all kinds, each in every format, by one worker and spread over three (10-30 minutes)
+	go test -tags media -run '^TestMedia$$' -count=1 -timeout 60m ./pkg/transcode/worker
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

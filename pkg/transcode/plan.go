@@ -42,9 +42,21 @@ const (
 	minPreroll = 1
 )
 
+// A Division says how finely a plan is divided into units.
+type Division struct {
+	Workers      int     // 0: their number is unknown
+	LeastSeconds float64 // of a unit of video; 0 means 8 s, or the time to the last key frame before it if that is longer
+}
+
 // NewPlan divides the source that p describes into units for this many workers; 0
 // means that their number is unknown. Its errors are meant for the user.
 func NewPlan(r Request, p Probe, workers int) (Plan, error) {
+	return Division{Workers: workers}.Plan(r, p)
+}
+
+// Plan divides the source that p describes into units. Its errors are meant for the
+// user.
+func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if err := plannable(p); err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
@@ -71,11 +83,8 @@ func NewPlan(r Request, p Probe, workers int) (Plan, error) {
 		plan.addAudio(r, p, options)
 	}
 	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
-	most, least := chunkSegments(grid, groups, preroll(*p.Video))
-	if workers <= 0 {
-		workers = fewWorkers
-	}
-	cuts := cut(grid.Segments(), most, least, workers)
+	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
+	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
 	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
 	return plan, nil
 }
@@ -178,14 +187,15 @@ func together(p Plan, encoder string, custom bool) [][]Rendition {
 	return each
 }
 
-// chunkSegments returns the maximum and the minimum number of segments of a unit.
-func chunkSegments(g Grid, together [][]Rendition, preroll float64) (most, least int) {
+// chunkSegments returns the maximum and the minimum number of segments of a unit
+// that lasts for at least this long, if it can.
+func chunkSegments(g Grid, together [][]Rendition, shortest float64) (most, least int) {
 	work, segment := 1.0, g.Seconds(g.SegmentFrames)
 	for _, group := range together {
 		work = max(work, float64(pixels(group))/float64(max(pixels(group[:1]), 1)))
 	}
 	most = max(int(maxChunkSeconds/work/segment), 1)
-	return most, min(int(math.Ceil(max(minChunkSeconds, preroll)/segment)), most)
+	return most, min(int(math.Ceil(shortest/segment)), most)
 }
 
 func pixels(renditions []Rendition) int {

@@ -95,6 +95,10 @@ type Options struct {
 	// called within transactions, so it must answer from memory.
 	Labels func(worker string) []string
 
+	// UnitSeconds is the shortest unit of video that a plan makes; 0 means
+	// transcode.Division's own.
+	UnitSeconds float64
+
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
 	Keep       int           // ended jobs that are kept; 0 means 1000
@@ -104,23 +108,24 @@ type Options struct {
 
 // A Queue holds the jobs. It is safe for concurrent use.
 type Queue struct {
-	store      *store.Store
-	media      *os.Root
-	js         jetstream.JetStream
-	stream     jetstream.Stream
-	broker     *broker.Broker
-	conn       *nats.Conn // of broker
-	log        *slog.Logger
-	onWorker   func(WorkerEvent)
-	onUnit     func(UnitEvent)
-	onMisuse   func(worker, what string)
-	acceptor   share.Acceptor
-	weight     func(worker string) float64
-	claimTTL   time.Duration
-	helloEvery time.Duration
-	legacyTTL  time.Duration
-	legacyUID  uint32
-	keep       int
+	store       *store.Store
+	media       *os.Root
+	js          jetstream.JetStream
+	stream      jetstream.Stream
+	broker      *broker.Broker
+	conn        *nats.Conn // of broker
+	log         *slog.Logger
+	onWorker    func(WorkerEvent)
+	onUnit      func(UnitEvent)
+	onMisuse    func(worker, what string)
+	acceptor    share.Acceptor
+	weight      func(worker string) float64
+	claimTTL    time.Duration
+	helloEvery  time.Duration
+	legacyTTL   time.Duration
+	legacyUID   uint32
+	keep        int
+	unitSeconds float64
 
 	workers *workers
 	claims  *claims
@@ -147,27 +152,28 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("queue: opening the media share: %w", err)
 	}
 	q := &Queue{
-		store:      o.Store,
-		media:      media,
-		broker:     o.Broker,
-		conn:       o.Broker.Conn(),
-		log:        logger(o.Log),
-		onWorker:   o.OnWorker,
-		onUnit:     o.OnUnit,
-		onMisuse:   o.OnMisuse,
-		acceptor:   share.Acceptor{Revoke: o.Revoke},
-		weight:     o.Weight,
-		claimTTL:   cmp.Or(o.ClaimTTL, defaultClaimTTL),
-		helloEvery: cmp.Or(o.HelloEvery, defaultHelloEvery),
-		legacyTTL:  cmp.Or(o.LegacyTTL, defaultLegacyTTL),
-		legacyUID:  cmp.Or(o.LegacyUID, transcode.MuxerUID),
-		keep:       cmp.Or(o.Keep, defaultKeep),
-		workers:    newWorkers(o.Labels),
-		claims:     newClaims(),
-		watches:    newWatches(),
-		lanes:      map[string]bool{},
-		announce:   make(chan struct{}, 1),
-		publish:    make(chan struct{}, 1),
+		store:       o.Store,
+		media:       media,
+		broker:      o.Broker,
+		conn:        o.Broker.Conn(),
+		log:         logger(o.Log),
+		onWorker:    o.OnWorker,
+		onUnit:      o.OnUnit,
+		onMisuse:    o.OnMisuse,
+		acceptor:    share.Acceptor{Revoke: o.Revoke},
+		weight:      o.Weight,
+		claimTTL:    cmp.Or(o.ClaimTTL, defaultClaimTTL),
+		helloEvery:  cmp.Or(o.HelloEvery, defaultHelloEvery),
+		legacyTTL:   cmp.Or(o.LegacyTTL, defaultLegacyTTL),
+		legacyUID:   cmp.Or(o.LegacyUID, transcode.MuxerUID),
+		keep:        cmp.Or(o.Keep, defaultKeep),
+		unitSeconds: o.UnitSeconds,
+		workers:     newWorkers(o.Labels),
+		claims:      newClaims(),
+		watches:     newWatches(),
+		lanes:       map[string]bool{},
+		announce:    make(chan struct{}, 1),
+		publish:     make(chan struct{}, 1),
 	}
 	if err := q.prepare(ctx); err != nil {
 		return nil, errors.Join(err, q.Close())

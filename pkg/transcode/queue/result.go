@@ -153,7 +153,8 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
-		return t.plan(ctx, u, *r.Probe, q.workers.free(u.request))
+		division := transcode.Division{Workers: q.workers.free(u.request), LeastSeconds: q.unitSeconds}
+		return t.plan(ctx, u, *r.Probe, division)
 	}
 	var left int
 	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
@@ -163,11 +164,11 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	return t.complete(ctx, u.key.job)
 }
 
-// plan divides a probed job into units for this many workers. If the source cannot
-// be planned, plan fails the job.
-func (t *transaction) plan(ctx context.Context, probe unitRow, p transcode.Probe, workers int) error {
+// plan divides a probed job into units. If the source cannot be planned, plan fails
+// the job.
+func (t *transaction) plan(ctx context.Context, probe unitRow, p transcode.Probe, d transcode.Division) error {
 	job := probe.key.job
-	plan, err := transcode.NewPlan(probe.request, p, workers)
+	plan, err := d.Plan(probe.request, p)
 	if err == nil && len(plan.Units) > maxUnits {
 		err = fmt.Errorf("planning %q: %d units; want %d at most", probe.request.Source, len(plan.Units), maxUnits)
 	}

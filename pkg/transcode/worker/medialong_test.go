@@ -1,0 +1,5 @@
+//go:build media
+
+package worker
+
+const mediaLong = true
