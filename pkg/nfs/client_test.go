@@ -86,6 +86,16 @@ func (c *rawClient) roundTrip(message []byte) *decoder {
 	if _, err := c.conn.Write(message); err != nil {
 		c.t.Fatal(err)
 	}
+	xid, d := c.reply()
+	if xid != c.xid {
+		c.t.Fatalf("reply to xid %d; want %d", xid, c.xid)
+	}
+	return d
+}
+
+// reply reads the next reply, to whichever call.
+func (c *rawClient) reply() (xid uint32, d *decoder) {
+	c.t.Helper()
 	var mark [4]byte
 	if _, err := io.ReadFull(c.conn, mark[:]); err != nil {
 		c.t.Fatalf("reading a reply: %v", err)
@@ -94,11 +104,8 @@ func (c *rawClient) roundTrip(message []byte) *decoder {
 	if _, err := io.ReadFull(c.conn, b); err != nil {
 		c.t.Fatal(err)
 	}
-	d := &decoder{rpc.Decoder{Buf: b}}
-	if xid := d.Uint32(); xid != c.xid {
-		c.t.Fatalf("reply to xid %d; want %d", xid, c.xid)
-	}
-	return d
+	d = &decoder{rpc.Decoder{Buf: b}}
+	return d.Uint32(), d
 }
 
 // rpc makes a call and returns its accept status and results.
