@@ -53,10 +53,18 @@ func lendShare(t *testing.T) *lentShare {
 // work runs a worker that does not mount the share, until the test ends.
 func (l *lentShare) work() (dir string) {
 	l.Helper()
+	return l.workBy("")
+}
+
+// workBy runs such a worker with another program in place of ffmpeg; "" means
+// ffmpeg itself.
+func (l *lentShare) workBy(ffmpeg string) (dir string) {
+	l.Helper()
 	dir = l.TempDir()
 	w := &worker.Worker{
 		Config: worker.Config{Name: "pc1", Token: queuetest.Token, Daemon: l.addr, WorkDir: dir},
 		Log:    slog.New(slog.NewTextHandler(l.Output(), nil)),
+		FFmpeg: ffmpeg,
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
@@ -240,25 +248,30 @@ func TestUploadEndsWithItsClaim(t *testing.T) {
 	t.Parallel()
 	l := lendShare(t)
 	makeVideo(t, filepath.Join(l.MediaDir, "a.mp4"))
-	l.work()
-	for try := range 20 {
-		job, _, err := l.SubmitAgain(t.Context(), transcode.Request{Source: "a.mp4", Name: fmt.Sprint("a", try)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if l.uploadUntilCancelled(job, l.claimed()) {
-			daemon{media: l.MediaDir}.wantNoTemps(t)
-			return
-		}
-		l.end(job.ID) // its worker had done the unit before the upload began
+	l.workBy(endlessFFmpeg(t))
+	job := l.submit(transcode.Request{Source: "a.mp4"})
+	l.uploadUntilCancelled(job, l.claimed())
+	daemon{media: l.MediaDir}.wantNoTemps(t)
+}
+
+// endlessFFmpeg returns a program that encodes without an end: the claim of a unit
+// lasts until the queue ends it.
+func endlessFFmpeg(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ffmpeg")
+	script := `#!/bin/sh
+case " $* " in *" -progress "*) exec tail -f /dev/null;; esac
+exec ffmpeg "$@"
+`
+	if err := os.WriteFile(file, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	t.Error("no claim lasted until an upload for it began")
+	return file
 }
 
 // uploadUntilCancelled begins an upload without an end for a unit that is claimed,
-// then cancels the job and makes sure that this ends the upload. It reports whether
-// the upload began while the claim lasted.
-func (l *lentShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) bool {
+// then cancels the job and makes sure that this ends the upload.
+func (l *lentShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) {
 	l.Helper()
 	begun, answered, cancelled := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	ctx := httptrace.WithClientTrace(l.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(begun) }})
@@ -293,9 +306,8 @@ func (l *lentShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) bo
 	}
 	select {
 	case <-begun:
-		return true
 	default:
-		return false
+		l.Error("the upload did not begin while the claim lasted")
 	}
 }
 
