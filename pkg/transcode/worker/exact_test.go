@@ -25,7 +25,8 @@ func TestExact(t *testing.T) {
 		tone    = "-f lavfi -i sine=440:d=4 "
 		bframes = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -bf 3 -g 77 -x264-params open-gop=0:b-adapt=0 "
 	)
-	flat := makeSource(t, "flat.mp4", "-f lavfi -i testsrc2=s=192x128:r=25:d=4 "+x264)
+	turned := makeSource(t, "turned.mp4", "-f lavfi -i testsrc2=s=192x128:r=25:d=4 "+x264)
+	turn(t, turned)
 	ts, cmaf := transcode.Output{}, transcode.Output{Container: transcode.ContainerCMAF}
 	mp4, mkv := transcode.Output{Format: transcode.FormatMP4}, transcode.Output{Format: transcode.FormatMKV}
 	tests := []struct {
@@ -38,7 +39,7 @@ func TestExact(t *testing.T) {
 		{"late start", "a.ts", clip + tone + openGOP + "-c:a aac", "", []transcode.Output{ts, mp4}},
 		{"B-frames", "a.mkv", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=4 " + bframes, "", []transcode.Output{cmaf, mkv}},
 		{"interlaced", "a.ts", "-f lavfi -i testsrc2=s=160x120:r=25:d=4 -flags +ildct+ilme -c:v mpeg2video -q:v 2", "bwdif=mode=send_frame,", []transcode.Output{ts, cmaf}},
-		{"rotated", "a.mp4", "-i " + flat + " -c copy -metadata:s:v:0 rotate=90", "", []transcode.Output{cmaf, mp4}},
+		{"rotated", "a.mp4", "-i " + turned + " -c copy", "", []transcode.Output{cmaf, mp4}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

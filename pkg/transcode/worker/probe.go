@@ -128,18 +128,32 @@ func explained(err error, stderr []string) error {
 	if !errors.As(err, &exit) || !exit.Exited() {
 		return err
 	}
-	why := lastOf(stderr)
-	for _, line := range slices.Backward(stderr) {
-		if telling.MatchString(line) {
-			why = line
-			break
-		}
-	}
-	return fmt.Errorf("%w: %s", err, speaker.ReplaceAllString(why, ""))
+	return fmt.Errorf("%w: %s", err, cause(stderr))
 }
 
-// telling matches the lines in which ffmpeg reports what is wrong. The lines after
-// them report only the consequences.
+// cause returns the line of ffmpeg's output that has the cause of its failure.
+func cause(stderr []string) string {
+	var lines []string
+	for _, line := range stderr {
+		lines = append(lines, speaker.ReplaceAllString(line, ""))
+	}
+	if i := slices.IndexFunc(lines, consequence.MatchString); i > 0 {
+		return lines[i-1]
+	}
+	for _, line := range slices.Backward(lines) {
+		if telling.MatchString(line) {
+			return line
+		}
+	}
+	return lastOf(stderr)
+}
+
+// consequence matches the lines in which ffmpeg 5.1 to 7.1 report that they stop,
+// which follow on the line with the cause.
+var consequence = regexp.MustCompile(`^(Error (opening output file|selecting an encoder|initializing output stream|reinitializing filters|` +
+	`while opening encoder|sending frames to consumers)|Conversion failed|Task finished with error|Terminating thread|Nothing was written)`)
+
+// telling matches the lines in which ffmpeg reports what is wrong.
 var telling = regexp.MustCompile(`(?i)error|unknown|invalid|unable|cannot|can't|could not|not found|no such|unrecognized|failed|denied|no space`)
 
 // speaker matches the origin of a line, such as "[libx264 @ 0x5589d2a04c00] ".

@@ -184,7 +184,7 @@ func TestExplained(t *testing.T) {
 	source := makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=10:d=1 "+x264)
 	u := transcode.Unit{ID: "whole", Kind: transcode.KindWhole, Whole: &transcode.WholeUnit{Format: transcode.FormatMP4, Options: strings.Fields("-c:v nosuch")}}
 	stderr, err := (&Worker{}).encode(t.Context(), u, source, t.TempDir(), newPulse(time.Now()))
-	if got := explained(err, stderr).Error(); got != "ffmpeg: exit status 1: Unknown encoder 'nosuch'" {
+	if got := explained(err, stderr).Error(); !strings.HasSuffix(got, ": Unknown encoder 'nosuch'") {
 		t.Errorf("explained = %q", got)
 	}
 	err = (&exec.Cmd{Path: "/bin/false", Args: []string{"false"}}).Run()
@@ -194,6 +194,30 @@ func TestExplained(t *testing.T) {
 	}
 	if got := explained(errStalled, said); got != errStalled {
 		t.Errorf("explained = %v; want it as it was", got)
+	}
+}
+
+// Other versions of ffmpeg have more to say after the cause.
+func TestCause(t *testing.T) {
+	for want, stderr := range map[string]string{
+		"Unknown encoder 'nosuch'": `[vost#0:0 @ 0x55dbe0c22d00] Unknown encoder 'nosuch'
+[vost#0:0 @ 0x55dbe0c22d00] Error selecting an encoder
+Error opening output file out.mp4.
+Error opening output files: Encoder not found`,
+		"CRF/CQP is incompatible with 2pass.": `[libx264 @ 0x55cdd5974ac0] CRF/CQP is incompatible with 2pass.
+[vost#0:0/libx264 @ 0x55cdd5979d00] Error while opening encoder - maybe incorrect parameters such as bit_rate, rate, width or height.
+[vf#0:0 @ 0x55cdd597a840] Error sending frames to consumers: Generic error in an external library
+[vost#0:0/libx264 @ 0x55cdd5979d00] Could not open encoder before EOF
+[vost#0:0/libx264 @ 0x55cdd5979d00] Terminating thread with return code -22 (Invalid argument)`,
+		"No such filter: 'nosuchfilter'": `[AVFilterGraph @ 0x5569c8c3f580] No such filter: 'nosuchfilter'
+Error reinitializing filters!
+Failed to inject frame into filter network: Invalid argument`,
+		"No space left on device": `av_interleaved_write_frame(): No space left on device
+[aac @ 0x555627d70ac0] 2 frames left in the queue on closing`,
+	} {
+		if got := cause(strings.Split(stderr, "\n")); !strings.HasSuffix(got, want) {
+			t.Errorf("cause = %q; want %q", got, want)
+		}
 	}
 }
 
