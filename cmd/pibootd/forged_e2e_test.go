@@ -24,6 +24,7 @@ import (
 
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 )
@@ -88,22 +89,7 @@ type forger struct {
 // forge puts a machine with that address onto the lab's network.
 func (l *lab) forge(t *testing.T, addr netip.Prefix) *forger {
 	t.Helper()
-	machine, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := machine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	err = netlab.Connect(netlab.End{Namespace: l.net, Name: "forged"}, netlab.End{Namespace: machine, Name: "eth0", Addr: addr})
-	if err == nil {
-		err = l.net.Attach("forged", "br0")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	machine := netlabtest.Host{Port: "forged", Addr: addr.String()}.Join(t, l.net)
 	return &forger{machine, "10.77.0.1"}
 }
 

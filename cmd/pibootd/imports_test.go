@@ -10,33 +10,34 @@ import (
 // rank orders our packages: each may import only packages of a lower rank.
 // docs/architecture.md says why each stands where it does.
 var rank = map[string]int{
-	"images":              1, // speaks of pi.Arch
-	"internal/durable":    0,
-	"internal/pause":      0,
-	"pkg/pi":              0,
-	"pkg/store":           0,
-	"pkg/netlab":          1, // speaks of pi.MAC
-	"pkg/bootconfig":      1,
-	"pkg/config":          1,
-	"pkg/timeline":        2,
-	"pkg/dhcp":            2,
-	"pkg/tftp":            2,
-	"pkg/nfs":             2,
-	"pkg/nfs/rpc":         1,
-	"pkg/nfs/probe":       1,
-	"pkg/nfs/nfsd":        3,
-	"pkg/registry":        2,
-	"pkg/transcode":       1,
-	"pkg/boot":            3,
-	"pkg/virtualpi":       3,
-	"pkg/nfs/linuxclient": 3, // tests alone
-	"pkg/fleet":           4,
-	"pkg/share":           0,
-	"pkg/doctor":          5,
-	"pkg/web":             6,
-	"pkg/daemon":          7,
-	"cmd/pibootd":         8,
-	"cmd/pibootd-worker":  7,
+	"images":                1, // speaks of pi.Arch
+	"internal/durable":      0,
+	"internal/pause":        0,
+	"pkg/pi":                0,
+	"pkg/store":             0,
+	"pkg/netlab":            1, // speaks of pi.MAC
+	"pkg/netlab/netlabtest": 2, // tests alone
+	"pkg/bootconfig":        1,
+	"pkg/config":            1,
+	"pkg/timeline":          2,
+	"pkg/dhcp":              2,
+	"pkg/tftp":              2,
+	"pkg/nfs":               2,
+	"pkg/nfs/rpc":           1,
+	"pkg/nfs/probe":         1,
+	"pkg/nfs/nfsd":          3,
+	"pkg/registry":          2,
+	"pkg/transcode":         1,
+	"pkg/boot":              3,
+	"pkg/virtualpi":         3,
+	"pkg/nfs/linuxclient":   3, // tests alone
+	"pkg/fleet":             4,
+	"pkg/share":             0,
+	"pkg/doctor":            5,
+	"pkg/web":               6,
+	"pkg/daemon":            7,
+	"cmd/pibootd":           8,
+	"cmd/pibootd-worker":    7,
 
 	"pkg/transcode/broker":          2,
 	"pkg/transcode/broker/natstest": 0, // tests alone

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/web"
 )
 
@@ -45,19 +45,8 @@ func newLab(t *testing.T) *lab {
 	if err != nil {
 		t.Fatalf("no pibootd to test, run make build first: %v", err)
 	}
-	network, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := network.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := network.Bridge("br0", netip.MustParsePrefix("10.77.0.1/24")); err != nil {
-		t.Fatal(err)
-	}
-	neighbour(t, network)
+	network := netlabtest.NewBridge(t, "10.77.0.1/24")
+	netlabtest.Host{Port: "other"}.Join(t, network) // so that the bridge has a carrier while no board is on, as a switch has
 	l := &lab{net: network, binary: binary, state: t.TempDir()}
 	l.client = web.NewClient(filepath.Join(l.state, "pibootd.sock"))
 	t.Cleanup(func() { l.unmountRoots(t) })
@@ -75,27 +64,6 @@ func (l *lab) unmountRoots(t *testing.T) {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
 			t.Error(err)
 		}
-	}
-}
-
-// neighbour makes another machine a port of the bridge, so that the bridge has a
-// carrier while no board is on, as a switch has.
-func neighbour(t *testing.T, network *netlab.Namespace) {
-	t.Helper()
-	other, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := other.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := netlab.Connect(netlab.End{Namespace: network, Name: "other"}, netlab.End{Namespace: other, Name: "eth0"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := network.Attach("other", "br0"); err != nil {
-		t.Fatal(err)
 	}
 }
 

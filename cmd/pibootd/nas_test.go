@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // A nas is a guest whose kernel has nfsd.
@@ -52,16 +52,8 @@ func (n *nas) sh(t *testing.T, script string) string {
 // that it is ready.
 func startGuest(t *testing.T, args ...string) *nas {
 	t.Helper()
-	network, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := network.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	err = errors.Join(network.Bridge("br0", netip.MustParsePrefix("10.79.0.254/24")), network.Tap("nas"), network.Attach("nas", "br0"))
+	network := netlabtest.NewBridge(t, "10.79.0.254/24")
+	err := errors.Join(network.Tap("nas"), network.Attach("nas", netlabtest.Bridge))
 	if err != nil {
 		t.Fatal(err)
 	}

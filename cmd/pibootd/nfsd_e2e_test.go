@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 
 	"pibootd/pkg/fleet"
-	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // On a machine whose nfsd runs, pibootd has it serve the roots, under their
@@ -81,22 +80,8 @@ func (n *nas) add(t *testing.T, args ...string) fleet.Added {
 // use mounts an export from an address of its own and lists it.
 func (n *nas) use(t *testing.T, from netip.Prefix, path string) error {
 	t.Helper()
-	board, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := board.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
 	port := "b" + strings.ReplaceAll(from.Addr().String(), ".", "")
-	err = errors.Join(
-		netlab.Connect(netlab.End{Namespace: n.host, Name: port}, netlab.End{Namespace: board, Name: "eth0", Addr: from}),
-		n.host.Attach(port, "br0"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	board := netlabtest.Host{Port: port, Addr: from.String()}.Join(t, n.host)
 	defer func() {
 		if err := n.host.Delete(port); err != nil {
 			t.Error(err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/tftp"
 	"pibootd/pkg/timeline"
@@ -93,10 +95,7 @@ func TestAStaticAddressIsKnownByItsHost(t *testing.T) {
 // serveBoards serves p's boards on a bridge, as a proxy and with their files.
 func serveBoards(t *testing.T, p *Policy) *boardLab {
 	t.Helper()
-	lab := &boardLab{server: namespace(t)}
-	if err := lab.server.Bridge("br0", netip.MustParsePrefix("10.0.0.1/24")); err != nil {
-		t.Fatal(err)
-	}
+	lab := &boardLab{server: netlabtest.NewBridge(t, "10.0.0.1/24")}
 	var conn *dhcp.Conn
 	var files net.PacketConn
 	err := lab.server.Do(func() (err error) {
@@ -136,7 +135,7 @@ func serveBoards(t *testing.T, p *Policy) *boardLab {
 // startHouse runs dnsmasq as the network's DHCP server, which knows no boards.
 func (lab *boardLab) startHouse(t *testing.T) {
 	t.Helper()
-	house := lab.plugIn(t, netlab.End{Name: "eth0", Addr: netip.MustParsePrefix("10.0.0.254/24")})
+	house, _ := lab.plugIn(t, netlabtest.Host{Addr: "10.0.0.254/24"})
 	var out bytes.Buffer
 	cmd := exec.Command("dnsmasq", "--keep-in-foreground", "--log-facility=-", "--conf-file=/dev/null", "--pid-file", "--user=root", "--port=0",
 		"--interface=eth0", "--no-ping", "--leasefile-ro", "--dhcp-range=10.0.0.60,10.0.0.80,255.255.255.0")
@@ -153,31 +152,24 @@ func (lab *boardLab) startHouse(t *testing.T) {
 	})
 }
 
-// plugIn makes a host a port of the bridge.
-func (lab *boardLab) plugIn(t *testing.T, end netlab.End) *netlab.Namespace {
+// plugIn makes a host a port of the bridge, until the test ends or unplug is called.
+func (lab *boardLab) plugIn(t *testing.T, h netlabtest.Host) (host *netlab.Namespace, unplug func()) {
 	t.Helper()
-	end.Namespace = namespace(t)
 	lab.ports++
-	port := "port" + string(rune('a'+lab.ports))
-	if err := netlab.Connect(netlab.End{Namespace: lab.server, Name: port}, end); err != nil {
-		t.Fatal(err)
+	h.Port = fmt.Sprint("port", lab.ports)
+	return h.Join(t, lab.server), func() {
+		t.Helper()
+		if err := lab.server.Delete(h.Port); err != nil {
+			t.Error(err)
+		}
 	}
-	if err := lab.server.Attach(port, "br0"); err != nil {
-		t.Fatal(err)
-	}
-	return end.Namespace
 }
 
 // read reads a file as a host that is plugged in for that.
 func (lab *boardLab) read(t *testing.T, addr string, mac pi.MAC, name string) (string, error) {
 	t.Helper()
-	host := lab.plugIn(t, netlab.End{Name: "eth0", MAC: mac, Addr: netip.MustParsePrefix(addr)})
-	port := "port" + string(rune('a'+lab.ports))
-	defer func() {
-		if err := lab.server.Delete(port); err != nil {
-			t.Error(err)
-		}
-	}()
+	host, unplug := lab.plugIn(t, netlabtest.Host{MAC: mac, Addr: addr})
+	defer unplug()
 	var text bytes.Buffer
 	err := host.Do(func() error {
 		client, err := pin.NewClient("10.0.0.1:69")

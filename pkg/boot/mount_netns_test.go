@@ -14,6 +14,7 @@ import (
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/timeline"
 )
@@ -52,7 +53,7 @@ type boardLab struct {
 
 func serveNFS(t *testing.T, p *Policy) *boardLab {
 	t.Helper()
-	lab := &boardLab{server: namespace(t)}
+	lab := &boardLab{server: netlabtest.NewBridge(t, "10.0.0.1/24")}
 	l, err := lab.listen()
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +76,6 @@ func serveNFS(t *testing.T, p *Policy) *boardLab {
 }
 
 func (lab *boardLab) listen() (l nfs.Listeners, err error) {
-	if err := lab.server.Bridge("br0", netip.MustParsePrefix("10.0.0.1/24")); err != nil {
-		return l, err
-	}
 	err = lab.server.Do(func() (err error) {
 		if l.NFS, err = net.Listen("tcp", "10.0.0.1:2049"); err != nil {
 			return err
@@ -91,22 +89,9 @@ func (lab *boardLab) listen() (l nfs.Listeners, err error) {
 // mount tries to mount an export from an address.
 func (lab *boardLab) mount(t *testing.T, from, export string, want bool) {
 	t.Helper()
-	client := namespace(t)
-	lab.ports++
-	port := fmt.Sprint("port", lab.ports)
-	err := netlab.Connect(netlab.End{Namespace: lab.server, Name: port}, netlab.End{Namespace: client, Name: "eth0", Addr: netip.MustParsePrefix(from)})
-	if err == nil {
-		err = lab.server.Attach(port, "br0")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := lab.server.Delete(port); err != nil {
-			t.Error(err)
-		}
-	}()
-	err = client.Do(func() error {
+	client, unplug := lab.plugIn(t, netlabtest.Host{Addr: from})
+	defer unplug()
+	err := client.Do(func() error {
 		m, err := nfsclient.DialMount("10.0.0.1")
 		if err != nil {
 			t.Fatal(err)
@@ -136,18 +121,4 @@ func (lab *boardLab) until(t *testing.T, p *Policy, board string, last timeline.
 		}
 	}
 	return events
-}
-
-func namespace(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return ns
 }

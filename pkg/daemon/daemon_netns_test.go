@@ -8,31 +8,20 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/web"
 )
 
 // A daemon starts without a command line, answers, keeps a second one off its
 // state directory, and starts again on what it left when its context ended.
 func TestRun(t *testing.T) {
-	network, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := network.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := network.Bridge("br0", netip.MustParsePrefix("10.77.0.1/24")); err != nil {
-		t.Fatal(err)
-	}
+	network := netlabtest.NewBridge(t, "10.77.0.1/24")
 	cfg := config.Default()
 	cfg.Interface, cfg.StateDir, cfg.NFS.Driver = "br0", filepath.Join(t.TempDir(), "state"), config.Embedded
 	for range 2 {

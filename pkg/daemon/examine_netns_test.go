@@ -12,7 +12,7 @@ import (
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/doctor"
-	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // Every port that is taken is named, and by whom, not the first alone.
@@ -20,18 +20,7 @@ func TestTryPorts(t *testing.T) {
 	cfg := config.Default()
 	cfg.Interface, cfg.DHCP.Mode, cfg.NFS.Driver = "br0", config.Proxy, config.Embedded
 	addr := netip.MustParseAddr("10.77.0.1")
-	network, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := network.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := network.Bridge("br0", netip.PrefixFrom(addr, 24)); err != nil {
-		t.Fatal(err)
-	}
+	network := netlabtest.NewBridge(t, addr.String()+"/24")
 	try := func() (found []doctor.Finding) {
 		t.Helper()
 		if err := network.Do(func() error { found = tryPorts(t.Context(), cfg, addr); return nil }); err != nil {
@@ -44,7 +33,7 @@ func TestTryPorts(t *testing.T) {
 		t.Errorf("free ports: %+v; want %s", found, all)
 	}
 
-	err = network.Do(func() error {
+	err := network.Do(func() error {
 		for _, port := range []int{4222, 111} {
 			l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
 			if err != nil {

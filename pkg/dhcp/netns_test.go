@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/pi"
 )
 
@@ -40,15 +41,9 @@ func newLAN(t *testing.T, mac pi.MAC) lan { return newLANOf(t, testServer(), mac
 
 func newLANOf(t *testing.T, s *Server, mac pi.MAC) lan {
 	t.Helper()
-	bridge, server, board := newNamespace(t), newNamespace(t), newNamespace(t)
-	ok(t, bridge.Bridge("br0", netip.Prefix{}))
-	for name, end := range map[string]netlab.End{
-		"ps": {Namespace: server, Name: "eth0", Addr: netip.MustParsePrefix("10.9.0.1/24")},
-		"pb": {Namespace: board, Name: "eth0", MAC: mac},
-	} {
-		ok(t, netlab.Connect(end, netlab.End{Namespace: bridge, Name: name}))
-		ok(t, bridge.Attach(name, "br0"))
-	}
+	bridge := netlabtest.NewBridge(t, "")
+	server := netlabtest.Host{Port: "ps", Addr: "10.9.0.1/24"}.Join(t, bridge)
+	board := netlabtest.Host{Port: "pb", MAC: mac}.Join(t, bridge)
 	ok(t, server.AddAddr("eth0", s.Addr))
 
 	messages := make(chan Message, 100)
@@ -76,18 +71,11 @@ func (l lan) serve(t *testing.T, s *Server) (stop func()) {
 // host adds a host with the given addresses to the network.
 func (l lan) host(t *testing.T, name string, mac pi.MAC, addr netip.Prefix) *netlab.Namespace {
 	t.Helper()
-	ns := newNamespace(t)
-	ok(t, netlab.Connect(netlab.End{Namespace: ns, Name: "eth0", MAC: mac, Addr: addr}, netlab.End{Namespace: l.bridge, Name: name}))
-	ok(t, l.bridge.Attach(name, "br0"))
-	return ns
-}
-
-func newNamespace(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.New()
-	ok(t, err)
-	t.Cleanup(func() { ok(t, ns.Close()) })
-	return ns
+	h := netlabtest.Host{Port: name, MAC: mac}
+	if addr.IsValid() {
+		h.Addr = addr.String()
+	}
+	return h.Join(t, l.bridge)
 }
 
 func ok(t *testing.T, err error) {
@@ -305,7 +293,7 @@ func TestRefusalReachesTheClient(t *testing.T) {
 // the options by which servers are willing to share it.
 func TestOtherServerOnTheHost(t *testing.T) {
 	t.Parallel()
-	host := newNamespace(t)
+	host := netlabtest.New(t)
 	ok(t, netlab.Connect(
 		netlab.End{Namespace: host, Name: "eth0", Addr: netip.MustParsePrefix("10.0.0.1/24")},
 		netlab.End{Namespace: host, Name: "eth1"}))

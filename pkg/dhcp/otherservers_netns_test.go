@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // startDnsmasq runs dnsmasq as the DHCP server of a namespace's eth0 until the
@@ -60,10 +61,7 @@ func TestFindOtherServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			nas, house := newNamespace(t), newNamespace(t)
-			ok(t, netlab.Connect(
-				netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.9.0.2/24")},
-				netlab.End{Namespace: house, Name: "eth0", Addr: netip.MustParsePrefix("10.9.0.1/24")}))
+			nas, house := netlabtest.NewPair(t, "10.9.0.2/24", "10.9.0.1/24")
 			if test.options != nil {
 				startDnsmasq(t, house, test.options...)
 			}

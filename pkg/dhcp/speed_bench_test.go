@@ -21,6 +21,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/store"
 )
@@ -85,9 +86,7 @@ func TestSpeed(t *testing.T) {
 // with starts the server at one end of a cable and calls f for the other.
 func with[T any](t *testing.T, c contender, f func(relay *netlab.Namespace) (T, error)) T {
 	t.Helper()
-	server, relay := speedNamespace(t), speedNamespace(t)
-	defer server.Close()
-	defer relay.Close()
+	server, relay := netlabtest.New(t), netlabtest.New(t)
 	must(t, netlab.Connect(
 		netlab.End{Namespace: server, Name: "s0", Addr: speedServer},
 		netlab.End{Namespace: relay, Name: "c0", Addr: speedRelay}))
@@ -96,13 +95,6 @@ func with[T any](t *testing.T, c contender, f func(relay *netlab.Namespace) (T, 
 	got, err := f(relay)
 	must(t, err)
 	return got
-}
-
-func speedNamespace(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.New()
-	must(t, err)
-	return ns
 }
 
 func must(t *testing.T, err error) {

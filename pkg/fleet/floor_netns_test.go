@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/go-nfs-client/nfs/rpc"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
 )
@@ -99,18 +100,15 @@ type boardNet struct {
 
 func serveBoards(t *testing.T, f *Fleet) *boardNet {
 	t.Helper()
-	n := &boardNet{server: newNamespace(t)}
+	n := &boardNet{server: netlabtest.NewBridge(t, f.Network.String())}
 	var l nfs.Listeners
-	err := n.server.Bridge("br0", f.Network)
-	if err == nil {
-		err = n.server.Do(func() (err error) {
-			if l.NFS, err = net.Listen("tcp", f.Network.Addr().String()+":2049"); err != nil {
-				return err
-			}
-			l.Portmap, err = net.Listen("tcp", f.Network.Addr().String()+":111")
+	err := n.server.Do(func() (err error) {
+		if l.NFS, err = net.Listen("tcp", f.Network.Addr().String()+":2049"); err != nil {
 			return err
-		})
-	}
+		}
+		l.Portmap, err = net.Listen("tcp", f.Network.Addr().String()+":111")
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,43 +132,21 @@ func serveBoards(t *testing.T, f *Fleet) *boardNet {
 // mount mounts an export as the board of an address does.
 func (n *boardNet) mount(t *testing.T, from netip.Addr, export string) *nfsclient.Target {
 	t.Helper()
-	board := newNamespace(t)
 	n.ports++
-	port := fmt.Sprint("port", n.ports)
-	err := netlab.Connect(
-		netlab.End{Namespace: n.server, Name: port}, netlab.End{Namespace: board, Name: "eth0", Addr: netip.PrefixFrom(from, 24)})
-	if err == nil {
-		err = n.server.Attach(port, "br0")
-	}
+	board := netlabtest.Host{Port: fmt.Sprint("port", n.ports), Addr: from.String() + "/24"}.Join(t, n.server)
 	var target *nfsclient.Target
-	if err == nil {
-		err = board.Do(func() error {
-			m, err := nfsclient.DialMount("10.9.0.1")
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			target, err = m.Mount(export, rpc.NewAuthUnix("board", 0, 0).Auth())
+	err := board.Do(func() error {
+		m, err := nfsclient.DialMount("10.9.0.1")
+		if err != nil {
 			return err
-		})
-	}
+		}
+		defer m.Close()
+		target, err = m.Mount(export, rpc.NewAuthUnix("board", 0, 0).Auth())
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { target.Close() })
 	return target
-}
-
-func newNamespace(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return ns
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/vmware/go-nfs-client/nfs/xdr"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/muxer"
@@ -51,14 +52,12 @@ var (
 
 func newMuxerLab(t *testing.T) *muxerLab {
 	t.Helper()
-	l := &muxerLab{t: t, fleet: openFleet(t, t.TempDir()), net: l3(t)}
+	l := &muxerLab{t: t, fleet: openFleet(t, t.TempDir())}
+	l.net = netlabtest.NewBridge(t, l.fleet.Network.String())
 	server := l.fleet.NFS.(*nfs.Server)
 	l.queue = queuetest.Open(t, t.TempDir(), func(o *queue.Options) { o.Revoke = server.Revoke })
 	l.media = l.queue.MediaDir
 	l.fleet.MediaDir, l.fleet.Muxers = l.media, []netip.Addr{firstMuxer, secondMuxer}
-	if err := l.net.Bridge("br0", l.fleet.Network); err != nil {
-		t.Fatal(err)
-	}
 	l.put("videos/film.mp4", 0o644)
 	if err := l.fleet.Start(); err != nil {
 		t.Fatal(err)
@@ -68,21 +67,6 @@ func newMuxerLab(t *testing.T) *muxerLab {
 	}
 	l.serve(server, handler.Routes())
 	return l
-}
-
-// l3 makes a namespace for the length of a test.
-func l3(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	n, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
 }
 
 // serve serves NFS and HTTP until the test ends.
@@ -152,16 +136,8 @@ type muxerHost struct {
 // host makes a machine at an address, which has not mounted anything.
 func (l *muxerLab) host(id int, addr netip.Addr) *muxerHost {
 	l.t.Helper()
-	m := &muxerHost{t: l.t, net: l3(l.t), id: id, auth: rpc.NewAuthUnix("muxer", 0, 0).Auth()}
-	port := fmt.Sprintf("muxer%d", id)
-	err := netlab.Connect(netlab.End{Namespace: l.net, Name: port}, netlab.End{Namespace: m.net, Name: "eth0", Addr: netip.PrefixFrom(addr, 24)})
-	if err == nil {
-		err = l.net.Attach(port, "br0")
-	}
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return m
+	machine := netlabtest.Host{Port: fmt.Sprint("muxer", id), Addr: addr.String() + "/24"}.Join(l.t, l.net)
+	return &muxerHost{t: l.t, net: machine, id: id, auth: rpc.NewAuthUnix("muxer", 0, 0).Auth()}
 }
 
 // mounts mounts an export.

@@ -66,7 +66,7 @@ func TestMillionFiles(t *testing.T) {
 	if peak > seenLimit {
 		t.Errorf("the server took %d MB; want at most %d", peak, seenLimit)
 	}
-	c.hangUp()
+	c.disconnect()
 }
 
 func makeSeen(dir string) error {

@@ -155,7 +155,7 @@ func measure(t *testing.T, c *contender, w work, dir string) sample {
 		t.Fatalf("%s: %s: %v", c.name, w.name, err)
 	}
 	s := sample{rate: n / time.Since(began).Seconds(), cpu: c.cpu() - cpu}
-	c.hangUp()
+	c.disconnect()
 	if w.after != nil {
 		if err := w.after(c, dir); err != nil {
 			t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 const (
@@ -193,22 +194,17 @@ func startGanesha(t *testing.T, dir string) *contender {
 // start runs cmd in a new network namespace until the test ends.
 func (c *contender) start(cmd *exec.Cmd) {
 	c.t.Helper()
-	ns, err := netlab.New()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.ns = ns
-	c.t.Cleanup(func() { ns.Close() })
+	c.ns = netlabtest.New(c.t)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	cmd.Stderr = os.Stderr
-	if err := ns.Do(cmd.Start); err != nil {
+	if err := c.ns.Do(cmd.Start); err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() {
-		c.hangUp()
+		c.disconnect()
 		stdin.Close()
 		_ = cmd.Wait() // a shell that reads end of file fails
 	})
@@ -249,8 +245,8 @@ func (c *contender) dial(addr string) net.Conn {
 	}
 }
 
-// hangUp closes the connections.
-func (c *contender) hangUp() {
+// disconnect closes the connections.
+func (c *contender) disconnect() {
 	for _, nc := range c.open {
 		_ = nc.Close()
 	}

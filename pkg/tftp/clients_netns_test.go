@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,16 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // TestOtherClients reads with clients that others have written, over Ethernet.
 func TestOtherClients(t *testing.T) {
 	t.Parallel()
-	nas, board := newNamespace(t), newNamespace(t)
-	ok(t, netlab.Connect(
-		netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.0.0.1/24")},
-		netlab.End{Namespace: board, Name: "eth0", Addr: netip.MustParsePrefix("10.0.0.2/24")}))
+	nas, board := netlabtest.NewPair(t, "10.0.0.1/24", "10.0.0.2/24")
 	data := pattern(700_001)
 	serveIn(t, nas, &Server{Source: files{"dir/f": data, "full": data[:512*40], "empty": nil}})
 

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,16 +13,14 @@ import (
 	"time"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // TestBlocksFitThePath reads over Ethernet, whose MTU loopback has not, with a
 // client that asks for more, and with busybox's, which knows its own MTU.
 func TestBlocksFitThePath(t *testing.T) {
 	t.Parallel()
-	nas, board := newNamespace(t), newNamespace(t)
-	ok(t, netlab.Connect(
-		netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.0.0.1/24")},
-		netlab.End{Namespace: board, Name: "eth0", Addr: netip.MustParsePrefix("10.0.0.2/24")}))
+	nas, board := netlabtest.NewPair(t, "10.0.0.1/24", "10.0.0.2/24")
 	data := pattern(100_000)
 	addr := serveIn(t, nas, &Server{Source: files{"f": data}})
 
@@ -90,14 +87,6 @@ func serveIn(t *testing.T, ns *netlab.Namespace, s *Server) *net.UDPAddr {
 		ok(t, <-ended)
 	})
 	return addr
-}
-
-func newNamespace(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.New()
-	ok(t, err)
-	t.Cleanup(func() { ok(t, ns.Close()) })
-	return ns
 }
 
 func ok(t *testing.T, err error) {

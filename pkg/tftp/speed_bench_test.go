@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // speedDir is set for a process that is to serve that directory on speedAddr,
@@ -111,11 +112,8 @@ type contender struct {
 func startContender(t *testing.T, name, dir string) *contender {
 	t.Helper()
 	c := &contender{t: t, name: name, forks: name == "tftpd-hpa"}
-	nas := benchNamespace(t)
-	c.boards = benchNamespace(t)
-	must(t, netlab.Connect(
-		netlab.End{Namespace: nas, Name: "eth0", Addr: netip.MustParsePrefix("10.78.0.1/16")},
-		netlab.End{Namespace: c.boards, Name: "eth0", Addr: netip.PrefixFrom(boardAddr(0), 16)}))
+	nas, boards := netlabtest.NewPair(t, "10.78.0.1/16", boardAddr(0).String()+"/16")
+	c.boards = boards
 	for i := range maxBoards - 1 {
 		must(t, c.boards.AddAddr("eth0", netip.PrefixFrom(boardAddr(i+1), 16)))
 	}
@@ -147,14 +145,6 @@ const maxBoards = 200
 
 // boardAddr is the address of a board.
 func boardAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 78, 1, byte(1 + i)}) }
-
-func benchNamespace(t *testing.T) *netlab.Namespace {
-	t.Helper()
-	ns, err := netlab.New()
-	must(t, err)
-	t.Cleanup(func() { ns.Close() })
-	return ns
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()

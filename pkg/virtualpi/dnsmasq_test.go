@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // A dnsmasq serves DHCP and TFTP on a LAN: another implementation than ours.
@@ -25,7 +27,7 @@ func startDnsmasq(t *testing.T, lan Socket, root string, options ...string) *dns
 	t.Helper()
 	args := []string{
 		"--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null", "--pid-file", "--user=root", "--port=0",
-		"--interface=" + lanBridge, "--no-ping", "--leasefile-ro",
+		"--interface=" + netlabtest.Bridge, "--no-ping", "--leasefile-ro",
 		"--dhcp-range=10.77.0.0,static,255.255.255.0", "--dhcp-host=b8:27:eb:33:34:7a,10.77.0.50",
 	}
 	if root != "" {

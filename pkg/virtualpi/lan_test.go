@@ -5,31 +5,16 @@ package virtualpi
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"testing"
 
-	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/pi"
 )
-
-const lanBridge = "br0"
 
 // newLAN returns a bridge that has the address 10.77.0.1/24, in a namespace.
 func newLAN(t *testing.T) Socket {
 	t.Helper()
-	ns, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := ns.Bridge(lanBridge, netip.MustParsePrefix("10.77.0.1/24")); err != nil {
-		t.Fatal(err)
-	}
-	return Socket{Namespace: ns, Bridge: lanBridge}
+	return Socket{Namespace: netlabtest.NewBridge(t, "10.77.0.1/24"), Bridge: netlabtest.Bridge}
 }
 
 // testBoard is a board whose address and serial number belong together.

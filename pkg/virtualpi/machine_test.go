@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 )
 
 // What a test kernel does after its message: a PSCI call (Arm DEN 0022 §5), or
@@ -226,7 +227,7 @@ func startForever(t *testing.T) {
 	}
 	defer here.Close()
 	boot := &Boot{Kernel: testKernel("", hang)}
-	m, err := testBoard(Pi3B).Start(t.Context(), boot, Socket{Namespace: here, Bridge: lanBridge}, MachineOptions{MemoryMB: 64, CPUs: 1})
+	m, err := testBoard(Pi3B).Start(t.Context(), boot, Socket{Namespace: here, Bridge: netlabtest.Bridge}, MachineOptions{MemoryMB: 64, CPUs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

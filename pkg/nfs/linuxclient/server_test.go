@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/nfs"
 )
 
@@ -34,16 +35,8 @@ const (
 
 func newNetwork(t *testing.T) *netlab.Namespace {
 	t.Helper()
-	network, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := network.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	err = errors.Join(network.Tap(tapName), network.AddAddr(tapName, netip.MustParsePrefix(serverAddr)))
+	network := netlabtest.New(t)
+	err := errors.Join(network.Tap(tapName), network.AddAddr(tapName, netip.MustParsePrefix(serverAddr)))
 	if err != nil {
 		t.Fatal(err)
 	}
