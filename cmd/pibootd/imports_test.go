@@ -13,6 +13,7 @@ var rank = map[string]int{
 	"images":                1, // speaks of pi.Arch
 	"internal/durable":      0,
 	"internal/pause":        0,
+	"internal/turns":        0,
 	"pkg/pi":                0,
 	"pkg/store":             0,
 	"pkg/netlab":            1, // speaks of pi.MAC

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"pibootd/internal/turns"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 )
@@ -15,43 +16,28 @@ import (
 // of different boards run side by side and changes of one board do not. They are
 // kept in memory only, because Start cleans up after a killed daemon.
 type changesUnderWay struct {
-	mu       sync.Mutex                  // never held over I/O
-	ends     map[pi.Serial]chan struct{} // closed when the change of that board ends
-	reserved map[pi.Serial]registry.Pi   // what the board will be called, and its addresses
+	turns    turns.Turns[pi.Serial]
+	mu       sync.Mutex                // never held over I/O
+	reserved map[pi.Serial]registry.Pi // what the board will be called, and its addresses
 }
 
 // begin waits until no other change of the board is under way. The caller calls
 // end, which releases what the board has reserved, too.
 func (c *changesUnderWay) begin(ctx context.Context, serial pi.Serial) (end func(), err error) {
-	for {
-		ended, done := c.tryBegin(serial)
-		if done != nil {
-			return done, nil
-		}
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("fleet: waiting for another change of the board %s to end: %w", serial, ctx.Err())
-		}
+	done, err := c.turns.Begin(ctx, serial)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: waiting for another change of the board %s to end: %w", serial, err)
 	}
+	return func() {
+		c.release(serial)
+		done()
+	}, nil
 }
 
-// tryBegin returns end, or when to try again.
-func (c *changesUnderWay) tryBegin(serial pi.Serial) (ended <-chan struct{}, end func()) {
+func (c *changesUnderWay) release(serial pi.Serial) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if other, busy := c.ends[serial]; busy {
-		return other, nil
-	}
-	own := make(chan struct{})
-	c.ends[serial] = own
-	return nil, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.ends, serial)
-		delete(c.reserved, serial)
-		close(own)
-	}
+	delete(c.reserved, serial)
 }
 
 // A chooser returns a free address for which reserved returns false.

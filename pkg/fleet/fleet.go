@@ -72,7 +72,7 @@ type Exporter interface {
 
 // New returns f, ready to use.
 func New(f Fleet) *Fleet {
-	f.changes = &changesUnderWay{ends: map[pi.Serial]chan struct{}{}, reserved: map[pi.Serial]registry.Pi{}}
+	f.changes = &changesUnderWay{reserved: map[pi.Serial]registry.Pi{}}
 	f.clones = make(chan struct{}, maxClones)
 	f.exporting = make(chan struct{}, 1)
 	return &f

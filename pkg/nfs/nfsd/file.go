@@ -150,16 +150,24 @@ func (s *Server) load() error {
 	return nil
 }
 
-// saveLocked makes exports the ones there are, in the file and in s. The file
-// is removed with the last line.
-func (s *Server) saveLocked(exports map[string]nfs.Export) error {
-	text := formatExports(exports)
-	if text != formatExports(s.exports) {
+// save changes the exports, in the file and in s. The file is removed with the
+// last line.
+func (s *Server) save(change func(next map[string]nfs.Export) error) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	before := s.current()
+	next := maps.Clone(before)
+	if err := change(next); err != nil {
+		return err
+	}
+	if text := formatExports(next); text != formatExports(before) {
 		if err := s.write(text); err != nil {
 			return fmt.Errorf("nfs: exports of nfsd: %w", err)
 		}
 	}
-	s.exports = exports
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exports = next
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"pibootd/internal/turns"
 	"pibootd/pkg/nfs"
 )
 
@@ -43,8 +44,11 @@ type Server struct {
 	dir string
 	log *slog.Logger
 
-	changing sync.Mutex            // held over a change of the file and nfsd's table
-	exports  map[string]nfs.Export // by path
+	turns  turns.Turns[string] // changes and probes of an export, by its path
+	saving sync.Mutex          // held while the file is written, so that it has all changes
+
+	mu      sync.Mutex            // never held over I/O
+	exports map[string]nfs.Export // by path; the map is replaced, never changed
 }
 
 // Open returns a Server that keeps its file in dir and starts with the exports
@@ -75,66 +79,67 @@ func (s *Server) Export(e nfs.Export) error {
 	if err := errors.Join(e.Check(), checkExport(e)); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	return s.exportLocked(e)
+	end, err := s.turns.Begin(context.Background(), e.Path)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return s.export(e)
 }
 
-func (s *Server) exportLocked(e nfs.Export) error {
-	old, replaces := s.exports[e.Path]
-	for _, other := range s.exports {
-		if other.ID == e.ID && other.Path != e.Path {
-			return fmt.Errorf("nfs: export %s has the id %d of export %s; want an id of its own", e.Path, e.ID, other.Path)
-		}
-	}
+// export is Export within e's turn.
+func (s *Server) export(e nfs.Export) error {
+	old, replaces := s.current()[e.Path]
 	gone := slices.DeleteFunc(slices.Clone(old.Clients), func(c netip.Addr) bool { return slices.Contains(e.Clients, c) })
 	both := e
 	both.Clients = slices.Concat(e.Clients, gone)
-	if err := s.putLocked(both); err != nil {
+	if err := s.put(both); err != nil {
 		return err
 	}
 	if err := s.grant(e); err != nil {
-		return errors.Join(err, s.restoreLocked(e, old, replaces))
+		return errors.Join(err, s.restore(e, old, replaces))
 	}
 	if err := s.revoke(e.Dir, gone); err != nil {
 		return err
 	}
-	return s.putLocked(e)
+	return s.put(e)
 }
 
-// restoreLocked undoes an export that nfsd has refused.
-func (s *Server) restoreLocked(e, old nfs.Export, replaces bool) error {
+// restore undoes an export that nfsd has refused.
+func (s *Server) restore(e, old nfs.Export, replaces bool) error {
 	added := slices.DeleteFunc(slices.Clone(e.Clients), func(c netip.Addr) bool { return slices.Contains(old.Clients, c) })
 	err := s.revoke(e.Dir, added)
 	if !replaces {
-		return errors.Join(err, s.dropLocked(e.Path))
+		return errors.Join(err, s.drop(e.Path))
 	}
-	return errors.Join(err, s.grant(old), s.putLocked(old))
+	return errors.Join(err, s.grant(old), s.put(old))
 }
 
 // Unexport removes the export of that path; its handles are then stale. It does
 // nothing if the export does not exist. After an error it is still listed.
 func (s *Server) Unexport(path string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	e, ok := s.exports[path]
+	end, err := s.turns.Begin(context.Background(), path)
+	if err != nil {
+		return err
+	}
+	defer end()
+	e, ok := s.current()[path]
 	if !ok {
 		return nil
 	}
 	if err := s.revoke(e.Dir, e.Clients); err != nil {
 		return err
 	}
-	return s.dropLocked(path)
+	return s.drop(path)
 }
 
 // Exports returns the exports, ordered by path: those of Export, and those
-// that Open found. It waits for a change to end.
+// that Open found.
 func (s *Server) Exports() []nfs.Export {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	exports := s.current()
 	var all []nfs.Export
-	for _, path := range slices.Sorted(maps.Keys(s.exports)) {
-		e := s.exports[path]
+	for _, path := range slices.Sorted(maps.Keys(exports)) {
+		e := exports[path]
 		e.Clients = slices.Clone(e.Clients)
 		all = append(all, e)
 	}
@@ -162,16 +167,26 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-func (s *Server) putLocked(e nfs.Export) error {
-	next := maps.Clone(s.exports)
-	next[e.Path] = e
-	return s.saveLocked(next)
+func (s *Server) current() map[string]nfs.Export {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exports
 }
 
-func (s *Server) dropLocked(path string) error {
-	next := maps.Clone(s.exports)
-	delete(next, path)
-	return s.saveLocked(next)
+func (s *Server) put(e nfs.Export) error {
+	return s.save(func(next map[string]nfs.Export) error {
+		for _, other := range next {
+			if other.ID == e.ID && other.Path != e.Path {
+				return fmt.Errorf("nfs: export %s has the id %d of export %s; want an id of its own", e.Path, e.ID, other.Path)
+			}
+		}
+		next[e.Path] = e
+		return nil
+	})
+}
+
+func (s *Server) drop(path string) error {
+	return s.save(func(next map[string]nfs.Export) error { delete(next, path); return nil })
 }
 
 // grant lets e's clients use e, as e says.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pibootd/pkg/nfs"
@@ -18,13 +19,15 @@ import (
 )
 
 // fakeExportfs puts an exportfs into PATH that keeps its table in a file, one
-// export a line, and refuses what has "bad" in its name. It returns the table.
+// export a line, refuses what has "bad" in its name, and reads the FIFO of that
+// name before it exports what has "slow" in its name. It returns the table.
 func fakeExportfs(t *testing.T) (table func() string) {
 	t.Helper()
 	dir := t.TempDir()
 	const script = `#!/bin/sh
 table=%s/table
 touch $table
+case "$*" in *slow*) for export; do :; done; read line <"${export#*:}/fifo" ;; esac
 case "$*" in *bad*) echo "exportfs: /srv/bad does not support NFS export" >&2; exit 1 ;; esac
 if [ "$1" = -u ]; then
 	grep -qF "$2 " $table || { echo "exportfs: Could not find '$2' to unexport." >&2; exit 1; }
@@ -162,6 +165,45 @@ func TestExportIsUndone(t *testing.T) {
 	}
 	if table() != before || len(s.Exports()) > 2 {
 		t.Errorf("afterwards nfsd's table is %q, exports are %v; want %q", table(), s.Exports(), before)
+	}
+}
+
+// A change that exportfs makes slowly keeps nobody from reading the exports or from
+// changing another one.
+func TestExportsDoNotWaitForEachOther(t *testing.T) {
+	fakeExportfs(t)
+	dir := t.TempDir()
+	s := open(t, dir)
+	slow, other := testExport(t, 1, "10.0.0.9"), testExport(t, 2, "10.0.0.10")
+	slow.Dir = filepath.Join(slow.Dir, "slow")
+	slow.Path = slow.Dir
+	fifo := filepath.Join(slow.Dir, "fifo")
+	if err := errors.Join(os.Mkdir(slow.Dir, 0o755), syscall.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	exported := make(chan error, 1)
+	go func() { exported <- s.Export(slow) }()
+	gate, err := os.OpenFile(fifo, os.O_WRONLY, 0) // returns when exportfs has opened it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Export(other); err != nil {
+		t.Error(err)
+	}
+	if got := s.Exports(); len(got) != 2 {
+		t.Errorf("Exports = %v; want both", got)
+	}
+	if other.ID = slow.ID; s.Export(other) == nil {
+		t.Error("another export has the id of one that is being made; want it refused")
+	}
+	if _, err := gate.WriteString("\n"); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(<-exported, gate.Close()); err != nil {
+		t.Errorf("the slow export: %v; want it made", err)
+	}
+	if again := open(t, dir); len(again.Exports()) != 2 {
+		t.Errorf("the file has %v; want both", again.Exports())
 	}
 }
 

@@ -23,32 +23,35 @@ import (
 // this machine's own, to which the export is open meanwhile: a mount from
 // client's address would have to come from outside. The report's From says so.
 // No trace is left in the export unless nfsd stops answering. It takes 20 s at
-// most, or as long as ctx allows; exports do not change meanwhile.
+// most, or as long as ctx allows; the export does not change meanwhile.
 func (s *Server) Probe(ctx context.Context, client, serverAddr netip.Addr, export string, want probe.File) (probe.Report, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probe.Timeout)
 	defer cancel()
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	e, ok := s.exports[export]
+	end, err := s.turns.Begin(ctx, export)
+	if err != nil {
+		return probe.Report{}, fmt.Errorf("waiting for another change of the export %s to end: %w", export, err)
+	}
+	defer end()
+	e, ok := s.current()[export]
 	if !ok || !slices.Contains(e.Clients, client) {
 		return probe.Report{}, fmt.Errorf("%s may not mount %s: it is not exported to that address", client, export)
 	}
 	if err := within(ctx, func() error { return listed(serverAddr, export, client) }); err != nil {
 		return probe.Report{}, err
 	}
-	report, err := s.tryLocked(ctx, e, serverAddr, want)
+	report, err := s.try(ctx, e, serverAddr, want)
 	report.Took = time.Since(start)
 	return report, err
 }
 
-// tryLocked mounts e from serverAddr.
-func (s *Server) tryLocked(ctx context.Context, e nfs.Export, serverAddr netip.Addr, want probe.File) (probe.Report, error) {
+// try mounts e from serverAddr.
+func (s *Server) try(ctx context.Context, e nfs.Export, serverAddr netip.Addr, want probe.File) (probe.Report, error) {
 	open := e
 	if !slices.Contains(e.Clients, serverAddr) {
 		open.Clients = append(slices.Clone(e.Clients), serverAddr)
 	}
-	if err := s.exportLocked(open); err != nil {
+	if err := s.export(open); err != nil {
 		return probe.Report{}, err
 	}
 	b := probe.NewBoard(serverAddr, serverAddr, e.Path, func(err error) error { return err })
@@ -56,11 +59,11 @@ func (s *Server) tryLocked(ctx context.Context, e nfs.Export, serverAddr netip.A
 	go func() { tried <- b.Try(want) }()
 	select {
 	case err := <-tried:
-		return b.Report(), errors.Join(err, s.exportLocked(e), probe.Sweep(e.Dir, b.Trace()))
+		return b.Report(), errors.Join(err, s.export(e), probe.Sweep(e.Dir, b.Trace()))
 	case <-ctx.Done():
 		// The library knows no context: b continues until its own timeouts.
 		err := fmt.Errorf("%s cannot use %s: nfsd does not answer: %w", serverAddr, e.Path, ctx.Err())
-		return probe.Report{}, errors.Join(err, s.exportLocked(e))
+		return probe.Report{}, errors.Join(err, s.export(e))
 	}
 }
 
