@@ -1,93 +1,64 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// rank orders our packages: each may import only packages of a lower rank.
-// docs/architecture.md says why each stands where it does.
-var rank = map[string]int{
-	"images":                1, // speaks of pi.Arch
-	"internal/durable":      0,
-	"internal/pause":        0,
-	"internal/turns":        0,
-	"pkg/pi":                0,
-	"pkg/store":             0,
-	"pkg/netlab":            1, // speaks of pi.MAC
-	"pkg/netlab/netlabtest": 2, // tests alone
-	"pkg/bootconfig":        1,
-	"pkg/config":            1,
-	"pkg/timeline":          2,
-	"pkg/dhcp":              2,
-	"pkg/tftp":              2,
-	"pkg/nfs":               2,
-	"pkg/nfs/rpc":           1,
-	"pkg/nfs/probe":         1,
-	"pkg/nfs/nfsd":          3,
-	"pkg/registry":          2,
-	"pkg/transcode":         1,
-	"pkg/boot":              3,
-	"pkg/virtualpi":         3,
-	"pkg/nfs/linuxclient":   3, // tests alone
-	"pkg/fleet":             4,
-	"pkg/share":             0,
-	"pkg/doctor":            5,
-	"pkg/web":               6,
-	"pkg/daemon":            7,
-	"cmd/pibootd":           8,
-	"cmd/pibootd-worker":    7,
+// rankLine matches a line of the table of packages in docs/architecture.md.
+var rankLine = regexp.MustCompile("^\\| ([0-9]+) \\| `([^`]+)` \\| .+ \\|$")
 
-	"pkg/transcode/broker":          2,
-	"pkg/transcode/broker/natstest": 0, // tests alone
-	"pkg/transcode/hls":             2,
-	"pkg/transcode/mediafile":       0,
-	"pkg/transcode/muxer":           4,
-	"pkg/transcode/queue":           3,
-	"pkg/transcode/queue/queuetest": 4, // tests alone
-	"pkg/transcode/tidy":            4,
-	"pkg/transcode/watchfolder":     4,
-	"pkg/transcode/webhook":         4,
-	"pkg/transcode/worker":          3,
-
-	"pkg/rootfs/confine":   0,
-	"pkg/rootfs/disk":      1,
-	"pkg/rootfs/archive":   2,
-	"pkg/rootfs/mount":     0,
-	"pkg/rootfs/sshkeys":   1,
-	"pkg/rootfs/progress":  0,
-	"pkg/rootfs/stage":     1,
-	"pkg/rootfs/filetree":  1,
-	"pkg/rootfs/bootcheck": 2, // speaks of bootconfig
-	"pkg/rootfs/debian":    2,
-	"pkg/rootfs/adapt":     2,
-	"pkg/rootfs/roottest":  0, // tests alone
-	"pkg/rootfs":           3,
-}
-
-func TestImportsPointDown(t *testing.T) {
-	const format = `{{.Module.Path}}/ {{.ImportPath}}{{range .Imports}} {{.}}{{end}}`
-	out, err := exec.Command("go", "list", "-tags", "netns,e2e,soak", "-f", format, "../../...").Output()
+// readRanks returns the rank of each package of docs/architecture.md, where they stand in order.
+func readRanks(t *testing.T) map[string]int {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed, err := os.ReadFile("../../docs/architecture.md")
+	ranks, last := map[string]int{}, 0
+	for line := range strings.Lines(string(text)) {
+		found := rankLine.FindStringSubmatch(strings.TrimSpace(line))
+		if found == nil {
+			continue
+		}
+		rank, err := strconv.Atoi(found[1])
+		if _, twice := ranks[found[2]]; err != nil || twice || rank < last {
+			t.Errorf("%s: want one line for %s, and the lines in the order of their ranks", strings.TrimSpace(line), found[2])
+		}
+		ranks[found[2]], last = rank, rank
+	}
+	return ranks
+}
+
+// A package imports packages of lower ranks only, under every build tag.
+func TestImportsPointDown(t *testing.T) {
+	ranks := readRanks(t)
+	const format = `{{.Module.Path}}/ {{.ImportPath}}{{range .Imports}} {{.}}{{end}}`
+	out, err := exec.Command("go", "list", "-tags", "netns,e2e,soak,chaos,bench,release", "-f", format, "../../...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
 		from := strings.TrimPrefix(fields[1], fields[0])
-		r, ok := rank[from]
-		if !ok || !strings.Contains(string(listed), "`"+from+"`") {
-			t.Errorf("%s has no rank, or no line in docs/architecture.md: add it in both places", from)
+		rank, ok := ranks[from]
+		if !ok {
+			t.Errorf("%s has no rank: add it to the table of packages in docs/architecture.md", from)
 		}
 		for _, imported := range fields[2:] {
-			if to, ours := strings.CutPrefix(imported, fields[0]); ours && rank[to] >= r {
+			if to, ours := strings.CutPrefix(imported, fields[0]); ours && ranks[to] >= rank {
 				t.Errorf("%s must not import %s", from, to)
 			}
+		}
+	}
+	for name := range ranks {
+		if !strings.Contains(string(out), fmt.Sprintf(" pibootd/%s\n", name)) && !strings.Contains(string(out), fmt.Sprintf(" pibootd/%s ", name)) {
+			t.Errorf("docs/architecture.md has %s, which is no package", name)
 		}
 	}
 }
