@@ -53,6 +53,8 @@ func checkResult(u Unit, r Result) error {
 		return checkPieces(u, r)
 	case u.Kind == KindAudio && u.Audio != nil:
 		return checkAudio(*u.Audio, r)
+	case u.Kind == KindText && u.Text != nil:
+		return checkText(*u.Text, r)
 	case u.Kind == KindJoin && u.Join != nil:
 		return checkJoin(*u.Join, r)
 	case u.Kind == KindWhole && u.Whole != nil:

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
+	"slices"
 )
 
 // OutputName returns the name of a finished file in its attempt's directory.
@@ -26,12 +28,17 @@ func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, erro
 	if err != nil {
 		return Unit{}, err
 	}
+	source := ""
 	join := JoinUnit{Format: p.Output.Format, Grid: p.Grid, Options: options.File}
 	for _, u := range p.Units {
 		part := Part{Dir: dirs[u.ID], End: len(results[u.ID].Segments)}
+		if u.Text != nil {
+			join.addText(u, dirs[u.ID])
+			continue
+		}
 		if u.Video != nil {
 			part.First, part.End = u.Video.Segments()
-			join.Video = append(join.Video, part)
+			join.Video, source = append(join.Video, part), u.Source
 			continue
 		}
 		join.addAudio(u.Audio.Rendition, part)
@@ -39,7 +46,7 @@ func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, erro
 	if len(join.Video) == 0 {
 		return Unit{}, errors.New("joining units: there is no video")
 	}
-	return Unit{ID: string(KindJoin), Kind: KindJoin, Source: p.Units[0].Source, Join: &join}, nil
+	return Unit{ID: string(KindJoin), Kind: KindJoin, Source: source, Join: &join}, nil
 }
 
 // addAudio adds an audio track. The first one is the default one.
@@ -49,6 +56,14 @@ func (j *JoinUnit) addAudio(r AudioRendition, part Part) {
 		return
 	}
 	j.MoreAudio = append(j.MoreAudio, JoinAudio{Info: r.TrackInfo, Parts: []Part{part}, Seconds: r.Seconds})
+}
+
+// addText adds the subtitles of a unit whose files are in dir.
+func (j *JoinUnit) addText(u Unit, dir string) {
+	for _, piece := range Pieces(u, Result{}) {
+		r := piece.Unit.Text.Renditions[0]
+		j.Subtitles = append(j.Subtitles, JoinText{Info: r.TrackInfo, File: path.Join(dir, piece.Dir, r.Format.SegmentName(0))})
+	}
 }
 
 // AudioTracks returns the audio tracks of j, the default one first.
@@ -82,6 +97,9 @@ func checkFinished(format Format, f *File) error {
 	if len(tracks) > maxTracks {
 		return fmt.Errorf("%s: %d tracks; want %d at most", f.Name, len(tracks), maxTracks)
 	}
+	if len(f.Subtitles) > maxTracks || slices.ContainsFunc(f.Subtitles, func(c string) bool { return !shortText(c) }) {
+		return fmt.Errorf("%s: %d tracks of subtitles; want %d at most, with short names", f.Name, len(f.Subtitles), maxTracks)
+	}
 	for _, t := range tracks {
 		ok := shortText(t.Codec) && shortText(t.Language) && t.Frames > 0 && t.Frames <= maxFrames && math.Abs(t.StartSeconds) <= maxSeconds &&
 			sane(t.EndSeconds, maxSeconds+1) && sane(t.MaxGapSeconds, maxSeconds)
@@ -112,6 +130,9 @@ func checkJoin(j JoinUnit, r Result) error {
 	}
 	if v.MaxGapSeconds > frame+fileTolerance {
 		return fmt.Errorf("%s: %.3f s between two frames; want %.3f", r.File.Name, v.MaxGapSeconds, frame)
+	}
+	if len(r.File.Subtitles) != len(j.Subtitles) {
+		return fmt.Errorf("%s: %d tracks of subtitles; want %d", r.File.Name, len(r.File.Subtitles), len(j.Subtitles))
 	}
 	return checkJoinedAudio(j, r.File)
 }

@@ -9,6 +9,7 @@ import "fmt"
 //	<rendition>/index.m3u8, the rendition's segments, and init.mp4 of CMAF
 //	audio/index.m3u8, the default audio's segments, and init.mp4 of CMAF; the others
 //	are audio-2 and so on, and those with more than two channels audio-6ch
+//	subtitles-1/index.m3u8, and its segments
 const (
 	MasterName = "master.m3u8"
 	MediaName  = "index.m3u8"
@@ -23,6 +24,8 @@ func (u Unit) Dir() string {
 		return u.Video.Rendition.Name
 	case u.Audio != nil:
 		return u.Audio.Rendition.Dir()
+	case u.Text != nil && len(u.Text.Renditions) > 0:
+		return u.Text.Renditions[0].Name
 	}
 	return ""
 }
@@ -125,6 +128,11 @@ func checkTracks(p Plan, tracks map[string]*SegmentList) error {
 	for _, a := range p.AudioRenditions() {
 		if tracks[a.Dir()] == nil {
 			return fmt.Errorf("joining units: no unit of %s", a.Dir())
+		}
+	}
+	for _, s := range p.Subtitles {
+		if tracks[s.Name] == nil {
+			return fmt.Errorf("joining units: no unit of %s", s.Name)
 		}
 	}
 	return nil

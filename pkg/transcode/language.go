@@ -87,6 +87,12 @@ func Language(code string) string {
 	return base
 }
 
+// knownLanguage reports whether a word is a language known here.
+func knownLanguage(word string) bool {
+	base, _, _ := strings.Cut(Language(word), "-")
+	return base != "" && LanguageName(base) != base
+}
+
 // isTag reports whether text has letters, digits and hyphens only, and a length in
 // these bounds.
 func isTag(text string, least, most int) bool {

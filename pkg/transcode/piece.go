@@ -15,6 +15,9 @@ type Piece struct {
 func Pieces(u Unit, r Result) []Piece {
 	others := r.Others
 	r.Others = nil
+	if u.Text != nil && len(u.Text.Renditions) > 1 {
+		return textPieces(u, r, others)
+	}
 	if u.Video == nil || len(u.Video.Others) == 0 {
 		return []Piece{{Unit: u, Result: r}}
 	}
@@ -31,6 +34,25 @@ func Pieces(u Unit, r Result) []Piece {
 	}
 	pieces[0].Result = r
 	for i := range min(len(others), len(u.Video.Others)) {
+		pieces[i+1].Result = others[i]
+	}
+	return pieces
+}
+
+// textPieces divides a unit of subtitles, and its result with that of the others.
+func textPieces(u Unit, r Result, others []Result) []Piece {
+	pieces := make([]Piece, len(u.Text.Renditions))
+	for i, rendition := range u.Text.Renditions {
+		text := *u.Text
+		text.Renditions = []TextRendition{rendition}
+		pieces[i].Unit = u
+		pieces[i].Unit.Text = &text
+		if i > 0 {
+			pieces[i].Dir = rendition.Name
+		}
+	}
+	pieces[0].Result = r
+	for i := range min(len(others), len(pieces)-1) {
 		pieces[i+1].Result = others[i]
 	}
 	return pieces

@@ -73,6 +73,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	plan := Plan{Output: r.Output, Grid: grid}
 	plan.noteTracks(p)
+	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "")
 	if options.Whole != "" {
 		plan.note("one worker does the whole video: %s", options.Whole)
 		plan.Units = []Unit{wholeUnit(r, grid, options)}
@@ -82,6 +83,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if !options.NoAudio {
 		plan.addAudio(r, p, options)
 	}
+	plan.addSubtitles(r, p)
 	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))

@@ -30,6 +30,11 @@ func (u Unit) Reads(name string) bool {
 	if u.Join == nil {
 		return false
 	}
+	for _, text := range u.Join.Subtitles {
+		if name == text.File {
+			return true
+		}
+	}
 	inputs := [][]Part{u.Join.Video}
 	for _, track := range u.Join.AudioTracks() {
 		inputs = append(inputs, track.Parts)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // Limits of what a probe may list.
@@ -13,6 +15,8 @@ const (
 	maxChapters = 1000
 	maxTags     = 64
 	maxTagBytes = 1000 // of one value
+
+	maxTextBytes = mediafile.MaxTextBytes
 )
 
 // checkTracksOf looks for impossible values of everything but the video.
@@ -28,7 +32,7 @@ func checkTracksOf(p Probe) error {
 		}
 	}
 	for _, s := range p.Subtitles {
-		if !shortText(s.Codec) || !s.TrackInfo.sane() || !within(s.Cues, maxFrames) {
+		if s.File != "" || !shortText(s.Codec) || !s.TrackInfo.sane() || !within(s.Cues, maxFrames) {
 			return errors.New("a number of a subtitle stream is out of range")
 		}
 	}
@@ -65,13 +69,6 @@ func (p *Plan) noteTracks(probe Probe) {
 		if a.Channels > maxChannels {
 			p.note("%s has %d channels; the output has %d", a.named("audio", i), a.Channels, maxChannels)
 		}
-	}
-	var subtitles []string
-	for i, s := range probe.Subtitles {
-		subtitles = append(subtitles, fmt.Sprintf("%s (%s)", s.named("subtitles", i), s.Codec))
-	}
-	if len(subtitles) > 0 {
-		p.note("not in the output: %s", strings.Join(subtitles, ", "))
 	}
 	if len(probe.Unread) > 0 {
 		p.note("not in the output: streams of the source, %s", strings.Join(probe.Unread, ", "))

@@ -19,6 +19,9 @@ type Request struct {
 	MuxID          int     `json:"mux_id,omitempty"`          // the worker that must do it; 0 means any
 	// Labels are those that a worker must have, all of them, to do any of it.
 	Labels []string `json:"labels,omitempty"`
+	// Sidecars are the files with subtitles beside the source, as Sidecars finds them.
+	// The queue sets them.
+	Sidecars []string `json:"sidecars,omitempty"`
 	Output
 }
 
@@ -145,6 +148,7 @@ type Plan struct {
 	Audio      *AudioRendition `json:"audio,omitempty"` // the default one; nil: there is none
 	// MoreAudio are the other renditions of audio.
 	MoreAudio []AudioRendition `json:"more_audio,omitempty"`
+	Subtitles []TextRendition  `json:"subtitles,omitempty"`
 	Note      string           `json:"note,omitempty"` // what the user should know of it: sentences, a line each
 	Units     []Unit           `json:"units"`
 }
@@ -157,6 +161,7 @@ const (
 	KindProbe Kind = "probe"
 	KindVideo Kind = "video"
 	KindAudio Kind = "audio"
+	KindText  Kind = "text"  // converts subtitles
 	KindJoin  Kind = "join"  // makes a file of what the others have made
 	KindWhole Kind = "whole" // makes a file of the source in one go
 )
@@ -169,6 +174,7 @@ type Unit struct {
 	Source string     `json:"source"` // path in the media share
 	Video  *VideoUnit `json:"video,omitempty"`
 	Audio  *AudioUnit `json:"audio,omitempty"`
+	Text   *TextUnit  `json:"text,omitempty"`
 	Join   *JoinUnit  `json:"join,omitempty"`
 	Whole  *WholeUnit `json:"whole,omitempty"`
 }
@@ -216,6 +222,7 @@ type JoinUnit struct {
 	// Info is of the default audio, and MoreAudio are the other ones.
 	Info      TrackInfo   `json:"audio_info,omitzero"`
 	MoreAudio []JoinAudio `json:"more_audio,omitempty"`
+	Subtitles []JoinText  `json:"subtitles,omitempty"`
 }
 
 // A JoinAudio is an audio track of a file that is joined.
@@ -294,6 +301,8 @@ type File struct {
 	Audio     *Track `json:"audio,omitempty"` // the first one
 	// MoreAudio are the other audio tracks.
 	MoreAudio []Track `json:"more_audio,omitempty"`
+	// Subtitles are the codecs of the subtitle tracks, by ffmpeg's names.
+	Subtitles []string `json:"subtitles,omitempty"`
 }
 
 // A Track is one stream of a finished file.

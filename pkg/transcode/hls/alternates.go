@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"pibootd/pkg/transcode"
@@ -61,6 +62,29 @@ func (g audioGroup) write(b *bytes.Buffer) {
 		tag.uri = path.Join(m.Dir(), transcode.MediaName)
 		tag.write(b, &seen, fmt.Sprintf(",CHANNELS=\"%d\"", m.Channels))
 	}
+}
+
+// writeSubtitles writes the group of all subtitles. Players show none unless the
+// source says so, or the viewer.
+func writeSubtitles(b *bytes.Buffer, list []transcode.TextRendition) {
+	var seen choices
+	standard := slices.IndexFunc(list, func(s transcode.TextRendition) bool { return s.Default && !s.Commentary })
+	for i, s := range list {
+		tag := media{
+			kind: "SUBTITLES", group: transcode.SubtitlesName, info: s.TrackInfo, standard: i == standard,
+			fallback: fmt.Sprintf("%s %d", transcode.SubtitlesName, i+1), uri: path.Join(s.Name, transcode.MediaName),
+		}
+		tag.write(b, &seen, ",FORCED="+yes(s.Forced))
+	}
+}
+
+// largest returns the bitrates of the largest of some lists.
+func largest(lists map[string]*transcode.SegmentList, target int) (peak, average int) {
+	for _, list := range lists {
+		p, a := bitrates(list.Segments, target)
+		peak, average = max(peak, p), max(average, a)
+	}
+	return peak, average
 }
 
 // A media is an EXT-X-MEDIA tag.

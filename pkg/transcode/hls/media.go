@@ -183,6 +183,9 @@ func (m *mediaFile) check(fsys fs.FS) error {
 	if m.encrypted {
 		return nil // time stamps cannot be read
 	}
+	if m.isText() {
+		return m.checkText(fsys)
+	}
 	return m.checkTimes(fsys)
 }
 

@@ -42,10 +42,18 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[strin
 			t.Segments = encrypted(t.Segments)
 		}
 	}
+	text := map[string]*transcode.SegmentList{}
+	for _, s := range p.Subtitles {
+		text[s.Name] = tracks[s.Name]
+		delete(tracks, s.Name)
+	}
 	target := targetDuration(tracks)
-	files := map[string][]byte{transcode.MasterName: masterPlaylist(p, tracks, target)}
+	files := map[string][]byte{transcode.MasterName: masterPlaylist(p, tracks, text, target)}
 	for dir, t := range tracks {
 		files[path.Join(dir, transcode.MediaName)] = mediaPlaylist(p.Output, t, target)
+	}
+	for dir, t := range text {
+		files[path.Join(dir, transcode.MediaName)] = mediaPlaylist(p.Output, t, targetDuration(text))
 	}
 	return files, nil
 }
@@ -59,8 +67,8 @@ func encrypted(segments []transcode.Segment) []transcode.Segment {
 	return segments
 }
 
-// targetDuration returns the one that all playlists of a stream share (RFC 8216
-// §6.2.4): no rounded duration exceeds it (§4.3.3.1).
+// targetDuration returns the one that all playlists of a stream share, but for those
+// of subtitles (RFC 8216bis §6.2.4): no rounded duration exceeds it (§4.4.3.1).
 func targetDuration(tracks map[string]*transcode.SegmentList) int {
 	target := 1.0
 	for _, t := range tracks {
@@ -99,7 +107,7 @@ func mediaPlaylist(o transcode.Output, t *transcode.SegmentList, target int) []b
 func extinf(seconds float64) float64 { return math.Round(seconds*1e6) / 1e6 }
 
 // masterPlaylist writes the playlist that names the variant streams.
-func masterPlaylist(p transcode.Plan, tracks map[string]*transcode.SegmentList, target int) []byte {
+func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.SegmentList, target int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
 	groups := audioGroups(p)
@@ -109,10 +117,13 @@ func masterPlaylist(p transcode.Plan, tracks map[string]*transcode.SegmentList, 
 	if len(groups) == 0 {
 		groups = []audioGroup{{}}
 	}
+	writeSubtitles(&b, p.Subtitles)
+	textPeak, textAverage := largest(text, targetDuration(text))
 	for _, r := range p.Renditions {
 		for _, g := range groups {
 			variant := newVariant(p, r, target, tracks[r.Name], g.lists(tracks))
-			variant.group = g.id
+			variant.group, variant.subtitles = g.id, len(p.Subtitles) > 0
+			variant.peak, variant.average = variant.peak+textPeak, variant.average+textAverage
 			variant.write(&b)
 		}
 	}
@@ -126,6 +137,7 @@ type variant struct {
 	peak, average int     // bits per second, audio included
 	codecs        []string
 	group         string // of the audio; "" without
+	subtitles     bool
 }
 
 // newVariant joins a rendition's video with a group of audio, which may be empty. Its
@@ -150,6 +162,9 @@ func (v variant) write(b *bytes.Buffer) {
 		v.peak, v.average, strings.Join(v.codecs, ","), v.rendition.Width, v.rendition.Height, v.rate)
 	if v.group != "" {
 		fmt.Fprintf(b, ",AUDIO=%q", v.group)
+	}
+	if v.subtitles {
+		fmt.Fprintf(b, ",SUBTITLES=%q", transcode.SubtitlesName)
 	}
 	fmt.Fprintf(b, "\n%s\n", path.Join(v.rendition.Name, transcode.MediaName))
 }

@@ -265,6 +265,7 @@ func filesOf(u transcode.Unit, r transcode.Result) []string {
 func checkUnit(u transcode.Unit) error {
 	ok := u.Kind == transcode.KindProbe ||
 		u.Kind == transcode.KindAudio && u.Audio != nil && u.Audio.SegmentSeconds > 0 ||
+		u.Kind == transcode.KindText && u.Text != nil && len(u.Text.Renditions) > 0 && u.Text.Segments() <= maxTextSegments ||
 		u.Kind == transcode.KindVideo && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
 			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||
 		u.Kind == transcode.KindJoin && u.Join != nil && u.Join.Grid.Rate.Float() > 0 && isFile(u.Join.Format) ||
@@ -277,6 +278,9 @@ func checkUnit(u transcode.Unit) error {
 	}
 	return nil
 }
+
+// maxTextSegments is what a day of segments of a second has.
+const maxTextSegments = 24 * 60 * 60
 
 func isFile(f transcode.Format) bool { return transcode.Output{Format: f}.IsFile() }
 

@@ -31,6 +31,8 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	switch {
 	case u.Audio != nil:
 		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
+	case u.Text != nil:
+		return w.text(ctx, u, source, dir, p)
 	case u.Join != nil:
 		return w.join(ctx, *u.Join, dir, p)
 	case u.Whole != nil:

@@ -79,6 +79,11 @@ func transcodeBy(t *testing.T, w *Worker, source string, r transcode.Request, ch
 	if chunk > 0 {
 		j.plan.Units = recut(j.plan, probe, chunk)
 	}
+	for _, name := range r.Sidecars {
+		if err := os.Link(filepath.Join(filepath.Dir(source), name), filepath.Join(j.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, u := range j.plan.Units {
 		j.encode(t.Context(), u)
 	}
@@ -99,6 +104,16 @@ func (j *job) join() {
 	dirs := map[string]string{}
 	for _, u := range j.plan.Units {
 		dirs[u.ID] = u.Dir()
+		for _, piece := range transcode.Pieces(u, j.results[u.ID])[1:] {
+			if u.Text == nil {
+				continue
+			}
+			// A worker leaves them below the directory of the first.
+			to := filepath.Join(j.dir, u.Dir(), piece.Dir)
+			if err := os.Rename(filepath.Join(j.dir, piece.Dir), to); err != nil {
+				j.Fatal(err)
+			}
+		}
 	}
 	u, err := transcode.Join(j.plan, j.results, dirs)
 	if err != nil {
@@ -135,7 +150,11 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 	if err := freshDir(dir, u); err != nil {
 		j.Fatal(err)
 	}
-	stderr, err := j.w.encode(ctx, u, j.source, dir, p)
+	source := j.source
+	if u.Source != j.plan.Units[len(j.plan.Units)-1].Source && u.Text != nil { // beside it
+		source = filepath.Join(j.dir, u.Source)
+	}
+	stderr, err := j.w.encode(ctx, u, source, dir, p)
 	if err != nil {
 		j.Fatalf("%s: %v, %q", u.ID, err, stderr)
 	}

@@ -34,11 +34,20 @@ func JoinArgs(u transcode.JoinUnit) []string {
 	for i := range audio {
 		args = append(args, pipeArgs(firstExtra+i)...)
 	}
+	for i, text := range u.Subtitles {
+		args = append(args, textPipeArgs(firstExtra+len(audio)+i, text.File)...)
+	}
 	args = append(args, "-map", "0:v:0")
-	for i := range audio {
-		args = append(args, "-map", fmt.Sprintf("%d:a:0", i+1))
+	for i := range len(audio) + len(u.Subtitles) {
+		args = append(args, "-map", strconv.Itoa(i+1))
 	}
 	args = append(args, "-c", "copy", "-map_metadata", "-1", "-output_ts_offset", strconv.Itoa(-startSeconds))
+	if u.Format == transcode.FormatMP4 && len(u.Subtitles) > 0 {
+		args = append(args, "-c:s", "mov_text")
+	}
+	for i, text := range u.Subtitles {
+		args = append(args, trackArgs(u.Format, fmt.Sprintf("s:%d", i), text.Info, text.Info.Default)...)
+	}
 	for i, track := range audio {
 		args = append(args, trackArgs(u.Format, fmt.Sprintf("a:%d", i), track.Info, i == 0)...)
 	}
@@ -52,6 +61,15 @@ const firstExtra = 3
 // pipeArgs have ffmpeg read CMAF from a file descriptor.
 func pipeArgs(fd int) []string {
 	return []string{"-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", fmt.Sprintf("pipe:%d", fd)}
+}
+
+// textPipeArgs have ffmpeg read subtitles from a file descriptor, which begin when the
+// video does.
+func textPipeArgs(fd int, file string) []string {
+	return []string{
+		"-itsoffset", strconv.Itoa(startSeconds), "-protocol_whitelist", "pipe",
+		"-f", strings.TrimPrefix(path.Ext(file), "."), "-i", fmt.Sprintf("pipe:%d", fd),
+	}
 }
 
 // trackArgs say of an output's stream what the source says of it.
@@ -103,25 +121,21 @@ func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *
 	defer feeding.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	feed := func(parts []transcode.Part) (*os.File, error) {
+	feed := func(write func(in io.Writer) error) (*os.File, error) {
 		out, in, err := os.Pipe()
 		if err != nil {
 			return nil, fmt.Errorf("joining: %w", err)
 		}
 		feeding.Go(func() {
-			err := errors.Join(w.feed(ctx, in, parts), in.Close())
+			err := errors.Join(write(in), in.Close())
 			if err != nil && !errors.Is(err, errGone) {
 				cancel(fmt.Errorf("joining: %w", err))
 			}
 		})
 		return out, nil
 	}
-	inputs := [][]transcode.Part{u.Video}
-	for _, track := range u.AudioTracks() {
-		inputs = append(inputs, track.Parts)
-	}
-	for _, parts := range inputs {
-		pipe, err := feed(parts)
+	for _, write := range w.joinInputs(ctx, u) {
+		pipe, err := feed(write)
 		if err != nil {
 			return nil, err
 		}
@@ -130,6 +144,18 @@ func (w *Worker) join(ctx context.Context, u transcode.JoinUnit, dir string, p *
 	}
 	ffmpeg.stdin, ffmpeg.extra = ffmpeg.extra[0], ffmpeg.extra[1:]
 	return ffmpeg.run(ctx)
+}
+
+// joinInputs returns what writes each input of JoinArgs.
+func (w *Worker) joinInputs(ctx context.Context, u transcode.JoinUnit) []func(io.Writer) error {
+	inputs := []func(io.Writer) error{func(in io.Writer) error { return w.feed(ctx, in, u.Video) }}
+	for _, track := range u.AudioTracks() {
+		inputs = append(inputs, func(in io.Writer) error { return w.feed(ctx, in, track.Parts) })
+	}
+	for _, text := range u.Subtitles {
+		inputs = append(inputs, func(in io.Writer) error { return w.feedFile(ctx, in, text.File) })
+	}
+	return inputs
 }
 
 // errGone reports that ffmpeg has ended. Its own error has the cause.
@@ -262,6 +288,9 @@ func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir str
 		} else {
 			proof.MoreAudio = append(proof.MoreAudio, track)
 		}
+	}
+	for _, s := range report.ofKind("subtitle") {
+		proof.Subtitles = append(proof.Subtitles, cut(s.CodecName))
 	}
 	return transcode.Result{File: proof, Encoder: "copy"}, durable.SyncDir(dir)
 }

@@ -28,7 +28,7 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	}
 	var result transcode.Result
 	for i, piece := range transcode.Pieces(u, result) {
-		r, err := segmentsProof(piece.Unit, filepath.Join(dir, piece.Dir), p)
+		r, err := pieceProof(piece.Unit, filepath.Join(dir, piece.Dir), p)
 		if err != nil {
 			return transcode.Result{}, err
 		}
@@ -39,6 +39,13 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 		}
 	}
 	return result, nil
+}
+
+func pieceProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
+	if u.Text != nil {
+		return textProof(*u.Text, dir, p)
+	}
+	return segmentsProof(u, dir, p)
 }
 
 // segmentsProof looks at the segments in dir from the given number on, until

@@ -1,0 +1,184 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+	"unicode/utf8"
+
+	"pibootd/internal/durable"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
+)
+
+// TextArgs returns ffmpeg's arguments that convert the subtitles of u from source to
+// one file each, in its working directory. charset is that of a source that is text;
+// "" is UTF-8, or what its first bytes say.
+func TextArgs(u transcode.Unit, source, charset string) []string {
+	args := []string{
+		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1", "-copyts",
+	}
+	if charset != "" {
+		args = append(args, "-sub_charenc", charset)
+	}
+	args = append(args, sourceArgs(source)...)
+	for _, p := range transcode.Pieces(u, transcode.Result{}) {
+		r := p.Unit.Text.Renditions[0]
+		args = append(args,
+			"-map", fmt.Sprintf("0:s:%d", r.Stream), "-map_metadata", "-1", "-c:s", textEncoder(r.Format),
+			"-output_ts_offset", seconds(-u.Text.SourceStart), "-f", textMuxer(r.Format), "-y", filepath.Join(p.Dir, wholeText(r.Format)))
+	}
+	return args
+}
+
+func textEncoder(f transcode.TextFormat) string {
+	switch f {
+	case transcode.TextVTT:
+		return "webvtt"
+	case transcode.TextASS:
+		return "ass"
+	}
+	return "srt"
+}
+
+// textMuxer returns ffmpeg's name of a format.
+func textMuxer(f transcode.TextFormat) string {
+	if f == transcode.TextVTT {
+		return "webvtt"
+	}
+	return string(f)
+}
+
+// wholeText is the name of the file that ffmpeg makes: a segment if there is only one.
+func wholeText(f transcode.TextFormat) string {
+	if f == transcode.TextVTT {
+		return "whole.vtt"
+	}
+	return f.SegmentName(0)
+}
+
+// text converts the subtitles of u to segments in dir.
+func (w *Worker) text(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
+	charset, err := w.charset(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	pieces := transcode.Pieces(u, transcode.Result{})
+	written := func() int { // ffmpeg counts no frames of subtitles
+		var size int64
+		for _, piece := range pieces {
+			if info, err := os.Stat(filepath.Join(dir, piece.Dir, wholeText(piece.Unit.Text.Renditions[0].Format))); err == nil {
+				size += info.Size()
+			}
+		}
+		return int(size)
+	}
+	stderr, err := w.transcode(ctx, TextArgs(u, source, charset), dir, p, written)
+	if err != nil {
+		return stderr, err
+	}
+	for _, piece := range pieces {
+		if err := cutText(*piece.Unit.Text, filepath.Join(dir, piece.Dir)); err != nil {
+			return stderr, err
+		}
+		p.touch(time.Now())
+	}
+	return stderr, nil
+}
+
+// oldCharset is what text that is not Unicode is taken for: the character set of
+// Western Europe on Windows, which ISO 8859-1 is a part of.
+const oldCharset = "WINDOWS-1252"
+
+// charset returns the character set of the file of subtitles that u converts; "" if
+// ffmpeg finds it out itself.
+func (w *Worker) charset(ctx context.Context, u transcode.Unit) (string, error) {
+	if u.Text.Renditions[0].Source == "" {
+		return "", nil
+	}
+	f, err := w.mediaStore().open(ctx, u.Source)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", u.Source, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, mediafile.MaxTextBytes+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("reading %s: %w", u.Source, err)
+	case len(text) > mediafile.MaxTextBytes:
+		return "", fmt.Errorf("%w: %s has more than %d bytes; want subtitles", errSource, u.Source, mediafile.MaxTextBytes)
+	case utf8.Valid(text), bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+		return "", nil
+	}
+	return oldCharset, nil
+}
+
+// cutText cuts what ffmpeg has made in dir into the segments of u's one rendition.
+func cutText(u transcode.TextUnit, dir string) error {
+	format := u.Renditions[0].Format
+	name := filepath.Join(dir, wholeText(format))
+	if format != transcode.TextVTT {
+		return notEmpty(name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("cutting subtitles: %w", err)
+	}
+	whole, err := mediafile.ReadWebVTT(f)
+	if err := errors.Join(err, f.Close(), os.Remove(name)); err != nil {
+		return fmt.Errorf("cutting subtitles: %w", err)
+	}
+	for i := range u.Segments() {
+		start, end := u.Segment(i)
+		part := mediafile.TextTrack{MPEGTS: transcode.StartPTS, Cues: whole.Between(duration(start), duration(end))}
+		if err := os.WriteFile(filepath.Join(dir, format.SegmentName(i)), part.WebVTT(), 0o644); err != nil {
+			return fmt.Errorf("cutting subtitles: %w", err)
+		}
+	}
+	return nil
+}
+
+func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
+// notEmpty puts a line into a file without any: subtitles that say nothing.
+func notEmpty(name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("converting subtitles: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() == 0 {
+		_, err = f.WriteString("\n")
+	}
+	return errors.Join(err, f.Close())
+}
+
+// textProof looks at the segments of u's one rendition in dir, and makes them durable.
+func textProof(u transcode.TextUnit, dir string, p *pulse) (transcode.Result, error) {
+	result := transcode.Result{Encoder: textEncoder(u.Renditions[0].Format)}
+	cues := 0
+	look := func(r io.Reader) (mediafile.SegmentInfo, error) {
+		if u.Renditions[0].Format != transcode.TextVTT {
+			return mediafile.SegmentInfo{}, nil
+		}
+		track, err := mediafile.ReadWebVTT(r)
+		cues = len(track.Cues)
+		return mediafile.SegmentInfo{}, err
+	}
+	for i := range u.Segments() {
+		segment, _, err := inspect(filepath.Join(dir, u.Renditions[0].Format.SegmentName(i)), look)
+		if err != nil {
+			return transcode.Result{}, err
+		}
+		start, end := u.Segment(i)
+		segment.Frames, segment.Seconds, segment.Key = cues, end-start, true
+		result.Segments = append(result.Segments, segment)
+		p.touch(time.Now())
+	}
+	return result, durable.SyncDir(dir)
+}
