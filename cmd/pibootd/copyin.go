@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"pibootd/internal/durable"
+	"pibootd/pkg/transcode"
 )
 
 // inbox is the directory of the media share that videos are copied into.
@@ -35,7 +36,35 @@ func intoShare(ctx context.Context, std streams, share, video string) (string, e
 	if inside, ok := pathInside(share, video); ok {
 		return inside, nil
 	}
+	if err := copySidecars(ctx, std, share, video); err != nil {
+		return "", err
+	}
 	return copyIn(ctx, std, share, video, info.Size())
+}
+
+// copySidecars copies the files with subtitles that lie beside a video.
+func copySidecars(ctx context.Context, std streams, share, video string) error {
+	entries, err := os.ReadDir(filepath.Dir(video))
+	if err != nil {
+		return fmt.Errorf("looking for subtitles beside the video: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			names = append(names, entry.Name())
+		}
+	}
+	for _, name := range transcode.Sidecars(filepath.Base(video), names) {
+		file := filepath.Join(filepath.Dir(video), name)
+		info, err := os.Stat(file)
+		if err != nil {
+			return fmt.Errorf("subtitles: %w", err)
+		}
+		if _, err := copyIn(ctx, std, share, file, info.Size()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pathInside returns the path of file in dir if it is there.
@@ -78,7 +107,7 @@ func copyIn(ctx context.Context, std streams, share, video string, size int64) (
 		return "", fmt.Errorf("copying the video: %w", err)
 	}
 	if _, err := os.Stat(target); err == nil {
-		return "", hintedError{fmt.Errorf("copying the video: %s exists and is a different video", printable(target)), "rename the video, or remove that file"}
+		return "", hintedError{fmt.Errorf("copying the video: %s exists and is a different file", printable(target)), "rename the video, or remove that file"}
 	}
 	m := newMeter(std)
 	defer m.clear()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -21,6 +22,8 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
 		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `LINES[:BITRATE]`, e.g. 720:2500k, instead of those of the rule"},
 		&cli.StringFlag{Name: "audio", Usage: "encode audio at `BITRATE`, e.g. 128k", DefaultText: "48k for each channel"},
+		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
+		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
 		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
 		&cli.StringFlag{Name: "key-uri", Usage: "players fetch the key from `URI`", DefaultText: "the published stream"},
 	}
@@ -48,12 +51,34 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		}
 		o.Rungs = append(o.Rungs, rung)
 	}
+	if o.AudioTracks, err = numbers(c.String("audio-tracks")); err != nil {
+		return o, fmt.Errorf("--audio-tracks: %w", err)
+	}
+	if text := c.String("audio-lang"); text != "" {
+		o.AudioLangs = strings.Split(text, ",")
+	}
 	if text := c.String("audio"); text != "" {
 		if o.AudioBPS, err = transcode.ParseBitrate(text); err != nil {
 			return o, fmt.Errorf("--audio: %w", err)
 		}
 	}
 	return o, nil
+}
+
+// numbers parses numbers with commas between them; "" and all are none.
+func numbers(text string) ([]int, error) {
+	if text == "" || text == "all" {
+		return nil, nil
+	}
+	var list []int
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(word))
+		if err != nil {
+			return nil, fmt.Errorf("%.50q is no number; want numbers with commas between them, e.g. 2,1", word)
+		}
+		list = append(list, n)
+	}
+	return list, nil
 }
 
 func formatOf(c *cli.Context) (transcode.Format, error) {

@@ -3,6 +3,8 @@ package transcode
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"pibootd/pkg/transcode/mediafile"
 )
@@ -52,6 +54,51 @@ func (p Plan) AudioRenditions() []AudioRendition {
 
 // Dir returns the directory of r's segments in a published stream.
 func (r AudioRendition) Dir() string { return cmp.Or(r.Name, AudioName) }
+
+// chosenAudio returns the audio streams of p that o keeps, the default one first.
+func (p *Plan) chosenAudio(o Output, probe Probe) []AudioStream {
+	all := probe.AudioStreams()
+	if len(o.AudioTracks) == 0 && len(o.AudioLangs) == 0 {
+		return all
+	}
+	var chosen, left []AudioStream
+	for _, a := range all {
+		if o.audioPlace(a) < 0 {
+			left = append(left, a)
+		} else {
+			chosen = append(chosen, a)
+		}
+	}
+	slices.SortStableFunc(chosen, func(a, b AudioStream) int { return cmp.Compare(o.audioPlace(a), o.audioPlace(b)) })
+	if len(chosen) == 0 && len(all) > 0 {
+		p.note("the source has none of the audio tracks that were asked for; its default one is used")
+		chosen, left = all[:1], all[1:]
+	}
+	p.noteAudio(left)
+	return chosen
+}
+
+// audioPlace returns the place of a stream in the choice of o; -1 if it is not in it.
+func (o Output) audioPlace(a AudioStream) int {
+	if len(o.AudioTracks) > 0 {
+		return slices.Index(o.AudioTracks, a.Stream+1)
+	}
+	return slices.IndexFunc(o.AudioLangs, func(lang string) bool {
+		want := Language(lang)
+		return a.Language == want || strings.HasPrefix(a.Language, want+"-")
+	})
+}
+
+// noteAudio says which audio streams the output lacks.
+func (p *Plan) noteAudio(left []AudioStream) {
+	var lacks []string
+	for _, a := range left {
+		lacks = append(lacks, a.named("audio", a.Stream))
+	}
+	if len(lacks) > 0 {
+		p.note("not in the output, because others were asked for: %s", strings.Join(lacks, "; "))
+	}
+}
 
 // Most channels of a rendition: stereo is what every player can play, and AAC-LC
 // has up to eight.

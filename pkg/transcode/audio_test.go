@@ -55,3 +55,41 @@ func TestAudioRenditions(t *testing.T) {
 		}
 	}
 }
+
+func TestChosenAudio(t *testing.T) {
+	t.Parallel()
+	stream := func(n int, language string) AudioStream {
+		return AudioStream{TrackInfo: TrackInfo{Stream: n, Language: language}}
+	}
+	second := stream(1, "en")
+	p := Probe{Audio: &second, MoreAudio: []AudioStream{stream(0, "de"), stream(2, "pt-BR"), stream(3, "")}}
+	tests := []struct {
+		output Output
+		want   string
+		note   string
+	}{
+		{Output{}, "[1 0 2 3]", ""},
+		{Output{AudioTracks: []int{4, 1}}, "[3 0]", "not in the output, because others were asked for: audio 2, English; audio 3, pt-BR"},
+		{Output{AudioLangs: []string{"deu", "pt"}}, "[0 2]", "not in the output, because others were asked for: audio 2, English; audio 4"},
+		{Output{AudioLangs: []string{"fr"}}, "[1]", "the source has none of the audio tracks that were asked for; its default one is used\n" +
+			"not in the output, because others were asked for: audio 1, Deutsch; audio 3, pt-BR; audio 4"},
+	}
+	for _, tt := range tests {
+		var plan Plan
+		var got []int
+		for _, a := range plan.chosenAudio(tt.output, p) {
+			got = append(got, a.Stream)
+		}
+		if fmt.Sprint(got) != tt.want || plan.Note != tt.note {
+			t.Errorf("%+v: streams %v, note %q; want %s, %q", tt.output, got, plan.Note, tt.want, tt.note)
+		}
+	}
+	for _, o := range []Output{
+		{AudioTracks: []int{0}}, {AudioTracks: []int{1, 1}}, {AudioTracks: []int{65}}, {AudioLangs: []string{"Deutsch"}},
+		{AudioLangs: []string{"de", "de"}}, {AudioLangs: []string{"de"}, AudioTracks: []int{1}},
+	} {
+		if (Request{Output: o}).Check() == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+}

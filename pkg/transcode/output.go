@@ -29,6 +29,12 @@ type Output struct {
 	// KeyURI is the URI from which players get the key; "" means the KeyName of the
 	// published stream.
 	KeyURI string `json:"key_uri,omitempty"`
+	// AudioTracks are the audio tracks that are kept, by their number from 1, the
+	// default one first; nil: all of them.
+	AudioTracks []int `json:"audio_tracks,omitempty"`
+	// AudioLangs are the languages whose audio tracks are kept, the default one
+	// first; nil: all of them.
+	AudioLangs []string `json:"audio_langs,omitempty"`
 	// Options are ffmpeg's output options for an MP4 or MKV file, one word each.
 	// They replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`
@@ -171,10 +177,31 @@ func (o Output) check() error {
 	if err := checkRungs(o.Rungs); err != nil {
 		return err
 	}
+	if err := o.checkTracks(); err != nil {
+		return err
+	}
 	if o.IsFile() {
 		return o.checkFile()
 	}
 	return o.checkStream()
+}
+
+// checkTracks checks the choice of tracks.
+func (o Output) checkTracks() error {
+	if len(o.AudioTracks) > 0 && len(o.AudioLangs) > 0 {
+		return wrong("", "audio tracks by number and by language; want one of them")
+	}
+	for i, n := range o.AudioTracks {
+		if n < 1 || n > maxStreams || slices.Contains(o.AudioTracks[:i], n) {
+			return wrong("audio_tracks", "audio track %d; want 1 to %d, each once", n, maxStreams)
+		}
+	}
+	for i, lang := range o.AudioLangs {
+		if Language(lang) == "" || slices.Contains(o.AudioLangs[:i], lang) || len(o.AudioLangs) > maxStreams {
+			return wrong("audio_langs", "audio in %.50q; want languages, each once, e.g. de or deu", lang)
+		}
+	}
+	return nil
 }
 
 func checkRungs(rungs []Rung) error {

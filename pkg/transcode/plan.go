@@ -94,7 +94,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 // addAudio adds the audio renditions and their units. These come first: they cannot
 // be divided, and nobody should have to wait for them at the end.
 func (p *Plan) addAudio(r Request, probe Probe, o Options) {
-	renditions := audioRenditions(r, probe, probe.AudioStreams())
+	renditions := audioRenditions(r, probe, p.chosenAudio(r.Output, probe))
 	if len(renditions) == 0 {
 		return
 	}

@@ -35,7 +35,7 @@ func Sidecars(video string, names []string) []string {
 		}
 		other := func(n string) bool {
 			s := stem(n)
-			return !isCompanion(n) && len(s) > len(base) && (stem(name) == s || strings.HasPrefix(stem(name), s+"."))
+			return !IsCompanion(n) && len(s) > len(base) && (stem(name) == s || strings.HasPrefix(stem(name), s+"."))
 		}
 		if !slices.ContainsFunc(names, other) {
 			list = append(list, name)
@@ -47,7 +47,8 @@ func Sidecars(video string, names []string) []string {
 
 func stem(name string) string { return strings.TrimSuffix(name, path.Ext(name)) }
 
-func isCompanion(name string) bool {
+// IsCompanion reports whether a file, by its name, lies beside videos and is none.
+func IsCompanion(name string) bool {
 	return IsSidecar(name) || slices.Contains(companions, strings.ToLower(path.Ext(name)))
 }
 

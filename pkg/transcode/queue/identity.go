@@ -15,14 +15,15 @@ import (
 // film would take minutes.
 const identityBytes = 1 << 20
 
-// hashIdentity hashes what tells a video and its request from others.
-func hashIdentity(r transcode.Request, info fs.FileInfo, file io.ReaderAt) (string, error) {
+// hashIdentity hashes what tells a video and its request from others, and the files
+// beside it.
+func hashIdentity(r transcode.Request, info fs.FileInfo, file io.ReaderAt, beside string) (string, error) {
 	request, err := json.Marshal(r.Canonical())
 	if err != nil {
 		return "", err
 	}
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%s\n%d %d\n", request, info.Size(), info.ModTime().UnixNano())
+	fmt.Fprintf(hash, "%s\n%d %d\n%s", request, info.Size(), info.ModTime().UnixNano(), beside)
 	head := io.NewSectionReader(file, 0, min(info.Size(), identityBytes))
 	tail := io.NewSectionReader(file, max(info.Size()-identityBytes, 0), identityBytes)
 	if _, err := io.Copy(hash, io.MultiReader(head, tail)); err != nil {

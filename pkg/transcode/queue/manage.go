@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
@@ -166,7 +167,7 @@ func (q *Queue) playable(ctx context.Context, id int64) (bool, error) {
 
 // identityOf returns the identity of a video with its options. It consists of what
 // the request asks for, and of the video's size, modification time, first bytes and
-// last bytes.
+// last bytes; and of the names, sizes and times of the files with subtitles beside it.
 func (q *Queue) identityOf(r transcode.Request) (string, error) {
 	file, err := openRegular(q.media, r.Source)
 	if err != nil {
@@ -177,6 +178,10 @@ func (q *Queue) identityOf(r transcode.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r.Source = ""
-	return hashIdentity(r, info, file)
+	var beside strings.Builder
+	if err := q.writeSidecars(&beside, r.Sidecars); err != nil {
+		return "", err
+	}
+	r.Source, r.Sidecars = "", nil
+	return hashIdentity(r, info, file, beside.String())
 }

@@ -128,10 +128,14 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 	if err := q.checkSource(r.Source); err != nil {
 		return r, pi.InvalidField("source", err)
 	}
+	var err error
+	if r.Sidecars, err = q.sidecarsOf(r.Source); err != nil {
+		return r, fmt.Errorf("looking for subtitles beside %q: %w", r.Source, err)
+	}
 	if r.Name == "" {
 		r.Name = transcode.NameOf(r.Source)
 	}
-	err := r.Check()
+	err = r.Check()
 	r.Labels = normalLabels(r.Labels)
 	return r, err
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"os"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,5 +128,30 @@ func TestJobAsJSON(t *testing.T) {
 		if _, ok := got[key]; ok {
 			t.Errorf("%s has %q before there is any", body, key)
 		}
+	}
+}
+
+// A file with subtitles beside the video is part of what a job is.
+func TestSubtitlesBesideTheVideo(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	plain := b.submit(transcode.Request{Source: sourceName})
+	beside := strings.TrimSuffix(sourceName, path.Ext(sourceName)) + ".de.srt"
+	file := b.media(beside)
+	write := func(text string) transcode.Request {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		job := b.submit(transcode.Request{Source: sourceName, Sidecars: []string{"../../etc/passwd"}})
+		if job.ID == plain.ID || !slices.Equal(job.Request.Sidecars, []string{beside}) {
+			t.Errorf("job %d with %q; want a new one with %s", job.ID, job.Request.Sidecars, beside)
+		}
+		plain = job
+		return job.Request
+	}
+	write("1\n00:00:00,000 --> 00:00:01,000\none\n")
+	write("1\n00:00:00,000 --> 00:00:01,000\nother\n")
+	if again := b.submit(transcode.Request{Source: sourceName}); again.ID != plain.ID {
+		t.Errorf("job %d for the same; want %d", again.ID, plain.ID)
 	}
 }

@@ -104,6 +104,9 @@ func (t *Tidier) put(ctx context.Context, root *os.Root, o original) error {
 	if err == nil {
 		to, err = move(root, o.source)
 	}
+	if err == nil {
+		err = t.moveSidecars(root, o.source, to)
+	}
 	switch {
 	case errors.Is(err, errLater):
 		return nil

@@ -201,3 +201,24 @@ func TestOnlyWhatIsDue(t *testing.T) {
 	b.want("failed.mp4", "x")
 	b.want("a.mp4", "a.mp4")
 }
+
+// Files with subtitles go with their video, under its name; those of another video
+// stay.
+func TestSubtitlesArePutAwayWithTheirVideo(t *testing.T) {
+	b := open(t)
+	for _, name := range []string{"inbox/a.srt", "inbox/a.de.forced.srt", "inbox/ab.srt", "inbox/a.nfo", "inbox/b.srt", "inbox/b.avi"} {
+		b.write(name, name)
+	}
+	b.write("originals/inbox/a.mp4", "another")
+	b.done("inbox/a.mp4")
+	b.done("inbox/b.mp4")
+	b.tidies(after)
+	b.want("originals/inbox/a-2.mp4", "inbox/a.mp4")
+	b.want("originals/inbox/a-2.srt", "inbox/a.srt")
+	b.want("originals/inbox/a-2.de.forced.srt", "inbox/a.de.forced.srt")
+	b.want("inbox/a.srt", "")
+	b.want("inbox/a.nfo", "inbox/a.nfo")
+	b.want("inbox/ab.srt", "inbox/ab.srt")
+	b.want("originals/inbox/b.mp4", "inbox/b.mp4")
+	b.want("inbox/b.srt", "inbox/b.srt") // b.avi is there
+}
