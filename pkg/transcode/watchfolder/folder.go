@@ -46,6 +46,7 @@ type Folder struct {
 	StableFor time.Duration // how long a file must stay unchanged; 0 means 15 s
 
 	files    map[string]sighting // of the last scan, by path in the share; nil before the first
+	texts    map[string]sighting // subtitles, likewise
 	looks    int                 // number of scans
 	scanned  time.Time           // time of the last scan
 	changes  *changes            // what the kernel reports; nil: it reports nothing
@@ -132,7 +133,7 @@ func (f *Folder) scan(ctx context.Context, now time.Time) error {
 			return fmt.Errorf("watch folder: reading what was taken: %w", err)
 		}
 	}
-	f.files, f.scanned = found.files, now
+	f.files, f.texts, f.scanned = found.files, found.texts, now
 	f.refuse(found.never)
 	f.submitDue(ctx, now)
 	return f.forget(ctx)
@@ -143,7 +144,7 @@ func (f *Folder) scan(ctx context.Context, now time.Time) error {
 func (f *Folder) submitDue(ctx context.Context, now time.Time) {
 	var due []string
 	for name, s := range f.files {
-		if !s.done && now.Sub(s.since) >= cmp.Or(f.StableFor, defaultStableFor) {
+		if !s.done && now.Sub(f.settled(name)) >= cmp.Or(f.StableFor, defaultStableFor) {
 			due = append(due, name)
 		}
 	}

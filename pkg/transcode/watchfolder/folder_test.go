@@ -437,3 +437,21 @@ func TestVideoIsTranscoded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Subtitles make no jobs of their own. Their video waits until they are complete.
+func TestSubtitlesBelongToTheirVideo(t *testing.T) {
+	b := start(t, t.TempDir())
+	b.write("a.mp4", "a")
+	b.write("a.de.srt", "1")
+	b.write("lonely.ass", "2")
+	b.want(0, "")
+	b.write("a.de.srt", "1\n00:00:00,000 --> 00:00:01,000\nmore\n")
+	b.want(defaultStableFor, "")
+	b.want(defaultStableFor-1, "")
+	b.want(1, "a.mp4")
+	b.want(time.Hour, "a.mp4")
+	jobs, err := b.Queue.Jobs(t.Context())
+	if err != nil || len(jobs) != 1 || len(jobs[0].Request.Sidecars) != 1 {
+		t.Errorf("jobs %+v, %v; want one with the subtitles", jobs, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"pibootd/pkg/share"
+	"pibootd/pkg/transcode"
 )
 
 const (
@@ -24,12 +25,14 @@ const (
 // A listing is the contents of the folder.
 type listing struct {
 	files map[string]sighting
-	never map[string]string // entries that are never accepted, and why
+	texts map[string]sighting // subtitles, which belong to the videos beside them
+	never map[string]string   // entries that are never accepted, and why
 }
 
 // A lister reads the folder.
 type lister struct {
 	before  map[string]sighting
+	texts   map[string]sighting // of the last scan
 	changes *changes
 	changed func(name string) bool // whether a file may have changed since the last scan
 	now     time.Time
@@ -39,7 +42,7 @@ type lister struct {
 // list returns the files below the folder that could be videos. It examines only
 // those that have no job, and those that may have changed.
 func (f *Folder) list(ctx context.Context, share fs.FS, now time.Time) (listing, error) {
-	l := lister{before: f.files, changes: f.changes, changed: f.maybeChanged(), now: now, found: listing{map[string]sighting{}, map[string]string{}}}
+	l := lister{before: f.files, texts: f.texts, changes: f.changes, changed: f.maybeChanged(), now: now, found: listing{map[string]sighting{}, map[string]sighting{}, map[string]string{}}}
 	err := fs.WalkDir(share, f.Dir, func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
@@ -73,6 +76,8 @@ func (l *lister) entry(name string, entry fs.DirEntry) error {
 	case strings.EqualFold(path.Ext(name), partSuffix):
 	case !entry.Type().IsRegular():
 		l.found.never[name] = "it is a " + share.Kind(entry.Type()) + "; want a regular file"
+	case transcode.IsSidecar(name):
+		l.text(name, entry)
 	default:
 		l.file(name, entry)
 	}
@@ -101,6 +106,31 @@ func (l *lister) file(name string, entry fs.DirEntry) {
 		s = sighting{stamp: is, since: l.now}
 	}
 	l.found.files[name] = s
+}
+
+// text lists a file with subtitles.
+func (l *lister) text(name string, entry fs.DirEntry) {
+	is, ok := stampOf(entry)
+	if !ok {
+		return
+	}
+	s, known := l.texts[name]
+	if !known || s.stamp != is {
+		s = sighting{stamp: is, since: l.now}
+	}
+	l.found.texts[name] = s
+}
+
+// settled returns when a file, or the subtitles beside it, last changed.
+func (f *Folder) settled(name string) time.Time {
+	since := f.files[name].since
+	stem := strings.TrimSuffix(name, path.Ext(name)) + "."
+	for text, s := range f.texts {
+		if strings.HasPrefix(text, stem) && s.since.After(since) {
+			since = s.since
+		}
+	}
+	return since
 }
 
 // maybeChanged returns whether a file may have changed since the last scan: the kernel

@@ -50,8 +50,17 @@ function outputCell(job) {
 	return link;
 }
 
+// noted adds the sentences of a job's note, such as what its output lacks.
+function noted(job, cell) {
+	if (!job.note) return cell;
+	const both = element("div");
+	both.append(cell, ...job.note.split("\n").map(sentence => element("p", {textContent: sentence, className: "note"})));
+	return both;
+}
+
 function jobRow(job) {
-	return [String(job.id), job.paused ? job.state + ", paused" : job.state, doneText(job), job.request.source, outputCell(job)];
+	const state = job.paused ? job.state + ", paused" : job.state;
+	return [String(job.id), state, doneText(job), job.request.source, noted(job, outputCell(job))];
 }
 
 // play plays a file, and a stream where the browser can by itself.
