@@ -22,7 +22,7 @@ import (
 //go:embed worker/*[Ez]
 var workers embed.FS
 
-//go:embed overlay minimal initramfs debian volatile
+//go:embed overlay openrc minimal initramfs debian volatile
 var recipes embed.FS
 
 // Paths in a root of the worker and of what belongs to it.
@@ -76,6 +76,16 @@ func unpack(packed []byte) ([]byte, error) {
 // Overlay returns what is laid over every systemd root; names are relative to
 // the root.
 func Overlay() fs.FS { return sub("overlay") }
+
+// OpenRC returns what is laid over every root whose init is OpenRC; names are relative to the
+// root.
+func OpenRC() fs.FS { return sub("openrc") }
+
+// The service that starts the worker under OpenRC, and the link that enables it.
+const (
+	WorkerService     = "etc/init.d/pibootd-worker"
+	WorkerServiceLink = "etc/runlevels/default/pibootd-worker"
+)
 
 // Minimal returns the files of the minimal template's root, as they are named
 // in it, under "root", its boot directory's under "boot", and beside those the lists

@@ -39,7 +39,20 @@ func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	for _, m := range mismatches {
 		found = append(found, Finding{Subject: board.Name, Level: Warning, Text: m.String(), Todo: "finish the upgrade on the board, or pibootd reset-pi " + board.Name})
 	}
+	if line, lacks, err := d.Fleet.Roots.LacksBootMount(board.Serial); err == nil && lacks {
+		found = append(found, lacksBootMount(board, line))
+	}
 	return found
+}
+
+// lacksBootMount offers what roots of older imports lack. The board changes its own root, where a
+// mount helps at once too.
+func lacksBootMount(board registry.Pi, line string) Finding {
+	dir := strings.Fields(line)[0]
+	return Finding{
+		Subject: board.Name, Level: Warning, Text: "its packages cannot upgrade kernel and firmware, because nothing is mounted on " + dir,
+		Todo: fmt.Sprintf("run on it as root: echo '%s' >>/etc/fstab; mount %s", line, dir),
+	}
 }
 
 // judgeBoot reports whether boot code finds what it loads.

@@ -154,14 +154,22 @@ func putWorkerConfig(root *os.Root, put confine.PutFunc, config WorkerConfig) er
 
 // enableWorker makes the worker start at boot. The inittab of a minimal root already starts it.
 func (r *Roots) enableWorker(root *os.Root) error {
-	if !bootcheck.UsesSystemd(root) {
-		if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), images.WorkerFile) {
-			r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+images.WorkerFile)
+	switch {
+	case bootcheck.UsesSystemd(root):
+		if err := confine.PutFS(root, ".", images.Overlay(), "."); err != nil {
+			return err
 		}
-		return nil
+		return confine.PutSymlink(root, images.WorkerUnitLink, "/"+images.WorkerUnit)
+	case bootcheck.UsesOpenRC(root):
+		text, err := fs.ReadFile(images.OpenRC(), images.WorkerService)
+		if err != nil {
+			return err
+		}
+		err = confine.PutFile(root, images.WorkerService, text, 0o755)
+		return errors.Join(err, confine.PutSymlink(root, images.WorkerServiceLink, "/"+images.WorkerService))
 	}
-	if err := confine.PutFS(root, ".", images.Overlay(), "."); err != nil {
-		return err
+	if inittab, err := confine.ReadText(root, "etc/inittab"); err != nil || !strings.Contains(string(inittab), images.WorkerFile) {
+		r.log().Warn("root has no systemd: start the worker by its own init", "file", "/"+images.WorkerFile)
 	}
-	return confine.PutSymlink(root, images.WorkerUnitLink, "/"+images.WorkerUnit)
+	return nil
 }

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ import (
 
 // errNoImageRoot reports that an image has no root partition.
 var errNoImageRoot = errors.New("no partition holds a root file system (ext4 with sbin/init or usr/lib/systemd)")
+
+// errBootOnly reports that an image has the files that boot a Pi and no root for it.
+var errBootOnly = errors.New("it has boot files only, and no root file system: such a system keeps its root in memory or fetches it; want the image of an installed system, or a directory or archive of its root")
 
 // loadImage copies the root file system of a disk image into the stage, and its boot partition
 // to where the root mounts it. The kernel reads ext4, and disk.Volume reads FAT. The kernel
@@ -117,10 +121,22 @@ func (i *imageImport) findRoot() (int, *os.File, error) {
 	case 1:
 		return found[0], top, nil
 	case 0:
+		if boots, err := i.bootsOnly(); err != nil || boots {
+			return 0, nil, cmp.Or(err, fmt.Errorf("%w; %s", errBootOnly, disk.Describe(i.list)))
+		}
 		return 0, nil, fmt.Errorf("%w; %s", errNoImageRoot, disk.Describe(i.list))
 	default:
 		return 0, nil, errors.Join(fmt.Errorf("partitions %d and %d both hold a root file system; want one: mount it and import its directory", i.list[found[0]].Number, i.list[found[1]].Number), top.Close())
 	}
+}
+
+// bootsOnly reports whether the image has boot files and no file system for a root.
+func (i *imageImport) bootsOnly() (bool, error) {
+	if slices.ContainsFunc(i.list, func(p disk.Partition) bool { return p.Holds == disk.Ext4 }) {
+		return false, nil
+	}
+	v, err := i.bootVolume()
+	return v != nil, err
 }
 
 func closeFile(file *os.File) error {
@@ -158,31 +174,36 @@ func (i *imageImport) copyRoot(ctx context.Context, top *os.File, from disk.Part
 	return c.Copy(ctx, confine.FDPath(top), i.tree)
 }
 
-// copyBoot copies the first FAT partition that has boot files, which is the one that the
-// firmware uses.
+// copyBoot copies the boot partition to where the root mounts it.
 func (i *imageImport) copyBoot(ctx context.Context, root *os.Root) error {
+	v, err := i.bootVolume()
+	if v == nil || err != nil {
+		return err
+	}
+	i.progress.Report("copy the boot files", 0, 0)
+	return copyFAT(ctx, v, root, bootMount(root))
+}
+
+// bootVolume returns the first FAT partition that has boot files, which is the one that the
+// firmware uses; nil if there is none.
+func (i *imageImport) bootVolume() (*disk.Volume, error) {
 	for _, p := range i.list {
 		if p.Holds != disk.FAT {
 			continue
 		}
 		v, err := disk.OpenFAT(io.NewSectionReader(i.file, p.Start, p.Size), p.Size)
 		if err != nil {
-			return fmt.Errorf("partition %d: %w", p.Number, err)
+			return nil, fmt.Errorf("partition %d: %w", p.Number, err)
 		}
 		boots, err := hasBootFiles(v)
 		if err != nil {
-			return fmt.Errorf("partition %d: %w", p.Number, err)
+			return nil, fmt.Errorf("partition %d: %w", p.Number, err)
 		}
-		if !boots {
-			continue
+		if boots {
+			return v, nil
 		}
-		i.progress.Report("copy the boot files", 0, 0)
-		if err := copyFAT(ctx, v, root, bootMount(root)); err != nil {
-			return fmt.Errorf("partition %d: %w", p.Number, err)
-		}
-		return nil
 	}
-	return nil
+	return nil, nil
 }
 
 // hasBootFiles reports whether a volume has a file from which the firmware starts.

@@ -66,6 +66,10 @@ func TestImportImageRefuses(t *testing.T) {
 			binary.LittleEndian.PutUint32(b[secondEntryAt+startAt:], 4096)
 			return b
 		}), "inside another one"},
+		"boot files alone": {damaged(t, image, func(b []byte) []byte {
+			clear(b[secondEntryAt : secondEntryAt+16])
+			return b
+		}), "it has boot files only, and no root file system"},
 		"no root": {imageSpec{label: "gpt"}.make(t, noRoot), "no partition holds a root file system"},
 	} {
 		t.Run(name, func(t *testing.T) {

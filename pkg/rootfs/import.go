@@ -77,9 +77,12 @@ func (t *Templates) finalize(ctx context.Context, s *stage.Dir, name string, o I
 	if err != nil {
 		return Template{}, nil, err
 	}
+	found, err := unpackRamdisk(ctx, root, system.BootDir)
+	if err != nil {
+		return Template{}, nil, err
+	}
 	boot := bootcheck.New(root, system.BootDir)
 	boot.Check()
-	var found []filetree.Change
 	for _, m := range boot.Found {
 		found = append(found, filetree.Change(m))
 	}

@@ -13,6 +13,7 @@ import (
 
 	"pibootd/images"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/rootfs/adapt"
 	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 )
@@ -132,4 +133,16 @@ func (t *Templates) Supported(of Template) ([]pi.Model, error) {
 	}
 	defer root.Close()
 	return bootcheck.New(root, of.BootDir).Supported(), nil
+}
+
+// LacksBootMount reports whether the packages of a board's root would not upgrade its kernel and
+// firmware, and returns the line that its fstab(5) lacks.
+func (r *Roots) LacksBootMount(serial pi.Serial) (line string, lacks bool, err error) {
+	root, err := os.OpenRoot(r.Path(serial))
+	if err != nil {
+		return "", false, fmt.Errorf("rootfs: boot directory of %s: %w", serial, err)
+	}
+	defer root.Close()
+	boot := bootcheck.BootDir(root)
+	return adapt.BootMountLine(boot), adapt.LacksBootMount(root, boot), nil
 }

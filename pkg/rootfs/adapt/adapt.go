@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 )
@@ -33,11 +34,12 @@ type adapter struct {
 func Root(root *os.Root, boot string, o Options) ([]filetree.Change, error) {
 	a := &adapter{root: root}
 	err := errors.Join(
-		a.edit("etc/fstab", "commented out the file systems of the SD card", withoutCard),
+		a.fileSystems(boot),
 		a.bootCommand(boot),
 		a.services(),
 		a.swap(),
 		a.network(),
+		a.containers(),
 		a.identity(),
 		a.access(o),
 	)
@@ -102,14 +104,36 @@ func (a *adapter) bootCommand(boot string) error {
 		a.note("boot", "has no kernel, firmware or config.txt: boards with this root cannot be netbooted")
 		return nil
 	}
-	return a.edit(path.Join(boot, "cmdline.txt"), "took out what looks for a root on the SD card", func(text string) string {
-		words := strings.Fields(text)
-		kept := slices.DeleteFunc(slices.Clone(words), cardArguments.MatchString)
-		if len(kept) == len(words) {
-			return text
+	var failed []error
+	for _, name := range a.commandLines(boot) {
+		failed = append(failed, a.edit(path.Join(boot, name), "took out what looks for a root on the SD card", func(text string) string {
+			words := strings.Fields(bootconfig.CommandLine(text))
+			kept := slices.DeleteFunc(slices.Clone(words), cardArguments.MatchString)
+			if len(kept) == len(words) {
+				return text
+			}
+			return strings.Join(kept, " ") + "\n"
+		}))
+	}
+	return errors.Join(failed...)
+}
+
+// commandLines returns the files with kernel arguments that boards load.
+func (a *adapter) commandLines(boot string) []string {
+	dir := bootconfig.Dir{
+		Text: func(name string) ([]byte, error) { return confine.ReadText(a.root, path.Join(boot, name)) },
+		Has:  func(name string) bool { return confine.Exists(a.root, path.Join(boot, name)) },
+	}
+	found := []string{"cmdline.txt"}
+	for _, model := range bootconfig.Models() {
+		for _, again := range []bool{false, true} {
+			name := dir.Load(bootconfig.Board{Model: model, TryBoot: again}).Cmdline
+			if !slices.Contains(found, name) && dir.Has(name) {
+				found = append(found, name)
+			}
 		}
-		return strings.Join(kept, " ") + "\n"
-	})
+	}
+	return found
 }
 
 // unwantedServices maps prefixes of the names of services that do harm on NFS to the reason.

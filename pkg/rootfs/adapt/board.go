@@ -17,6 +17,7 @@ func boardFiles() map[string]string {
 	const own, secret, past = "every clone gets its own", "it is a secret of one board", "it tells of one board's past"
 	return map[string]string{
 		"etc/hostname": own, path.Dir(images.WorkerConfigFile) + "/*": own, images.WorkerFile: own, images.FormerWorkerFile: own, images.VolatileInitFile: own,
+		images.WorkerService: own, images.WorkerServiceLink: own,
 		images.WorkerUnit: own, "etc/systemd/system/*.wants/" + path.Base(images.WorkerUnit): own,
 		"var/lib/systemd/credential.secret": secret, "var/lib/NetworkManager/secret_key": secret,
 		"var/lib/NetworkManager/*.lease": past, "var/lib/dhcp/*": past, "var/lib/dhcpcd/*": past,

@@ -32,7 +32,7 @@ func CheckTree(tree string, model pi.Model) ([]Mismatch, error) {
 		return nil, err
 	}
 	defer root.Close()
-	c := New(root, bootDir(root))
+	c := New(root, BootDir(root))
 	c.Check()
 	if model != "" {
 		c.checkModel(model)
@@ -74,8 +74,8 @@ func New(root *os.Root, boot string) *Checker {
 	return c
 }
 
-// dir is the boot directory. In the root, looking for a file never fails.
-func (c *Checker) dir() bootconfig.Dir { return bootconfig.Dir{Text: c.text, Has: c.has} }
+// Dir is the boot directory.
+func (c *Checker) Dir() bootconfig.Dir { return bootconfig.Dir{Text: c.text, Has: c.has} }
 
 func (c *Checker) text(name string) ([]byte, error) {
 	return confine.ReadText(c.root, path.Join(c.boot, name))
@@ -116,7 +116,7 @@ func (c *Checker) kernels() []string {
 	})
 	for _, model := range bootconfig.Models() {
 		for _, again := range []bool{false, true} {
-			kernel := c.dir().Load(bootconfig.Board{Model: model, TryBoot: again}).Kernel
+			kernel := c.Dir().Load(bootconfig.Board{Model: model, TryBoot: again}).Kernel
 			if c.has(kernel) && !slices.Contains(found, kernel) {
 				found = append(found, kernel)
 			}
@@ -143,7 +143,7 @@ func (c *Checker) checkKernel(file string) {
 
 // missing returns what the model of a generation that comes closest to booting does not find.
 func (c *Checker) missing(generation pi.Model) []bootconfig.Need {
-	return c.dir().Closest(bootconfig.ModelsOf(generation), 0).Missing
+	return c.Dir().Closest(bootconfig.ModelsOf(generation), 0).Missing
 }
 
 func (c *Checker) checkModel(generation pi.Model) {

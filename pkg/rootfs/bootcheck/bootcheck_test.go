@@ -124,7 +124,7 @@ func TestSupported(t *testing.T) {
 	delete(spec, "boot/firmware/bcm2710-rpi-3-b.dtb")
 	spec.Make(t, dir)
 	root := roottest.OpenRoot(t, dir)
-	if diff := cmp.Diff([]pi.Model{pi.Pi4, pi.Pi5}, New(root, bootDir(root)).Supported()); diff != "" {
+	if diff := cmp.Diff([]pi.Model{pi.Pi4, pi.Pi5}, New(root, BootDir(root)).Supported()); diff != "" {
 		t.Errorf("supported (-want +got):\n%s", diff)
 	}
 }
@@ -183,7 +183,7 @@ func TestPrefixes(t *testing.T) {
 			test.change(spec)
 			spec.Make(t, dir)
 			root := roottest.OpenRoot(t, dir)
-			c := New(root, bootDir(root))
+			c := New(root, BootDir(root))
 			if diff := cmp.Diff(test.supported, c.Supported(), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("supported (-want +got):\n%s", diff)
 			}

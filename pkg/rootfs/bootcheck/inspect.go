@@ -48,7 +48,7 @@ func Inspect(root *os.Root) (System, error) {
 		Arch:    arch,
 		OS:      osName(release),
 		Kernels: kernels(root),
-		BootDir: bootDir(root),
+		BootDir: BootDir(root),
 	}, nil
 }
 
@@ -70,6 +70,11 @@ func UsesSystemd(root *os.Root) bool {
 		}
 	}
 	return false
+}
+
+// UsesOpenRC reports whether OpenRC starts the services of root, as on Alpine.
+func UsesOpenRC(root *os.Root) bool {
+	return confine.Exists(root, "sbin/openrc-run") || confine.Exists(root, "usr/sbin/openrc-run")
 }
 
 // readRelease reads os-release(5). A root without it has no fields.
@@ -182,9 +187,9 @@ func kernels(root *os.Root) []string {
 	return versions
 }
 
-// bootDir returns the directory that the firmware boots from: boot/firmware since
+// BootDir returns the directory that the firmware boots from: boot/firmware since
 // Debian 12 and on Ubuntu, boot before. It returns "" if neither has boot files.
-func bootDir(root *os.Root) string {
+func BootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
 		entries, err := confine.ReadDir(root, dir)
 		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return confine.MatchesAny(entry.Name(), BootPatterns()) }) {
