@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -51,5 +52,37 @@ func TestLeaseScript(t *testing.T) {
 	}
 	if calls, err := os.ReadFile(changed); err == nil {
 		t.Errorf("the network was changed:\n%s", calls)
+	}
+}
+
+// TestLeaseOfAStaticAddress: a board that was told its address by the kernel arguments asks
+// nobody for a lease.
+func TestLeaseOfAStaticAddress(t *testing.T) {
+	text, err := fs.ReadFile(Minimal(), "root/etc/init.d/lease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	calls := filepath.Join(dir, "calls")
+	for name, content := range map[string]string{
+		"lease":   strings.Replace(string(text), "export PATH=", "# ", 1),
+		"ip":      "#!/bin/sh\necho 10.0.0.1 dev eth0 src 10.0.0.11\n",
+		"udhcpc":  "#!/bin/sh\necho udhcpc \"$@\" >" + calls + "\n",
+		"sleep":   "#!/bin/sh\necho sleep >" + calls + "\n",
+		"static":  "quiet nfsroot=10.0.0.1:/roots/1,vers=3 ip=10.0.0.11:10.0.0.1::255.255.255.0:pi1::off BOOTIF=01-b8-27-eb-33-34-7a\n",
+		"dynamic": "quiet nfsroot=10.0.0.1:/roots/1,vers=3 ip=dhcp\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line, want := range map[string]string{"static": "sleep\n", "dynamic": "udhcpc -f -i eth0 -r 10.0.0.11 "} {
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(dir, "lease"))
+		cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "CMDLINE=" + filepath.Join(dir, line)}
+		out, err := cmd.CombinedOutput()
+		called, readErr := os.ReadFile(calls)
+		if err := errors.Join(err, readErr); err != nil || !strings.HasPrefix(string(called), want) {
+			t.Errorf("%s: it calls %q, %v, %s; want %q", line, called, err, out, want)
+		}
 	}
 }

@@ -92,8 +92,9 @@ func TestAStaticAddressIsKnownByItsHost(t *testing.T) {
 	}
 }
 
-// serveBoards serves p's boards on a bridge, as a proxy and with their files.
-func serveBoards(t *testing.T, p *Policy) *boardLab {
+// serveBoards serves p's boards on a bridge, with their files and as a proxy, unless change makes
+// the server another one.
+func serveBoards(t *testing.T, p *Policy, change ...func(*dhcp.Server)) *boardLab {
 	t.Helper()
 	lab := &boardLab{server: netlabtest.NewBridge(t, "10.0.0.1/24")}
 	var conn *dhcp.Conn
@@ -117,6 +118,9 @@ func serveBoards(t *testing.T, p *Policy) *boardLab {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	proxy := &dhcp.Server{Policy: p, Interface: "br0", Addr: netip.MustParsePrefix("10.0.0.1/24"), Proxy: true, OnMessage: p.DHCPMessage}
+	for _, by := range change {
+		by(proxy)
+	}
 	boots := &tftp.Server{Source: p, OnDone: p.Transferred}
 	served := make(chan error, 2)
 	go func() { served <- proxy.Serve(ctx, conn) }()

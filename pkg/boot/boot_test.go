@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -38,7 +39,7 @@ var (
 )
 
 func TestCommandLine(t *testing.T) {
-	const nfsroot = "root=/dev/nfs nfsroot=10.0.0.1:/roots/3333347a,vers=3,tcp,rsize=1048576,wsize=1048576"
+	const nfsroot = "root=/dev/nfs nfsroot=10.0.0.1:/roots/3333347a,vers=3,tcp,rsize=1048576,wsize=1048576,timeo=600,retrans=2"
 	odd := server
 	odd.NFSPort = 12049
 	with := server
@@ -65,12 +66,91 @@ func TestCommandLine(t *testing.T) {
 		"nfsd has its own path": {kernel, "", strings.Replace(nfsroot, ":/roots", ":/srv/roots", 1) + " ip=dhcp rw rootwait muxid=1 muxhwdec=1\n"},
 		"everybody's arguments": {with, "", nfsroot + " ip=dhcp rw rootwait muxid=1 muxhwdec=1 quiet\n"},
 	} {
-		if got := test.server.CommandLine(test.base, hlspi1); got != test.want {
+		if got := test.server.CommandLine(test.base, hlspi1, false); got != test.want {
 			t.Errorf("%s:\n got %q\nwant %q", name, got, test.want)
 		}
 	}
-	if got := server.CommandLine("", hlspi2); strings.Contains(got, "mux") {
+	if got := server.CommandLine("", hlspi2, false); strings.Contains(got, "mux") {
 		t.Errorf("a board without muxer settings gets %q; want no mux arguments", got)
+	}
+}
+
+func TestStaticAddress(t *testing.T) {
+	addr := netip.MustParseAddr
+	static := server
+	static.Static = []Network{
+		{Prefix: netip.MustParsePrefix("10.0.0.1/24")},
+		{Prefix: netip.MustParsePrefix("10.0.8.0/22"), Router: addr("10.0.8.1"), DNS: []netip.Addr{addr("9.9.9.9"), addr("1.1.1.1"), addr("8.8.8.8")}},
+	}
+	for _, test := range []struct {
+		ip        string
+		initramfs bool
+		want      string
+	}{
+		{"10.0.0.11", false, " ip=10.0.0.11:10.0.0.1::255.255.255.0:hlspi1:eth0:off rw "},
+		{"10.0.0.11", true, " ip=10.0.0.11:10.0.0.1::255.255.255.0:hlspi1::off BOOTIF=01-b8-27-eb-33-34-7a rw "},
+		{"10.0.11.9", false, " ip=10.0.11.9:10.0.0.1:10.0.8.1:255.255.252.0:hlspi1:eth0:off:9.9.9.9:1.1.1.1 rw "},
+		{"10.0.12.9", true, " ip=dhcp rw "},
+	} {
+		board := hlspi1
+		board.IP = addr(test.ip)
+		if got := static.CommandLine("ip=dhcp BOOTIF=01-00-00-00-00-00-01 quiet\n", board, test.initramfs); !strings.HasPrefix(got, "quiet root=") || !strings.Contains(got, test.want) {
+			t.Errorf("CommandLine of %s (initramfs %v) = %q; want %q in it", test.ip, test.initramfs, got, test.want)
+		}
+	}
+}
+
+// The device is named only where the kernel itself has to find it.
+func TestStaticAddressOfARoot(t *testing.T) {
+	p := newPolicy(t)
+	p.Server.Static = []Network{{Prefix: netip.MustParsePrefix("10.0.0.0/24")}}
+	dir := filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware")
+	for _, name := range []string{"bcm2710-rpi-3-b.dtb", "bcm2710-rpi-3-b-plus.dtb", "kernel8.img", "bootcode.bin"} {
+		write(t, filepath.Join(dir, name), "x")
+	}
+	for _, test := range []struct{ config, add, want string }{
+		{"", "", ":eth0:off"},
+		{"initramfs initrd.img followkernel\n", "", ":eth0:off"}, // it is not there
+		{"initramfs initrd.img followkernel\n", "initrd.img", "::off BOOTIF="},
+		{"auto_initramfs=1\n", "", ":eth0:off"},
+		{"auto_initramfs=1\n", "initramfs8", "::off BOOTIF="},
+		{"[pi3+]\ninitramfs initrd.img followkernel\n", "", ":eth0:off"}, // by one model alone
+		{"include cmdline.txt\ninclude config.txt\n", "", ":eth0:off"},
+	} {
+		write(t, filepath.Join(dir, "config.txt"), test.config)
+		if test.add != "" {
+			write(t, filepath.Join(dir, test.add), "x")
+		}
+		got, err := open(t, p, "10.0.0.11", "3333347a/cmdline.txt")
+		if err != nil || !strings.Contains(got, test.want) {
+			t.Errorf("config.txt %q: cmdline.txt = %q, %v; want %q in it", test.config, got, err, test.want)
+		}
+	}
+}
+
+// A board that another DHCP server gave an address is refused its root, and its timeline
+// says why.
+func TestMountFromAnotherServersAddress(t *testing.T) {
+	p := newPolicy(t)
+	knows(p, map[string][]pi.MAC{"10.0.0.99": {hlspi1.MAC}, "10.0.0.98": {{2, 0, 0, 0, 0, 9}}})
+	p.Mounted(nfs.MountEvent{Client: netip.MustParseAddr("10.0.0.98"), Export: "/roots/3333347a", Op: nfs.Refused, Reason: "why"})
+	p.Mounted(nfs.MountEvent{Client: netip.MustParseAddr("10.0.0.99"), Export: "/roots/3333347a", Op: nfs.Refused, Reason: "why"})
+	var got []string
+	for event, err := range p.Timeline.Follow(t.Context(), hlspi1.Serial.String(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s %v %s", event.Kind, event.Addr, event.Detail))
+		if len(got) == 2 {
+			break
+		}
+	}
+	want := []string{
+		"stranger 10.0.0.98 mount of /roots/3333347a refused to an address that is no board's",
+		"mount_refused 10.0.0.99 its address is 10.0.0.99, not 10.0.0.11 as registered: another DHCP server has answered it",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events = %q; want %q", got, want)
 	}
 }
 

@@ -2,6 +2,8 @@ package boot
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +16,8 @@ import (
 
 // CommandLine returns the kernel command line of a board: base, the root's own
 // cmdline.txt, with the NFS root and the worker's settings in place of its own. The
-// result is one line, as the firmware wants it.
-func (s Server) CommandLine(base string, board registry.Pi) string {
+// result is one line, as the firmware wants it. initramfs is whether the board loads one.
+func (s Server) CommandLine(base string, board registry.Pi, initramfs bool) string {
 	args := slices.DeleteFunc(strings.Fields(bootconfig.CommandLine(base)), func(arg string) bool {
 		key, value, _ := strings.Cut(arg, "=")
 		// Raspberry Pi OS images grow their SD card's partition by init=.
@@ -26,7 +28,9 @@ func (s Server) CommandLine(base string, board registry.Pi) string {
 		mode = "ro"
 		args = append(args, "init=/"+images.VolatileInitFile)
 	}
-	args = append(args, "root=/dev/nfs", "nfsroot="+s.nfsroot(board), "ip=dhcp", mode, "rootwait")
+	args = append(args, "root=/dev/nfs", "nfsroot="+s.nfsroot(board))
+	args = append(args, s.address(board, initramfs)...)
+	args = append(args, mode, "rootwait")
 	if board.Settings.MuxID != 0 {
 		args = append(args, fmt.Sprintf("muxid=%d", board.Settings.MuxID))
 	}
@@ -44,11 +48,60 @@ func servedAt(now time.Time, commandLine string) string {
 	return fmt.Sprintf("%s systemd.clock_usec=%d\n", strings.TrimSuffix(commandLine, "\n"), now.Unix()*1e6)
 }
 
+// address returns the arguments that give a board its address, in the form of the
+// kernel's Documentation/admin-guide/nfs/nfsroot.rst:
+//
+//	ip=client:server:gateway:netmask:hostname:device:autoconf:dns0:dns1
+//
+// The device is the one that has booted. The kernel can find it by name alone, and
+// calls the only adapter of a Pi eth0. An initramfs has renamed it perhaps, but finds it
+// by its Ethernet address in BOOTIF, if ip= names no device.
+func (s Server) address(board registry.Pi, initramfs bool) []string {
+	n, ok := s.network(board.IP)
+	if !ok {
+		return []string{"ip=dhcp"}
+	}
+	device, bootIF := "eth0", []string(nil)
+	if initramfs {
+		device, bootIF = "", []string{"BOOTIF=01-" + board.MAC.Dashed()}
+	}
+	fields := []string{board.IP.String(), s.Addr.String(), orEmpty(n.Router), netmask(n.Prefix), board.Name, device, "off"}
+	for _, server := range n.DNS[:min(len(n.DNS), maxDNS)] {
+		fields = append(fields, server.String())
+	}
+	return append([]string{"ip=" + strings.Join(fields, ":")}, bootIF...)
+}
+
+// maxDNS is how many name servers ip= has room for.
+const maxDNS = 2
+
+// network returns the one that an address is in.
+func (s Server) network(addr netip.Addr) (Network, bool) {
+	for _, n := range s.Static {
+		if n.Prefix.Contains(addr) {
+			return n, true
+		}
+	}
+	return Network{}, false
+}
+
+func orEmpty(addr netip.Addr) string {
+	if !addr.IsValid() {
+		return ""
+	}
+	return addr.String()
+}
+
+func netmask(network netip.Prefix) string {
+	return net.IP(net.CIDRMask(network.Bits(), network.Addr().BitLen())).String()
+}
+
 // nfsroot returns the value of nfsroot=. Ports are named only where they have
 // to be: klibc's nfsmount, which the initramfs of Debian and Raspberry Pi OS
-// uses, refuses mountport= and asks the portmapper instead.
+// uses, refuses mountport= and asks the portmapper instead. It also waits 0.7 s
+// alone for a reply; timeo and retrans are what the kernel takes for TCP otherwise.
 func (s Server) nfsroot(board registry.Pi) string {
-	options := "vers=3,tcp,rsize=1048576,wsize=1048576"
+	options := "vers=3,tcp,rsize=1048576,wsize=1048576,timeo=600,retrans=2"
 	if s.NFSPort != 0 && (s.NFSPort != nfsPort || s.PortmapPort != portmapPort) {
 		options += fmt.Sprintf(",port=%d,mountport=%d", s.NFSPort, s.NFSPort)
 	}

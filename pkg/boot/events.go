@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"path"
+	"slices"
 	"time"
 
 	"pibootd/pkg/dhcp"
@@ -46,6 +47,7 @@ func (p *Policy) discovered(m dhcp.Message) {
 	if m.Kind != dhcp.Discover || !m.Netboot {
 		return
 	}
+	p.relays.seen(m.MAC, m.Relay)
 	found := registry.Discovered{MAC: m.MAC, LastSeen: time.Now()}
 	e := timeline.Event{Board: m.MAC.String(), Kind: timeline.Unknown, MAC: m.MAC, Detail: "not registered"}
 	serial, model, ok := pi.DecodeGUID(m.GUID)
@@ -102,6 +104,10 @@ var mountKinds = map[nfs.MountOp]timeline.Kind{
 func (p *Policy) Mounted(m nfs.MountEvent) {
 	board, ok := p.Registry.ByIP(m.Client)
 	if m.Op == nfs.Refused {
+		if owner, is := p.mountsFromElsewhere(m, ok); is {
+			p.refusedElsewhere(owner, m)
+			return
+		}
 		p.foreignMount(m.Export, board, m.Client)
 	}
 	if !ok {
@@ -114,6 +120,28 @@ func (p *Policy) Mounted(m nfs.MountEvent) {
 		return
 	}
 	p.Timeline.Record(e)
+}
+
+// arpWait is how long a refusal waits to hear whose address it was.
+const arpWait = time.Second
+
+// mountsFromElsewhere returns the board that asks for its own export from an address that
+// is no board's, as it does after another DHCP server has given it one.
+func (p *Policy) mountsFromElsewhere(m nfs.MountEvent, registered bool) (registry.Pi, bool) {
+	owner, ok := p.boardIn(m.Export)
+	if !ok || registered {
+		return registry.Pi{}, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), arpWait)
+	defer cancel()
+	return owner, slices.Contains(p.hostsAt(ctx, m.Client), owner.MAC)
+}
+
+func (p *Policy) refusedElsewhere(board registry.Pi, m nfs.MountEvent) {
+	e := event(board, timeline.MountRefused)
+	e.Addr, e.Export = m.Client, path.Clean(m.Export)
+	e.Detail = "its address is " + m.Client.String() + ", not " + board.IP.String() + " as registered: another DHCP server has answered it"
+	p.Timeline.RecordLimited(e, m.Reason)
 }
 
 // Limited records on a board's timeline that its own export is at a limit. It is an

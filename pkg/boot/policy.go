@@ -30,6 +30,7 @@ type Policy struct {
 	Hosts func(ctx context.Context, addr netip.Addr) []pi.MAC
 
 	elsewhere elsewhere
+	relays    relays
 }
 
 // Roots finds boards' root file systems.
@@ -45,9 +46,20 @@ type Server struct {
 	GPUMem      int      // MB, for boards that have no setting of their own
 	Args        []string // kernel arguments of every board
 
+	// Static are the networks in which boards are told their address by the kernel
+	// arguments; boards elsewhere ask by DHCP.
+	Static []Network
+
 	// RootPath returns the path under which a board mounts its root; nil means
 	// RootExport.
 	RootPath func(pi.Serial) string
+}
+
+// A Network is one that boards are in.
+type Network struct {
+	Prefix netip.Prefix
+	Router netip.Addr   // zero: none
+	DNS    []netip.Addr // name servers
 }
 
 // Standard ports: a client that is given no port asks the portmapper on 111,

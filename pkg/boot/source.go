@@ -121,7 +121,7 @@ func (p *Policy) generated(t *tree, name string, board registry.Pi) (string, err
 	if isConfig {
 		return p.Server.ConfigTxt(base, t.include, board), nil
 	}
-	return servedAt(time.Now(), p.Server.CommandLine(base, board)), nil
+	return servedAt(time.Now(), p.Server.CommandLine(base, board, p.hasInitramfs(t, board))), nil
 }
 
 // text reads a text file of the boot directory; one that does not exist is
@@ -187,6 +187,24 @@ func (p *Policy) Loads(board registry.Pi) (bootconfig.Load, error) {
 	return p.loads(t, board), nil
 }
 
+// hasInitramfs reports whether the board loads an initramfs, whichever it is of the models
+// that can boot.
+func (p *Policy) hasInitramfs(t *tree, board registry.Pi) bool {
+	dir := p.dir(t, board)
+	with, without := false, false
+	for _, model := range bootconfig.ModelsAt(board.MAC) {
+		names := dir.Load(bootconfig.Board{Model: model, Serial: board.Serial})
+		switch {
+		case len(names.Missing(t.has)) > 0:
+		case slices.ContainsFunc(names.Initramfs, t.has):
+			with = true
+		default:
+			without = true
+		}
+	}
+	return with && !without
+}
+
 func (p *Policy) loads(t *tree, board registry.Pi) bootconfig.Load {
 	return p.dir(t, board).Closest(bootconfig.ModelsAt(board.MAC), board.Serial)
 }
@@ -194,7 +212,9 @@ func (p *Policy) loads(t *tree, board registry.Pi) bootconfig.Load {
 // dir is the boot directory with the files that pibootd makes.
 func (p *Policy) dir(t *tree, board registry.Pi) bootconfig.Dir {
 	text := func(name string) ([]byte, error) {
-		if t.isGenerated(name) {
+		// Nothing else: an include of cmdline.txt, which depends on what is loaded, would
+		// never end.
+		if name == bootconfig.File || name == bootconfig.TryBootFile {
 			text, err := p.generated(t, name, board)
 			return []byte(text), err
 		}

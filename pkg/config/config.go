@@ -31,6 +31,7 @@ type Config struct {
 		Router     netip.Addr // zero: boards get none
 		DNS        []netip.Addr
 		Domain     string // "": boards get none
+		Subnets    []Subnet
 	}
 	TFTP struct {
 		Port int
@@ -60,7 +61,8 @@ type Config struct {
 		MinFree int // MB; 0: what rootfs.Roots takes
 	}
 	Boot struct {
-		GPUMem int      // MB
+		GPUMem int // MB
+		IP     BootIP
 		Args   []string // kernel arguments, each k or k=v
 	}
 	Media struct {
@@ -108,6 +110,15 @@ const (
 	Kernel   Driver = "kernel"   // this machine's nfsd
 )
 
+// A BootIP says how boards get their address after the boot ROM.
+type BootIP string
+
+// The ways; proxies know only the second.
+const (
+	StaticIP BootIP = "static" // by the kernel arguments
+	DHCPIP   BootIP = "dhcp"   // by asking again
+)
+
 // A Makes says what the videos of the watch folder become.
 type Makes string
 
@@ -139,6 +150,7 @@ func Default() Config {
 	c.HTTP.UploadMaxGB = 100
 	c.Media.ScratchGB = 50
 	c.Boot.GPUMem = 192
+	c.Boot.IP = StaticIP
 	c.Media.InboxMakes = MakesHLS
 	c.Log.Level = slog.LevelInfo
 	return c

@@ -139,8 +139,8 @@ func TestJSON(t *testing.T) {
 	c := Default()
 	c.StateDir, c.DHCP.DNS = "/srv/a\"\x7f", []netip.Addr{addr("10.0.0.1"), addr("9.9.9.9")}
 	got, err := json.Marshal(c)
-	const want = `{"boot":{"args":[],"gpu_mem":192},` +
-		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":""},` +
+	const want = `{"boot":{"args":[],"gpu_mem":192,"ip":"static"},` +
+		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":"","subnets":[]},` +
 		`"http":{"muxers":[],"names":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
@@ -175,9 +175,9 @@ func TestProblems(t *testing.T) {
 		aLevel   = `want "debug", "info", "warn" or "error"`
 		theNames = `want a list of host names without ports, e.g. ["nas.example.org"]`
 		aMemory  = `want megabytes, 16 to 512`
-		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
+		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, BOOTIF, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
-		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, domain"
+		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, subnets, domain"
 		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [roots], [boot], [media], [webhook], [log]"
 	)
 	for in, want := range map[string]string{

@@ -10,7 +10,7 @@ import (
 
 // OwnArgs are the kernel arguments that pibootd writes itself, or that make no
 // sense on a root that is mounted over NFS.
-var OwnArgs = []string{"root", "rootfstype", "rootflags", "nfsroot", "ip", "ro", "rw", "fsck.repair", "muxid", "muxhwdec"}
+var OwnArgs = []string{"root", "rootfstype", "rootflags", "nfsroot", "ip", "BOOTIF", "ro", "rw", "fsck.repair", "muxid", "muxhwdec"}
 
 // CheckArg reports whether arg can stand on the kernel command line as it is
 // and leaves alone what pibootd puts there.

@@ -42,6 +42,7 @@ func keys(c *Config) []key {
 		{"dhcp", "lease", "How long a board may keep its address without renewing it. It always gets the\nsame one.", span{&c.DHCP.Lease, minLease, maxLease}},
 		{"dhcp", "router", "The gateway that boards are given; \"\" gives them none.", host{&c.DHCP.Router}},
 		{"dhcp", "dns", "The name servers that boards are given.", hosts{&c.DHCP.DNS}},
+		{"dhcp", "subnets", "Networks of boards behind routers that relay DHCP to this machine, each as\n\"NETWORK FIRST-LAST ROUTER\": the addresses that boards get there, and their\ngateway, for example [\"192.168.2.0/24 192.168.2.200-192.168.2.230 192.168.2.1\"].", subnets{&c.DHCP.Subnets}},
 		{"dhcp", "domain", "The domain that boards are given; \"\" gives them none.", domain{&c.DHCP.Domain}},
 
 		{"tftp", "port", "UDP port of the TFTP server. Real boards use port 69.", port(&c.TFTP.Port)},
@@ -65,6 +66,7 @@ func keys(c *Config) []key {
 		{"roots", "min_free", "How many megabytes of the file system of state_dir stay free when a root or a\ntemplate is made, so that boards can write. 0 means 512, or 5 % of a small file\nsystem.", number{&c.Roots.MinFree, 0, 100_000_000, "megabytes, 0 to 100000000"}},
 
 		{"boot", "gpu_mem", "Megabytes of each board's memory for its GPU; hardware decoding needs 128 or\nmore. A board's own setting overrides it.", number{&c.Boot.GPUMem, 16, 512, "megabytes, 16 to 512"}},
+		{"boot", "ip", "How boards get their address after the boot ROM. \"static\": the kernel arguments\nname it, so that no other DHCP server can give a board a wrong one. \"dhcp\": the\nboard asks again. With dhcp.mode = \"proxy\" it always is \"dhcp\".", choice[BootIP]{&c.Boot.IP, []BootIP{StaticIP, DHCPIP}}},
 		{"boot", "args", "More kernel arguments for all boards, for example [\"cma=128M\", \"quiet\"].", kernelArgs{&c.Boot.Args}},
 
 		{"media", "dir", "The directory with the videos, which the boards mount. Published streams go to\nhls in it. \"\" is media in state_dir.", path{&c.Media.Dir, true}},

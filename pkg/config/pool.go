@@ -30,8 +30,8 @@ func (r *reader) checkPool(c *Config) {
 // network that own, the machine's address with its mask, is of: those of the
 // boards, which addresses are, and the pool.
 func (c *Config) CheckDHCP(own netip.Prefix, addresses Range) error {
-	if c.DHCP.Mode != Pool {
-		return nil
+	if err := c.checkSubnets(own); err != nil || c.DHCP.Mode != Pool {
+		return err
 	}
 	pool := c.DHCP.Pool
 	hosts := Range{First: own.Masked().Addr().Next(), Last: UpperQuarter(own).Last}

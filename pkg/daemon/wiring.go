@@ -56,12 +56,25 @@ func (d *daemon) open(ctx context.Context) (err error) {
 func (d *daemon) newPolicy(exporter fleet.Exporter, roots *rootfs.Roots) *boot.Policy {
 	server := boot.Server{
 		Addr: d.network.Addr(), NFSPort: d.cfg.NFS.Port, PortmapPort: d.cfg.NFS.PortmapPort,
-		GPUMem: d.cfg.Boot.GPUMem, Args: d.cfg.Boot.Args, RootPath: fleet.RootPaths(exporter, roots),
+		GPUMem: d.cfg.Boot.GPUMem, Args: d.cfg.Boot.Args, RootPath: fleet.RootPaths(exporter, roots), Static: staticNetworks(d.cfg, d.network),
 	}
 	if d.nfs == nil {
 		server.NFSPort = 0 // nfsd's own, which the portmapper knows
 	}
 	return &boot.Policy{Registry: d.state.registry, Timeline: d.state.timeline, Roots: roots, Log: d.log, Server: server, Hosts: d.hosts}
+}
+
+// staticNetworks are those in which the kernel arguments tell boards their address: where
+// pibootd assigns it.
+func staticNetworks(cfg config.Config, own netip.Prefix) []boot.Network {
+	if cfg.DHCP.Mode == config.Proxy || cfg.Boot.IP == config.DHCPIP {
+		return nil
+	}
+	networks := []boot.Network{{Prefix: own, Router: cfg.DHCP.Router, DNS: cfg.DHCP.DNS}}
+	for _, s := range cfg.DHCP.Subnets {
+		networks = append(networks, boot.Network{Prefix: s.Network, Router: s.Router, DNS: cfg.DHCP.DNS})
+	}
+	return networks
 }
 
 // hosts returns the Ethernet addresses that have an address, by a lease or by
@@ -80,9 +93,17 @@ func (d *daemon) newDHCP() *dhcp.Server {
 		Policy: d.policy, Log: d.log, Interface: d.cfg.Interface, Addr: d.network,
 		Router: cfg.Router, DNS: cfg.DNS, Domain: cfg.Domain, LeaseTime: cfg.Lease,
 		ReplyDelay: cfg.ReplyDelay, BootStrangers: cfg.Discovered == config.Boot,
-		Proxy: cfg.Mode == config.Proxy, Pool: d.state.pool,
+		Subnets: dhcpSubnets(cfg.Subnets), Proxy: cfg.Mode == config.Proxy, Pool: d.state.pool,
 		OnMessage: d.policy.DHCPMessage,
 	}
+}
+
+func dhcpSubnets(subnets []config.Subnet) []dhcp.Subnet {
+	var list []dhcp.Subnet
+	for _, s := range subnets {
+		list = append(list, dhcp.Subnet{Prefix: s.Network, Router: s.Router})
+	}
+	return list
 }
 
 // openBroker starts the embedded NATS server, the last socket to be bound, or
@@ -102,7 +123,7 @@ func (d *daemon) openBroker() (*broker.Broker, error) {
 func (d *daemon) newFleet(exporter fleet.Exporter, templates *rootfs.Templates, roots *rootfs.Roots) *fleet.Fleet {
 	return fleet.New(fleet.Fleet{
 		Registry: d.state.registry, Templates: templates, Roots: roots, NFS: exporter, Timeline: d.state.timeline, Policy: d.policy, Log: d.log,
-		Network: d.network, Addresses: boardAddresses(d.cfg, d.network), MediaDir: d.cfg.MediaDir(), ScratchBytes: d.cfg.ScratchBytes(),
+		Network: d.network, Addresses: boardAddresses(d.cfg, d.network), Subnets: d.cfg.DHCP.Subnets, MediaDir: d.cfg.MediaDir(), ScratchBytes: d.cfg.ScratchBytes(),
 		QueueURL: queueURL(d.cfg, d.network.Addr()), PrivilegedPort: d.cfg.NFS.PrivilegedPort, Muxers: d.cfg.HTTP.Muxers,
 		FindUsers: func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
 			return dhcp.FindUsers(ctx, d.cfg.Interface, d.network.Addr(), addrs)

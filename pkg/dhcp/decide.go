@@ -43,9 +43,11 @@ func noReply(format string, args ...any) answer { return answer{reason: fmt.Spri
 
 // decide returns the answer to req. It sends nothing and waits for nothing.
 func (x *exchange) decide(ctx context.Context, req *request) answer {
-	if req.relay.IsValid() && !x.Addr.Contains(req.relay) {
+	at, ok := x.placeOf(req)
+	if !ok {
 		return noReply("its relay %v is not in %v", req.relay, x.Addr.Masked())
 	}
+	req.at = at
 	r, registered := x.Policy.Reserve(ctx, req.client)
 	req.boot = req.client.Netboot && (registered || x.BootStrangers)
 	elsewhere := req.server.IsValid() && req.server != x.Addr.Addr() && req.kind != Discover && req.kind != Inform
@@ -59,7 +61,7 @@ func (x *exchange) decide(ctx context.Context, req *request) answer {
 		return x.chosenAnother(req)
 	case registered:
 		return x.paced(req, x.decideReserved(req, r))
-	case x.Pool == nil:
+	case x.Pool == nil || at.remote:
 		return noReply("not registered")
 	}
 	return x.paced(req, x.decidePool(req))
@@ -75,9 +77,9 @@ func (x *exchange) chosenAnother(req *request) answer {
 
 // decideReserved answers a registered board.
 func (x *exchange) decideReserved(req *request, r Reservation) answer {
-	if !x.isHost(r.Addr) {
-		x.log().Warn("reserved address is not one of the network", "pi", req.client.MAC, "addr", r.Addr, "want", x.Addr)
-		return noReply("reserved address %v is not one of %v", r.Addr, x.Addr)
+	if !req.at.isHost(x.Server, r.Addr) {
+		x.log().Warn("reserved address is not one of the network", "pi", req.client.MAC, "addr", r.Addr, "want", req.at.network)
+		return noReply("reserved address %v is not one of %v", r.Addr, req.at.network)
 	}
 	if mac, ok := x.Pool.holder(r.Addr, time.Now()); ok && mac != req.client.MAC {
 		x.log().Warn("reserved address is leased to another client", "pi", req.client.MAC, "addr", r.Addr, "other", mac)
@@ -111,8 +113,8 @@ func (x *exchange) grant(req *request, r Reservation) answer {
 // inform answers a client that got its address elsewhere (RFC 2131 §4.3.5).
 func (x *exchange) inform(req *request, r Reservation) answer {
 	// The answer goes to ciaddr: it must not become a way to reach others.
-	if addr := addrOf(req.packet.ClientIPAddr); !x.isHost(addr) {
-		return noReply("its address %v is not one of %v", addr, x.Addr)
+	if addr := addrOf(req.packet.ClientIPAddr); !req.at.isHost(x.Server, addr) {
+		return noReply("its address %v is not one of %v", addr, req.at.network)
 	}
 	return x.reply(req, dhcpv4.MessageTypeAck, append(x.configuration(req, r),
 		dhcpv4.WithClientIP(req.packet.ClientIPAddr))...)
@@ -184,11 +186,11 @@ func (s *Server) configuration(req *request, r Reservation) []dhcpv4.Modifier {
 	options := []dhcpv4.Modifier{
 		// siaddr: TFTP server for the Pi 4 and 5, NFS server for the kernel's ip=dhcp.
 		dhcpv4.WithServerIP(ipOf(own)),
-		dhcpv4.WithNetmask(net.CIDRMask(s.Addr.Bits(), own.BitLen())),
+		dhcpv4.WithNetmask(net.CIDRMask(req.at.network.Bits(), own.BitLen())),
 	}
 	add := func(o dhcpv4.Option) { options = append(options, dhcpv4.WithOption(o)) }
-	if s.Router.IsValid() {
-		add(dhcpv4.OptRouter(ipOf(s.Router)))
+	if req.at.router.IsValid() {
+		add(dhcpv4.OptRouter(ipOf(req.at.router)))
 	}
 	if len(s.DNS) > 0 {
 		var servers []net.IP

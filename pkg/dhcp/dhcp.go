@@ -71,6 +71,10 @@ type Server struct {
 	Domain    string        // "": none is sent
 	LeaseTime time.Duration // 0 means 12 h
 
+	// Subnets are networks behind relay agents (RFC 2131 §4.3.1). Registered boards
+	// with an address there are answered through the relay.
+	Subnets []Subnet
+
 	// Pool has addresses for clients that Policy does not know; nil: they get
 	// no answer.
 	Pool *Pool
@@ -92,12 +96,19 @@ type Server struct {
 	stats counters
 }
 
+// A Subnet is a network behind a router that relays DHCP.
+type Subnet struct {
+	Prefix netip.Prefix
+	Router netip.Addr
+}
+
 // A Message is one DHCP message, received or sent.
 type Message struct {
 	Kind    Kind
 	MAC     pi.MAC
 	GUID    []byte     // as in Client, not to be changed
 	Addr    netip.Addr // asked for, offered, acknowledged, declined or released; zero if none
+	Relay   netip.Addr // the relay that passed it on; zero if none did
 	Netboot bool       // as in Client
 	Reason  string     // why it was refused (Nak) or not answered; "" else
 }

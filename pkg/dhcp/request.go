@@ -26,6 +26,7 @@ type request struct {
 	server netip.Addr // option 54: the server it is meant for; zero if not said
 	asked  netip.Addr // the address in question: option 50, else ciaddr; zero if none
 	relay  netip.Addr // giaddr; zero: it came from the network itself
+	at     place      // the network that the client is in; set by decide
 
 	from netip.AddrPort // where the packet came from; zero for tests
 	boot bool           // the reply names its boot server; set by decide

@@ -162,7 +162,7 @@ func (x *exchange) handle(ctx context.Context, packet []byte, from netip.AddrPor
 	req.from = from
 	x.stats.received[req.kind.index()].Add(1)
 	a := x.decide(ctx, req)
-	in := Message{Kind: req.kind, MAC: req.client.MAC, GUID: req.client.GUID, Addr: req.asked, Netboot: req.client.Netboot}
+	in := Message{Kind: req.kind, MAC: req.client.MAC, GUID: req.client.GUID, Addr: req.asked, Relay: req.relay, Netboot: req.client.Netboot}
 	if a.reply == nil && a.later == nil {
 		in.Reason = a.reason
 		x.stats.unanswered.Add(1)

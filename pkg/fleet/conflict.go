@@ -39,7 +39,12 @@ func (f *Fleet) Conflicts(ctx context.Context, boards []registry.Pi) ([]Conflict
 	}
 	var addrs []netip.Addr
 	for _, board := range boards {
-		addrs = append(addrs, board.IP)
+		if _, remote := f.subnetOf(board.IP); !remote { // ARP ends at the router
+			addrs = append(addrs, board.IP)
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, nil
 	}
 	users, err := f.FindUsers(ctx, addrs)
 	if err != nil {

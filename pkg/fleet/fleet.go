@@ -34,8 +34,9 @@ type Fleet struct {
 	Policy    *boot.Policy
 	Log       *slog.Logger
 
-	Network   netip.Prefix // this machine's address and its network's mask
-	Addresses config.Range // of boards without a fixed address
+	Network   netip.Prefix    // this machine's address and its network's mask
+	Addresses config.Range    // of boards without a fixed address
+	Subnets   []config.Subnet // behind relays
 	MediaDir  string
 	// ScratchBytes is the most that a board may have in its scratch; 0: no limit.
 	ScratchBytes int64
@@ -296,8 +297,9 @@ func (f *Fleet) reserveAddress(ctx context.Context, board registry.Pi) (registry
 // it takes a while.
 func (f *Fleet) reserveFreeAddress(ctx context.Context, board registry.Pi) (registry.Pi, error) {
 	used := map[netip.Addr]bool{f.Network.Addr(): true}
+	addresses := f.addressesFor(board.MAC)
 	free := func(reserved func(netip.Addr) bool) (netip.Addr, error) {
-		return f.Registry.FreeAddress(f.Addresses.First, f.Addresses.Last, func(a netip.Addr) bool { return used[a] || reserved(a) })
+		return f.Registry.FreeAddress(addresses.First, addresses.Last, func(a netip.Addr) bool { return used[a] || reserved(a) })
 	}
 	for {
 		reserved, err := f.changes.reserve(board, free, f.Registry.Check)
@@ -316,6 +318,9 @@ func (f *Fleet) reserveFreeAddress(ctx context.Context, board registry.Pi) (regi
 
 // checkAddress says why a board could not have that address here.
 func (f *Fleet) checkAddress(ip netip.Addr) error {
+	if s, ok := f.subnetOf(ip); ok {
+		return checkRemote(s, ip)
+	}
 	if !f.Network.Contains(ip) || ip == f.Network.Addr() {
 		return pi.InvalidField("ip", fmt.Errorf("fleet: %s cannot be a board's address; want one of %s other than this machine's %s", ip, f.Network.Masked(), f.Network.Addr()))
 	}

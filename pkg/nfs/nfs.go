@@ -54,8 +54,8 @@ type Server struct {
 	OnMount func(MountEvent) // called for each MNT and UMNT if not nil; must not block
 	OnLimit func(LimitEvent) // likewise for exports at a limit; at most once a minute for each
 
-	MaxConns       int // at once, half of them for anybody; 0 means 512
-	MaxClientConns int // at once from one address; 0 means 16
+	MaxConns       int // at once, half of them for anybody; 0 means 1024
+	MaxClientConns int // at once from one address; 0 means 32
 	MaxClientCalls int // running at once for one address; 0 means 16
 	MaxCalls       int // running at once in all, each on a thread of its own; 0 means 64
 

@@ -78,7 +78,7 @@ func sharedBits(a, b netip.Addr) (int, error) {
 	if !a.Is4() || !b.Is4() || a == b {
 		return 0, fmt.Errorf("the addresses are %s and %s; want two different IPv4 addresses", a, b)
 	}
-	for bits := 31; bits > 0; bits-- {
+	for bits := 31; bits >= 0; bits-- { // a board behind a router may share none
 		p := netip.PrefixFrom(a, bits).Masked()
 		if p.Contains(b) && (bits == 31 || isHost(p, a) && isHost(p, b)) {
 			return bits, nil

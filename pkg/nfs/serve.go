@@ -73,10 +73,14 @@ type service struct {
 	quiet  bool
 }
 
+// maxClientConns is how many connections a board can use: the 16 of nconnect, which all its mounts
+// share, and beside them those of MOUNT and the portmapper, some of which still close.
+const maxClientConns = 32
+
 // rpc returns the connections of a Serve, bounded as s says.
 func (s *Server) rpc() *rpc.Server {
 	return &rpc.Server{
 		Log: s.Log, Known: s.exports.knows, Memory: s.memory,
-		MaxConns: or(s.MaxConns, 512), MaxClientConns: or(s.MaxClientConns, 16), MaxClientCalls: or(s.MaxClientCalls, 16),
+		MaxConns: or(s.MaxConns, 1024), MaxClientConns: or(s.MaxClientConns, maxClientConns), MaxClientCalls: or(s.MaxClientCalls, 16),
 	}
 }
