@@ -33,9 +33,9 @@ func blockedReason(r transcode.Request, boards []web.Pi) string {
 		{func(b web.Pi, _ queue.Worker) bool { return labelled(b) },
 			fmt.Sprintf("no Pi that takes work has %s: the video waits for one", labelsText(r.Labels))},
 		{func(_ web.Pi, w queue.Worker) bool {
-			return r.Encoder == "" || slices.Contains(w.Hello.Encoders, r.Encoder)
+			return !slices.ContainsFunc(r.NeededEncoders(), func(name string) bool { return !w.Hello.Has(name) })
 		},
-			fmt.Sprintf("no Pi that may do it has the encoder %s: the video waits for one", r.Encoder)},
+			fmt.Sprintf("no Pi that may do it has the encoder %s: the video waits for one", strings.Join(r.NeededEncoders(), " and "))},
 	} {
 		boards = slices.DeleteFunc(slices.Clone(boards), func(b web.Pi) bool { return b.Worker == nil || !need.met(b, *b.Worker) })
 		if len(boards) == 0 {

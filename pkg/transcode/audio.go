@@ -3,6 +3,7 @@ package transcode
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,20 +13,36 @@ import (
 // AudioName names the audio unit and the directory of its segments.
 const AudioName = "audio"
 
-// Every audio rendition is AAC-LC at one rate, so that its length follows from
-// its frames.
+// An audio rendition is AAC-LC at AudioSampleRate unless the request wants another
+// encoder or rate. All its frames have the same number of samples, so that its
+// length follows from its frames.
 const (
 	AudioSampleRate   = 48000
 	AudioFrameSamples = mediafile.AACFrameSamples
 	AudioCodecs       = mediafile.AACCodecs
 
-	audioFrameTicks = AudioFrameSamples * mediafile.TicksPerSecond / AudioSampleRate
 	audioChannelBPS = 48_000
 )
 
-// AudioSeconds returns the time that this many audio frames take.
-func AudioSeconds(frames int) float64 {
-	return float64(frames) * AudioFrameSamples / AudioSampleRate
+// AudioSeconds returns the time that this many frames of AAC take at AudioSampleRate.
+func AudioSeconds(frames int) float64 { return AudioRendition{}.Time(frames) }
+
+// Rate returns the samples per second of r.
+func (r AudioRendition) Rate() int { return cmp.Or(r.SampleRate, AudioSampleRate) }
+
+// Time returns the time in seconds that this many frames of r take.
+func (r AudioRendition) Time(frames int) float64 {
+	return float64(frames) * float64(r.codec().frameSamples) / float64(r.Rate())
+}
+
+// Frames returns the number of frames of r that this time takes.
+func (r AudioRendition) Frames(seconds float64) int {
+	return int(seconds * float64(r.Rate()) / float64(r.codec().frameSamples))
+}
+
+// ticks returns the time of this many frames in 90 kHz ticks.
+func (r AudioRendition) ticks(frames int) int64 {
+	return int64(math.Round(r.Time(frames) * mediafile.TicksPerSecond))
 }
 
 // audioSeconds returns when an audio stream of p ends.
@@ -156,6 +173,7 @@ func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Op
 				SourceStart:    p.Start,
 				SegmentSeconds: grid.Seconds(grid.SegmentFrames),
 				Container:      r.unitContainer(),
+				Filter:         o.AudioFilter,
 				Options:        o.Audio,
 			},
 		})

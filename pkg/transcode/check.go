@@ -179,8 +179,8 @@ func checkVideoSegment(g Grid, number int, s Segment) error {
 }
 
 func checkAudio(a AudioUnit, r Result) error {
-	if r.Codecs != AudioCodecs {
-		return fmt.Errorf("codec %.50q; want %s", r.Codecs, AudioCodecs)
+	if want := a.Rendition.codec().codecs; r.Codecs != want {
+		return fmt.Errorf("codec %.50q; want %s", r.Codecs, want)
 	}
 	if err := checkInit(a.Container, r.Init); err != nil {
 		return err
@@ -201,10 +201,10 @@ func checkAudio(a AudioUnit, r Result) error {
 		if err := checkAudioSegment(a, s, next); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		next = s.LastPTS + audioFrameTicks
+		next = s.LastPTS + a.Rendition.ticks(1)
 		frames += s.Frames
 	}
-	if got := AudioSeconds(frames); math.Abs(got-a.Rendition.Seconds) > audioTolerance {
+	if got := a.Rendition.Time(frames); math.Abs(got-a.Rendition.Seconds) > audioTolerance {
 		return fmt.Errorf("%.3f s of audio; want %.3f", got, a.Rendition.Seconds)
 	}
 	return nil
@@ -212,16 +212,16 @@ func checkAudio(a AudioUnit, r Result) error {
 
 // checkAudioSegment checks one segment whose first frame is due at next.
 func checkAudioSegment(a AudioUnit, s Segment, next int64) error {
-	most := int((a.SegmentSeconds + audioTolerance) * AudioSampleRate / AudioFrameSamples)
+	most := a.Rendition.Frames(a.SegmentSeconds + audioTolerance)
 	if s.Frames < 1 || s.Frames > most+1 {
 		return fmt.Errorf("%d frames; want 1 to %d", s.Frames, most+1)
 	}
 	// A few ticks: the muxer rounds each time stamp that it writes.
-	last := s.FirstPTS + int64(s.Frames-1)*audioFrameTicks
+	last := s.FirstPTS + a.Rendition.ticks(s.Frames-1)
 	if !near(s.FirstPTS, next, 4) || !near(s.LastPTS, last, 4) {
 		return fmt.Errorf("frames from %d to %d (90 kHz); want %d to %d", s.FirstPTS, s.LastPTS, next, last)
 	}
-	if want := AudioSeconds(s.Frames); !(math.Abs(s.Seconds-want) < 0.001) {
+	if want := a.Rendition.Time(s.Frames); !(math.Abs(s.Seconds-want) < 0.001) {
 		return fmt.Errorf("%v s; want %.3f", s.Seconds, want)
 	}
 	return nil

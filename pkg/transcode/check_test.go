@@ -31,14 +31,14 @@ func goodAudio(a AudioUnit, sizeBytes int64) Result {
 	r := Result{Encoder: "aac", Codecs: AudioCodecs}
 	left := int(math.Ceil(a.Rendition.Seconds*AudioSampleRate/AudioFrameSamples)) + 1 // one of priming
 	per := int(a.SegmentSeconds * AudioSampleRate / AudioFrameSamples)
-	pts := int64(StartPTS - audioFrameTicks)
+	pts := int64(StartPTS - AudioRendition{}.ticks(1))
 	for ; left > 0; left -= per {
 		n := min(left, per)
 		r.Segments = append(r.Segments, Segment{
 			Name: a.Container.SegmentName(len(r.Segments)), SizeBytes: sizeBytes, SHA256: testSum, Frames: n,
-			FirstPTS: pts, LastPTS: pts + int64(n-1)*audioFrameTicks, Key: true, Seconds: AudioSeconds(n),
+			FirstPTS: pts, LastPTS: pts + int64(n-1)*AudioRendition{}.ticks(1), Key: true, Seconds: AudioSeconds(n),
 		})
-		pts += int64(n) * audioFrameTicks
+		pts += int64(n) * AudioRendition{}.ticks(1)
 	}
 	return r
 }

@@ -31,22 +31,72 @@ func encoderCodecs() map[string]Codec {
 	}
 }
 
+// Encoders of video that a user can name for a file.
+var (
+	// usualEncoders are those that no worker is asked about: it has reported libx264, or
+	// it gets no work, and the others are part of ffmpeg itself.
+	usualEncoders = []string{"", EncoderX264, EncoderAAC, "copy", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "ffv1", "flac", "alac", "ac3",
+		"eac3", "mp2", "pcm_s16le", "pcm_s24le"}
+	// chunkEncoders are those whose units join to what a single run makes, in bits and
+	// in quality.
+	chunkEncoders = []string{EncoderX264, EncoderX265, "mpeg4", "mpeg2video"}
+	// countingEncoders aim at a bitrate by all the frames that they have seen: each
+	// unit begins with too many bits. They keep to a quality in units as well.
+	countingEncoders = []string{"mpeg4", "mpeg2video"}
+	// optionEncoders are all encoders that a user can name.
+	optionEncoders = append(slices.Sorted(maps.Keys(encoderCodecs())), "copy", "ffv1", "libaom-av1", "librav1e", "libsvtav1", "libvpx",
+		"libvpx-vp9", "libxvid", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "prores_ks")
+	// optionAudioEncoders are all audio encoders that a user can name.
+	optionAudioEncoders = []string{"aac", "ac3", "alac", "copy", "eac3", "flac", "libfdk_aac", "libmp3lame", "libopus", "libvorbis", "mp2",
+		"opus", "pcm_s16le", "pcm_s24le", "vorbis"}
+)
+
 // Encoders returns the encoders of a codec that are known here, by name.
 func Encoders(codec Codec) []string {
 	of := encoderCodecs()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(of)), func(name string) bool { return of[name] != codec })
 }
 
-// NeedsEncoder returns the encoder that a worker must have reported to do u;
-// "" if any worker will do.
-func (u Unit) NeedsEncoder() string {
-	if u.Video == nil || u.Video.Encoder == EncoderX264 {
-		return ""
+// NeededEncoders returns the encoders that a worker must have reported to do u,
+// besides those that every ffmpeg has; none if any worker will do.
+func (u Unit) NeededEncoders() []string {
+	var names []string
+	switch {
+	case u.Video != nil:
+		names = []string{u.Video.Encoder}
+	case u.Audio != nil:
+		names = []string{u.Audio.Rendition.Encoder}
+	case u.Whole != nil:
+		names = namedEncoders(u.Whole.Options)
 	}
-	if _, told := encoderCodecs()[u.Video.Encoder]; !told {
-		return ""
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(usualEncoders, name) })
+}
+
+// NeededEncoders returns the encoders that workers must have reported to do r, besides
+// those that every ffmpeg has.
+func (r Request) NeededEncoders() []string {
+	names := append(namedEncoders(r.Options), r.Encoder)
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(usualEncoders, name) })
+}
+
+// namedEncoders returns the encoders that options name.
+func namedEncoders(options []string) []string {
+	var names []string
+	for i := 0; i+1 < len(options); i++ {
+		if slices.Contains([]string{"-c:v", "-vcodec", "-codec:v", "-c:a", "-acodec", "-codec:a"}, options[i]) {
+			names = append(names, options[i+1])
+		}
 	}
-	return u.Video.Encoder
+	return names
+}
+
+// NamedEncoders returns the software encoders that a worker reports if its ffmpeg
+// has them, in addition to those that it tries.
+func NamedEncoders() []string {
+	return slices.DeleteFunc(slices.Concat(optionEncoders, optionAudioEncoders), func(name string) bool {
+		_, tried := encoderCodecs()[name]
+		return tried || slices.Contains(usualEncoders, name)
+	})
 }
 
 // encoder returns the encoder of every rendition of o.

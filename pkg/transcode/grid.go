@@ -82,8 +82,8 @@ func (u VideoUnit) Segments() (first, end int) {
 	return first, end
 }
 
-// SegmentName returns the file name of a segment. Five digits suffice for the
-// shortest segments of the longest video that NewPlan accepts.
+// SegmentName returns the file name of a segment. The longest video that NewPlan
+// accepts has more segments than five digits can count, if they are short.
 func (c Container) SegmentName(number int) string {
 	return fmt.Sprintf("%05d.%s", number, c.extension())
 }

@@ -2,6 +2,7 @@ package transcode
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -120,13 +121,19 @@ type Hello struct {
 	CPUs     int      `json:"cpus"`
 	Memory   int64    `json:"memory,omitzero"` // bytes; 0: unknown
 	MuxID    int      `json:"mux_id"`
-	HWDecode bool     `json:"hw_decode"` // muxhwdec=1 on the kernel command line
-	Encoders []string `json:"encoders"`  // those that encoded a test picture
-	Decoders []string `json:"decoders"`  // hardware decoders that work
+	HWDecode bool     `json:"hw_decode"`       // muxhwdec=1 on the kernel command line
+	Encoders []string `json:"encoders"`        // those that encoded a test picture
+	Named    []string `json:"named,omitempty"` // other encoders that its ffmpeg has, of NamedEncoders
+	Decoders []string `json:"decoders"`        // hardware decoders that work
 	Speeds   []Speed  `json:"speeds,omitempty"`
 	// Locked is the reason why the worker accepts no more work for now; "" if it
 	// does.
 	Locked string `json:"locked,omitempty"`
+}
+
+// Has reports whether the worker has said that it has an encoder.
+func (h Hello) Has(encoder string) bool {
+	return slices.Contains(h.Encoders, encoder) || slices.Contains(h.Named, encoder)
 }
 
 // A Speed is the encoding speed of a worker, as a moving average over the units

@@ -1,10 +1,13 @@
 package transcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,86 +18,35 @@ type Options struct {
 	Encoder string   // of the video; "" means the default
 	Filter  string   // of the video; "" means none
 	Video   []string // options and values for every video unit
-	Audio   []string // for the audio unit
-	File    []string // for the whole file, such as metadata
-	NoAudio bool
-	TwoPass bool // ffmpeg is run twice
-	Trimmed bool // the output can be shorter or longer than its source
+	Rate    Rational // frames per second; zero means the source's
+	// KeySeconds is the time between two key frames, besides those at the start of
+	// each segment; 0 means that there are no others.
+	KeySeconds   float64
+	AudioEncoder string // "" means the default
+	AudioFilter  string // "" means none
+	AudioRate    int    // samples per second; 0 means the default
+	Audio        []string
+	File         []string // for the whole file, such as metadata
+	NoAudio      bool
+	NoMetadata   bool // the source's title and tags are not wanted
+	NoChapters   bool
+	NoSubtitles  bool
+	TwoPass      bool // ffmpeg is run twice
+	Trimmed      bool // the output can be shorter or longer than its source
 	// Whole is the reason why the video cannot be divided into units; "" means that
 	// it can.
 	Whole string
 	// All has all options, for one run over the whole source, except those that
 	// select two passes.
 	All []string
+
+	maps []string // values of -map
 }
 
 const (
 	maxOptions     = 100  // words
 	maxOptionBytes = 1000 // of one word
 )
-
-// An optionClass is the effect of an option on the work.
-type optionClass int
-
-const (
-	classVideo optionClass = iota // the same for every unit
-	classAudio                    // of the audio unit
-	classFile                     // of the joined file
-	classWhole                    // cannot be done in units
-	classDrop                     // requests what happens in any case
-)
-
-// A knownOption is an option that is passed on if its value is valid.
-type knownOption struct {
-	class optionClass
-	value *regexp.Regexp // nil: the option has no value
-}
-
-// The patterns of values. No match can name a file, because a word has no slash,
-// and no known option opens its value.
-var (
-	numberValue   = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?[kKMG]?$`)
-	wordValue     = regexp.MustCompile(`^[A-Za-z0-9_.+-]+$`)
-	timeValue     = regexp.MustCompile(`^[0-9:.]+(ms|us|s)?$`)
-	fractionValue = regexp.MustCompile(`^[0-9.]+([:/x][0-9.]+)?$`)
-	mapValue      = regexp.MustCompile(`^0(:[vVa](:[0-9]+)?)?\??$`)
-	metadataValue = regexp.MustCompile(`^[A-Za-z0-9_-]+=[^\x00-\x1f]*$`)
-	passValue     = regexp.MustCompile(`^[12]$`)
-	flagsValue    = regexp.MustCompile(`^[+]?faststart$`)
-	anyValue      = regexp.MustCompile(`^[^\x00-\x1f]+$`) // checked separately
-)
-
-// knownOptions returns the options that are passed on, without stream specifier.
-func knownOptions() map[string]knownOption {
-	known := map[string]knownOption{
-		"s": {classVideo, fractionValue}, "aspect": {classVideo, fractionValue},
-		"ac": {classAudio, numberValue}, "ar": {classWhole, numberValue}, "cutoff": {classWhole, numberValue},
-		"metadata": {classFile, metadataValue}, "movflags": {classDrop, flagsValue},
-		"ss": {classWhole, timeValue}, "t": {classWhole, timeValue}, "to": {classWhole, timeValue},
-		"frames": {classWhole, numberValue}, "vframes": {classWhole, numberValue}, "aframes": {classWhole, numberValue},
-		"r": {classWhole, fractionValue}, "map": {classWhole, mapValue}, "pass": {classWhole, passValue},
-		"flags": {classWhole, wordValue}, "strict": {classWhole, wordValue}, "fps_mode": {classWhole, wordValue},
-		"vsync": {classWhole, wordValue}, "shortest": {classWhole, nil},
-		"sn": {classDrop, nil}, "dn": {classDrop, nil}, "y": {classDrop, nil}, "an": {classDrop, nil},
-	}
-	for _, name := range []string{"b", "maxrate", "minrate", "bufsize", "crf", "qp", "q", "qscale", "qmin", "qmax", "bf", "refs", "threads"} {
-		known[name] = knownOption{classVideo, numberValue}
-	}
-	for _, name := range []string{"preset", "tune", "profile", "level", "pix_fmt", "color_primaries", "color_trc", "colorspace", "color_range", "tag", "vtag"} {
-		known[name] = knownOption{classVideo, wordValue}
-	}
-	for _, name := range []string{"g", "keyint_min", "sc_threshold", "trellis", "me_range", "subq", "rc-lookahead", "lag-in-frames", "cpu-used", "row-mt"} {
-		known[name] = knownOption{classWhole, numberValue}
-	}
-	for _, name := range []string{"c", "codec", "vcodec", "acodec", "filter", "vf", "af", "x264-params", "x264opts", "x265-params", "f"} {
-		known[name] = knownOption{classVideo, anyValue}
-	}
-	return known
-}
-
-// chunkEncoders are the encoders whose units were verified to join to what a single
-// run makes.
-var chunkEncoders = []string{EncoderX264, EncoderX265, "mpeg4"}
 
 // ParseOptions sorts ffmpeg's output options for a file of this format. Its errors
 // name the option that is refused, and the reason.
@@ -123,22 +75,8 @@ func ParseOptions(format Format, args []string) (Options, error) {
 		}
 		args = rest
 	}
+	o.finish()
 	return o, nil
-}
-
-func refusedOption(base, name string) error {
-	why := "it is not one that pibootd passes on"
-	switch base {
-	case "i":
-		why = "a source is given once, before the options"
-	case "filter_complex", "lavfi":
-		why = "a complex filter may read other files; want -vf or -af"
-	case "passlogfile":
-		why = "it names a file; -pass alone suffices"
-	case "vn":
-		why = "a file without video is not made here"
-	}
-	return fmt.Errorf("ffmpeg option -%.50s: %s", name, why)
 }
 
 // optionValue removes the option's value from args, if it has one, and checks it.
@@ -153,7 +91,24 @@ func optionValue(option knownOption, args []string) (value string, rest []string
 	if len(value) > maxOptionBytes || !option.value.MatchString(value) {
 		return "", nil, fmt.Errorf("%.100q is no value that it may have", value)
 	}
+	if option.most > option.least {
+		if n, err := parseNumber(value); err != nil || n < option.least || n > option.most {
+			return "", nil, fmt.Errorf("%.100q is out of range; want %.10g to %.10g", value, option.least, option.most)
+		}
+	}
 	return value, args[2:], nil
+}
+
+// parseNumber reads a number as ffmpeg does, with the suffixes k, M and G.
+func parseNumber(text string) (float64, error) {
+	factor := 1.0
+	for suffix, f := range map[string]float64{"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9} {
+		if strings.HasSuffix(text, suffix) {
+			factor = f
+		}
+	}
+	n, err := strconv.ParseFloat(strings.TrimRight(text, "kKMG"), 64)
+	return n * factor, err
 }
 
 // An optionWord is an option with its stream specifier and its value.
@@ -175,38 +130,82 @@ func (w optionWord) words() []string {
 	return []string{name, w.value}
 }
 
-var streamSpecifiers = []string{"", "v", "V", "v:0", "a", "a:0"}
+var (
+	streamSpecifiers = []string{"", "v", "V", "v:0", "a", "a:0"}
+	// ofFile matches the stream specifiers of options for the finished file.
+	ofFile = regexp.MustCompile(`^(|g|s:[va](:[0-9]{1,2})?|[vas](:[0-9]{1,2})?)$`)
+)
 
 // add adds one option.
 func (o *Options) add(format Format, w optionWord, option knownOption) error {
-	if w.base != "metadata" && !slices.Contains(streamSpecifiers, w.stream) {
+	switch w.base {
+	case "c", "codec", "vcodec", "acodec", "scodec":
+		return o.addCodec(w)
+	case "metadata", "disposition":
+		if !ofFile.MatchString(w.stream) {
+			return fmt.Errorf("stream %q; want none, or one such as s:a:0", w.stream)
+		}
+		o.sort(w, option.class)
+		return nil
+	}
+	if !slices.Contains(streamSpecifiers, w.stream) && option.class != classDrop {
 		return fmt.Errorf("stream %q; want the first video (v) or the first audio (a)", w.stream)
 	}
 	switch w.base {
-	case "c", "codec", "vcodec", "acodec":
-		return o.addCodec(w)
 	case "vf", "af", "filter":
 		return o.addFilter(w)
 	case "x264-params", "x264opts", "x265-params":
 		return o.addParams(w)
 	case "f":
 		return checkMuxer(format, w.value)
+	case "map":
+		return o.addMap(w.value)
+	case "r", "ar", "g", "force_key_frames":
+		return o.addClock(w)
+	}
+	return o.addFlag(w, option)
+}
+
+// addFlag adds an option that switches something on or off, or any other.
+func (o *Options) addFlag(w optionWord, option knownOption) error {
+	switch w.base {
 	case "an":
 		o.NoAudio = true
 		o.All = append(o.All, "-an")
+		return nil
+	case "sn":
+		o.NoSubtitles = true
+	case "map_metadata", "map_chapters":
+		none := w.value == "-1"
+		o.NoMetadata, o.NoChapters = o.NoMetadata || none && w.base == "map_metadata", o.NoChapters || none && w.base == "map_chapters"
+		o.All = append(o.All, w.words()...)
 		return nil
 	case "pass":
 		o.TwoPass = true
 		o.whole("two passes need the whole video")
 		return nil
+	case "vsync", "fps_mode":
+		if w.value != "cfr" && w.value != "1" && w.value != "auto" && w.value != "-1" {
+			o.whole("-" + w.base + " " + w.value + " is about the whole video")
+		}
+	case "s":
+		if err := checkSize(w.value); err != nil {
+			return err
+		}
 	case "ss", "t", "to", "frames", "vframes":
 		o.Trimmed = true
-	case "metadata":
-		if w.stream != "" {
-			return errors.New("it is for one stream; want metadata of the whole file")
-		}
 	}
 	o.sort(w, option.class)
+	return nil
+}
+
+func checkSize(value string) error {
+	width, height, _ := strings.Cut(value, "x")
+	for _, side := range []string{width, height} {
+		if n, err := strconv.Atoi(side); err != nil || n < minSide || n > maxSide {
+			return fmt.Errorf("%.50q; want WIDTHxHEIGHT, %d to %d each", value, minSide, maxSide)
+		}
+	}
 	return nil
 }
 
@@ -225,10 +224,10 @@ func (o *Options) sort(w optionWord, class optionClass) {
 		o.whole("-" + w.base + " is about the whole video")
 	case class == classFile:
 		o.File = append(o.File, words...)
-	case class == classAudio || w.audio() && w.base == "b":
+	case class == classBoth:
+		o.Video, o.Audio = append(o.Video, words...), append(o.Audio, words...)
+	case class == classAudio || w.audio():
 		o.Audio = append(o.Audio, words...)
-	case w.audio():
-		o.whole(words[0] + " is not done in units")
 	default:
 		o.Video = append(o.Video, words...)
 	}
@@ -242,41 +241,128 @@ func (o *Options) whole(why string) {
 	}
 }
 
-func (o *Options) addCodec(w optionWord) error {
-	if !wordValue.MatchString(w.value) {
-		return fmt.Errorf("%.100q is no encoder's name", w.value)
-	}
-	if w.base == "acodec" || w.audio() {
-		o.All = append(o.All, "-c:a", w.value)
-		if w.value != EncoderAAC {
-			o.whole("audio by " + w.value + " is not joined from units")
+// maxOutputRate is the highest frame rate that a user can ask for.
+const maxOutputRate = 240
+
+// keyEvery matches the only expression for key frames that units can follow.
+var keyEvery = regexp.MustCompile(`^expr:gte\(t,n_forced\*([0-9]+(?:\.[0-9]+)?)\)$`)
+
+// addClock adds an option that determines frames, samples or key frames in time.
+func (o *Options) addClock(w optionWord) error {
+	switch w.base {
+	case "r":
+		rate, err := ParseRate(w.value)
+		if err != nil {
+			return err
 		}
-		return nil
+		o.Rate = rate
+	case "ar":
+		rate, err := strconv.Atoi(w.value)
+		if err != nil || !slices.Contains(audioRates, rate) {
+			return fmt.Errorf("%.50q; want one of %v", w.value, audioRates)
+		}
+		o.AudioRate = rate
+	case "g":
+		o.Video = append(o.Video, "-g", w.value)
+	case "force_key_frames":
+		every := keyEvery.FindStringSubmatch(w.value)
+		if every == nil {
+			o.whole("-force_key_frames " + w.value + " is about the whole video")
+			break
+		}
+		seconds, err := strconv.ParseFloat(every[1], 64)
+		if err != nil || seconds < 0.01 || seconds > maxSeconds {
+			return fmt.Errorf("%.50q; want key frames 0.01 to %d seconds apart", w.value, maxSeconds)
+		}
+		o.KeySeconds = seconds
 	}
-	if w.base != "vcodec" && w.stream == "" { // concerns both streams
+	o.All = append(o.All, "-"+w.base, w.value)
+	return nil
+}
+
+// audioRates are the sample rates that audio encoders have.
+var audioRates = []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000}
+
+// ParseRate reads frames per second: 25, 23.976 or 30000/1001.
+func ParseRate(text string) (Rational, error) {
+	num, den, fraction := strings.Cut(text, "/")
+	n, err := strconv.ParseFloat(num, 64)
+	d := 1.0
+	if err == nil && fraction {
+		d, err = strconv.ParseFloat(den, 64)
+	}
+	if err != nil || !(n > 0 && d > 0 && n/d >= 0.1 && n/d <= maxOutputRate) {
+		return Rational{}, fmt.Errorf("rate %.50q; want 0.1 to %d frames per second, e.g. 25 or 30000/1001", text, maxOutputRate)
+	}
+	if fraction && n == float64(int(n)) && d == float64(int(d)) && n < 1e6 && d < 1e6 {
+		return Rational{Num: int(n), Den: int(d)}, nil
+	}
+	for _, known := range gridRates {
+		if off := known.Float() - n/d; off < 0.001 && off > -0.001 {
+			return known, nil
+		}
+	}
+	return Rational{Num: int(n/d*1000 + 0.5), Den: 1000}, nil
+}
+
+func (o *Options) addCodec(w optionWord) error {
+	subtitles := w.base == "scodec" || w.stream == "s" || strings.HasPrefix(w.stream, "s:")
+	if !subtitles && !slices.Contains(streamSpecifiers, w.stream) {
+		return fmt.Errorf("stream %q; want the first video (v) or the first audio (a)", w.stream)
+	}
+	switch {
+	case subtitles && !slices.Contains([]string{"copy", "mov_text", "srt", "subrip", "ass", "ssa", "webvtt"}, w.value):
+		return fmt.Errorf("%.50q; want copy or mov_text", w.value)
+	case subtitles:
+		return nil // text subtitles are kept in what the format has for them
+	case w.base == "acodec" || w.audio():
+		return o.addAudioCodec(w.value)
+	case w.base != "vcodec" && w.stream == "": // concerns both streams
+		if w.value != "copy" {
+			return fmt.Errorf("%.50q for video and audio; want -c:v and -c:a", w.value)
+		}
 		o.All = append(o.All, "-c", w.value)
 		o.whole("-c " + w.value + " is not joined from units")
 		return nil
 	}
+	if !slices.Contains(optionEncoders, w.value) {
+		return fmt.Errorf("%.50q is no encoder that is known here; want one of %s", w.value, strings.Join(optionEncoders, ", "))
+	}
 	o.Encoder = w.value
 	o.All = append(o.All, "-c:v", w.value)
-	if !slices.Contains(chunkEncoders, w.value) {
-		o.whole("video by " + w.value + " is not joined from units")
+	return nil
+}
+
+func (o *Options) addAudioCodec(name string) error {
+	if !slices.Contains(optionAudioEncoders, name) {
+		return fmt.Errorf("%.50q is no audio encoder that is known here; want one of %s", name, strings.Join(optionAudioEncoders, ", "))
 	}
+	o.AudioEncoder = name
+	o.All = append(o.All, "-c:a", name)
 	return nil
 }
 
 func (o *Options) addFilter(w optionWord) error {
 	if w.base == "af" || w.audio() {
-		if _, err := checkFilters(w.value, audioFilters); err != nil {
+		why, err := checkFilters(w.value, audioKind())
+		if err != nil {
 			return err
 		}
+		if o.AudioFilter != "" {
+			return errors.New("there are two audio filters; want one, its parts joined by commas")
+		}
+		o.AudioFilter = w.value
 		o.All = append(o.All, "-af", w.value)
-		o.whole("audio filters see the whole of it")
+		if why != "" {
+			o.whole(why)
+		}
 		return nil
 	}
-	why, err := checkFilters(w.value, videoFilters)
+	why, err := checkFilters(w.value, videoKind())
 	if err != nil {
+		return err
+	}
+	if _, _, err := filteredSize(w.value, 1000, 1000); err != nil {
 		return err
 	}
 	if o.Filter != "" {
@@ -291,17 +377,101 @@ func (o *Options) addFilter(w optionWord) error {
 	return nil
 }
 
+// addMap adds a choice of streams. Choices of the streams that are encoded in any
+// case are no reason to do the whole video in one go.
+func (o *Options) addMap(value string) error {
+	if !mapValue.MatchString(value) {
+		return fmt.Errorf("%.50q; want streams of the source, such as 0:v:0 or 0:a", value)
+	}
+	o.maps = append(o.maps, value)
+	return nil
+}
+
+// finish completes o after its last option.
+func (o *Options) finish() {
+	o.finishMaps()
+	switch encoder := cmp.Or(o.Encoder, EncoderX264); {
+	case !slices.Contains(chunkEncoders, encoder):
+		o.whole("video by " + encoder + " is not joined from units")
+	case slices.Contains(countingEncoders, encoder) && !has(o.Video, "-q:v", "-qscale:v"):
+		o.whole(encoder + " counts bits from the beginning of the video; with -q:v, all workers share the work")
+	}
+	audio := cmp.Or(o.AudioEncoder, EncoderAAC)
+	switch codec, known := audioCodecs()[audio]; {
+	case o.NoAudio:
+	case !known:
+		o.whole("audio by " + audio + " is not joined from units")
+	case o.AudioRate != 0 && !slices.Contains(codec.rates, o.AudioRate):
+		o.whole(fmt.Sprintf("audio of %d Hz by %s is not joined from units", o.AudioRate, audio))
+	}
+}
+
+// setKeys turns the time between key frames into a number of frames.
+func (o *Options) setKeys(g Grid) {
+	if o.KeySeconds > 0 {
+		frames := max(int(math.Round(o.KeySeconds*g.Rate.Float())), 1)
+		o.Video = append(o.Video, "-g", strconv.Itoa(frames))
+	}
+}
+
+// finishMaps decides by the values of -map what is encoded.
+func (o *Options) finishMaps() {
+	video, audio, other := false, false, false
+	for _, m := range o.maps {
+		switch strings.TrimSuffix(m, "?") {
+		case "0":
+			video, audio = true, true
+		case "0:v", "0:V", "0:v:0", "0:V:0":
+			video = true
+		case "0:a", "0:a:0":
+			audio = true
+		case "0:s", "0:d", "0:t", "-0:d", "-0:t":
+		case "-0:s":
+			o.NoSubtitles = true
+		case "-0:a":
+			audio, o.NoAudio = false, true
+		default:
+			other = true
+		}
+	}
+	switch {
+	case len(o.maps) == 0:
+	case other || !video:
+		for _, m := range o.maps {
+			o.All = append(o.All, "-map", m)
+		}
+		o.whole("-map " + o.maps[0] + " is about the whole video")
+	case !audio:
+		o.NoAudio = true
+		o.All = append(o.All, "-an")
+	}
+}
+
+// has reports whether options have one of these names.
+func has(options []string, names ...string) bool {
+	return slices.ContainsFunc(options, func(word string) bool { return slices.Contains(names, word) })
+}
+
 // paramKeys are the parameters of x264 and x265 that can be the same for every
-// unit. The others name files, or determine where key frames are.
+// unit. The others name files, or make key frames that are none.
 var paramKeys = regexp.MustCompile(`^(aq-mode|aq-strength|b-adapt|bframes|ref|me|subme|merange|trellis|deblock|psy-rd|psy-rdoq|psy|rc-lookahead|` +
 	`crf|qp|qpmin|qpmax|qpstep|ipratio|pbratio|vbv-maxrate|vbv-bufsize|bitrate|level|level-idc|high-tier|cabac|weightp|weightb|mixed-refs|8x8dct|` +
-	`direct|partitions|nr|mbtree|cutree|sao|rd|rdoq-level|ctu|colorprim|transfer|colormatrix|range|threads|pools|log-level)$`)
+	`direct|partitions|nr|mbtree|cutree|sao|rd|rdoq-level|ctu|colorprim|transfer|colormatrix|range|threads|pools|log-level|` +
+	`keyint|min-keyint|scenecut|no-scenecut|force-cfr)$`)
+
+var paramLimits = map[string]float64{
+	"threads": maxThreads, "pools": maxThreads, "ref": 16, "bframes": 16, "rc-lookahead": 250, "merange": 1024, "keyint": 1e6, "min-keyint": 1e6,
+}
 
 func (o *Options) addParams(w optionWord) error {
 	for pair := range strings.SplitSeq(w.value, ":") {
 		key, value, _ := strings.Cut(pair, "=")
 		if !paramKeys.MatchString(key) || strings.ContainsAny(value, "/\\'\"") {
 			return fmt.Errorf("%.50q is not among the parameters that are passed on", pair)
+		}
+		most, limited := paramLimits[key]
+		if n, err := strconv.ParseFloat(value, 64); err == nil && limited && !(n >= -1 && n <= most) {
+			return fmt.Errorf("%.50q is out of range; want %g at most", pair, most)
 		}
 	}
 	o.sort(w, classVideo)

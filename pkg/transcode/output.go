@@ -99,7 +99,7 @@ const (
 // the user, and name the wrong field as a pi.RequestError.
 func (r Request) Check() error {
 	if s := r.SegmentSeconds; s != 0 && !(s >= minSegmentSeconds && s <= maxSegmentSeconds) {
-		return wrong("segment_seconds", "segments of %v s; want %d to %d, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
+		return wrong("segment_seconds", "segments of %v s; want %v to %v, or 0 for the default", s, minSegmentSeconds, maxSegmentSeconds)
 	}
 	if r.MuxID < 0 || r.MuxID > maxMuxID {
 		return wrong("mux_id", "muxer id %d; want 1 to %d, or 0 for any worker", r.MuxID, maxMuxID)

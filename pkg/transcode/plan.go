@@ -15,8 +15,8 @@ const (
 	maxSide           = 8192
 	maxSeconds        = 24 * 60 * 60 // a PTS wraps after 26.5 hours
 	maxRate           = 1000         // frames per second of a source
-	minSegmentSeconds = 1
-	maxSegmentSeconds = 20
+	minSegmentSeconds = 0.5
+	maxSegmentSeconds = 30
 	maxStart          = 1e6 // seconds; broadcast recordings start at any time stamp
 )
 
@@ -60,17 +60,18 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if err := plannable(p); err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
-	grid, err := newGrid(r, p)
-	if err != nil {
-		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
-	}
 	if err := r.Check(); err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
-	options, err := ParseOptions(r.Format, r.Options)
+	options, err := planOptions(r, p)
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
+	grid, err := newGrid(r, p, options.Rate)
+	if err != nil {
+		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
+	}
+	options.setKeys(grid)
 	plan := Plan{Output: r.Output, Grid: grid}
 	plan.noteTracks(p)
 	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "")
@@ -83,12 +84,23 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if !options.NoAudio {
 		plan.addAudio(r, p, options)
 	}
-	plan.addSubtitles(r, p)
+	if !options.NoSubtitles {
+		plan.addSubtitles(r, p)
+	}
 	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
 	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
 	return plan, nil
+}
+
+// planOptions returns the options of a request, checked against this source.
+func planOptions(r Request, p Probe) (Options, error) {
+	options, err := ParseOptions(r.Format, r.Options)
+	if err == nil && options.Filter != "" {
+		_, _, err = filteredSize(options.Filter, float64(p.Video.Width), float64(p.Video.Height))
+	}
+	return options, err
 }
 
 // addAudio adds the audio renditions and their units. These come first: they cannot
@@ -97,6 +109,9 @@ func (p *Plan) addAudio(r Request, probe Probe, o Options) {
 	renditions := audioRenditions(r, probe, p.chosenAudio(r.Output, probe))
 	if len(renditions) == 0 {
 		return
+	}
+	for i := range renditions {
+		renditions[i].use(o.AudioEncoder, o.AudioRate)
 	}
 	p.Audio, p.MoreAudio = &renditions[0], renditions[1:]
 	p.Units = append(p.Units, audioUnits(r, probe, p.Grid, renditions, o)...)
@@ -157,15 +172,16 @@ func videoSeconds(p Probe) float64 {
 	return p.Seconds
 }
 
-func newGrid(r Request, p Probe) (Grid, error) {
+// newGrid returns the grid of a source at this rate; 0 means the rate nearest to its
+// own.
+func newGrid(r Request, p Probe, rate Rational) (Grid, error) {
 	segment := r.SegmentSeconds
 	if segment == 0 {
 		segment = defaultSegmentSeconds
 	}
-	if !(segment >= minSegmentSeconds && segment <= maxSegmentSeconds) {
-		return Grid{}, fmt.Errorf("segments of %v s were asked for; want %d to %d", segment, minSegmentSeconds, maxSegmentSeconds)
+	if rate.Num == 0 {
+		rate = nearestRate(p.Video.Rate)
 	}
-	rate := nearestRate(p.Video.Rate)
 	return Grid{
 		Rate:          rate,
 		SegmentFrames: max(int(math.Round(segment*rate.Float())), 1),

@@ -164,8 +164,8 @@ func TestNewPlanRefuses(t *testing.T) {
 		{"flat", 0, change(func(p *Probe) { p.Video.Height = 1 }), `planning "a.mp4": its picture is 320x1; want 16 to 8192 on each side`},
 		{"no rate", 0, change(func(p *Probe) { p.Video.Rate = Rational{0, 0} }), `planning "a.mp4": its frame rate is 0/0; want more than 0 and at most 1000`},
 		{"lost in time", 0, change(func(p *Probe) { p.Start = -1e9 }), `planning "a.mp4": its first time stamp is -1e+09 s; want 1e+06 at most`},
-		{"short segments", 0.1, change(func(*Probe) {}), `planning "a.mp4": segments of 0.1 s were asked for; want 1 to 20`},
-		{"long segments", 60, change(func(*Probe) {}), `planning "a.mp4": segments of 60 s were asked for; want 1 to 20`},
+		{"short segments", 0.1, change(func(*Probe) {}), `planning "a.mp4": segments of 0.1 s; want 0.5 to 30, or 0 for the default`},
+		{"long segments", 60, change(func(*Probe) {}), `planning "a.mp4": segments of 60 s; want 0.5 to 30, or 0 for the default`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -129,7 +129,9 @@ type AudioRendition struct {
 	Name       string  `json:"name,omitempty"` // unique in its plan, safe as a directory name; "" means AudioName
 	BitrateBPS int     `json:"bitrate_bps"`
 	Channels   int     `json:"channels"`
-	Seconds    float64 `json:"seconds"` // expected length
+	Seconds    float64 `json:"seconds"`               // expected length
+	Encoder    string  `json:"encoder,omitempty"`     // ffmpeg's name; "" means aac
+	SampleRate int     `json:"sample_rate,omitempty"` // 0 means AudioSampleRate
 }
 
 // A Grid is the one sequence of frames that every unit of a job cuts from:
@@ -208,6 +210,7 @@ type AudioUnit struct {
 	SourceStart    float64        `json:"source_start"`    // Probe.Start
 	SegmentSeconds float64        `json:"segment_seconds"` // SegmentFrames of the grid, in seconds
 	Container      Container      `json:"container,omitempty"`
+	Filter         string         `json:"filter,omitempty"`  // ffmpeg's
 	Options        []string       `json:"options,omitempty"` // ffmpeg's, besides the usual
 }
 

@@ -149,7 +149,7 @@ func (m *mediaFile) addSegment(fsys fs.FS, uri string, seconds float64) error {
 	if math.Round(seconds) > float64(m.target) {
 		return fmt.Errorf("%s: EXTINF %v; want no more than the target duration %d", uri, seconds, m.target)
 	}
-	if slices.ContainsFunc(m.segments[max(0, len(m.segments)-1):], func(s mediaSegment) bool { return s.uri >= uri }) {
+	if slices.ContainsFunc(m.segments[max(0, len(m.segments)-1):], func(s mediaSegment) bool { return len(s.uri) > len(uri) || len(s.uri) == len(uri) && s.uri >= uri }) {
 		return fmt.Errorf("%.100q follows %q; want rising names", uri, m.segments[len(m.segments)-1].uri)
 	}
 	size, err := sizeOf(fsys, path.Join(path.Dir(m.uri), uri))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // An InitInfo describes the one track of an initialization section.
@@ -150,7 +151,7 @@ func (i *InitInfo) readEntry(trak []byte) error {
 
 func (i *InitInfo) readCodec(entry box) (err error) {
 	f := fields{data: entry.body}
-	if entry.kind == "mp4a" {
+	if slices.Contains([]string{"mp4a", "ac-3", "ec-3", "Opus"}, entry.kind) {
 		i.Audio = true
 		f.bytes(audioEntryBytes - 4)
 		i.SampleRate = int(f.uint32() >> 16)
@@ -167,8 +168,10 @@ func (i *InitInfo) readCodec(entry box) (err error) {
 		i.Codecs, err = codecOf(f.data, "hvcC", hevcName)
 	case "mp4a", "mp4v":
 		i.Codecs, err = codecOf(f.data, "esds", func(b []byte) (string, error) { return mpeg4Name(entry.kind, b) })
+	case "ac-3", "ec-3", "Opus":
+		i.Codecs = entry.kind
 	default:
-		err = fmt.Errorf("sample entry %q; want avc1, hvc1, mp4v or mp4a", entry.kind)
+		err = fmt.Errorf("sample entry %q; want avc1, hvc1, mp4v, mp4a, ac-3, ec-3 or Opus", entry.kind)
 	}
 	return err
 }

@@ -45,7 +45,11 @@ const (
 	tagDecoderSpecial = 5
 )
 
-// mpeg4Name names what an MPEG-4 stream descriptor describes (RFC 6381 §3.3).
+// objectAAC is the object type of AAC in an MPEG-4 stream descriptor.
+const objectAAC = 0x40
+
+// mpeg4Name names what an MPEG-4 stream descriptor describes (RFC 6381 §3.3). Only
+// AAC has an audio object type in it.
 func mpeg4Name(kind string, esds []byte) (string, error) {
 	f := fields{data: esds}
 	f.full()
@@ -53,12 +57,11 @@ func mpeg4Name(kind string, esds []byte) (string, error) {
 	f.bytes(3)
 	f.descriptor(tagDecoder)
 	object := f.uint8()
-	f.bytes(12)
-	f.descriptor(tagDecoderSpecial)
-	special := f.uint8()
 	name := fmt.Sprintf("%s.%x", kind, object)
-	if kind == "mp4a" {
-		name += fmt.Sprintf(".%d", special>>3)
+	if kind == "mp4a" && object == objectAAC {
+		f.bytes(12)
+		f.descriptor(tagDecoderSpecial)
+		name += fmt.Sprintf(".%d", f.uint8()>>3)
 	}
 	return name, f.err
 }

@@ -82,7 +82,7 @@ func (o offer) Scan(dest ...any) error { return o.rows.Scan(append(dest, o.faile
 // "" if it should do it itself.
 func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
 	if !able(u.spec, u.request, me) {
-		return fmt.Sprintf("it needs %s; you have %q", u.spec.NeedsEncoder(), me.Hello.Encoders)
+		return fmt.Sprintf("it needs %q; you have %q", u.spec.NeededEncoders(), slices.Concat(me.Hello.Encoders, me.Hello.Named))
 	}
 	failed, room := slices.Contains(failedOn, me.Name), enoughMemory(u.spec, me.Hello.Memory)
 	if room && !failed {
@@ -103,14 +103,14 @@ func unfit(u unitRow, me Worker, all []Worker, failedOn []string) string {
 // able reports whether a request is for a worker, and whether the worker has the
 // encoder of the unit.
 func able(u transcode.Unit, r transcode.Request, w Worker) bool {
-	encoder := u.NeedsEncoder()
-	return r.For(w.Hello.MuxID, w.Labels) && (encoder == "" || slices.Contains(w.Hello.Encoders, encoder))
+	lacks := func(encoder string) bool { return !w.Hello.Has(encoder) }
+	return r.For(w.Hello.MuxID, w.Labels) && !slices.ContainsFunc(u.NeededEncoders(), lacks)
 }
 
 // enoughMemory reports whether a unit needs at most three quarters of a machine's
 // memory; 0 means that its memory is unknown.
 func enoughMemory(u transcode.Unit, memory int64) bool {
-	return memory == 0 || u.Video == nil || u.NeedsEncoder() != "" || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
+	return memory == 0 || u.Video == nil || len(u.NeededEncoders()) > 0 || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
 }
 
 // A speculative attempt of a running unit starts only if nothing is pending and it

@@ -47,7 +47,7 @@ func TestSubmitRefuses(t *testing.T) {
 		{transcode.Request{Source: sourceName, Name: ".."}, "cannot name a directory"},
 		{transcode.Request{Source: sourceName, Name: "a\nb"}, "cannot name a directory"},
 		{transcode.Request{Source: sourceName, Name: strings.Repeat("x", 201)}, "cannot name a directory"},
-		{transcode.Request{Source: sourceName, SegmentSeconds: 0.5}, "segments of 0.5 s; want 1 to 20"},
+		{transcode.Request{Source: sourceName, SegmentSeconds: 0.4}, "segments of 0.4 s; want 0.5 to 30"},
 		{transcode.Request{Source: sourceName, SegmentSeconds: math.NaN()}, "segments of NaN s"},
 		{transcode.Request{Source: sourceName, MuxID: -1}, "muxer id -1"},
 		{transcode.Request{Source: sourceName, Labels: []string{"fast "}}, `label "fast "; want 1 to 63 of`},

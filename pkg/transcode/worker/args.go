@@ -93,12 +93,13 @@ func noMetadata() []string {
 
 // cutAfter is how long a segment at least is. What makes key frames only where
 // they are forced is cut at each; where others may come between, those are
-// passed over.
+// passed over. ffmpeg multiplies it by the number of the segment within the unit, so
+// that what is missing from it must stay below a frame for all segments of a unit.
 func cutAfter(u transcode.VideoUnit) string {
 	if e := encoderOf(u); !u.Custom && (e == transcode.EncoderX264 || e == transcode.EncoderX265) {
 		return "0.1"
 	}
-	return seconds(u.Grid.Seconds(u.Grid.SegmentFrames) - 0.01)
+	return seconds(u.Grid.Seconds(u.Grid.SegmentFrames) - 20e-6)
 }
 
 const startSeconds = transcode.StartPTS / 90000
@@ -142,8 +143,8 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 	args := append(inputArgs(source, "", 0),
 		"-map", fmt.Sprintf("0:a:%d", u.Rendition.Stream), "-vn", "-sn", "-dn", "-map_chapters", "-1",
 		"-af", audioFilter(u),
-		"-c:a", "aac", "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
-		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(transcode.AudioSampleRate),
+		"-c:a", u.Rendition.EncoderName(), "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
+		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(u.Rendition.Rate()),
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
 		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 	)
@@ -155,8 +156,12 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 // audioFilter puts audio on the video's clock and gives it its planned length:
 // decoders add or take up to a few frames at the end.
 func audioFilter(u transcode.AudioUnit) string {
-	return fmt.Sprintf("asetpts=PTS-(%s)/TB,aresample=async=1:first_pts=0,apad=pad_dur=0.5,atrim=end=%s",
-		seconds(u.SourceStart), seconds(u.Rendition.Seconds))
+	filter := ""
+	if u.Filter != "" {
+		filter = u.Filter + ","
+	}
+	return fmt.Sprintf("asetpts=PTS-(%s)/TB,aresample=async=1:first_pts=0,%sapad=pad_dur=0.5,atrim=end=%s",
+		seconds(u.SourceStart), filter, seconds(u.Rendition.Seconds))
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -64,6 +65,11 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 // runs beside the first units, because an emulated board needs a minute to load
 // libx265 alone.
 func (s *session) tryMore(ctx context.Context) {
+	if named, err := s.listEncoders(ctx); err != nil {
+		s.log().Warn("encoders not listed", "err", err)
+	} else {
+		s.updateHello(func(h *transcode.Hello) { h.Named = named })
+	}
 	for _, encoder := range append([]string{transcode.EncoderX265}, s.hardwareEncoders()...) {
 		_, err := s.trial(ctx, encoderTrial(encoder)...)
 		if ctx.Err() != nil {
@@ -76,6 +82,25 @@ func (s *session) tryMore(ctx context.Context) {
 		s.log().Info("encoder usable", "encoder", encoder)
 		s.updateHello(func(h *transcode.Hello) { h.Encoders = append(slices.Clone(h.Encoders), encoder) })
 	}
+}
+
+// listEncoders returns those of transcode.NamedEncoders that ffmpeg was built with.
+// What is software works where it is there.
+func (w *Worker) listEncoders(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, trialLimit)
+	defer cancel()
+	known, found := transcode.NamedEncoders(), []string(nil)
+	ffmpeg := child{name: w.ffmpeg(), args: []string{"-hide_banner", "-nostdin", "-encoders"}, stdout: func(r io.Reader) error {
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			if words := strings.Fields(lines.Text()); len(words) > 1 && slices.Contains(known, words[1]) && !slices.Contains(found, words[1]) {
+				found = append(found, words[1])
+			}
+		}
+		return lines.Err()
+	}}
+	_, err := ffmpeg.run(ctx)
+	return found, err
 }
 
 // errNoBanner reports that the program called ffmpeg is something else.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,21 @@ func encoderArgs(u transcode.VideoUnit) []string {
 	} else {
 		args = append(args, qualityArgs(encoder, u.Rendition)...)
 	}
-	return append(args, keyArgs(encoder, u)...)
+	return append(args, unlessGiven(u.Options, keyArgs(encoder, u))...)
+}
+
+// unlessGiven returns the options, all of which have values, that a user has not
+// given already, with or without a stream.
+func unlessGiven(given, args []string) []string {
+	var rest []string
+	for i := 0; i+1 < len(args); i += 2 {
+		name, _, _ := strings.Cut(args[i], ":")
+		user := func(word string) bool { base, _, _ := strings.Cut(word, ":"); return base == name }
+		if name == "-x265-params" || !slices.ContainsFunc(given, user) {
+			rest = append(rest, args[i], args[i+1])
+		}
+	}
+	return rest
 }
 
 // qualityArgs are the bitrate of a rendition and how it is kept to.
@@ -68,13 +83,21 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 // x265Params are x265's own. info would put the command line into what all
 // units must have in common.
 func x265Params(u transcode.VideoUnit) string {
-	params := "keyint=9999:min-keyint=1:scenecut=0:open-gop=0:info=0:log-level=error"
+	const fixed = "open-gop=0:info=0:log-level=error"
+	keys, given := []string{"keyint=9999", "min-keyint=1", "scenecut=0"}, ""
 	for i := 0; i+1 < len(u.Options); i += 2 {
-		if strings.HasPrefix(u.Options[i], "-x265-params") {
-			return u.Options[i+1] + ":" + params
+		switch {
+		case strings.HasPrefix(u.Options[i], "-x265-params"):
+			given = u.Options[i+1] + ":"
+		case u.Options[i] == "-g":
+			keys[0] = "keyint=" + u.Options[i+1]
 		}
 	}
-	return params
+	keys = slices.DeleteFunc(keys, func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return strings.Contains(":"+given, ":"+name+"=")
+	})
+	return given + strings.Join(append(keys, fixed), ":")
 }
 
 // pixelFormat is the filter that gives an encoder what every player shows.

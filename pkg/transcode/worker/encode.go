@@ -121,6 +121,6 @@ func audioProgress(u transcode.AudioUnit, dir string) func() int {
 		for exists(filepath.Join(dir, u.Container.SegmentName(begun))) {
 			begun++
 		}
-		return int(float64(begun) * u.SegmentSeconds * transcode.AudioSampleRate / transcode.AudioFrameSamples)
+		return u.Rendition.Frames(float64(begun) * u.SegmentSeconds)
 	}
 }

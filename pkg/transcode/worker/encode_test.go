@@ -130,6 +130,9 @@ func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit 
 			units = append(units, u)
 			continue
 		}
+		if u.Video.FirstFrame > 0 {
+			continue // the first unit of its renditions is cut into all
+		}
 		segments := p.Grid.Segments()
 		for i := 0; i < segments; i += chunk {
 			v := *u.Video

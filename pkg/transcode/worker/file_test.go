@@ -28,7 +28,7 @@ func TestTranscodeToFile(t *testing.T) {
 	}{
 		{"MP4", transcode.FormatMP4, "", "h264", [2]int{192, 128}, ""},
 		{"MKV", transcode.FormatMKV, "", "h264", [2]int{192, 128}, ""},
-		{"options", transcode.FormatMP4, "-c:v mpeg4 -b:v 1M -metadata title=X", "mpeg4", [2]int{192, 128}, ""},
+		{"options", transcode.FormatMP4, "-c:v mpeg4 -q:v 5 -metadata title=X", "mpeg4", [2]int{192, 128}, ""},
 		{"filter", transcode.FormatMKV, "-c:v libx264 -preset ultrafast -crf 30 -vf scale=-2:64,hflip -an", "h264", [2]int{96, 64}, ""},
 		{"whole", transcode.FormatMP4, "-c:v libx264 -preset ultrafast -vf hqdn3d", "h264", [2]int{192, 128}, "one worker does the whole video: filter hqdn3d looks at more than one frame"},
 		{"two passes", transcode.FormatMKV, "-c:v libx264 -preset ultrafast -b:v 200k -pass 2", "h264", [2]int{192, 128}, "one worker does the whole video: two passes need the whole video"},

@@ -51,8 +51,11 @@ func pieceProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error
 // segmentsProof looks at the segments in dir from the given number on, until
 // one is missing, and makes each of them, and dir, durable.
 func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
-	result := transcode.Result{Encoder: transcode.EncoderAAC}
+	result := transcode.Result{}
 	number := 0
+	if u.Audio != nil {
+		result.Encoder = u.Audio.Rendition.EncoderName()
+	}
 	if u.Video != nil {
 		result.Encoder = encoderOf(*u.Video)
 		number, _ = u.Video.Segments()
@@ -74,9 +77,10 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		if err != nil {
 			return transcode.Result{}, err
 		}
-		segment.Seconds = transcode.AudioSeconds(segment.Frames)
 		if u.Video != nil {
 			segment.Seconds = u.Video.Grid.Seconds(segment.Frames)
+		} else {
+			segment.Seconds = u.Audio.Rendition.Time(segment.Frames)
 		}
 		if result.Codecs != "" && result.Codecs != info.Codecs {
 			return transcode.Result{}, fmt.Errorf("%s: %s after %s; want one codec for all", segment.Name, info.Codecs, result.Codecs)
