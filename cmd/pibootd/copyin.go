@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"pibootd/internal/durable"
 	"pibootd/pkg/transcode"
@@ -34,6 +35,9 @@ func intoShare(ctx context.Context, std streams, share, video string) (string, e
 		return "", fmt.Errorf("video: %s is not a regular file", video)
 	}
 	if inside, ok := pathInside(share, video); ok {
+		if !utf8.ValidString(inside) {
+			return "", hintedError{fmt.Errorf("video: the name of %q is not UTF-8", video), "rename it, or give a video outside the media share, which is copied under a name that is"}
+		}
 		return inside, nil
 	}
 	if err := copySidecars(ctx, std, share, video); err != nil {

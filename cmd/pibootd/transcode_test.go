@@ -122,6 +122,13 @@ func TestTranscodeOddNames(t *testing.T) {
 			t.Errorf("%q: jobs %+v, %v; want one of %q", name, jobs, err, want)
 		}
 	}
+	inside := filepath.Join(q.MediaDir, "inside\xff.mp4")
+	if err := os.WriteFile(inside, []byte("a video"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := pibootd(t, "", "transcode", socket, inside); code != exitFailed || !strings.Contains(errs, `inside\xff.mp4" is not UTF-8`) {
+		t.Errorf("in the share: exit %d, %q; want a refusal that names it", code, errs)
+	}
 }
 
 // Waiting for several videos ends with the last, and prints the result of each.

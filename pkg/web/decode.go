@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"pibootd/pkg/pi"
 )
@@ -39,6 +40,9 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 
 // strictly parses one JSON value into the value that v points to.
 func strictly(text []byte, v any) error {
+	if !utf8.Valid(text) {
+		return errors.New("it is not UTF-8, as JSON has to be") // encoding/json would replace what is not
+	}
 	body := json.NewDecoder(bytes.NewReader(text))
 	body.DisallowUnknownFields()
 	if err := body.Decode(v); err != nil {

@@ -117,6 +117,7 @@ var wrongFields = []refusedRequest{
 	{false, "POST", newPi, "{", 400, "", "ends too early"},
 	{false, "POST", newPi, "{}{}", 400, "", "want one JSON value"},
 	{false, "POST", newPi, "[]", 400, "", "want an object"},
+	{false, "POST", "/api/v1/jobs", "{\"source\":\"\xff.mp4\"}", 400, "source", "not UTF-8"},
 	{false, "POST", newPi, `{"sauce":1}`, 400, "sauce", `no field "sauce"`},
 	{false, "POST", newPi, `{"settings":{"sauce":1}}`, 400, "sauce", `no field "sauce"`},
 	{false, "POST", newPi, `{"mac":"x"}`, 400, "mac", "not an Ethernet address"},

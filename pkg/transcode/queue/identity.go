@@ -22,8 +22,18 @@ func hashIdentity(r transcode.Request, info fs.FileInfo, file io.ReaderAt, besid
 	if err != nil {
 		return "", err
 	}
+	return hashEnds(fmt.Sprintf("%s\n%d %d\n%s", request, info.Size(), info.ModTime().UnixNano(), beside), info, file)
+}
+
+// hashContent hashes the beginning and the end of a video.
+func hashContent(info fs.FileInfo, file io.ReaderAt) (string, error) {
+	return hashEnds("", info, file)
+}
+
+// hashEnds hashes a text, and the beginning and the end of a video.
+func hashEnds(text string, info fs.FileInfo, file io.ReaderAt) (string, error) {
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%s\n%d %d\n%s", request, info.Size(), info.ModTime().UnixNano(), beside)
+	hash.Write([]byte(text))
 	head := io.NewSectionReader(file, 0, min(info.Size(), identityBytes))
 	tail := io.NewSectionReader(file, max(info.Size()-identityBytes, 0), identityBytes)
 	if _, err := io.Copy(hash, io.MultiReader(head, tail)); err != nil {

@@ -109,7 +109,7 @@ func TestLabelledJobsDoNotHideOthers(t *testing.T) {
 	err := b.write(t.Context(), func(s *transaction) error {
 		var errs []error
 		for range maxOffers + 1 {
-			_, err := s.addJob(t.Context(), bound("a", "fast"), "")
+			_, err := s.addJob(t.Context(), bound("a", "fast"), "", sourceStamp{})
 			errs = append(errs, err)
 		}
 		return errors.Join(errs...)

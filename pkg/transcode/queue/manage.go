@@ -168,20 +168,24 @@ func (q *Queue) playable(ctx context.Context, id int64) (bool, error) {
 // identityOf returns the identity of a video with its options. It consists of what
 // the request asks for, and of the video's size, modification time, first bytes and
 // last bytes; and of the names, sizes and times of the files with subtitles beside it.
-func (q *Queue) identityOf(r transcode.Request) (string, error) {
+func (q *Queue) identityOf(r transcode.Request) (identity string, stamp sourceStamp, err error) {
 	file, err := openRegular(q.media, r.Source)
 	if err != nil {
-		return "", err
+		return "", stamp, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return "", err
+		return "", stamp, err
 	}
 	var beside strings.Builder
 	if err := q.writeSidecars(&beside, r.Sidecars); err != nil {
-		return "", err
+		return "", stamp, err
 	}
 	r.Source, r.Sidecars = "", nil
-	return hashIdentity(r, info, file, beside.String())
+	if identity, err = hashIdentity(r, info, file, beside.String()); err != nil {
+		return "", stamp, err
+	}
+	content, err := hashContent(info, file)
+	return identity, stampOf(info, content), err
 }

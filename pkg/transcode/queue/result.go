@@ -40,6 +40,9 @@ func (q *Queue) accept(ctx context.Context, worker string, d transcode.Done) (tr
 	if wrong == nil {
 		wrong = q.acceptFiles(ctx, worker, key, u.spec, d.Result)
 	}
+	if gone := q.blameSource(ctx, u); gone != nil {
+		wrong = gone
+	}
 	if ctx.Err() != nil {
 		return transcode.Verdict{}, ctx.Err()
 	}
@@ -83,7 +86,7 @@ func (q *Queue) decide(ctx context.Context, worker string, d transcode.Done, wro
 		}
 		if wrong != nil {
 			verdict.Reason = clip(wrong.Error(), maxReason)
-			return t.release(ctx, u, key, ending{outcome: EventFailed, detail: verdict.Reason})
+			return t.release(ctx, u, key, ending{outcome: EventFailed, detail: verdict.Reason, final: errors.Is(wrong, errSourceGone)})
 		}
 		verdict.Accepted = true
 		return q.finish(ctx, t, u, key, d.Result)
@@ -200,6 +203,10 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 	end := ending{outcome: EventFailed, detail: clip(f.Reason, maxReason), stderr: clipLines(f.Stderr), final: f.Final}
 	if f.Stopped {
 		end.outcome, end.final = EventStopped, false
+	} else if gone, err := q.sourceGone(ctx, unitKey{f.Job, f.Unit}); err != nil {
+		return transcode.Verdict{}, err
+	} else if gone != nil {
+		end.detail, end.stderr, end.final = clip(gone.Error(), maxReason), nil, true
 	}
 	var verdict transcode.Verdict
 	err := q.write(ctx, func(t *transaction) error {

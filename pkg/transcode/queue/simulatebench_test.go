@@ -39,7 +39,7 @@ func TestClaimsOfManyJobs(t *testing.T) {
 	b := start(t, newDirs(t), func(o *Options) { o.OnUnit = nil })
 	err := b.write(t.Context(), func(s *transaction) error {
 		for i := range maxUnfinished {
-			if _, err := s.addJob(t.Context(), named(fmt.Sprint("film ", i)), fmt.Sprint(i)); err != nil {
+			if _, err := s.addJob(t.Context(), named(fmt.Sprint("film ", i)), fmt.Sprint(i), sourceStamp{}); err != nil {
 				return err
 			}
 		}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"unicode/utf8"
 
 	"pibootd/pkg/pi"
+	"pibootd/pkg/share"
 	"pibootd/pkg/transcode"
 )
 
@@ -39,7 +41,7 @@ func (q *Queue) submit(ctx context.Context, r transcode.Request, again bool) (jo
 	if r, err = q.checkRequest(r); err != nil {
 		return Job{}, false, fmt.Errorf("queue: %w", err)
 	}
-	identity, err := q.identityOf(r)
+	identity, stamp, err := q.identityOf(r)
 	if err != nil {
 		return Job{}, false, fmt.Errorf("queue: submitting %q: %w", r.Source, err)
 	}
@@ -54,7 +56,7 @@ func (q *Queue) submit(ctx context.Context, r transcode.Request, again bool) (jo
 		if existing = err == nil; existing || !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		id, err = t.addJob(ctx, r, identity)
+		id, err = t.addJob(ctx, r, identity, stamp)
 		return err
 	})
 	if err != nil {
@@ -104,7 +106,7 @@ func (t *transaction) unfinished(ctx context.Context, identity string) (id int64
 }
 
 // addJob stores a job with its only unit so far, the probe.
-func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity string) (id int64, err error) {
+func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity string, stamp sourceStamp) (id int64, err error) {
 	var unfinished int
 	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)`, Queued, Running, Publishing).Scan(&unfinished)
 	if err != nil {
@@ -113,8 +115,8 @@ func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity 
 	if unfinished >= maxUnfinished {
 		return 0, pi.Conflicting("", fmt.Errorf("%w: there are %d unfinished jobs; wait for some or cancel some", ErrFull, unfinished))
 	}
-	err = t.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, created) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
-		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, t.now.UnixNano()).Scan(&id)
+	err = t.tx.QueryRowContext(ctx, `INSERT INTO jobs (state, request, mux, labels, identity, source, created) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		Queued, column[transcode.Request]{r}, r.MuxID, joinLabels(r.Labels), identity, column[sourceStamp]{stamp}, t.now.UnixNano()).Scan(&id)
 	if err != nil {
 		return 0, err
 	}
@@ -142,6 +144,9 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 
 // checkSource verifies that the media share contains the file.
 func (q *Queue) checkSource(source string) error {
+	if !utf8.ValidString(source) {
+		return fmt.Errorf("source %.200q: its name is not UTF-8; rename it", source)
+	}
 	if len(source) > maxSource || !fs.ValidPath(source) || source == "." {
 		return fmt.Errorf("source %q is not a path in the media share; want it relative to the share and inside it", clip(source, maxSource))
 	}
@@ -154,7 +159,7 @@ func (q *Queue) checkSource(source string) error {
 		return fmt.Errorf("source %q in the media share: %w", source, err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("source %q is a %v; want a regular file", source, info.Mode().Type())
+		return fmt.Errorf("source %q is a %s; want a regular file", source, share.Kind(info.Mode()))
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"pibootd/pkg/transcode"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSubmitRefuses(t *testing.T) {
@@ -26,6 +28,9 @@ func TestSubmitRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := unix.Mkfifo(b.media("fifo.mp4"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		r    transcode.Request
 		want string
@@ -35,10 +40,11 @@ func TestSubmitRefuses(t *testing.T) {
 		{transcode.Request{Source: "/etc/passwd"}, "is not a path"},
 		{transcode.Request{Source: "../x"}, "is not a path"},
 		{transcode.Request{Source: "films//test clip.mp4"}, "is not a path"},
-		{transcode.Request{Source: "films/\xff.mp4"}, "is not a path"},
+		{transcode.Request{Source: "films/\xff.mp4"}, `"films/\xff.mp4": its name is not UTF-8`},
 		{transcode.Request{Source: strings.Repeat("x/", maxSource) + "x"}, "is not a path"},
 		{transcode.Request{Source: "nothing.mp4"}, "no such file"},
-		{transcode.Request{Source: "films"}, `source "films" is a d`},
+		{transcode.Request{Source: "films"}, `source "films" is a directory; want a regular file`},
+		{transcode.Request{Source: "fifo.mp4"}, "is a FIFO"},
 		{transcode.Request{Source: ".work/1"}, "unpublished work"},
 		{transcode.Request{Source: "out.mp4"}, "path escapes"},
 		{transcode.Request{Source: "absolute.mp4"}, "path escapes"},

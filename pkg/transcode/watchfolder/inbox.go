@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
 	"pibootd/pkg/transcode/queue"
 )
@@ -33,10 +32,6 @@ func (f *Folder) recall(ctx context.Context, files map[string]sighting) error {
 	return rows.Err()
 }
 
-// clockStep is more than the step of the clock by which file systems note changes. A
-// file that is changed right after its job was created must not seem older.
-const clockStep = 20 * time.Millisecond
-
 // known reports whether a file was submitted before, perhaps under another name or
 // by somebody else. job is its job if that is not recorded yet, else 0.
 func (f *Folder) known(ctx context.Context, name string, is stamp) (job int64, known bool, err error) {
@@ -49,8 +44,10 @@ func (f *Folder) known(ctx context.Context, name string, is stamp) (job int64, k
 	if !errors.Is(err, sql.ErrNoRows) {
 		return 0, false, fmt.Errorf("reading what was taken: %w", err)
 	}
-	err = f.Store.QueryRow(ctx, `SELECT id FROM jobs WHERE json_extract(request, '$.source') = ? AND created >= ? ORDER BY id DESC LIMIT 1`,
-		name, is.ctim+int64(clockStep)).Scan(&job)
+	err = f.Store.QueryRow(ctx, `
+		SELECT id FROM jobs WHERE json_extract(request, '$.source') = ? AND CASE source WHEN '' THEN created >= ?
+			ELSE json_extract(source, '$.size') = ? AND json_extract(source, '$.modified') = ? END
+		ORDER BY id DESC LIMIT 1`, name, is.ctim, is.size, is.mtime).Scan(&job)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, false, nil
 	}
