@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -118,8 +120,14 @@ func makeNAS(t *testing.T) (kernel, initramfs string) {
 	t.Helper()
 	pkgs, root := t.TempDir(), t.TempDir()
 	image, _, _ := strings.Cut(tool(t, "sh", "-c", "apt-cache show --no-all-versions linux-image-cloud-amd64 | sed -n 's/^Depends: //p'"), " ")
-	for _, name := range []string{strings.TrimSpace(image), "nfs-kernel-server", "rpcbind", "libtirpc3", "libtirpc-common", "libwrap0", "libkeyutils1", "busybox-static"} {
+	tirpc := tool(t, "sh", "-c", "apt-cache depends --no-recommends --no-suggests nfs-kernel-server | sed -n 's/.*Depends: \\(libtirpc3.*\\)/\\1/p'")
+	for _, name := range []string{strings.TrimSpace(image), "nfs-kernel-server", "rpcbind", strings.TrimSpace(tirpc), "libtirpc-common", "libwrap0", "libkeyutils1", "busybox-static"} {
 		tool(t, "dpkg-deb", "-x", debianPackage(t, name), pkgs)
+	}
+	for _, name := range []string{"bin", "sbin", "lib"} { // packages since Debian 13 have all below usr
+		if err := os.Symlink(filepath.Join("usr", name), filepath.Join(pkgs, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatal(err)
+		}
 	}
 	kernels, err := filepath.Glob(filepath.Join(pkgs, "boot", "vmlinuz-*"))
 	if err != nil || len(kernels) != 1 {
@@ -202,8 +210,12 @@ func putModules(t *testing.T, pkgs, version, root string) {
 				continue
 			}
 			have[f[1]] = true
-			order = append(order, filepath.Base(f[1]))
-			tool(t, "install", "-D", f[1], filepath.Join(root, "modules", filepath.Base(f[1])))
+			module := filepath.Join(root, "modules", filepath.Base(f[1]))
+			tool(t, "install", "-D", f[1], module)
+			if strings.HasSuffix(module, ".xz") { // which the guest's insmod does not unpack
+				tool(t, "xz", "-d", module)
+			}
+			order = append(order, strings.TrimSuffix(filepath.Base(f[1]), ".xz"))
 		}
 	}
 	putText(t, filepath.Join(root, "modules/order"), strings.Join(order, "\n")+"\n")

@@ -3,6 +3,8 @@
 package linuxclient
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +27,11 @@ func makeMachine(t *testing.T) machine {
 	dir := t.TempDir()
 	run(t, "dpkg-deb", "-x", fetch(t, "busybox-static"), dir)
 	run(t, "dpkg-deb", "-x", fetch(t, kernelPackage(t)), dir)
+	for _, name := range []string{"bin", "lib"} { // packages since Debian 13 have all below usr
+		if err := os.Symlink(filepath.Join("usr", name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatal(err)
+		}
+	}
 	kernels, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil || len(kernels) != 1 {
 		t.Fatalf("the kernel package has the kernels %q, %v; want one", kernels, err)
