@@ -208,6 +208,9 @@ type Failed struct {
 	Stderr  []string `json:"stderr,omitempty"` // ffmpeg's last 20 lines
 	// Final says that the source is at fault, so that no other worker would succeed.
 	Final bool `json:"final,omitempty"`
+	// OtherBuild says that this worker's ffmpeg lacks something, so that only a worker
+	// with another build of it could succeed.
+	OtherBuild bool `json:"other_build,omitempty"`
 	// Stopped says that the worker was shut down or drained. Such an attempt does not
 	// count as a failure.
 	Stopped bool `json:"stopped,omitempty"`

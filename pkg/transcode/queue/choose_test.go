@@ -1,6 +1,9 @@
 package queue
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -200,4 +203,36 @@ func TestUnitsGoWhereThereIsRoom(t *testing.T) {
 	b.gets("great", job.ID, "v-0000")
 	b.workers.hello("great", transcode.Hello{Memory: 8 << 30, Locked: "it is drained"}, time.Now())
 	b.gets("small", job.ID, "v-0001") // nobody else is there
+}
+
+// What one build of ffmpeg lacks is tried by a worker with another build, if there is
+// one, and by each build once.
+func TestRetriedByAnotherBuild(t *testing.T) {
+	t.Parallel()
+	lacks := transcode.Failed{Reason: "its video is vvc1, which this ffmpeg cannot decode", OtherBuild: true}
+	for name, builds := range map[string][]string{
+		"one build":  {"5.1", "5.1", "5.1"},
+		"two builds": {"5.1", "7.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := open(t, newDirs(t), nil)
+			job := b.submit(fixtureRequest)
+			different := map[string]string{}
+			for i, build := range builds {
+				worker := fmt.Sprintf("pi%d", i)
+				b.workers.hello(worker, transcode.Hello{Protocol: transcode.Protocol, FFmpeg: build}, time.Now())
+				different[build] = worker
+			}
+			for n, worker := range slices.Sorted(maps.Values(different)) {
+				if got, err := b.Job(t.Context(), job.ID); err != nil || got.State.Ended() {
+					t.Fatalf("after %d builds the job is %s, %v; want it tried by %d", n, got.State, err, len(different))
+				}
+				b.fails(worker, b.gets(worker, job.ID, "probe"), lacks)
+			}
+			if got, err := b.Job(t.Context(), job.ID); err != nil || got.State != Failed || got.Reason != lacks.Reason {
+				t.Errorf("job is %s: %q, %v; want it failed: %q", got.State, got.Reason, err, lacks.Reason)
+			}
+		})
+	}
 }

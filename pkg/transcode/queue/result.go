@@ -200,16 +200,12 @@ func (t *transaction) addUnit(ctx context.Context, job int64, seq int, unit tran
 
 // giveBack releases a claim whose worker failed.
 func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed) (transcode.Verdict, error) {
-	end := ending{outcome: EventFailed, detail: clip(f.Reason, maxReason), stderr: clipLines(f.Stderr), final: f.Final}
-	if f.Stopped {
-		end.outcome, end.final = EventStopped, false
-	} else if gone, err := q.sourceGone(ctx, unitKey{f.Job, f.Unit}); err != nil {
+	end, err := q.endingOf(ctx, worker, f)
+	if err != nil {
 		return transcode.Verdict{}, err
-	} else if gone != nil {
-		end.detail, end.stderr, end.final = clip(gone.Error(), maxReason), nil, true
 	}
 	var verdict transcode.Verdict
-	err := q.write(ctx, func(t *transaction) error {
+	err = q.write(ctx, func(t *transaction) error {
 		u, err := t.unit(ctx, unitKey{f.Job, f.Unit})
 		if err != nil && !errors.Is(err, errNoUnit) {
 			return err
@@ -224,6 +220,39 @@ func (q *Queue) giveBack(ctx context.Context, worker string, f transcode.Failed)
 		return t.release(ctx, u, attemptKey{u.key, f.Attempt}, end)
 	})
 	return verdict, err
+}
+
+// endingOf returns what the failure of an attempt means for its unit.
+func (q *Queue) endingOf(ctx context.Context, worker string, f transcode.Failed) (ending, error) {
+	end := ending{outcome: EventFailed, detail: clip(f.Reason, maxReason), stderr: clipLines(f.Stderr), final: f.Final}
+	if f.Stopped {
+		end.outcome, end.final = EventStopped, false
+		return end, nil
+	}
+	u, err := scanUnit(q.store.QueryRow(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, f.Job, f.Unit))
+	if errors.Is(err, errNoUnit) {
+		return end, nil
+	}
+	if err != nil {
+		return end, err
+	}
+	if gone := q.blameSource(ctx, u); gone != nil {
+		end.detail, end.stderr, end.final = clip(gone.Error(), maxReason), nil, true
+	}
+	if f.OtherBuild && !end.final {
+		failedOn, err := q.failedOn(ctx, u.key)
+		end.final = !q.workers.otherBuild(u.request, append(failedOn, worker))
+		return end, err
+	}
+	return end, nil
+}
+
+// failedOn returns the workers that have failed at a unit.
+func (q *Queue) failedOn(ctx context.Context, key unitKey) ([]string, error) {
+	var names string
+	err := q.store.QueryRow(ctx, `SELECT coalesce(group_concat(worker), '') FROM attempts WHERE job = ? AND unit = ? AND outcome = ?`,
+		key.job, key.unit, EventFailed).Scan(&names)
+	return strings.Split(names, ","), err
 }
 
 // clip cuts text from a worker to at most n bytes of valid UTF-8.

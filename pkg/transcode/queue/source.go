@@ -88,15 +88,3 @@ func (q *Queue) blameSource(ctx context.Context, u unitRow) error {
 	q.log.Warn("source not examined", "job", job, "err", err)
 	return nil
 }
-
-// sourceGone reads a unit and returns blameSource of it.
-func (q *Queue) sourceGone(ctx context.Context, key unitKey) (gone, err error) {
-	u, err := scanUnit(q.store.QueryRow(ctx, unitQuery+` WHERE u.job = ? AND u.unit = ?`, key.job, key.unit))
-	if errors.Is(err, errNoUnit) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return q.blameSource(ctx, u), nil
-}

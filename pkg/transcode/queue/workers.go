@@ -221,6 +221,20 @@ func (ws *workers) free(r transcode.Request) int {
 	return n
 }
 
+// otherBuild reports whether a worker that can accept work for r has another ffmpeg
+// than each of these.
+func (ws *workers) otherBuild(r transcode.Request, than []string) bool {
+	all, builds := ws.list(), map[string]bool{}
+	for _, w := range all {
+		if slices.Contains(than, w.Name) {
+			builds[w.Hello.FFmpeg] = true
+		}
+	}
+	return slices.ContainsFunc(all, func(w Worker) bool {
+		return w.free() && r.For(w.Hello.MuxID, w.Labels) && !builds[w.Hello.FFmpeg]
+	})
+}
+
 func (ws *workers) list() []Worker {
 	list := ws.allRemembered()
 	for i := range list {

@@ -171,10 +171,7 @@ func (a *attempt) report(ctx context.Context, result transcode.Result, stderr []
 	if stopped {
 		err, stderr = errors.New("the worker was stopped"), nil
 	}
-	return request[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, transcode.Failed{
-		Job: a.job, Unit: a.unit.ID, Attempt: a.number,
-		Reason: err.Error(), Stderr: stderr, Final: errors.Is(err, errSource), Stopped: stopped,
-	})
+	return request[transcode.Verdict](ctx, a.session, transcode.SubjectFailed, a.failed(err, stderr, stopped))
 }
 
 // acknowledge deletes a message from the stream. If that fails, the stream delivers
@@ -240,7 +237,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	}
 	stderr, err := a.encode(ctx, a.unit, source, dir, a.pulse)
 	if err != nil {
-		return transcode.Result{}, stderr, explained(err, stderr)
+		return transcode.Result{}, stderr, lacks(explained(err, stderr), stderr)
 	}
 	a.pulse.touch(time.Now())
 	result, err := a.proof(ctx, a.unit, dir, a.pulse)

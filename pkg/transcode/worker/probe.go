@@ -48,6 +48,9 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	if err != nil {
 		return transcode.Probe{}, stderr, err
 	}
+	if err := w.setAside(ctx, report); err != nil {
+		return transcode.Probe{}, stderr, err
+	}
 	result, err := report.probe()
 	return result, stderr, err
 }

@@ -16,6 +16,8 @@ type report struct {
 	streams  []stream
 	chapters []chapter
 	format   format
+
+	undecodable []string // streams that were set aside
 }
 
 type format struct {
@@ -31,6 +33,7 @@ type stream struct {
 	Index             int         `json:"index"`
 	CodecType         string      `json:"codec_type"`
 	CodecName         string      `json:"codec_name"`
+	CodecTag          string      `json:"codec_tag_string"`
 	Width             int         `json:"width"`
 	Height            int         `json:"height"`
 	SampleAspectRatio string      `json:"sample_aspect_ratio"`

@@ -208,5 +208,8 @@ func (r *report) unread() []string {
 	for _, kind := range slices.Sorted(maps.Keys(count)) {
 		list = append(list, fmt.Sprintf("%d of %s", count[kind], names[kind]))
 	}
-	return list
+	for _, s := range r.undecodable {
+		list = append(list, s+", which ffmpeg cannot decode")
+	}
+	return list[:min(len(list), maxStreams)]
 }
