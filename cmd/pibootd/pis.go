@@ -247,14 +247,8 @@ func printPi(w io.Writer, b web.Pi) error {
 	fmt.Fprintf(&out, "  board     serial %s, address %s, %s\n", b.Serial, b.MAC, b.Arch)
 	fmt.Fprintf(&out, "  network   %s\n", b.IP)
 	fmt.Fprintf(&out, "  template  %s@%d%s, added %s\n", b.Template, b.Version, clonedBy(b.Clone), since(b.Added))
-	if len(b.Settings.Labels) > 0 {
-		fmt.Fprintf(&out, "  labels    %s\n", strings.Join(b.Settings.Labels, " "))
-	}
-	if b.Settings.Volatile {
-		out.WriteString("  root      read-only; changes stay in the board's memory\n")
-	}
-	if share := b.Settings.Share(); share < 1 {
-		fmt.Fprintf(&out, "  weight    transcodes in %v of its time\n", share)
+	for i, setting := range describeSettings(b.Settings) {
+		fmt.Fprintf(&out, "  %-9s %s\n", []string{"settings", ""}[min(i, 1)], setting)
 	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
 	if b.Worker != nil {

@@ -96,3 +96,13 @@ func takesEffect(changes []string) string {
 	}
 	return live.String()
 }
+
+// describeSettings describes the settings that a board has.
+func describeSettings(s registry.Settings) (texts []string) {
+	for _, setting := range s.Table() {
+		if text := setting.Describe(); text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}

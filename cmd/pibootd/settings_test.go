@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/registry"
+	"pibootd/pkg/web"
 )
 
 // onCommandLine runs read in a command that has flags.
@@ -75,6 +76,31 @@ func TestEverySettingHasAFlag(t *testing.T) {
 				t.Errorf("%s --%s: %v; want it refused", arg, setting.Clear, err)
 			}
 		})
+	}
+}
+
+// show-pi shows each setting of the table where a board has it, and only there.
+func TestEverySettingIsShown(t *testing.T) {
+	for i, setting := range new(registry.Settings).Table() {
+		var board web.Pi
+		onCommandLine(t, flagsOf(board.Settings.Table()), []string{fmt.Sprintf("--%s=%s", setting.Flag, flagValue(setting))}, func(c *cli.Context) {
+			readSettings(c, board.Settings.Table())
+		})
+		var text strings.Builder
+		if err := printPi(&text, board); err != nil {
+			t.Fatal(err)
+		}
+		for j, other := range board.Settings.Table() {
+			shown := strings.Contains(text.String(), "\n  settings  "+other.Name)
+			if shown != (i == j) || strings.Contains(text.String(), "\n            ") {
+				t.Errorf("a board with %s is shown as\n%s; want this setting alone", setting.Name, text.String())
+			}
+		}
+	}
+	two := web.Pi{Pi: registry.Pi{Settings: registry.Settings{Labels: []string{"row1", "fast"}, Weight: 0.25}}}
+	var text strings.Builder
+	if err := printPi(&text, two); err != nil || !strings.Contains(text.String(), "\n  settings  labels row1 fast\n            weight 0.25\n") {
+		t.Errorf("a board is shown as\n%s; want its settings one below the other", text.String())
 	}
 }
 

@@ -51,7 +51,7 @@ func working(board registry.Pi, w queue.Worker) Finding {
 		f.Text += ", with ffmpeg " + w.Hello.FFmpeg
 	}
 	if w.Hello.Locked != "" {
-		f.Level, f.Text = Warning, "its worker is online and takes no work: "+w.Hello.Locked
+		f.Level, f.Text = Warning, "its worker is online and refuses work: "+w.Hello.Locked
 		f.Todo = "see to that on the board; it looks again by itself"
 	}
 	return f

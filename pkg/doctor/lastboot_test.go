@@ -58,7 +58,7 @@ func TestWorking(t *testing.T) {
 	}{
 		"at work":    {transcode.Hello{FFmpeg: "5.1.6"}, OK, "its worker is online, with ffmpeg 5.1.6"},
 		"just begun": {transcode.Hello{}, OK, "its worker is online"},
-		"locked":     {transcode.Hello{FFmpeg: "5.1.6", Locked: "/home/pi/hlsmux.lock is there"}, Warning, "its worker is online and takes no work: /home/pi/hlsmux.lock is there"},
+		"locked":     {transcode.Hello{FFmpeg: "5.1.6", Locked: "/home/pi/hlsmux.lock is there"}, Warning, "its worker is online and refuses work: /home/pi/hlsmux.lock is there"},
 	} {
 		if f := working(board, queue.Worker{Online: true, Hello: test.hello}); f.Level != test.level || f.Text != test.text || f.Subject != "hlspi1" {
 			t.Errorf("%s: %+v; want %s of hlspi1, %q", name, f, test.level, test.text)

@@ -2,9 +2,12 @@ package fleet
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"pibootd/pkg/registry"
 )
@@ -70,6 +73,31 @@ func TestEditKeepsTheRest(t *testing.T) {
 	if text, err := json.Marshal(Edit{Settings: all}); err != nil || string(text) != "{}" {
 		t.Errorf("an edit of nothing is %s, %v", text, err)
 	}
+}
+
+// An edit that is accepted is read back from its own JSON as it was.
+func FuzzEdit(f *testing.F) {
+	f.Add(`{"name":"hlspi1","ip":"10.0.0.11","force":true,"args":["quiet"],"labels":[],"weight":0.5,"mux_id":null}`)
+	f.Add(`{"gpu_men":16}`)
+	f.Add(`[]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var edit, again Edit
+		if json.Unmarshal([]byte(text), &edit) != nil {
+			return
+		}
+		written, err := json.Marshal(edit)
+		if err != nil {
+			t.Fatalf("writing what was read from %q: %v", text, err)
+		}
+		if err := json.Unmarshal(written, &again); err != nil {
+			t.Fatalf("%q became %s, which is not read: %v", text, written, err)
+		}
+		slices.Sort(edit.Fields)
+		slices.Sort(again.Fields)
+		if diff := cmp.Diff(edit, again, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("%q is read back differently (-was +is):\n%s", text, diff)
+		}
+	})
 }
 
 // An error of an edit in JSON says which field is wrong.

@@ -127,6 +127,23 @@ func (t Setting) String() string {
 	return fmt.Sprintf("%q", *t.Words)
 }
 
+// Describe says in a few words how a board is set, or "" if it is not.
+func (t Setting) Describe() string {
+	switch {
+	case t.Int != nil && *t.Int != 0:
+		return fmt.Sprintf("%s %d", t.Name, *t.Int)
+	case t.Bool != nil && *t.Bool:
+		return t.Name
+	case t.Word != nil && *t.Word != "":
+		return t.Name + " " + *t.Word
+	case t.Share != nil && cmp.Or(*t.Share, 1) != 1:
+		return fmt.Sprintf("%s %v", t.Name, *t.Share)
+	case t.Words != nil && len(*t.Words) > 0:
+		return t.Name + " " + strings.Join(*t.Words, " ")
+	}
+	return ""
+}
+
 // Set changes the value to that of asked, which is the same setting of another
 // board or of a request.
 func (t Setting) Set(asked Setting) {
