@@ -166,7 +166,7 @@ func failures(job queue.Job, names map[string]string) []string {
 	return list
 }
 
-// printable returns a foreign text, quoted if it has characters that a terminal could
+// printable returns an untrusted text, quoted if it has characters that a terminal could
 // interpret.
 func printable(text string) string {
 	unfit := func(r rune) bool { return !unicode.IsPrint(r) }

@@ -108,7 +108,7 @@ func (p *Policy) Mounted(m nfs.MountEvent) {
 			p.refusedElsewhere(owner, m)
 			return
 		}
-		p.foreignMount(m.Export, board, m.Client)
+		p.strangersMount(m.Export, board, m.Client)
 	}
 	if !ok {
 		return // the server has logged what it refused

@@ -22,7 +22,7 @@ import (
 // A client that asks for a board's root from another address gets nothing. That
 // board's timeline shows it once, however often it asks. The board's own mounts
 // are on the timeline as usual.
-func TestAForeignMountStandsOnTheBoardsTimeline(t *testing.T) {
+func TestAStrangersMountStandsOnTheBoardsTimeline(t *testing.T) {
 	p := newPolicy(t)
 	lab := serveNFS(t, p)
 	for range 3 {

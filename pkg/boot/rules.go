@@ -70,10 +70,10 @@ func (p *Policy) boardIn(export string) (registry.Pi, bool) {
 	return registry.Pi{}, false
 }
 
-// foreignMount records on a board's timeline that another address asked for an
+// strangersMount records on a board's timeline that another address asked for an
 // export that is the board's alone. client is the name of the board that has that
 // address, if any.
-func (p *Policy) foreignMount(export string, client registry.Pi, from netip.Addr) {
+func (p *Policy) strangersMount(export string, client registry.Pi, from netip.Addr) {
 	owner, ok := p.boardIn(export)
 	if !ok || owner.Serial == client.Serial {
 		return

@@ -52,7 +52,7 @@ type Config struct {
 	HTTP struct {
 		Port   int
 		Names  []string     // by which clients reach it, besides this machine's own
-		Muxers []netip.Addr // foreign muxers; nil: their protocol is not spoken
+		Muxers []netip.Addr // legacy muxers; nil: their protocol is not spoken
 
 		UploadTokenFile string // "": no uploads over TCP
 		UploadMaxGB     int    // of one upload

@@ -28,8 +28,8 @@ type Policy interface {
 type Client struct {
 	MAC         pi.MAC
 	GUID        []byte // option 97 (RFC 4578 §2.3), 17 bytes; nil if not sent. See pi.DecodeGUID.
-	VendorClass string // option 60, foreign text
-	Hostname    string // option 12, foreign text
+	VendorClass string // option 60, untrusted text
+	Hostname    string // option 12, untrusted text
 
 	// Netboot is whether this is boot code rather than an operating system:
 	// the vendor class begins with "PXEClient", or there is none but a GUID,

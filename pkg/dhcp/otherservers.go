@@ -27,8 +27,8 @@ type OtherServer struct {
 	MAC         pi.MAC     `json:"mac"`                    // of the host or relay that sent it
 	Offered     netip.Addr `json:"offered,omitzero"`       // zero: a proxy, which gives no addresses
 	Router      netip.Addr `json:"router,omitzero"`        // zero: it gives none
-	BootServer  string     `json:"boot_server,omitempty"`  // option 66, else siaddr beside a boot file; foreign text
-	BootFile    string     `json:"boot_file,omitempty"`    // option 67 or the field; foreign text
+	BootServer  string     `json:"boot_server,omitempty"`  // option 66, else siaddr beside a boot file; untrusted text
+	BootFile    string     `json:"boot_file,omitempty"`    // option 67 or the field; untrusted text
 	RaspberryPi bool       `json:"raspberry_pi,omitempty"` // says "Raspberry Pi Boot", so boards may take it for their boot server
 }
 

@@ -14,8 +14,8 @@ const (
 	noSpace     = 256 << 20
 )
 
-// foreign are the file systems that cannot hold roots, by their statfs(2) type.
-var foreign = map[uint32]string{
+// unfitForRoots are the file systems that cannot hold roots, by their statfs(2) type.
+var unfitForRoots = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:   "NFS",
 	unix.SMB2_SUPER_MAGIC:  "SMB",
 	unix.CIFS_SUPER_MAGIC:  "SMB",
@@ -71,7 +71,7 @@ func disk(what, dir string) Finding {
 	}
 	free := fs.Bavail * uint64(fs.Bsize)
 	text := fmt.Sprintf("%s %s has %.1f GB free", what, dir, float64(free)/1e9)
-	switch name := foreign[uint32(fs.Type)]; {
+	switch name := unfitForRoots[uint32(fs.Type)]; {
 	case name != "":
 		f.Text = fmt.Sprintf("%s %s is on %s, which cannot hold the files of a Linux root as they are", what, dir, name)
 		f.Todo = "move it to ext4, xfs or btrfs"

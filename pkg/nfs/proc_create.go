@@ -155,14 +155,14 @@ func (c *call) make(wire []byte, name string, m maker) error {
 	if c.in.Bad {
 		return errGarbage
 	}
-	dir, foreign, err := c.openParent(wire, m.elsewhere)
+	dir, others, err := c.openParent(wire, m.elsewhere)
 	defer dir.close()
 	if err == nil {
 		err = checkNewName(name)
 	}
 	var child *object
 	w, err := changeOne(dir, err, func() (err error) {
-		child, err = m.run(dir, foreign)
+		child, err = m.run(dir, others)
 		if c.again != nil && m.same != nil && statusOf(err) == statusExist {
 			child, err = m.adopt(dir, name, *c.again)
 		}
@@ -184,9 +184,9 @@ func (c *call) make(wire []byte, name string, m maker) error {
 }
 
 // openParent is openToChange for the directory in which the call creates or removes an entry.
-// The directory may be foreign, which means that it belongs to somebody else, if elsewhere is
-// not nil and returns no error.
-func (c *call) openParent(wire []byte, elsewhere func(dir *object) error) (dir *object, foreign bool, err error) {
+// If elsewhere is not nil and returns no error, the directory may belong to somebody else: others
+// is then true.
+func (c *call) openParent(wire []byte, elsewhere func(dir *object) error) (dir *object, others bool, err error) {
 	dir, err = c.openToChange(wire)
 	if elsewhere != nil && errors.Is(err, errNotOwn) {
 		return dir, true, elsewhere(dir)
@@ -194,9 +194,9 @@ func (c *call) openParent(wire []byte, elsewhere func(dir *object) error) (dir *
 	return dir, false, err
 }
 
-func (m maker) run(dir *object, foreign bool) (child *object, err error) {
+func (m maker) run(dir *object, others bool) (child *object, err error) {
 	create := dir.caller.create
-	if foreign {
+	if others {
 		create = dir.caller.anywhere
 	}
 	if err := dir.tree.reserve(entryCost()); err != nil {

@@ -43,14 +43,14 @@ func (c *call) unlink(wire []byte, name string, r removal) error {
 	if c.in.Bad {
 		return errGarbage
 	}
-	dir, foreign, err := c.openParent(wire, r.elsewhere)
+	dir, others, err := c.openParent(wire, r.elsewhere)
 	defer dir.close()
-	if r.wrong != nil && (err == nil || foreign) {
+	if r.wrong != nil && (err == nil || others) {
 		err = r.wrong
 	}
 	w, err := changeOne(dir, err, func() error {
 		as := dir.as
-		if foreign {
+		if others {
 			as = dir.caller.anywhere
 		}
 		return as(func() error { return unix.Unlinkat(dir.fd, name, r.flags) })

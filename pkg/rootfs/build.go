@@ -56,7 +56,7 @@ func (t *Templates) buildMinimal(ctx context.Context, s *stage.Dir, name string,
 // 4, and an initramfs that mounts the root over NFS. Unlike those of
 // BuildMinimal the packages are installed, so that a board can upgrade them;
 // their scripts run by QEMU where the host cannot run them. What Import has to
-// change in a foreign root is changed here, too, and returned.
+// change in an imported root is changed here, too, and returned.
 //
 // Everything that is mounted meanwhile is mounted where only the build sees it,
 // and the build dies with this process.

@@ -136,9 +136,9 @@ func (l *ShareProxy) accept(w http.ResponseWriter, r *http.Request, worker strin
 }
 
 func (l *ShareProxy) receive(w http.ResponseWriter, r *http.Request, worker, name string) error {
-	foreign := missing("", fmt.Errorf("%.200q is in no attempt that %s has claimed", name, worker))
+	notClaimed := missing("", fmt.Errorf("%.200q is in no attempt that %s has claimed", name, worker))
 	if !l.Queue.MayWrite(worker, name) {
-		return foreign
+		return notClaimed
 	}
 	root, err := os.OpenRoot(l.MediaDir)
 	if err != nil {
@@ -151,13 +151,13 @@ func (l *ShareProxy) receive(w http.ResponseWriter, r *http.Request, worker, nam
 	}
 	temp := path.Join(uploadDir, rand.Text()+".part")
 	defer func() { _ = root.Remove(temp) }() // does not exist after success
-	ctx, stop := whileTrue(r.Context(), foreign, func() bool { return l.Queue.MayWrite(worker, name) })
+	ctx, stop := whileTrue(r.Context(), notClaimed, func() bool { return l.Queue.MayWrite(worker, name) })
 	defer stop()
 	if err := u.receive(ctx, w, r, temp); err != nil {
 		return err
 	}
 	if !l.Queue.MayWrite(worker, name) { // the claim may have ended meanwhile
-		return foreign
+		return notClaimed
 	}
 	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

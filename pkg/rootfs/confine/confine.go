@@ -1,4 +1,4 @@
-// Package confine opens, reads and writes the files of a foreign root, such as
+// Package confine opens, reads and writes the files of an untrusted root, such as
 // that of a board, without ever leaving it.
 //
 // A board is root in its own root file system and can change anything there at

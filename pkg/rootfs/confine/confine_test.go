@@ -31,7 +31,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// Writing into a foreign root must stay inside, whatever links it has.
+// Writing into an untrusted root must stay inside, whatever links it has.
 func TestPutFileStaysInside(t *testing.T) {
 	outside := t.TempDir()
 	roottest.Spec{

@@ -69,7 +69,7 @@ func (d *debian) command(ctx context.Context, a *apt, arch debianArch) *exec.Cmd
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "TMPDIR="+d.stage.Path,
 		"PATH="+programPath,
 		"PIBOOTD_RECIPE="+filepath.Join(d.stage.Path, recipeDir), "PIBOOTD_ARCHIVES="+a.archives(), "PIBOOTD_ARCH="+arch.name)
-	if foreign(d.options.Arch) {
+	if needsEmulation(d.options.Arch) {
 		cmd.Env = append(cmd.Env, "PIBOOTD_EMULATED=1")
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{

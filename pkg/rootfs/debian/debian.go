@@ -70,8 +70,8 @@ func debianArches() map[pi.Arch]debianArch {
 	}
 }
 
-// foreign reports whether the host cannot run an architecture's programs.
-func foreign(arch pi.Arch) bool {
+// needsEmulation reports whether the host cannot run an architecture's programs.
+func needsEmulation(arch pi.Arch) bool {
 	return arch == pi.ARM64 && runtime.GOARCH != "arm64" || arch == pi.ARMv7 && runtime.GOARCH != "arm"
 }
 
@@ -80,7 +80,7 @@ func NeedTools(arch pi.Arch) error {
 	packages := map[string]string{
 		"mmdebstrap": "mmdebstrap", "apt-get": "apt", "dpkg-deb": "dpkg", "mount": "mount", "chroot": "coreutils",
 	}
-	if foreign(arch) {
+	if needsEmulation(arch) {
 		packages[debianArches()[arch].emulator] = "qemu-user-static"
 	}
 	missing := missingTools(packages)
@@ -119,7 +119,7 @@ func (d *debian) build(ctx context.Context) error {
 		return err
 	}
 	arch := debianArches()[d.options.Arch]
-	if foreign(d.options.Arch) {
+	if needsEmulation(d.options.Arch) {
 		emulation, err := emulate(ctx, arch)
 		if err != nil {
 			return err

@@ -32,7 +32,7 @@ func TestNeedDebianTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for _, arch := range []pi.Arch{pi.ARM64, pi.ARMv7} {
 		err := NeedTools(arch)
-		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "apt-get install apt ") || strings.Contains(err.Error(), "qemu-user-static") != foreign(arch) {
+		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "apt-get install apt ") || strings.Contains(err.Error(), "qemu-user-static") != needsEmulation(arch) {
 			t.Errorf("needDebianTools(%s) = %v; want one line that says what to install", arch, err)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // run.
 func TestEmulate(t *testing.T) {
 	for _, arch := range []pi.Arch{pi.ARM64, pi.ARMv7} {
-		if !foreign(arch) {
+		if !needsEmulation(arch) {
 			t.Logf("%s runs programs for %s", runtime.GOARCH, arch)
 			continue
 		}
