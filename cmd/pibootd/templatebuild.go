@@ -56,7 +56,7 @@ func buildTemplate(c *cli.Context, std streams) error {
 	return printTemplate(c, std, built, changes)
 }
 
-// describeBuild is describeStep, but for the step that unpacks packages.
+// describeBuild is describeStep, except for the step that unpacks packages.
 func describeBuild(step string) (string, unit) {
 	if step == "unpack" {
 		return "unpacking packages", packagesUnit

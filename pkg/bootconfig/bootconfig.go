@@ -134,7 +134,7 @@ type walker struct {
 }
 
 // walk calls visit with each entry that is no comment. An include line is followed if visit
-// returns true for it. The lines of an included file stand in its place, so filters go on.
+// returns true for it. The lines of an included file stand in its place, so filters stay in force.
 func (w *walker) walk(text []byte, depth int, visit func(entry string, included bool) (follow bool)) {
 	text = text[:min(len(text), MaxBytes)]
 	for line := range bytes.Lines(text) {

@@ -127,7 +127,7 @@ func loginDaemon(t *testing.T) *daemon {
 	}
 }
 
-// recorded writes what the timelines were told and returns it.
+// recorded writes what has been noted for the timelines and returns it.
 func (d *daemon) recorded(t *testing.T) (lines []string) {
 	t.Helper()
 	ended, cancel := context.WithCancel(t.Context())

@@ -138,7 +138,7 @@ func (x *exchange) lease(req *request, r Reservation, kind dhcpv4.MessageType) a
 func (s *Server) leaseTime() time.Duration { return cmp.Or(s.LeaseTime, 12*time.Hour) }
 
 // nak refuses an address. It is broadcast even to a client that has one, because
-// that address is wrong; hence no ciaddr. The flag makes a relay broadcast it too
+// that address is wrong, so it has no ciaddr. The flag makes a relay broadcast it too
 // (RFC 2131 §4.3.2).
 func (x *exchange) nak(req *request, reason string) answer {
 	a := x.reply(req, dhcpv4.MessageTypeNak,

@@ -94,7 +94,7 @@ type said struct {
 	reply  *dhcpv4.DHCPv4
 }
 
-// exchangeOf has s handle the packet as Serve does, but for the socket.
+// exchangeOf has s handle the packet as Serve does, without the socket.
 func exchangeOf(t *testing.T, s *Server, packet []byte) (said, error) {
 	t.Helper()
 	return exchangeOn(t, s, serverPort, packet)

@@ -41,7 +41,7 @@ func (c *Conn) Close() error {
 // iface alone. The caller closes it. addr is the server's own address; iface
 // must have it.
 //
-// port is 67 but for tests and for PXE's port 4011, where clients are answered
+// port is 67, except for tests and for PXE's port 4011, where clients are answered
 // on the port they ask from. Else they are answered on port 68, or on port+1 if
 // port is not 67.
 //

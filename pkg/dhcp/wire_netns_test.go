@@ -188,7 +188,7 @@ func TestPoolAvoidsAddressesInUse(t *testing.T) {
 		t.Errorf("holder of %s = %v, %v; want %v", lease["ip"], mac, ok, strange)
 	}
 	if _, _, err := s.Pool.offer(host(9), ip(150), time.Now()); err != nil || !slices.ContainsFunc(s.Pool.slots, func(s slot) bool { return s.state == aside }) {
-		t.Errorf("no address is put aside, %v; want 10.0.0.150 to be", err)
+		t.Errorf("no address is withheld, %v; want 10.0.0.150 to be", err)
 	}
 }
 

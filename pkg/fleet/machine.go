@@ -24,7 +24,7 @@ func (f *Fleet) AddMachine(ctx context.Context, m registry.Machine) (added regis
 	return added, token, nil
 }
 
-// RemoveMachine takes a machine away: its worker is not let in any more, and
+// RemoveMachine removes a machine: the queue refuses its worker from then on, and
 // its connection to the queue is ended.
 func (f *Fleet) RemoveMachine(ctx context.Context, name string) (registry.Machine, error) {
 	m, err := f.Registry.RemoveMachine(ctx, name)

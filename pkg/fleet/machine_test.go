@@ -49,7 +49,7 @@ func TestMachine(t *testing.T) {
 	f.UnitEvent(queue.UnitEvent{Worker: "desk-pc", Event: queue.EventClaimed, Job: 1, Unit: "probe", Attempt: 1})
 	f.WorkerEvent(queue.WorkerEvent{Worker: "desk-pc"})
 	if _, err := f.RemoveMachine(t.Context(), "desk-pc"); err != nil || !slices.Equal(cut, []string{"desk-pc"}) || known.CheckMachineToken("desk-pc", token) {
-		t.Errorf("RemoveMachine = %v, cut off %q; want desk-pc cut off and not let in any more", err, cut)
+		t.Errorf("RemoveMachine = %v, cut off %q; want desk-pc disconnected and refused from then on", err, cut)
 	}
 	if _, err := f.RemoveMachine(t.Context(), "desk-pc"); !errors.Is(err, registry.ErrNoMachine) || len(cut) != 1 {
 		t.Errorf("removed again: %v, cut off %q; want an error alone", err, cut)

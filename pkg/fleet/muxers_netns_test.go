@@ -308,7 +308,7 @@ func (m *muxerHost) at(name string) nfsclient.Diropargs3 {
 	return nfsclient.Diropargs3{FH: m.handle(path.Dir(name)), Filename: path.Base(name)}
 }
 
-// snapshot is all that a muxer could change of a tree, but for one directory.
+// snapshot returns all that a muxer could change of a tree, except one directory.
 func snapshot(t *testing.T, dir, but string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

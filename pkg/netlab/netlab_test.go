@@ -30,8 +30,8 @@ func TestTwoHostsOnABridge(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := greet(t, a, b, "10.0.0.1:7000"); got != "10.0.0.2" {
-		t.Errorf("a is greeted from %q; want 10.0.0.2", got)
+	if got := dial(t, a, b, "10.0.0.1:7000"); got != "10.0.0.2" {
+		t.Errorf("a is reached from %q; want 10.0.0.2", got)
 	}
 	var out []byte
 	err := b.Do(func() (err error) {
@@ -54,8 +54,8 @@ func TestTwoHostsOnABridge(t *testing.T) {
 	}
 }
 
-// greet has from connect to addr inside to, and returns the address to saw.
-func greet(t *testing.T, to, from *Namespace, addr string) string {
+// dial has from connect to addr inside to, and returns the address to saw.
+func dial(t *testing.T, to, from *Namespace, addr string) string {
 	t.Helper()
 	var ln net.Listener
 	if err := to.Do(func() (err error) { ln, err = net.Listen("tcp4", addr); return err }); err != nil {

@@ -146,7 +146,7 @@ func largestFile(b *bench) {
 	}
 }
 
-// weakCache: what a client is told of a directory before and after a change
+// weakCache: what a reply says of a directory before and after a change
 // is what it was.
 func weakCache(b *bench) {
 	before := b.c.getattr(b.root)

@@ -25,7 +25,7 @@ func TestRepeatedCalls(t *testing.T) {
 	}
 	b.want("REMOVE", b.call(b.c, 12, b.root, "f"), statusOK)
 	b.want("REMOVE repeated", b.call(repeat(), 12, b.root, "f"), statusOK)
-	b.want("REMOVE anew", b.call(b.c, 12, b.root, "f"), statusNoEnt)
+	b.want("REMOVE again", b.call(b.c, 12, b.root, "f"), statusNoEnt)
 	b.want("MKDIR", b.call(b.c, 9, b.root, "d", sattr{}), statusOK)
 	b.want("MKDIR repeated", b.call(repeat(), 9, b.root, "d", sattr{}), statusOK)
 	b.want("MKDIR with other arguments", b.call(repeat(), 9, b.root, "d", sattr{mode: ptr(uint32(0))}), statusExist)

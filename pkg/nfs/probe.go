@@ -124,7 +124,7 @@ func (n *probeNetwork) run(ctx context.Context, s *Server, export string, want p
 	go func() { served <- s.serve(ctx, n.listeners, true) }()
 
 	b := probe.NewBoard(n.client, n.serverAddr, export, func(err error) error { return s.reason(err, export, n.client) })
-	// The library knows no context. When ctx ends the server hangs up, and
+	// The library knows no context. When ctx ends, the server closes the connection, and
 	// then each of its calls fails.
 	err := n.board.Do(func() error { return b.Try(want) })
 	cancel()

@@ -90,7 +90,7 @@ func TestProbe(t *testing.T) {
 		})
 	}
 	if len(events) != 0 {
-		t.Errorf("probes were told as mounts: %v", events)
+		t.Errorf("probes were reported as mounts: %v", events)
 	}
 }
 

@@ -26,7 +26,7 @@ func limited(t *testing.T, s *testServer, e Export) *bench {
 	return b
 }
 
-// patient is call for a client that asks again when it is told to.
+// patient is call for a client that asks again after JUKEBOX.
 func (b *bench) patient(proc uint32, all ...any) (got status) {
 	b.Helper()
 	waitUntil(b.T, "a call is not put off", func() bool {
@@ -302,7 +302,7 @@ func TestRenameDuringAWalk(t *testing.T) {
 }
 
 // TestMinFree: boards that fill their roots leave the floor free, so that
-// others, such as a database, go on. What is there can be changed and removed.
+// others, such as a database, continue. What is there can be changed and removed.
 func TestMinFree(t *testing.T) {
 	const floor = 16 << 20
 	for _, fs := range allFileSystems() {

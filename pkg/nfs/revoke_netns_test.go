@@ -45,7 +45,7 @@ func (b *bench) written(name, content string) []byte {
 	return wire
 }
 
-// taken takes a file out of the board's hands, but for what Revoke is to do.
+// taken takes a file out of the board's reach, except for what Revoke does.
 func (b *bench) taken(name string) *os.File {
 	b.Helper()
 	f, err := os.Open(b.path(name))

@@ -126,7 +126,7 @@ func TestHostileConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := c.conn.Read(make([]byte, 1)); n != 0 || err == nil {
-			t.Errorf("%s: read %d bytes, %v; want that the server hangs up", name, n, err)
+			t.Errorf("%s: read %d bytes, %v; want the connection closed by the server", name, n, err)
 		}
 	}
 	c := dial(t, s.addr)

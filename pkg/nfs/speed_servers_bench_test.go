@@ -40,7 +40,7 @@ const (
 	pieceRequest = 128
 )
 
-// TestMain serves instead of testing where it is told to, so that the server
+// TestMain serves instead of testing where the environment says so, so that the server
 // is a process of its own whose CPU time can be read.
 func TestMain(m *testing.M) {
 	dir := os.Getenv(speedDir)

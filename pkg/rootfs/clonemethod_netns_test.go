@@ -176,7 +176,7 @@ func copyInto(t *testing.T, from, to string) error {
 }
 
 // An overlay root is back after a restart of the machine, as it was left; it can
-// be put aside and put back; what its board does to it does not reach the
+// be archived and restored; what its board does to it does not reach the
 // template or another board.
 func TestOverlayLives(t *testing.T) {
 	i := install(t, t.TempDir())

@@ -176,7 +176,7 @@ func TestHostileRoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := r.Restore(kept, identityOf(updatedSerial, "pi-again")); err != nil {
-				t.Logf("to revive it: %v", err)
+				t.Logf("to restore it: %v", err)
 			}
 			if _, err := r.Swap(kept, Origin{}); err != nil {
 				t.Error(err)

@@ -85,7 +85,7 @@ func (r *Roots) sweepRoot(name string, known func(pi.Serial) bool) error {
 	}
 	kept, err := r.Archive(serial, Origin{Why: "its board was not registered"})
 	if err == nil {
-		r.log().Warn("root of an unknown board put aside", "serial", serial, "file", kept.Name)
+		r.log().Warn("root of an unknown board archived", "serial", serial, "file", kept.Name)
 	}
 	return err
 }

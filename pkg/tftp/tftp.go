@@ -182,7 +182,7 @@ type listener struct {
 	local   netip.Addr
 	loops   []*loop
 	large   chan struct{}  // a place for each large file that is being sent
-	started sync.WaitGroup // transfers, and goroutines but for the loops'
+	started sync.WaitGroup // transfers, and all goroutines except the loops'
 
 	mu        sync.Mutex
 	running   map[netip.AddrPort]*transfer // the latest for each client's port

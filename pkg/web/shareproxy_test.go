@@ -24,8 +24,8 @@ import (
 	"pibootd/pkg/transcode/worker"
 )
 
-// A lentShare is a queue whose workers reach its media share by HTTP alone.
-type lentShare struct {
+// A openedShare is a queue whose workers reach its media share by HTTP alone.
+type openedShare struct {
 	*testing.T
 	*queuetest.Queue
 	proxy *ShareProxy
@@ -34,9 +34,9 @@ type lentShare struct {
 	units chan queue.UnitEvent
 }
 
-func lendShare(t *testing.T) *lentShare {
+func openShare(t *testing.T) *openedShare {
 	t.Helper()
-	l := &lentShare{T: t, units: make(chan queue.UnitEvent, 1000)}
+	l := &openedShare{T: t, units: make(chan queue.UnitEvent, 1000)}
 	l.Queue = queuetest.Start(t, t.TempDir(), func(o *queue.Options) { o.OnUnit = func(e queue.UnitEvent) { l.units <- e } })
 	l.proxy = &ShareProxy{
 		Queue: l.Queue.Queue, MediaDir: l.MediaDir, QueueURL: l.Broker.URL(), Log: slog.New(slog.DiscardHandler),
@@ -51,14 +51,14 @@ func lendShare(t *testing.T) *lentShare {
 }
 
 // work runs a worker that does not mount the share, until the test ends.
-func (l *lentShare) work() (dir string) {
+func (l *openedShare) work() (dir string) {
 	l.Helper()
 	return l.workBy("")
 }
 
 // workBy runs such a worker with another program in place of ffmpeg; "" means
 // ffmpeg itself.
-func (l *lentShare) workBy(ffmpeg string) (dir string) {
+func (l *openedShare) workBy(ffmpeg string) (dir string) {
 	l.Helper()
 	dir = l.TempDir()
 	w := &worker.Worker{
@@ -79,7 +79,7 @@ func (l *lentShare) workBy(ffmpeg string) (dir string) {
 }
 
 // end waits for a job's end.
-func (l *lentShare) end(job int64) queue.Job {
+func (l *openedShare) end(job int64) queue.Job {
 	l.Helper()
 	ctx, cancel := context.WithTimeout(l.Context(), 5*time.Minute)
 	defer cancel()
@@ -94,7 +94,7 @@ func (l *lentShare) end(job int64) queue.Job {
 }
 
 // claimed waits until a worker has claimed a unit that is no probe.
-func (l *lentShare) claimed() queue.UnitEvent {
+func (l *openedShare) claimed() queue.UnitEvent {
 	l.Helper()
 	limit := time.After(5 * time.Minute)
 	for {
@@ -109,7 +109,7 @@ func (l *lentShare) claimed() queue.UnitEvent {
 	}
 }
 
-func (l *lentShare) submit(r transcode.Request) queue.Job {
+func (l *openedShare) submit(r transcode.Request) queue.Job {
 	l.Helper()
 	job, _, err := l.Submit(l.Context(), r)
 	if err != nil {
@@ -177,7 +177,7 @@ func makeVideo(t *testing.T, file string) {
 // are cut in the middle of what it reads and sends.
 func TestWorkerWithoutMount(t *testing.T) {
 	t.Parallel()
-	l := lendShare(t)
+	l := openShare(t)
 	makeVideo(t, filepath.Join(l.MediaDir, "a film & more.mp4"))
 	l.cuts.Store(25)
 	dir := l.work()
@@ -202,7 +202,7 @@ func TestWorkerWithoutMount(t *testing.T) {
 // A worker is lent what it has claimed, and may give back what belongs to that.
 func TestLentWhatIsClaimed(t *testing.T) {
 	t.Parallel()
-	l := lendShare(t)
+	l := openShare(t)
 	makeVideo(t, filepath.Join(l.MediaDir, "a.mp4"))
 	if err := os.WriteFile(filepath.Join(l.MediaDir, "b.mp4"), []byte("another"), 0o644); err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func TestLentWhatIsClaimed(t *testing.T) {
 // of it comes.
 func TestUploadEndsWithItsClaim(t *testing.T) {
 	t.Parallel()
-	l := lendShare(t)
+	l := openShare(t)
 	makeVideo(t, filepath.Join(l.MediaDir, "a.mp4"))
 	l.workBy(endlessFFmpeg(t))
 	job := l.submit(transcode.Request{Source: "a.mp4"})
@@ -271,7 +271,7 @@ exec ffmpeg "$@"
 
 // uploadUntilCancelled begins an upload without an end for a unit that is claimed,
 // then cancels the job and makes sure that this ends the upload.
-func (l *lentShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) {
+func (l *openedShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) {
 	l.Helper()
 	begun, answered, cancelled := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	ctx := httptrace.WithClientTrace(l.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(begun) }})
@@ -286,7 +286,7 @@ func (l *lentShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) {
 	request.Header.Set("Expect", "100-continue")
 	go func() {
 		select {
-		case <-begun: // it has been let in
+		case <-begun: // it has been accepted
 			cancelled <- l.Cancel(context.WithoutCancel(ctx), job.ID)
 		case <-answered:
 			cancelled <- nil
@@ -313,7 +313,7 @@ func (l *lentShare) uploadUntilCancelled(job queue.Job, unit queue.UnitEvent) {
 
 // ask asks as a worker does, and returns the status. No redirection is followed:
 // Go's server sends one where a path is not clean.
-func (l *lentShare) ask(method, name, worker, token string) int {
+func (l *openedShare) ask(method, name, worker, token string) int {
 	l.Helper()
 	request, err := http.NewRequestWithContext(l.Context(), method, "http://"+l.addr+transcode.PathShare, strings.NewReader("x"))
 	if err != nil {
@@ -366,7 +366,7 @@ func TestLentLinks(t *testing.T) {
 // What a video makes ffmpeg ask for reaches nobody.
 func TestLentPlaylist(t *testing.T) {
 	t.Parallel()
-	l := lendShare(t)
+	l := openShare(t)
 	var asked atomic.Int64
 	bystander := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)

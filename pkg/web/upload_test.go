@@ -175,14 +175,14 @@ func TestSlowUploadsShutOutNobody(t *testing.T) {
 	}
 	for i := range maxOwnUploads {
 		if got := slow(1); got != 100 {
-			t.Fatalf("slow upload %d: %d; want it to go on", i+1, got)
+			t.Fatalf("slow upload %d: %d; want it to continue", i+1, got)
 		}
 	}
 	if got := d.put(t, "a.mp4", uploadTestToken, strings.NewReader("a video")); got != 503 {
 		t.Errorf("one more from the same address: %d; want 503", got)
 	}
 	if got := slow(2); got != 100 {
-		t.Errorf("one from another address: %d; want it to go on", got)
+		t.Errorf("one from another address: %d; want it to continue", got)
 	}
 	if got := d.put(t, "a.mp4", "", strings.NewReader("a video")); got != 201 {
 		t.Errorf("one on the control socket: %d; want 201", got)
@@ -200,7 +200,7 @@ func TestUploadWhileStopping(t *testing.T) {
 	}
 	in := bufio.NewReader(conn)
 	if line, err := in.ReadString('\n'); !strings.Contains(line, " 100 ") {
-		t.Fatalf("answered %q, %v; want to go on", line, err)
+		t.Fatalf("answered %q, %v; want to continue", line, err)
 	}
 	d.stop()
 	answer, err := io.ReadAll(in)

@@ -50,7 +50,7 @@ const (
 	guestTimeout = 15 * time.Minute
 )
 
-// A length is how long the test goes on: see short_test.go and long_test.go.
+// A length is how long the test lasts: see short_test.go and long_test.go.
 type length struct {
 	name string // what testdata/inside knows it by
 

@@ -113,7 +113,7 @@ func alike(e, other entry, began int64) entry {
 	return e
 }
 
-// maxDifferences is how many are told.
+// maxDifferences is how many are listed.
 const maxDifferences = 40
 
 // sameTrees checks that the export's tree is what the local one is, and that

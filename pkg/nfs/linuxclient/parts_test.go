@@ -205,7 +205,7 @@ func appendLines(name, worker string) error {
 	return f.Close()
 }
 
-// unlinked goes on with files whose names are gone.
+// unlinked works on with files whose names are gone.
 func unlinked() error {
 	const size = 200 << 10
 	for i := range 10 {
@@ -255,7 +255,7 @@ func exclusives() error {
 }
 
 // many fills up a directory of many files, and removes those that it has made
-// but for every hundredth.
+// except every hundredth.
 func many() error {
 	before := theLength().madeBefore
 	if err := eachOf(before, manyFiles, makeEmpty); err != nil {

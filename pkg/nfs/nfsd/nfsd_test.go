@@ -123,7 +123,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("nfsd's table is\n%s; want\n%s", got, want)
 	}
 
-	// What a former process has exported is known, and goes when it is told to.
+	// An export of a former process is known and can be removed.
 	again := open(t, dir)
 	if got, want := again.Exports(), s.Exports(); len(got) != 2 || got[0].Path != want[0].Path || got[1].ID != want[1].ID || !reflect.DeepEqual(got[0].Clients, want[0].Clients) {
 		t.Errorf("opened again: %+v; want %+v", got, want)
@@ -143,7 +143,7 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// What nfsd refuses is told in its own words, and all is as before.
+// An error has exportfs's own words, and changes nothing.
 func TestExportIsUndone(t *testing.T) {
 	table := fakeExportfs(t)
 	dir := t.TempDir()

@@ -12,7 +12,7 @@ import (
 )
 
 // TestLostThread: a call that leaves its thread with other rights is the last
-// on that thread, and the connection goes on.
+// on that thread, and the connection continues.
 func TestLostThread(t *testing.T) {
 	threads := make(chan int, 2)
 	lose := Procedure{Quick: always, Run: func(c *Call) []byte {

@@ -44,7 +44,7 @@ const (
 )
 
 // A Server answers calls. Set its fields before the first call of a method;
-// all of them are needed, but for Log. The methods are safe for concurrent use.
+// all of them are needed, except Log. The methods are safe for concurrent use.
 type Server struct {
 	Log            *slog.Logger          // nil discards
 	Known          func(netip.Addr) bool // whether an address may send large calls, and be idle

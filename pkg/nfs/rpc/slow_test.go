@@ -25,7 +25,7 @@ func TestSlowClients(t *testing.T) {
 		name     string
 		known    bool
 		talk     func(net.Conn)
-		wantLast time.Duration // until the server hangs up
+		wantLast time.Duration // until the server closes the connection
 	}{
 		{"a silent stranger", false, silent, strangerTimeout},
 		{"a stranger in no hurry", false, dribble, recordTimeout},
@@ -40,7 +40,7 @@ func TestSlowClients(t *testing.T) {
 				start := time.Now()
 				tt.talk(client)
 				if lasted := (<-ended).Sub(start); lasted != tt.wantLast {
-					t.Errorf("the server hangs up after %v; want %v", lasted, tt.wantLast)
+					t.Errorf("the server closes the connection after %v; want %v", lasted, tt.wantLast)
 				}
 			})
 		})
