@@ -42,6 +42,8 @@ type acceptor struct {
 	dial     func() (net.Conn, error) // to the server, in memory
 	log      *slog.Logger
 	serves   sync.WaitGroup
+	closed   <-chan struct{} // by stop
+	stop     func()
 
 	mu      sync.Mutex
 	open    map[netip.AddrPort]*client // nil: closed
@@ -62,8 +64,9 @@ func listenFor(addr netip.AddrPort, log *slog.Logger) (*acceptor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue: listening for workers on %s: %w; free the port or configure another for the queue", addr, err)
 	}
+	ctx, stop := context.WithCancel(context.Background())
 	return &acceptor{
-		listener: l, log: log,
+		listener: l, log: log, closed: ctx.Done(), stop: stop,
 		open:    map[netip.AddrPort]*client{},
 		fresh:   places{most: maxNew, perKey: maxNewPerAddr},
 		workers: places{most: maxConns, perKey: maxWorkerConns, keepOnly: true},
@@ -88,7 +91,11 @@ func (a *acceptor) accept() {
 		}
 		if err != nil {
 			a.log.Warn("connection to the queue not accepted", "err", err)
-			time.Sleep(acceptPause)
+			select {
+			case <-time.After(acceptPause):
+			case <-a.closed:
+				return
+			}
 			<-slots
 			continue
 		}
@@ -157,6 +164,7 @@ func (a *acceptor) leave(v *client) {
 
 // close ends all connections and waits for what serves them.
 func (a *acceptor) close() {
+	a.stop()
 	_ = a.listener.Close() // it fails where it is closed already
 	a.mu.Lock()
 	open := a.open

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -264,4 +267,27 @@ func (c *rawConn) answers() bool {
 		answer, err = c.lines.ReadString('\n')
 	}
 	return err == nil && (answer == "PONG\r\n" || answer == "+OK\r\n")
+}
+
+// A noDescriptors is a listener of a process that has no file descriptors left.
+type noDescriptors struct{ net.Listener }
+
+func (noDescriptors) Accept() (net.Conn, error) { return nil, syscall.EMFILE }
+
+// An acceptor without file descriptors is closed at once, not after its pause.
+func TestAcceptorCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := listenFor(netip.MustParseAddrPort("127.0.0.1:0"), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.listener = noDescriptors{a.listener}
+		a.start(nil)
+		synctest.Wait()
+		start := time.Now()
+		a.close()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("close takes %v; want no pause", took)
+		}
+	})
 }
