@@ -197,23 +197,30 @@ func (a Acceptor) seal(file, from *os.File, name string) error {
 	if ours && st.Nlink == 1 && st.Mode&0o7777 == 0o644 {
 		return nil // a copy, or sealed before: a killed process closed the descriptors of its clients
 	}
-	if err := file.Chown(os.Geteuid(), os.Getegid()); err != nil {
-		return err
-	}
-	if err := file.Chmod(0o644); err != nil {
-		return err
-	}
 	if st.Nlink > 1 && from != nil {
 		if err := unlinkBeneath(from, name); err != nil {
 			return err
 		}
 	}
-	if a.Revoke != nil {
-		if err := a.Revoke(file); err != nil {
-			return fmt.Errorf("revoking what others may do to %s: %w", name, err)
-		}
+	if err := TakeOver(file, os.Geteuid(), os.Getegid(), a.Revoke); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return checkSingle(file, name)
+}
+
+// TakeOver gives an open file to a user and a group and makes it readable for all. Then it calls
+// revoke, if that is not nil: whoever opened the file when it was theirs could still write to it.
+func TakeOver(file *os.File, uid, gid int, revoke func(*os.File) error) error {
+	if err := errors.Join(file.Chown(uid, gid), file.Chmod(0o644)); err != nil {
+		return err
+	}
+	if revoke == nil {
+		return nil
+	}
+	if err := revoke(file); err != nil {
+		return fmt.Errorf("revoking access of others: %w", err)
+	}
+	return nil
 }
 
 // unlinkBeneath removes a name that is a single component below dir.

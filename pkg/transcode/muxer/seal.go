@@ -14,11 +14,8 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// Modes of a stream that players read.
-const (
-	streamDirMode  = 0o755
-	streamFileMode = 0o644
-)
+// streamDirMode lets players read a stream, as share.TakeOver does its files.
+const streamDirMode = 0o755
 
 // maxSealPasses bounds the passes over a stream until no file in it is a muxer's. The
 // first pass finds all but those of calls in flight.
@@ -147,13 +144,8 @@ func (s *madeStream) sealFile(name string) (was bool, err error) {
 	if err := checkFile(name, st); err != nil {
 		return false, err
 	}
-	if err := errors.Join(file.Chown(s.owner.uid, s.owner.gid), file.Chmod(streamFileMode)); err != nil {
+	if err := share.TakeOver(file, s.owner.uid, s.owner.gid, s.revoke); err != nil {
 		return false, fmt.Errorf("taking %q over: %w", name, err)
-	}
-	if s.revoke != nil {
-		if err := s.revoke(file); err != nil {
-			return false, fmt.Errorf("taking %q over: %w", name, err)
-		}
 	}
 	return true, nil
 }

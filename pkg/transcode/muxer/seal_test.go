@@ -59,7 +59,7 @@ func TestStreamIsTakenFromItsMuxer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := fs.FileMode(streamFileMode)
+		want := fs.FileMode(0o644)
 		if info.IsDir() {
 			want = fs.ModeDir | streamDirMode
 		}
