@@ -28,12 +28,12 @@ type usageError struct{ error }
 
 func addFlags(flags *flag.FlagSet) *options {
 	o := &options{}
-	flags.StringVar(&o.file, "config", worker.ConfigPath, "read the configuration `file` of a board")
-	flags.StringVar(&o.server, "server", "", "connect to pibootd's HTTP port at `host:port`, on a machine that does not mount the media share")
-	flags.StringVar(&o.name, "name", "", "use the `name` that pibootd add-worker registered (default: this machine's host name)")
-	flags.StringVar(&o.tokenFile, "token-file", "", "read the token that pibootd add-worker printed from `file`")
-	flags.StringVar(&o.workDir, "work-dir", "", "keep files in `directory` until they are sent (default: one in the user's cache)")
-	flags.IntVar(&o.boot.MuxID, "muxid", 0, "also accept work for the muxer `id`")
+	flags.StringVar(&o.file, "config", worker.ConfigPath, "read the configuration `FILE` of a board")
+	flags.StringVar(&o.server, "server", "", "connect to pibootd's HTTP port at `HOST:PORT`, on a machine that does not mount the media share")
+	flags.StringVar(&o.name, "name", "", "use the `NAME` that pibootd add-worker registered (default: this machine's host name)")
+	flags.StringVar(&o.tokenFile, "token-file", "", "read the token that pibootd add-worker printed from `FILE`")
+	flags.StringVar(&o.workDir, "work-dir", "", "keep files in `DIR` until they are sent (default: one in the user's cache)")
+	flags.IntVar(&o.boot.MuxID, "muxid", 0, "also accept work for the muxer `ID`")
 	flags.BoolVar(&o.boot.HWDecode, "muxhwdec", false, "decode H.264 in hardware")
 	return o
 }

@@ -24,14 +24,16 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("pibootd-worker", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // run prints errors and help
 	o := addFlags(flags)
 	debug := flags.Bool("debug", false, "log debug messages")
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			printHelp(stdout, flags)
 			return 0
 		}
+		fmt.Fprintf(stderr, "pibootd-worker: %v; pibootd-worker --help lists the options\n", err)
 		return 2
 	}
 	if flags.NArg() > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,6 @@ func TestRun(t *testing.T) {
 		stdout, stderr string
 	}{
 		{"version", []string{"--version"}, 0, "pibootd-worker unknown\n", ""},
-		{"help", []string{"--help"}, 0, "", "-config file"},
 		{"no configuration", []string{"--config", missing}, 1, "", "pibootd-worker: reading the configuration: open " + missing + ": no such file"},
 		{"unknown flag", []string{"--confg", missing}, 2, "", "flag provided but not defined: -confg"},
 		{"two sources", []string{"--config", missing, "--server", "nas"}, 2, "", "--server and --config; want one of them"},
@@ -45,5 +45,30 @@ func TestRun(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q; want %q, %q", stdout.String(), stderr.String(), tt.stdout, tt.stderr)
 			}
 		})
+	}
+}
+
+// The help lists every flag, in lines that fit a terminal, on standard output.
+func TestHelp(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"--help"}, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+		t.Errorf("--help = %d, stderr %q; want 0 and nothing", code, stderr.String())
+	}
+	for _, line := range []string{"  --config FILE       read the configuration FILE of a board (default:\n", "  --muxhwdec          decode H.264 in hardware\n"} {
+		if !strings.Contains(stdout.String(), line) {
+			t.Errorf("--help prints\n%s; want %q in it", stdout.String(), line)
+		}
+	}
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	addFlags(flags)
+	flags.VisitAll(func(f *flag.Flag) {
+		if !strings.Contains(stdout.String(), "\n  --"+f.Name+" ") {
+			t.Errorf("--help does not list --%s", f.Name)
+		}
+	})
+	for line := range strings.Lines(stdout.String()) {
+		if len(line) > helpWidth+1 {
+			t.Errorf("the line %q of --help has %d characters; want %d at most", line, len(line)-1, helpWidth)
+		}
 	}
 }
