@@ -49,6 +49,8 @@ func split(known []cli.Flag, args []string) (flags, arguments []string) {
 		switch {
 		case arg == "--":
 			return flags, append(arguments, args[i+1:]...)
+		case arg == "--help" || arg == "-h":
+			return []string{"--help"}, nil // with arguments, the library would look for a command of that name
 		case !strings.HasPrefix(arg, "-") || arg == "-":
 			arguments = append(arguments, arg)
 		default:

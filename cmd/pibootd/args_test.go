@@ -13,6 +13,10 @@ func TestFlagsFirst(t *testing.T) {
 	for in, want := range map[string]string{
 		"pibootd":                                             "pibootd",
 		"pibootd version --json":                              "pibootd version --json",
+		"pibootd show-pi hlspi1 --help":                       "pibootd show-pi --help",
+		"pibootd template build minimal -h --name x":          "pibootd template build --help",
+		"pibootd add-pi --name --help x":                      "pibootd add-pi --name --help -- x",
+		"pibootd show-pi -- --help":                           "pibootd show-pi -- --help",
 		"pibootd show-pi hlspi1 --json":                       "pibootd show-pi --json -- hlspi1",
 		"pibootd show-pi --state-dir /x hlspi1 --json":        "pibootd show-pi --state-dir /x --json -- hlspi1",
 		"pibootd transcode a.mp4 --name b --wait":             "pibootd transcode --name b --wait -- a.mp4",

@@ -17,8 +17,8 @@ func editPiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "edit-pi",
 		Usage:     "change a Pi's settings",
-		ArgsUsage: "PI", Description: describePi + " Settings that are not given stay as they are.",
-		Flags: daemonFlags(append(slices.Concat(settingFlags(), clearFlags(new(registry.Settings).Table())),
+		ArgsUsage: "PI", Description: describePi + " Settings that are not given stay as they are. 0 unsets a number.",
+		Flags: daemonFlags(append(slices.Concat(withoutDefaults(settingFlags()), clearFlags(new(registry.Settings).Table())),
 			&cli.BoolFlag{Name: "force", Usage: "change the address even if the Pi is running or another host uses the new one"})...),
 		Action: func(c *cli.Context) error { return editPi(c, std) },
 	}

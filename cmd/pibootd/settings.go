@@ -29,6 +29,21 @@ func flagsOf(table []registry.Setting) []cli.Flag {
 	return flags
 }
 
+// withoutDefaults are flags of a change: what is not given stays as it is.
+func withoutDefaults(flags []cli.Flag) []cli.Flag {
+	for _, flag := range flags {
+		switch f := flag.(type) {
+		case *cli.IntFlag:
+			f.DefaultText = ""
+		case *cli.Float64Flag:
+			f.DefaultText = ""
+		case *cli.StringFlag:
+			f.DefaultText = ""
+		}
+	}
+	return flags
+}
+
 // clearFlags are the flags that empty the lists of a table.
 func clearFlags(table []registry.Setting) []cli.Flag {
 	var flags []cli.Flag
