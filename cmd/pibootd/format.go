@@ -21,6 +21,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "encoder", Usage: "encode every rendition with ffmpeg's `ENCODER`, e.g. h264_v4l2m2m, only on workers that have it", DefaultText: "a software encoder"},
 		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
 		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `LINES[:BITRATE]`, e.g. 720:2500k, instead of those of the rule"},
+		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
 		&cli.StringFlag{Name: "audio", Usage: "encode audio at `BITRATE`, e.g. 128k", DefaultText: "48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
@@ -38,6 +39,7 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		Ladder:    transcode.Preset(c.String("ladder")),
 		Encrypted: c.Bool("encrypt"),
 		KeyURI:    c.String("key-uri"),
+		MaxFPS:    c.Float64("max-fps"),
 		Options:   options,
 	}
 	var err error

@@ -1,8 +1,10 @@
 package transcode
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"pibootd/pkg/transcode/mediafile"
 )
@@ -11,24 +13,55 @@ import (
 // decode time before the first frame is negative.
 const StartPTS = 10 * mediafile.TicksPerSecond
 
-// gridRates are the possible frame rates of a grid: those of television and film,
-// and the low rates of cameras and screen recordings, whose frames a higher rate
-// would only duplicate.
-var gridRates = []Rational{
-	{1, 1}, {2, 1}, {5, 1}, {10, 1}, {12, 1}, {25, 2}, {15, 1}, {24000, 1001}, {24, 1}, {25, 1},
-	{30000, 1001}, {30, 1}, {50, 1}, {60000, 1001}, {60, 1},
+// DefaultMaxFPS is the highest frame rate of a grid unless a request has another.
+const DefaultMaxFPS = 60
+
+// usualRates are the rates of television and film. A rate that was measured or
+// rounded to about one of them is meant to be that one.
+var usualRates = []Rational{
+	{12, 1}, {25, 2}, {15000, 1001}, {15, 1}, {24000, 1001}, {24, 1}, {25, 1}, {30000, 1001}, {30, 1},
+	{48000, 1001}, {48, 1}, {50, 1}, {60000, 1001}, {60, 1}, {100, 1}, {120000, 1001}, {120, 1},
 }
 
-// nearestRate returns the grid rate nearest to r; of two, the higher, which loses
-// no frame.
-func nearestRate(r Rational) Rational {
-	best := gridRates[0]
-	for _, rate := range gridRates {
-		if math.Abs(rate.Float()-r.Float()) <= math.Abs(best.Float()-r.Float()) {
-			best = rate
-		}
+// gridRate returns the rate of a grid for a source of rate r: its own, or the
+// largest whole part of it that is at most this many frames per second, so that
+// each frame is shown as long as every other. A rate below one becomes a multiple.
+func gridRate(r Rational, most float64) Rational {
+	r = usualRate(r)
+	if parts := math.Ceil(r.Float()/most - 0.0005); parts > 1 {
+		r.Den *= int(parts)
 	}
-	return best
+	if r.Float() < 1 {
+		r.Num *= int(math.Ceil(1 / r.Float()))
+	}
+	divisor := gcd(r.Num, r.Den)
+	return Rational{r.Num / divisor, r.Den / divisor}
+}
+
+// usualRate returns the usual rate, or else the whole number, that r is about; r
+// in thousandths at most if there is none.
+func usualRate(r Rational) Rational {
+	rate := r.Float()
+	off := func(c Rational) float64 { return math.Abs(c.Float()/rate - 1) }
+	best := slices.MinFunc(usualRates, func(a, b Rational) int { return cmp.Compare(off(a), off(b)) })
+	whole := Rational{max(int(math.Round(rate)), 1), 1}
+	switch {
+	case off(best) < 0.003:
+		return best
+	case off(whole) < 0.005:
+		return whole
+	}
+	if r.Den > 1000 {
+		return Rational{max(int(math.Round(rate*1000)), 1), 1000}
+	}
+	return r
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return max(a, 1)
 }
 
 // Float returns r as a number; 0 if r is not a positive fraction.

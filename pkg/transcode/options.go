@@ -297,12 +297,14 @@ func ParseRate(text string) (Rational, error) {
 	if fraction && n == float64(int(n)) && d == float64(int(d)) && n < 1e6 && d < 1e6 {
 		return Rational{Num: int(n), Den: int(d)}, nil
 	}
-	for _, known := range gridRates {
+	for _, known := range usualRates {
 		if off := known.Float() - n/d; off < 0.001 && off > -0.001 {
 			return known, nil
 		}
 	}
-	return Rational{Num: int(n/d*1000 + 0.5), Den: 1000}, nil
+	thousandths := int(n/d*1000 + 0.5)
+	divisor := gcd(thousandths, 1000)
+	return Rational{Num: thousandths / divisor, Den: 1000 / divisor}, nil
 }
 
 func (o *Options) addCodec(w optionWord) error {

@@ -35,6 +35,9 @@ type Output struct {
 	// AudioLangs are the languages whose audio tracks are kept, the default one
 	// first; nil: all of them.
 	AudioLangs []string `json:"audio_langs,omitempty"`
+	// MaxFPS is the highest frame rate, in frames per second; 0 means DefaultMaxFPS. A
+	// source that has more keeps every second frame, every third and so on.
+	MaxFPS float64 `json:"max_fps,omitempty"`
 	// Options are ffmpeg's output options for an MP4 or MKV file, one word each.
 	// They replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`
@@ -91,6 +94,7 @@ const (
 	maxAudioBPS     = 512_000
 	maxVideoBPS     = 200_000_000
 	maxKeyURI       = 1000 // bytes
+	maxMaxFPS       = 240  // frames per second
 	maxMuxID        = 1 << 20
 	maxRequestLines = maxSide
 )
@@ -126,6 +130,9 @@ func (r Request) Canonical() Request {
 	r.Output.Container = r.Output.SegmentContainer()
 	r.Output.Encoder = r.Output.encoder()
 	r.Output.Codec = r.Output.codec()
+	if r.Output.MaxFPS == DefaultMaxFPS {
+		r.Output.MaxFPS = 0 // as in jobs of earlier versions
+	}
 	return r
 }
 
@@ -168,6 +175,9 @@ func (o Output) check() error {
 		return wrong("ladder", "ladder %.50q; want apple or author", o.Ladder)
 	case o.AudioBPS != 0 && (o.AudioBPS < minAudioBPS || o.AudioBPS > maxAudioBPS):
 		return wrong("audio_bps", "audio of %d b/s; want %d to %d, or 0 for the default", o.AudioBPS, minAudioBPS, maxAudioBPS)
+	}
+	if o.MaxFPS != 0 && !(o.MaxFPS >= 1 && o.MaxFPS <= maxMaxFPS) {
+		return wrong("max_fps", "at most %v frames per second; want 1 to %d, or 0 for %d", o.MaxFPS, maxMaxFPS, DefaultMaxFPS)
 	}
 	if o.Encoder != "" {
 		if codec, ok := encoderCodecs()[o.Encoder]; !ok || codec != o.codec() {

@@ -75,9 +75,12 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	plan := Plan{Output: r.Output, Grid: grid}
 	plan.noteTracks(p)
 	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "")
+	if options.Rate.Num == 0 {
+		plan.noteRate(r, *p.Video)
+	}
 	if options.Whole != "" {
 		plan.note("one worker does the whole video: %s", options.Whole)
-		plan.Units = []Unit{wholeUnit(r, grid, options)}
+		plan.Units = []Unit{wholeUnit(r, p, grid, options)}
 		return plan, nil
 	}
 	plan.Renditions = Ladder(r.Output, p)
@@ -128,9 +131,18 @@ func (p *Plan) note(format string, args ...any) {
 	}
 }
 
+// noteRate notes that frames are left out because there are too many.
+func (p *Plan) noteRate(r Request, v VideoStream) {
+	source, rate := usualRate(v.Rate).Float(), p.Grid.Rate.Float()
+	if rate < 0.99*source {
+		most := cmp.Or(r.MaxFPS, DefaultMaxFPS)
+		p.note("%.4g of %.4g frames per second are kept: more than %g need --max-fps", rate, source, most)
+	}
+}
+
 // wholeUnit returns the only unit of a job that cannot be divided.
-func wholeUnit(r Request, grid Grid, o Options) Unit {
-	whole := WholeUnit{Format: r.Format, Options: o.All, TwoPass: o.TwoPass, Frames: grid.Frames}
+func wholeUnit(r Request, p Probe, grid Grid, o Options) Unit {
+	whole := WholeUnit{Format: r.Format, Options: o.All, TwoPass: o.TwoPass, Frames: grid.Frames, Map: p.Video.Map}
 	if !o.Trimmed {
 		whole.Seconds = grid.Seconds(grid.Frames)
 	}
@@ -180,7 +192,7 @@ func newGrid(r Request, p Probe, rate Rational) (Grid, error) {
 		segment = defaultSegmentSeconds
 	}
 	if rate.Num == 0 {
-		rate = nearestRate(p.Video.Rate)
+		rate = gridRate(p.Video.Rate, cmp.Or(r.MaxFPS, DefaultMaxFPS))
 	}
 	return Grid{
 		Rate:          rate,
@@ -256,25 +268,48 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 			if len(group) > 1 {
 				id = fmt.Sprintf("v-%04d", i)
 			}
-			units = append(units, Unit{ID: id, Kind: KindVideo, Source: r.Source, Video: &VideoUnit{
+			video := VideoUnit{
 				Rendition:    group[0],
 				Others:       group[1:],
 				Grid:         grid,
 				FirstFrame:   first,
 				EndFrame:     endFrame,
 				SourceStart:  p.Start,
-				SeekSeconds:  max(grid.Seconds(first)-preroll(*p.Video), 0),
 				SourceCodec:  p.Video.Codec,
+				Map:          p.Video.Map,
 				Deinterlaced: p.Video.Interlaced,
 				Container:    r.unitContainer(),
 				Encoder:      cmp.Or(o.Encoder, r.encoder()),
 				Custom:       len(r.Options) > 0,
 				Filter:       o.Filter,
 				Options:      o.Video,
-			}})
+			}
+			video.readFrom(p, max(grid.Seconds(first)-preroll(*p.Video), 0))
+			units = append(units, Unit{ID: id, Kind: KindVideo, Source: r.Source, Video: &video})
 		}
 	}
 	return units
+}
+
+// readFrom sets where in the source reading begins, so that what is shown at this
+// time is read.
+func (u *VideoUnit) readFrom(p Probe, seconds float64) {
+	if len(p.Spans) == 0 {
+		u.SeekSeconds = seconds
+		return
+	}
+	u.Spans, u.Untimed = p.Spans, p.Untimed
+	for _, e := range p.Entries {
+		if e.Seconds > seconds {
+			break
+		}
+		u.SkipBytes, u.Spans = e.Bytes, slices.Clone(p.Spans[e.Span:])
+		if p.Untimed {
+			u.Spans = []Span{{At: e.Seconds}}
+			continue
+		}
+		u.Spans[0] = Span{First: e.Stamp, At: u.Spans[0].At + e.Stamp - u.Spans[0].First}
+	}
 }
 
 // preroll returns how long before its first frame a unit must start to read, so

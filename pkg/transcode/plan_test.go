@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestNearestRate(t *testing.T) {
+func TestGridRate(t *testing.T) {
 	tests := []struct{ source, want Rational }{
 		{Rational{30, 1}, Rational{30, 1}},
 		{Rational{30000, 1001}, Rational{30000, 1001}},
@@ -23,13 +23,27 @@ func TestNearestRate(t *testing.T) {
 		{Rational{25, 2}, Rational{25, 2}},
 		{Rational{12, 1}, Rational{12, 1}},
 		{Rational{10, 1}, Rational{10, 1}},
-		{Rational{15, 2}, Rational{10, 1}},
+		{Rational{15, 2}, Rational{15, 2}},
 		{Rational{1, 3}, Rational{1, 1}},
-		{Rational{921, 24}, Rational{30, 1}},
+		{Rational{2, 5}, Rational{6, 5}},
+		{Rational{20, 1}, Rational{20, 1}},
+		{Rational{18010, 1000}, Rational{18, 1}},
+		{Rational{48, 1}, Rational{48, 1}},
+		{Rational{47953, 1000}, Rational{48000, 1001}},
+		{Rational{100, 1}, Rational{50, 1}},
+		{Rational{120000, 1001}, Rational{60000, 1001}},
+		{Rational{240, 1}, Rational{60, 1}},
+		{Rational{144, 1}, Rational{48, 1}},
+		{Rational{1000, 1}, Rational{1000, 17}},
 	}
 	for _, tt := range tests {
-		if got := nearestRate(tt.source); got != tt.want {
-			t.Errorf("nearestRate(%v) = %v; want %v", tt.source, got, tt.want)
+		if got := gridRate(tt.source, DefaultMaxFPS); got != tt.want {
+			t.Errorf("gridRate(%v) = %v; want %v", tt.source, got, tt.want)
+		}
+	}
+	for most, want := range map[float64]Rational{120: {120, 1}, 60: {60, 1}, 59.94: {40, 1}, 50: {40, 1}, 30: {30, 1}, 25: {24, 1}, 1: {1, 1}} {
+		if got := gridRate(Rational{120, 1}, most); got != want {
+			t.Errorf("gridRate(120, %v) = %v; want %v", most, got, want)
 		}
 	}
 }

@@ -56,14 +56,37 @@ type Probe struct {
 	Tags      map[string]string `json:"tags,omitempty"` // of the whole source, such as title; lower-case names
 	// Unread are streams that no output can carry, in words, such as "2 streams of data".
 	Unread []string `json:"unread,omitempty"`
+	// Spans are the parts of a source whose time stamps do not follow on each other,
+	// such as files that were appended to one another; empty if there is one.
+	Spans []Span `json:"spans,omitempty"`
+	// Entries are the key frames at which reading can begin where Spans are not empty;
+	// empty if only the beginning can.
+	Entries []Entry `json:"entries,omitempty"`
+	Untimed bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
 }
 
-// A VideoStream is the first video stream of a source.
+// A Span is a part of a source with time stamps of its own: what has the time stamp
+// First is shown At seconds after the grid's start.
+type Span struct {
+	First float64 `json:"first"` // seconds
+	At    float64 `json:"at"`    // seconds
+}
+
+// An Entry is where to begin to read for a key frame of the video.
+type Entry struct {
+	Seconds float64 `json:"seconds"` // of the key frame, after the grid's start
+	Bytes   int64   `json:"bytes"`   // before the packet to begin with, in the source
+	Span    int     `json:"span"`    // of this packet: number in Probe.Spans
+	Stamp   float64 `json:"stamp"`   // of this packet: time stamp in seconds
+}
+
+// A VideoStream is the video stream of a source that people watch.
 type VideoStream struct {
+	Map           string   `json:"map,omitempty"` // ffmpeg's specifier of the stream, e.g. 0:1; "" means 0:V:0
 	Codec         string   `json:"codec"`
 	Width         int      `json:"width"`  // as shown: after rotation
 	Height        int      `json:"height"` // as shown: after rotation
-	Rate          Rational `json:"rate"`   // average frames per second
+	Rate          Rational `json:"rate"`   // nominal frames per second, while the picture moves
 	PixelFormat   string   `json:"pixel_format"`
 	Interlaced    bool     `json:"interlaced,omitempty"`
 	BitrateBPS    int      `json:"bitrate_bps,omitempty"`     // 0 if unknown
@@ -191,9 +214,13 @@ type VideoUnit struct {
 	Grid         Grid        `json:"grid"`
 	FirstFrame   int         `json:"first_frame"` // a multiple of Grid.SegmentFrames
 	EndFrame     int         `json:"end_frame"`
-	SourceStart  float64     `json:"source_start"` // Probe.Start
-	SeekSeconds  float64     `json:"seek_seconds"` // where reading begins, relative to SourceStart; 0: at the beginning
+	SourceStart  float64     `json:"source_start"`         // Probe.Start
+	SeekSeconds  float64     `json:"seek_seconds"`         // where reading begins, relative to SourceStart; 0: at the beginning
+	SkipBytes    int64       `json:"skip_bytes,omitempty"` // in place of SeekSeconds, of a source with Spans
+	Spans        []Span      `json:"spans,omitempty"`      // in place of SourceStart: those from SkipBytes on
+	Untimed      bool        `json:"untimed,omitempty"`    // Probe.Untimed
 	SourceCodec  string      `json:"source_codec"`
+	Map          string      `json:"map,omitempty"`          // VideoStream.Map
 	Deinterlaced bool        `json:"deinterlaced,omitempty"` // bwdif before the grid
 	Container    Container   `json:"container,omitempty"`    // "" means ts
 	Encoder      string      `json:"encoder,omitempty"`      // ffmpeg's name; "" means libx264
@@ -208,6 +235,7 @@ type VideoUnit struct {
 type AudioUnit struct {
 	Rendition      AudioRendition `json:"rendition"`
 	SourceStart    float64        `json:"source_start"`    // Probe.Start
+	Spans          []Span         `json:"spans,omitempty"` // in place of SourceStart
 	SegmentSeconds float64        `json:"segment_seconds"` // SegmentFrames of the grid, in seconds
 	Container      Container      `json:"container,omitempty"`
 	Filter         string         `json:"filter,omitempty"`  // ffmpeg's
@@ -248,6 +276,7 @@ type WholeUnit struct {
 	Format  Format   `json:"format"`
 	Options []string `json:"options"`
 	TwoPass bool     `json:"two_pass,omitempty"`
+	Map     string   `json:"map,omitempty"`     // VideoStream.Map
 	Frames  int      `json:"frames"`            // about how many there will be
 	Seconds float64  `json:"seconds,omitempty"` // expected length; 0: whatever the options make
 }

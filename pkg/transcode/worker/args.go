@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -17,8 +18,8 @@ const indexName = "ffmpeg.m3u8"
 // inputArgs are what every reading of a source begins with: progress on
 // standard output, and no protocol but what it takes to read it, so that a
 // playlist sent as a video makes nobody's network requests. decoder is one of ffmpeg's names, or
-// "" for its own choice; seek is 0 to read from the first packet on.
-func inputArgs(source, decoder string, seek float64) []string {
+// "" for its own choice.
+func inputArgs(source, decoder string, at position) []string {
 	args := []string{
 		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning",
 		"-progress", "pipe:1", "-stats_period", "1",
@@ -27,11 +28,31 @@ func inputArgs(source, decoder string, seek float64) []string {
 	if decoder != "" {
 		args = append(args, "-c:v", decoder)
 	}
-	if seek > 0 {
-		args = append(args, "-ss", seconds(seek))
+	if at.seek > 0 {
+		args = append(args, "-ss", seconds(at.seek))
+	}
+	if at.raw {
+		args = append(args, "-correct_ts_overflow", "0", "-skip_initial_bytes", strconv.FormatInt(at.bytes, 10))
+	}
+	if at.raw && !at.untimed {
+		args = append(args, "-itsoffset", strconv.Itoa(rawOffset))
 	}
 	return append(args, sourceArgs(source)...)
 }
+
+// A position is where in a source reading begins.
+type position struct {
+	seek  float64 // seconds after the container's start; 0: at the first packet
+	raw   bool    // bytes counts, and time stamps are as they are in the source
+	bytes int64
+	// untimed says that the source has no time stamps.
+	untimed bool
+}
+
+// rawOffset is added to all time stamps of a source that is read from a byte on. If
+// they begin at exactly 0, ffmpeg takes the first of the streams that it decodes for
+// 0, in spite of -copyts.
+const rawOffset = 1
 
 // sourceArgs have ffmpeg read a source that is a path, or a URL of the media store.
 func sourceArgs(source string) []string {
@@ -52,7 +73,7 @@ func isURL(source string) bool { return strings.HasPrefix(source, "http://") }
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
 func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []string {
-	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, u.SeekSeconds)...)
+	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, position{u.SeekSeconds, len(u.Spans) > 0, u.SkipBytes, u.Untimed})...)
 	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
 		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
 	}
@@ -63,7 +84,7 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	first, _ := u.Segments()
 	args := []string{
-		"-map", "0:V:0", "-an", "-sn", "-dn", "-map_chapters", "-1",
+		"-map", cmp.Or(u.Map, "0:V:0"), "-an", "-sn", "-dn", "-map_chapters", "-1",
 		"-vf", videoFilter(u),
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
 	}
@@ -106,7 +127,7 @@ const startSeconds = transcode.StartPTS / 90000
 
 func videoFilter(u transcode.VideoUnit) string {
 	rate := u.Grid.Rate.String()
-	filter := fmt.Sprintf("setpts=PTS-(%s)/TB", seconds(u.SourceStart))
+	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
 	if u.Deinterlaced {
 		filter += ",bwdif=mode=send_frame"
 	}
@@ -140,7 +161,7 @@ func keyFrames(u transcode.VideoUnit) string {
 // AudioArgs returns ffmpeg's arguments that encode u from the file source into
 // segments in its working directory.
 func AudioArgs(u transcode.AudioUnit, source string) []string {
-	args := append(inputArgs(source, "", 0),
+	args := append(inputArgs(source, "", position{raw: len(u.Spans) > 0}),
 		"-map", fmt.Sprintf("0:a:%d", u.Rendition.Stream), "-vn", "-sn", "-dn", "-map_chapters", "-1",
 		"-af", audioFilter(u),
 		"-c:a", u.Rendition.EncoderName(), "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
@@ -160,8 +181,8 @@ func audioFilter(u transcode.AudioUnit) string {
 	if u.Filter != "" {
 		filter = u.Filter + ","
 	}
-	return fmt.Sprintf("asetpts=PTS-(%s)/TB,aresample=async=1:first_pts=0,%sapad=pad_dur=0.5,atrim=end=%s",
-		seconds(u.SourceStart), filter, seconds(u.Rendition.Seconds))
+	return fmt.Sprintf("asetpts=%s,aresample=async=1:first_pts=0,%sapad=pad_dur=0.5,atrim=end=%s",
+		timeline(u.Spans, u.SourceStart, false), filter, seconds(u.Rendition.Seconds))
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -199,7 +200,7 @@ func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 	}
 	args = append(args, sourceArgs(source)...)
 	if !mapped(u.Options) {
-		args = append(args, "-map", "0:V:0", "-map", "0:a:0?")
+		args = append(args, "-map", cmp.Or(u.Map, "0:V:0"), "-map", "0:a:0?")
 	}
 	args = append(args, "-sn", "-dn")
 	args = append(args, u.Options...)

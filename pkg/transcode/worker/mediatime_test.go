@@ -1,9 +1,15 @@
 package worker
 
 import (
+	"fmt"
+	"math/rand"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+
+	"pibootd/pkg/transcode"
 )
 
 // timeRows are sources whose time axis, rate, fields or colors are of the kinds that
@@ -25,6 +31,126 @@ func timeRows() []mediaRow {
 			want: mediaWant{fails: "it has no video"},
 		},
 		{
+			name: "late start by an edit list", file: "late.mp4",
+			build: func(t *testing.T, dir, file string) {
+				early := makeSource(t, "early.mp4", motion(25, 3)+x264)
+				ffmpegRun(t, dir, "ffmpeg", "-v", "error", "-itsoffset", "10", "-i", early, "-c", "copy", file)
+			},
+			want: mediaWant{frames: 75, rate: "25/1", seconds: 3},
+		},
+		{
+			name: "late start in Matroska", file: "late.mkv", long: true, args: "-itsoffset 10 " + motion(25, 3) + x264,
+			want: mediaWant{frames: 75, rate: "25/1", seconds: 3},
+		},
+		{
+			name: "a still before the film", file: "still.mkv",
+			args: "-f lavfi -i testsrc2=s=80x60:r=25:d=0.04 " + motion(25, 3) + "-map 0 -map 1 -c:v:0 mjpeg -c:v:1 libx264 -pix_fmt:v:1 yuv420p",
+			want: mediaWant{frames: 75, rate: "25/1", seconds: 3},
+		},
+		{
+			name: "a preview before the film", file: "preview.mkv", long: true,
+			args: "-f lavfi -i testsrc2=s=80x60:r=25:d=1 " + motion(25, 3) + "-map 0 -map 1 " + x264,
+			want: mediaWant{frames: 75, size: "160x90"},
+		},
+		{
+			name: "the second film is the default", file: "default.mkv", long: true,
+			args: "-f lavfi -i testsrc2=s=80x60:r=25:d=3 " + motion(25, 3) + "-map 0 -map 1 -disposition:v:0 0 -disposition:v:1 default " + x264,
+			want: mediaWant{frames: 75, size: "160x90"},
+		},
+		{
+			name: "packets lost", file: "lost.ts",
+			build: func(t *testing.T, dir, file string) { losePackets(t, dir, file, motion(25, 8)+x264+"-g 12 -f mpegts") },
+			want:  mediaWant{frames: 200, within: 12, rate: "25/1"},
+		},
+		{
+			name: "pause of nine seconds", file: "pause.mp4",
+			args: motion(30, 16) + "-vf select='lt(t,3)+gt(t,12)' -fps_mode vfr " + x264,
+			want: mediaWant{frames: 480, within: 1, rate: "30/1", seconds: 16},
+		},
+		{
+			name: "pause in Matroska", file: "pause.mkv", long: true,
+			args: motion(30, 16) + "-vf select='lt(t,3)+gt(t,12)' -fps_mode vfr " + x264,
+			want: mediaWant{frames: 480, within: 1, rate: "30/1", seconds: 16},
+		},
+		{
+			name: "phone of 60 frames/s at most", file: "phone.mp4",
+			args: motion(60, 4) + "-vf select='not(mod(n,2))+lt(mod(n,120),8)' -fps_mode vfr -video_track_timescale 90000 " + x264,
+			want: mediaWant{frames: 120, within: 121, rate: "60/1", seconds: 4},
+		},
+		{
+			name: "phone that drops at random", file: "phone.mkv", long: true,
+			args: motion(60, 4) + "-vf select='gt(random(0),0.45)' -fps_mode vfr " + x264,
+			want: mediaWant{frames: 240, within: 6, rate: "60/1"},
+		},
+		{
+			name: "camera without a steady rate", file: "jitter.mkv", long: true,
+			args: motion(30, 6) + "-vf setpts=PTS+random(1)*0.009/TB,settb=1/1000 -fps_mode passthrough " + x264,
+			want: mediaWant{frames: 180, within: 2, rate: "30/1"},
+		},
+		{name: "20 frames/s", file: "a.mp4", args: motion(20, 3) + x264, want: mediaWant{frames: 60, rate: "20/1", seconds: 3}},
+		{name: "18 frames/s", file: "a.avi", long: true, args: motion(18, 3) + "-c:v mpeg4", want: mediaWant{frames: 54, rate: "18/1"}},
+		{name: "48 frames/s", file: "a.mkv", args: motion(48, 3) + x264, want: mediaWant{frames: 144, rate: "48/1", seconds: 3}},
+		{name: "50 frames/s", file: "a.ts", long: true, args: motion(50, 3) + x264, want: mediaWant{frames: 150, within: 1, rate: "50/1"}},
+		{name: "59.94 frames/s", file: "a.mkv", long: true, args: motion("60000/1001", 3) + x264, want: mediaWant{frames: 180, within: 1, rate: "60000/1001"}},
+		{
+			name: "100 frames/s", file: "a.mp4", args: motion(100, 2) + x264,
+			want: mediaWant{frames: 100, rate: "50/1", note: []string{"50 of 100 frames per second are kept: more than 60 need --max-fps"}},
+		},
+		{
+			name: "100 frames/s wanted", file: "a.mp4", long: true, args: motion(100, 2) + x264,
+			request: transcode.Request{Output: transcode.Output{MaxFPS: 120}},
+			want:    mediaWant{frames: 200, rate: "100/1"},
+		},
+		{
+			name: "120 frames/s", file: "a.mkv", long: true, args: motion(120, 2) + x264,
+			want: mediaWant{frames: 120, rate: "60/1", note: []string{"60 of 120 frames per second"}},
+		},
+		{
+			name: "25 frames/s of 50", file: "a.mp4", long: true, args: motion(50, 2) + x264,
+			request: transcode.Request{Output: transcode.Output{MaxFPS: 30}},
+			want:    mediaWant{frames: 50, rate: "25/1", note: []string{"25 of 50 frames per second are kept: more than 30 need --max-fps"}},
+		},
+		{name: "raw H.264", file: "raw.h264", args: motion(25, 4) + x264, want: mediaWant{frames: 100, rate: "25/1", seconds: 4}},
+		{name: "raw H.264 with key frames", file: "raw.h264", long: true, args: motion(30, 6) + x264 + "-g 30", want: mediaWant{frames: 180, rate: "30/1"}},
+		{name: "raw H.264 with B-frames", file: "raw.264", long: true, args: motion(25, 4) + openGOP + "-f h264", want: mediaWant{frames: 100, rate: "25/1"}},
+		{name: "raw H.265", file: "raw.hevc", long: true, args: motion(25, 4) + x265, want: mediaWant{frames: 100, rate: "25/1"}},
+		{name: "raw MPEG-2", file: "raw.m2v", args: motion(25, 4) + "-c:v mpeg2video -bf 2", want: mediaWant{frames: 100, rate: "25/1"}},
+		{name: "motion JPEG", file: "raw.mjpeg", long: true, args: motion(25, 4) + "-c:v mjpeg", want: mediaWant{frames: 100, rate: "25/1"}},
+		{name: "AVI with B-frames", file: "b.avi", long: true, args: motion(25, 4) + openGOP, want: mediaWant{frames: 100, rate: "25/1"}},
+		{
+			name: "joined with a jump forward", file: "forward.ts",
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, part(0), part(5000)) },
+			want:  mediaWant{frames: 200, within: 1, rate: "25/1", seconds: 8, also: followsOn},
+		},
+		{
+			name: "joined with a jump backward", file: "backward.ts",
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, part(5000), part(0)) },
+			want:  mediaWant{frames: 200, within: 1, rate: "25/1", seconds: 8, also: followsOn},
+		},
+		{
+			name: "joined with itself", file: "itself.ts", long: true,
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, part(0), part(0), part(0)) },
+			want:  mediaWant{frames: 300, within: 1, rate: "25/1", seconds: 12, also: followsOn},
+		},
+		{
+			name: "joined program streams", file: "joined.mpg", long: true,
+			build: func(t *testing.T, dir, file string) {
+				p := motion(25, 4) + "-f lavfi -i sine=440:d=4 -c:v mpeg2video -q:v 2 "
+				joinFiles(t, dir, file, p, p)
+			},
+			want: mediaWant{frames: 200, within: 1, rate: "25/1", also: followsOn},
+		},
+		{
+			name: "time stamps that wrap", file: "wrap.ts",
+			args: motion(25, 6) + "-f lavfi -i sine=440:d=6 " + x264 + "-g 25 -c:a aac -muxdelay 0 -muxpreload 0 -output_ts_offset 95440.7",
+			want: mediaWant{frames: 150, within: 1, rate: "25/1", seconds: 6, also: followsOn},
+		},
+		{
+			name: "time stamps that nearly wrap", file: "nearly.ts", long: true,
+			args: motion(25, 6) + x264 + "-g 25 -muxdelay 0 -muxpreload 0 -output_ts_offset 95430",
+			want: mediaWant{frames: 150, within: 1, rate: "25/1", seconds: 6, also: followsOn},
+		},
+		{
 			name: "two files joined", file: "join.ts",
 			build: func(t *testing.T, dir, file string) {
 				part := "-f lavfi -i testsrc2=s=320x180:r=25:d=2 " + x264 + "-muxdelay 0 -muxpreload 0 "
@@ -32,6 +158,32 @@ func timeRows() []mediaRow {
 			},
 			want: mediaWant{frames: 100, rate: "25/1", size: "320x180", seconds: 4},
 		},
+	}
+}
+
+// motion returns the arguments for a moving picture at this rate, this many seconds long.
+func motion(rate any, seconds int) string {
+	return fmt.Sprintf("-f lavfi -i testsrc2=s=160x90:r=%v:d=%d ", rate, seconds)
+}
+
+// losePackets makes a transport stream of which every tenth packet is lost, but for
+// its first hundred.
+func losePackets(t *testing.T, dir, file, args string) {
+	t.Helper()
+	const size = 188
+	whole, err := os.ReadFile(makeSource(t, file, args))
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewSource(1))
+	var left []byte
+	for i := 0; i+size <= len(whole); i += size {
+		if i < 100*size || random.Intn(10) > 0 {
+			left = append(left, whole[i:i+size]...)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, file), left, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -49,5 +201,23 @@ func joinFiles(t *testing.T, dir, file string, args ...string) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, file), all, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+const x265 = "-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p "
+
+// part returns the arguments for four seconds of transport stream whose time stamps
+// begin at this second.
+func part(offset int) string {
+	return motion(25, 4) + "-f lavfi -i sine=440:d=4 " + x264 + "-c:a aac -muxdelay 0 -muxpreload 0 -output_ts_offset " + strconv.Itoa(offset)
+}
+
+// followsOn makes sure that the picture moves on at every frame: none stands for one
+// that is missing.
+func followsOn(t *testing.T, o mediaOutput) {
+	t.Helper()
+	out := ffmpegRun(t, ".", "ffmpeg", "-v", "info", "-nostats", "-i", o.video, "-map", "0:v", "-vf", "mpdecimate=hi=1:lo=1:frac=0,showinfo=checksum=0", "-f", "null", "-")
+	if n := strings.Count(out, " pts_time:"); n < len(o.frames)-2 {
+		t.Errorf("%s: %d of %d frames differ from the one before", o.video, n, len(o.frames))
 	}
 }

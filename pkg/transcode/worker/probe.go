@@ -27,8 +27,8 @@ var errSource = errors.New("bad source")
 func probeArgs(source string) []string {
 	args := []string{
 		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_chapters", "-show_format",
-		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags:packet_side_data=side_data_type",
-		"-of", "json",
+		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags:packet_side_data=side_data_type",
+		"-of", "json=compact=1", "-correct_ts_overflow", "0",
 	}
 	return append(args, sourceArgs(source)...)
 }
@@ -176,29 +176,42 @@ func lastOf(stderr []string) string {
 // because a source must be a single file.
 var scripts = []string{"hls", "concat", "dash", "imf"}
 
+// unstamped are the containers without time stamps: ffmpeg counts frames from where
+// it begins to read.
+var unstamped = []string{"h264", "hevc", "mpegvideo", "m4v", "mjpeg", "jpeg_pipe", "vc1", "obu", "dirac", "cavsvideo", "h261", "h263"}
+
 // probe converts a report.
 func (r *report) probe() (transcode.Probe, error) {
 	p := transcode.Probe{
 		Format:     cut(r.format.FormatName),
 		Seconds:    number(r.format.Duration),
-		Start:      number(r.format.StartTime),
+		Start:      r.start(),
 		SizeBytes:  int64(number(r.format.Size)),
 		BitrateBPS: whole(r.format.BitRate),
 	}
 	if slices.Contains(scripts, r.format.FormatName) {
 		return p, fmt.Errorf("%w: it is a playlist (%s); want the video itself", errSource, p.Format)
 	}
-	if err := r.truncated(p); err != nil {
-		return p, err
-	}
-	if v := r.first("video"); v != nil {
-		if r.packets[v.Index].encrypted {
+	axis := axis{start: p.Start}
+	if v := r.film(); v != nil {
+		film := r.packets[v.Index]
+		if film.encrypted {
 			return p, fmt.Errorf("%w: it is encrypted; want it without copy protection", errSource)
 		}
-		p.Video = v.video(r.packets[v.Index], p.Start)
+		p.Untimed = !film.timed || slices.Contains(unstamped, r.format.FormatName)
+		axis = r.axis(film, p.Start, p.Untimed)
+		p.Spans = axis.spans
+		p.Entries = axis.entries(film, p.Untimed && v.HasBFrames > 0)
+		p.Video = v.video(film, axis)
 		p.HWDecodable = hwDecodable(*p.Video)
 	}
-	r.addTracks(&p)
+	r.addTracks(&p, axis)
+	if len(axis.spans) > 0 {
+		p.Seconds = axis.end(r.packets[r.film().Index]) // the container's length is a guess
+		p.BitrateBPS = int(min(float64(p.SizeBytes)*8/max(p.Seconds, 0.001), math.MaxInt32))
+	} else if err := r.truncated(p); err != nil {
+		return p, err
+	}
 	if _, err := transcode.NewPlan(transcode.Request{}, p, 0); err != nil {
 		return p, fmt.Errorf("%w: %w", errSource, errors.Unwrap(err))
 	}
@@ -217,12 +230,37 @@ func (r *report) first(kind string) *stream {
 	return nil
 }
 
+// film returns the video stream that people watch: the longest one, without cover
+// art and single pictures. Of streams of about the same length, it is the one that
+// the source marks as its default, or the first.
+func (r *report) film() *stream {
+	var film *stream
+	better := func(s *stream) bool {
+		long, before := r.packets[s.Index].span(), r.packets[film.Index].span()
+		if long < 0.9*before || before < 0.9*long {
+			return long > before
+		}
+		return s.Disposition.Default > film.Disposition.Default
+	}
+	for i := range r.streams {
+		s := &r.streams[i]
+		if s.CodecType != "video" || s.Disposition.AttachedPic+s.Disposition.TimedThumbnails > 0 || r.packets[s.Index] == nil {
+			continue
+		}
+		if film == nil || better(s) {
+			film = s
+		}
+	}
+	return film
+}
+
 // truncated reports whether the packets end earlier than the container claims. It
 // tolerates a small difference, because containers round and some only estimate.
 func (r *report) truncated(p transcode.Probe) error {
 	end := 0.0
 	for _, t := range r.packets {
-		end = max(end, t.end-p.Start)
+		// Some containers count their length from zero and not from their start.
+		end = max(end, t.end, t.end-p.Start)
 	}
 	if missing := p.Seconds - end; missing > 2+p.Seconds/20 {
 		return fmt.Errorf("%w: it ends after %.1f of %.1f s; it is truncated, or was still being copied", errSource, end, p.Seconds)
@@ -231,11 +269,12 @@ func (r *report) truncated(p transcode.Probe) error {
 }
 
 // video describes a video stream by its packets.
-func (s *stream) video(t *track, start float64) *transcode.VideoStream {
+func (s *stream) video(t *track, a axis) *transcode.VideoStream {
 	v := &transcode.VideoStream{
+		Map:           s.specifier(),
 		Codec:         cut(s.CodecName),
 		PixelFormat:   cut(s.PixFmt),
-		Rate:          t.rate(rational(s.AvgFrameRate)),
+		Rate:          t.rate(rational(s.AvgFrameRate), rational(s.RFrameRate)),
 		BitrateBPS:    whole(s.BitRate),
 		Interlaced:    slices.Contains([]string{"tt", "bb", "tb", "bt"}, s.FieldOrder),
 		Frames:        t.count,
@@ -243,12 +282,21 @@ func (s *stream) video(t *track, start float64) *transcode.VideoStream {
 		MaxGOPSeconds: t.maxGOP,
 	}
 	v.Width, v.Height = s.shownSize()
-	end := t.end
+	end := a.end(t)
 	if t.lastSeconds == 0 && v.Rate.Float() > 0 {
 		end += 1 / v.Rate.Float() // the container gives no durations
 	}
-	v.EndSeconds = max(end-start, 0)
+	v.EndSeconds = end
 	return v
+}
+
+// specifier returns ffmpeg's name for s. In MPEG's containers, the numbers of streams
+// depend on where reading begins, but not their IDs.
+func (s *stream) specifier() string {
+	if id, err := strconv.ParseUint(s.ID, 0, 32); err == nil && id >= 0x10 {
+		return fmt.Sprintf("0:i:%d", id)
+	}
+	return fmt.Sprintf("0:%d", s.Index)
 }
 
 // shownSize returns the size of the picture as shown: with square pixels, and

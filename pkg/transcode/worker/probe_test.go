@@ -139,7 +139,10 @@ func TestShownSize(t *testing.T) {
 
 func TestTrackRate(t *testing.T) {
 	rate := func(said transcode.Rational, frames int, every float64) transcode.Rational {
-		tr := &track{count: frames, shown: moment{at: float64(frames-1) * every}}
+		tr := &track{}
+		for range frames - 1 {
+			tr.gaps.add(every)
+		}
 		return tr.rate(said)
 	}
 	tests := []struct {

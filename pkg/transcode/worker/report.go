@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"slices"
-
-	"pibootd/pkg/transcode"
 )
 
 // A report is ffprobe's output, with the packets summed up for each stream.
@@ -15,6 +12,8 @@ type report struct {
 	packets  map[int]*track
 	streams  []stream
 	chapters []chapter
+	clocks   []clock // of the packets so far; there is at least one after the first packet
+	trail    []entry // the latest packets of all streams
 	format   format
 
 	undecodable []string // streams that were set aside
@@ -31,6 +30,8 @@ type format struct {
 
 type stream struct {
 	Index             int         `json:"index"`
+	ID                string      `json:"id"`
+	HasBFrames        int         `json:"has_b_frames"`
 	CodecType         string      `json:"codec_type"`
 	CodecName         string      `json:"codec_name"`
 	CodecTag          string      `json:"codec_tag_string"`
@@ -40,6 +41,7 @@ type stream struct {
 	PixFmt            string      `json:"pix_fmt"`
 	FieldOrder        string      `json:"field_order"`
 	AvgFrameRate      string      `json:"avg_frame_rate"`
+	RFrameRate        string      `json:"r_frame_rate"`
 	BitRate           string      `json:"bit_rate"`
 	Channels          int         `json:"channels"`
 	SampleRate        string      `json:"sample_rate"`
@@ -55,6 +57,7 @@ type packet struct {
 	PTS      string `json:"pts_time"`
 	DTS      string `json:"dts_time"`
 	Duration string `json:"duration_time"`
+	Pos      string `json:"pos"`
 	Flags    string `json:"flags"`
 	SideData []struct {
 		Type string `json:"side_data_type"`
@@ -90,9 +93,7 @@ func readReport(r io.Reader, progress func(packets int)) (*report, error) {
 	if err := expect(d, json.Delim('}')); err != nil {
 		return nil, err
 	}
-	for _, t := range report.packets {
-		t.finish()
-	}
+	report.finish()
 	return report, nil
 }
 
@@ -145,21 +146,31 @@ func (r *report) add(p packet) {
 		if len(r.packets) >= maxStreams {
 			return
 		}
-		t = &track{first: math.Inf(1)}
+		t = &track{}
 		r.packets[p.Stream] = t
 	}
-	t.add(p)
+	r.place(t, p)
 }
 
 // A track sums up the packets of one stream. Packets arrive in decoding order. To
 // measure the time between frames, a track keeps as many as can be out of order.
 type track struct {
 	count       int
-	first, end  float64 // of all packets, in seconds
+	first, end  float64 // of all packets, in seconds, after finish
 	lastSeconds float64 // duration of the packet that ends last; 0 if unknown
 	encrypted   bool
+	stretches   []stretch
+	unstamped   int     // packets without a presentation time
+	untimed     float64 // seconds of packets without any time
+	decoded     float64 // the latest decoding time
+	timed       bool    // decoded is set
+	clock       int     // of the latest packet
+	pending     *packet // begins another clock if the next packet confirms it
+	entries     []entry
+	entryEvery  float64 // seconds
 	maxGap      float64
 	maxGOP      float64
+	gaps        gaps
 
 	waiting []moment // ascending
 	shown   moment   // the last that was removed from waiting
@@ -175,25 +186,19 @@ type moment struct {
 // reorderDepth is larger than the number of frames that any codec reorders.
 const reorderDepth = 32
 
-func (t *track) add(p packet) {
-	at := p.PTS
-	if at == "" {
-		at = p.DTS // AVI has no PTS
-	}
-	// Flags are K, D, C for key, discard, corrupt. A packet that an edit list
-	// discards is never shown.
-	if at == "" || len(p.Flags) > 1 && p.Flags[1] == 'D' {
-		return
-	}
+// add adds a packet and returns when it is shown, unless it never is.
+func (t *track) add(p packet) (m moment, shown bool) {
 	for _, data := range p.SideData {
 		t.encrypted = t.encrypted || data.Type == "Encryption info"
 	}
-	m := moment{at: number(at), key: len(p.Flags) > 0 && p.Flags[0] == 'K'}
-	t.count++
-	t.first = min(t.first, m.at)
-	if d := max(number(p.Duration), 0); t.count == 1 || m.at+d > t.end {
-		t.end, t.lastSeconds = m.at+d, d
+	// Flags are K, D, C for key, discard, corrupt. A packet that an edit list
+	// discards is never shown.
+	if len(p.Flags) > 1 && p.Flags[1] == 'D' {
+		return moment{}, false
 	}
+	m = moment{at: t.at(p), key: len(p.Flags) > 0 && p.Flags[0] == 'K'}
+	t.count++
+	t.extend(m, max(number(p.Duration), 0))
 	i, _ := slices.BinarySearchFunc(t.waiting, m.at, func(m moment, at float64) int {
 		if m.at < at {
 			return -1
@@ -205,6 +210,7 @@ func (t *track) add(p packet) {
 		t.show(t.waiting[0])
 		t.waiting = slices.Delete(t.waiting, 0, 1)
 	}
+	return m, true
 }
 
 // show receives the frames in the order in which they are shown.
@@ -214,6 +220,7 @@ func (t *track) show(m moment) {
 		return
 	}
 	t.maxGap = max(t.maxGap, m.at-t.shown.at)
+	t.gaps.add(m.at - t.shown.at)
 	t.maxGOP = max(t.maxGOP, m.at-t.lastKey)
 	if m.key {
 		t.lastKey = m.at
@@ -221,23 +228,14 @@ func (t *track) show(m moment) {
 	t.shown = m
 }
 
-func (t *track) finish() {
-	for _, m := range t.waiting {
-		t.show(m)
+// span returns how long the stream lasts.
+func (t *track) span() float64 {
+	if t.count < 2 {
+		return 0 // a picture, whatever its duration
 	}
-	t.waiting = nil
-}
-
-// rate returns the container's average frame rate unless the frames contradict it:
-// some containers have the rate of fields, or a guess.
-func (t *track) rate(said transcode.Rational) transcode.Rational {
-	span := t.shown.at - t.first
-	if t.count < 2 || span <= 0 {
-		return said
+	seconds := 0.0
+	for _, s := range t.stretches {
+		seconds += s.end - s.first
 	}
-	counted := float64(t.count-1) / span
-	if math.Abs(said.Float()-counted) <= counted/20 {
-		return said
-	}
-	return transcode.Rational{Num: int(math.Round(min(counted, 1e6) * 1000)), Den: 1000}
+	return seconds
 }

@@ -37,6 +37,7 @@ func text(s string) string {
 
 type disposition struct {
 	AttachedPic     int `json:"attached_pic"`
+	TimedThumbnails int `json:"timed_thumbnails"`
 	Default         int `json:"default"`
 	Forced          int `json:"forced"`
 	Comment         int `json:"comment"`
@@ -51,8 +52,8 @@ type chapter struct {
 }
 
 // addTracks adds everything but the video.
-func (r *report) addTracks(p *transcode.Probe) {
-	audio := r.audioStreams(p.Start)
+func (r *report) addTracks(p *transcode.Probe, a axis) {
+	audio := r.audioStreams(a)
 	if len(audio) > 0 {
 		first := defaultAudio(audio)
 		p.Audio, p.MoreAudio = &audio[first], slices.Delete(slices.Clone(audio), first, first+1)
@@ -64,7 +65,7 @@ func (r *report) addTracks(p *transcode.Probe) {
 }
 
 // audioStreams returns the audio streams with packets, in the source's order.
-func (r *report) audioStreams(start float64) []transcode.AudioStream {
+func (r *report) audioStreams(a axis) []transcode.AudioStream {
 	var list []transcode.AudioStream
 	for place, s := range r.ofKind("audio") {
 		t := r.packets[s.Index]
@@ -77,7 +78,7 @@ func (r *report) audioStreams(start float64) []transcode.AudioStream {
 			Channels:   s.Channels,
 			SampleRate: whole(s.SampleRate),
 			BitrateBPS: whole(s.BitRate),
-			EndSeconds: max(t.end-start, 0),
+			EndSeconds: a.end(t),
 		})
 	}
 	return list

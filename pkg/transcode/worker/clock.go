@@ -1,0 +1,403 @@
+package worker
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"pibootd/pkg/transcode"
+)
+
+// A clock is what the time stamps of a source count from. Files that were appended
+// to one another have one each, and a transport stream gets another when its time
+// stamps wrap.
+type clock struct {
+	first   float64 // the time stamp at which it was found, in seconds
+	forward float64 // how far the time stamps went forward; 0 if they went back
+	wrapped bool    // it resumes at the wrap of the time stamps before
+}
+
+const (
+	// jumpSeconds is how far time stamps of a transport stream go forward if another
+	// file follows. ffmpeg takes less for a pause.
+	jumpSeconds = 10
+	// backSeconds is how far decoding times may go back within a file.
+	backSeconds = 0.1
+	// wrapSeconds is when the time stamps of MPEG wrap: after 33 bits.
+	wrapSeconds = float64(1<<33) / 90000
+	// maxClocks bounds what is kept of a source whose time stamps are garbage.
+	maxClocks = 200
+	// maxEntries is the maximum number of key frames that are kept of a stream.
+	maxEntries = 4096
+	// entrySeconds is the minimum time between two that are kept.
+	entrySeconds = 1
+	// trailPackets is how many packets before a key frame reading begins, so that the
+	// tables of a transport stream are among them: about half a second.
+	trailPackets = 32
+)
+
+// A stretch is the part of a track that counts from one clock.
+type stretch struct {
+	clock       int
+	first, end  float64 // time stamps
+	lastSeconds float64 // duration of the packet that ends last; 0 if unknown
+}
+
+// An entry is a packet at which reading can begin, and the key frame after it.
+type entry struct {
+	clock int     // of the packet
+	stamp float64 // time stamp of the packet
+	bytes int64
+	key   float64 // time stamp of the key frame
+	of    int     // clock of the key frame
+}
+
+// place finds out which clock a packet counts from and adds it to its track. A
+// packet whose time is far from that of the one before is held back: the next one
+// shows whether another clock begins or only this time stamp is damaged.
+func (r *report) place(t *track, p packet) {
+	if len(r.clocks) == 0 {
+		r.clocks = []clock{{}}
+	}
+	if p.DTS == "" {
+		r.keep(t, p)
+		return
+	}
+	at := number(p.DTS)
+	held := t.pending
+	t.pending = nil
+	switch {
+	case !t.timed:
+		t.clock = len(r.clocks) - 1
+	case follows(t.decoded, at):
+	case held != nil && follows(number(held.DTS), at):
+		r.jump(t, number(held.DTS))
+		t.decoded = at
+		r.keep(t, *held)
+	case r.jumps(t, at):
+		t.pending = &p
+		return
+	}
+	t.decoded, t.timed = at, true
+	r.keep(t, p)
+}
+
+// keep adds a packet to its track, and to the trail. If it is a key frame, reading
+// can begin at the oldest packet of the trail.
+func (r *report) keep(t *track, p packet) {
+	shown, ok := t.add(p)
+	pos, err := strconv.ParseInt(p.Pos, 10, 64)
+	if !ok || err != nil || pos < 0 {
+		return
+	}
+	this := entry{clock: t.clock, stamp: shown.at, bytes: pos, key: shown.at, of: t.clock}
+	if p.DTS == "" {
+		t.enter(shown, this) // there are no tables, and nothing else, before it
+		return
+	}
+	this.stamp = number(p.DTS)
+	if len(r.trail) > 0 && r.trail[0].bytes < pos { // packets of streams overlap
+		before := r.trail[0]
+		before.key, before.of = shown.at, t.clock
+		t.enter(shown, before)
+	} else {
+		t.enter(shown, this)
+	}
+	r.trail = append(r.trail, this)
+	if len(r.trail) > trailPackets {
+		r.trail = r.trail[1:]
+	}
+}
+
+// follows reports whether a packet with this decoding time can follow in the same
+// file.
+func follows(before, at float64) bool { return at >= before-backSeconds && at <= before+jumpSeconds }
+
+// jumps reports whether a packet of t that does not follow has another clock. It has
+// not if another track is about there: then only t has a pause.
+func (r *report) jumps(t *track, at float64) bool {
+	if at < t.decoded-backSeconds {
+		return true
+	}
+	for _, other := range r.packets {
+		if other != t && other.timed && other.clock == t.clock && math.Abs(at-other.decoded) < jumpSeconds {
+			return false
+		}
+	}
+	return true
+}
+
+// jump moves t to the clock that begins at about this time stamp.
+func (r *report) jump(t *track, at float64) {
+	newest := len(r.clocks) - 1
+	if t.clock < newest && math.Abs(at-r.clocks[newest].first) < math.Abs(at-t.decoded) {
+		t.clock = newest
+		return
+	}
+	if len(r.clocks) >= maxClocks {
+		return
+	}
+	c := clock{first: at, forward: max(at-t.decoded, 0)}
+	c.wrapped = math.Abs(at+wrapSeconds-t.decoded) < jumpSeconds
+	r.clocks = append(r.clocks, c)
+	t.clock = len(r.clocks) - 1
+}
+
+// at returns the time stamp of a packet, in seconds: when it is shown or, where the
+// container does not say that, when it is decoded.
+func (t *track) at(p packet) float64 {
+	switch {
+	case p.PTS != "":
+		return number(p.PTS)
+	case p.DTS != "":
+		t.unstamped++
+		return number(p.DTS) // AVI has no PTS
+	}
+	t.unstamped++
+	at := t.untimed
+	t.untimed += max(number(p.Duration), 0)
+	return at
+}
+
+// extend adds a packet to the stretch of t's clock.
+func (t *track) extend(m moment, seconds float64) {
+	if n := len(t.stretches); n == 0 || t.stretches[n-1].clock != t.clock {
+		t.flush()
+		t.any = false
+		t.stretches = append(t.stretches, stretch{clock: t.clock, first: m.at, end: m.at})
+	}
+	s := &t.stretches[len(t.stretches)-1]
+	s.first = min(s.first, m.at)
+	if m.at+seconds > s.end || s.end == s.first {
+		s.end, s.lastSeconds = m.at+seconds, seconds
+	}
+}
+
+// enter keeps where reading for a key frame can begin. Where there are too many,
+// every second is dropped.
+func (t *track) enter(m moment, e entry) {
+	if !m.key {
+		return
+	}
+	if n := len(t.entries); n > 0 && t.entries[n-1].of == e.of && math.Abs(m.at-t.entries[n-1].key) < max(t.entryEvery, entrySeconds) {
+		return
+	}
+	t.entries = append(t.entries, e)
+	if len(t.entries) > maxEntries {
+		for i := range maxEntries / 2 {
+			t.entries[i] = t.entries[2*i]
+		}
+		t.entries = t.entries[:maxEntries/2]
+		t.entryEvery = 2 * max(t.entryEvery, entrySeconds)
+	}
+}
+
+// flush shows the frames that wait for others.
+func (t *track) flush() {
+	for _, m := range t.waiting {
+		t.show(m)
+	}
+	t.waiting = nil
+}
+
+// finish ends the report. In containers other than MPEG's, time stamps that go
+// forward are a pause, however long.
+func (r *report) finish() {
+	r.mergePauses()
+	for _, t := range r.packets {
+		t.flush()
+		t.first, t.end = math.Inf(1), math.Inf(-1)
+		for _, s := range t.stretches {
+			t.first = min(t.first, s.first)
+			if s.end > t.end {
+				t.end, t.lastSeconds = s.end, s.lastSeconds
+			}
+		}
+	}
+}
+
+// isMPEG reports whether the container is one whose time stamps can jump.
+func (r *report) isMPEG() bool {
+	return r.format.FormatName == "mpegts" || r.format.FormatName == "mpeg"
+}
+
+func (r *report) mergePauses() {
+	if r.isMPEG() {
+		return
+	}
+	become, kept := make([]int, len(r.clocks)), r.clocks[:0:0]
+	for i, c := range r.clocks {
+		if c.forward == 0 || i == 0 {
+			kept = append(kept, c)
+		}
+		become[i] = len(kept) - 1
+	}
+	if len(kept) == len(r.clocks) {
+		return
+	}
+	for _, t := range r.packets {
+		t.mergeStretches(become)
+	}
+	r.clocks = kept
+}
+
+// mergeStretches joins the stretches whose clocks become one.
+func (t *track) mergeStretches(become []int) {
+	t.flush()
+	merged := t.stretches[:0:0]
+	for _, s := range t.stretches {
+		s.clock = become[s.clock]
+		n := len(merged)
+		if n == 0 || merged[n-1].clock != s.clock {
+			merged = append(merged, s)
+			continue
+		}
+		before := &merged[n-1]
+		pause := s.first - before.end + before.lastSeconds
+		t.maxGap, t.maxGOP = max(t.maxGap, pause), t.maxGOP+pause
+		before.end, before.lastSeconds = s.end, s.lastSeconds
+	}
+	for i, e := range t.entries {
+		t.entries[i].clock, t.entries[i].of = become[e.clock], become[e.of]
+	}
+	t.stretches = merged
+}
+
+// An axis says when what has a time stamp is shown.
+type axis struct {
+	start  float64          // where there are no spans
+	spans  []transcode.Span // of several clocks, or of a source without time stamps
+	ofTime map[int]int      // the number of a clock's span
+}
+
+// at returns when a time stamp of a clock is shown, in seconds after the grid's start.
+func (a axis) at(clock int, stamp float64) float64 {
+	if len(a.spans) == 0 {
+		return stamp - a.start
+	}
+	span := a.spans[a.ofTime[clock]]
+	return span.At + stamp - span.First
+}
+
+// end returns when the last frame of t ends.
+func (a axis) end(t *track) float64 {
+	end := 0.0
+	for _, s := range t.stretches {
+		end = max(end, a.at(s.clock, s.end))
+	}
+	return end
+}
+
+// axis returns how the clocks of the source follow on each other: each where the
+// film ended before. With one clock, the grid starts at start.
+func (r *report) axis(film *track, start float64, untimed bool) axis {
+	a := axis{start: start, ofTime: map[int]int{}}
+	// ffmpeg would take time stamps that will wrap soon for negative ones, and some
+	// that begin at 0 for others.
+	misread := start > wrapSeconds-100 || start == 0 && r.isMPEG()
+	if len(r.clocks) < 2 && !misread && !untimed {
+		return a
+	}
+	end := 0.0
+	for i := range r.clocks {
+		s := r.stretchOf(film, i)
+		if s == nil {
+			continue
+		}
+		span := transcode.Span{First: s.first, At: end}
+		switch {
+		case len(a.spans) == 0:
+			span.At = s.first - start
+		case r.clocks[i].wrapped:
+			before := a.spans[len(a.spans)-1]
+			span.At = before.At + s.first + wrapSeconds - before.First
+		}
+		a.ofTime[i] = len(a.spans)
+		a.spans = append(a.spans, span)
+		end = span.At + s.end - s.first
+		if s.lastSeconds == 0 && film.gaps.total > 0 {
+			end += 1 / film.gaps.nominal()
+		}
+	}
+	return a
+}
+
+// entries returns where reading of the film can begin, if its time stamps do not say
+// that. reordered says that it has no time stamps, and B-frames.
+func (a axis) entries(film *track, reordered bool) []transcode.Entry {
+	if len(a.spans) == 0 || reordered {
+		return nil // which frame is shown first after a key frame is not known
+	}
+	var list []transcode.Entry
+	for _, e := range film.entries {
+		span, ok := a.ofTime[e.clock]
+		if _, shown := a.ofTime[e.of]; ok && shown {
+			list = append(list, transcode.Entry{Seconds: a.at(e.of, e.key), Bytes: e.bytes, Span: span, Stamp: e.stamp})
+		}
+	}
+	return list
+}
+
+// start returns the earliest time stamp of the source's first clock: of video and
+// audio, if the container does not say it.
+func (r *report) start() float64 {
+	if r.format.StartTime != "" && len(r.clocks) < 2 {
+		return number(r.format.StartTime)
+	}
+	start := math.Inf(1)
+	for _, s := range r.streams {
+		t := r.packets[s.Index]
+		if t == nil || s.CodecType != "video" && s.CodecType != "audio" {
+			continue
+		}
+		if first := r.stretchOf(t, 0); first != nil {
+			start = min(start, first.first)
+		}
+	}
+	if math.IsInf(start, 1) {
+		return 0
+	}
+	return start
+}
+
+// stretchOf returns the stretch of a track that counts from a clock; nil if there is
+// none.
+func (r *report) stretchOf(t *track, clock int) *stretch {
+	i := slices.IndexFunc(t.stretches, func(s stretch) bool { return s.clock == clock })
+	if i < 0 {
+		return nil
+	}
+	return &t.stretches[i]
+}
+
+// timeline returns the expression that puts the time stamps of frames on the grid's
+// clock. The next span begins with the frame that does not follow on the one before
+// and is nearer to the beginning of that span.
+func timeline(spans []transcode.Span, start float64, untimed bool) string {
+	if len(spans) == 0 {
+		return fmt.Sprintf("PTS-(%s)/TB", seconds(start))
+	}
+	if spans = slices.Clone(spans); !untimed {
+		for i := range spans {
+			spans[i].First += rawOffset
+		}
+	}
+	if len(spans) == 1 {
+		return fmt.Sprintf("PTS-(%s)/TB", seconds(spans[0].First-spans[0].At))
+	}
+	next, offset := "0", "0"
+	for i, s := range spans {
+		offset += fmt.Sprintf("+eq(ld(0),%d)*(%s)", i, seconds(s.First-s.At))
+		if i+1 < len(spans) {
+			next += fmt.Sprintf("+eq(ld(0),%d)*(%s)", i, seconds(spans[i+1].First))
+		}
+	}
+	const (
+		before  = "st(1,if(isnan(PREV_INPTS),%s,PREV_INPTS*TB))"
+		follows = "st(2,between(PTS*TB,ld(1)-%g,ld(1)+%d))"
+		nearer  = "lt(abs(PTS*TB-(%s)),abs(PTS*TB-ld(1)))"
+	)
+	return fmt.Sprintf("'"+before+";"+follows+";st(0,ld(0)+lt(ld(0),%d)*not(ld(2))*"+nearer+");PTS-(%s)/TB'",
+		seconds(spans[0].First), backSeconds, jumpSeconds, len(spans)-1, next, offset)
+}
