@@ -108,7 +108,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //
 //	0: a worker that sends no version. It writes attempts to the media share.
 //	2: attempts are written to the board's own scratch; the media share is read-only.
-//	3: a unit names the audio stream that it encodes, and a file has several.
+//	3: a unit names the streams that it reads and where in the source it begins to read,
+//	   and a file has several audio streams.
 const Protocol = 3
 
 // Hello reports that a worker is up. The worker repeats it while it runs.
