@@ -22,6 +22,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
 		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `LINES[:BITRATE]`, e.g. 720:2500k, instead of those of the rule"},
 		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
+		&cli.StringFlag{Name: "deinterlace", Usage: "make frames of an interlaced source: auto, off to leave it as it is, or field for a frame of each field", DefaultText: "auto"},
 		&cli.StringFlag{Name: "audio", Usage: "encode audio at `BITRATE`, e.g. 128k", DefaultText: "48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
@@ -33,14 +34,15 @@ func formatFlags() []cli.Flag {
 // outputOf reads formatFlags, and ffmpeg's options, which follow the videos.
 func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 	o := transcode.Output{
-		Container: transcode.Container(c.String("segments")),
-		Codec:     transcode.Codec(c.String("codec")),
-		Encoder:   c.String("encoder"),
-		Ladder:    transcode.Preset(c.String("ladder")),
-		Encrypted: c.Bool("encrypt"),
-		KeyURI:    c.String("key-uri"),
-		MaxFPS:    c.Float64("max-fps"),
-		Options:   options,
+		Container:   transcode.Container(c.String("segments")),
+		Codec:       transcode.Codec(c.String("codec")),
+		Encoder:     c.String("encoder"),
+		Ladder:      transcode.Preset(c.String("ladder")),
+		Encrypted:   c.Bool("encrypt"),
+		KeyURI:      c.String("key-uri"),
+		MaxFPS:      c.Float64("max-fps"),
+		Deinterlace: transcode.Deinterlace(c.String("deinterlace")),
+		Options:     options,
 	}
 	var err error
 	if o.Format, err = formatOf(c); err != nil {

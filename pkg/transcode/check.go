@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"unicode/utf8"
 
 	"pibootd/pkg/transcode/mediafile"
@@ -79,8 +80,52 @@ func checkProbe(p Probe) error {
 		if !ok {
 			return errors.New("a number of the video stream is out of range")
 		}
+		if err := checkFilm(*v); err != nil {
+			return err
+		}
+	}
+	if err := checkSpans(p); err != nil {
+		return err
 	}
 	return checkTracksOf(p)
+}
+
+// mapOfStream matches what names one stream of a source to ffmpeg.
+var mapOfStream = regexp.MustCompile(`^(0:(i:)?[0-9]{1,10})?$`)
+
+// checkFilm looks at what is passed on to the ffmpeg of other workers.
+func checkFilm(v VideoStream) error {
+	fields := []Fields{FieldsFrame, FieldsFlagged, FieldsEach, FieldsFilm}
+	if !mapOfStream.MatchString(v.Map) || !slices.Contains(fields, v.Fields) {
+		return fmt.Errorf("stream %.50q of fields %.50q; want 0:NUMBER and a known way", v.Map, v.Fields)
+	}
+	if !within(v.CodedWidth, 1<<16) || !within(v.CodedHeight, 1<<16) || !sane(v.DelaySeconds, 10) {
+		return fmt.Errorf("%dx%d coded, %v s late are out of range", v.CodedWidth, v.CodedHeight, v.DelaySeconds)
+	}
+	return nil
+}
+
+// Limits of what is kept of a source whose time stamps jump.
+const (
+	maxSpans   = 200
+	maxEntries = 5000
+)
+
+func checkSpans(p Probe) error {
+	if len(p.Spans) > maxSpans || len(p.Entries) > maxEntries {
+		return fmt.Errorf("%d spans with %d entries; want %d and %d at most", len(p.Spans), len(p.Entries), maxSpans, maxEntries)
+	}
+	for _, s := range p.Spans {
+		if !(math.Abs(s.First) <= maxStart) || !(math.Abs(s.At) <= maxStart) {
+			return fmt.Errorf("a span from %v at %v s is out of range", s.First, s.At)
+		}
+	}
+	for _, e := range p.Entries {
+		if e.Span < 0 || e.Span >= len(p.Spans) || e.Bytes < 0 || !(math.Abs(e.Stamp) <= maxStart) || !(math.Abs(e.Seconds) <= maxStart) {
+			return fmt.Errorf("an entry at byte %d, %v s of span %d is out of range", e.Bytes, e.Seconds, e.Span)
+		}
+	}
+	return nil
 }
 
 func checkPieces(u Unit, r Result) error {

@@ -38,6 +38,8 @@ type Output struct {
 	// MaxFPS is the highest frame rate, in frames per second; 0 means DefaultMaxFPS. A
 	// source that has more keeps every second frame, every third and so on.
 	MaxFPS float64 `json:"max_fps,omitempty"`
+	// Deinterlace says what becomes of an interlaced source; "" is auto.
+	Deinterlace Deinterlace `json:"deinterlace,omitempty"`
 	// Options are ffmpeg's output options for an MP4 or MKV file, one word each.
 	// They replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`
@@ -69,6 +71,17 @@ type Codec string
 const (
 	CodecH264 Codec = "h264"
 	CodecH265 Codec = "h265"
+)
+
+// A Deinterlace says what becomes of fields.
+type Deinterlace string
+
+// The ways to treat an interlaced source: frames at its own rate, or those of the film
+// that it was made of; frames as they are; or a frame for each field.
+const (
+	DeinterlaceAuto  Deinterlace = "auto"
+	DeinterlaceOff   Deinterlace = "off"
+	DeinterlaceField Deinterlace = "field"
 )
 
 // A Preset names a rule that derives a ladder from a source.
@@ -130,8 +143,12 @@ func (r Request) Canonical() Request {
 	r.Output.Container = r.Output.SegmentContainer()
 	r.Output.Encoder = r.Output.encoder()
 	r.Output.Codec = r.Output.codec()
+	// As in jobs of earlier versions:
 	if r.Output.MaxFPS == DefaultMaxFPS {
-		r.Output.MaxFPS = 0 // as in jobs of earlier versions
+		r.Output.MaxFPS = 0
+	}
+	if r.Output.Deinterlace == DeinterlaceAuto {
+		r.Output.Deinterlace = ""
 	}
 	return r
 }
@@ -175,6 +192,9 @@ func (o Output) check() error {
 		return wrong("ladder", "ladder %.50q; want apple or author", o.Ladder)
 	case o.AudioBPS != 0 && (o.AudioBPS < minAudioBPS || o.AudioBPS > maxAudioBPS):
 		return wrong("audio_bps", "audio of %d b/s; want %d to %d, or 0 for the default", o.AudioBPS, minAudioBPS, maxAudioBPS)
+	}
+	if !slices.Contains([]Deinterlace{"", DeinterlaceAuto, DeinterlaceOff, DeinterlaceField}, o.Deinterlace) {
+		return wrong("deinterlace", "deinterlace %.50q; want auto, off or field", o.Deinterlace)
 	}
 	if o.MaxFPS != 0 && !(o.MaxFPS >= 1 && o.MaxFPS <= maxMaxFPS) {
 		return wrong("max_fps", "at most %v frames per second; want 1 to %d, or 0 for %d", o.MaxFPS, maxMaxFPS, DefaultMaxFPS)

@@ -133,7 +133,7 @@ func (p *Plan) note(format string, args ...any) {
 
 // noteRate notes that frames are left out because there are too many.
 func (p *Plan) noteRate(r Request, v VideoStream) {
-	source, rate := usualRate(v.Rate).Float(), p.Grid.Rate.Float()
+	source, rate := usualRate(r.rate(v)).Float(), p.Grid.Rate.Float()
 	if rate < 0.99*source {
 		most := cmp.Or(r.MaxFPS, DefaultMaxFPS)
 		p.note("%.4g of %.4g frames per second are kept: more than %g need --max-fps", rate, source, most)
@@ -192,7 +192,7 @@ func newGrid(r Request, p Probe, rate Rational) (Grid, error) {
 		segment = defaultSegmentSeconds
 	}
 	if rate.Num == 0 {
-		rate = gridRate(p.Video.Rate, cmp.Or(r.MaxFPS, DefaultMaxFPS))
+		rate = gridRate(r.rate(*p.Video), cmp.Or(r.MaxFPS, DefaultMaxFPS))
 	}
 	return Grid{
 		Rate:          rate,
@@ -274,10 +274,14 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Grid:         grid,
 				FirstFrame:   first,
 				EndFrame:     endFrame,
-				SourceStart:  p.Start,
+				SourceStart:  p.Start + p.Video.DelaySeconds,
 				SourceCodec:  p.Video.Codec,
 				Map:          p.Video.Map,
-				Deinterlaced: p.Video.Interlaced,
+				Deinterlaced: p.Video.Interlaced && r.Deinterlace != DeinterlaceOff,
+				Fields:       r.fields(*p.Video),
+				Aspect:       float64(p.Video.Width) / float64(p.Video.Height),
+				SourceWidth:  p.Video.CodedWidth,
+				SourceHeight: p.Video.CodedHeight,
 				Container:    r.unitContainer(),
 				Encoder:      cmp.Or(o.Encoder, r.encoder()),
 				Custom:       len(r.Options) > 0,
@@ -298,7 +302,12 @@ func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 		u.SeekSeconds = seconds
 		return
 	}
-	u.Spans, u.Untimed = p.Spans, p.Untimed
+	u.Spans, u.Untimed = slices.Clone(p.Spans), p.Untimed
+	defer func() {
+		for i := range u.Spans {
+			u.Spans[i].At -= p.Video.DelaySeconds
+		}
+	}()
 	for _, e := range p.Entries {
 		if e.Seconds > seconds {
 			break

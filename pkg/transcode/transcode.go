@@ -89,11 +89,16 @@ type VideoStream struct {
 	Rate          Rational `json:"rate"`   // nominal frames per second, while the picture moves
 	PixelFormat   string   `json:"pixel_format"`
 	Interlaced    bool     `json:"interlaced,omitempty"`
+	Fields        Fields   `json:"fields,omitempty"`          // how its frames are made of fields, if it is interlaced
+	CodedWidth    int      `json:"coded_width,omitempty"`     // of a picture that is not rotated
+	CodedHeight   int      `json:"coded_height,omitempty"`    // of a picture that is not rotated
 	BitrateBPS    int      `json:"bitrate_bps,omitempty"`     // 0 if unknown
 	Frames        int      `json:"frames,omitempty"`          // packets counted; 0 if not counted
 	MaxGapSeconds float64  `json:"max_gap_seconds,omitempty"` // longest time between two frames
 	MaxGOPSeconds float64  `json:"max_gop_seconds,omitempty"` // longest time between two key frames
 	EndSeconds    float64  `json:"end_seconds,omitempty"`     // end of the last frame, relative to Probe.Start
+	// DelaySeconds is how much later than its packets say the decoder shows a frame.
+	DelaySeconds float64 `json:"delay_seconds,omitempty"`
 }
 
 // A TrackInfo is what a source says of an audio or subtitle stream, for whoever
@@ -156,6 +161,17 @@ type AudioRendition struct {
 	Encoder    string  `json:"encoder,omitempty"`     // ffmpeg's name; "" means aac
 	SampleRate int     `json:"sample_rate,omitempty"` // 0 means AudioSampleRate
 }
+
+// Fields says how frames are made of the fields of an interlaced source.
+type Fields string
+
+// The ways to make frames.
+const (
+	FieldsFrame   Fields = ""        // one of each two fields
+	FieldsFlagged Fields = "flagged" // the same, but frames that are not marked as interlaced stay as they are
+	FieldsEach    Fields = "each"    // one of each field, which doubles the rate
+	FieldsFilm    Fields = "film"    // those of the film that was brought to 29.97 frames per second
+)
 
 // A Grid is the one sequence of frames that every unit of a job cuts from:
 // frame k is shown at k/Rate seconds after the source's start.
@@ -222,8 +238,14 @@ type VideoUnit struct {
 	SourceCodec  string      `json:"source_codec"`
 	Map          string      `json:"map,omitempty"`          // VideoStream.Map
 	Deinterlaced bool        `json:"deinterlaced,omitempty"` // bwdif before the grid
-	Container    Container   `json:"container,omitempty"`    // "" means ts
-	Encoder      string      `json:"encoder,omitempty"`      // ffmpeg's name; "" means libx264
+	Fields       Fields      `json:"fields,omitempty"`       // how, if it is deinterlaced
+	// Aspect is the width of the source's picture by its height, as shown; 0, of units
+	// of earlier versions, takes all pictures to be of that shape.
+	Aspect       float64   `json:"aspect,omitempty"`
+	SourceWidth  int       `json:"source_width,omitempty"`  // as coded; 0 if it is rotated
+	SourceHeight int       `json:"source_height,omitempty"` // as coded
+	Container    Container `json:"container,omitempty"`     // "" means ts
+	Encoder      string    `json:"encoder,omitempty"`       // ffmpeg's name; "" means libx264
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`

@@ -28,6 +28,9 @@ func inputArgs(source, decoder string, at position) []string {
 	if decoder != "" {
 		args = append(args, "-c:v", decoder)
 	}
+	if at.sized {
+		args = append(args, "-reinit_filter", "0")
+	}
 	if at.seek > 0 {
 		args = append(args, "-ss", seconds(at.seek))
 	}
@@ -45,6 +48,9 @@ type position struct {
 	seek  float64 // seconds after the container's start; 0: at the first packet
 	raw   bool    // bytes counts, and time stamps are as they are in the source
 	bytes int64
+	// sized says that the filters take pictures of any size: where those change, they
+	// need not begin anew, which would lose their place on the grid.
+	sized bool
 	// untimed says that the source has no time stamps.
 	untimed bool
 }
@@ -73,7 +79,9 @@ func isURL(source string) bool { return strings.HasPrefix(source, "http://") }
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
 func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []string {
-	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, position{u.SeekSeconds, len(u.Spans) > 0, u.SkipBytes, u.Untimed})...)
+	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, position{
+		seek: u.SeekSeconds, raw: len(u.Spans) > 0, bytes: u.SkipBytes, untimed: u.Untimed, sized: u.Aspect > 0,
+	})...)
 	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
 		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
 	}
@@ -128,10 +136,7 @@ const startSeconds = transcode.StartPTS / 90000
 func videoFilter(u transcode.VideoUnit) string {
 	rate := u.Grid.Rate.String()
 	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
-	if u.Deinterlaced {
-		filter += ",bwdif=mode=send_frame"
-	}
-	filter += ",fps=" + rate + ":round=near"
+	filter += fieldFilter(u) + ",fps=" + rate + ":round=near"
 	if u.FirstFrame == 0 {
 		filter += ":start_time=0" // shows a late first frame from the start
 	}
@@ -142,12 +147,19 @@ func videoFilter(u transcode.VideoUnit) string {
 	}
 	filter += fmt.Sprintf(",trim=start_pts=%d:end_pts=%d", u.FirstFrame, u.EndFrame)
 	if u.Custom {
+		if u.SourceWidth > 0 && u.Aspect > 0 {
+			filter += "," + letterbox(u.SourceWidth, u.SourceHeight, u.Aspect)
+		}
 		if u.Filter != "" {
 			filter += "," + u.Filter
 		}
 		return filter
 	}
-	return filter + fmt.Sprintf(",scale=%d:%d,setsar=1,%s", u.Rendition.Width, u.Rendition.Height, pixelFormat(encoderOf(u)))
+	size := fmt.Sprintf("scale=%d:%d", u.Rendition.Width, u.Rendition.Height)
+	if u.Aspect > 0 {
+		size = letterbox(u.Rendition.Width, u.Rendition.Height, u.Aspect)
+	}
+	return filter + "," + size + ",setsar=1," + pixelFormat(encoderOf(u))
 }
 
 // keyFrames forces a key frame at the start of each segment, but not within

@@ -151,6 +151,76 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 150, within: 1, rate: "25/1", seconds: 6, also: followsOn},
 		},
 		{
+			name: "another size midway", file: "size.ts",
+			build: func(t *testing.T, dir, file string) {
+				joinFiles(t, dir, file, shaped("160x90", 0), shaped("320x180", 3))
+			},
+			want: mediaWant{frames: 150, within: 1, rate: "25/1", size: "160x90", seconds: 6, also: bars(4, 0, 0)},
+		},
+		{
+			name: "a narrower picture midway", file: "narrow.ts",
+			build: func(t *testing.T, dir, file string) {
+				joinFiles(t, dir, file, shaped("160x90", 0), shaped("120x90", 3))
+			},
+			want: mediaWant{frames: 150, within: 1, size: "160x90", seconds: 6, also: bars(4, 20, 0)},
+		},
+		{
+			name: "a wider picture midway", file: "wide.ts", long: true,
+			build: func(t *testing.T, dir, file string) {
+				joinFiles(t, dir, file, shaped("120x90", 0), shaped("160x90", 3))
+			},
+			want: mediaWant{frames: 150, within: 1, size: "120x90", seconds: 6, also: bars(4, 0, 11)},
+		},
+		{
+			name: "other pixels midway", file: "sar.ts",
+			build: func(t *testing.T, dir, file string) {
+				p := "-f lavfi -i color=white:s=90x72:r=25:d=3 -c:v mpeg2video -q:v 2 -muxdelay 0 -muxpreload 0 "
+				joinFiles(t, dir, file, p+"-vf setsar=64/45 ", p+"-vf setsar=16/15 -output_ts_offset 3 ")
+			},
+			want: mediaWant{frames: 150, within: 1, size: "128x72", seconds: 6, also: bars(4, 16, 0)},
+		},
+		{
+			name: "another pixel format midway", file: "format.ts", long: true,
+			build: func(t *testing.T, dir, file string) {
+				p := motion(25, 3) + "-c:v libx264 -preset ultrafast -muxdelay 0 -muxpreload 0 "
+				joinFiles(t, dir, file, p+"-pix_fmt yuv420p ", p+"-pix_fmt yuv444p -output_ts_offset 3 ")
+			},
+			want: mediaWant{frames: 150, within: 1, size: "160x90", seconds: 6},
+		},
+		{
+			name: "another size midway, with options", file: "size.ts", long: true,
+			build: func(t *testing.T, dir, file string) {
+				joinFiles(t, dir, file, shaped("160x90", 0), shaped("120x90", 3))
+			},
+			request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMP4, Options: []string{"-c:v", "libx264", "-preset", "ultrafast"}}},
+			want:    mediaWant{frames: 150, within: 1, size: "160x90", also: bars(4, 20, 0)},
+		},
+		{
+			name: "DV", file: "camera.dv",
+			args:    bar("720x576", "50", 2) + ",tinterlace=interleave_bottom -c:v dvvideo -pix_fmt yuv420p",
+			request: transcode.Request{Output: transcode.Output{Rungs: []transcode.Rung{{Lines: 288}}}},
+			want:    mediaWant{frames: 50, rate: "25/1", also: combed(false)},
+		},
+		{
+			name: "interlaced", file: "i.ts", long: true, args: fields("50") + "-c:v mpeg2video -q:v 2",
+			want: mediaWant{frames: 75, within: 1, rate: "25/1", also: combed(false)},
+		},
+		{
+			name: "interlaced, a frame of each field", file: "i.ts", args: fields("50") + "-c:v mpeg2video -q:v 2",
+			request: transcode.Request{Output: transcode.Output{Deinterlace: transcode.DeinterlaceField}},
+			want:    mediaWant{frames: 150, within: 2, rate: "50/1", also: combed(false)},
+		},
+		{
+			name: "interlaced, left as it is", file: "i.mkv", long: true, args: fields("50") + "-c:v mpeg2video -q:v 2",
+			request: transcode.Request{Output: transcode.Output{Deinterlace: transcode.DeinterlaceOff}},
+			want:    mediaWant{frames: 75, within: 1, rate: "25/1", also: combed(true)},
+		},
+		{
+			name: "telecined", file: "film.mkv",
+			args: bar("160x96", "24000/1001", 5) + ",telecine -flags +ildct+ilme -c:v mpeg2video -q:v 2 -top 1",
+			want: mediaWant{frames: 120, within: 2, rate: "24000/1001", also: combed(false)},
+		},
+		{
 			name: "two files joined", file: "join.ts",
 			build: func(t *testing.T, dir, file string) {
 				part := "-f lavfi -i testsrc2=s=320x180:r=25:d=2 " + x264 + "-muxdelay 0 -muxpreload 0 "
@@ -220,4 +290,75 @@ func followsOn(t *testing.T, o mediaOutput) {
 	if n := strings.Count(out, " pts_time:"); n < len(o.frames)-2 {
 		t.Errorf("%s: %d of %d frames differ from the one before", o.video, n, len(o.frames))
 	}
+}
+
+// shaped returns the arguments for three seconds of a white picture of a size, as a
+// transport stream that begins at this second.
+func shaped(size string, offset int) string {
+	return "-f lavfi -i color=white:s=" + size + ":r=25:d=3 " + x264 + "-muxdelay 0 -muxpreload 0 -output_ts_offset " + strconv.Itoa(offset)
+}
+
+// fields returns the arguments for three seconds of fields at this rate.
+func fields(rate string) string {
+	return bar("160x96", rate, 3) + ",tinterlace=interleave_top -flags +ildct+ilme -top 1 "
+}
+
+// bars makes sure that a white picture has black bars so wide at its sides, and so
+// high above and below, at this second.
+func bars(second, side, above int) func(*testing.T, mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		f := o.frames[0]
+		out := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", o.video, "-map", "0:v",
+			"-vf", "select='gte(n,"+strconv.Itoa(25*second)+")',format=gray", "-frames:v", "1", "-f", "rawvideo", "-")
+		if len(out) != f.Width*f.Height {
+			t.Fatalf("%s: a picture of %d bytes; want %dx%d", o.video, len(out), f.Width, f.Height)
+		}
+		black := func(x, y int) bool { return out[y*f.Width+x] < 100 }
+		gotSide, gotAbove := 0, 0
+		for gotSide < f.Width/2 && black(gotSide, f.Height/2) && black(f.Width-1-gotSide, f.Height/2) {
+			gotSide++
+		}
+		for gotAbove < f.Height/2 && black(f.Width/2, gotAbove) && black(f.Width/2, f.Height-1-gotAbove) {
+			gotAbove++
+		}
+		if gotSide < side-1 || gotSide > side+1 || gotAbove < above-1 || gotAbove > above+1 {
+			t.Errorf("%s: bars of %d and %d; want %d and %d", o.video, gotSide, gotAbove, side, above)
+		}
+	}
+}
+
+// combed makes sure that frames of a moving bar are, or are not, made of two moments
+// each: lines then differ from those above and below.
+func combed(want bool) func(*testing.T, mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		w, h := o.frames[0].Width, o.frames[0].Height
+		out := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", o.video, "-map", "0:v", "-vf", "format=gray", "-f", "rawvideo", "-")
+		n := 0
+		for frame := 0; (frame+1)*w*h <= len(out); frame++ {
+			if isCombed(out[frame*w*h:(frame+1)*w*h], w) {
+				n++
+			}
+		}
+		if (n > len(o.frames)/4) != want || !want && n > 3 {
+			t.Errorf("%s: %d of %d frames are combed; want that: %t", o.video, n, len(o.frames), want)
+		}
+	}
+}
+
+func isCombed(gray string, width int) bool {
+	n := 0
+	for i := width; i+width < len(gray); i++ {
+		above, below := int(gray[i])-int(gray[i-width]), int(gray[i])-int(gray[i+width])
+		if above > 60 && below > 60 || above < -60 && below < -60 {
+			n++
+		}
+	}
+	return n > len(gray)/200
+}
+
+// bar returns the arguments for a vertical bar that moves at this rate.
+func bar(size, rate string, seconds int) string {
+	return fmt.Sprintf("-f lavfi -i color=black:s=%s:r=%s:d=%d,geq=lum='if(lt(abs(X-mod(N*4,W)),W/10),235,16)':cb=128:cr=128", size, rate, seconds)
 }

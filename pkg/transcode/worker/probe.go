@@ -52,6 +52,9 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		return transcode.Probe{}, stderr, err
 	}
 	result, err := report.probe()
+	if err == nil {
+		err = w.peek(ctx, source, report, &result, p)
+	}
 	return result, stderr, err
 }
 
@@ -282,6 +285,9 @@ func (s *stream) video(t *track, a axis) *transcode.VideoStream {
 		MaxGOPSeconds: t.maxGOP,
 	}
 	v.Width, v.Height = s.shownSize()
+	if quarterTurns(s) == 0 {
+		v.CodedWidth, v.CodedHeight = s.Width, s.Height
+	}
 	end := a.end(t)
 	if t.lastSeconds == 0 && v.Rate.Float() > 0 {
 		end += 1 / v.Rate.Float() // the container gives no durations
