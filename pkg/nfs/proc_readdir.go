@@ -29,29 +29,44 @@ type dirent struct {
 // direntBuffer is the size of the buffer for one getdents64, in bytes.
 const direntBuffer = 16 << 10
 
+// cookieVerifier is the verifier of all cookies (RFC 1813 §3.3.16): they do not
+// expire.
+const cookieVerifier = 0
+
+// A place is where a client goes on in a directory.
+type place struct{ cookie, verifier uint64 }
+
+func (d *decoder) place() place { return place{cookie: d.Uint64(), verifier: d.Uint64()} }
+
+// check refuses a cookie of which another server made the verifier.
+func (p place) check() error {
+	if p.cookie != 0 && p.verifier != cookieVerifier {
+		return statusBadCookie
+	}
+	return nil
+}
+
 // readdir implements READDIR (RFC 1813 §3.3.16).
 func (c *call) readdir() error {
-	wire, cookie := c.in.handle(), c.in.Uint64()
-	c.in.Uint64() // the cookie verifier: always 0, because cookies do not expire
+	wire, from := c.in.handle(), c.in.place()
 	count := c.in.Uint32()
 	if c.in.Bad {
 		return errGarbage
 	}
-	return c.list(wire, cookie, listing{limit: count})
+	return c.list(wire, from, listing{limit: count})
 }
 
 // readdirplus implements READDIRPLUS (§3.3.17). It ignores dircount, the part of the result that
 // the names may use, because it is a hint that Linux clients set too low; only maxcount limits
 // the result.
 func (c *call) readdirplus() error {
-	wire, cookie := c.in.handle(), c.in.Uint64()
-	c.in.Uint64() // the cookie verifier
+	wire, from := c.in.handle(), c.in.place()
 	c.in.Uint32() // dircount
 	maxcount := c.in.Uint32()
 	if c.in.Bad {
 		return errGarbage
 	}
-	return c.list(wire, cookie, listing{limit: maxcount, plus: true})
+	return c.list(wire, from, listing{limit: maxcount, plus: true})
 }
 
 // readdirResults returns the maximum size of READDIR's result.
@@ -75,18 +90,21 @@ func (e *encoder) dirent(d dirent) {
 	e.Uint64(d.cookie)
 }
 
-// list executes a call that lists a directory, starting at cookie.
-func (c *call) list(wire []byte, cookie uint64, l listing) error {
+// list executes a call that lists a directory.
+func (c *call) list(wire []byte, from place, l listing) error {
 	dir, err := c.open(wire)
 	defer dir.close()
 	l.limit = min(l.limit, maxDirReply)
 	if err == nil {
-		err = l.run(dir, cookie)
+		err = from.check()
+	}
+	if err == nil {
+		err = l.run(dir, from.cookie)
 	}
 	ok := c.status(err)
 	c.postAttr(dir)
 	if ok {
-		c.Uint64(0) // the cookie verifier
+		c.Uint64(cookieVerifier)
 		c.Buf = append(c.Buf, l.out.Buf...)
 		c.Bool(false) // no further entry
 		c.Bool(l.eof)

@@ -59,6 +59,8 @@ func TestReplies(t *testing.T) {
 	}{
 		{"empty", nil, nil},
 		{"a reply", words(9, rpc.MsgReply, 0, 0, 0, 0), nil},
+		{"a message of type 2", words(9, 2, 2, 100003, 3, 0, 0, 0, 0, 0), nil},
+		{"xid 0", words(0, rpc.MsgCall, 2, 100003, 3, 0, 0, 0, 0, 0), words(0, 1, 0, 0, 0, 0)},
 		{"cut after the xid", words(9), nil},
 		{"RPC version 3", call(3, 100003, 3, 0), words(9, 1, 1, 0, 2, 2)},
 		{"cut after the procedure", call(2, 100003, 3, 0), words(9, 1, 1, 1, 1)},
@@ -128,6 +130,10 @@ func TestHostileConnections(t *testing.T) {
 		if n, err := c.conn.Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("%s: read %d bytes, %v; want the connection closed by the server", name, n, err)
 		}
+	}
+	// What is no call has no answer (RFC 5531 §9), and the next call has.
+	if _, err := friend.conn.Write(words(rpc.LastFragment|40, 9, 7, 2, 100003, 3, 0, 0, 0, 0, 0)); err != nil {
+		t.Fatal(err)
 	}
 	c := dial(t, s.addr)
 	if _, err := c.conn.Write(append(words(rpc.LastFragment|100), 1, 2, 3)); err != nil {
