@@ -22,6 +22,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
 		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `LINES[:BITRATE]`, e.g. 720:2500k, instead of those of the rule"},
 		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
+		&cli.StringFlag{Name: "hdr", Usage: "`WHAT` becomes of HDR: auto, keep (with h265), or sdr", DefaultText: "auto: kept by h265, tone-mapped for h264"},
 		&cli.StringFlag{Name: "deinterlace", Usage: "make frames of an interlaced source: auto, off to leave it as it is, or field for a frame of each field", DefaultText: "auto"},
 		&cli.StringFlag{Name: "audio", Usage: "encode audio at `BITRATE`, e.g. 128k", DefaultText: "48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
@@ -41,6 +42,7 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		Encrypted:   c.Bool("encrypt"),
 		KeyURI:      c.String("key-uri"),
 		MaxFPS:      c.Float64("max-fps"),
+		HDR:         transcode.HDR(c.String("hdr")),
 		Deinterlace: transcode.Deinterlace(c.String("deinterlace")),
 		Options:     options,
 	}

@@ -99,6 +99,9 @@ func checkFilm(v VideoStream) error {
 	if !mapOfStream.MatchString(v.Map) || !slices.Contains(fields, v.Fields) {
 		return fmt.Errorf("stream %.50q of fields %.50q; want 0:NUMBER and a known way", v.Map, v.Fields)
 	}
+	if !v.Color.sane() {
+		return errors.New("the colors of the video stream are not by ffmpeg's names")
+	}
 	if !within(v.CodedWidth, 1<<16) || !within(v.CodedHeight, 1<<16) || !sane(v.DelaySeconds, 10) {
 		return fmt.Errorf("%dx%d coded, %v s late are out of range", v.CodedWidth, v.CodedHeight, v.DelaySeconds)
 	}

@@ -38,6 +38,8 @@ type Output struct {
 	// MaxFPS is the highest frame rate, in frames per second; 0 means DefaultMaxFPS. A
 	// source that has more keeps every second frame, every third and so on.
 	MaxFPS float64 `json:"max_fps,omitempty"`
+	// HDR says what becomes of a source in HDR; "" is auto.
+	HDR HDR `json:"hdr,omitempty"`
 	// Deinterlace says what becomes of an interlaced source; "" is auto.
 	Deinterlace Deinterlace `json:"deinterlace,omitempty"`
 	// Options are ffmpeg's output options for an MP4 or MKV file, one word each.
@@ -71,6 +73,17 @@ type Codec string
 const (
 	CodecH264 Codec = "h264"
 	CodecH265 Codec = "h265"
+)
+
+// An HDR says what becomes of high dynamic range.
+type HDR string
+
+// The ways to treat a source in HDR: kept by H.265 and tone-mapped for H.264; kept;
+// or tone-mapped to BT.709.
+const (
+	HDRAuto  HDR = "auto"
+	HDRKeep  HDR = "keep"
+	HDRToSDR HDR = "sdr"
 )
 
 // A Deinterlace says what becomes of fields.
@@ -150,6 +163,9 @@ func (r Request) Canonical() Request {
 	if r.Output.Deinterlace == DeinterlaceAuto {
 		r.Output.Deinterlace = ""
 	}
+	if r.Output.HDR == HDRAuto {
+		r.Output.HDR = ""
+	}
 	return r
 }
 
@@ -192,6 +208,12 @@ func (o Output) check() error {
 		return wrong("ladder", "ladder %.50q; want apple or author", o.Ladder)
 	case o.AudioBPS != 0 && (o.AudioBPS < minAudioBPS || o.AudioBPS > maxAudioBPS):
 		return wrong("audio_bps", "audio of %d b/s; want %d to %d, or 0 for the default", o.AudioBPS, minAudioBPS, maxAudioBPS)
+	}
+	if !slices.Contains([]HDR{"", HDRAuto, HDRKeep, HDRToSDR}, o.HDR) {
+		return wrong("hdr", "hdr %.50q; want auto, keep or sdr", o.HDR)
+	}
+	if o.HDR == HDRKeep && o.encoder() != EncoderX265 {
+		return wrong("hdr", "HDR is kept by %s; want the codec h265 with it", EncoderX265)
 	}
 	if !slices.Contains([]Deinterlace{"", DeinterlaceAuto, DeinterlaceOff, DeinterlaceField}, o.Deinterlace) {
 		return wrong("deinterlace", "deinterlace %.50q; want auto, off or field", o.Deinterlace)

@@ -90,10 +90,15 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if !options.NoSubtitles {
 		plan.addSubtitles(r, p)
 	}
+	toneMap := plan.paint(r, *p.Video, options)
 	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
-	plan.Units = append(plan.Units, videoUnits(r, p, grid, groups, options, cuts)...)
+	units := videoUnits(r, p, grid, groups, options, cuts)
+	for _, u := range units {
+		u.Video.ToneMap = toneMap
+	}
+	plan.Units = append(plan.Units, units...)
 	return plan, nil
 }
 
@@ -280,6 +285,9 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Deinterlaced: p.Video.Interlaced && r.Deinterlace != DeinterlaceOff,
 				Fields:       r.fields(*p.Video),
 				Aspect:       float64(p.Video.Width) / float64(p.Video.Height),
+				Color:        p.Video.Color,
+				FullRange:    p.Video.full(),
+				RGB:          p.Video.rgb(),
 				SourceWidth:  p.Video.CodedWidth,
 				SourceHeight: p.Video.CodedHeight,
 				Container:    r.unitContainer(),

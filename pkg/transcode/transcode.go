@@ -65,6 +65,19 @@ type Probe struct {
 	Untimed bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
 }
 
+// A Color says what the numbers of a picture mean, by ffmpeg's names; "" is unknown.
+type Color struct {
+	Range     string `json:"range,omitempty"`     // tv or pc
+	Matrix    string `json:"matrix,omitempty"`    // e.g. bt709 or bt2020nc
+	Transfer  string `json:"transfer,omitempty"`  // e.g. bt709, smpte2084 (PQ) or arib-std-b67 (HLG)
+	Primaries string `json:"primaries,omitempty"` // e.g. bt709 or bt2020
+	// Mastering is the display that the film was graded on, as x265 has it:
+	// G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min).
+	Mastering string `json:"mastering,omitempty"`
+	Light     string `json:"light,omitempty"`        // the brightest pixel and picture in cd/m², e.g. 1000,400
+	Dolby     int    `json:"dolby_vision,omitempty"` // profile; 0: none
+}
+
 // A Span is a part of a source with time stamps of its own: what has the time stamp
 // First is shown At seconds after the grid's start.
 type Span struct {
@@ -88,6 +101,7 @@ type VideoStream struct {
 	Height        int      `json:"height"` // as shown: after rotation
 	Rate          Rational `json:"rate"`   // nominal frames per second, while the picture moves
 	PixelFormat   string   `json:"pixel_format"`
+	Color         *Color   `json:"color,omitempty"` // nil: unknown
 	Interlaced    bool     `json:"interlaced,omitempty"`
 	Fields        Fields   `json:"fields,omitempty"`          // how its frames are made of fields, if it is interlaced
 	CodedWidth    int      `json:"coded_width,omitempty"`     // of a picture that is not rotated
@@ -149,6 +163,10 @@ type Rendition struct {
 	BitrateBPS int    `json:"bitrate_bps"` // average asked of the encoder
 	MaxrateBPS int    `json:"maxrate_bps"`
 	BufferBits int    `json:"buffer_bits"`
+	TenBit     bool   `json:"ten_bit,omitempty"` // 10 bits for each sample, not 8
+	// VideoRange is PQ or HLG of an HDR rendition (VIDEO-RANGE of RFC 8216bis); ""
+	// is SDR.
+	VideoRange string `json:"video_range,omitempty"`
 }
 
 // An AudioRendition is one audio encoding of a plan.
@@ -244,6 +262,10 @@ type VideoUnit struct {
 	Aspect       float64   `json:"aspect,omitempty"`
 	SourceWidth  int       `json:"source_width,omitempty"`  // as coded; 0 if it is rotated
 	SourceHeight int       `json:"source_height,omitempty"` // as coded
+	Color        *Color    `json:"color,omitempty"`         // of the source
+	FullRange    bool      `json:"full_range,omitempty"`    // the source's numbers have their whole range, and keep it
+	RGB          bool      `json:"rgb,omitempty"`           // the source is RGB, which becomes BT.709
+	ToneMap      bool      `json:"tone_map,omitempty"`      // HDR becomes BT.709
 	Container    Container `json:"container,omitempty"`     // "" means ts
 	Encoder      string    `json:"encoder,omitempty"`       // ffmpeg's name; "" means libx264
 	// Custom says that only Options set the encoder's quality, and that only

@@ -131,6 +131,10 @@ func readMaster(fsys fs.FS) (*masterFile, error) {
 	return m, m.checkGroups()
 }
 
+// maxFPS is the highest frame rate of a variant stream. Apple's authoring
+// specification has 60; more is made only for those who ask for it.
+const maxFPS = 240
+
 func (m *masterFile) parseVariant(value, uri string) error {
 	a, err := attributes(value)
 	if err != nil {
@@ -148,8 +152,8 @@ func (m *masterFile) parseVariant(value, uri string) error {
 	var errPeak, errAverage error
 	v.peak, errPeak = strconv.Atoi(a["BANDWIDTH"])
 	v.average, errAverage = strconv.Atoi(a["AVERAGE-BANDWIDTH"])
-	if err := errors.Join(errRate, errSize, errPeak, errAverage); err != nil || !(rate > 0 && rate <= 60.001) || width < 2 || height < 2 {
-		return fmt.Errorf("variant stream %q: %.200s; want numbers, and at most 60 frames per second", uri, value)
+	if err := errors.Join(errRate, errSize, errPeak, errAverage); err != nil || !(rate > 0 && rate <= maxFPS) || width < 2 || height < 2 {
+		return fmt.Errorf("variant stream %q: %.200s; want numbers, and at most %d frames per second", uri, value, maxFPS)
 	}
 	for kind := range alternates {
 		if id := a[kind]; id != "" && m.group(kind, id) == nil {

@@ -88,7 +88,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"no codecs", replace(transcode.MasterName, "CODECS", "CODEX"), "has no CODECS"},
 		{"codecs of video only", replace(transcode.MasterName, ",mp4a.40.2", ""), `CODECS=["avc1.4d400d"]; want avc1 or hvc1, and mp4a with audio`},
 		{"H.265 in MPEG-TS", replace(transcode.MasterName, "avc1.4d400d", "hvc1.1.6.L30.90"), "H.265 in MPEG-TS; want CMAF"},
-		{"frame rate", replace(transcode.MasterName, "FRAME-RATE=23.976", "FRAME-RATE=120"), "at most 60 frames per second"},
+		{"frame rate", replace(transcode.MasterName, "FRAME-RATE=23.976", "FRAME-RATE=300"), "at most 240 frames per second"},
 		{"resolution", replace(transcode.MasterName, "RESOLUTION=320x180", "RESOLUTION=big"), "want numbers"},
 		{"no group", replace(transcode.MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has TYPE=AUDIO and the group "other"`},
 		{"a way out", replace(transcode.MasterName, "\n180p/index.m3u8", "\n../180p/index.m3u8"), "want the path of a playlist"},

@@ -160,6 +160,9 @@ func newVariant(p transcode.Plan, r transcode.Rendition, target int, video *tran
 func (v variant) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f",
 		v.peak, v.average, strings.Join(v.codecs, ","), v.rendition.Width, v.rendition.Height, v.rate)
+	if v.rendition.VideoRange != "" {
+		fmt.Fprintf(b, ",VIDEO-RANGE=%s", v.rendition.VideoRange)
+	}
 	if v.group != "" {
 		fmt.Fprintf(b, ",AUDIO=%q", v.group)
 	}

@@ -150,6 +150,9 @@ func videoFilter(u transcode.VideoUnit) string {
 		if u.SourceWidth > 0 && u.Aspect > 0 {
 			filter += "," + letterbox(u.SourceWidth, u.SourceHeight, u.Aspect)
 		}
+		if u.ToneMap && u.Color != nil {
+			filter += "," + toneMap(u.Color)
+		}
 		if u.Filter != "" {
 			filter += "," + u.Filter
 		}
@@ -159,7 +162,7 @@ func videoFilter(u transcode.VideoUnit) string {
 	if u.Aspect > 0 {
 		size = letterbox(u.Rendition.Width, u.Rendition.Height, u.Aspect)
 	}
-	return filter + "," + size + ",setsar=1," + pixelFormat(encoderOf(u))
+	return filter + "," + size + ",setsar=1," + colorFilter(u)
 }
 
 // keyFrames forces a key frame at the start of each segment, but not within

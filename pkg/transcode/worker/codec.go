@@ -67,7 +67,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 		}
 		return args // ffmpeg's own default is closed
 	case transcode.EncoderX265:
-		return []string{"-tag:v", "hvc1", "-forced-idr", "1", "-x265-params", x265Params(u)}
+		return []string{"-tag:v", "hvc1", "-forced-idr", "1", "-x265-params", x265Params(u) + hdrParams(u)}
 	case "mpeg4":
 		return []string{"-g", "600", "-sc_threshold", noSceneCut}
 	case "h264_v4l2m2m", "h264_omx":

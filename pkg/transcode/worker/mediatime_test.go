@@ -221,6 +221,56 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 120, within: 2, rate: "24000/1001", also: combed(false)},
 		},
 		{
+			name: "HDR10, tone-mapped", file: "hdr.mp4", args: hdr10,
+			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709", note: []string{"HDR (PQ) is tone-mapped to SDR, because h264 has 8 bits; h265 keeps it"}, also: light(150, 240)},
+		},
+		{
+			name: "HDR10, kept", file: "hdr.mp4", args: hdr10, request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", also: graded("PQ")},
+		},
+		{
+			name: "HDR10 in a transport stream, kept", file: "hdr.ts", long: true, args: hdr10, request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 50, within: 1, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", also: graded("PQ")},
+		},
+		{
+			name: "HDR10 as SDR by H.265", file: "hdr.mkv", long: true, args: hdr10,
+			request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265, HDR: transcode.HDRToSDR}},
+			want:    mediaWant{frames: 50, colors: "yuv420p10le tv bt709 bt709 bt709", also: light(150, 240)},
+		},
+		{
+			name: "HDR10, with options of 8 bits", file: "hdr.mp4", long: true, args: hdr10,
+			request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMP4, Options: strings.Fields("-c:v libx264 -preset ultrafast -pix_fmt yuv420p")}},
+			want:    mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709"},
+		},
+		{
+			name: "HLG, tone-mapped", file: "hlg.mkv", long: true, args: hlg,
+			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709", note: []string{"HDR (HLG) is tone-mapped"}},
+		},
+		{
+			name: "HLG, kept", file: "hlg.mkv", long: true, args: hlg, request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc arib-std-b67 bt2020"},
+		},
+		{
+			name: "10 bits", file: "deep.mkv", long: true, args: motion(25, 2) + "-pix_fmt yuv422p10le -c:v ffv1",
+			want: mediaWant{frames: 50, note: []string{"10 bits of each sample become 8; h265 keeps 10"}},
+		},
+		{
+			name: "full range", file: "full.mp4", args: motion(25, 2) + "-c:v libx264 -preset ultrafast -pix_fmt yuvj420p",
+			want: mediaWant{frames: 50, colors: "yuvj420p pc   "},
+		},
+		{
+			name: "BT.601", file: "601.mp4", long: true, args: motion(25, 2) + "-c:v libx264 -preset ultrafast -pix_fmt yuv422p -color_primaries smpte170m -color_trc smpte170m -colorspace smpte170m",
+			want: mediaWant{frames: 50, colors: "yuv420p tv smpte170m smpte170m smpte170m"},
+		},
+		{
+			name: "BT.709 in 4:4:4", file: "444.mp4", long: true, args: motion(25, 2) + "-c:v libx264 -preset ultrafast -pix_fmt yuv444p -color_primaries bt709 -color_trc bt709 -colorspace bt709",
+			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709"},
+		},
+		{
+			name: "RGB", file: "rgb.mkv", long: true, args: motion(25, 2) + "-c:v ffv1 -pix_fmt gbrp",
+			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709"},
+		},
+		{
 			name: "two files joined", file: "join.ts",
 			build: func(t *testing.T, dir, file string) {
 				part := "-f lavfi -i testsrc2=s=320x180:r=25:d=2 " + x264 + "-muxdelay 0 -muxpreload 0 "
@@ -296,6 +346,49 @@ func followsOn(t *testing.T, o mediaOutput) {
 // transport stream that begins at this second.
 func shaped(size string, offset int) string {
 	return "-f lavfi -i color=white:s=" + size + ":r=25:d=3 " + x264 + "-muxdelay 0 -muxpreload 0 -output_ts_offset " + strconv.Itoa(offset)
+}
+
+// hdr10 are the arguments for two seconds of grey at about 200 cd/m² in HDR10, and hlg
+// for the same in HLG.
+const (
+	hdr10 = "-f lavfi -i color=0x959595:s=160x90:r=25:d=2 -pix_fmt yuv420p10le -c:v libx265 -preset ultrafast -tag:v hvc1 " +
+		"-x265-params log-level=none:hdr10=1:repeat-headers=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:" +
+		"master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400 " + hdrTags + "-color_trc smpte2084"
+	hlg = "-f lavfi -i color=0xc0c0c0:s=160x90:r=25:d=2 -pix_fmt yuv420p10le -c:v libx265 -preset ultrafast -tag:v hvc1 " +
+		"-x265-params log-level=none " + hdrTags + "-color_trc arib-std-b67"
+	hdrTags = "-color_primaries bt2020 -colorspace bt2020nc "
+)
+
+// light makes sure that a grey picture is about so bright.
+func light(least, most int) func(*testing.T, mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		out := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", o.video, "-map", "0:v", "-vf", "format=yuv420p", "-frames:v", "1", "-f", "rawvideo", "-")
+		if luma := int(out[0]); luma < least || luma > most {
+			t.Errorf("%s: grey of %d; want %d to %d", o.video, luma, least, most)
+		}
+	}
+}
+
+// graded makes sure that players are told of HDR: by the master playlist, and of the
+// display by every segment.
+func graded(videoRange string) func(*testing.T, mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		out := ffmpegRun(t, ".", "ffprobe", "-v", "error", "-select_streams", "v:0", "-read_intervals", "%+#1", "-show_frames", o.video)
+		for _, want := range []string{"max_content=1000", "max_average=400", "max_luminance=10000000/10000", "green_x=13250/50000"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %s in its first frame", o.video, want)
+			}
+		}
+		if o.job.Request.IsFile() {
+			return
+		}
+		master, err := os.ReadFile(o.entry)
+		if err != nil || !strings.Contains(string(master), ",VIDEO-RANGE="+videoRange) {
+			t.Errorf("%s: %v; want VIDEO-RANGE=%s in it:\n%s", o.entry, err, videoRange, master)
+		}
+	}
 }
 
 // fields returns the arguments for three seconds of fields at this rate.

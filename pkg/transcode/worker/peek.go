@@ -20,8 +20,9 @@ const peekPackets = 16
 
 // A shownFrame is a decoded frame, as ffprobe describes it.
 type shownFrame struct {
-	At         string `json:"best_effort_timestamp_time"`
-	Interlaced int    `json:"interlaced_frame"`
+	At         string     `json:"best_effort_timestamp_time"`
+	Interlaced int        `json:"interlaced_frame"`
+	SideData   []sideData `json:"side_data_list"`
 }
 
 // mayBeInterlaced are the codecs whose frames can be made of fields without a word
@@ -38,10 +39,17 @@ func (w *Worker) peek(ctx context.Context, source string, r *report, p *transcod
 	track := r.packets[film.Index]
 	late := track.unstamped > 0 && track.timed
 	unclear := !p.Video.Interlaced && film.FieldOrder != "progressive" && slices.Contains(mayBeInterlaced, film.CodecName)
-	if late || unclear {
+	// Most containers leave to the frames what display the film was graded on.
+	bright := p.Video.Color.VideoRange() != "" && p.Video.Color.Mastering == ""
+	if late || unclear || bright {
 		frames, err := w.firstFrames(ctx, source, film, pulse)
 		if err != nil {
 			return err
+		}
+		for _, f := range frames[:min(len(frames), 1)] {
+			if bright {
+				addLight(p.Video.Color, f.SideData)
+			}
 		}
 		if late && len(frames) > 0 {
 			p.Video.DelaySeconds = min(max(number(frames[0].At)-track.first, 0), 2)
@@ -68,7 +76,7 @@ func (w *Worker) firstFrames(ctx context.Context, source string, s *stream, p *p
 	}
 	args := []string{
 		"-hide_banner", "-loglevel", "error", "-select_streams", strconv.Itoa(s.Index), "-read_intervals", "%+#" + strconv.Itoa(peekPackets),
-		"-show_frames", "-show_entries", "frame=best_effort_timestamp_time,interlaced_frame", "-of", "json", "-correct_ts_overflow", "0",
+		"-show_frames", "-show_entries", "frame=best_effort_timestamp_time,interlaced_frame:frame_side_data", "-of", "json", "-correct_ts_overflow", "0",
 	}
 	ffprobe := child{
 		name: w.ffprobe(), args: append(args, sourceArgs(source)...), env: w.mediaStore().env(), pulse: p, stall: w.stall(),

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"fmt"
 
 	"pibootd/pkg/transcode"
@@ -17,6 +18,54 @@ func letterbox(width, height int, aspect float64) string {
 	share := fmt.Sprintf("if(lt(abs(dar/%[1]f-1),%[2]g),1,dar/%[1]f)", aspect, sameAspect)
 	return fmt.Sprintf("scale=w='2*round(%d/2*min(1,%[3]s))':h='2*round(%[2]d/2*min(1,1/(%[3]s)))':eval=frame,pad=%[1]d:%[2]d:-1:-1:eval=frame",
 		width, height, share)
+}
+
+// toneMap returns the filters that bring HDR to BT.709, which zscale does in linear
+// light.
+func toneMap(c *transcode.Color) string {
+	return fmt.Sprintf("zscale=tin=%s:min=%s:pin=%s:rin=%s:t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,"+
+		"tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv",
+		c.Transfer, cmp.Or(c.Matrix, "bt2020nc"), cmp.Or(c.Primaries, "bt2020"), cmp.Or(c.Range, "tv"))
+}
+
+// colorFilter returns the filters that give the encoder of u a pixel format, and the
+// colors of RGB and HDR new numbers.
+func colorFilter(u transcode.VideoUnit) string {
+	encoder := encoderOf(u)
+	software := encoder == transcode.EncoderX264 || encoder == transcode.EncoderX265
+	format := pixelFormat(encoder)
+	switch {
+	case u.Rendition.TenBit:
+		format = "format=yuv420p10le"
+	case u.FullRange && software && !u.ToneMap:
+		format = "format=yuvj420p"
+	}
+	switch {
+	case u.ToneMap && u.Color != nil:
+		return toneMap(u.Color) + "," + format
+	case u.RGB:
+		return "scale=out_color_matrix=bt709:out_range=tv," + format + ",setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+	}
+	return format
+}
+
+// hdrParams are x265's own for an HDR rendition: what a display needs to know is
+// repeated in every segment.
+func hdrParams(u transcode.VideoUnit) string {
+	if u.Rendition.VideoRange == "" || u.Color == nil {
+		return ""
+	}
+	params := ":repeat-headers=1"
+	if u.Rendition.VideoRange == transcode.RangePQ {
+		params += ":hdr10=1"
+	}
+	if u.Color.Mastering != "" {
+		params += ":master-display=" + u.Color.Mastering
+	}
+	if u.Color.Light != "" {
+		params += ":max-cll=" + u.Color.Light
+	}
+	return params
 }
 
 // fieldFilter returns the filter that makes frames of fields; "" if there are none.

@@ -277,6 +277,7 @@ func (s *stream) video(t *track, a axis) *transcode.VideoStream {
 		Map:           s.specifier(),
 		Codec:         cut(s.CodecName),
 		PixelFormat:   cut(s.PixFmt),
+		Color:         s.color(),
 		Rate:          t.rate(rational(s.AvgFrameRate), rational(s.RFrameRate)),
 		BitrateBPS:    whole(s.BitRate),
 		Interlaced:    slices.Contains([]string{"tt", "bb", "tb", "bt"}, s.FieldOrder),

@@ -114,9 +114,7 @@ func TestProbeMissing(t *testing.T) {
 func TestShownSize(t *testing.T) {
 	turned := func(degrees float64) *stream {
 		s := &stream{Width: 720, Height: 576, SampleAspectRatio: "16:15"}
-		s.SideData = append(s.SideData, struct {
-			Rotation float64 `json:"rotation"`
-		}{degrees})
+		s.SideData = append(s.SideData, sideData{Rotation: degrees})
 		return s
 	}
 	tests := []struct {

@@ -47,9 +47,11 @@ type stream struct {
 	SampleRate        string      `json:"sample_rate"`
 	Disposition       disposition `json:"disposition"`
 	Tags              tags        `json:"tags"`
-	SideData          []struct {
-		Rotation float64 `json:"rotation"`
-	} `json:"side_data_list"`
+	ColorRange        string      `json:"color_range"`
+	ColorSpace        string      `json:"color_space"`
+	ColorTransfer     string      `json:"color_transfer"`
+	ColorPrimaries    string      `json:"color_primaries"`
+	SideData          []sideData  `json:"side_data_list"`
 }
 
 type packet struct {
