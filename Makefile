@@ -122,7 +122,7 @@ e2e: build ## the whole way, with QEMU (root)
 test-release: ## whole Debians built from packages, for 64 and 32 bits, netbooted in QEMU and upgraded there; RELEASE=trixie for another (root, 30-90 minutes)
 	scripts/install-tools release
 	$(MAKE) --no-print-directory build
-	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestEmulate|TestSandbox)$$' -count=1 -v -timeout 120m $(call tagged,release)
+	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestFirmwarePackage.*|TestEmulate|TestSandbox)$$' -count=1 -v -timeout 120m $(call tagged,release)
 
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)

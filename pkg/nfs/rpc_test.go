@@ -162,6 +162,18 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// TestConnectionsOfOneBoard: a mount with nconnect=16, and beside it the connections of MOUNT and
+// the portmapper, are one board's.
+func TestConnectionsOfOneBoard(t *testing.T) {
+	s := serve(t, &Server{Key: testKey()})
+	const nconnect, beside = 16, 4
+	for i := range nconnect + beside {
+		if stat, _ := dial(t, s.addr).rpc(100003, 3, 0, nil); stat != rpc.Success {
+			t.Fatalf("NULL on connection %d = %d; want 0", i+1, stat)
+		}
+	}
+}
+
 // TestManyCallsAtOnce: calls need not wait for their replies, and each gets
 // one.
 func TestManyCallsAtOnce(t *testing.T) {
