@@ -204,6 +204,18 @@ func (n *Namespace) AddAddr(link string, addr netip.Prefix) error {
 	})
 }
 
+// AddRoute makes the addresses of to neighbours on a link, whatever network its own address is of.
+func (n *Namespace) AddRoute(link string, to netip.Prefix) error {
+	err := n.withLink(link, func(h *netlink.Handle, l netlink.Link) error {
+		dst := &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}
+		return h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: dst, Scope: netlink.SCOPE_LINK})
+	})
+	if err != nil {
+		return fmt.Errorf("netlab: adding a route to %s by %s: %w", to, link, err)
+	}
+	return nil
+}
+
 // Up brings link up.
 func (n *Namespace) Up(link string) error {
 	return n.withLink(link, func(h *netlink.Handle, l netlink.Link) error {

@@ -110,7 +110,7 @@ func TestStatusOf(t *testing.T) {
 func TestSharedBits(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
-		bits int // 0: refused
+		bits int // -1: refused
 	}{
 		{"192.168.1.1", "192.168.1.2", 30},
 		{"192.168.1.2", "192.168.1.3", 31},
@@ -118,13 +118,13 @@ func TestSharedBits(t *testing.T) {
 		{"192.168.1.4", "192.168.1.5", 31},
 		{"192.168.1.4", "192.168.1.6", 29}, // .4 is the first of the /30
 		{"192.168.1.127", "192.168.1.128", 24},
-		{"10.0.0.1", "192.168.1.1", 0},
-		{"10.0.0.1", "10.0.0.1", 0},
-		{"10.0.0.1", "fe80::1", 0},
+		{"10.0.0.1", "192.168.1.1", 32}, // behind a router
+		{"10.0.0.1", "10.0.0.1", -1},
+		{"10.0.0.1", "fe80::1", -1},
 		{"10.0.0.1", "100.64.0.1", 1},
 	} {
 		bits, err := sharedBits(netip.MustParseAddr(tt.a), netip.MustParseAddr(tt.b))
-		if bits != tt.bits || (err == nil) != (tt.bits > 0) {
+		if refused := tt.bits < 0; (err != nil) != refused || !refused && bits != tt.bits {
 			t.Errorf("sharedBits(%s, %s) = %d, %v; want %d", tt.a, tt.b, bits, err, tt.bits)
 		}
 	}

@@ -64,6 +64,9 @@ func newProbeNetwork(client, serverAddr netip.Addr) (*probeNetwork, error) {
 	err = netlab.Connect(
 		netlab.End{Namespace: n.server, Name: "eth0", Addr: netip.PrefixFrom(serverAddr, bits)},
 		netlab.End{Namespace: n.board, Name: "eth0", Addr: netip.PrefixFrom(client, bits)})
+	if err == nil && bits == client.BitLen() {
+		err = errors.Join(n.server.AddRoute("eth0", netip.PrefixFrom(client, bits)), n.board.AddRoute("eth0", netip.PrefixFrom(serverAddr, bits)))
+	}
 	if err == nil {
 		err = n.server.Do(n.listen)
 	}
@@ -73,18 +76,19 @@ func newProbeNetwork(client, serverAddr netip.Addr) (*probeNetwork, error) {
 	return n, nil
 }
 
-// sharedBits is the length of a prefix in which both addresses can be hosts.
+// sharedBits is the length of a prefix in which both addresses can be hosts. If there is none, it is
+// that of one address, and each end needs a route to the other.
 func sharedBits(a, b netip.Addr) (int, error) {
 	if !a.Is4() || !b.Is4() || a == b {
 		return 0, fmt.Errorf("the addresses are %s and %s; want two different IPv4 addresses", a, b)
 	}
-	for bits := 31; bits >= 0; bits-- { // a board behind a router may share none
+	for bits := 31; bits > 0; bits-- {
 		p := netip.PrefixFrom(a, bits).Masked()
 		if p.Contains(b) && (bits == 31 || isHost(p, a) && isHost(p, b)) {
 			return bits, nil
 		}
 	}
-	return 0, fmt.Errorf("no network holds both %s and %s", a, b)
+	return a.BitLen(), nil // one of them is behind a router
 }
 
 // isHost reports whether a is neither the first address of p, which stands for

@@ -109,6 +109,17 @@ func TestProbeSweepsWhatABrokenBoardLeft(t *testing.T) {
 	gone(t, trace)
 }
 
+// A board behind a router may share no network with this machine.
+func TestProbeOfARemoteBoard(t *testing.T) {
+	board, server := netip.MustParseAddr("192.168.2.200"), netip.MustParseAddr("10.0.0.1")
+	s := &Server{Key: testKey()}
+	t.Cleanup(func() { s.Unexport("/roots/1") })
+	mustExport(t, s, Export{ID: 1, Path: "/roots/1", Dir: makeRoot(t), Clients: []netip.Addr{board}})
+	if report, err := s.Probe(t.Context(), board, server, "/roots/1", probe.File{Name: "sbin/init", Write: true}); err != nil || report.From != board {
+		t.Errorf("Probe = %+v, %v; want a proof from %v", report, err, board)
+	}
+}
+
 func TestProbeEndsWithItsContext(t *testing.T) {
 	s := &Server{Key: testKey()}
 	t.Cleanup(func() { s.Unexport("/roots/1") })
