@@ -132,6 +132,9 @@ func checkSpans(p Probe) error {
 }
 
 func checkPieces(u Unit, r Result) error {
+	if err := checkHeld(r.Held); err != nil {
+		return err
+	}
 	if len(r.Others) != len(u.Video.Others) {
 		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(u.Video.Others))
 	}

@@ -259,15 +259,16 @@ type VideoUnit struct {
 	Fields       Fields      `json:"fields,omitempty"`       // how, if it is deinterlaced
 	// Aspect is the width of the source's picture by its height, as shown; 0, of units
 	// of earlier versions, takes all pictures to be of that shape.
-	Aspect       float64   `json:"aspect,omitempty"`
-	SourceWidth  int       `json:"source_width,omitempty"`  // as coded; 0 if it is rotated
-	SourceHeight int       `json:"source_height,omitempty"` // as coded
-	Color        *Color    `json:"color,omitempty"`         // of the source
-	FullRange    bool      `json:"full_range,omitempty"`    // the source's numbers have their whole range, and keep it
-	RGB          bool      `json:"rgb,omitempty"`           // the source is RGB, which becomes BT.709
-	ToneMap      bool      `json:"tone_map,omitempty"`      // HDR becomes BT.709
-	Container    Container `json:"container,omitempty"`     // "" means ts
-	Encoder      string    `json:"encoder,omitempty"`       // ffmpeg's name; "" means libx264
+	Aspect        float64   `json:"aspect,omitempty"`
+	SourceWidth   int       `json:"source_width,omitempty"`    // as coded; 0 if it is rotated
+	SourceHeight  int       `json:"source_height,omitempty"`   // as coded
+	MaxGapSeconds float64   `json:"max_gap_seconds,omitempty"` // VideoStream.MaxGapSeconds
+	Color         *Color    `json:"color,omitempty"`           // of the source
+	FullRange     bool      `json:"full_range,omitempty"`      // the source's numbers have their whole range, and keep it
+	RGB           bool      `json:"rgb,omitempty"`             // the source is RGB, which becomes BT.709
+	ToneMap       bool      `json:"tone_map,omitempty"`        // HDR becomes BT.709
+	Container     Container `json:"container,omitempty"`       // "" means ts
+	Encoder       string    `json:"encoder,omitempty"`         // ffmpeg's name; "" means libx264
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`
@@ -352,6 +353,7 @@ type Result struct {
 	Codecs string `json:"codecs,omitempty"`
 	// Others are of VideoUnit.Others, in its order: segments, init and codecs.
 	Others []Result      `json:"others,omitempty"`
+	Held   []Held        `json:"held,omitempty"` // of a video unit: where it decoded nothing
 	FPS    float64       `json:"fps,omitempty"`  // frames per second over the whole unit
 	Took   time.Duration `json:"took,omitempty"` // nanoseconds
 }

@@ -15,12 +15,21 @@ const joinSeq = math.MaxInt32
 // adds the unit that joins it first.
 func (t *transaction) complete(ctx context.Context, job int64) error {
 	var plan column[transcode.Plan]
-	if err := t.tx.QueryRowContext(ctx, `SELECT plan FROM jobs WHERE id = ?`, job).Scan(&plan); err != nil {
+	var probe column[transcode.Probe]
+	if err := t.tx.QueryRowContext(ctx, `SELECT plan, probe FROM jobs WHERE id = ?`, job).Scan(&plan, &probe); err != nil {
 		return err
 	}
 	results, err := readResults(ctx, inTransaction{t.tx}, &plan.V, job)
 	if err != nil {
 		return err
+	}
+	noted := plan.V
+	noted.Units = nil
+	noted.NoteHeld(probe.V, results.ofUnit)
+	if noted.Note != plan.V.Note {
+		if err := t.exec(ctx, `UPDATE jobs SET plan = ? WHERE id = ?`, column[transcode.Plan]{noted}, job); err != nil {
+			return err
+		}
 	}
 	if plan.V.Output.IsFile() && !hasFile(results) {
 		unit, err := transcode.Join(plan.V, results.ofUnit, results.dirs)

@@ -3,7 +3,6 @@ package worker
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,7 +22,7 @@ func inputArgs(source, decoder string, at position) []string {
 	args := []string{
 		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning",
 		"-progress", "pipe:1", "-stats_period", "1",
-		"-copyts",
+		"-copyts", "-max_error_rate", "1", // what cannot be decoded is reported, not refused
 	}
 	if decoder != "" {
 		args = append(args, "-c:v", decoder)
@@ -93,7 +92,7 @@ func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	first, _ := u.Segments()
 	args := []string{
 		"-map", cmp.Or(u.Map, "0:V:0"), "-an", "-sn", "-dn", "-map_chapters", "-1",
-		"-vf", videoFilter(u),
+		"-vf", videoFilter(u, dir == ""),
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
 	}
 	args = append(args, noMetadata()...)
@@ -133,18 +132,21 @@ func cutAfter(u transcode.VideoUnit) string {
 
 const startSeconds = transcode.StartPTS / 90000
 
-func videoFilter(u transcode.VideoUnit) string {
+// videoFilter returns the filters of a rendition. The first one prints when frames
+// are shown.
+func videoFilter(u transcode.VideoUnit, first bool) string {
 	rate := u.Grid.Rate.String()
 	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
+	if first {
+		filter += "," + printTimes
+	}
 	filter += fieldFilter(u) + ",fps=" + rate + ":round=near"
 	if u.FirstFrame == 0 {
 		filter += ":start_time=0" // shows a late first frame from the start
 	}
-	if u.EndFrame == u.Grid.Frames {
-		// The container may say that the last frame is shown longer than the
-		// decoder does: up to a second of it is made up for.
-		filter += fmt.Sprintf(",tpad=stop=%.0f:stop_mode=clone", math.Ceil(u.Grid.Rate.Float()))
-	}
+	// The last frame is shown on where the decoder yields less than the packets
+	// promised. The result says for how long.
+	filter += ",tpad=stop=-1:stop_mode=clone"
 	filter += fmt.Sprintf(",trim=start_pts=%d:end_pts=%d", u.FirstFrame, u.EndFrame)
 	if u.Custom {
 		if u.SourceWidth > 0 && u.Aspect > 0 {

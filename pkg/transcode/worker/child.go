@@ -37,6 +37,7 @@ type child struct {
 	stdin  io.Reader             // nil: no input
 	extra  []*os.File            // become file descriptors 3 and following
 	stdout func(io.Reader) error // reads standard output to its end
+	line   func([]byte) bool     // consumes lines of standard error that are not for people; may be nil
 	first  *string               // receives the first line of standard error; may be nil
 	pulse  *pulse                // may be nil
 	stall  time.Duration         // the child is killed if pulse stops for this long
@@ -50,7 +51,7 @@ type child struct {
 func (c child) run(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stderr := &lastLines{}
+	stderr := &lastLines{consume: c.line}
 	cmd := exec.CommandContext(ctx, c.name, c.args...)
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = c.dir, c.stdin, stderr, childGrace
@@ -142,6 +143,7 @@ type lastLines struct {
 	first   []byte // the first line of the whole text
 	ring    [][]byte
 	partial []byte
+	consume func([]byte) bool // see child.line
 }
 
 // Write never fails. It cuts lines that are longer than the limit.
@@ -160,6 +162,10 @@ func (l *lastLines) Write(text []byte) (int, error) {
 }
 
 func (l *lastLines) push() {
+	if l.consume != nil && l.consume(l.partial) {
+		l.partial = nil
+		return
+	}
 	if l.first == nil {
 		l.first = l.partial
 	}

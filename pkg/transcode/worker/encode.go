@@ -18,7 +18,7 @@ import (
 // ffmpeg's own once: what it cannot do is known too badly to be foreseen.
 func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
 	if decoder := w.decoderFor(u); decoder != "" {
-		stderr, err := w.transcode(ctx, w.videoArgs(*u.Video, source, decoder), dir, p, nil)
+		stderr, err := w.video(ctx, *u.Video, source, decoder, dir, p)
 		if err == nil || ctx.Err() != nil {
 			return stderr, err
 		}
@@ -38,7 +38,19 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	case u.Whole != nil:
 		return w.whole(ctx, *u.Whole, source, dir, p)
 	}
-	return w.transcode(ctx, w.videoArgs(*u.Video, source, ""), dir, p, nil)
+	return w.video(ctx, *u.Video, source, "", dir, p)
+}
+
+// video encodes a unit of video. What it decoded is in the pulse then.
+func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decoder, dir string, p *pulse) ([]string, error) {
+	shown := newShowing(u)
+	ffmpeg := child{
+		name: w.ffmpeg(), args: w.videoArgs(u, source, decoder), env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
+		stdout: func(r io.Reader) error { return readProgress(r, p, nil) }, line: shown.line,
+	}
+	stderr, err := ffmpeg.run(ctx)
+	p.held = shown.end()
+	return stderr, err
 }
 
 // videoArgs are VideoArgs for this machine's memory.

@@ -271,6 +271,19 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709"},
 		},
 		{
+			name: "nothing to decode midway", file: "damaged.mp4",
+			build: func(t *testing.T, dir, file string) { blank(t, dir, file, 0.3, 0.7, motion(25, 8)+x264+"-g 1") },
+			want:  mediaWant{frames: 200, rate: "25/1", seconds: 8, note: []string{"the picture stands still for 3.", "because nothing could be decoded there"}},
+		},
+		{
+			name: "nothing to decode at the end", file: "damaged.mkv", long: true,
+			build: func(t *testing.T, dir, file string) {
+				blank(t, dir, "a.mp4", 0.6, 0.96, motion(25, 8)+x264+"-g 1")
+				ffmpegRun(t, dir, "ffmpeg", "-v", "error", "-i", "a.mp4", "-c", "copy", file)
+			},
+			want: mediaWant{frames: 200, within: 1, note: []string{"the picture stands still for 2."}},
+		},
+		{
 			name: "two files joined", file: "join.ts",
 			build: func(t *testing.T, dir, file string) {
 				part := "-f lavfi -i testsrc2=s=320x180:r=25:d=2 " + x264 + "-muxdelay 0 -muxpreload 0 "
@@ -303,6 +316,20 @@ func losePackets(t *testing.T, dir, file, args string) {
 		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, file), left, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// blank makes a file of which a part, in shares of its length, is overwritten with
+// zeros.
+func blank(t *testing.T, dir, file string, from, to float64, args string) {
+	t.Helper()
+	data, err := os.ReadFile(makeSource(t, file, args))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data[int(from*float64(len(data))):int(to*float64(len(data)))])
+	if err := os.WriteFile(filepath.Join(dir, file), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -3,6 +3,8 @@ package worker
 import (
 	"sync"
 	"time"
+
+	"pibootd/pkg/transcode"
 )
 
 // A pulse is the progress of an attempt, and when it last advanced. It is safe for
@@ -12,6 +14,8 @@ type pulse struct {
 	frames int
 	fps    float64
 	moved  time.Time // when frames last grew
+
+	held []transcode.Held // where the ffmpeg that ended last decoded nothing
 }
 
 func newPulse(now time.Time) *pulse { return &pulse{moved: now} }

@@ -38,6 +38,9 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 			result.Others = append(result.Others, r)
 		}
 	}
+	if u.Video != nil {
+		result.Held = p.held
+	}
 	return result, nil
 }
 
