@@ -67,7 +67,12 @@ func newRemote(w *Worker, base *url.URL, work string) (*remote, error) {
 	return r, err
 }
 
-func (r *remote) close() { r.reader.close() }
+// close ends the reader and removes the directory of attempts, which is empty unless
+// the worker was stopped amid one.
+func (r *remote) close() {
+	r.reader.close()
+	_ = os.Remove(r.work)
+}
 
 func (r *remote) dir() string { return r.work }
 
