@@ -201,7 +201,7 @@ func (r *report) probe() (transcode.Probe, error) {
 		if film.encrypted {
 			return p, fmt.Errorf("%w: it is encrypted; want it without copy protection", errSource)
 		}
-		p.Untimed = !film.timed || slices.Contains(unstamped, r.format.FormatName)
+		p.Untimed = !film.timed && film.unstamped == film.count || slices.Contains(unstamped, r.format.FormatName)
 		axis = r.axis(film, p.Start, p.Untimed)
 		p.Spans = axis.spans
 		p.Entries = axis.entries(film, p.Untimed && v.HasBFrames > 0)
