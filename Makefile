@@ -157,8 +157,8 @@ bench-rootfs: ## how long clones take on ext4, XFS and btrfs beside cp, and an i
 	go test -tags bench,netns -run '^Test(Clone|Import)Speed$$' -count=1 -v -timeout 30m ./pkg/rootfs
 
 .PHONY: bench-transcode
-bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice for each, ROUNDS times, default 2; 200 simulated boards; 10,000 jobs
-	ROUNDS=$(or $(ROUNDS),2) go test -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 30m ./pkg/transcode/worker
+bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice for each, ROUNDS times, default 2; a probe; 200 simulated boards; 10,000 jobs
+	ROUNDS=$(or $(ROUNDS),2) go test -tags bench -run '^Test(Probe)?Speed$$' -count=1 -v -timeout 30m ./pkg/transcode/worker
 	go test -tags bench -run '^(TestSimulatedFilm|TestClaimsOfManyJobs)$$' -count=1 -v ./pkg/transcode/queue
 
 .PHONY: clean

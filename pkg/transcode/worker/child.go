@@ -74,7 +74,12 @@ func (c child) run(ctx context.Context) ([]string, error) {
 
 	var watch sync.WaitGroup
 	watch.Go(func() { c.watch(ctx, cancel) })
-	readErr := c.read(stdout, cancel)
+	var readErr error
+	// Elsewhere, because a goroutine that is locked to its thread costs a switch of
+	// threads for each time that it waits.
+	var read sync.WaitGroup
+	read.Go(func() { readErr = c.read(stdout, cancel) })
+	read.Wait()
 	waitErr := cmd.Wait()
 	cause := context.Cause(ctx)
 	cancel(nil)

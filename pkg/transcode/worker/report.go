@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -79,7 +80,11 @@ const (
 // far.
 func readReport(r io.Reader, progress func(packets int)) (*report, error) {
 	report := &report{packets: make(map[int]*track)}
-	d := json.NewDecoder(r)
+	rest, err := report.readPacketLines(bufio.NewReaderSize(r, maxPacketBytes), progress)
+	if err != nil {
+		return nil, fmt.Errorf("reading ffprobe's report: %w", err)
+	}
+	d := json.NewDecoder(rest)
 	if err := expect(d, json.Delim('{')); err != nil {
 		return nil, err
 	}
