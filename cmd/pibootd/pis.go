@@ -233,12 +233,12 @@ func showPiCommand(std streams) *cli.Command {
 	}
 }
 
-// clonedBy says how a root was cloned, if that is known.
-func clonedBy(way string) string {
-	if way == "" {
+// clonedBy says by which method a root was cloned, if that is known.
+func clonedBy(method string) string {
+	if method == "" {
 		return ""
 	}
-	return " by " + way
+	return " by " + method
 }
 
 func printPi(w io.Writer, b web.Pi) error {

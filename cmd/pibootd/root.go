@@ -24,11 +24,11 @@ func resetPiCommand(std streams) *cli.Command {
 			if err != nil {
 				return err
 			}
-			way, err := cloneMethod(c)
+			method, err := cloneMethod(c)
 			if err != nil {
 				return usageError{hintedError{err, helpHint(c)}}
 			}
-			return changeRoots(c, std, args, web.RootChange{Clone: way})
+			return changeRoots(c, std, args, web.RootChange{Clone: method})
 		},
 	}
 }
@@ -77,7 +77,7 @@ func upgradePis(c *cli.Context, std streams) error {
 	if (len(refs) == 0) == (label == "") {
 		return usageError{hintedError{errors.New("no Pis given; want their names, or --label"), helpHint(c)}}
 	}
-	way, err := cloneMethod(c)
+	method, err := cloneMethod(c)
 	if err != nil {
 		return usageError{hintedError{err, helpHint(c)}}
 	}
@@ -109,7 +109,7 @@ func upgradePis(c *cli.Context, std streams) error {
 			return err // before the first of them is touched
 		}
 	}
-	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to"), Clone: way})
+	return changeRoots(c, std, refs, web.RootChange{Template: c.String("to"), Clone: method})
 }
 
 // changeRoots changes the roots of boards one after the other and stops at the

@@ -19,9 +19,9 @@ import (
 
 // ownerOf returns the board whose file a client asks for, and the file's name in
 // that board's boot directory. Boot code puts the serial number before the names of
-// its files, or its Ethernet address with TFTP_PREFIX=2. To a board with a
-// registered address another board's directory is one of its own boot directory,
-// and hardly there.
+// its files, or its Ethernet address with TFTP_PREFIX=2. If a board asks from its
+// registered address for another board's directory, that is a name in its own boot
+// directory, which hardly ever exists.
 func (p *Policy) ownerOf(ctx context.Context, client netip.Addr, name string) (board registry.Pi, file string, ok bool) {
 	named, rest, isNamed := p.named(name)
 	board, registered := p.Registry.ByIP(client)

@@ -35,7 +35,7 @@ func (p *Policy) Open(ctx context.Context, client netip.Addr, name string) (io.R
 	}
 	defer t.close()
 	if file == name { // without a board's name before it
-		file = t.withoutText(file)
+		file = t.withoutPrefix(file)
 	}
 	if file == bootconfig.AutoBootFile { // there is no partition to choose
 		return nil, 0, fmt.Errorf("boot: %s is not served, because it would choose a partition: %w", file, fs.ErrNotExist)
@@ -46,10 +46,10 @@ func (p *Policy) Open(ctx context.Context, client netip.Addr, name string) (io.R
 	return t.content(file)
 }
 
-// withoutText strips the directory that a board puts before its files with
+// withoutPrefix strips the directory that a board puts before its files with
 // TFTP_PREFIX=1, a text of its owner's choice: one that is no directory of its
 // boot directory, and no board's name either.
-func (t *tree) withoutText(name string) string {
+func (t *tree) withoutPrefix(name string) string {
 	first, rest, inDir := strings.Cut(name, "/")
 	if !inDir {
 		return name

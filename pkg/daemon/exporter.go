@@ -31,8 +31,8 @@ func chooseDriver(ctx context.Context, cfg config.Config, addr netip.Addr, log *
 	return config.Embedded, nil
 }
 
-// openExporter returns the driver that cfg names, and pibootd's own server if
-// it is that.
+// openExporter returns the driver that cfg names. If that is pibootd's own server, it
+// returns the server, too; else nil.
 func openExporter(cfg config.Config, key []byte, log *slog.Logger) (fleet.Exporter, *nfs.Server, error) {
 	kernel, err := nfsd.Open(nfsd.ExportsDir, log)
 	if cfg.NFS.Driver == config.Kernel {

@@ -28,8 +28,8 @@ func (d *daemon) muxers() http.Handler {
 	return h.Routes()
 }
 
-// startIntegrations makes what submits videos, and reports and tidies up after
-// jobs, by itself.
+// startIntegrations makes the watch folder, the sender of webhooks and the tidier of
+// originals.
 func (d *daemon) startIntegrations() {
 	d.hooks = &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.secrets.webhook, Log: d.log}
 	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}

@@ -11,8 +11,8 @@ import (
 
 // The unit gives the daemon a mount namespace of its own, in which most of the
 // machine is read-only. Overlay roots are mounted in the machine's, where nfsd
-// finds them. The daemon has not the rights to open that, so another process does
-// before it starts, and has systemd keep it for the daemon
+// finds them. The daemon has no right to open that namespace, so another process opens
+// it before the daemon starts, and lets systemd keep it for the daemon
 // (sd_notify(3), FDSTORE=1; sd_listen_fds(3)).
 const (
 	mountsName  = "mounts"

@@ -42,7 +42,7 @@ const (
 	maxSecret = 4096
 )
 
-// readCredentials reads what an external NATS server knows pibootd by.
+// readCredentials reads the credentials for an external NATS server.
 func readCredentials(name string) (broker.Credentials, error) {
 	text, err := readPrivate(name)
 	if err != nil {

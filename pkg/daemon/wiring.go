@@ -156,8 +156,8 @@ func (d *daemon) openQueue(ctx context.Context) (*queue.Queue, error) {
 	})
 }
 
-// revoke returns what ends the boards' hold on a file; nil where nfsd serves,
-// which has no way to do that.
+// revoke returns the function that ends boards' access to a file that they have open;
+// nil if nfsd serves, which cannot do that.
 func (d *daemon) revoke() func(*os.File) error {
 	if d.nfs == nil {
 		return nil

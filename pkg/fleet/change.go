@@ -45,12 +45,12 @@ func differences(board registry.Pi, r Request) (differs, remedies []string, err 
 	if !isTemplate(r.Template, board.Root) {
 		note(fmt.Sprintf("upgrade-pi %s --to %s", board.Name, r.Template), fmt.Sprintf("template %s@%d, not %s", board.Template, board.Version, r.Template))
 	}
-	way, err := parseWay(r.Clone)
+	method, err := parseMethod(r.Clone)
 	if err != nil {
 		return nil, nil, err
 	}
-	if board.Clone != "" && !way.Allows(rootfs.CloneMethod(board.Clone)) {
-		note(fmt.Sprintf("reset-pi %s --clone %s", board.Name, way), fmt.Sprintf("a root made by %s, not %s", board.Clone, way))
+	if board.Clone != "" && !method.Allows(rootfs.CloneMethod(board.Clone)) {
+		note(fmt.Sprintf("reset-pi %s --clone %s", board.Name, method), fmt.Sprintf("a root made by %s, not %s", board.Clone, method))
 	}
 	var edit []string
 	if r.Name != "" && r.Name != board.Name {
@@ -81,8 +81,8 @@ func settingsDiffer(is, asked registry.Settings) []string {
 	return out
 }
 
-// open exports a board's root, its scratch and the media share to it and proves
-// them.
+// open exports a board's root, its scratch and the media share to the board, and
+// proves these exports.
 func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	if err := f.NFS.Export(f.rootExport(board)); err != nil {
 		return nil, err
@@ -96,8 +96,8 @@ func (f *Fleet) open(ctx context.Context, board registry.Pi) ([]string, error) {
 	return f.Prove(ctx, board)
 }
 
-// Prove tries a board's exports as that board would use them, and says in words
-// what was seen, or what the board cannot do.
+// Prove tries a board's exports as that board would use them. It describes what
+// worked; the error says what did not.
 func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) {
 	var proof []string
 	for _, export := range []struct {
@@ -117,7 +117,7 @@ func (f *Fleet) Prove(ctx context.Context, board registry.Pi) ([]string, error) 
 	return proof, nil
 }
 
-// proofText says what a probe has shown.
+// proofText describes what a probe has shown.
 func proofText(board registry.Pi, export string, report probe.Report) string {
 	text := fmt.Sprintf("%s mounted by %s", export, report.From)
 	if report.Read > 0 {
@@ -132,10 +132,10 @@ func proofText(board registry.Pi, export string, report probe.Report) string {
 	return text
 }
 
-// Remove takes a board away: it is no longer answered, its export is closed
-// and its root deleted, or set aside with keepRoot, in which case the place is
-// returned. Interrupted, it is either not removed or its root is set aside by
-// the next Start.
+// Remove removes a board: it is no longer answered, its export is closed and its
+// root deleted. With keepRoot the root is archived instead, and kept is its path. If
+// Remove is interrupted, the board is either still registered, or the next Start
+// archives its root.
 func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board registry.Pi, kept string, err error) {
 	board, end, err := f.begin(ctx, ref)
 	if err != nil {
@@ -149,8 +149,8 @@ func (f *Fleet) Remove(ctx context.Context, ref string, keepRoot bool) (board re
 	f.record(board, timeline.Removed, "")
 	err = errors.Join(err, f.removeScratch(board), f.exportMedia(), f.Disconnect(board.Serial.String()))
 	if keepRoot {
-		aside, keepErr := f.Roots.Archive(board.Serial, origin(board, "the board was removed"))
-		return board, f.Roots.ArchivedPath(aside), errors.Join(err, keepErr)
+		archived, keepErr := f.Roots.Archive(board.Serial, origin(board, "the board was removed"))
+		return board, f.Roots.ArchivedPath(archived), errors.Join(err, keepErr)
 	}
 	return board, "", errors.Join(err, f.Roots.Remove(board.Serial))
 }

@@ -12,8 +12,8 @@ import (
 	"pibootd/pkg/timeline"
 )
 
-// watchEvery is how often it is asked who uses the boards' addresses. Nothing of
-// it is in a board's way: boards that boot are not asked for anything.
+// watchEvery is the interval of the ARP requests that ask who uses the boards'
+// addresses. A board that boots has to answer none of them.
 const watchEvery = time.Minute
 
 // A Conflict is a host that uses a board's address.
@@ -22,7 +22,7 @@ type Conflict struct {
 	User  pi.MAC
 }
 
-// String says it in words.
+// String describes the conflict.
 func (c Conflict) String() string {
 	return fmt.Sprintf("%s is used by %s, not by %s", c.Board.IP, c.User, c.Board.Name)
 }
@@ -32,7 +32,7 @@ func (c Conflict) same(other Conflict) bool {
 	return c.User == other.User && c.Board.IP == other.Board.IP && c.Board.Serial == other.Board.Serial
 }
 
-// Conflicts looks for hosts that use the addresses of boards, in 0.3 s.
+// Conflicts finds the hosts that use addresses of boards. It takes 0.3 s.
 func (f *Fleet) Conflicts(ctx context.Context, boards []registry.Pi) ([]Conflict, error) {
 	if f.FindUsers == nil || len(boards) == 0 {
 		return nil, nil
@@ -75,8 +75,8 @@ func (f *Fleet) checkUnused(ctx context.Context, board registry.Pi) error {
 	return nil
 }
 
-// WatchAddresses notes on the timeline and in the log when a host is found to
-// use a board's address, until ctx ends.
+// WatchAddresses records on the timeline and in the log which hosts use boards'
+// addresses, until ctx ends.
 func (f *Fleet) WatchAddresses(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -91,7 +91,7 @@ func (f *Fleet) WatchAddresses(ctx context.Context) {
 	}
 }
 
-// lookForConflicts notes those conflicts that are not known, and returns all.
+// lookForConflicts records the conflicts that are not in known, and returns all.
 func (f *Fleet) lookForConflicts(ctx context.Context, known []Conflict) []Conflict {
 	found, err := f.Conflicts(ctx, f.Registry.All())
 	if err != nil {

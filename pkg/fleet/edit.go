@@ -24,17 +24,17 @@ type Edit struct {
 // Sets reports whether e gives a board that setting, by registry.Setting.Field.
 func (e Edit) Sets(field string) bool { return slices.Contains(e.Fields, field) }
 
-// Edited tells what was changed.
+// Edited describes what was changed.
 type Edited struct {
 	Pi      registry.Pi `json:"pi"`
 	Changed []string    `json:"changed"`         // in words, "name hlspi1 to hlspi2"; empty: it was so already
 	Proof   []string    `json:"proof,omitempty"` // as in Added
 }
 
-// Edit changes a board's registration, and with it its exports and the host
-// name in its root. What the board itself knows it learns at its next boot. An
-// interrupted Edit has changed nothing or all but the host name, which the same
-// Edit then puts right.
+// Edit changes a board's registration, and with it its exports and the host name in
+// its root. The board itself gets its new settings at its next boot. If Edit is
+// interrupted, it has changed nothing, or everything except the host name, which the
+// same Edit then changes.
 func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 	was, end, err := f.begin(ctx, ref)
 	if err != nil {
@@ -74,8 +74,9 @@ func (f *Fleet) Edit(ctx context.Context, ref string, e Edit) (Edited, error) {
 	return edited, err
 }
 
-// reserveEdit keeps boards that are being added from what an edit gives to board.
-// What is wrong with the edit itself the registry reports.
+// reserveEdit reserves the name and the address that an edit gives to board, so that
+// no board that is being added gets them. The registry reports what is wrong with the
+// edit itself.
 func (f *Fleet) reserveEdit(board registry.Pi, e Edit) error {
 	e.apply(&board)
 	_, err := f.changes.reserve(board, nil, func(registry.Pi) error { return nil })
@@ -97,7 +98,7 @@ func (e Edit) apply(p *registry.Pi) {
 	}
 }
 
-// changes says in words in what is differs from was.
+// changes describes the differences of is from was.
 func changes(was, is registry.Pi) []string {
 	out := []string{}
 	add := func(what string, a, b fmt.Stringer) {

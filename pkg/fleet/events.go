@@ -11,8 +11,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// WorkerEvent puts a worker's coming and going on its board's timeline. It is
-// the queue's OnWorker.
+// WorkerEvent records on a board's timeline that its worker is online or offline. It
+// is the queue's OnWorker.
 func (f *Fleet) WorkerEvent(e queue.WorkerEvent) {
 	kind, detail := timeline.WorkerOffline, ""
 	if e.Online {
@@ -31,7 +31,7 @@ var unitKinds = map[string]timeline.Kind{
 	queue.EventDone:    timeline.UnitDone,
 }
 
-// UnitEvent puts what became of a unit on its worker's timeline. It is the
+// UnitEvent records what happened to a unit on its worker's timeline. It is the
 // queue's OnUnit.
 func (f *Fleet) UnitEvent(e queue.UnitEvent) {
 	kind, ok := unitKinds[e.Event]

@@ -1,4 +1,4 @@
-// Package fleet adds boards to an installation and takes them away: the order
+// Package fleet adds boards to an installation, changes and removes them: the order
 // in which a root is cloned, a board registered, its export opened and proved.
 package fleet
 
@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-
 	"time"
 
 	"pibootd/pkg/boot"
@@ -44,14 +43,14 @@ type Fleet struct {
 	Muxers       []netip.Addr // of the older pool, boards' too; they get an export of their own
 	// PrivilegedPort has all exports refuse calls from port 1024 and up.
 	PrivilegedPort bool
-	// FindUsers tells which hosts use addresses, as dhcp.FindUsers does; nil:
-	// nobody knows.
+	// FindUsers returns the hosts that use addresses, as dhcp.FindUsers does; nil:
+	// addresses are not checked.
 	FindUsers func(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error)
 	// Disconnect ends the queue connection of a board or machine that was removed.
 	Disconnect func(worker string) error
 
 	changes   *changesUnderWay
-	clones    chan struct{} // has as many elements as roots are being cloned
+	clones    chan struct{} // has an element for each root that is being cloned
 	exporting chan struct{} // has an element while the media share is being exported
 }
 
@@ -93,7 +92,7 @@ func (f *Fleet) Start() error {
 	}
 	f.finishReplacements()
 	// First, because the exports below can have the ids and paths of these.
-	if err := f.closeStrangers(); err != nil {
+	if err := f.closeUnknown(); err != nil {
 		return err
 	}
 	update := f.Roots.UpdateWorkers()
@@ -117,8 +116,7 @@ func (f *Fleet) Start() error {
 	return f.exportMedia()
 }
 
-// Stop takes back what Start did on this machine, once nobody serves the roots
-// any more.
+// Stop unmounts the roots that Start mounted, once no server serves them any more.
 func (f *Fleet) Stop() error {
 	var errs []error
 	for _, board := range f.Registry.All() {
@@ -127,9 +125,9 @@ func (f *Fleet) Stop() error {
 	return errors.Join(errs...)
 }
 
-// closeStrangers closes what an interrupted Remove, or a media share that was
-// elsewhere, left open.
-func (f *Fleet) closeStrangers() error {
+// closeUnknown closes the exports that an interrupted Remove, or a media share that
+// was elsewhere, left open.
+func (f *Fleet) closeUnknown() error {
 	known := map[string]bool{f.mediaPath(): true, f.MuxerPath(): len(f.Muxers) > 0}
 	for _, board := range f.Registry.All() {
 		known[f.RootPath(board.Serial)] = true
@@ -144,7 +142,7 @@ func (f *Fleet) closeStrangers() error {
 	return errors.Join(errs...)
 }
 
-// RootPaths returns a function that tells under which path a board mounts its
+// RootPaths returns a function that returns the path under which a board mounts its
 // root. It is the Policy's Server.RootPath.
 func RootPaths(nfs Exporter, roots *rootfs.Roots) func(pi.Serial) string {
 	return func(serial pi.Serial) string { return nfs.MountPath(boot.RootExport(serial), roots.Path(serial)) }
@@ -167,26 +165,26 @@ func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 	}
 }
 
-// A Request is what a user says of a board to be added.
+// A Request describes a board to be added.
 type Request struct {
 	MAC      pi.MAC            `json:"mac"`
 	Serial   pi.Serial         `json:"serial"`
 	Name     string            `json:"name,omitempty"`     // "" means pi-<serial>
-	IP       netip.Addr        `json:"ip,omitzero"`        // zero: one is taken from Addresses
+	IP       netip.Addr        `json:"ip,omitzero"`        // zero: a free one of Addresses
 	Template string            `json:"template,omitempty"` // "" means the only one there is
 	Clone    string            `json:"clone,omitempty"`    // a rootfs.CloneMethod; "" means the best that works
 	Settings registry.Settings `json:"settings"`
 }
 
-// Added tells what was done for a board.
+// Added describes what was done for a board.
 type Added struct {
 	Pi      registry.Pi        `json:"pi"`
-	Existed bool               `json:"existed"` // it was there already, as asked; nothing was done
+	Existed bool               `json:"existed"` // it was registered already, as requested; nothing was done
 	Clone   rootfs.CloneMethod `json:"clone,omitempty"`
 	Files   int                `json:"files,omitempty"`
 	Bytes   int64              `json:"bytes,omitempty"`
 	Export  string             `json:"export"`
-	Proof   []string           `json:"proof,omitempty"` // what the board's own mount was seen to do
+	Proof   []string           `json:"proof,omitempty"` // what was tried from the board's address, and worked
 }
 
 // Add registers a board: its root is cloned, then the registration is
@@ -258,10 +256,10 @@ func (f *Fleet) findTemplate(ref string) (rootfs.Template, error) {
 	return template, err
 }
 
-// parseWay reads how a request wants a root made.
-func parseWay(text string) (rootfs.CloneMethod, error) {
-	way, err := rootfs.ParseCloneMethod(text)
-	return way, pi.InvalidField("clone", err)
+// parseMethod parses the method by which a request wants a root cloned.
+func parseMethod(text string) (rootfs.CloneMethod, error) {
+	method, err := rootfs.ParseCloneMethod(text)
+	return method, pi.InvalidField("clone", err)
 }
 
 // plan turns a request into a board that can be registered, and reserves its name
@@ -293,8 +291,8 @@ func (f *Fleet) reserveAddress(ctx context.Context, board registry.Pi) (registry
 }
 
 // reserveFreeAddress reserves the name of a board and the lowest address that is
-// free. Whether a host uses an address is asked once the address is reserved, as
-// it takes a while.
+// free. It looks for a host that uses the address once the address is reserved,
+// because that takes a while.
 func (f *Fleet) reserveFreeAddress(ctx context.Context, board registry.Pi) (registry.Pi, error) {
 	used := map[netip.Addr]bool{f.Network.Addr(): true}
 	addresses := f.addressesFor(board.MAC)
@@ -316,7 +314,7 @@ func (f *Fleet) reserveFreeAddress(ctx context.Context, board registry.Pi) (regi
 	}
 }
 
-// checkAddress says why a board could not have that address here.
+// checkAddress returns an error if no board can have that address here.
 func (f *Fleet) checkAddress(ip netip.Addr) error {
 	if s, ok := f.subnetOf(ip); ok {
 		return checkRemote(s, ip)
@@ -334,7 +332,7 @@ func (f *Fleet) checkAddress(ip netip.Addr) error {
 
 // create clones the board's root and commits its registration.
 func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.Template, progress rootfs.Progress) (Added, error) {
-	way, err := parseWay(board.Clone)
+	method, err := parseMethod(board.Clone)
 	if err != nil {
 		return Added{}, err
 	}
@@ -347,7 +345,7 @@ func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.T
 		return Added{}, err
 	}
 	defer release()
-	report, err := f.Roots.Clone(ctx, template, way, board.Serial, f.identity(board, token), progress)
+	report, err := f.Roots.Clone(ctx, template, method, board.Serial, f.identity(board, token), progress)
 	if err != nil {
 		return Added{}, err
 	}
@@ -360,7 +358,7 @@ func (f *Fleet) create(ctx context.Context, board registry.Pi, template rootfs.T
 	return Added{Pi: registered, Clone: report.How, Files: report.Files, Bytes: report.Bytes, Export: f.RootPath(board.Serial)}, nil
 }
 
-// services returns what a board's worker has to know about this machine.
+// services returns the addresses of this machine that a board's worker uses.
 func (f *Fleet) services(serial pi.Serial) rootfs.Services {
 	return rootfs.Services{
 		QueueURL:      f.QueueURL,

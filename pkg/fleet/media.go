@@ -30,13 +30,13 @@ const (
 // user ids (UIDS-GIDS) has 1879048192 to 2147352575 as unused.
 const firstScratchUID = 1_900_000_000
 
-// nobody is who boards are in a media share that root owns: to read as root
-// they need not.
+// nobody is the user as whom boards read a media share that root owns, because they
+// need not read as root.
 const nobody = 65534
 
 func (f *Fleet) mediaPath() string { return f.NFS.MountPath(boot.MediaExport, f.MediaDir) }
 
-// scratchPath is what a board's worker mounts to write to.
+// scratchPath is the path that a board's worker mounts to write to.
 func (f *Fleet) scratchPath(serial pi.Serial) string {
 	return f.NFS.MountPath(boot.ScratchExport(serial), f.scratchDir(serial))
 }
@@ -45,10 +45,10 @@ func (f *Fleet) scratchDir(serial pi.Serial) string {
 	return filepath.Join(f.MediaDir, transcode.ScratchOf(serial.String()))
 }
 
-// exportMedia opens the media share to all registered boards, to read. They
-// come to it as its owner, or as nobody where that is root. Exports of it are made
-// one after the other, because one made from an older list of boards would shut
-// out a board that was added meanwhile.
+// exportMedia opens the media share to all registered boards, read-only. They read
+// it as its owner, or as nobody if root owns it. It is exported by one caller at a
+// time, because an export made from an older list of boards would shut out a board
+// that was added meanwhile.
 func (f *Fleet) exportMedia() error {
 	f.exporting <- struct{}{}
 	defer func() { <-f.exporting }()
@@ -116,8 +116,8 @@ func boardsFloor(dir string) int64 {
 	return min(boardsFloorBytes, int64(fs.Blocks)*int64(fs.Bsize)/50)
 }
 
-// exportScratch makes a board's scratch, unless it is there, and opens it to
-// the board.
+// exportScratch makes a board's scratch, unless it exists, and exports it to the
+// board.
 func (f *Fleet) exportScratch(board registry.Pi) error {
 	export := f.scratchExport(board)
 	if err := makeScratch(export); err != nil {

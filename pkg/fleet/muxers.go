@@ -13,20 +13,20 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// MuxerExport is what muxers of the older pool mount. It shows them one directory
-// of the media share.
+// MuxerExport is the path that muxers of the older pool mount. It shows them one
+// directory of the media share.
 const MuxerExport = "/muxer"
 
 const muxerExportID = math.MaxUint32 - 1
 
-// MuxerPath returns the path that muxers mount. With nfsd, which cannot show one
-// entry of a directory, that is transcode.MuxerDir itself and not what it is in.
+// MuxerPath returns the path that muxers mount. With nfsd, which cannot show a single
+// entry of a directory, it is that of transcode.MuxerDir, not of its parent.
 func (f *Fleet) MuxerPath() string { return f.NFS.MountPath(MuxerExport, f.muxerDir()) }
 
 func (f *Fleet) muxerDir() string { return filepath.Join(f.MediaDir, transcode.MuxerDir) }
 
-// muxerExport is what muxers get: they read transcode.MuxerDir, and change nothing in it
-// but their streams. Originals and other streams are never theirs.
+// muxerExport lets muxers read transcode.MuxerDir and change only their own streams
+// in it. They can change no originals and no other streams.
 func (f *Fleet) muxerExport() nfs.Export {
 	e := nfs.Export{
 		ID: muxerExportID, Path: f.MuxerPath(), Dir: f.muxerDir(), Clients: slices.Clone(f.Muxers),
@@ -39,8 +39,8 @@ func (f *Fleet) muxerExport() nfs.Export {
 	return e
 }
 
-// exportMuxers opens the media share's videos to muxers, if there are any. What
-// keeps it from that keeps no board from booting.
+// exportMuxers exports the media share's videos to muxers, if there are any. An error
+// is only logged, so that it keeps no board from booting.
 func (f *Fleet) exportMuxers() {
 	if len(f.Muxers) == 0 {
 		return
@@ -50,8 +50,9 @@ func (f *Fleet) exportMuxers() {
 	}
 }
 
-// ProveMuxer tries the muxers' export for a muxer's address, and says what was
-// seen. It is mounted as that muxer mounts it if it is of this machine's network.
+// ProveMuxer tries the muxers' export for a muxer's address, and describes what
+// worked. It mounts the export as that muxer does, if the muxer is in this machine's
+// network.
 func (f *Fleet) ProveMuxer(ctx context.Context, muxer netip.Addr) (string, error) {
 	at := f.MuxerPath()
 	switch {

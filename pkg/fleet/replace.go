@@ -23,11 +23,10 @@ type Replaced struct {
 	Proof []string            `json:"proof,omitempty"`
 }
 
-// Reset gives a board a fresh clone of a template: of the one that to names, or
-// for "" of the version that it has. by is the way, "" being that of the root it
-// had. That root is kept. A board that runs
-// loses its root at once. Interrupted, the board has either its old root or its
-// new one after the next Start.
+// Reset gives a board a fresh clone of the template that to names; "" means the
+// version that the board has. by is the method; "" means that of its present root.
+// The present root is archived. A running board loses its root at once. If Reset is
+// interrupted, the board has either its old root or its new one after the next Start.
 func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.Progress) (Replaced, error) {
 	board, end, err := f.begin(ctx, ref)
 	if err != nil {
@@ -45,7 +44,7 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 	if by == "" {
 		by = board.Clone
 	}
-	way, err := parseWay(by)
+	method, err := parseMethod(by)
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -53,7 +52,7 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 	if err != nil {
 		return Replaced{}, err
 	}
-	next, report, err := f.prepare(ctx, template, way, board, token, progress)
+	next, report, err := f.prepare(ctx, template, method, board, token, progress)
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -63,18 +62,18 @@ func (f *Fleet) Reset(ctx context.Context, ref, to, by string, progress rootfs.P
 }
 
 // prepare clones the next root of a board.
-func (f *Fleet) prepare(ctx context.Context, template rootfs.Template, way rootfs.CloneMethod, board registry.Pi, token string, progress rootfs.Progress) (rootfs.ArchivedRoot, rootfs.Report, error) {
+func (f *Fleet) prepare(ctx context.Context, template rootfs.Template, method rootfs.CloneMethod, board registry.Pi, token string, progress rootfs.Progress) (rootfs.ArchivedRoot, rootfs.Report, error) {
 	release, err := f.acquireClone(ctx)
 	if err != nil {
 		return rootfs.ArchivedRoot{}, rootfs.Report{}, err
 	}
 	defer release()
-	return f.Roots.Prepare(ctx, template, way, board.Serial, f.identity(board, token), progress)
+	return f.Roots.Prepare(ctx, template, method, board.Serial, f.identity(board, token), progress)
 }
 
-// Rollback gives a board a root back that was kept: the one called name, or for
-// "" the latest. The root it had is kept in turn, so that a second Rollback undoes
-// the first. Running boards and interruptions are as with Reset.
+// Rollback gives a board back the archived root called name; "" means the latest. The
+// present root is archived, so that a second Rollback undoes the first. Running boards
+// and interruptions are as with Reset.
 func (f *Fleet) Rollback(ctx context.Context, ref, name string) (Replaced, error) {
 	board, end, err := f.begin(ctx, ref)
 	if err != nil {
