@@ -23,44 +23,9 @@ func templateCommand(std streams) *cli.Command {
 		Usage:  "build, import, compare and remove templates of roots",
 		Action: unknownCommand,
 		Subcommands: []*cli.Command{
-			{
-				Name: "build", Usage: "build a template from Debian packages", ArgsUsage: "NAME",
-				Description: "The name minimal builds the minimal template, which boots and transcodes. Any other NAME builds a full Debian.",
-				Flags: []cli.Flag{
-					jsonFlag(), stateDirFlag(),
-					&cli.StringFlag{Name: "name", Usage: "call the minimal template `NAME`", DefaultText: "minimal"},
-					&cli.StringFlag{Name: "release", Usage: "use the Debian `RELEASE` bookworm or trixie", DefaultText: "bookworm"},
-					&cli.StringFlag{Name: "arch", Usage: "build a full Debian for `ARCH`, arm64 or armhf", DefaultText: "arm64"},
-					&cli.StringFlag{Name: "packages", Usage: "add the `PACKAGES` to a full Debian, separated by commas"},
-					&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in to a full Debian as root"},
-					&cli.StringFlag{Name: "mirror", Usage: "download packages from the Debian mirror `URL`", DefaultText: "deb.debian.org"},
-					configFlag(),
-					&cli.StringFlag{Name: "cache", Usage: "keep downloaded packages in `DIR`", DefaultText: "cache in the state directory"},
-				},
-				Action: func(c *cli.Context) error { return buildTemplate(c, std) },
-			},
-			{
-				Name: "import", Usage: "import a disk image, a tar archive or a directory", ArgsUsage: "NAME SOURCE",
-				Flags: []cli.Flag{
-					jsonFlag(), stateDirFlag(),
-					&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
-					&cli.BoolFlag{Name: "keep-password", Usage: "keep the passwords of the source"},
-					configFlag(),
-					&cli.BoolFlag{Name: "allow-mismatch", Usage: "import even if kernel modules or firmware files are missing"},
-				},
-				Action: func(c *cli.Context) error { return importTemplate(c, std) },
-			},
-			{
-				Name: "from-pi", Usage: "make a template of a Pi's root", ArgsUsage: "NAME PI", Description: describePi,
-				Flags: daemonFlags(
-					&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
-					configFlag(),
-					&cli.BoolFlag{Name: "lock-passwords", Usage: "lock the passwords, which all clones would share"},
-					&cli.BoolFlag{Name: "allow-mismatch", Usage: "make the template even if kernel modules or firmware files are missing"},
-					&cli.BoolFlag{Name: "force", Usage: "copy the root of a running Pi, although files that it writes meanwhile may be incomplete"},
-				),
-				Action: func(c *cli.Context) error { return templateFromPi(c, std) },
-			},
+			templateBuildCommand(std),
+			templateImportCommand(std),
+			templateFromPiCommand(std),
 			{
 				Name: "show", Usage: "show a template and the Pis that use it", ArgsUsage: "TEMPLATE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
@@ -87,6 +52,53 @@ func templateCommand(std streams) *cli.Command {
 				Action: func(c *cli.Context) error { return listTemplates(c, std) },
 			},
 		},
+	}
+}
+
+func templateBuildCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "build", Usage: "build a template from Debian packages", ArgsUsage: "NAME",
+		Description: "The name minimal builds the minimal template, which boots and transcodes. Any other NAME builds a full Debian.",
+		Flags: []cli.Flag{
+			jsonFlag(), stateDirFlag(),
+			&cli.StringFlag{Name: "name", Usage: "call the minimal template `NAME`", DefaultText: "minimal"},
+			&cli.StringFlag{Name: "release", Usage: "use the Debian `RELEASE` bookworm or trixie", DefaultText: "bookworm"},
+			&cli.StringFlag{Name: "arch", Usage: "build a full Debian for `ARCH`, arm64 or armhf", DefaultText: "arm64"},
+			&cli.StringFlag{Name: "packages", Usage: "add the `PACKAGES` to a full Debian, separated by commas"},
+			&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in to a full Debian as root"},
+			&cli.StringFlag{Name: "mirror", Usage: "download packages from the Debian mirror `URL`", DefaultText: "deb.debian.org"},
+			configFlag(),
+			&cli.StringFlag{Name: "cache", Usage: "keep downloaded packages in `DIR`", DefaultText: "cache in the state directory"},
+		},
+		Action: func(c *cli.Context) error { return buildTemplate(c, std) },
+	}
+}
+
+func templateImportCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "import", Usage: "import a disk image, a tar archive or a directory", ArgsUsage: "NAME SOURCE",
+		Flags: []cli.Flag{
+			jsonFlag(), stateDirFlag(),
+			&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
+			&cli.BoolFlag{Name: "keep-password", Usage: "keep the passwords of the source"},
+			configFlag(),
+			&cli.BoolFlag{Name: "allow-mismatch", Usage: "import even if kernel modules or firmware files are missing"},
+		},
+		Action: func(c *cli.Context) error { return importTemplate(c, std) },
+	}
+}
+
+func templateFromPiCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "from-pi", Usage: "make a template of a Pi's root", ArgsUsage: "NAME PI", Description: describePi,
+		Flags: daemonFlags(
+			&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
+			configFlag(),
+			&cli.BoolFlag{Name: "lock-passwords", Usage: "lock the passwords, which all clones would share"},
+			&cli.BoolFlag{Name: "allow-mismatch", Usage: "make the template even if kernel modules or firmware files are missing"},
+			&cli.BoolFlag{Name: "force", Usage: "copy the root of a running Pi, although files that it writes meanwhile may be incomplete"},
+		),
+		Action: func(c *cli.Context) error { return templateFromPi(c, std) },
 	}
 }
 

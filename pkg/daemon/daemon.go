@@ -64,10 +64,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.fleet.Start(); err != nil {
 		return err
 	}
-	if f, exposed := doctor.RootsMount(cfg.StateDir); exposed {
-		log.Info("roots could be mounted more safely", "component", "rootfs", "detail", f.Text, "todo", f.Todo)
-	}
-	log.Info("serving", "interface", cfg.Interface, "addr", network, "state", cfg.StateDir, "pis", len(state.registry.All()), "version", o.Version)
+	d.logStart()
 	err = d.run(ctx)
 	if d.nfs != nil { // nfsd continues to serve the roots
 		err = errors.Join(err, d.fleet.Stop())
@@ -100,6 +97,14 @@ type daemon struct {
 	hooks       *webhook.Sender
 	tidier      *tidy.Tidier
 	watchFolder *watchfolder.Folder // nil: there is none
+}
+
+// logStart logs what serves where.
+func (d *daemon) logStart() {
+	if f, exposed := doctor.RootsMount(d.cfg.StateDir); exposed {
+		d.log.Info("roots could be mounted more safely", "component", "rootfs", "detail", f.Text, "todo", f.Todo)
+	}
+	d.log.Info("serving", "interface", d.cfg.Interface, "addr", d.network, "state", d.cfg.StateDir, "pis", len(d.state.registry.All()), "version", d.version)
 }
 
 // close closes what open has opened.

@@ -149,9 +149,8 @@ func (b *Board) read(target *nfsclient.Target, name string) error {
 // resolve follows name to what is no symbolic link. Links are relative to the
 // export, which is the board's root.
 func (b *Board) resolve(target *nfsclient.Target, name string) (string, *nfsclient.Fattr, error) {
-	var at []string
 	var attr *nfsclient.Fattr
-	links := 0
+	at, links := []string{}, 0
 	for todo := strings.Split(name, "/"); len(todo) > 0; {
 		part := todo[0]
 		todo = todo[1:]
