@@ -55,7 +55,7 @@ func TestLeaseScript(t *testing.T) {
 	}
 }
 
-// TestLeaseOfAStaticAddress: a board that was told its address by the kernel arguments asks
+// TestLeaseOfAStaticAddress: a board that has its address from the kernel arguments asks
 // nobody for a lease.
 func TestLeaseOfAStaticAddress(t *testing.T) {
 	text, err := fs.ReadFile(Minimal(), "root/etc/init.d/lease")

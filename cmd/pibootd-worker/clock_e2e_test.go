@@ -62,7 +62,7 @@ func TestOtherClock(t *testing.T) {
 	}
 }
 
-// timeNow is how package time's Now begins. It goes on with skewedNow, by a file
+// timeNow is how package time's Now begins. skewedNow is the rest of it, by a file
 // that is mapped into memory, since the runtime calls it where no call of the
 // kernel is possible.
 const (

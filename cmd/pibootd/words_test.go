@@ -43,6 +43,19 @@ var badWords = []struct{ bad, better string }{
 	{`[Nn]one that is`, "no …, with its name"},
 	{`[Uu]sually pibootd has`, "by default pibootd runs"},
 	{`in hardware encode|have hardware encode`, "encodes … with that encoder"},
+	{`\b([iI]s|[aA]re|[wW]as|[wW]ere) told\b|\btold of\b`, "receives or reports"},
+	{`\b[sS]ettl(e|es|ed|ing)\b`, "finalize, unpin, negotiate, sync or quiesce: the one that is meant"},
+	{`\b[hH]angs? up\b|hangUp`, "closes the connection, or unsubscribes"},
+	{`\banew\b`, "again, or restarted"},
+	{`\b[vV]isitors?\b`, "waiter"},
+	{`\b[gG]reets?\b`, "says hello"},
+	{`\b[gG]oes on\b`, "continues or resumes"},
+	{`\b[lL]end(er|s)?\b|lentShare`, "open, of a ShareProxy"},
+	{`\b(was|were|is|are) outrun\b`, "straggler"},
+	{`[pP]ut aside`, "archived, or withheld"},
+	{`takes no work\b`, "refuses work"},
+	{`[fF]oreign(Prefix|Mount|Muxer)`, "legacyMuxer, or another's"},
+	{`\bhence\b|\bthereof\b|\bwhence\b`, "so, of it, from there"},
 }
 
 // TestWords holds these words out of identifiers, comments, strings and pages.
@@ -56,13 +69,10 @@ func TestWords(t *testing.T) {
 		rules = append(rules, rule{regexp.MustCompile(w.bad), w.better})
 	}
 	eachSource(t, func(path, text string) {
-		n := 0
-		for line := range strings.Lines(text) {
-			n++
-			for _, r := range rules {
-				if found := r.bad.FindString(line); found != "" {
-					t.Errorf("%s:%d: %q; write %s", path, n, found, r.better)
-				}
+		for _, r := range rules {
+			for _, at := range r.bad.FindAllStringIndex(text, -1) {
+				n := 1 + strings.Count(text[:at[0]], "\n")
+				t.Errorf("%s:%d: %q; write %s", path, n, text[at[0]:at[1]], r.better)
 			}
 		}
 	})

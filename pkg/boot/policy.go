@@ -46,8 +46,8 @@ type Server struct {
 	GPUMem      int      // MB, for boards that have no setting of their own
 	Args        []string // kernel arguments of every board
 
-	// Static are the networks in which boards are told their address by the kernel
-	// arguments; boards elsewhere ask by DHCP.
+	// Static are the networks in which the kernel arguments of boards have their
+	// address; boards elsewhere ask by DHCP.
 	Static []Network
 
 	// RootPath returns the path under which a board mounts its root; nil means

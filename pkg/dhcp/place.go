@@ -5,7 +5,7 @@ import "net/netip"
 // A place is the network that a client is in.
 type place struct {
 	network netip.Prefix
-	router  netip.Addr // zero: clients are told none
+	router  netip.Addr // zero: clients get none
 	remote  bool       // it is behind a relay
 }
 

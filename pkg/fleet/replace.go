@@ -124,7 +124,7 @@ func (f *Fleet) replace(ctx context.Context, board registry.Pi, next rootfs.Arch
 	return replaced, err
 }
 
-// origin says where the root of a board came from, and why it is set aside.
+// origin says where the root of a board came from, and why it is archived.
 func origin(board registry.Pi, why string) rootfs.Origin {
 	return rootfs.Origin{Template: board.Template, Version: board.Version, Arch: board.Arch, Clone: board.Clone, Why: why}
 }

@@ -32,7 +32,7 @@ type TextUnit struct {
 	Renditions  []TextRendition `json:"renditions"`
 	SourceStart float64         `json:"source_start"` // Probe.Start; 0 of a file of subtitles
 	Seconds     float64         `json:"seconds"`      // of the output
-	// SegmentSeconds is the length of the segments, but for the last; 0: a single file.
+	// SegmentSeconds is the length of the segments, except the last; 0: a single file.
 	SegmentSeconds float64 `json:"segment_seconds,omitempty"`
 }
 

@@ -287,7 +287,7 @@ type AudioUnit struct {
 	Options        []string       `json:"options,omitempty"` // ffmpeg's, besides the usual
 }
 
-// A JoinUnit strings CMAF segments into one file, without encoding anew.
+// A JoinUnit strings CMAF segments into one file, without encoding again.
 type JoinUnit struct {
 	Format  Format   `json:"format"`
 	Grid    Grid     `json:"grid"`
@@ -358,7 +358,7 @@ type Result struct {
 	Took   time.Duration `json:"took,omitempty"` // nanoseconds
 }
 
-// Files returns every file of a result, but for Others, as it was found on disk.
+// Files returns every file of a result, except Others, as it was found on disk.
 func (r Result) Files() []Segment {
 	files := slices.Clone(r.Segments)
 	if r.Init != nil {

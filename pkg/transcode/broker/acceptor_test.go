@@ -76,7 +76,7 @@ func TestAWorkerHasOneSpelling(t *testing.T) {
 		}
 		told := refused.count(Refusal{name, netip.MustParseAddr("127.0.0.1"), want})
 		if (told == 1) != (want != "") {
-			t.Errorf("login of %q was told of %d times; want it as %q", name, told, want)
+			t.Errorf("login of %q was reported %d times; want it as %q", name, told, want)
 		}
 	}
 }
@@ -111,11 +111,11 @@ func TestOneWorkerTakesFewPlaces(t *testing.T) {
 		t.Error(err)
 	}
 	if n := refused.count(Refusal{"pi1", netip.MustParseAddr("127.0.0.1"), TooMany}); n != flood-maxWorkerConns {
-		t.Errorf("%d connections too many were told of; want %d", n, flood-maxWorkerConns)
+		t.Errorf("%d connections too many were reported; want %d", n, flood-maxWorkerConns)
 	}
 }
 
-// Whoever has no token takes no worker's place, from however many addresses and
+// Whoever has no token gets no worker's place, from however many addresses and
 // connections: those that are there stay, and more come in.
 func TestStrangersTakeNoPlaces(t *testing.T) {
 	t.Parallel()
@@ -168,7 +168,7 @@ func TestNobodyIsTakenForTheDaemon(t *testing.T) {
 	}
 }
 
-// A worker is told why it is not let in, and the broker's end waits for nobody.
+// A worker gets the reason why it is refused, and the broker's end waits for nobody.
 func TestClosedBrokerLeavesNobody(t *testing.T) {
 	t.Parallel()
 	b := openBroker(t, &refusals{})

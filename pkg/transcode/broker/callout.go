@@ -27,7 +27,7 @@ const (
 // auth callout of NATS).
 type callout struct {
 	authenticate func(worker, token string) bool
-	refused      func(Refusal) // nil: nobody is told
+	refused      func(Refusal) // nil: not reported
 	logins       *budget
 	issuer       nkeys.KeyPair
 	public       string // of issuer

@@ -75,7 +75,7 @@ func TestExternalServerLetsAWorkerInSoOften(t *testing.T) {
 		t.Errorf("%d connections of one worker; want about %d", let, loginsAtOnce)
 	}
 	if n := refused.count(Refusal{"pi1", netip.MustParseAddr("127.0.0.1"), TooOften}); n != 5*loginsAtOnce-let {
-		t.Errorf("%d were told of; want %d", n, 5*loginsAtOnce-let)
+		t.Errorf("%d were reported; want %d", n, 5*loginsAtOnce-let)
 	}
 	other, err := connect(b, "pi2", goodToken("pi2"))
 	if err != nil {
@@ -84,7 +84,7 @@ func TestExternalServerLetsAWorkerInSoOften(t *testing.T) {
 	other.Close()
 	_, _ = connect(b, "pi2", "guess")
 	if n := refused.count(Refusal{"pi2", netip.MustParseAddr("127.0.0.1"), WrongLogin}); n != 1 {
-		t.Errorf("a wrong token was told of %d times; want once", n)
+		t.Errorf("a wrong token was reported %d times; want once", n)
 	}
 }
 

@@ -111,7 +111,7 @@ func (m *masterFile) checkAlternative(g *group) error {
 	}
 	same := slices.EqualFunc(g.members, first.members, func(a, b member) bool { return maps.Equal(a.attributes, b.attributes) })
 	if !same {
-		return fmt.Errorf("groups %q and %q have other members; want the same but for URI and CHANNELS", first.id, g.id)
+		return fmt.Errorf("groups %q and %q have other members; want the same except URI and CHANNELS", first.id, g.id)
 	}
 	if !slices.ContainsFunc(m.variants, func(v variantFile) bool { return v.groups[g.kind] == g.id }) {
 		return fmt.Errorf("no variant stream has the group %q", g.id)

@@ -67,7 +67,7 @@ func encrypted(segments []transcode.Segment) []transcode.Segment {
 	return segments
 }
 
-// targetDuration returns the one that all playlists of a stream share, but for those
+// targetDuration returns the one that all playlists of a stream share, except those
 // of subtitles (RFC 8216bis §6.2.4): no rounded duration exceeds it (§4.4.3.1).
 func targetDuration(tracks map[string]*transcode.SegmentList) int {
 	target := 1.0

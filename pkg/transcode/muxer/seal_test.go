@@ -107,7 +107,7 @@ func TestHostileStreams(t *testing.T) {
 			answer := b.want(fmt.Sprintf("/muxer/complete/1/%d", id), nil, 422, "error")
 			job, err := b.Queue.Job(t.Context(), id)
 			if err != nil || job.State.Ended() || !strings.Contains(job.Units[0].FailedWhy, test.says) || !strings.Contains(answer.Error, test.says) {
-				t.Errorf("answer %q, job %+v, %v; want it to go on, and %q", answer.Error, job, err, test.says)
+				t.Errorf("answer %q, job %+v, %v; want it to continue, and %q", answer.Error, job, err, test.says)
 			}
 			if after := ownersOf(t, filepath.Join(b.media, "videos"), "a.mp4.hls"); name != "an original by another name" && after != before {
 				t.Errorf("beside the stream there was\n%s\nand is\n%s", before, after)
@@ -116,7 +116,7 @@ func TestHostileStreams(t *testing.T) {
 	}
 }
 
-// ownersOf lists a tree, but for one name in it, with what a muxer must not change.
+// ownersOf lists a tree, except one name in it, with what a muxer must not change.
 func ownersOf(t *testing.T, dir, but string) string {
 	t.Helper()
 	var list strings.Builder

@@ -109,7 +109,7 @@ func workOf(g transcode.ClaimReply) transcode.Work {
 	return transcode.Work{Job: g.Job, Unit: g.Unit.ID}
 }
 
-// restart kills the daemon and starts another. Workers go on with what they have.
+// restart kills the daemon and starts another. Workers continue with what they have.
 func (c *chaos) restart() {
 	c.daemon.kill()
 	c.daemon = startKillable(c.T, c.dir)

@@ -27,8 +27,8 @@ func (b *bench) gets(worker string, job int64, unit string) transcode.ClaimReply
 	return reply
 }
 
-// greets makes a worker known without a connection.
-func (b *bench) greets(worker string) {
+// known makes a worker known without a connection.
+func (b *bench) known(worker string) {
 	b.workers.hello(worker, transcode.Hello{}, time.Now())
 }
 
@@ -58,8 +58,8 @@ func TestRetriedElsewhere(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
 	job := b.submit(fixtureRequest)
-	b.greets("pi1")
-	b.greets("pi2")
+	b.known("pi1")
+	b.known("pi2")
 	b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "exit status 1"})
 	reply, err := b.claim(t.Context(), "pi1", "")
 	if err != nil || reply.Refused == "" || reply.Gone {
@@ -87,13 +87,13 @@ func TestStoppedIsNoFailure(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
 	job := b.submit(fixtureRequest)
-	b.greets("pi1")
-	b.greets("pi2")
+	b.known("pi1")
+	b.known("pi2")
 	for range maxAttempts + 1 {
 		b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "the worker was stopped", Stopped: true})
 	}
 	if got, err := b.Job(t.Context(), job.ID); err != nil || got.State.Ended() {
-		t.Errorf("job = %+v, %v; want it to go on", got, err)
+		t.Errorf("job = %+v, %v; want it to continue", got, err)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestDrainedWorkerGetsNothing(t *testing.T) {
 	dir := newDirs(t)
 	b := open(t, dir, nil)
 	job := b.submit(fixtureRequest)
-	b.greets("pi1")
+	b.known("pi1")
 	if err := b.Drain(t.Context(), "pi1", true); err != nil {
 		t.Fatal(err)
 	}
@@ -117,14 +117,14 @@ func TestDrainedWorkerGetsNothing(t *testing.T) {
 	b.gets("pi1", job.ID, "probe")
 }
 
-// lastUnit submits a request and has all of it done but for one video unit,
+// lastUnit submits a request and has all of it done except one video unit,
 // which pi2 is at, slowly. pi1 is known to be faster.
 func (b *bench) lastUnit(r transcode.Request) (Job, transcode.ClaimReply, transcode.Progress) {
 	b.t.Helper()
 	job := b.submit(r)
 	b.encode(transcode.Work{Job: job.ID, Unit: "probe"})
-	b.greets("pi1")
-	b.greets("pi2")
+	b.known("pi1")
+	b.known("pi2")
 	b.encode(transcode.Work{Job: job.ID, Unit: "audio"})
 	units := theFixture(b.t).plan.Units[1:]
 	slow := b.gets("pi2", job.ID, units[0].ID)

@@ -59,7 +59,7 @@ func TestLabelsBindAJob(t *testing.T) {
 	bs, labels := labelled(map[string][]string{"pi1": {"fast"}, "pi2": {"row1", "fast"}})
 	b := open(t, newDirs(t), labels)
 	job := b.submit(bound("a", "fast", "row1"))
-	b.greets("pi1")
+	b.known("pi1")
 	b.leaves("pi1")
 	b.leaves("pi3")
 	probe := b.gets("pi2", job.ID, "probe")
@@ -163,8 +163,8 @@ func TestPoisonOfOneLabelledWorker(t *testing.T) {
 	_, labels := labelled(map[string][]string{"pi1": {"fast"}})
 	b := open(t, newDirs(t), labels)
 	job := b.submit(bound("a", "fast"))
-	b.greets("pi1")
-	b.greets("pi2")
+	b.known("pi1")
+	b.known("pi2")
 	for range maxAttempts {
 		b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "exit status 1"})
 	}
@@ -181,7 +181,7 @@ func TestRetriedElsewhereWithTheLabel(t *testing.T) {
 	b := open(t, newDirs(t), labels)
 	job := b.submit(bound("a", "fast"))
 	for _, worker := range []string{"pi1", "pi2", "pi3"} {
-		b.greets(worker)
+		b.known(worker)
 	}
 	b.fails("pi1", b.gets("pi1", job.ID, "probe"), transcode.Failed{Reason: "exit status 1"})
 	reply, err := b.claim(t.Context(), "pi1", "")
@@ -209,7 +209,7 @@ func TestRoomAmongLabelled(t *testing.T) {
 	b.workers.hello("small", transcode.Hello{Memory: 900 << 20}, time.Now())
 	b.workers.hello("great", transcode.Hello{Memory: 8 << 30}, time.Now())
 	grant := b.gets("small", job.ID, "v-0000")
-	b.fails("small", grant, transcode.Failed{Reason: "it is told to end", Stopped: true})
+	b.fails("small", grant, transcode.Failed{Reason: "it has to end", Stopped: true})
 	bs.set("great", "fast")
 	if reply, err := b.claim(t.Context(), "small", ""); err != nil || !strings.Contains(reply.Refused, "more memory") {
 		t.Errorf("claim of the small board: %+v, %v; want it left to the great one", reply, err)

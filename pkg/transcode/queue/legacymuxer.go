@@ -108,7 +108,7 @@ func (q *Queue) legacyOffer(ctx context.Context, t *transaction, f LegacyMuxer, 
 
 // brokeOff describes why a muxer claims a job while it still holds one.
 func (q *Queue) brokeOff(u unitRow) string {
-	text := "its muxer asked for work again before it had said how this job ended: it broke off or was started anew"
+	text := "its muxer asked for work again before it had said how this job ended: it broke off or was restarted"
 	if q.legacyDirFree(u) {
 		text += fmt.Sprintf(", and had not made %s (pibootd doctor tells whether it may)", path.Base(LegacyDir(u.spec.Source)))
 	}

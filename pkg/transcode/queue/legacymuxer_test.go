@@ -114,7 +114,7 @@ func TestLegacyMuxerFails(t *testing.T) {
 				b.t.Error(err)
 			}
 		},
-		"starts anew": func(b *bench, job int64) {
+		"restarts": func(b *bench, job int64) {
 			if got, err := b.ClaimLegacy(b.t.Context(), muxerOne, func(transcode.Request) bool { return false }); got != nil || err != nil {
 				b.t.Errorf("a muxer that takes nothing was given %+v, %v", got, err)
 			}
@@ -345,7 +345,7 @@ func TestLegacyMuxersOfOneSource(t *testing.T) {
 }
 
 // A source that is gone is tried once, and a muxer that does not see one that is
-// there is told of it.
+// there reports it.
 func TestLegacyMissingFile(t *testing.T) {
 	t.Parallel()
 	b := startMuxers(t)
@@ -356,7 +356,7 @@ func TestLegacyMissingFile(t *testing.T) {
 	}
 	now, err := b.Job(t.Context(), job.ID)
 	if err != nil || now.State.Ended() || !strings.Contains(now.Units[0].FailedWhy, "has its muxer mounted the share") {
-		t.Errorf("a muxer that sees no source: %+v, %v; want it to go on and to say why", now, err)
+		t.Errorf("a muxer that sees no source: %+v, %v; want it to continue and to say why", now, err)
 	}
 	b.takes(muxerOne, job.ID)
 	if err := os.Remove(b.media(sourceName)); err != nil {
@@ -388,7 +388,7 @@ func TestLegacyMuxerBreaksOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const why = "its muxer asked for work again before it had said how this job ended: it broke off or was started anew, and had not made test clip.mp4.hls"
+		const why = "its muxer asked for work again before it had said how this job ended: it broke off or was restarted, and had not made test clip.mp4.hls"
 		if u := now.Units[0]; u.FailedOn != muxerOne.Name() || !strings.HasPrefix(u.FailedWhy, why) {
 			t.Errorf("it failed on %q: %q; want %q", u.FailedOn, u.FailedWhy, why)
 		}

@@ -17,7 +17,7 @@ var oldHello = map[string]any{
 }
 
 // A worker of another build would put its files where they do not belong: it gets
-// no work, and everybody is told why, until it comes as one of this build.
+// no work, and everybody sees why, until it comes as one of this build.
 func TestWorkersOfOtherBuildsGetNoWork(t *testing.T) {
 	t.Parallel()
 	broker, err := broker.Start(broker.Options{

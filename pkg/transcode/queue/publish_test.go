@@ -223,7 +223,7 @@ func TestResultsThatDoNotFitFailTheJob(t *testing.T) {
 	}
 }
 
-// A publication that has to wait says why, and goes on when it can.
+// A publication that has to wait says why, and resumes when it can.
 func TestPublishingWaits(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)

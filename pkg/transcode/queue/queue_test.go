@@ -109,7 +109,7 @@ func countFrames(t *testing.T, master string) []string {
 	return counts
 }
 
-// Each worker is told its weight with every answer to its Hello.
+// Each worker gets its weight with every answer to its Hello.
 func TestWorkersAreToldTheirWeight(t *testing.T) {
 	t.Parallel()
 	b := start(t, newDirs(t), func(o *Options) {

@@ -133,7 +133,7 @@ func (b *bench) claimedAnew(t *testing.T) {
 }
 
 // A result that cannot be put together with what others made is another
-// worker's to make anew; the job goes on.
+// worker's to encode again; the job continues.
 func TestUnlikeResultIsRefused(t *testing.T) {
 	t.Parallel()
 	const unit = "v-64p-0000"
@@ -175,7 +175,7 @@ func TestUnlikeResultIsRefused(t *testing.T) {
 			b.checkPending(job.ID, unit)
 		}
 		if got, err := b.Job(t.Context(), job.ID); err != nil || got.State.Ended() {
-			t.Errorf("%s: job = %+v, %v; want it to go on", name, got, err)
+			t.Errorf("%s: job = %+v, %v; want it to continue", name, got, err)
 		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A daemon that is told to end while it starts has not failed.
+// A daemon whose context ends while it starts has not failed.
 func TestRunThatIsStoppedAtOnce(t *testing.T) {
 	b := open(t, newDirs(t), nil)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -326,5 +326,5 @@ func TestSimulatedCluster(t *testing.T) {
 	t.Parallel()
 	s := simulation{nodes: 20, dead: 1, film: 600, speeds: mixed(3000), ttl: 4 * time.Second}
 	got := s.run(t)
-	t.Logf("%d units in %v; ideal %v; %d were outrun", got.units, got.took, got.ideal, got.doubled)
+	t.Logf("%d units in %v; ideal %v; %d stragglers", got.units, got.took, got.ideal, got.doubled)
 }

@@ -22,9 +22,9 @@ func TestSimulatedFilm(t *testing.T) {
 	s := simulation{nodes: 200, dead: 10, film: 7200, speeds: mixed(10), ttl: defaultClaimTTL}
 	got := s.run(t)
 	ms := time.Millisecond
-	t.Logf("200 nodes, 10 die, %d units, %d outrun", got.units, got.doubled)
+	t.Logf("200 nodes, 10 die, %d units, %d stragglers", got.units, got.doubled)
 	t.Logf("took %v; ideal %v; a chunk on an average node %v", got.took.Round(ms), got.ideal.Round(ms), got.chunk.Round(ms))
-	t.Logf("lost: at the beginning %v, between units %v, to attempts that were outrun %v, at the end %v",
+	t.Logf("lost: at the beginning %v, between units %v, to stragglers %v, at the end %v",
 		got.lost.begin.Round(ms), got.lost.between.Round(ms), got.lost.doubled.Round(ms), got.lost.end.Round(ms))
 	bound := got.ideal + got.ideal/20 + got.chunk
 	ratio := got.took.Seconds() / bound.Seconds()

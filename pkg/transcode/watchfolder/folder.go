@@ -144,7 +144,7 @@ func (f *Folder) scan(ctx context.Context, now time.Time) error {
 func (f *Folder) submitDue(ctx context.Context, now time.Time) {
 	var due []string
 	for name, s := range f.files {
-		if !s.done && now.Sub(f.settled(name)) >= cmp.Or(f.StableFor, defaultStableFor) {
+		if !s.done && now.Sub(f.lastChange(name)) >= cmp.Or(f.StableFor, defaultStableFor) {
 			due = append(due, name)
 		}
 	}

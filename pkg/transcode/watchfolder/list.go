@@ -121,8 +121,8 @@ func (l *lister) text(name string, entry fs.DirEntry) {
 	l.found.texts[name] = s
 }
 
-// settled returns when a file, or the subtitles beside it, last changed.
-func (f *Folder) settled(name string) time.Time {
+// lastChange returns when a file, or the subtitles beside it, last changed.
+func (f *Folder) lastChange(name string) time.Time {
 	since := f.files[name].since
 	stem := strings.TrimSuffix(name, path.Ext(name)) + "."
 	for text, s := range f.texts {

@@ -122,7 +122,7 @@ func TestDelivery(t *testing.T) {
 			t.Errorf("told %+v; want that job %d is done", d, id)
 		}
 	case <-time.After(patience):
-		t.Fatal("nothing was told")
+		t.Fatal("nothing was delivered")
 	}
 }
 
@@ -166,7 +166,7 @@ func TestOtherFails(t *testing.T) {
 	}
 }
 
-// hijack answers with bytes of its own and hangs up.
+// hijack answers with bytes of its own and closes the connection.
 func hijack(w http.ResponseWriter, text string) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -194,7 +194,7 @@ func TestOtherHangs(t *testing.T) {
 	fast := b.ended("fast.mp4")
 	b.tries()
 	if got := <-told; got != fast || b.left() != 1 {
-		t.Errorf("job %d was told, %d wait; want %d, and 1 that waits", got, b.left(), fast)
+		t.Errorf("job %d was reported, %d wait; want %d, and 1 that waits", got, b.left(), fast)
 	}
 	b.Timeout = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())

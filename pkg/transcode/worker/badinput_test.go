@@ -12,7 +12,7 @@ import (
 )
 
 // Whatever lies in the share: its job says what is wrong with it, the jobs
-// beside it go on, and nothing is left behind.
+// beside it continue, and nothing is left behind.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	clip := "-f lavfi -i testsrc2=s=64x64:r=10:d=3 " + x264

@@ -78,7 +78,7 @@ func TestChildStopped(t *testing.T) {
 	// A process's descriptor becomes readable when it ends.
 	polled := []unix.PollFd{{Fd: int32(watch), Events: unix.POLLIN}}
 	if n, err := unix.Poll(polled, int(patience.Milliseconds())); n != 1 || err != nil {
-		t.Errorf("the grandchild goes on: poll = %d, %v", n, err)
+		t.Errorf("the grandchild continues: poll = %d, %v", n, err)
 	}
 }
 

@@ -90,7 +90,7 @@ func newHistory(t *testing.T, source string, seed uint64) *history {
 	h := &history{T: t, dir: dir, random: rand.New(rand.NewPCG(seed, 3)), killed: map[string]int{}}
 	h.before = h.others()
 	h.daemon = startProcess(t, dir, daemonDir, dir)
-	// Workers are told of one address, and each daemon has another.
+	// Workers know one address, and each daemon has another.
 	h.network = newNetwork(t, h.daemon.says, h.random)
 	for i := range 2 {
 		h.workers = append(h.workers, h.startWorker(i))

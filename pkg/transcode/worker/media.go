@@ -18,7 +18,7 @@ const (
 
 // errNoScratch reports a configuration of an earlier pibootd, whose boards wrote to
 // the media share.
-var errNoScratch = errors.New("worker.json has no scratch_export: want pibootd started anew on its machine, which writes it, and then this board")
+var errNoScratch = errors.New("worker.json has no scratch_export: want pibootd restarted on its machine, which writes it, and then this board")
 
 // ensure verifies that the media share and the worker's scratch are mounted, and
 // mounts them if necessary.

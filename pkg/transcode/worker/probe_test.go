@@ -159,7 +159,7 @@ func TestTrackRate(t *testing.T) {
 	}
 }
 
-// Whatever ffprobe may say, what the queue is told passes its own check.
+// Whatever ffprobe may say, what the queue receives passes its own check.
 func FuzzReport(f *testing.F) {
 	f.Add([]byte(`{"packets":[{"stream_index":0,"pts_time":"0.0","duration_time":"0.04","flags":"K_"},{"stream_index":0,"pts_time":"0.04","flags":"__"}],
 		"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":320,"height":180,"avg_frame_rate":"25/1"}],

@@ -19,7 +19,7 @@ const LockPath = "/home/pi/hlsmux.lock"
 // unit: some segments of the highest rendition.
 const minFreeBytes = 512 << 20
 
-// outOfService says why this worker takes no work; "" if it takes work.
+// outOfService says why this worker refuses work; "" if it accepts work.
 func (s *session) outOfService(ctx context.Context) string {
 	lock := s.lockPath()
 	if exists(lock) {

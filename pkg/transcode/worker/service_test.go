@@ -32,7 +32,7 @@ func noWork(t *testing.T, q *testQueue) {
 	}
 }
 
-// A board whose lock file is there takes no work, says so, and goes on when it
+// A board whose lock file is there refuses work, says so, and resumes when it
 // is gone.
 func TestWorkerLocked(t *testing.T) {
 	t.Parallel()
@@ -161,7 +161,7 @@ func TestWorkerBeginsBeforeAllIsTried(t *testing.T) {
 	}
 }
 
-// What else works is told when it has been tried.
+// Other encoders are reported when they have been tried.
 func TestWorkerTellsOfMoreEncoders(t *testing.T) {
 	t.Parallel()
 	q := newTestQueue(t)
@@ -228,7 +228,7 @@ const liar = `#!/bin/sh
 echo ffmpeg version test >&2
 `
 
-// A hardware encoder whose work cannot be proved is not told of any more.
+// A hardware encoder whose work cannot be proved is no longer reported.
 func TestWorkerSetsEncoderAside(t *testing.T) {
 	t.Parallel()
 	source := makeSource(t, "a.mp4", shortClip)

@@ -219,7 +219,7 @@ func TestWorkerOutlivesQueue(t *testing.T) {
 	q.claim = grant(second)
 	q.announce(transcode.LaneAny, second)
 	if d := wait(t, "result", q.dones); d.Unit != second.ID {
-		t.Errorf("done = %s; want %s: work goes on after the restart", d.Unit, second.ID)
+		t.Errorf("done = %s; want %s: work continues after the restart", d.Unit, second.ID)
 	}
 }
 
