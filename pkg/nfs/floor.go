@@ -24,7 +24,8 @@ const (
 )
 
 // A floor tracks the free space of a file system, so that calls leave MinFree of it. All exports
-// on the file system share one.
+// on the file system share one. Its mutex is held while the file system is asked, because calls that
+// want space have to wait for the answer.
 type floor struct {
 	mu       sync.Mutex
 	bytes    int64 // free, less what calls have taken since; the server asks the file system before they take more
