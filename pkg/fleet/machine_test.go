@@ -17,24 +17,7 @@ import (
 // What a machine's worker does is on a timeline of its own, by its name, and a
 // machine that is removed is cut off.
 func TestMachine(t *testing.T) {
-	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	known, registryErr := registry.Open(t.Context(), s)
-	events, timelineErr := timeline.Open(t.Context(), s)
-	if err := errors.Join(registryErr, timelineErr); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- events.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := errors.Join(<-ran, s.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	known, events := openRegistry(t)
 	var cut []string
 	f := New(Fleet{Registry: known, Timeline: events, Disconnect: func(worker string) error { cut = append(cut, worker); return nil }})
 
@@ -68,4 +51,29 @@ func TestMachine(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("events %v; want %v", got, want)
 	}
+}
+
+// openRegistry opens the registry and the timeline of a new database. The timeline runs
+// until the test ends.
+func openRegistry(t *testing.T) (*registry.Registry, *timeline.Log) {
+	t.Helper()
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "pibootd.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, registryErr := registry.Open(t.Context(), s)
+	events, timelineErr := timeline.Open(t.Context(), s)
+	if err := errors.Join(registryErr, timelineErr); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- events.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ran, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return known, events
 }

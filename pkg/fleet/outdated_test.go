@@ -1,11 +1,8 @@
 package fleet
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +11,6 @@ import (
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
-	"pibootd/pkg/store"
-	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
@@ -24,24 +19,7 @@ import (
 // A board that runs on with the worker of an older pibootd has it on its timeline
 // that it is to be restarted, once.
 func TestABoardWithAnOldWorkerIsToBeRestarted(t *testing.T) {
-	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "pibootd.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	known, registryErr := registry.Open(t.Context(), s)
-	events, timelineErr := timeline.Open(t.Context(), s)
-	if err := errors.Join(registryErr, timelineErr); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- events.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := errors.Join(<-ran, s.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	known, events := openRegistry(t)
 	board := registry.Pi{
 		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.0.0.11"),
 		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64},
