@@ -55,7 +55,7 @@ func TestABoardWithAnOldWorkerIsToBeRestarted(t *testing.T) {
 	}
 	want := []string{
 		"hlspi1 online worker b738a06, 4 CPUs",
-		"hlspi1 outdated restart the board: its worker is older than pibootd (protocol 0; want 2)",
+		fmt.Sprintf("hlspi1 outdated restart the board: its worker is older than pibootd (protocol 0; want %d)", transcode.Protocol),
 		"hlspi1 online worker new, 4 CPUs",
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
