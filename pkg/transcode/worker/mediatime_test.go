@@ -397,8 +397,8 @@ func light(least, most int) func(*testing.T, mediaOutput) {
 	}
 }
 
-// graded makes sure that players are told of HDR: by the master playlist, and of the
-// display by every segment.
+// graded makes sure that the master playlist names HDR, and every segment the display
+// for which it was graded.
 func graded(videoRange string) func(*testing.T, mediaOutput) {
 	return func(t *testing.T, o mediaOutput) {
 		t.Helper()
