@@ -89,6 +89,7 @@ func (m Model) facts() facts {
 	case Pi2B:
 		f := pi3("bcm2709-rpi-2-b.dtb", "bcm2836-rpi-2-b.dtb", 0x04, "pi2")
 		f.kernels, f.kernels64 = f.kernels32, f.kernels32 // the processor of most has 32 bits
+		f.dtbs = append(f.dtbs, "bcm2710-rpi-2-b.dtb")    // of the 2B 1.2
 		return f
 	case Pi3B:
 		return pi3("bcm2710-rpi-3-b.dtb", "bcm2837-rpi-3-b.dtb", 0x08, "pi3")
