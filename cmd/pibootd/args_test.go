@@ -54,7 +54,7 @@ func TestExitCodes(t *testing.T) {
 		{"transcode a.mp4 --name ../b", exitUsage, `pibootd: name "../b" cannot name a directory; want 1 to 200 bytes`},
 		{"transcode a.mp4 --label Fast", exitUsage, `pibootd: label "Fast"; want 1 to 63 of a-z, 0-9 and -, neither first nor last a -` + "\nhint: "},
 		{"transcode a.mp4 --mp4 --mkv", exitUsage, "pibootd: --mp4 and --mkv; want one of them\n"},
-		{"transcode a.mp4 --rung tall", exitUsage, `pibootd: --rung: rung "tall"; want lines or lines:bitrate, e.g. 720 or 720:2500k`},
+		{"transcode a.mp4 --rung tall", exitUsage, `pibootd: --rung: rung "tall"; want lines, WIDTHxHEIGHT or source, and perhaps a bitrate, e.g. 720:2500k`},
 		{"transcode a.mp4 --rung 720,480", exitUsage, `pibootd: --rung: rung "720,480"; want`},
 		{"transcode a.mp4 --mp4 -- -i /etc/passwd", exitUsage, "pibootd: ffmpeg option -i: a source is given once, before the options\n"},
 		{"serve", exitUsage, "pibootd: no interface given\nhint: "},

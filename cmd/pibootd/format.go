@@ -20,15 +20,26 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "codec", Usage: "encode video with the `CODEC` h264 or h265", DefaultText: "h264"},
 		&cli.StringFlag{Name: "encoder", Usage: "encode every rendition with ffmpeg's `ENCODER`, e.g. h264_v4l2m2m, only on workers that have it", DefaultText: "a software encoder"},
 		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
-		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `LINES[:BITRATE]`, e.g. 720:2500k, instead of those of the rule"},
+		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `SIZE[:BITRATE]`, e.g. 720:2500k, 600x400:128k or source:2M, instead of those of the rule"},
+		&cli.BoolFlag{Name: "stretch", Usage: "stretch the picture to a rung of another shape, instead of adding black bars"},
+		&cli.BoolFlag{Name: "constant", Usage: "keep every rendition at its bitrate all the time"},
+		&cli.IntFlag{Name: "crf", Usage: "encode at this `QUALITY` of libx264 or libx265, e.g. 23, with the rung's bitrate as the limit"},
+		&cli.BoolFlag{Name: "two-pass", Usage: "encode each piece of the video twice, to use its bitrate better"},
 		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
 		&cli.StringFlag{Name: "hdr", Usage: "`WHAT` becomes of HDR: auto, keep (with h265), or sdr", DefaultText: "auto: kept by h265, tone-mapped for h264"},
 		&cli.StringFlag{Name: "deinterlace", Usage: "make frames of an interlaced source: auto, off to leave it as it is, or field for a frame of each field", DefaultText: "auto"},
-		&cli.StringFlag{Name: "audio", Usage: "encode audio at `BITRATE`, e.g. 128k", DefaultText: "48k for each channel"},
+		&cli.StringFlag{Name: "audio", Usage: "encode audio as `[CODEC][:BITRATE]`, e.g. 128k, mp3:192k, ac3, or none", DefaultText: "aac, 48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
 		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
-		&cli.StringFlag{Name: "key-uri", Usage: "players fetch the key from `URI`", DefaultText: "the published stream"},
+		&cli.StringFlag{Name: "key-uri", Usage: "players fetch the key from `URI`; with --key-every, it is what the keys' names are appended to", DefaultText: "the published stream"},
+		&cli.StringFlag{Name: "key-name", Usage: "call the key's file `NAME`", DefaultText: "stream.key"},
+		&cli.IntFlag{Name: "key-every", Usage: "use another key after every `N` segments"},
+		&cli.StringFlag{Name: "output-dir", Usage: "publish in this `DIRECTORY` of the media share", DefaultText: "hls, mp4 or mkv"},
+		&cli.StringFlag{Name: "playlist-name", Usage: "call the master playlist `NAME`.m3u8", DefaultText: "master"},
+		&cli.StringFlag{Name: "segment-name", Usage: "begin the names of segments with `PREFIX`"},
+		&cli.StringFlag{Name: "segment-dir", Usage: "put renditions and their segments below this `DIRECTORY` of the stream"},
+		&cli.StringFlag{Name: "url-prefix", Usage: "begin all paths in playlists with this `URL`, e.g. https://cdn.example/films/a/"},
 	}
 }
 
@@ -45,6 +56,14 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		HDR:         transcode.HDR(c.String("hdr")),
 		Deinterlace: transcode.Deinterlace(c.String("deinterlace")),
 		Options:     options,
+		Stretch:     c.Bool("stretch"),
+		Constant:    c.Bool("constant"),
+		CRF:         c.Int("crf"),
+		TwoPass:     c.Bool("two-pass"),
+		Naming: transcode.Naming{
+			Dir: c.String("output-dir"), PlaylistName: c.String("playlist-name"), SegmentName: c.String("segment-name"),
+			SegmentDir: c.String("segment-dir"), URLPrefix: c.String("url-prefix"), KeyName: c.String("key-name"), KeyEvery: c.Int("key-every"),
+		},
 	}
 	var err error
 	if o.Format, err = formatOf(c); err != nil {
@@ -64,7 +83,7 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		o.AudioLangs = strings.Split(text, ",")
 	}
 	if text := c.String("audio"); text != "" {
-		if o.AudioBPS, err = transcode.ParseBitrate(text); err != nil {
+		if o.Audio, o.AudioBPS, err = transcode.ParseAudio(text); err != nil {
 			return o, fmt.Errorf("--audio: %w", err)
 		}
 	}

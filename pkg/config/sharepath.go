@@ -6,13 +6,12 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"pibootd/pkg/share"
 )
 
 // sharePath is a directory in the media share.
 type sharePath struct{ to *string }
-
-// publicDirs are the directories of the share that pibootd puts things into.
-var publicDirs = []string{"hls", "mp4", "mkv", "originals"}
 
 const maxSharePath = 200 // bytes
 
@@ -24,7 +23,7 @@ func (v sharePath) read(n *unstable.Node) bool {
 	}
 	first, _, _ := strings.Cut(s, "/")
 	hidden := strings.HasPrefix(s, ".") || strings.Contains(s, "/.") || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' })
-	if !fs.ValidPath(s) || hidden || len(s) > maxSharePath || slices.Contains(publicDirs, first) {
+	if !fs.ValidPath(s) || hidden || len(s) > maxSharePath || slices.Contains(share.PublishedDirs(), first) {
 		return false
 	}
 	*v.to = s
@@ -32,6 +31,6 @@ func (v sharePath) read(n *unstable.Node) bool {
 }
 
 func (v sharePath) want() string {
-	return `a directory in the media share, e.g. "inbox", without hidden parts and not in ` + strings.Join(publicDirs, ", ") + `, or ""`
+	return `a directory in the media share, e.g. "inbox", without hidden parts and not in ` + strings.Join(share.PublishedDirs(), ", ") + `, or ""`
 }
 func (v sharePath) text() string { return quote(*v.to) }

@@ -3,6 +3,7 @@ package transcode
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // An audioCodec is what an audio encoder makes in MP4.
@@ -45,4 +46,46 @@ func (r *AudioRendition) use(encoder string, rate int) {
 	if slices.Contains(codec.rates, rate) {
 		r.SampleRate = rate
 	}
+}
+
+// AudioNone asks for an output without audio.
+const AudioNone = "none"
+
+// AudioNames returns the names of Output.Audio.
+func AudioNames() []string {
+	return []string{"aac", "mp3", "ac3", "eac3", "opus", "libfdk_aac", AudioNone}
+}
+
+// ParseAudio parses a codec of AudioNames and a bitrate, or one of them: mp3:192k,
+// ac3, none or 128k.
+func ParseAudio(text string) (codec string, bitrateBPS int, err error) {
+	codec, bitrate, both := strings.Cut(text, ":")
+	switch {
+	case !slices.Contains(AudioNames(), codec) && !both:
+		codec, bitrate = "", text
+	case !both:
+		return codec, 0, nil
+	}
+	bitrateBPS, err = ParseBitrate(bitrate)
+	return codec, bitrateBPS, err
+}
+
+// audioEncoder returns ffmpeg's encoder of o's audio; "" if there is none.
+func (o Output) audioEncoder() string {
+	switch o.Audio {
+	case "":
+		return EncoderAAC
+	case "mp3":
+		return "libmp3lame"
+	case "opus":
+		return "libopus"
+	case "aac", "ac3", "eac3", "libfdk_aac":
+		return o.Audio
+	}
+	return ""
+}
+
+// audioCMAF reports whether o's audio is segmented as CMAF only.
+func (o Output) audioCMAF() bool {
+	return !slices.Contains([]string{"", EncoderAAC, "libfdk_aac", AudioNone}, o.Audio)
 }

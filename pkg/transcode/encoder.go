@@ -35,7 +35,7 @@ func encoderCodecs() map[string]Codec {
 var (
 	// usualEncoders are those that no worker is asked about: it has reported libx264, or
 	// it gets no work, and the others are part of ffmpeg itself.
-	usualEncoders = []string{"", EncoderX264, EncoderAAC, "copy", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "ffv1", "flac", "alac", "ac3",
+	usualEncoders = []string{"", AudioNone, EncoderX264, EncoderAAC, "copy", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "ffv1", "flac", "alac", "ac3",
 		"eac3", "mp2", "pcm_s16le", "pcm_s24le"}
 	// chunkEncoders are those whose units join to what a single run makes, in bits and
 	// in quality.
@@ -75,7 +75,7 @@ func (u Unit) NeededEncoders() []string {
 // NeededEncoders returns the encoders that workers must have reported to do r, besides
 // those that every ffmpeg has.
 func (r Request) NeededEncoders() []string {
-	names := append(namedEncoders(r.Options), r.Encoder)
+	names := append(namedEncoders(r.Options), r.Encoder, r.audioEncoder())
 	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(usualEncoders, name) })
 }
 

@@ -100,7 +100,12 @@ func askedLadder(o Output, p Probe) []Rendition {
 	lines := min(p.Video.Width, p.Video.Height)
 	var ladder []Rendition
 	for _, r := range o.Rungs {
-		if r.Lines <= lines {
+		switch {
+		case r.Width > 0:
+			ladder = append(ladder, sizedRendition(o, p, r))
+		case r.Lines == 0:
+			ladder = append(ladder, rendition(o, p, lines, r.BitrateBPS))
+		case r.Lines <= lines:
 			ladder = append(ladder, rendition(o, p, r.Lines, r.BitrateBPS))
 		}
 	}
@@ -140,13 +145,56 @@ func rendition(o Output, p Probe, lines, bitrate int) Rendition {
 	if bitrate == 0 {
 		bitrate = renditionBitrate(o, p, width*height)
 	}
-	return Rendition{
+	return o.controlled(Rendition{
 		Name:       fmt.Sprintf("%dp", min(width, height)),
 		Width:      width,
 		Height:     height,
 		BitrateBPS: bitrate,
 		MaxrateBPS: bitrate + bitrate/10,
 		BufferBits: 2 * bitrate,
+	})
+}
+
+// controlled adds to a rendition how it keeps to its bitrate.
+func (o Output) controlled(r Rendition) Rendition {
+	r.Constant, r.CRF, r.TwoPass = o.Constant, o.CRF, o.TwoPass
+	if o.Constant || o.CRF != 0 {
+		r.MaxrateBPS, r.BufferBits = r.BitrateBPS, r.BitrateBPS
+	}
+	return r
+}
+
+// sizedRendition returns a rendition of any shape. The picture is as large as it
+// can be within, with black bars, or it is stretched.
+func sizedRendition(o Output, p Probe, rung Rung) Rendition {
+	v := p.Video
+	bitrate := cmp.Or(rung.BitrateBPS, renditionBitrate(o, p, rung.Width*rung.Height))
+	r := Rendition{
+		Name:       fmt.Sprintf("%dx%d", rung.Width, rung.Height),
+		Width:      rung.Width,
+		Height:     rung.Height,
+		BitrateBPS: bitrate,
+		MaxrateBPS: bitrate + bitrate/10,
+		BufferBits: 2 * bitrate,
+	}
+	scale := min(float64(r.Width)/float64(v.Width), float64(r.Height)/float64(v.Height))
+	width, height := max(even(float64(v.Width)*scale+1), 2), max(even(float64(v.Height)*scale+1), 2)
+	if !o.Stretch && (width < r.Width || height < r.Height) {
+		r.PictureWidth, r.PictureHeight = min(width, r.Width), min(height, r.Height)
+	}
+	return o.controlled(r)
+}
+
+// noteRungs says which rungs are above the source.
+func (p *Plan) noteRungs(o Output, probe Probe) {
+	v := probe.Video
+	for _, r := range o.Rungs {
+		switch {
+		case r.Lines > min(v.Width, v.Height):
+			p.note("the rung of %d lines is left out: the source has %dx%d", r.Lines, v.Width, v.Height)
+		case r.Width > v.Width && r.Height > v.Height:
+			p.note("the rung of %dx%d only enlarges the picture: the source has %dx%d", r.Width, r.Height, v.Width, v.Height)
+		}
 	}
 }
 

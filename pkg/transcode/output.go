@@ -2,6 +2,7 @@ package transcode
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -18,14 +19,20 @@ import (
 // An Output is the desired result of a job. The zero Output is an HLS stream of
 // MPEG-TS segments with H.264 and AAC in Apple's ladder.
 type Output struct {
-	Format    Format    `json:"format,omitempty"`    // "" means hls
-	Container Container `json:"segments,omitempty"`  // of an HLS stream; "" means ts, or cmaf for h265
-	Codec     Codec     `json:"codec,omitempty"`     // "" means h264
-	Encoder   string    `json:"encoder,omitempty"`   // ffmpeg's name, one of Encoders; "" means the software encoder of Codec
-	Ladder    Preset    `json:"ladder,omitempty"`    // "" means apple; of an HLS stream
-	Rungs     []Rung    `json:"rungs,omitempty"`     // replace the preset
-	AudioBPS  int       `json:"audio_bps,omitempty"` // 0: 48 kb/s for each channel
-	Encrypted bool      `json:"encrypted,omitempty"` // AES-128; only for an HLS stream
+	Format    Format    `json:"format,omitempty"`   // "" means hls
+	Container Container `json:"segments,omitempty"` // of an HLS stream; "" means ts, or cmaf for h265
+	Codec     Codec     `json:"codec,omitempty"`    // "" means h264
+	Encoder   string    `json:"encoder,omitempty"`  // ffmpeg's name, one of Encoders; "" means the software encoder of Codec
+	Ladder    Preset    `json:"ladder,omitempty"`   // "" means apple; of an HLS stream
+	Rungs     []Rung    `json:"rungs,omitempty"`    // replace the preset
+	Stretch   bool      `json:"stretch,omitempty"`  // rungs of another shape stretch the picture, instead of black bars
+	Constant  bool      `json:"constant_bitrate,omitempty"`
+	CRF       int       `json:"crf,omitempty"`         // a quality of libx264 or libx265, up to the bitrate; 0: the bitrate
+	TwoPass   bool      `json:"two_pass,omitempty"`    // of libx264 or libx265
+	AudioBPS  int       `json:"audio_bps,omitempty"`   // 0: 48 kb/s for each channel
+	Audio     string    `json:"audio_codec,omitempty"` // of AudioNames; "" means aac
+	Encrypted bool      `json:"encrypted,omitempty"`   // AES-128; only for an HLS stream
+	Naming              // of what is published
 	// KeyURI is the URI from which players get the key; "" means the KeyName of the
 	// published stream.
 	KeyURI string `json:"key_uri,omitempty"`
@@ -109,13 +116,17 @@ const (
 
 // A Rung is a rendition that a user asked for.
 type Rung struct {
-	Lines      int `json:"lines"`                 // of the picture's shorter side
+	Lines      int `json:"lines"`                 // of the picture's shorter side; 0: Width and Height, or the source's size
 	BitrateBPS int `json:"bitrate_bps,omitempty"` // 0: the bitrate of Apple's rungs at this size
+	Width      int `json:"width,omitempty"`       // of a rung of any shape
+	Height     int `json:"height,omitempty"`
 }
 
 // Limits of a request.
 const (
 	maxRungs        = 12
+	minAskedBPS     = 4_000
+	maxCRF          = 51
 	minAudioBPS     = 16_000
 	maxAudioBPS     = 512_000
 	maxVideoBPS     = 200_000_000
@@ -221,6 +232,9 @@ func (o Output) check() error {
 	if o.MaxFPS != 0 && !(o.MaxFPS >= 1 && o.MaxFPS <= maxMaxFPS) {
 		return wrong("max_fps", "at most %v frames per second; want 1 to %d, or 0 for %d", o.MaxFPS, maxMaxFPS, DefaultMaxFPS)
 	}
+	if err := errors.Join(o.checkAudio(), o.checkRates(), o.Naming.check(o)); err != nil {
+		return err
+	}
 	if o.Encoder != "" {
 		if codec, ok := encoderCodecs()[o.Encoder]; !ok || codec != o.codec() {
 			return wrong("encoder", "encoder %.50q for %s; want one of %s", o.Encoder, o.codec(), strings.Join(Encoders(o.codec()), ", "))
@@ -256,20 +270,65 @@ func (o Output) checkTracks() error {
 	return nil
 }
 
+// checkAudio checks what audio is asked for.
+func (o Output) checkAudio() error {
+	codec, known := audioCodecs()[o.audioEncoder()]
+	switch {
+	case o.Audio == AudioNone && o.AudioBPS != 0:
+		return wrong("audio_bps", "a bitrate for no audio; want one or the other")
+	case o.Audio != "" && o.Audio != AudioNone && !known:
+		return wrong("audio_codec", "audio %.50q; want one of %s", o.Audio, strings.Join(AudioNames(), ", "))
+	case known && o.AudioBPS > codec.bitrateBPS:
+		return wrong("audio_bps", "audio of %d b/s; %s has %d at most", o.AudioBPS, o.audioEncoder(), codec.bitrateBPS)
+	case o.audioCMAF() && o.Container == ContainerTS:
+		return wrong("segments", "%s audio in MPEG-TS segments; want cmaf segments", o.Audio)
+	}
+	return nil
+}
+
+// checkRates checks how bitrates are kept to.
+func (o Output) checkRates() error {
+	soft := o.encoder() == EncoderX264 || o.encoder() == EncoderX265
+	switch {
+	case o.CRF < 0 || o.CRF > maxCRF:
+		return wrong("crf", "CRF %d; want 1 to %d, or 0 for a bitrate", o.CRF, maxCRF)
+	case o.CRF != 0 && (o.Constant || o.TwoPass) || o.Constant && o.TwoPass:
+		return wrong("", "two of CRF, constant bitrate and two passes; want one of them")
+	case (o.CRF != 0 || o.TwoPass) && !soft:
+		return wrong("encoder", "CRF or two passes by %s; want libx264 or libx265", o.encoder())
+	case len(o.Options) > 0 && (o.CRF != 0 || o.Constant || o.TwoPass || o.Audio != ""):
+		return wrong("", "ffmpeg options beside CRF, constant bitrate, two passes or an audio codec; want one or the other")
+	}
+	return nil
+}
+
 func checkRungs(rungs []Rung) error {
 	if len(rungs) > maxRungs {
 		return wrong("rungs", "%d rungs; want %d at most", len(rungs), maxRungs)
 	}
 	for i, r := range rungs {
-		if r.Lines < minSide || r.Lines > maxRequestLines {
-			return wrong("rungs", "rung of %d lines; want %d to %d", r.Lines, minSide, maxRequestLines)
-		}
-		if r.BitrateBPS != 0 && (r.BitrateBPS < minBitrateBPS || r.BitrateBPS > maxVideoBPS) {
-			return wrong("rungs", "rung of %d b/s; want %d to %d, or none for the usual one", r.BitrateBPS, minBitrateBPS, maxVideoBPS)
+		if err := r.check(); err != nil {
+			return err
 		}
 		if slices.Contains(rungs[:i], r) {
 			return wrong("rungs", "rung %s is there twice", r)
 		}
+	}
+	return nil
+}
+
+func (r Rung) check() error {
+	sized := r.Width != 0 || r.Height != 0
+	side := func(n int) bool { return n >= minSide && n <= maxRequestLines && n%2 == 0 }
+	switch {
+	case sized && (r.Lines != 0 || !side(r.Width) || !side(r.Height)):
+		return wrong("rungs", "rung of %dx%d and %d lines; want even sides of %d to %d, or lines", r.Width, r.Height, r.Lines, minSide, maxRequestLines)
+	case !sized && r.Lines == 0 && r.BitrateBPS == 0:
+		return wrong("rungs", "rung of the source's size without a bitrate; want one, e.g. source:128k")
+	case r.Lines != 0 && (r.Lines < minSide || r.Lines > maxRequestLines):
+		return wrong("rungs", "rung of %d lines; want %d to %d", r.Lines, minSide, maxRequestLines)
+	case r.BitrateBPS != 0 && (r.BitrateBPS < minAskedBPS || r.BitrateBPS > maxVideoBPS):
+		return wrong("rungs", "rung of %d b/s; want %d to %d, or none for the usual one", r.BitrateBPS, minAskedBPS, maxVideoBPS)
 	}
 	return nil
 }
@@ -329,7 +388,7 @@ func (o Output) codec() Codec {
 // from CMAF segments.
 func (o Output) SegmentContainer() Container {
 	switch {
-	case o.IsFile() || o.codec() == CodecH265:
+	case o.IsFile() || o.codec() == CodecH265 || o.audioCMAF():
 		return ContainerCMAF
 	case o.Container == "":
 		return ContainerTS
@@ -349,10 +408,11 @@ func (o Output) unitContainer() Container {
 // Published returns the path of an output of this name in the media share. suffix
 // distinguishes outputs of the same name.
 func (o Output) Published(name, suffix string) string {
+	dir := cmp.Or(o.Dir, string(cmp.Or(o.Format, FormatHLS)))
 	if o.IsFile() {
-		return fmt.Sprintf("%s/%s%s.%s", o.Format, name, suffix, o.Format)
+		return fmt.Sprintf("%s/%s%s.%s", dir, name, suffix, o.Format)
 	}
-	return fmt.Sprintf("%s/%s%s", FormatHLS, name, suffix)
+	return fmt.Sprintf("%s/%s%s", dir, name, suffix)
 }
 
 // Entry returns the path that a player opens for an output that is published at
@@ -361,24 +421,46 @@ func (o Output) Entry(published string) string {
 	if o.IsFile() {
 		return published
 	}
-	return published + "/" + MasterName
+	return published + "/" + o.Master()
 }
 
 // String formats r as ParseRung parses it.
 func (r Rung) String() string {
-	if r.BitrateBPS == 0 {
-		return strconv.Itoa(r.Lines)
+	size := strconv.Itoa(r.Lines)
+	switch {
+	case r.Width != 0:
+		size = fmt.Sprintf("%dx%d", r.Width, r.Height)
+	case r.Lines == 0:
+		size = sourceSize
 	}
-	return fmt.Sprintf("%d:%d", r.Lines, r.BitrateBPS)
+	if r.BitrateBPS == 0 {
+		return size
+	}
+	return fmt.Sprintf("%s:%d", size, r.BitrateBPS)
 }
 
-// ParseRung parses lines, or lines:bitrate, such as 720 or 720:2500k.
+// sourceSize stands for the source's size.
+const sourceSize = "source"
+
+// ParseRung parses a size and perhaps a bitrate: 720, 720:2500k, 600x400:128k or
+// source:2M.
 func ParseRung(text string) (Rung, error) {
-	lines, bitrate, both := strings.Cut(text, ":")
+	size, bitrate, both := strings.Cut(text, ":")
+	width, height, sized := strings.Cut(size, "x")
 	var r Rung
 	var err error
-	if r.Lines, err = strconv.Atoi(strings.TrimSuffix(lines, "p")); err != nil {
-		return Rung{}, fmt.Errorf("rung %.50q; want lines or lines:bitrate, e.g. 720 or 720:2500k", text)
+	switch {
+	case size == sourceSize:
+	case sized:
+		var errHeight error
+		r.Width, err = strconv.Atoi(width)
+		r.Height, errHeight = strconv.Atoi(height)
+		err = errors.Join(err, errHeight)
+	default:
+		r.Lines, err = strconv.Atoi(strings.TrimSuffix(size, "p"))
+	}
+	if err != nil {
+		return Rung{}, fmt.Errorf("rung %.50q; want lines, WIDTHxHEIGHT or source, and perhaps a bitrate, e.g. 720:2500k", text)
 	}
 	if both {
 		if r.BitrateBPS, err = ParseBitrate(bitrate); err != nil {

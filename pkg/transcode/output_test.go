@@ -54,7 +54,7 @@ func TestRequestCheck(t *testing.T) {
 		{Output{Encoder: "libx265"}, `encoder "libx265" for h264; want one of h264_nvenc, h264_omx, h264_qsv, h264_v4l2m2m, h264_vaapi, h264_videotoolbox, libx264`},
 		{Output{Codec: CodecH265, Container: ContainerTS}, "h265 in MPEG-TS segments, which players do not take; want cmaf segments"},
 		{Output{Rungs: []Rung{{Lines: 1}}}, "rung of 1 lines; want 16 to 8192"},
-		{Output{Rungs: []Rung{{Lines: 720, BitrateBPS: 1}}}, "rung of 1 b/s; want 32000 to 200000000, or none for the usual one"},
+		{Output{Rungs: []Rung{{Lines: 720, BitrateBPS: 1}}}, "rung of 1 b/s; want 4000 to 200000000, or none for the usual one"},
 		{Output{Rungs: []Rung{{Lines: 720}, {Lines: 720}}}, "rung 720 is there twice"},
 		{Output{Rungs: make([]Rung, 13)}, "13 rungs; want 12 at most"},
 		{Output{Rungs: []Rung{{Lines: 720}}, Ladder: PresetApple}, "a ladder preset and rungs; want one of them"},

@@ -84,7 +84,8 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		return plan, nil
 	}
 	plan.Renditions = Ladder(r.Output, p)
-	if !options.NoAudio {
+	plan.noteRungs(r.Output, p)
+	if !options.NoAudio && r.Audio != AudioNone {
 		plan.addAudio(r, p, options)
 	}
 	if !options.NoSubtitles {
@@ -119,7 +120,7 @@ func (p *Plan) addAudio(r Request, probe Probe, o Options) {
 		return
 	}
 	for i := range renditions {
-		renditions[i].use(o.AudioEncoder, o.AudioRate)
+		renditions[i].use(cmp.Or(o.AudioEncoder, r.audioEncoder()), o.AudioRate)
 	}
 	p.Audio, p.MoreAudio = &renditions[0], renditions[1:]
 	p.Units = append(p.Units, audioUnits(r, probe, p.Grid, renditions, o)...)

@@ -167,6 +167,13 @@ type Rendition struct {
 	// VideoRange is PQ or HLG of an HDR rendition (VIDEO-RANGE of RFC 8216bis); ""
 	// is SDR.
 	VideoRange string `json:"video_range,omitempty"`
+	// PictureWidth and PictureHeight are the size of the picture within, the rest of
+	// which is black; 0 means that it has no bars.
+	PictureWidth  int  `json:"picture_width,omitempty"`
+	PictureHeight int  `json:"picture_height,omitempty"`
+	Constant      bool `json:"constant,omitempty"` // MaxrateBPS is also the least
+	CRF           int  `json:"crf,omitempty"`      // a quality, up to MaxrateBPS; 0: BitrateBPS
+	TwoPass       bool `json:"two_pass,omitempty"` // each unit is encoded twice
 }
 
 // An AudioRendition is one audio encoding of a plan.
@@ -272,6 +279,7 @@ type VideoUnit struct {
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`
+	Pass    int      `json:"-"` // 1 or 2 of two passes, 0 for one pass; the worker sets it
 	Filter  string   `json:"filter,omitempty"`
 	Options []string `json:"options,omitempty"`
 }

@@ -139,9 +139,6 @@ func sizeOf(r *http.Request) (size int64, asked bool, err error) {
 
 var errTaken = errors.New("there is a file of this name; want a new one")
 
-// reservedDirs are the directories of the share that only pibootd adds files to.
-var reservedDirs = []string{"hls", "mp4", "mkv", "originals"}
-
 func checkUploadName(name string) error {
 	parts := strings.Split(name, "/")
 	bad := func(part string) bool {
@@ -150,7 +147,7 @@ func checkUploadName(name string) error {
 	if !utf8.ValidString(name) || len(parts) > maxUploadParts || slices.ContainsFunc(parts, bad) {
 		return fmt.Errorf("%.100q cannot name a file; want up to %d parts of 1 to %d bytes, without control characters or a leading dot", name, maxUploadParts, maxUploadName)
 	}
-	if slices.Contains(reservedDirs, parts[0]) {
+	if slices.Contains(share.PublishedDirs(), parts[0]) {
 		return fmt.Errorf("%s is where pibootd puts things; want another directory", parts[0])
 	}
 	return nil

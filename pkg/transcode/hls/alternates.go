@@ -51,7 +51,7 @@ func (g audioGroup) lists(tracks map[string]*transcode.SegmentList) []*transcode
 	return lists
 }
 
-func (g audioGroup) write(b *bytes.Buffer) {
+func (g audioGroup) write(b *bytes.Buffer, n transcode.Naming) {
 	var seen choices
 	for i, m := range g.members {
 		tag := media{kind: "AUDIO", group: g.id, info: m.TrackInfo, fallback: fmt.Sprintf("%s %d", transcode.AudioName, i+1)}
@@ -59,20 +59,20 @@ func (g audioGroup) write(b *bytes.Buffer) {
 			tag.fallback = transcode.AudioName
 		}
 		tag.standard = i == 0
-		tag.uri = path.Join(m.Dir(), transcode.MediaName)
+		tag.uri = n.URI(".", path.Join(n.Place(m.Dir()), transcode.MediaName))
 		tag.write(b, &seen, fmt.Sprintf(",CHANNELS=\"%d\"", m.Channels))
 	}
 }
 
 // writeSubtitles writes the group of all subtitles. Players show none unless the
 // source says so, or the viewer.
-func writeSubtitles(b *bytes.Buffer, list []transcode.TextRendition) {
+func writeSubtitles(b *bytes.Buffer, n transcode.Naming, list []transcode.TextRendition) {
 	var seen choices
 	standard := slices.IndexFunc(list, func(s transcode.TextRendition) bool { return s.Default && !s.Commentary })
 	for i, s := range list {
 		tag := media{
 			kind: "SUBTITLES", group: transcode.SubtitlesName, info: s.TrackInfo, standard: i == standard,
-			fallback: fmt.Sprintf("%s %d", transcode.SubtitlesName, i+1), uri: path.Join(s.Name, transcode.MediaName),
+			fallback: fmt.Sprintf("%s %d", transcode.SubtitlesName, i+1), uri: n.URI(".", path.Join(n.Place(s.Name), transcode.MediaName)),
 		}
 		tag.write(b, &seen, ",FORCED="+yes(s.Forced))
 	}

@@ -25,14 +25,17 @@ const (
 // Check says what keeps the stream in fsys from being published, judging by
 // its files alone: RFC 8216, what Apple's authoring specification asks of VOD,
 // and that all variant streams are cut alike. nil means that nothing does.
-func Check(fsys fs.FS) error {
-	master, err := readMaster(fsys)
+func Check(fsys fs.FS) error { return CheckNamed(fsys, transcode.Naming{}) }
+
+// CheckNamed is Check for a stream whose files are called as n says.
+func CheckNamed(fsys fs.FS, n transcode.Naming) error {
+	master, err := readMaster(fsys, n)
 	if err != nil {
-		return fmt.Errorf("checking %s: %w", transcode.MasterName, err)
+		return fmt.Errorf("checking %s: %w", n.Master(), err)
 	}
 	media := map[string]*mediaFile{}
 	for _, uri := range master.uris() {
-		m, err := readMedia(fsys, uri)
+		m, err := readMedia(fsys, uri, n)
 		if err != nil {
 			return fmt.Errorf("checking %s: %w", uri, err)
 		}
@@ -40,7 +43,7 @@ func Check(fsys fs.FS) error {
 	}
 	for _, v := range master.variants {
 		if err := v.check(media[v.uri], master.membersOf(v, media)); err != nil {
-			return fmt.Errorf("checking %s: variant stream %s: %w", transcode.MasterName, v.uri, err)
+			return fmt.Errorf("checking %s: variant stream %s: %w", n.Master(), v.uri, err)
 		}
 	}
 	return checkAlike(master, media)
@@ -97,8 +100,8 @@ func (m *masterFile) uris() []string {
 	return slices.Compact(uris)
 }
 
-func readMaster(fsys fs.FS) (*masterFile, error) {
-	lines, err := playlistLines(fsys, transcode.MasterName)
+func readMaster(fsys fs.FS, n transcode.Naming) (*masterFile, error) {
+	lines, err := namedLines(fsys, n.Master(), n)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +195,7 @@ func (v variantFile) check(video *mediaFile, alternates map[string][]*mediaFile)
 	}
 	hevc := strings.HasPrefix(v.codecs[0], "hvc1.")
 	known := len(v.codecs) == want && (hevc || strings.HasPrefix(v.codecs[0], "avc1.")) &&
-		(want == 1 || strings.HasPrefix(v.codecs[1], "mp4a."))
+		(want == 1 || strings.HasPrefix(v.codecs[1], "mp4a.") || video.init != "" && slices.Contains([]string{"ac-3", "ec-3", "Opus"}, v.codecs[1]))
 	if !known {
 		return fmt.Errorf("CODECS=%q; want avc1 or hvc1, and mp4a with audio", v.codecs)
 	}

@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
+
+	"pibootd/pkg/transcode"
 )
 
 // playlistLines returns the lines of a playlist after its first, without empty
@@ -28,6 +32,36 @@ func playlistLines(fsys fs.FS, name string) ([]string, error) {
 		return nil, fmt.Errorf("it begins with %.50q; want #EXTM3U", lines[0])
 	}
 	return slices.DeleteFunc(lines[1:], func(line string) bool { return line == "" }), nil
+}
+
+// namedURI matches the URI of a tag.
+var namedURI = regexp.MustCompile(`URI="[^"]*"`)
+
+// namedLines returns the lines of a playlist with its URIs as they would be without
+// a prefix.
+func namedLines(fsys fs.FS, name string, n transcode.Naming) ([]string, error) {
+	lines, err := playlistLines(fsys, name)
+	if err != nil || n.URLPrefix == "" {
+		return lines, err
+	}
+	dir, local := path.Dir(name), n
+	local.URLPrefix = ""
+	relative := func(uri string) string {
+		if file := n.Path(dir, uri); file != "" {
+			return local.URI(dir, file)
+		}
+		return uri
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, "#") {
+			lines[i] = relative(line)
+			continue
+		}
+		lines[i] = namedURI.ReplaceAllStringFunc(line, func(text string) string {
+			return `URI="` + relative(text[len(`URI="`):len(text)-1]) + `"`
+		})
+	}
+	return lines, nil
 }
 
 // attributes reads an attribute list (RFC 8216 §4.2).

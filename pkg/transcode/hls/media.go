@@ -17,11 +17,13 @@ import (
 
 // A mediaFile is a media playlist as it was read, with its files' sizes.
 type mediaFile struct {
+	naming    transcode.Naming
 	uri       string
 	version   int
 	target    int
 	init      string // URI of EXT-X-MAP; "" without
 	encrypted bool
+	key       string // URI of the key of the next segments
 	segments  []mediaSegment
 }
 
@@ -39,12 +41,12 @@ func (m *mediaFile) measured() []transcode.Segment {
 	return list
 }
 
-func readMedia(fsys fs.FS, uri string) (*mediaFile, error) {
-	lines, err := playlistLines(fsys, uri)
+func readMedia(fsys fs.FS, uri string, n transcode.Naming) (*mediaFile, error) {
+	lines, err := namedLines(fsys, uri, n)
 	if err != nil {
 		return nil, err
 	}
-	m := &mediaFile{uri: uri}
+	m := &mediaFile{uri: uri, naming: n}
 	seen := map[string]bool{}
 	pending := 0.0
 	for i, line := range lines {
@@ -128,16 +130,20 @@ func (m *mediaFile) parseKey(fsys fs.FS, value string) error {
 	if err != nil {
 		return err
 	}
-	if a["METHOD"] != "AES-128" || a["URI"] == "" || a["IV"] != "" || len(m.segments) > 0 || m.encrypted {
-		return fmt.Errorf("%.100s; want one, AES-128 with a URI and no IV, before the first segment", value)
+	if a["METHOD"] != "AES-128" || a["URI"] == "" || a["IV"] != "" || len(m.segments) > 0 && !m.encrypted {
+		return fmt.Errorf("%.100s; want AES-128 with a URI and no IV, before the first segment", value)
 	}
-	m.encrypted = true
-	if a["URI"] != "../"+transcode.KeyName {
+	if a["URI"] == m.key {
+		return fmt.Errorf("%.100s; want another key than before", value)
+	}
+	m.encrypted, m.key = true, a["URI"]
+	name := m.naming.Key(len(m.segments))
+	if strings.Contains(m.key, "://") || path.Base(m.key) != name {
 		return nil // it is elsewhere
 	}
-	size, err := sizeOf(fsys, transcode.KeyName)
+	size, err := sizeOf(fsys, path.Join(path.Dir(m.uri), m.key))
 	if err == nil && size != KeyBytes {
-		err = fmt.Errorf("%s has %d bytes; want %d", transcode.KeyName, size, KeyBytes)
+		err = fmt.Errorf("%s has %d bytes; want %d", name, size, KeyBytes)
 	}
 	return err
 }

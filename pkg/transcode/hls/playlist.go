@@ -4,7 +4,6 @@ package hls
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math"
 	"path"
@@ -48,12 +47,13 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[strin
 		delete(tracks, s.Name)
 	}
 	target := targetDuration(tracks)
-	files := map[string][]byte{transcode.MasterName: masterPlaylist(p, tracks, text, target)}
+	n := p.Output.Naming
+	files := map[string][]byte{n.Master(): masterPlaylist(p, tracks, text, target)}
 	for dir, t := range tracks {
-		files[path.Join(dir, transcode.MediaName)] = mediaPlaylist(p.Output, t, target)
+		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, target)
 	}
 	for dir, t := range text {
-		files[path.Join(dir, transcode.MediaName)] = mediaPlaylist(p.Output, t, targetDuration(text))
+		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, targetDuration(text))
 	}
 	return files, nil
 }
@@ -79,26 +79,38 @@ func targetDuration(tracks map[string]*transcode.SegmentList) int {
 	return int(target)
 }
 
-// mediaPlaylist writes a playlist of segments that lie beside it.
-func mediaPlaylist(o transcode.Output, t *transcode.SegmentList, target int) []byte {
+// mediaPlaylist writes a playlist of segments that lie beside it, in dir.
+func mediaPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, target int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", version(o))
 	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
 	b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n")
 	if t.Init != nil {
-		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", transcode.InitName)
+		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", o.URI(dir, path.Join(dir, transcode.InitName)))
 	}
-	if o.Encrypted {
-		// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
-		// initialization section needs an IV of its own (RFC 8216 §4.3.2.5). The
-		// IV of a segment is its media sequence number (§5.2).
-		fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", cmp.Or(o.KeyURI, "../"+transcode.KeyName))
-	}
-	for _, s := range t.Segments {
-		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(s.Seconds), s.Name)
+	for i, s := range t.Segments {
+		if o.Encrypted && (i == 0 || o.Key(i) != o.Key(i-1)) {
+			// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
+			// initialization section needs an IV of its own (RFC 8216 §4.3.2.5). The
+			// IV of a segment is its media sequence number (§5.2).
+			fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", keyURI(o, dir, i))
+		}
+		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(s.Seconds), o.URI(dir, path.Join(dir, o.File(s.Name))))
 	}
 	b.WriteString("#EXT-X-ENDLIST\n")
 	return b.Bytes()
+}
+
+// keyURI returns where players get the key of a segment. One URI is for one key;
+// where keys change, it is what the names of the keys are appended to.
+func keyURI(o transcode.Output, dir string, segment int) string {
+	switch {
+	case o.KeyURI != "" && o.KeyEvery > 0:
+		return o.KeyURI + o.Key(segment)
+	case o.KeyURI != "":
+		return o.KeyURI
+	}
+	return o.URI(dir, o.Key(segment))
 }
 
 // extinf returns a segment's seconds as its playlist has them. All that is
@@ -112,19 +124,19 @@ func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.Segment
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
 	groups := audioGroups(p)
 	for _, g := range groups {
-		g.write(&b)
+		g.write(&b, p.Output.Naming)
 	}
 	if len(groups) == 0 {
 		groups = []audioGroup{{}}
 	}
-	writeSubtitles(&b, p.Subtitles)
+	writeSubtitles(&b, p.Output.Naming, p.Subtitles)
 	textPeak, textAverage := largest(text, targetDuration(text))
 	for _, r := range p.Renditions {
 		for _, g := range groups {
 			variant := newVariant(p, r, target, tracks[r.Name], g.lists(tracks))
 			variant.group, variant.subtitles = g.id, len(p.Subtitles) > 0
 			variant.peak, variant.average = variant.peak+textPeak, variant.average+textAverage
-			variant.write(&b)
+			variant.write(&b, p.Output.Naming)
 		}
 	}
 	return b.Bytes()
@@ -157,7 +169,7 @@ func newVariant(p transcode.Plan, r transcode.Rendition, target int, video *tran
 	return v
 }
 
-func (v variant) write(b *bytes.Buffer) {
+func (v variant) write(b *bytes.Buffer, n transcode.Naming) {
 	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f",
 		v.peak, v.average, strings.Join(v.codecs, ","), v.rendition.Width, v.rendition.Height, v.rate)
 	if v.rendition.VideoRange != "" {
@@ -169,7 +181,7 @@ func (v variant) write(b *bytes.Buffer) {
 	if v.subtitles {
 		fmt.Fprintf(b, ",SUBTITLES=%q", transcode.SubtitlesName)
 	}
-	fmt.Fprintf(b, "\n%s\n", path.Join(v.rendition.Name, transcode.MediaName))
+	fmt.Fprintf(b, "\n%s\n", n.URI(".", path.Join(n.Place(v.rendition.Name), transcode.MediaName)))
 }
 
 // bitrates returns the peak and the average bitrate of segments as they are on

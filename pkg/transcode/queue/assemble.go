@@ -12,7 +12,6 @@ import (
 	"path"
 	"slices"
 
-	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/hls"
 )
 
@@ -27,14 +26,11 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 			return err
 		}
 	}
-	var key []byte
-	if st.request.Encrypted {
-		var err error
-		if key, err = q.streamKey(st); err != nil {
-			return err
-		}
+	keys, err := q.streamKeys(st)
+	if err != nil {
+		return err
 	}
-	if err := q.moveSegments(ctx, st, key); err != nil {
+	if err := q.moveSegments(ctx, st, keys); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.playlists)) {
@@ -60,18 +56,18 @@ func (q *Queue) checkStream(st *stream) error {
 		return err
 	}
 	defer root.Close()
-	if err := hls.Check(root.FS()); err != nil {
+	if err := hls.CheckNamed(root.FS(), st.request.Naming); err != nil {
 		return fmt.Errorf("%w: %w", errUnpublishable, err)
 	}
 	return nil
 }
 
-func (q *Queue) moveSegments(ctx context.Context, st *stream, key []byte) error {
+func (q *Queue) moveSegments(ctx context.Context, st *stream, keys map[string][]byte) error {
 	for _, s := range st.segments {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := q.moveSegment(s, path.Join(st.work(), s.to), key); err != nil {
+		if err := q.moveSegment(s, path.Join(st.work(), s.to), keys[st.request.Key(s.number)]); err != nil {
 			return err
 		}
 	}
@@ -125,22 +121,42 @@ func (q *Queue) encryptSegment(s segment, to string, key []byte) error {
 	return q.media.Rename(temporary, to)
 }
 
-// hiddenKeyName is where the key is published that players get from elsewhere.
-// What begins with a dot is not served, and the daemon's user alone can read it:
-// boards read the share as its owner.
-const hiddenKeyName = "." + transcode.KeyName
-
-func (st stream) keyName() string {
-	if st.request.KeyURI != "" {
-		return hiddenKeyName
+// keyNames returns the names of all keys of st. Players that get them from elsewhere
+// need none of these files: what begins with a dot is not served, and the daemon's
+// user alone can read it, because boards read the share as its owner.
+func (st stream) keyNames() []string {
+	if !st.request.Encrypted {
+		return nil
 	}
-	return transcode.KeyName
+	names := map[string]bool{}
+	for _, s := range st.segments {
+		if s.encrypted {
+			names[st.request.Key(s.number)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
-// streamKey returns the key of the assembled stream. It is durable before its first
+// streamKeys returns the keys of the assembled stream by their names.
+func (q *Queue) streamKeys(st *stream) (map[string][]byte, error) {
+	keys := map[string][]byte{}
+	for _, name := range st.keyNames() {
+		file := name
+		if st.request.KeyURI != "" {
+			file = "." + name
+		}
+		key, err := q.streamKey(path.Join(st.work(), file))
+		if err != nil {
+			return nil, err
+		}
+		keys[name] = key
+	}
+	return keys, nil
+}
+
+// streamKey returns a key of the assembled stream. It is durable before its first
 // use, so that a file of another length was never used and is replaced.
-func (q *Queue) streamKey(st *stream) ([]byte, error) {
-	name := path.Join(st.work(), st.keyName())
+func (q *Queue) streamKey(name string) ([]byte, error) {
 	key, err := q.media.ReadFile(name)
 	if err == nil && len(key) == hls.KeyBytes {
 		return key, nil
@@ -161,13 +177,18 @@ func (q *Queue) streamKey(st *stream) ([]byte, error) {
 	return key, nil
 }
 
-// revealKey lets players read the key of a published stream, if it is there for
+// revealKey lets players read the keys of a published stream, if they are there for
 // them.
 func (q *Queue) revealKey(st *stream) error {
-	if !st.request.Encrypted || st.request.KeyURI != "" {
+	if st.request.KeyURI != "" {
 		return nil
 	}
-	return q.makePublic(path.Join(st.output, transcode.KeyName), fileMode)
+	for _, name := range st.keyNames() {
+		if err := q.makePublic(path.Join(st.output, name), fileMode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (q *Queue) writePlaylist(name string, text []byte) error {

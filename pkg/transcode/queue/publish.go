@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/hls"
@@ -167,7 +168,7 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	}
 	dirs := map[string]bool{}
 	for name := range st.playlists {
-		if dir := path.Dir(name); dir != "." {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 			dirs[dir] = true
 		}
 	}
@@ -230,11 +231,11 @@ func (st *stream) addFiles(plan transcode.Plan, results unitResults) {
 // renditions whose initialization section is recorded already: further ones are
 // identical.
 func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool) {
-	u, r := p.Unit, p.Result
+	u, r, names := p.Unit, p.Result, st.request.Naming
 	if r.Init != nil && !inits[u.Dir()] {
 		inits[u.Dir()] = true
 		st.segments = append(st.segments, segment{
-			from: path.Join(from, r.Init.Name), to: path.Join(u.Dir(), r.Init.Name), sizeBytes: r.Init.SizeBytes,
+			from: path.Join(from, r.Init.Name), to: path.Join(names.Place(u.Dir()), r.Init.Name), sizeBytes: r.Init.SizeBytes,
 		})
 	}
 	first := 0
@@ -243,7 +244,7 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 	}
 	for i, s := range r.Segments {
 		st.segments = append(st.segments, segment{
-			from: path.Join(from, s.Name), to: path.Join(u.Dir(), s.Name), sizeBytes: s.SizeBytes,
+			from: path.Join(from, s.Name), to: path.Join(names.Place(u.Dir()), names.File(s.Name)), sizeBytes: s.SizeBytes,
 			number: first + i, encrypted: st.request.Encrypted,
 		})
 	}
@@ -277,6 +278,26 @@ func (q *Queue) freeOutput(r transcode.Request) (string, error) {
 	return "", fmt.Errorf("%s and %d numbered after it exist already; choose another name", r.Published(r.Name, ""), maxSameName)
 }
 
+// makePublicParents makes a directory of the media share, and those above it, unless
+// they exist.
+func (q *Queue) makePublicParents(dir string) error {
+	parts := strings.Split(dir, "/")
+	for i := range parts {
+		name := path.Join(parts[:i+1]...)
+		there, err := exists(q.media, name)
+		if err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
+		if err := errors.Join(q.makePublicDir(name), syncPath(q.media, path.Dir(name))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // published reports whether the stream is published already: its work directory is
 // gone, and all files are at the output.
 func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
@@ -297,12 +318,8 @@ func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 // chooses another.
 func (q *Queue) reveal(ctx context.Context, st *stream) error {
 	public := path.Dir(st.output)
-	if there, err := exists(q.media, public); err != nil {
+	if err := q.makePublicParents(public); err != nil {
 		return err
-	} else if !there {
-		if err := q.makePublicDir(public); err != nil {
-			return err
-		}
 	}
 	for {
 		taken, err := exists(q.media, st.output)

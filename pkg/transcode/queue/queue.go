@@ -76,6 +76,7 @@ const (
 type Options struct {
 	Store    *store.Store
 	MediaDir string // the media share
+	Inbox    string // the watch folder in MediaDir, into which nothing is published; "": none
 	Broker   *broker.Broker
 	Log      *slog.Logger // nil discards
 
@@ -126,6 +127,7 @@ type Queue struct {
 	legacyUID   uint32
 	keep        int
 	unitSeconds float64
+	inbox       string
 
 	workers *workers
 	claims  *claims
@@ -162,6 +164,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		onMisuse:    o.OnMisuse,
 		acceptor:    share.Acceptor{Revoke: o.Revoke},
 		weight:      o.Weight,
+		inbox:       o.Inbox,
 		claimTTL:    cmp.Or(o.ClaimTTL, defaultClaimTTL),
 		helloEvery:  cmp.Or(o.HelloEvery, defaultHelloEvery),
 		legacyTTL:   cmp.Or(o.LegacyTTL, defaultLegacyTTL),

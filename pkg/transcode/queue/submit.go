@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"unicode/utf8"
 
 	"pibootd/pkg/pi"
@@ -138,6 +139,9 @@ func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
 		r.Name = transcode.NameOf(r.Source)
 	}
 	err = r.Check()
+	if inbox := q.inbox; err == nil && inbox != "" && (r.Dir == inbox || strings.HasPrefix(r.Dir, inbox+"/")) {
+		err = pi.InvalidField("dir", fmt.Errorf("directory %q is in the watch folder %s; want another", r.Dir, inbox))
+	}
 	r.Labels = normalLabels(r.Labels)
 	return r, err
 }

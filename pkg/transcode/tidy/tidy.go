@@ -124,7 +124,7 @@ func (t *Tidier) put(ctx context.Context, root *os.Root, o original) error {
 // output exists.
 func (t *Tidier) check(ctx context.Context, root *os.Root, o original) error {
 	first, _, _ := strings.Cut(o.source, "/")
-	if slices.Contains([]string{Dir, "hls", "mp4", "mkv"}, first) {
+	if slices.Contains(share.PublishedDirs(), first) {
 		return fmt.Errorf("%w: it lies in %s", errStays, first)
 	}
 	info, err := root.Lstat(o.source)

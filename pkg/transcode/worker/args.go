@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -102,6 +103,11 @@ func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	}
 	args = append(args,
 		"-force_key_frames", keyFrames(u),
+	)
+	if u.Pass == 1 {
+		return append(args, "-f", "null", os.DevNull)
+	}
+	args = append(args,
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
 		"-f", "hls", "-hls_time", cutAfter(u), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 		"-hls_flags", "independent_segments", "-start_number", strconv.Itoa(first),
@@ -160,11 +166,22 @@ func videoFilter(u transcode.VideoUnit, first bool) string {
 		}
 		return filter
 	}
-	size := fmt.Sprintf("scale=%d:%d", u.Rendition.Width, u.Rendition.Height)
+	return filter + "," + sizeFilter(u) + ",setsar=1," + colorFilter(u)
+}
+
+// sizeFilter gives pictures the size of a rendition, with black bars around them if the
+// rendition has another shape.
+func sizeFilter(u transcode.VideoUnit) string {
+	r := u.Rendition
+	width, height := cmp.Or(r.PictureWidth, r.Width), cmp.Or(r.PictureHeight, r.Height)
+	size := fmt.Sprintf("scale=%d:%d", width, height)
 	if u.Aspect > 0 {
-		size = letterbox(u.Rendition.Width, u.Rendition.Height, u.Aspect)
+		size = letterbox(width, height, u.Aspect)
 	}
-	return filter + "," + size + ",setsar=1," + colorFilter(u)
+	if r.PictureWidth > 0 {
+		size += fmt.Sprintf(",pad=%d:%d:(ow-iw)/2:(oh-ih)/2", r.Width, r.Height)
+	}
+	return size
 }
 
 // keyFrames forces a key frame at the start of each segment, but not within

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +18,7 @@ func encoderOf(u transcode.VideoUnit) string { return cmp.Or(u.Encoder, transcod
 // as far as it can be told, nowhere else.
 func encoderArgs(u transcode.VideoUnit) []string {
 	encoder := encoderOf(u)
-	args := []string{"-c:v", encoder}
+	args := append([]string{"-c:v", encoder}, passArgs(encoder, u)...)
 	if u.Custom {
 		args = append(args, u.Options...)
 	} else {
@@ -40,9 +41,12 @@ func unlessGiven(given, args []string) []string {
 	return rest
 }
 
-// qualityArgs are the bitrate of a rendition and how it is kept to.
+// qualityArgs are the bitrate, or the quality, of a rendition and how it is kept to.
 func qualityArgs(encoder string, r transcode.Rendition) []string {
 	args := []string{"-b:v", strconv.Itoa(r.BitrateBPS)}
+	if r.CRF > 0 {
+		args = []string{"-crf", strconv.Itoa(r.CRF)}
+	}
 	switch encoder {
 	case "h264_v4l2m2m", "h264_omx":
 		return args // know no more than that
@@ -51,7 +55,32 @@ func qualityArgs(encoder string, r transcode.Rendition) []string {
 	case transcode.EncoderX265:
 		args = append(args, "-preset", "veryfast")
 	}
+	if r.Constant {
+		args = append(args, "-minrate", strconv.Itoa(r.MaxrateBPS))
+	}
 	return append(args, "-maxrate", strconv.Itoa(r.MaxrateBPS), "-bufsize", strconv.Itoa(r.BufferBits))
+}
+
+// passLog is what the names of the files begin with that are left between two passes.
+const passLog = "pass-"
+
+// passArgs choose one of two passes. x265 has its own parameters for that.
+func passArgs(encoder string, u transcode.VideoUnit) []string {
+	if u.Pass == 0 || encoder == transcode.EncoderX265 {
+		return nil
+	}
+	return []string{"-pass", strconv.Itoa(u.Pass), "-passlogfile", passLog + u.Rendition.Name}
+}
+
+// constantParams have x264 and x265 fill what is missing to a constant bitrate.
+func constantParams(encoder string, r transcode.Rendition) string {
+	switch {
+	case !r.Constant:
+		return ""
+	case encoder == transcode.EncoderX265:
+		return ":hrd=1:strict-cbr=1"
+	}
+	return ":nal-hrd=cbr"
 }
 
 // noSceneCut is for the MPEG-4 encoder: 0 would make every frame a scene.
@@ -63,7 +92,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 	case transcode.EncoderX264:
 		args := []string{"-g", "9999", "-sc_threshold", "0"}
 		if !u.Custom {
-			args = append(args, "-x264-params", "open-gop=0")
+			args = append(args, "-x264-params", "open-gop=0"+constantParams(encoder, u.Rendition))
 		}
 		return args // ffmpeg's own default is closed
 	case transcode.EncoderX265:
@@ -83,7 +112,10 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 // x265Params are x265's own. info would put the command line into what all
 // units must have in common.
 func x265Params(u transcode.VideoUnit) string {
-	const fixed = "open-gop=0:info=0:log-level=error"
+	fixed := "open-gop=0:info=0:log-level=error" + constantParams(transcode.EncoderX265, u.Rendition)
+	if u.Pass > 0 {
+		fixed += fmt.Sprintf(":pass=%d:stats=%s%s", u.Pass, passLog, u.Rendition.Name)
+	}
 	keys, given := []string{"keyint=9999", "min-keyint=1", "scenecut=0"}, ""
 	for i := 0; i+1 < len(u.Options); i += 2 {
 		switch {

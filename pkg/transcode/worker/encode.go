@@ -3,8 +3,11 @@ package worker
 import (
 	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,7 +20,7 @@ import (
 // encode runs ffmpeg for u. A hardware decoder that fails is replaced by
 // ffmpeg's own once: what it cannot do is known too badly to be foreseen.
 func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
-	if decoder := w.decoderFor(u); decoder != "" {
+	if decoder := w.decoderFor(u); decoder != "" && !u.Video.Rendition.TwoPass {
 		stderr, err := w.video(ctx, *u.Video, source, decoder, dir, p)
 		if err == nil || ctx.Err() != nil {
 			return stderr, err
@@ -38,6 +41,9 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	case u.Whole != nil:
 		return w.whole(ctx, *u.Whole, source, dir, p)
 	}
+	if u.Video.Rendition.TwoPass {
+		return w.twoPasses(ctx, *u.Video, source, dir, p)
+	}
 	return w.video(ctx, *u.Video, source, "", dir, p)
 }
 
@@ -51,6 +57,21 @@ func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decod
 	stderr, err := ffmpeg.run(ctx)
 	p.held = shown.end()
 	return stderr, err
+}
+
+// twoPasses encodes u twice, the second time with the statistics of the first.
+func (w *Worker) twoPasses(ctx context.Context, u transcode.VideoUnit, source, dir string, p *pulse) ([]string, error) {
+	for u.Pass = 1; u.Pass <= 2; u.Pass++ {
+		p.restart(time.Now())
+		if stderr, err := w.video(ctx, u, source, "", dir, p); err != nil {
+			return stderr, fmt.Errorf("pass %d of 2: %w", u.Pass, err)
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, passLog+"*"))
+	for _, log := range logs {
+		err = errors.Join(err, os.Remove(log))
+	}
+	return nil, err
 }
 
 // videoArgs are VideoArgs for this machine's memory.
