@@ -14,8 +14,8 @@ import (
 func formatFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "hls", Usage: "make an HLS stream, which is the default"},
-		&cli.BoolFlag{Name: "mp4", Usage: "make an MP4 file; ffmpeg options may follow after --"},
-		&cli.BoolFlag{Name: "mkv", Usage: "make a Matroska file; ffmpeg options may follow after --"},
+		&cli.BoolFlag{Name: "mp4", Usage: "make an MP4 file"},
+		&cli.BoolFlag{Name: "mkv", Usage: "make a Matroska file"},
 		&cli.StringFlag{Name: "segments", Usage: "make HLS segments of this `KIND`: ts or cmaf", DefaultText: "ts; cmaf for h265"},
 		&cli.StringFlag{Name: "codec", Usage: "encode video with the `CODEC` h264 or h265", DefaultText: "h264"},
 		&cli.StringFlag{Name: "encoder", Usage: "encode every rendition with ffmpeg's `ENCODER`, e.g. h264_v4l2m2m, only on workers that have it", DefaultText: "a software encoder"},

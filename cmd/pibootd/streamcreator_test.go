@@ -306,8 +306,19 @@ func creatorChecks() map[string]func(creatorOutput) {
 		"--audio eac3":                  func(p creatorOutput) { p.audio("eac3") },
 		"--audio opus:64k":              func(p creatorOutput) { p.audio("opus") },
 		"--audio none":                  func(p creatorOutput) { p.audio("") },
-		"--mp4 -- -vf hflip -g 50":      func(p creatorOutput) { p.plays() },
-		"--mp4 -- -threads 2":           func(p creatorOutput) { p.plays() },
+		"-- -vf hflip -g 13 -af volume=2": func(p creatorOutput) {
+			p.plays()
+			keys := strings.Count(p.probe("-select_streams", "v:0", "-show_entries", "packet=flags", "-of", "csv=p=0"), "K")
+			if keys < creatorFrames/13 {
+				p.Errorf("%d key frames; want one every 13 frames", keys)
+			}
+		},
+		"-- -preset ultrafast -r 50": func(p creatorOutput) {
+			if text := p.text("master.m3u8"); !strings.Contains(text, "FRAME-RATE=50.000") {
+				p.Errorf("master playlist: %s", text)
+			}
+		},
+		"-- -threads 2": func(p creatorOutput) { p.plays() },
 		"--url-prefix https://cdn.example/a/": func(p creatorOutput) {
 			if text := p.text("master.m3u8"); !strings.Contains(text, "\nhttps://cdn.example/a/128p/index.m3u8\n") {
 				p.Errorf("master playlist: %s", text)

@@ -40,7 +40,7 @@ func bits(pixelFormat string) int {
 // libx265, and in HDR unless SDR was asked for. Whatever has 8 bits is SDR.
 func (p *Plan) paint(r Request, v VideoStream, o Options) (toneMap bool) {
 	dynamic, deep := v.Color.VideoRange(), bits(v.PixelFormat) > 8
-	if len(r.Options) > 0 {
+	if r.custom() {
 		return dynamic != "" && o.eightBit()
 	}
 	tenBit := deep && r.encoder() == EncoderX265

@@ -49,8 +49,8 @@ type Output struct {
 	HDR HDR `json:"hdr,omitempty"`
 	// Deinterlace says what becomes of an interlaced source; "" is auto.
 	Deinterlace Deinterlace `json:"deinterlace,omitempty"`
-	// Options are ffmpeg's output options for an MP4 or MKV file, one word each.
-	// They replace Codec, Encoder and Rungs. See ParseOptions.
+	// Options are ffmpeg's output options, one word each. For an MP4 or MKV file they
+	// replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`
 }
 
@@ -296,7 +296,7 @@ func (o Output) checkRates() error {
 		return wrong("", "two of CRF, constant bitrate and two passes; want one of them")
 	case (o.CRF != 0 || o.TwoPass) && !soft:
 		return wrong("encoder", "CRF or two passes by %s; want libx264 or libx265", o.encoder())
-	case len(o.Options) > 0 && (o.CRF != 0 || o.Constant || o.TwoPass || o.Audio != ""):
+	case o.IsFile() && len(o.Options) > 0 && (o.CRF != 0 || o.Constant || o.TwoPass || o.Audio != ""):
 		return wrong("", "ffmpeg options beside CRF, constant bitrate, two passes or an audio codec; want one or the other")
 	}
 	return nil
@@ -338,14 +338,49 @@ func (o Output) checkStream() error {
 	switch {
 	case o.codec() == CodecH265 && o.Container == ContainerTS:
 		return wrong("", "h265 in MPEG-TS segments, which players do not take; want cmaf segments")
-	case len(o.Options) > 0:
-		return wrong("options", "ffmpeg options for an HLS stream; want them with mp4 or mkv only")
 	case o.KeyURI != "" && !o.Encrypted:
 		return wrong("key_uri", "a key URI without encryption; want both or neither")
 	case len(o.Rungs) > 0 && o.Ladder != "":
 		return wrong("", "a ladder preset and rungs; want one of them")
 	}
+	if err := o.checkStreamOptions(); err != nil {
+		return pi.InvalidField("options", err)
+	}
 	return checkKeyURI(o.KeyURI)
+}
+
+// streamOptions names what to use instead of ffmpeg's options that a stream's
+// renditions cannot share.
+var streamOptions = map[string]string{
+	"-b": "--rung SIZE:BITRATE, or --audio BITRATE", "-maxrate": "--rung SIZE:BITRATE", "-bufsize": "--rung SIZE:BITRATE", "-minrate": "--constant",
+	"-crf": "--crf", "-qp": "--crf", "-q": "--crf", "-qscale": "--crf", "-s": "--rung WIDTHxHEIGHT", "-aspect": "--rung WIDTHxHEIGHT",
+	"-pix_fmt": "the default, which every player shows", "-tag": "the default", "-vtag": "the default", "-ac": "the default",
+	"-x264-params": "-preset and -tune", "-x264opts": "-preset and -tune", "-x265-params": "-preset and -tune",
+	"-metadata": "mp4 or mkv", "-disposition": "mp4 or mkv",
+}
+
+// checkStreamOptions refuses options that all renditions of a stream cannot share,
+// or that need the whole video.
+func (o Output) checkStreamOptions() error {
+	options, err := ParseOptions(FormatHLS, o.Options)
+	if err != nil {
+		return err
+	}
+	for _, word := range slices.Concat(options.Video, options.Audio, options.File) {
+		name, _, _ := strings.Cut(word, ":")
+		if instead := streamOptions[name]; instead != "" {
+			return fmt.Errorf("ffmpeg option %s for a stream; want %s", word, instead)
+		}
+	}
+	switch {
+	case options.Encoder != "":
+		return fmt.Errorf("ffmpeg option -c:v for a stream; want --encoder or --codec")
+	case options.AudioEncoder != "":
+		return fmt.Errorf("ffmpeg option -c:a for a stream; want --audio CODEC")
+	case options.Whole != "" && len(o.Options) > 0:
+		return fmt.Errorf("ffmpeg options for a stream: %s; want them with mp4 or mkv only", options.Whole)
+	}
+	return nil
 }
 
 // checkKeyURI accepts a URI that can stand between the quotes of a playlist.

@@ -92,7 +92,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		plan.addSubtitles(r, p)
 	}
 	toneMap := plan.paint(r, *p.Video, options)
-	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), len(r.Options) > 0)
+	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), r.custom())
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
 	units := videoUnits(r, p, grid, groups, options, cuts)
@@ -102,6 +102,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	plan.Units = append(plan.Units, units...)
 	return plan, nil
 }
+
+// custom reports whether only ffmpeg's options set the quality of r's video.
+func (r Request) custom() bool { return r.IsFile() && len(r.Options) > 0 }
 
 // planOptions returns the options of a request, checked against this source.
 func planOptions(r Request, p Probe) (Options, error) {
@@ -294,7 +297,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				SourceHeight:  p.Video.CodedHeight,
 				Container:     r.unitContainer(),
 				Encoder:       cmp.Or(o.Encoder, r.encoder()),
-				Custom:        len(r.Options) > 0,
+				Custom:        r.custom(),
 				Filter:        o.Filter,
 				Options:       o.Video,
 			}

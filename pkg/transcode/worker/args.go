@@ -130,7 +130,7 @@ func noMetadata() []string {
 // passed over. ffmpeg multiplies it by the number of the segment within the unit, so
 // that what is missing from it must stay below a frame for all segments of a unit.
 func cutAfter(u transcode.VideoUnit) string {
-	if e := encoderOf(u); !u.Custom && (e == transcode.EncoderX264 || e == transcode.EncoderX265) {
+	if e := encoderOf(u); len(u.Options) == 0 && (e == transcode.EncoderX264 || e == transcode.EncoderX265) {
 		return "0.1"
 	}
 	return seconds(u.Grid.Seconds(u.Grid.SegmentFrames) - 20e-6)
@@ -166,6 +166,9 @@ func videoFilter(u transcode.VideoUnit, first bool) string {
 		}
 		return filter
 	}
+	if u.Filter != "" {
+		filter += "," + u.Filter
+	}
 	return filter + "," + sizeFilter(u) + ",setsar=1," + colorFilter(u)
 }
 
@@ -175,8 +178,12 @@ func sizeFilter(u transcode.VideoUnit) string {
 	r := u.Rendition
 	width, height := cmp.Or(r.PictureWidth, r.Width), cmp.Or(r.PictureHeight, r.Height)
 	size := fmt.Sprintf("scale=%d:%d", width, height)
-	if u.Aspect > 0 {
-		size = letterbox(width, height, u.Aspect)
+	aspect := u.Aspect
+	if u.Filter != "" && aspect == 0 { // a filter may have changed the shape
+		aspect = float64(width) / float64(height)
+	}
+	if aspect > 0 {
+		size = letterbox(width, height, aspect)
 	}
 	if r.PictureWidth > 0 {
 		size += fmt.Sprintf(",pad=%d:%d:(ow-iw)/2:(oh-ih)/2", r.Width, r.Height)

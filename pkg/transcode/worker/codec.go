@@ -22,7 +22,7 @@ func encoderArgs(u transcode.VideoUnit) []string {
 	if u.Custom {
 		args = append(args, u.Options...)
 	} else {
-		args = append(args, qualityArgs(encoder, u.Rendition)...)
+		args = append(append(args, qualityArgs(encoder, u.Rendition)...), u.Options...)
 	}
 	return append(args, unlessGiven(u.Options, keyArgs(encoder, u))...)
 }
@@ -91,7 +91,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 	switch encoder {
 	case transcode.EncoderX264:
 		args := []string{"-g", "9999", "-sc_threshold", "0"}
-		if !u.Custom {
+		if !u.Custom { // has no parameters of a user
 			args = append(args, "-x264-params", "open-gop=0"+constantParams(encoder, u.Rendition))
 		}
 		return args // ffmpeg's own default is closed
