@@ -50,7 +50,7 @@ func TestExitCodes(t *testing.T) {
 		{"template frobnicate", exitUsage, `pibootd: no command "frobnicate"`},
 		{"version --frobnicate", exitUsage, "pibootd: flag provided but not defined: -frobnicate\nhint: pibootd version --help\n"},
 		{"version too much", exitUsage, `pibootd: got 2 arguments ["too" "much"]; want no arguments` + "\nhint: "},
-		{"transcode a.mp4 --codec vp9", exitUsage, `pibootd: codec "vp9"; want h264 or h265` + "\nhint: pibootd transcode --help\n"},
+		{"transcode a.mp4 --codec vp9", exitUsage, `pibootd: codec "vp9"; want h264, h265 or av1` + "\nhint: pibootd transcode --help\n"},
 		{"transcode a.mp4 --name ../b", exitUsage, `pibootd: name "../b" cannot name a directory; want 1 to 200 bytes`},
 		{"transcode a.mp4 --label Fast", exitUsage, `pibootd: label "Fast"; want 1 to 63 of a-z, 0-9 and -, neither first nor last a -` + "\nhint: "},
 		{"transcode a.mp4 --mp4 --mkv", exitUsage, "pibootd: --mp4 and --mkv; want one of them\n"},

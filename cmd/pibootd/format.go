@@ -16,8 +16,8 @@ func formatFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "hls", Usage: "make an HLS stream, which is the default"},
 		&cli.BoolFlag{Name: "mp4", Usage: "make an MP4 file"},
 		&cli.BoolFlag{Name: "mkv", Usage: "make a Matroska file"},
-		&cli.StringFlag{Name: "segments", Usage: "make HLS segments of this `KIND`: ts or cmaf", DefaultText: "ts; cmaf for h265"},
-		&cli.StringFlag{Name: "codec", Usage: "encode video with the `CODEC` h264 or h265", DefaultText: "h264"},
+		&cli.StringFlag{Name: "segments", Usage: "make HLS segments of this `KIND`: ts or cmaf", DefaultText: "ts; cmaf for h265 and av1"},
+		&cli.StringFlag{Name: "codec", Usage: "encode video with the `CODEC` h264, h265 or av1; a stream may have several, e.g. av1,h264", DefaultText: "h264"},
 		&cli.StringFlag{Name: "encoder", Usage: "encode every rendition with ffmpeg's `ENCODER`, e.g. h264_v4l2m2m, only on workers that have it", DefaultText: "a software encoder"},
 		&cli.StringFlag{Name: "ladder", Usage: "choose renditions by this `RULE`: apple, or author for the source's bitrate, half of it and 200 kb/s", DefaultText: "apple"},
 		&cli.StringSliceFlag{Name: "rung", Usage: "make the rendition `SIZE[:BITRATE]`, e.g. 720:2500k, 600x400:128k or source:2M, instead of those of the rule"},
@@ -31,6 +31,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "audio", Usage: "encode audio as `[CODEC][:BITRATE]`, e.g. 128k, mp3:192k, ac3, or none", DefaultText: "aac, 48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
+		&cli.BoolFlag{Name: "no-pictures", Usage: "make no poster, storyboard and playlists of key frames for a stream"},
 		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
 		&cli.StringFlag{Name: "key-uri", Usage: "players fetch the key from `URI`; with --key-every, it is what the keys' names are appended to", DefaultText: "the published stream"},
 		&cli.StringFlag{Name: "key-name", Usage: "call the key's file `NAME`", DefaultText: "stream.key"},
@@ -47,7 +48,6 @@ func formatFlags() []cli.Flag {
 func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 	o := transcode.Output{
 		Container:   transcode.Container(c.String("segments")),
-		Codec:       transcode.Codec(c.String("codec")),
 		Encoder:     c.String("encoder"),
 		Ladder:      transcode.Preset(c.String("ladder")),
 		Encrypted:   c.Bool("encrypt"),
@@ -64,6 +64,14 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 			Dir: c.String("output-dir"), PlaylistName: c.String("playlist-name"), SegmentName: c.String("segment-name"),
 			SegmentDir: c.String("segment-dir"), URLPrefix: c.String("url-prefix"), KeyName: c.String("key-name"), KeyEvery: c.Int("key-every"),
 		},
+		NoPictures: c.Bool("no-pictures"),
+	}
+	for i, codec := range strings.Split(c.String("codec"), ",") {
+		if i == 0 {
+			o.Codec = transcode.Codec(codec)
+		} else {
+			o.MoreCodecs = append(o.MoreCodecs, transcode.Codec(codec))
+		}
 	}
 	var err error
 	if o.Format, err = formatOf(c); err != nil {

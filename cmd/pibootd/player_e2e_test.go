@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,7 +38,23 @@ var published = []struct {
 	{"ts-encrypted", []string{"--encrypt"}, 2, ""},
 	{"cmaf-encrypted", []string{"--segments", "cmaf", "--encrypt"}, 2, ""},
 	{"hevc", []string{"--codec", "h265"}, 2, "manifestIncompatibleCodecsError: "},
+	{"av1", []string{"--codec", "av1"}, 2, ""},
 	{"file", []string{"--mp4"}, 1, ""},
+	{"tracks", nil, 2, ""},
+	{"tracks-cmaf", []string{"--segments", "cmaf"}, 2, ""},
+	{"sound", nil, 1, ""},
+}
+
+// makeTracks makes a video with two audio tracks and subtitles, and one of only sound.
+func makeTracks(t *testing.T, video, sound, seconds string) {
+	t.Helper()
+	cues := filepath.Join(t.TempDir(), "cues.srt")
+	putText(t, cues, "1\n00:00:01,000 --> 00:00:02,000\nfirst\n\n2\n00:00:05,000 --> 00:00:06,500\nlast\n")
+	tone := []string{"-f", "lavfi", "-i", "sine=440:duration=" + seconds}
+	args := append([]string{"-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=" + seconds}, append(tone, tone...)...)
+	tool(t, "ffmpeg", append(args, "-i", cues, "-map", "0", "-map", "1", "-map", "2", "-map", "3", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac",
+		"-c:s", "mov_text", "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger", "-metadata:s:s:0", "language=eng", video)...)
+	tool(t, "ffmpeg", append(append([]string{"-v", "error", "-y"}, tone...), sound)...)
 }
 
 // hls.js in a browser plays every level of every kind of stream to its end, as
@@ -49,11 +66,20 @@ func TestStreamsArePlayed(t *testing.T) {
 	l.startWorker(t)
 	video := filepath.Join(t.TempDir(), "a.mp4")
 	makeVideo(t, video, strconv.Itoa(seconds))
+	tracks, sound := filepath.Join(t.TempDir(), "tracks.mp4"), filepath.Join(t.TempDir(), "sound.mp3")
+	makeTracks(t, tracks, sound, strconv.Itoa(seconds))
 
 	urls := map[string]int{} // to the place in published
 	var order []string
 	for i, p := range published {
-		args := append([]string{"transcode", video, "--name", p.name, "--segment-length", "2"}, p.options...)
+		source := video
+		switch {
+		case strings.HasPrefix(p.name, "tracks"):
+			source = tracks
+		case p.name == "sound":
+			source = sound
+		}
+		args := append([]string{"transcode", source, "--name", p.name, "--segment-length", "2"}, p.options...)
 		if p.levels > 1 {
 			args = append(args, "--rung", "180", "--rung", "90")
 		}
@@ -151,6 +177,10 @@ type playedLevel struct {
 	AudioBytes int     `json:"audioBytes"`
 
 	// Of streams only.
+	AudioTracks []string `json:"audioTracks"`
+	AudioTrack  int      `json:"audioTrack"` // that was played last
+	Cues        []string `json:"cues"`       // that were shown
+
 	Level      int   `json:"level"`
 	Played     []int `json:"played"`
 	WantWidth  int   `json:"wantWidth"` // as the master playlist has it
@@ -165,7 +195,10 @@ func (p playedLevel) check(t *testing.T, name string, seconds float64) {
 	if math.Abs(p.Duration-seconds) > 0.2 || p.At < p.Duration-0.2 {
 		t.Errorf("%s, level %d: ends at %.2f of %.2f s; want %.0f", name, p.Level, p.At, p.Duration, seconds)
 	}
-	if p.Frames == 0 || p.AudioBytes == 0 {
+	if strings.HasPrefix(name, "tracks") {
+		p.checkTracks(t, name)
+	}
+	if p.Frames == 0 && name != "sound" || p.AudioBytes == 0 {
 		t.Errorf("%s, level %d: %d frames and %d bytes of audio were decoded; want both", name, p.Level, p.Frames, p.AudioBytes)
 	}
 	for _, level := range p.Played {
@@ -178,6 +211,17 @@ func (p playedLevel) check(t *testing.T, name string, seconds float64) {
 	}
 	if p.WantWidth != 0 && (p.Width != p.WantWidth || p.Height != p.WantHeight) {
 		t.Errorf("%s, level %d is %dx%d; want the master playlist's %dx%d", name, p.Level, p.Width, p.Height, p.WantWidth, p.WantHeight)
+	}
+}
+
+// checkTracks makes sure that the audio was switched, and that subtitles were shown.
+func (p playedLevel) checkTracks(t *testing.T, name string) {
+	t.Helper()
+	if want := []string{"English", "Deutsch"}; !slices.Equal(p.AudioTracks, want) || p.AudioTrack != 1 {
+		t.Errorf("%s, level %d: audio tracks %q, %d was played last; want %q, and the second one", name, p.Level, p.AudioTracks, p.AudioTrack, want)
+	}
+	if want := []string{"first", "last"}; !slices.Equal(p.Cues, want) {
+		t.Errorf("%s, level %d: subtitles %q were shown; want %q", name, p.Level, p.Cues, want)
 	}
 }
 

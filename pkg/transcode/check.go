@@ -27,6 +27,7 @@ const audioTolerance = 0.050
 
 var (
 	avcCodecs  = regexp.MustCompile(`^avc1\.[0-9a-f]{6}$`)
+	av1Codecs  = regexp.MustCompile(`^av01\.[0-2]\.[0-9]{2}[MH]\.(08|10|12)$`)
 	hevcCodecs = regexp.MustCompile(`^hvc1\.[ABC]?[0-9]{1,2}\.[0-9a-f]{1,8}\.[LH][0-9]{1,3}(\.[0-9a-f]{1,2}){0,6}$`)
 )
 
@@ -56,6 +57,8 @@ func checkResult(u Unit, r Result) error {
 		return checkAudio(*u.Audio, r)
 	case u.Kind == KindText && u.Text != nil:
 		return checkText(*u.Text, r)
+	case u.Kind == KindCover && u.Cover != nil:
+		return checkCover(r)
 	case u.Kind == KindJoin && u.Join != nil:
 		return checkJoin(*u.Join, r)
 	case u.Kind == KindWhole && u.Whole != nil:
@@ -135,6 +138,9 @@ func checkPieces(u Unit, r Result) error {
 	if err := checkHeld(r.Held); err != nil {
 		return err
 	}
+	if err := checkUnitPictures(*u.Video, r); err != nil {
+		return err
+	}
 	if len(r.Others) != len(u.Video.Others) {
 		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(u.Video.Others))
 	}
@@ -179,6 +185,8 @@ func checkCodecs(v VideoUnit, codecs string) error {
 		return fmt.Errorf("codec %.50q; want avc1.PPCCLL", codecs)
 	case codec == CodecH265 && !hevcCodecs.MatchString(codecs):
 		return fmt.Errorf("codec %.50q; want hvc1 with profile and level", codecs)
+	case codec == CodecAV1 && !av1Codecs.MatchString(codecs):
+		return fmt.Errorf("codec %.50q; want av01.P.LLT.DD", codecs)
 	case !mediafile.IsCodec(codecs):
 		return fmt.Errorf("codec %.50q; want its RFC 6381 name", codecs)
 	}
@@ -222,6 +230,9 @@ func checkVideoSegment(g Grid, number int, s Segment) error {
 	}
 	if !s.Key {
 		return errors.New("it does not begin with a key frame")
+	}
+	if s.KeyBytes < 0 || s.KeyBytes > s.SizeBytes {
+		return fmt.Errorf("%d bytes of a key frame in %d; want no more", s.KeyBytes, s.SizeBytes)
 	}
 	if want := g.Seconds(end - first); !(math.Abs(s.Seconds-want) < 0.001) {
 		return fmt.Errorf("%v s; want %.3f", s.Seconds, want)

@@ -43,14 +43,15 @@ func (p *Plan) paint(r Request, v VideoStream, o Options) (toneMap bool) {
 	if r.custom() {
 		return dynamic != "" && o.eightBit()
 	}
-	tenBit := deep && r.encoder() == EncoderX265
-	keep := dynamic != "" && tenBit && r.HDR != HDRToSDR
-	for i := range p.Renditions {
-		p.Renditions[i].TenBit = tenBit
-		if keep {
+	tenBit := deep
+	for i, rendition := range p.Renditions {
+		p.Renditions[i].TenBit = deep && encoderFor(r, o, rendition) == EncoderX265
+		if p.Renditions[i].TenBit && r.HDR != HDRToSDR {
 			p.Renditions[i].VideoRange = dynamic
 		}
+		tenBit = tenBit && p.Renditions[i].TenBit
 	}
+	keep := dynamic != "" && tenBit && r.HDR != HDRToSDR
 	switch {
 	case dynamic != "" && !keep && r.HDR != HDRToSDR:
 		p.note("HDR (%s) is tone-mapped to SDR, because %s has 8 bits; h265 keeps it", dynamic, r.codec())
@@ -60,7 +61,7 @@ func (p *Plan) paint(r Request, v VideoStream, o Options) (toneMap bool) {
 	if v.Color != nil && v.Color.Dolby > 0 && dynamic != "" {
 		p.note("of Dolby Vision, the base layer is kept, which is %s", dynamic)
 	}
-	return dynamic != "" && !keep
+	return dynamic != ""
 }
 
 // eightBit reports whether options make a picture of 8 bits of a source with more:

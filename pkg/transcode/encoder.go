@@ -9,6 +9,7 @@ import (
 const (
 	EncoderX264 = "libx264"
 	EncoderX265 = "libx265"
+	EncoderAV1  = "libsvtav1"
 	EncoderAAC  = "aac"
 )
 
@@ -28,6 +29,7 @@ func encoderCodecs() map[string]Codec {
 		"hevc_nvenc":        CodecH265,
 		"hevc_qsv":          CodecH265,
 		"hevc_videotoolbox": CodecH265,
+		EncoderAV1:          CodecAV1,
 	}
 }
 
@@ -44,7 +46,7 @@ var (
 	// unit begins with too many bits. They keep to a quality in units as well.
 	countingEncoders = []string{"mpeg4", "mpeg2video"}
 	// optionEncoders are all encoders that a user can name.
-	optionEncoders = append(slices.Sorted(maps.Keys(encoderCodecs())), "copy", "ffv1", "libaom-av1", "librav1e", "libsvtav1", "libvpx",
+	optionEncoders = append(slices.Sorted(maps.Keys(encoderCodecs())), "copy", "ffv1", "libaom-av1", "librav1e", "libvpx",
 		"libvpx-vp9", "libxvid", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "prores_ks")
 	// optionAudioEncoders are all audio encoders that a user can name.
 	optionAudioEncoders = []string{"aac", "ac3", "alac", "copy", "eac3", "flac", "libfdk_aac", "libmp3lame", "libopus", "libvorbis", "mp2",
@@ -76,6 +78,9 @@ func (u Unit) NeededEncoders() []string {
 // those that every ffmpeg has.
 func (r Request) NeededEncoders() []string {
 	names := append(namedEncoders(r.Options), r.Encoder, r.audioEncoder())
+	for _, codec := range r.MoreCodecs {
+		names = append(names, r.of(codec).encoder())
+	}
 	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(usualEncoders, name) })
 }
 
@@ -106,6 +111,24 @@ func (o Output) encoder() string {
 		return o.Encoder
 	case o.codec() == CodecH265:
 		return EncoderX265
+	case o.codec() == CodecAV1:
+		return EncoderAV1
 	}
 	return EncoderX264
 }
+
+// codecs returns the codecs of o, each of which gets a ladder.
+func (o Output) codecs() []Codec { return append([]Codec{o.codec()}, o.MoreCodecs...) }
+
+// of returns o with this codec alone. An encoder that was asked for is of the first
+// codec.
+func (o Output) of(codec Codec) Output {
+	if codec != o.codec() {
+		o.Codec, o.Encoder = codec, ""
+	}
+	o.MoreCodecs = nil
+	return o
+}
+
+// fixedKeys reports whether an encoder makes key frames only at a fixed distance.
+func fixedKeys(encoder string) bool { return encoder == EncoderAV1 }

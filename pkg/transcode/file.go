@@ -29,7 +29,7 @@ func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, erro
 		return Unit{}, err
 	}
 	source := ""
-	join := JoinUnit{Format: p.Output.Format, Grid: p.Grid, Options: options.File}
+	join := JoinUnit{Format: p.Output.Format, Grid: p.Grid, Options: options.File, Chapters: p.Chapters, Tags: p.Tags}
 	for _, u := range p.Units {
 		part := Part{Dir: dirs[u.ID], End: len(results[u.ID].Segments)}
 		if u.Text != nil {

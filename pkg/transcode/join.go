@@ -6,6 +6,7 @@ import "fmt"
 //
 //	master.m3u8
 //	stream.key, if the stream is encrypted
+//	poster.jpg; tags.json; chapters.json and chapters.vtt
 //	<rendition>/index.m3u8, the rendition's segments, and init.mp4 of CMAF
 //	audio/index.m3u8, the default audio's segments, and init.mp4 of CMAF; the others
 //	are audio-2 and so on, and those with more than two channels audio-6ch
@@ -52,6 +53,9 @@ func JoinUnits(p Plan, results map[string]Result) (map[string]*SegmentList, erro
 		}
 		if err := Check(u, r); err != nil {
 			return nil, fmt.Errorf("joining units: %w", err)
+		}
+		if u.Cover != nil {
+			continue
 		}
 		for _, piece := range Pieces(u, r) {
 			if err := joinPiece(tracks, piece); err != nil {

@@ -30,6 +30,8 @@ const (
 	minBitrateBPS = 32_000
 	// h265Share is the bitrate of H.265 relative to H.264 for the same picture.
 	h265Share = 0.6
+	// av1Share is the bitrate of AV1 relative to H.264 for the same picture.
+	av1Share = 0.5
 	// authorFloorBPS is the bitrate of the lowest rung of PresetAuthor.
 	authorFloorBPS = 200_000
 	// twoRungLines is the height above which a ladder has at least two renditions.
@@ -53,6 +55,20 @@ func Ladder(o Output, p Probe) []Rendition {
 		return authorLadder(o, p)
 	}
 	return appleLadder(o, p)
+}
+
+// ladders returns the renditions of every codec of o, those of its first codec first.
+func ladders(o Output, p Probe) []Rendition {
+	var all []Rendition
+	for i, codec := range o.codecs() {
+		for _, r := range Ladder(o.of(codec), p) {
+			if i > 0 {
+				r.Codec, r.Name = codec, fmt.Sprintf("%s-%s", r.Name, codec)
+			}
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // appleLadder has the source's own size, and below it the usual sizes that are
@@ -205,8 +221,11 @@ func even(n float64) int { return int(n) &^ 1 }
 // the source's frame rate, but at most what the source uses for the same pixels.
 func renditionBitrate(o Output, p Probe, pixels int) int {
 	bitrate := neededBitrate(pixels, p.Video.Rate.Float())
-	if o.codec() == CodecH265 {
+	switch o.codec() {
+	case CodecH265:
 		bitrate *= h265Share
+	case CodecAV1:
+		bitrate *= av1Share
 	}
 	if source := videoBitrate(p); source > 0 {
 		share := float64(pixels) / (float64(p.Video.Width) * float64(p.Video.Height))

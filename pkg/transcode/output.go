@@ -36,6 +36,8 @@ type Output struct {
 	// KeyURI is the URI from which players get the key; "" means the KeyName of the
 	// published stream.
 	KeyURI string `json:"key_uri,omitempty"`
+	// MoreCodecs are codecs of a stream besides Codec: each has renditions of its own.
+	MoreCodecs []Codec `json:"more_codecs,omitempty"`
 	// AudioTracks are the audio tracks that are kept, by their number from 1, the
 	// default one first; nil: all of them.
 	AudioTracks []int `json:"audio_tracks,omitempty"`
@@ -49,6 +51,9 @@ type Output struct {
 	HDR HDR `json:"hdr,omitempty"`
 	// Deinterlace says what becomes of an interlaced source; "" is auto.
 	Deinterlace Deinterlace `json:"deinterlace,omitempty"`
+	// NoPictures says that no poster, storyboard and playlists of key frames are made
+	// for a stream.
+	NoPictures bool `json:"no_pictures,omitempty"`
 	// Options are ffmpeg's output options, one word each. For an MP4 or MKV file they
 	// replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`
@@ -80,6 +85,7 @@ type Codec string
 const (
 	CodecH264 Codec = "h264"
 	CodecH265 Codec = "h265"
+	CodecAV1  Codec = "av1"
 )
 
 // An HDR says what becomes of high dynamic range.
@@ -213,8 +219,8 @@ func (o Output) check() error {
 		return wrong("format", "format %.50q; want hls, mp4 or mkv", o.Format)
 	case !slices.Contains([]Container{"", ContainerTS, ContainerCMAF}, o.Container):
 		return wrong("segments", "segments of %.50q; want ts or cmaf", o.Container)
-	case !slices.Contains([]Codec{"", CodecH264, CodecH265}, o.Codec):
-		return wrong("codec", "codec %.50q; want h264 or h265", o.Codec)
+	case !slices.Contains([]Codec{"", CodecH264, CodecH265, CodecAV1}, o.Codec):
+		return wrong("codec", "codec %.50q; want h264, h265 or av1", o.Codec)
 	case !slices.Contains([]Preset{"", PresetApple, PresetAuthor}, o.Ladder):
 		return wrong("ladder", "ladder %.50q; want apple or author", o.Ladder)
 	case o.AudioBPS != 0 && (o.AudioBPS < minAudioBPS || o.AudioBPS > maxAudioBPS):
@@ -242,6 +248,11 @@ func (o Output) check() error {
 	}
 	if err := checkRungs(o.Rungs); err != nil {
 		return err
+	}
+	for i, c := range o.MoreCodecs {
+		if !slices.Contains([]Codec{CodecH264, CodecH265, CodecAV1}, c) || c == o.codec() || slices.Contains(o.MoreCodecs[:i], c) {
+			return wrong("more_codecs", "codec %.50q besides %s; want h264, h265 or av1, each once", c, o.codec())
+		}
 	}
 	if err := o.checkTracks(); err != nil {
 		return err
@@ -336,8 +347,8 @@ func (r Rung) check() error {
 // checkStream checks the fields that concern only HLS.
 func (o Output) checkStream() error {
 	switch {
-	case o.codec() == CodecH265 && o.Container == ContainerTS:
-		return wrong("", "h265 in MPEG-TS segments, which players do not take; want cmaf segments")
+	case o.needsCMAF() && o.Container == ContainerTS:
+		return wrong("", "h265 or av1 in MPEG-TS segments, which players do not take; want cmaf segments")
 	case o.KeyURI != "" && !o.Encrypted:
 		return wrong("key_uri", "a key URI without encryption; want both or neither")
 	case len(o.Rungs) > 0 && o.Ladder != "":
@@ -400,6 +411,8 @@ func (o Output) checkFile() error {
 		return wrong("segments", "%s segments in an %s file; want segments with hls only", o.Container, o.Format)
 	case o.Encrypted || o.KeyURI != "":
 		return wrong("", "an encrypted %s file; want encryption with hls only", o.Format)
+	case len(o.MoreCodecs) > 0:
+		return wrong("more_codecs", "several codecs in an %s file; want one", o.Format)
 	case o.Ladder != "" || len(o.Rungs) > 1:
 		return wrong("", "a ladder for an %s file; want one rung at most", o.Format)
 	case len(o.Options) > 0 && (o.Codec != "" || o.Encoder != "" || len(o.Rungs) > 0 || o.AudioBPS != 0):
@@ -419,11 +432,16 @@ func (o Output) codec() Codec {
 	return o.Codec
 }
 
+// needsCMAF reports whether a codec of o is played in CMAF only.
+func (o Output) needsCMAF() bool {
+	return slices.ContainsFunc(o.codecs(), func(c Codec) bool { return c != CodecH264 })
+}
+
 // SegmentContainer returns the container of the units' segments. Files are joined
 // from CMAF segments.
 func (o Output) SegmentContainer() Container {
 	switch {
-	case o.IsFile() || o.codec() == CodecH265 || o.audioCMAF():
+	case o.IsFile() || o.needsCMAF() || o.audioCMAF():
 		return ContainerCMAF
 	case o.Container == "":
 		return ContainerTS

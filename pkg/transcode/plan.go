@@ -63,6 +63,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if err := r.Check(); err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
+	if p.Video == nil && r.IsFile() {
+		return Plan{}, fmt.Errorf("planning %q: it has only sound, of which a stream can be made; an %s file needs video", r.Source, r.Format)
+	}
 	options, err := planOptions(r, p)
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
@@ -75,7 +78,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	plan := Plan{Output: r.Output, Grid: grid}
 	plan.noteTracks(p)
 	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "")
-	if options.Rate.Num == 0 {
+	if options.Rate.Num == 0 && p.Video != nil {
 		plan.noteRate(r, *p.Video)
 	}
 	if options.Whole != "" {
@@ -83,7 +86,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		plan.Units = []Unit{wholeUnit(r, p, grid, options)}
 		return plan, nil
 	}
-	plan.Renditions = Ladder(r.Output, p)
+	plan.Renditions = ladders(r.Output, p)
 	plan.noteRungs(r.Output, p)
 	if !options.NoAudio && r.Audio != AudioNone {
 		plan.addAudio(r, p, options)
@@ -91,15 +94,22 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if !options.NoSubtitles {
 		plan.addSubtitles(r, p)
 	}
+	plan.addTexts(p, options)
+	if p.Video == nil {
+		plan.addCover(r, p)
+		return plan, nil
+	}
 	toneMap := plan.paint(r, *p.Video, options)
-	groups := together(plan, cmp.Or(options.Encoder, r.encoder()), r.custom())
+	groups := together(plan, r, options)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
+	cuts = plan.cutTail(cuts, groups, r, options)
 	units := videoUnits(r, p, grid, groups, options, cuts)
 	for _, u := range units {
-		u.Video.ToneMap = toneMap
+		u.Video.ToneMap = toneMap && u.Video.Rendition.VideoRange == ""
 	}
 	plan.Units = append(plan.Units, units...)
+	plan.addPictures(r, p)
 	return plan, nil
 }
 
@@ -127,6 +137,16 @@ func (p *Plan) addAudio(r Request, probe Probe, o Options) {
 	}
 	p.Audio, p.MoreAudio = &renditions[0], renditions[1:]
 	p.Units = append(p.Units, audioUnits(r, probe, p.Grid, renditions, o)...)
+}
+
+// addTexts adds the source's chapters and tags, unless they are unwanted.
+func (p *Plan) addTexts(probe Probe, o Options) {
+	if !o.NoChapters {
+		p.Chapters = probe.Chapters
+	}
+	if !o.NoMetadata {
+		p.Tags = probe.Tags
+	}
 }
 
 // note adds a sentence to what the user should know of the plan, once.
@@ -160,18 +180,13 @@ func wholeUnit(r Request, p Probe, grid Grid, o Options) Unit {
 
 // plannable returns an error if p cannot be planned.
 func plannable(p Probe) error {
-	v := p.Video
-	if v == nil {
-		return errors.New("it has no video")
+	if p.Video == nil && p.Audio == nil {
+		return errors.New("it has neither video nor sound")
 	}
-	if v.Width < minSide || v.Width > maxSide || v.Height < minSide || v.Height > maxSide {
-		return fmt.Errorf("its picture is %dx%d; want %d to %d on each side", v.Width, v.Height, minSide, maxSide)
-	}
-	if rate := v.Rate.Float(); rate <= 0 || rate > maxRate {
-		return fmt.Errorf("its frame rate is %v; want more than 0 and at most %d", v.Rate, maxRate)
-	}
-	if seconds := videoSeconds(p); !(seconds > 0 && seconds <= maxSeconds) {
-		return fmt.Errorf("its video is %.1f s long; want more than 0 and at most %d", seconds, maxSeconds)
+	if v := p.Video; v != nil {
+		if err := plannableVideo(p, *v); err != nil {
+			return err
+		}
 	}
 	for _, a := range p.AudioStreams() {
 		if seconds := audioSeconds(p, a); !(seconds > 0 && seconds <= maxSeconds) {
@@ -180,6 +195,19 @@ func plannable(p Probe) error {
 	}
 	if !(math.Abs(p.Start) <= maxStart) {
 		return fmt.Errorf("its first time stamp is %v s; want %g at most", p.Start, maxStart)
+	}
+	return nil
+}
+
+func plannableVideo(p Probe, v VideoStream) error {
+	if v.Width < minSide || v.Width > maxSide || v.Height < minSide || v.Height > maxSide {
+		return fmt.Errorf("its picture is %dx%d; want %d to %d on each side", v.Width, v.Height, minSide, maxSide)
+	}
+	if rate := v.Rate.Float(); rate <= 0 || rate > maxRate {
+		return fmt.Errorf("its frame rate is %v; want more than 0 and at most %d", v.Rate, maxRate)
+	}
+	if seconds := videoSeconds(p); !(seconds > 0 && seconds <= maxSeconds) {
+		return fmt.Errorf("its video is %.1f s long; want more than 0 and at most %d", seconds, maxSeconds)
 	}
 	return nil
 }
@@ -193,6 +221,10 @@ func videoSeconds(p Probe) float64 {
 	return p.Seconds
 }
 
+// soundRate is the rate of the grid of a source without video, from which only its
+// length and that of segments follow.
+var soundRate = Rational{25, 1}
+
 // newGrid returns the grid of a source at this rate; 0 means the rate nearest to its
 // own.
 func newGrid(r Request, p Probe, rate Rational) (Grid, error) {
@@ -200,13 +232,16 @@ func newGrid(r Request, p Probe, rate Rational) (Grid, error) {
 	if segment == 0 {
 		segment = defaultSegmentSeconds
 	}
-	if rate.Num == 0 {
-		rate = gridRate(r.rate(*p.Video), cmp.Or(r.MaxFPS, DefaultMaxFPS))
+	seconds := 0.0
+	if p.Video == nil {
+		rate, seconds = soundRate, audioSeconds(p, *p.Audio)
+	} else {
+		rate, seconds = cmp.Or(rate, gridRate(r.rate(*p.Video), cmp.Or(r.MaxFPS, DefaultMaxFPS))), videoSeconds(p)
 	}
 	return Grid{
 		Rate:          rate,
 		SegmentFrames: max(int(math.Round(segment*rate.Float())), 1),
-		Frames:        max(int(math.Round(videoSeconds(p)*rate.Float())), 1),
+		Frames:        max(int(math.Round(seconds*rate.Float())), 1),
 	}, nil
 }
 
@@ -214,16 +249,36 @@ func newGrid(r Request, p Probe, rate Rational) (Grid, error) {
 // them at once, because decoding the source once and not once for each rendition
 // saves a fifth of the work. Other encoders are so slow that this would save
 // nothing, or support only a few streams.
-func together(p Plan, encoder string, custom bool) [][]Rendition {
+func together(p Plan, r Request, o Options) [][]Rendition {
 	long := p.Grid.Seconds(p.Grid.Frames) >= apartSeconds
-	if long && encoder == EncoderX264 && !custom {
-		return [][]Rendition{p.Renditions}
+	var groups [][]Rendition
+	for _, rendition := range p.Renditions {
+		last := len(groups) - 1
+		shared := long && !r.custom() && encoderFor(r, o, rendition) == EncoderX264
+		if shared && last >= 0 && groups[last][0].Codec == rendition.Codec {
+			groups[last] = append(groups[last], rendition)
+		} else {
+			groups = append(groups, []Rendition{rendition})
+		}
 	}
-	var each [][]Rendition
-	for _, r := range p.Renditions {
-		each = append(each, []Rendition{r})
+	return groups
+}
+
+// encoderFor returns the encoder of a rendition.
+func encoderFor(r Request, o Options, rendition Rendition) string {
+	return cmp.Or(o.Encoder, r.of(cmp.Or(rendition.Codec, r.codec())).encoder())
+}
+
+// cutTail makes a unit of the last segment alone if it is longer than the others and an
+// encoder would make a key frame within it.
+func (p *Plan) cutTail(cuts []int, groups [][]Rendition, r Request, o Options) []int {
+	last := p.Grid.Segments() - 1
+	first, end := p.Grid.Segment(last)
+	fixed := func(group []Rendition) bool { return fixedKeys(encoderFor(r, o, group[0])) }
+	if end-first <= p.Grid.SegmentFrames || slices.Contains(cuts, last) || !slices.ContainsFunc(groups, fixed) {
+		return cuts
 	}
-	return each
+	return slices.Insert(cuts, len(cuts)-1, last)
 }
 
 // chunkSegments returns the maximum and the minimum number of segments of a unit
@@ -296,7 +351,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				SourceWidth:   p.Video.CodedWidth,
 				SourceHeight:  p.Video.CodedHeight,
 				Container:     r.unitContainer(),
-				Encoder:       cmp.Or(o.Encoder, r.encoder()),
+				Encoder:       encoderFor(r, o, group[0]),
 				Custom:        r.custom(),
 				Filter:        o.Filter,
 				Options:       o.Video,

@@ -169,7 +169,7 @@ func TestNewPlanRefuses(t *testing.T) {
 		probe   Probe
 		want    string
 	}{
-		{"no video", 0, Probe{}, `planning "a.mp4": it has no video`},
+		{"no video", 0, Probe{}, `planning "a.mp4": it has neither video nor sound`},
 		{"no length", 0, change(func(p *Probe) { p.Seconds, p.Video.EndSeconds = 0, 0 }), `planning "a.mp4": its video is 0.0 s long; want more than 0 and at most 86400`},
 		{"endless", 0, change(func(p *Probe) { p.Video.EndSeconds = 1e5 }), `planning "a.mp4": its video is 100000.0 s long; want more than 0 and at most 86400`},
 		{"not a length", 0, change(func(p *Probe) { p.Seconds, p.Video.EndSeconds = math.NaN(), 0 }), `planning "a.mp4": its video is NaN s long; want more than 0 and at most 86400`},

@@ -54,6 +54,9 @@ type Probe struct {
 	Subtitles []SubtitleStream  `json:"subtitles,omitempty"`
 	Chapters  []Chapter         `json:"chapters,omitempty"`
 	Tags      map[string]string `json:"tags,omitempty"` // of the whole source, such as title; lower-case names
+	// Cover is the place of a picture that belongs to the source among all its streams;
+	// 0: there is none, or it is unknown.
+	Cover int `json:"cover,omitempty"`
 	// Unread are streams that no output can carry, in words, such as "2 streams of data".
 	Unread []string `json:"unread,omitempty"`
 	// Spans are the parts of a source whose time stamps do not follow on each other,
@@ -169,11 +172,12 @@ type Rendition struct {
 	VideoRange string `json:"video_range,omitempty"`
 	// PictureWidth and PictureHeight are the size of the picture within, the rest of
 	// which is black; 0 means that it has no bars.
-	PictureWidth  int  `json:"picture_width,omitempty"`
-	PictureHeight int  `json:"picture_height,omitempty"`
-	Constant      bool `json:"constant,omitempty"` // MaxrateBPS is also the least
-	CRF           int  `json:"crf,omitempty"`      // a quality, up to MaxrateBPS; 0: BitrateBPS
-	TwoPass       bool `json:"two_pass,omitempty"` // each unit is encoded twice
+	PictureWidth  int   `json:"picture_width,omitempty"`
+	PictureHeight int   `json:"picture_height,omitempty"`
+	Constant      bool  `json:"constant,omitempty"` // MaxrateBPS is also the least
+	CRF           int   `json:"crf,omitempty"`      // a quality, up to MaxrateBPS; 0: BitrateBPS
+	TwoPass       bool  `json:"two_pass,omitempty"` // each unit is encoded twice
+	Codec         Codec `json:"codec,omitempty"`    // "" is the first one of the output
 }
 
 // An AudioRendition is one audio encoding of a plan.
@@ -215,8 +219,11 @@ type Plan struct {
 	// MoreAudio are the other renditions of audio.
 	MoreAudio []AudioRendition `json:"more_audio,omitempty"`
 	Subtitles []TextRendition  `json:"subtitles,omitempty"`
-	Note      string           `json:"note,omitempty"` // what the user should know of it: sentences, a line each
-	Units     []Unit           `json:"units"`
+	// Chapters and Tags are the source's.
+	Chapters []Chapter         `json:"chapters,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	Note     string            `json:"note,omitempty"` // what the user should know of it: sentences, a line each
+	Units    []Unit            `json:"units"`
 }
 
 // A Kind says what a unit is.
@@ -228,6 +235,7 @@ const (
 	KindVideo Kind = "video"
 	KindAudio Kind = "audio"
 	KindText  Kind = "text"  // converts subtitles
+	KindCover Kind = "cover" // makes a poster of a picture that belongs to the source
 	KindJoin  Kind = "join"  // makes a file of what the others have made
 	KindWhole Kind = "whole" // makes a file of the source in one go
 )
@@ -241,6 +249,7 @@ type Unit struct {
 	Video  *VideoUnit `json:"video,omitempty"`
 	Audio  *AudioUnit `json:"audio,omitempty"`
 	Text   *TextUnit  `json:"text,omitempty"`
+	Cover  *CoverUnit `json:"cover,omitempty"`
 	Join   *JoinUnit  `json:"join,omitempty"`
 	Whole  *WholeUnit `json:"whole,omitempty"`
 }
@@ -276,6 +285,7 @@ type VideoUnit struct {
 	ToneMap       bool      `json:"tone_map,omitempty"`        // HDR becomes BT.709
 	Container     Container `json:"container,omitempty"`       // "" means ts
 	Encoder       string    `json:"encoder,omitempty"`         // ffmpeg's name; "" means libx264
+	Pictures      *Pictures `json:"pictures,omitempty"`        // nil: none
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`
@@ -307,6 +317,9 @@ type JoinUnit struct {
 	Info      TrackInfo   `json:"audio_info,omitzero"`
 	MoreAudio []JoinAudio `json:"more_audio,omitempty"`
 	Subtitles []JoinText  `json:"subtitles,omitempty"`
+	// Chapters and Tags are those of the file.
+	Chapters []Chapter         `json:"chapters,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
 }
 
 // A JoinAudio is an audio track of a file that is joined.
@@ -342,11 +355,12 @@ const InitName = "init.mp4"
 type Segment struct {
 	Name      string  `json:"name"` // file name in the attempt's directory, e.g. 00003.ts or 00003.m4s
 	SizeBytes int64   `json:"size_bytes"`
-	SHA256    string  `json:"sha256"`    // hex
-	Frames    int     `json:"frames"`    // video frames, or AAC frames
-	FirstPTS  int64   `json:"first_pts"` // lowest, 90 kHz
-	LastPTS   int64   `json:"last_pts"`  // highest, 90 kHz
-	Key       bool    `json:"key"`       // its first video frame is a key frame
+	SHA256    string  `json:"sha256"`              // hex
+	Frames    int     `json:"frames"`              // video frames, or AAC frames
+	FirstPTS  int64   `json:"first_pts"`           // lowest, 90 kHz
+	LastPTS   int64   `json:"last_pts"`            // highest, 90 kHz
+	Key       bool    `json:"key"`                 // its first video frame is a key frame
+	KeyBytes  int64   `json:"key_bytes,omitempty"` // from its start to the end of its first video frame; 0: unknown
 	Seconds   float64 `json:"seconds"`
 }
 
@@ -359,6 +373,9 @@ type Result struct {
 	Encoder  string    `json:"encoder,omitempty"`  // e.g. libx264
 	// Codecs is the RFC 6381 name of what was encoded, e.g. avc1.4d400d.
 	Codecs string `json:"codecs,omitempty"`
+	// Pictures are what a video unit or a cover unit has made besides: a poster, or the
+	// part of a storyboard.
+	Pictures []Segment `json:"pictures,omitempty"`
 	// Others are of VideoUnit.Others, in its order: segments, init and codecs.
 	Others []Result      `json:"others,omitempty"`
 	Held   []Held        `json:"held,omitempty"` // of a video unit: where it decoded nothing
@@ -368,7 +385,7 @@ type Result struct {
 
 // Files returns every file of a result, except Others, as it was found on disk.
 func (r Result) Files() []Segment {
-	files := slices.Clone(r.Segments)
+	files := slices.Concat(r.Segments, r.Pictures)
 	if r.Init != nil {
 		files = append(files, *r.Init)
 	}

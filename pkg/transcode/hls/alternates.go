@@ -18,6 +18,7 @@ const surroundGroup = "surround"
 type audioGroup struct {
 	id      string
 	members []transcode.AudioRendition
+	alone   bool // there is no video: the first member is the variant stream itself
 }
 
 // audioGroups returns the groups of a plan: one of stereo and, if a stream has more
@@ -33,6 +34,8 @@ func audioGroups(p transcode.Plan) []audioGroup {
 		}
 		few.members, all.members = append(few.members, r), append(all.members, r)
 	}
+	alone := len(p.Renditions) == 0
+	few.alone, all.alone = alone, alone
 	switch {
 	case len(few.members) == 0:
 		return nil
@@ -42,24 +45,20 @@ func audioGroups(p transcode.Plan) []audioGroup {
 	return []audioGroup{few}
 }
 
-// lists returns the segments of g's members.
-func (g audioGroup) lists(tracks map[string]*transcode.SegmentList) []*transcode.SegmentList {
-	var lists []*transcode.SegmentList
-	for _, m := range g.members {
-		lists = append(lists, tracks[m.Dir()])
-	}
-	return lists
-}
-
 func (g audioGroup) write(b *bytes.Buffer, n transcode.Naming) {
 	var seen choices
+	if g.alone && len(g.members) == 1 {
+		return
+	}
 	for i, m := range g.members {
 		tag := media{kind: "AUDIO", group: g.id, info: m.TrackInfo, fallback: fmt.Sprintf("%s %d", transcode.AudioName, i+1)}
 		if len(g.members) == 1 {
 			tag.fallback = transcode.AudioName
 		}
 		tag.standard = i == 0
-		tag.uri = n.URI(".", path.Join(n.Place(m.Dir()), transcode.MediaName))
+		if !g.alone || i > 0 {
+			tag.uri = n.URI(".", path.Join(n.Place(m.Dir()), transcode.MediaName))
+		}
 		tag.write(b, &seen, fmt.Sprintf(",CHANNELS=\"%d\"", m.Channels))
 	}
 }
@@ -93,7 +92,7 @@ type media struct {
 	info        transcode.TrackInfo
 	fallback    string // its name, if the source has none
 	standard    bool   // DEFAULT=YES
-	uri         string
+	uri         string // "" of what the variant stream itself has
 }
 
 // choices are what a group already offers.
@@ -116,7 +115,11 @@ func (m media) write(b *bytes.Buffer, seen *choices, more string) {
 	if traits != "" {
 		fmt.Fprintf(b, ",CHARACTERISTICS=%s", quoted(traits))
 	}
-	fmt.Fprintf(b, "%s,URI=%s\n", more, quoted(m.uri))
+	b.WriteString(more)
+	if m.uri != "" {
+		fmt.Fprintf(b, ",URI=%s", quoted(m.uri))
+	}
+	b.WriteByte('\n')
 }
 
 func yes(v bool) string {

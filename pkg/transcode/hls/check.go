@@ -93,7 +93,9 @@ func (m *masterFile) uris() []string {
 	}
 	for _, g := range m.groups {
 		for _, member := range g.members {
-			uris = append(uris, member.uri)
+			if member.uri != "" {
+				uris = append(uris, member.uri)
+			}
 		}
 	}
 	slices.Sort(uris)
@@ -113,6 +115,10 @@ func readMaster(fsys fs.FS, n transcode.Naming) (*masterFile, error) {
 		case "#EXT-X-VERSION":
 		case "#EXT-X-INDEPENDENT-SEGMENTS":
 			independent = true
+		case "#EXT-X-I-FRAME-STREAM-INF":
+			err = checkIFrames(fsys, value, n)
+		case "#EXT-X-SESSION-DATA":
+			err = checkSessionData(fsys, value)
 		case "#EXT-X-MEDIA":
 			err = m.parseMedia(value)
 		case "#EXT-X-STREAM-INF":
@@ -143,19 +149,20 @@ func (m *masterFile) parseVariant(value, uri string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"BANDWIDTH", "AVERAGE-BANDWIDTH", "CODECS", "RESOLUTION", "FRAME-RATE"} {
+	v := variantFile{uri: uri, groups: map[string]string{}, codecs: strings.Split(a["CODECS"], ",")}
+	wanted := []string{"BANDWIDTH", "AVERAGE-BANDWIDTH", "CODECS"}
+	if v.hasVideo() {
+		wanted = append(wanted, "RESOLUTION", "FRAME-RATE")
+	}
+	for _, name := range wanted {
 		if a[name] == "" {
 			return fmt.Errorf("variant stream %q has no %s", uri, name)
 		}
 	}
-	v := variantFile{uri: uri, groups: map[string]string{}, codecs: strings.Split(a["CODECS"], ",")}
-	var width, height int
-	rate, errRate := strconv.ParseFloat(a["FRAME-RATE"], 64)
-	_, errSize := fmt.Sscanf(a["RESOLUTION"], "%dx%d", &width, &height)
 	var errPeak, errAverage error
 	v.peak, errPeak = strconv.Atoi(a["BANDWIDTH"])
 	v.average, errAverage = strconv.Atoi(a["AVERAGE-BANDWIDTH"])
-	if err := errors.Join(errRate, errSize, errPeak, errAverage); err != nil || !(rate > 0 && rate <= maxFPS) || width < 2 || height < 2 {
+	if errPeak != nil || errAverage != nil || v.hasVideo() && !isPicture(a) {
 		return fmt.Errorf("variant stream %q: %.200s; want numbers, and at most %d frames per second", uri, value, maxFPS)
 	}
 	for kind := range alternates {
@@ -172,14 +179,35 @@ func (m *masterFile) parseVariant(value, uri string) error {
 	return nil
 }
 
+// isPicture checks the attributes that variant streams with video have.
+func isPicture(a map[string]string) bool {
+	var width, height int
+	rate, err := strconv.ParseFloat(a["FRAME-RATE"], 64)
+	_, errSize := fmt.Sscanf(a["RESOLUTION"], "%dx%d", &width, &height)
+	return errors.Join(err, errSize) == nil && rate > 0 && rate <= maxFPS && width >= 2 && height >= 2
+}
+
+// hasVideo reports whether the first codec of a variant stream is one of video.
+func (v variantFile) hasVideo() bool { return !isAudioCodec(v.codecs[0]) }
+
+func isAudioCodec(name string) bool {
+	return strings.HasPrefix(name, "mp4a.") || slices.Contains(cmafAudio, name)
+}
+
+// cmafAudio are the codecs of audio that are in CMAF only.
+var cmafAudio = []string{"ac-3", "ec-3", "Opus"}
+
 // check compares what a variant stream says with what was measured.
 func (v variantFile) check(video *mediaFile, alternates map[string][]*mediaFile) error {
 	peak, average := bitrates(video.measured(), video.target)
-	for _, members := range alternates {
+	for kind, members := range alternates {
 		most, mean := 0, 0
 		for _, m := range members {
 			p, a := bitrates(m.measured(), m.target)
 			most, mean = max(most, p), max(mean, a)
+		}
+		if kind == "AUDIO" && !v.hasVideo() { // one or the other is played
+			most, mean = max(most-peak, 0), max(mean-average, 0)
 		}
 		peak, average = peak+most, average+mean
 	}
@@ -189,18 +217,22 @@ func (v variantFile) check(video *mediaFile, alternates map[string][]*mediaFile)
 	if math.Abs(float64(v.average-average)) > float64(average)*bandwidthSlack {
 		return fmt.Errorf("AVERAGE-BANDWIDTH=%d; measured are %d", v.average, average)
 	}
-	want := 1
-	if v.groups["AUDIO"] != "" {
-		want = 2
+	modern := strings.HasPrefix(v.codecs[0], "hvc1.") || strings.HasPrefix(v.codecs[0], "av01.")
+	known := modern || strings.HasPrefix(v.codecs[0], "avc1.")
+	sound := v.codecs
+	if v.hasVideo() {
+		sound = v.codecs[1:]
+	} else {
+		known = true
 	}
-	hevc := strings.HasPrefix(v.codecs[0], "hvc1.")
-	known := len(v.codecs) == want && (hevc || strings.HasPrefix(v.codecs[0], "avc1.")) &&
-		(want == 1 || strings.HasPrefix(v.codecs[1], "mp4a.") || video.init != "" && slices.Contains([]string{"ac-3", "ec-3", "Opus"}, v.codecs[1]))
-	if !known {
-		return fmt.Errorf("CODECS=%q; want avc1 or hvc1, and mp4a with audio", v.codecs)
+	for _, codec := range sound {
+		known = known && isAudioCodec(codec) && (video.init != "" || !slices.Contains(cmafAudio, codec))
 	}
-	if hevc && video.init == "" {
-		return errors.New("H.265 in MPEG-TS; want CMAF")
+	if !known || v.hasVideo() && (v.groups["AUDIO"] != "") != (len(sound) > 0) {
+		return fmt.Errorf("CODECS=%q; want avc1, hvc1 or av01, and mp4a with audio", v.codecs)
+	}
+	if modern && video.init == "" {
+		return errors.New("H.265 or AV1 in MPEG-TS; want CMAF")
 	}
 	return nil
 }

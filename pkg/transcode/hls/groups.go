@@ -41,7 +41,7 @@ func (m *masterFile) parseMedia(value string) error {
 	if err != nil {
 		return err
 	}
-	if !alternates[a["TYPE"]] || a["GROUP-ID"] == "" || a["NAME"] == "" || !fs.ValidPath(a["URI"]) {
+	if !alternates[a["TYPE"]] || a["GROUP-ID"] == "" || a["NAME"] == "" || !uriOf(a) {
 		return fmt.Errorf("EXT-X-MEDIA:%.100s; want TYPE=AUDIO or SUBTITLES with GROUP-ID, NAME and URI", value)
 	}
 	for _, name := range []string{"DEFAULT", "AUTOSELECT", "FORCED"} {
@@ -69,6 +69,12 @@ func (m *masterFile) parseMedia(value string) error {
 	}
 	g.members = append(g.members, one)
 	return nil
+}
+
+// uriOf reports whether an EXT-X-MEDIA has the path of a playlist. Audio needs none
+// that is in the variant stream itself.
+func uriOf(a map[string]string) bool {
+	return fs.ValidPath(a["URI"]) || a["URI"] == "" && a["TYPE"] == "AUDIO"
 }
 
 // checkGroups looks at the groups together: RFC 8216bis §4.4.6.1.1.
@@ -127,7 +133,9 @@ func (m *masterFile) membersOf(v variantFile, media map[string]*mediaFile) map[s
 	lists := map[string][]*mediaFile{}
 	for kind, id := range v.groups {
 		for _, one := range m.group(kind, id).members {
-			lists[kind] = append(lists[kind], media[one.uri])
+			if one.uri != "" {
+				lists[kind] = append(lists[kind], media[one.uri])
+			}
 		}
 	}
 	return lists

@@ -49,8 +49,16 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[strin
 	target := targetDuration(tracks)
 	n := p.Output.Naming
 	files := map[string][]byte{n.Master(): masterPlaylist(p, tracks, text, target)}
+	if err := addBeside(files, p, results); err != nil {
+		return nil, err
+	}
 	for dir, t := range tracks {
 		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, target)
+	}
+	for _, r := range p.Renditions {
+		if t := tracks[r.Name]; hasIFrames(p.Output, t) {
+			files[path.Join(n.Place(r.Name), iframesName)] = iframesPlaylist(p.Output, n.Place(r.Name), t, target)
+		}
 	}
 	for dir, t := range text {
 		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, targetDuration(text))
@@ -122,6 +130,7 @@ func extinf(seconds float64) float64 { return math.Round(seconds*1e6) / 1e6 }
 func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.SegmentList, target int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
+	writeSessionData(&b, p)
 	groups := audioGroups(p)
 	for _, g := range groups {
 		g.write(&b, p.Output.Naming)
@@ -131,21 +140,42 @@ func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.Segment
 	}
 	writeSubtitles(&b, p.Output.Naming, p.Subtitles)
 	textPeak, textAverage := largest(text, targetDuration(text))
+	for _, v := range variants(p, groups, tracks, target) {
+		v.subtitles = len(p.Subtitles) > 0
+		v.peak, v.average = v.peak+textPeak, v.average+textAverage
+		v.write(&b, p.Output.Naming)
+	}
+	writeIFrames(&b, p, tracks, target)
+	return b.Bytes()
+}
+
+// variants returns the variant streams: each rendition with each group of audio or,
+// of a source without video, each group by itself.
+func variants(p transcode.Plan, groups []audioGroup, tracks map[string]*transcode.SegmentList, target int) []variant {
+	var list []variant
 	for _, r := range p.Renditions {
 		for _, g := range groups {
-			variant := newVariant(p, r, target, tracks[r.Name], g.lists(tracks))
-			variant.group, variant.subtitles = g.id, len(p.Subtitles) > 0
-			variant.peak, variant.average = variant.peak+textPeak, variant.average+textAverage
-			variant.write(&b, p.Output.Naming)
+			list = append(list, newVariant(p, r, g, target, tracks))
 		}
 	}
-	return b.Bytes()
+	if len(p.Renditions) > 0 {
+		return list
+	}
+	for _, g := range groups {
+		v := variant{rendition: transcode.Rendition{Name: g.members[0].Dir()}}
+		v.addAudio(g, target, tracks)
+		if len(g.members) == 1 {
+			v.group = ""
+		}
+		list = append(list, v)
+	}
+	return list
 }
 
 // A variant is one variant stream of the master playlist.
 type variant struct {
 	rendition     transcode.Rendition
-	rate          float64 // frames per second
+	rate          float64 // frames per second; 0 without video
 	peak, average int     // bits per second, audio included
 	codecs        []string
 	group         string // of the audio; "" without
@@ -154,24 +184,32 @@ type variant struct {
 
 // newVariant joins a rendition's video with a group of audio, which may be empty. Its
 // bitrates are those of the largest combination (RFC 8216bis §4.4.6.2).
-func newVariant(p transcode.Plan, r transcode.Rendition, target int, video *transcode.SegmentList, audio []*transcode.SegmentList) variant {
+func newVariant(p transcode.Plan, r transcode.Rendition, g audioGroup, target int, tracks map[string]*transcode.SegmentList) variant {
+	video := tracks[r.Name]
 	v := variant{rendition: r, rate: p.Grid.Rate.Float(), codecs: []string{video.Codecs}}
 	v.peak, v.average = bitrates(video.Segments, target)
+	v.addAudio(g, target, tracks)
+	return v
+}
+
+func (v *variant) addAudio(g audioGroup, target int, tracks map[string]*transcode.SegmentList) {
 	most, mean := 0, 0
-	for _, list := range audio {
+	for _, member := range g.members {
+		list := tracks[member.Dir()]
 		peak, average := bitrates(list.Segments, target)
 		most, mean = max(most, peak), max(mean, average)
 		if !slices.Contains(v.codecs, list.Codecs) {
 			v.codecs = append(v.codecs, list.Codecs)
 		}
 	}
-	v.peak, v.average = v.peak+most, v.average+mean
-	return v
+	v.peak, v.average, v.group = v.peak+most, v.average+mean, g.id
 }
 
 func (v variant) write(b *bytes.Buffer, n transcode.Naming) {
-	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f",
-		v.peak, v.average, strings.Join(v.codecs, ","), v.rendition.Width, v.rendition.Height, v.rate)
+	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q", v.peak, v.average, strings.Join(v.codecs, ","))
+	if v.rate > 0 {
+		fmt.Fprintf(b, ",RESOLUTION=%dx%d,FRAME-RATE=%.3f", v.rendition.Width, v.rendition.Height, v.rate)
+	}
 	if v.rendition.VideoRange != "" {
 		fmt.Fprintf(b, ",VIDEO-RANGE=%s", v.rendition.VideoRange)
 	}

@@ -38,6 +38,25 @@ func hevcName(hvcC []byte) (string, error) {
 	return name, nil
 }
 
+// av1Name names AV1 by profile, level, tier and bit depth (AV1 in ISO base media,
+// §5). What it leaves out is 4:2:0 and BT.709.
+func av1Name(av1C []byte) (string, error) {
+	f := fields{data: av1C}
+	f.bytes(1)
+	profile, flags := f.uint8(), f.uint8()
+	tier, depth := "M", 8
+	if flags&0x80 != 0 {
+		tier = "H"
+	}
+	if flags&0x40 != 0 {
+		depth = 10
+	}
+	if flags&0x60 == 0x60 {
+		depth = 12
+	}
+	return fmt.Sprintf("av01.%d.%02d%s.%02d", profile>>5, profile&0x1f, tier, depth), f.err
+}
+
 // Descriptors of ISO 14496-1 §7.2.
 const (
 	tagStream         = 3

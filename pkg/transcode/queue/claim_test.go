@@ -213,8 +213,8 @@ func TestUnplannableSourceFailsTheJob(t *testing.T) {
 	if !v.Accepted {
 		t.Error(v.Reason)
 	}
-	if got := b.waitEnd(job.ID); got.State != Failed || !strings.Contains(got.Reason, "it has no video") {
-		t.Errorf("job = %+v; want it failed for want of video", got)
+	if got := b.waitEnd(job.ID); got.State != Failed || !strings.Contains(got.Reason, "it has neither video nor sound") {
+		t.Errorf("job = %+v; want it failed for want of both", got)
 	}
 }
 

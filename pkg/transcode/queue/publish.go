@@ -238,6 +238,9 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 			from: path.Join(from, r.Init.Name), to: path.Join(names.Place(u.Dir()), r.Init.Name), sizeBytes: r.Init.SizeBytes,
 		})
 	}
+	for _, picture := range r.Pictures {
+		st.segments = append(st.segments, segment{from: path.Join(from, picture.Name), to: u.PictureName(picture.Name), sizeBytes: picture.SizeBytes})
+	}
 	first := 0
 	if u.Video != nil {
 		first, _ = u.Video.Segments()

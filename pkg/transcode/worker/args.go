@@ -85,7 +85,7 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
 		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
 	}
-	return args
+	return append(args, pictureArgs(u)...)
 }
 
 // renditionArgs make the one rendition of u, in dir.
@@ -130,7 +130,7 @@ func noMetadata() []string {
 // passed over. ffmpeg multiplies it by the number of the segment within the unit, so
 // that what is missing from it must stay below a frame for all segments of a unit.
 func cutAfter(u transcode.VideoUnit) string {
-	if e := encoderOf(u); len(u.Options) == 0 && (e == transcode.EncoderX264 || e == transcode.EncoderX265) {
+	if e := encoderOf(u); len(u.Options) == 0 && (e == transcode.EncoderX264 || e == transcode.EncoderX265 || e == transcode.EncoderAV1) {
 		return "0.1"
 	}
 	return seconds(u.Grid.Seconds(u.Grid.SegmentFrames) - 20e-6)
@@ -138,9 +138,9 @@ func cutAfter(u transcode.VideoUnit) string {
 
 const startSeconds = transcode.StartPTS / 90000
 
-// videoFilter returns the filters of a rendition. The first one prints when frames
-// are shown.
-func videoFilter(u transcode.VideoUnit, first bool) string {
+// gridFilter puts the frames of u on the grid, and passes on those of u alone. first
+// has it print when frames are shown.
+func gridFilter(u transcode.VideoUnit, first bool) string {
 	rate := u.Grid.Rate.String()
 	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
 	if first {
@@ -154,6 +154,13 @@ func videoFilter(u transcode.VideoUnit, first bool) string {
 	// promised. The result says for how long.
 	filter += ",tpad=stop=-1:stop_mode=clone"
 	filter += fmt.Sprintf(",trim=start_pts=%d:end_pts=%d", u.FirstFrame, u.EndFrame)
+	return filter
+}
+
+// videoFilter returns the filters of a rendition. The first one prints when frames
+// are shown.
+func videoFilter(u transcode.VideoUnit, first bool) string {
+	filter := gridFilter(u, first)
 	if u.Custom {
 		if u.SourceWidth > 0 && u.Aspect > 0 {
 			filter += "," + letterbox(u.SourceWidth, u.SourceHeight, u.Aspect)
@@ -189,6 +196,14 @@ func sizeFilter(u transcode.VideoUnit) string {
 		size += fmt.Sprintf(",pad=%d:%d:(ow-iw)/2:(oh-ih)/2", r.Width, r.Height)
 	}
 	return size
+}
+
+// sized gives all pictures of u one size.
+func sized(u transcode.VideoUnit, width, height int) string {
+	if u.Aspect > 0 {
+		return letterbox(width, height, u.Aspect)
+	}
+	return fmt.Sprintf("scale=%d:%d", width, height)
 }
 
 // keyFrames forces a key frame at the start of each segment, but not within

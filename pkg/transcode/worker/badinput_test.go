@@ -24,7 +24,7 @@ func TestBadInput(t *testing.T) {
 		{"encrypted.mp4", makeSource(t, "a.mp4", clip+encryption), "it is encrypted"},
 		{"huge.mkv", makeSource(t, "a.mkv", "-f lavfi -i color=s=8300x64:d=0.1 -c:v ffv1"), "its picture is 8300x64"},
 		{"no-time.mkv", makeSource(t, "a.mkv", clip+"-frames:v 0"), "not a video that ffmpeg can read"},
-		{"sound.mp4", makeSource(t, "a.mp4", sound+"-c:a aac"), "it has no video"},
+		{"subtitles.srt", written(t, "a.srt", someCues), "it has neither video nor sound"},
 	}
 	good := []struct{ name, source string }{
 		{"one-frame.mp4", makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=25 -frames:v 1 "+x264)},

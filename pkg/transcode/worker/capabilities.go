@@ -70,7 +70,7 @@ func (s *session) tryMore(ctx context.Context) {
 	} else {
 		s.updateHello(func(h *transcode.Hello) { h.Named = named })
 	}
-	for _, encoder := range append([]string{transcode.EncoderX265}, s.hardwareEncoders()...) {
+	for _, encoder := range append([]string{transcode.EncoderX265, transcode.EncoderAV1}, s.hardwareEncoders()...) {
 		_, err := s.trial(ctx, encoderTrial(encoder)...)
 		if ctx.Err() != nil {
 			return

@@ -54,6 +54,8 @@ func qualityArgs(encoder string, r transcode.Rendition) []string {
 		args = append(args, "-preset", "veryfast", "-profile:v", "main", "-bf", "3")
 	case transcode.EncoderX265:
 		args = append(args, "-preset", "veryfast")
+	case transcode.EncoderAV1:
+		return append(args, "-preset", "10") // knows a maximum only beside a constant quality
 	}
 	if r.Constant {
 		args = append(args, "-minrate", strconv.Itoa(r.MaxrateBPS))
@@ -97,6 +99,14 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 		return args // ffmpeg's own default is closed
 	case transcode.EncoderX265:
 		return []string{"-tag:v", "hvc1", "-forced-idr", "1", "-x265-params", x265Params(u) + hdrParams(u)}
+	case transcode.EncoderAV1:
+		// It cannot be told where, but makes them at a fixed distance.
+		first, end := u.Segments()
+		frames := u.Grid.SegmentFrames
+		if end-first == 1 {
+			frames = u.EndFrame - u.FirstFrame
+		}
+		return []string{"-g", strconv.Itoa(frames), "-svtav1-params", "scd=0"}
 	case "mpeg4":
 		return []string{"-g", "600", "-sc_threshold", noSceneCut}
 	case "h264_v4l2m2m", "h264_omx":

@@ -33,9 +33,15 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	}
 	switch {
 	case u.Audio != nil:
-		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
+		stderr, err := w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
+		if err == nil && u.Container() != transcode.ContainerCMAF {
+			err = lengthen(filepath.Join(dir, u.Container().SegmentName(0)))
+		}
+		return stderr, err
 	case u.Text != nil:
 		return w.text(ctx, u, source, dir, p)
+	case u.Cover != nil:
+		return w.transcode(ctx, CoverArgs(*u.Cover, source), dir, p, nil)
 	case u.Join != nil:
 		return w.join(ctx, *u.Join, dir, p)
 	case u.Whole != nil:

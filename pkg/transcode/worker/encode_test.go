@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -175,6 +176,9 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 	for _, piece := range transcode.Pieces(u, result) {
 		for _, s := range piece.Result.Files() {
 			to := filepath.Join(j.dir, piece.Unit.Dir(), s.Name)
+			if slices.Contains(piece.Result.Pictures, s) {
+				to = filepath.Join(j.dir, piece.Unit.PictureName(s.Name))
+			}
 			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 				j.Fatal(err)
 			}
@@ -192,7 +196,9 @@ func (j *job) publish() {
 		j.Fatal(err)
 	}
 	for name, text := range playlists {
-		if _, _, err := m3u8.Decode(*bytes.NewBuffer(text), true); err != nil {
+		if !strings.HasSuffix(name, ".m3u8") {
+			// It says what the stream is about.
+		} else if _, _, err := m3u8.Decode(*bytes.NewBuffer(text), true); err != nil {
 			j.Errorf("%s: %v\n%s", name, err, text)
 		}
 		if err := os.WriteFile(filepath.Join(j.dir, name), text, 0o644); err != nil {

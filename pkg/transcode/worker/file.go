@@ -38,11 +38,12 @@ func JoinArgs(u transcode.JoinUnit) []string {
 	for i, text := range u.Subtitles {
 		args = append(args, textPipeArgs(firstExtra+len(audio)+i, text.File)...)
 	}
-	args = append(args, "-map", "0:v:0")
+	described := firstExtra + len(audio) + len(u.Subtitles)
+	args = append(args, "-protocol_whitelist", "pipe", "-f", "ffmetadata", "-i", fmt.Sprintf("pipe:%d", described), "-map", "0:v:0")
 	for i := range len(audio) + len(u.Subtitles) {
 		args = append(args, "-map", strconv.Itoa(i+1))
 	}
-	args = append(args, "-c", "copy", "-map_metadata", "-1", "-output_ts_offset", strconv.Itoa(-startSeconds))
+	args = append(args, "-c", "copy", "-map_metadata", strconv.Itoa(described-firstExtra+1), "-map_chapters", strconv.Itoa(described-firstExtra+1), "-output_ts_offset", strconv.Itoa(-startSeconds))
 	if u.Format == transcode.FormatMP4 && len(u.Subtitles) > 0 {
 		args = append(args, "-c:s", "mov_text")
 	}
@@ -156,7 +157,13 @@ func (w *Worker) joinInputs(ctx context.Context, u transcode.JoinUnit) []func(io
 	for _, text := range u.Subtitles {
 		inputs = append(inputs, func(in io.Writer) error { return w.feedFile(ctx, in, text.File) })
 	}
-	return inputs
+	return append(inputs, func(in io.Writer) error {
+		_, err := in.Write(transcode.FFMetadata(u.Tags, u.Chapters))
+		if errors.Is(err, syscall.EPIPE) {
+			return errGone
+		}
+		return err
+	})
 }
 
 // errGone reports that ffmpeg has ended. Its own error has the cause.

@@ -27,10 +27,6 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 75, within: 1, rate: "25/1", size: "320x180", tracks: []string{"video h264", "audio aac"}},
 		},
 		{
-			name: "no video", file: "a.mp4", long: true, args: sound + "-c:a aac",
-			want: mediaWant{fails: "it has no video"},
-		},
-		{
 			name: "late start by an edit list", file: "late.mp4",
 			build: func(t *testing.T, dir, file string) {
 				early := makeSource(t, "early.mp4", motion(25, 3)+x264)

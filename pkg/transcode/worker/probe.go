@@ -183,11 +183,15 @@ var scripts = []string{"hls", "concat", "dash", "imf"}
 // it begins to read.
 var unstamped = []string{"h264", "hevc", "mpegvideo", "m4v", "mjpeg", "jpeg_pipe", "vc1", "obu", "dirac", "cavsvideo", "h261", "h263"}
 
+// mostSeconds is the longest duration that is reported. Subtitles without an end make
+// a container say more, which is not to be believed.
+const mostSeconds = 1e6
+
 // probe converts a report.
 func (r *report) probe() (transcode.Probe, error) {
 	p := transcode.Probe{
 		Format:     cut(r.format.FormatName),
-		Seconds:    number(r.format.Duration),
+		Seconds:    min(number(r.format.Duration), mostSeconds),
 		Start:      r.start(),
 		SizeBytes:  int64(number(r.format.Size)),
 		BitrateBPS: whole(r.format.BitRate),

@@ -42,8 +42,8 @@ func TestProbeCoverArt(t *testing.T) {
 	t.Parallel()
 	picture := makeSource(t, "cover.png", "-f lavfi -i testsrc2=s=64x64 -frames:v 1")
 	album := makeSource(t, "a.m4a", sound+"-i "+picture+" -map 0 -map 1 -c:v png -disposition:v attached_pic -c:a aac")
-	if _, _, err := (&Worker{}).probe(t.Context(), album, newPulse(time.Now())); !errors.Is(err, errSource) || !strings.Contains(err.Error(), "it has no video") {
-		t.Errorf("probe = %v; want that it has no video", err)
+	if p, _, err := (&Worker{}).probe(t.Context(), album, newPulse(time.Now())); err != nil || p.Video != nil || p.Audio == nil || p.Cover != 1 {
+		t.Errorf("probe = %+v, %v; want sound only, with a cover", p, err)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestProbeRefuses(t *testing.T) {
 		{"text", written(t, "a.mp4", strings.Repeat("this is not a video\n", 1000)), "not a video that ffmpeg can read: Invalid data found when processing input"},
 		{"empty", written(t, "a.mp4", ""), "it is empty"},
 		{"directory", t.TempDir(), "want a regular file"},
-		{"sound only", makeSource(t, "a.mp4", sound+"-c:a aac"), "it has no video"},
+		{"subtitles only", written(t, "a.srt", someCues), "it has neither video nor sound"},
 		{"playlist", written(t, "a.m3u8", playlist), "it is a playlist (hls); want the video itself"},
 		{"no frames", makeSource(t, "a.mkv", "-f lavfi -i testsrc2=s=64x64:d=1 "+x264+"-frames:v 0"), "not a video that ffmpeg can read"},
 		{"encrypted", makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:d=1 "+x264+

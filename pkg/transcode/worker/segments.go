@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,6 +24,10 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	if u.Join != nil {
 		return w.fileProof(ctx, u.Join.Format, dir, p)
 	}
+	if u.Cover != nil {
+		pictures, err := picturesProof(dir, transcode.PosterName)
+		return transcode.Result{Pictures: pictures, Encoder: "mjpeg"}, err
+	}
 	if u.Whole != nil {
 		return w.fileProof(ctx, u.Whole.Format, dir, p)
 	}
@@ -41,7 +46,12 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	if u.Video != nil {
 		result.Held = p.held
 	}
-	return result, nil
+	if u.Video == nil || u.Video.Pictures == nil {
+		return result, nil
+	}
+	var err error
+	result.Pictures, err = picturesProof(dir, u.Video.PictureNames()...)
+	return result, err
 }
 
 func pieceProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, error) {
@@ -85,6 +95,11 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		} else {
 			segment.Seconds = u.Audio.Rendition.Time(segment.Frames)
 		}
+		if u.Video != nil && !u.Video.Custom {
+			if segment.KeyBytes, err = keyBytes(filepath.Join(dir, segment.Name), u.Container()); err != nil {
+				return transcode.Result{}, err
+			}
+		}
 		if result.Codecs != "" && result.Codecs != info.Codecs {
 			return transcode.Result{}, fmt.Errorf("%s: %s after %s; want one codec for all", segment.Name, info.Codecs, result.Codecs)
 		}
@@ -96,6 +111,30 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		return transcode.Result{}, fmt.Errorf("tidying: %w", err)
 	}
 	return result, durable.SyncDir(dir)
+}
+
+const (
+	tsPacketBytes = 188
+	fewPackets    = 16
+)
+
+// lengthen adds packets without contents (ISO 13818-1 §2.4.3.3) to a segment of
+// MPEG-TS that has so few that readers do not recognize it, as that of a few
+// hundredths of a second of sound.
+func lengthen(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // which the proof reports
+	}
+	if err != nil {
+		return fmt.Errorf("lengthening a segment: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < fewPackets*tsPacketBytes {
+		null := append([]byte{0x47, 0x1f, 0xff, 0x10}, bytes.Repeat([]byte{0xff}, tsPacketBytes-4)...)
+		_, err = f.Write(bytes.Repeat(null, fewPackets-int(info.Size()/tsPacketBytes)))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // initProof looks at an initialization section.
@@ -142,6 +181,24 @@ func inspect(path string, look inspector) (transcode.Segment, mediafile.SegmentI
 		LastPTS:   info.LastPTS,
 		Key:       info.Key,
 	}, info, nil
+}
+
+// keyBytes returns how many bytes a segment has to the end of its first frame.
+func keyBytes(path string, c transcode.Container) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("reading a segment: %w", err)
+	}
+	defer f.Close()
+	look := mediafile.KeyEndTS
+	if c == transcode.ContainerCMAF {
+		look = mediafile.KeyEndCMAF
+	}
+	n, err := look(bufio.NewReaderSize(f, readBytes))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return n, nil
 }
 
 // A counter counts the bytes written to it.

@@ -183,7 +183,7 @@ func on(ctx context.Context, core int, path, name string, args ...string) *exec.
 
 // plainLadder has one ffmpeg make what a job makes.
 func (c *speed) plainLadder() time.Duration {
-	plan, err := transcode.NewPlan(transcode.Request{Source: benchClip}, c.probe, 0)
+	plan, err := transcode.NewPlan(transcode.Request{Source: benchClip, Output: transcode.Output{NoPictures: true}}, c.probe, 0)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -340,6 +340,7 @@ func (p *pool) end(cmd *exec.Cmd) {
 // long it took.
 func (p *pool) encode(o transcode.Output, update func(queue.Job)) time.Duration {
 	began := time.Now()
+	o.NoPictures = !o.IsFile() // which the plain ffmpeg does not make either
 	job, _, err := p.queue.Submit(p.Context(), transcode.Request{Source: benchClip, Name: "out", Output: o})
 	if err != nil {
 		p.Fatal(err)

@@ -61,6 +61,7 @@ func (r *report) addTracks(p *transcode.Probe, a axis) {
 	p.Subtitles = r.subtitleStreams()
 	p.Chapters = r.chapterList(p.Start)
 	p.Tags = r.sourceTags()
+	p.Cover = r.cover()
 	p.Unread = r.unread()
 }
 
@@ -131,7 +132,7 @@ func (s *stream) info(place int) transcode.TrackInfo {
 	return transcode.TrackInfo{
 		Stream:          place,
 		Language:        transcode.Language(s.Tags.get("language")),
-		Title:           cmp.Or(s.Tags.get("title"), handlerTitle(s.Tags.get("handler_name"))),
+		Title:           cmp.Or(s.Tags.get("title"), s.Tags.get("name"), handlerTitle(s.Tags.get("handler_name"))),
 		Default:         s.Disposition.Default != 0,
 		Forced:          s.Disposition.Forced != 0,
 		Commentary:      s.Disposition.Comment != 0,
@@ -193,11 +194,23 @@ func oggTag(format string, t tags, name string) string {
 	return t.get(name)
 }
 
+// cover returns the place of the first picture that belongs to the source; 0 if there
+// is none.
+func (r *report) cover() int {
+	for _, s := range r.streams {
+		if s.CodecType == "video" && s.Disposition.AttachedPic != 0 {
+			return max(s.Index, 0)
+		}
+	}
+	return 0
+}
+
 // unread counts the streams that no output carries.
 func (r *report) unread() []string {
 	count := map[string]int{}
 	for _, s := range r.streams {
 		switch {
+		case s.CodecTag == "text" && len(r.chapters) > 0: // the titles of chapters in MP4
 		case s.CodecType == "data", s.CodecType == "attachment":
 			count[s.CodecType]++
 		case s.CodecType == "":
