@@ -204,6 +204,9 @@ func sizedRendition(o Output, p Probe, rung Rung) Rendition {
 // noteRungs says which rungs are above the source.
 func (p *Plan) noteRungs(o Output, probe Probe) {
 	v := probe.Video
+	if v == nil {
+		return
+	}
 	for _, r := range o.Rungs {
 		switch {
 		case r.Lines > min(v.Width, v.Height):

@@ -119,7 +119,7 @@ func (r Request) custom() bool { return r.IsFile() && len(r.Options) > 0 }
 // planOptions returns the options of a request, checked against this source.
 func planOptions(r Request, p Probe) (Options, error) {
 	options, err := ParseOptions(r.Format, r.Options)
-	if err == nil && options.Filter != "" {
+	if err == nil && options.Filter != "" && p.Video != nil {
 		_, _, err = filteredSize(options.Filter, float64(p.Video.Width), float64(p.Video.Height))
 	}
 	return options, err

@@ -250,3 +250,17 @@ func TestCut(t *testing.T) {
 		t.Errorf("first units of a film: %d and %d segments; want 6 and 10", few[1], many[1])
 	}
 }
+
+// What is asked of a picture does not matter to a source that has none.
+func TestPlanOfSound(t *testing.T) {
+	t.Parallel()
+	p := Probe{Format: "mp3", Seconds: 5, Audio: &AudioStream{Codec: "mp3", Channels: 2, SampleRate: 44100, EndSeconds: 5}, Cover: 1}
+	for _, o := range []Output{
+		{}, {Rungs: []Rung{{Lines: 720}}}, {Options: []string{"-vf", "hflip"}}, {Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, {Ladder: PresetAuthor},
+	} {
+		plan, err := NewPlan(Request{Source: "a.mp3", Output: o}, p, 0)
+		if err != nil || len(plan.Units) != 2 || plan.Units[0].Audio == nil || plan.Units[1].Cover == nil {
+			t.Errorf("%+v: plan %+v, %v; want a unit of sound and one of the cover", o, plan, err)
+		}
+	}
+}
