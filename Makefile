@@ -134,8 +134,9 @@ chaos: ## a hundred histories of the queue: daemon, workers and ffmpeg killed, n
 	go test -tags chaos -run '^(TestChaos|TestKilled|TestNetworkCut|TestFullShare)$$' -count=1 -timeout 30m $(call tagged,chaos)
 
 .PHONY: test-media
-test-media: ## sources of all kinds, each in every format, by one worker and spread over three (10-30 minutes)
-	go test -tags media -run '^TestMedia$$' -count=1 -timeout 60m ./pkg/transcode/worker
+test-media: ## sources of all kinds, each in every format, by one worker and spread over three; encoders whose units are joined (10-40 minutes)
+	go test -tags media -run '^(TestMedia|TestChunkable|TestCountingEncoderIsWhole|TestFiltersAreKnownToFFmpeg)$$' -count=1 -timeout 60m \
+		./pkg/transcode ./pkg/transcode/worker
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 20s) each

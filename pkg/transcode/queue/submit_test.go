@@ -161,3 +161,17 @@ func TestSubtitlesBesideTheVideo(t *testing.T) {
 		t.Errorf("job %d for the same; want %d", again.ID, plain.ID)
 	}
 }
+
+// Nothing is published in the watch folder, which would hand it in again.
+func TestNothingIsPublishedInTheWatchFolder(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), func(o *Options) { o.Inbox = "in/box" })
+	for dir, refused := range map[string]bool{"in/box": true, "in/box/a": true, "in": false, "in/boxes": false, "films": false} {
+		request := transcode.Request{Source: sourceName, Name: "a-" + strings.ReplaceAll(dir, "/", "-")}
+		request.Dir = dir
+		_, _, err := b.Submit(t.Context(), request)
+		if refused != (err != nil) || refused && !strings.Contains(err.Error(), "watch folder in/box") {
+			t.Errorf("publishing in %s: %v; want refused: %v", dir, err, refused)
+		}
+	}
+}
