@@ -125,7 +125,12 @@ func (d *Doctor) walkVideos(dir string) []Finding {
 	if err != nil {
 		return []Finding{{Subject: "muxers", Level: Problem, Text: err.Error()}}
 	}
-	var found []Finding
+	return muxerFindings(dir, unreadable, unwritable, loose)
+}
+
+// muxerFindings reports the directories below dir that muxers cannot read, those that
+// they cannot write, and those in which they can remove videos.
+func muxerFindings(dir string, unreadable, unwritable, loose []string) (found []Finding) {
 	add := func(level Level, dirs []string, text, todo string) {
 		if len(dirs) > 0 {
 			found = append(found, Finding{Subject: "muxers", Level: level, Text: fmt.Sprintf("%s%s", dirs[0], more(len(dirs)-1)) + text, Todo: todo})
