@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"fmt"
+	"math"
+	"testing"
+)
+
+// readStamps adds packets of one stream with these decoding times, 0.04 s long, to a report.
+func readStamps(name string, stamps ...float64) (*report, *track) {
+	r := &report{packets: map[int]*track{}, format: format{FormatName: name}}
+	for i, at := range stamps {
+		text := fmt.Sprintf("%.3f", at)
+		r.add(packet{PTS: text, DTS: text, Duration: "0.04", Pos: fmt.Sprint(i * 188), Flags: "K_"})
+	}
+	r.finish()
+	return r, r.packets[0]
+}
+
+// Time stamps that jump begin another clock, in the containers in which they can; a
+// single damaged one does not, nor does a pause.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		format string
+		stamps []float64
+		clocks int
+		end    float64 // of the last frame, on the grid
+	}{
+		"steady":           {"mpegts", []float64{5, 5.04, 5.08}, 1, 0.12},
+		"forward":          {"mpegts", []float64{5, 5.04, 900, 900.04}, 2, 0.16},
+		"backward":         {"mpegts", []float64{900, 900.04, 5, 5.04}, 2, 0.16},
+		"a damaged stamp":  {"mpegts", []float64{5, 5.04, 7000, 5.12, 5.16}, 1, 0.20},
+		"a short pause":    {"mpegts", []float64{5, 5.04, 12, 12.04}, 1, 7.08},
+		"a pause of MP4":   {"mov,mp4,m4a,3gp,3g2,mj2", []float64{0, 0.04, 60, 60.04}, 1, 60.08},
+		"a wrap":           {"mpegts", []float64{95443.68, 95443.70, 0.01, 0.05}, 2, wrapSeconds + 0.09 - 95443.68},
+		"jump and return":  {"mpegts", []float64{5, 5.04, 900, 900.04, 5.08, 5.12}, 3, 0.24},
+		"joined to itself": {"mpeg", []float64{1, 1.2, 1.4, 1, 1.2, 1.4}, 2, 0.88},
+	}
+	for name, tt := range tests {
+		r, film := readStamps(tt.format, tt.stamps...)
+		a := r.axis(film, tt.stamps[0], false)
+		if got := a.end(film); len(r.clocks) != tt.clocks || math.Abs(got-tt.end) > 0.002 {
+			t.Errorf("%s: %d clocks, the end at %.3f s; want %d, %.3f", name, len(r.clocks), got, tt.clocks, tt.end)
+		}
+	}
+}
+
+// The nominal rate is that of most frames, whatever pauses, losses and roundings lie
+// between them.
+func TestNominalRate(t *testing.T) {
+	t.Parallel()
+	every := func(n int, seconds ...float64) []float64 {
+		var list []float64
+		for i := range n {
+			list = append(list, seconds[i%len(seconds)])
+		}
+		return list
+	}
+	tests := map[string]struct {
+		gaps []float64
+		want float64
+	}{
+		"steady":            {every(100, 0.04), 25},
+		"milliseconds":      {every(99, 0.033, 0.033, 0.034), 30},
+		"a pause":           {append(every(100, 1./30), 9), 30},
+		"a tenth lost":      {every(100, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.08), 25},
+		"half of sixty":     {every(100, 1./60, 1./30, 1./30), 60},
+		"telecined":         {every(100, 2*field, 3*field), 24000. / 1001},
+		"fields in a frame": {every(100, 2*field), 30000. / 1001},
+		"slow":              {every(20, 1), 1},
+		"none":              {nil, 0},
+	}
+	for name, tt := range tests {
+		var g gaps
+		for _, gap := range tt.gaps {
+			g.add(gap)
+		}
+		if got := g.nominal(); math.Abs(got-tt.want) > tt.want/300 {
+			t.Errorf("%s: %.3f frames per second; want %.3f", name, got, tt.want)
+		}
+	}
+}
