@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"pibootd/pkg/transcode"
 )
 
 // shortPicture and beep are the inputs of a short source.
@@ -19,12 +21,12 @@ func oddRows() []mediaRow {
 	withAudio.tracks = []string{"video h264", "audio aac"}
 	return []mediaRow{
 		{name: "odd one frame", file: "a.mp4", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25 -frames:v 1 " + x264, want: mediaWant{frames: 1, size: "320x180"}},
-		{name: "odd one frame with sound", file: "a.mp4", args: "-f lavfi -i testsrc2=s=320x180:r=25:d=0.04 -f lavfi -i sine=440:d=0.04 " + x264 + "-c:a aac", want: mediaWant{frames: 1}},
+		{name: "odd one frame with sound, TS", file: "a.mp4", request: transcode.Request{Output: transcode.Output{Container: transcode.ContainerTS}}, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=0.04 -f lavfi -i sine=440:d=0.04 " + x264 + "-c:a aac", want: mediaWant{frames: 1}},
 		{name: "odd two frames", file: "a.mkv", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=10:d=0.2 " + x264, want: mediaWant{frames: 2, rate: "10/1"}},
 		{name: "odd audio longer", file: "a.mp4", args: shortPicture + "-f lavfi -i sine=440:d=7 " + x264 + "-c:a aac", want: withAudio},
 		{name: "odd video longer", file: "a.mp4", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=7 " + "-f lavfi -i sine=440:d=1 " + x264 + "-c:a aac", want: mediaWant{frames: 175, tracks: withAudio.tracks}},
 		{name: "odd grey", file: "a.mkv", long: true, args: shortPicture + "-c:v ffv1 -pix_fmt gray", want: film},
-		{name: "odd grey 16 bits", file: "a.mkv", args: shortPicture + "-c:v ffv1 -pix_fmt gray16le", want: film},
+		{name: "odd grey 16 bits", file: "a.mkv", args: shortPicture + "-c:v ffv1 -pix_fmt gray16le", want: mediaWant{frames: 50, size: film.size, note: []string{"16 bits of each sample become 8"}}},
 		{name: "odd alpha", file: "a.mov", long: true, args: shortPicture + "-c:v qtrle -pix_fmt argb", want: film},
 		{name: "odd WebM with alpha", file: "a.webm", long: true, args: shortPicture + beep + "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuva420p -c:a libopus", want: withAudio},
 		{name: "odd rotated", file: "a.mp4", build: rotatedSource, want: mediaWant{frames: 50, rate: "25/1", size: "180x320"}},
@@ -45,7 +47,7 @@ func oddRows() []mediaRow {
 		{name: "odd WMV", file: "a.wmv", long: true, args: shortPicture + beep + "-c:v wmv2 -c:a wmav2", want: mediaWant{frames: 50, within: 1, rate: "25/1"}},
 		{name: "odd 3GP", file: "a.3gp", long: true, args: "-f lavfi -i testsrc2=s=176x144:r=15:d=2 " + beep + "-c:v h263 -c:a aac -ar 16000 -ac 1", want: mediaWant{frames: 30, rate: "15/1"}},
 		{name: "odd Theora", file: "a.ogv", long: true, args: shortPicture + beep + "-c:v libtheora -c:a libvorbis", want: mediaWant{frames: 50, rate: "25/1"}},
-		{name: "odd ProRes", file: "a.mov", long: true, args: shortPicture + beep + "-c:v prores_ks -pix_fmt yuv422p10le -c:a pcm_s24le", want: mediaWant{frames: 50, rate: "25/1"}},
+		{name: "odd ProRes", file: "a.mov", long: true, args: shortPicture + beep + "-c:v prores_ks -pix_fmt yuv422p10le -c:a pcm_s24le", want: mediaWant{frames: 50, rate: "25/1", note: []string{"10 bits of each sample become 8"}}},
 		{name: "odd MXF", file: "a.mxf", long: true, args: "-f lavfi -i testsrc2=s=720x576:r=25:d=1 -f lavfi -i sine=440:r=48000:d=1 -c:v mpeg2video -pix_fmt yuv422p -b:v 50M -c:a pcm_s16le", want: mediaWant{frames: 25, rate: "25/1"}},
 		{name: "odd raw pictures", file: "a.y4m", long: true, args: shortPicture + "-pix_fmt yuv420p", want: film},
 		{name: "odd NUT", file: "a.nut", long: true, args: shortPicture + beep + x264 + "-c:a flac", want: withAudio},
