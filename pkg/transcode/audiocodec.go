@@ -2,6 +2,7 @@ package transcode
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -66,7 +67,9 @@ func ParseAudio(text string) (codec string, bitrateBPS int, err error) {
 	case !both:
 		return codec, 0, nil
 	}
-	bitrateBPS, err = ParseBitrate(bitrate)
+	if bitrateBPS, err = ParseBitrate(bitrate); err != nil {
+		err = fmt.Errorf("%.50q; want one of %s, a bitrate such as 128k, or both, such as mp3:192k", text, strings.Join(AudioNames(), ", "))
+	}
 	return codec, bitrateBPS, err
 }
 

@@ -30,6 +30,12 @@ func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, erro
 	}
 	source := ""
 	join := JoinUnit{Format: p.Output.Format, Grid: p.Grid, Options: options.File, Chapters: p.Chapters, Tags: p.Tags}
+	if options.NoChapters {
+		join.Chapters = nil
+	}
+	if options.NoMetadata {
+		join.Tags = nil
+	}
 	for _, u := range p.Units {
 		part := Part{Dir: dirs[u.ID], End: len(results[u.ID].Segments)}
 		if u.Text != nil {

@@ -34,6 +34,15 @@ func TestJoin(t *testing.T) {
 		!slices.Equal(j.Options, []string{"-metadata", "title=A film"}) || j.Seconds != 65 {
 		t.Errorf("Join = %+v; want %v and %v", j, wantVideo, wantAudio)
 	}
+	// What the source says of itself is kept unless the options do not want it.
+	p.Tags, p.Chapters = map[string]string{"title": "Film"}, []Chapter{{Title: "One"}}
+	if u, err := Join(p, results, dirs); err != nil || len(u.Join.Tags) != 1 || len(u.Join.Chapters) != 1 {
+		t.Errorf("Join = %+v, %v; want title and chapter", u.Join, err)
+	}
+	p.Output.Options = []string{"-map_metadata", "-1", "-map_chapters", "-1"}
+	if u, err := Join(p, results, dirs); err != nil || len(u.Join.Tags) != 0 || len(u.Join.Chapters) != 0 {
+		t.Errorf("Join = %+v, %v; want neither title nor chapter", u.Join, err)
+	}
 	// Another encoder's units do not fit.
 	other := results["v-180p-0001"]
 	other.Init = &Segment{Name: InitName, SizeBytes: 800, SHA256: "cd" + testSum[2:]}

@@ -74,7 +74,7 @@ func refusedFilter(name string, kind filterKind) error {
 	instead := "it is not one that pibootd passes on"
 	switch name {
 	case "subtitles", "ass":
-		instead = "it reads a file; want --burn-subtitles LANGUAGE"
+		instead = "it reads a file; subtitles beside the video, such as film.de.srt, are kept as tracks"
 	case "movie", "amovie", "overlay", "amix", "amerge", "concat", "hstack", "vstack":
 		instead = "it needs another input; join or mix the sources before"
 	case "lut3d", "haldclut", "lut1d":

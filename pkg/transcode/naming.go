@@ -48,8 +48,11 @@ func (n Naming) check(o Output) error {
 			return wrong(name.field, "name %.100q; want letters, digits, dots, dashes and underscores", name.text)
 		}
 	}
-	if (n.KeyName != "" || n.KeyEvery != 0) && !o.Encrypted || n.KeyEvery < 0 || n.KeyEvery > maxKeyEvery {
-		return wrong("key_every", "keys for every %d segments, named %q; want at most %d, and encryption", n.KeyEvery, n.KeyName, maxKeyEvery)
+	if (n.KeyName != "" || n.KeyEvery != 0) && !o.Encrypted {
+		return wrong("encrypted", "a key's name, or keys that change, without encryption; want both or neither")
+	}
+	if n.KeyEvery < 0 || n.KeyEvery > maxKeyEvery {
+		return wrong("key_every", "another key after every %d segments; want 1 to %d, or 0 for one key", n.KeyEvery, maxKeyEvery)
 	}
 	return checkPrefix(n.URLPrefix)
 }

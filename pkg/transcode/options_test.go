@@ -108,7 +108,7 @@ func TestParseOptionsRefuses(t *testing.T) {
 		{"-f mpegts", `ffmpeg option -f: "mpegts" is not what was asked for; want mp4`},
 		{"-map 1:v", `ffmpeg option -map: "1:v"; want streams of the source, such as 0:v:0 or 0:a`},
 		{"-vf movie=/etc/passwd", `ffmpeg option -vf: filter "movie": it needs another input; join or mix the sources before`},
-		{"-vf subtitles=/etc/passwd", `ffmpeg option -vf: filter "subtitles": it reads a file; want --burn-subtitles LANGUAGE`},
+		{"-vf subtitles=/etc/passwd", `ffmpeg option -vf: filter "subtitles": it reads a file; subtitles beside the video, such as film.de.srt, are kept as tracks`},
 		{"-vf scale=64:64,lut3d=x.cube", `ffmpeg option -vf: filter "lut3d": it reads a file; want curves, colorbalance or eq`},
 		{"-vf nosuch", `ffmpeg option -vf: filter "nosuch": it is not one that pibootd passes on`},
 		{"-vf 'scale'=1:1", `ffmpeg option -vf: filter "'scale'": it is not one that pibootd passes on`},

@@ -304,7 +304,7 @@ func (o Output) checkRates() error {
 	case o.CRF < 0 || o.CRF > maxCRF:
 		return wrong("crf", "CRF %d; want 1 to %d, or 0 for a bitrate", o.CRF, maxCRF)
 	case o.CRF != 0 && (o.Constant || o.TwoPass) || o.Constant && o.TwoPass:
-		return wrong("", "two of CRF, constant bitrate and two passes; want one of them")
+		return wrong("", "two of a CRF, a constant bitrate and two passes; want one")
 	case (o.CRF != 0 || o.TwoPass) && !soft:
 		return wrong("encoder", "CRF or two passes by %s; want libx264 or libx265", o.encoder())
 	case o.IsFile() && len(o.Options) > 0 && (o.CRF != 0 || o.Constant || o.TwoPass || o.Audio != ""):
