@@ -26,7 +26,7 @@ func formatFlags() []cli.Flag {
 		&cli.IntFlag{Name: "crf", Usage: "encode at this `QUALITY` of libx264 or libx265, e.g. 23, with the rung's bitrate as the limit"},
 		&cli.BoolFlag{Name: "two-pass", Usage: "encode each piece of the video twice, to use its bitrate better"},
 		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
-		&cli.StringFlag{Name: "hdr", Usage: "`WHAT` becomes of HDR: auto, keep (with h265), or sdr", DefaultText: "auto: kept by h265, tone-mapped for h264"},
+		&cli.StringFlag{Name: "hdr", Usage: "do `WHAT` with HDR: auto, keep (with h265), or sdr", DefaultText: "auto: kept by h265, tone-mapped for h264"},
 		&cli.StringFlag{Name: "deinterlace", Usage: "make frames of an interlaced source: auto, off to leave it as it is, or field for a frame of each field", DefaultText: "auto"},
 		&cli.StringFlag{Name: "audio", Usage: "encode audio as `[CODEC][:BITRATE]`, e.g. 128k, mp3:192k, ac3, or none", DefaultText: "aac, 48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
