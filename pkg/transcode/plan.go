@@ -83,7 +83,11 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	if options.Whole != "" {
 		plan.note("one worker does the whole video: %s", options.Whole)
-		plan.Units = []Unit{wholeUnit(r, p, grid, options)}
+		unit := wholeUnit(r, p, grid, options)
+		for _, a := range plan.chosenAudio(r.Output, p) {
+			unit.Whole.Audio = append(unit.Whole.Audio, a.Stream)
+		}
+		plan.Units = []Unit{unit}
 		return plan, nil
 	}
 	plan.Renditions = ladders(r.Output, p)

@@ -343,6 +343,7 @@ type WholeUnit struct {
 	Options []string `json:"options"`
 	TwoPass bool     `json:"two_pass,omitempty"`
 	Map     string   `json:"map,omitempty"`     // VideoStream.Map
+	Audio   []int    `json:"audio,omitempty"`   // places of the audio streams that are kept; nil: the first one, if any
 	Frames  int      `json:"frames"`            // about how many there will be
 	Seconds float64  `json:"seconds,omitempty"` // expected length; 0: whatever the options make
 }

@@ -207,7 +207,8 @@ func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 	}
 	args = append(args, sourceArgs(source)...)
 	if !mapped(u.Options) {
-		args = append(args, "-map", cmp.Or(u.Map, "0:V:0"), "-map", "0:a:0?")
+		args = append(args, "-map", cmp.Or(u.Map, "0:V:0"))
+		args = append(args, wholeAudio(u.Audio)...)
 	}
 	args = append(args, "-sn", "-dn")
 	args = append(args, u.Options...)
@@ -220,6 +221,18 @@ func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 		return append(args, "-an", "-f", muxerOf(u.Format), "-y", os.DevNull)
 	}
 	return append(args, fileArgs(u.Format)...)
+}
+
+// wholeAudio maps the audio streams of a file that is made in one go.
+func wholeAudio(streams []int) []string {
+	if streams == nil {
+		return []string{"-map", "0:a:0?"}
+	}
+	var args []string
+	for _, stream := range streams {
+		args = append(args, "-map", fmt.Sprintf("0:a:%d", stream))
+	}
+	return args
 }
 
 func muxerOf(f transcode.Format) string {

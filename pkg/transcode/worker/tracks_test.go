@@ -46,6 +46,7 @@ func TestEveryAudioTrackIsKept(t *testing.T) {
 		{"cmaf", transcode.Output{Container: transcode.ContainerCMAF}, []string{"audio 600 2", "audio-6ch 600 6", "audio-2 300 1"}},
 		{"mp4", transcode.Output{Format: transcode.FormatMP4}, []string{"de 600 6 default", "en 300 1 comment Commentary"}},
 		{"mkv", transcode.Output{Format: transcode.FormatMKV}, []string{"de 600 6 default", "en 300 1 comment Commentary"}},
+		{"whole", transcode.Output{Format: transcode.FormatMKV, Options: []string{"-vf", "hqdn3d"}}, []string{"de 600 6 default", "en 300 1 comment Commentary"}},
 	}
 	source := makeSource(t, "a.mkv", twoLanguages)
 	for _, tt := range tests {
