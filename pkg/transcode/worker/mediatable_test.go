@@ -318,7 +318,7 @@ func spanOf(packets []packet, index int) (from, to float64) {
 // ffprobe parses what ffprobe reports of a file.
 func (c *cluster) ffprobe(into any, file string, args ...string) {
 	c.Helper()
-	args = append([]string{"-v", "quiet", "-allowed_extensions", "ALL", "-of", "json"}, args...)
+	args = append([]string{"-v", "error", "-allowed_extensions", "ALL", "-of", "json"}, args...)
 	if !strings.HasSuffix(file, ".m3u8") {
 		args = slices.Delete(args, 2, 4)
 	}

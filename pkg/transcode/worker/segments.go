@@ -83,7 +83,13 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		look = func(r io.Reader) (mediafile.SegmentInfo, error) { return mediafile.InspectCMAF(info, r) }
 	}
 	for ; ; number++ {
-		segment, info, err := inspect(filepath.Join(dir, u.Container().SegmentName(number)), look)
+		file := filepath.Join(dir, u.Container().SegmentName(number))
+		if u.Container() == transcode.ContainerTS {
+			if err := padTS(file); err != nil {
+				return transcode.Result{}, err
+			}
+		}
+		segment, info, err := inspect(file, look)
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -207,4 +213,36 @@ type counter struct{ n int64 }
 func (c *counter) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
 	return len(p), nil
+}
+
+// Sizes of a transport stream, in bytes. ffmpeg takes a shorter segment for a program
+// stream and refuses it, such as one with a few hundredths of a second of sound.
+const (
+	tsPacket  = 188
+	leastOfTS = 16 * tsPacket
+)
+
+// padTS appends null packets (ISO/IEC 13818-1 §2.4.3.3) to a segment that is too short
+// to be recognized. A segment that is not there stays so.
+func padTS(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("padding a segment: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("padding a segment: %w", err)
+	}
+	null := bytes.Repeat([]byte{0xff}, tsPacket)
+	copy(null, []byte{0x47, 0x1f, 0xff, 0x10})
+	for size := info.Size(); size > 0 && size < leastOfTS; size += tsPacket {
+		if _, err := f.Write(null); err != nil {
+			return fmt.Errorf("padding a segment: %w", err)
+		}
+	}
+	return nil
 }
