@@ -133,9 +133,7 @@ func (q *Queue) adoptClaims(ctx context.Context, now time.Time) error {
 	}
 	for _, u := range units {
 		for _, key := range u.attempts() {
-			c := q.newClaim(u, key.attempt, u.workerOf(key.attempt), now)
-			c.adopted = true
-			q.claims.put(c)
+			q.claims.adopt(q.newClaim(u, key.attempt, u.workerOf(key.attempt), now))
 		}
 	}
 	return nil

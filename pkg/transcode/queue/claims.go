@@ -73,6 +73,17 @@ func (cs *claims) put(c claim) {
 	cs.byKey[c.key] = c
 }
 
+// adopt adds a claim that the store has, unless it was granted since the store was
+// read.
+func (cs *claims) adopt(c claim) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if _, granted := cs.byKey[c.key]; !granted {
+		c.adopted = true
+		cs.byKey[c.key] = c
+	}
+}
+
 // drop removes a claim.
 func (cs *claims) drop(key attemptKey) {
 	cs.mu.Lock()

@@ -401,6 +401,24 @@ func TestLegacyMuxerBreaksOff(t *testing.T) {
 	}
 }
 
+// A claim that is granted while the queue still reads those of an earlier process is
+// not taken for one of them: what its worker has reported counts.
+func TestClaimGrantedWhileOthersAreAdopted(t *testing.T) {
+	t.Parallel()
+	b := startMuxers(t)
+	job := b.submit(fixtureRequest)
+	b.takes(muxerOne, job.ID)
+	if err := b.BeginLegacy(muxerOne, job.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.adoptClaims(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := b.claims.ofWorker(muxerOne.Name(), unitKey{job.ID, probeUnit}); !ok || c.heard.IsZero() || c.adopted {
+		t.Errorf("the claim is %+v, %v; want it as its worker has reported", c, ok)
+	}
+}
+
 // A muxer that brings nothing to an end is a trouble until it does.
 func TestLegacyTroubles(t *testing.T) {
 	t.Parallel()
