@@ -42,7 +42,7 @@ func Check(u Unit, r Result) error {
 }
 
 func checkResult(u Unit, r Result) error {
-	if !sane(r.FPS, 1e6) || r.Took < 0 || !shortText(r.Encoder) {
+	if !sane(r.FPS, 1e6) || r.Took < 0 || !shortText(r.Encoder) || !shortText(r.Unread) {
 		return fmt.Errorf("%v frames/s in %v by %.50q; want plausible numbers and a short name", r.FPS, r.Took, r.Encoder)
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strings"
 )
@@ -183,4 +184,19 @@ func checkTextSegments(u TextUnit, r Result) error {
 		}
 	}
 	return nil
+}
+
+// DropUnread takes the subtitles out of p that could not be read, and notes them.
+func (p *Plan) DropUnread(results map[string]Result) {
+	p.Units = slices.DeleteFunc(p.Units, func(u Unit) bool {
+		why := results[u.ID].Unread
+		if u.Text == nil || why == "" {
+			return false
+		}
+		p.note("not in the output: the subtitles of %s, which cannot be read (%s)", path.Base(u.Source), why)
+		p.Subtitles = slices.DeleteFunc(p.Subtitles, func(r TextRendition) bool {
+			return slices.ContainsFunc(u.Text.Renditions, func(unread TextRendition) bool { return unread.Name == r.Name })
+		})
+		return true
+	})
 }

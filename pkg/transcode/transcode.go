@@ -378,8 +378,11 @@ type Result struct {
 	// part of a storyboard.
 	Pictures []Segment `json:"pictures,omitempty"`
 	// Others are of VideoUnit.Others, in its order: segments, init and codecs.
-	Others []Result      `json:"others,omitempty"`
-	Held   []Held        `json:"held,omitempty"` // of a video unit: where it decoded nothing
+	Others []Result `json:"others,omitempty"`
+	Held   []Held   `json:"held,omitempty"` // of a video unit: where it decoded nothing
+	// Unread is of a text unit: why its file of subtitles could not be read, so that
+	// its segments have none; "" if it could.
+	Unread string        `json:"unread,omitempty"`
 	FPS    float64       `json:"fps,omitempty"`  // frames per second over the whole unit
 	Took   time.Duration `json:"took,omitempty"` // nanoseconds
 }

@@ -19,6 +19,7 @@ func (t *transaction) complete(ctx context.Context, job int64) error {
 	if err := t.tx.QueryRowContext(ctx, `SELECT plan, probe FROM jobs WHERE id = ?`, job).Scan(&plan, &probe); err != nil {
 		return err
 	}
+	before := plan.V.Note
 	results, err := readResults(ctx, inTransaction{t.tx}, &plan.V, job)
 	if err != nil {
 		return err
@@ -26,7 +27,7 @@ func (t *transaction) complete(ctx context.Context, job int64) error {
 	noted := plan.V
 	noted.Units = nil
 	noted.NoteHeld(probe.V, results.ofUnit)
-	if noted.Note != plan.V.Note {
+	if noted.Note != before {
 		if err := t.exec(ctx, `UPDATE jobs SET plan = ? WHERE id = ?`, column[transcode.Plan]{noted}, job); err != nil {
 			return err
 		}

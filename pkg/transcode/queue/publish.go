@@ -187,7 +187,8 @@ type querier interface {
 	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// readResults adds the stored units to plan, and returns their results.
+// readResults adds the stored units to plan, and returns their results. Subtitles that
+// could not be read are taken out of it.
 func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int64) (unitResults, error) {
 	r := unitResults{map[string]transcode.Result{}, map[string]string{}}
 	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND kind <> ? ORDER BY seq`,
@@ -207,6 +208,7 @@ func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int6
 		r.ofUnit[unit.V.ID] = result.V
 		r.dirs[unit.V.ID] = transcode.AttemptDir(job, unit.V.ID, attempt)
 	}
+	plan.DropUnread(r.ofUnit)
 	return r, rows.Err()
 }
 

@@ -33,11 +33,7 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	}
 	switch {
 	case u.Audio != nil:
-		stderr, err := w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
-		if err == nil && u.Container() != transcode.ContainerCMAF {
-			err = lengthen(filepath.Join(dir, u.Container().SegmentName(0)))
-		}
-		return stderr, err
+		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
 	case u.Text != nil:
 		return w.text(ctx, u, source, dir, p)
 	case u.Cover != nil:

@@ -15,7 +15,8 @@ type pulse struct {
 	fps    float64
 	moved  time.Time // when frames last grew
 
-	held []transcode.Held // where the ffmpeg that ended last decoded nothing
+	held   []transcode.Held // where the ffmpeg that ended last decoded nothing
+	unread string           // why a file of subtitles could not be read
 }
 
 func newPulse(now time.Time) *pulse { return &pulse{moved: now} }

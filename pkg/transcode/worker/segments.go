@@ -43,6 +43,7 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 			result.Others = append(result.Others, r)
 		}
 	}
+	result.Unread = p.unread
 	if u.Video != nil {
 		result.Held = p.held
 	}
@@ -83,33 +84,17 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		look = func(r io.Reader) (mediafile.SegmentInfo, error) { return mediafile.InspectCMAF(info, r) }
 	}
 	for ; ; number++ {
-		file := filepath.Join(dir, u.Container().SegmentName(number))
-		if u.Container() == transcode.ContainerTS {
-			if err := padTS(file); err != nil {
-				return transcode.Result{}, err
-			}
-		}
-		segment, info, err := inspect(file, look)
+		segment, codecs, err := segmentProof(u, filepath.Join(dir, u.Container().SegmentName(number)), look)
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		if err != nil {
 			return transcode.Result{}, err
 		}
-		if u.Video != nil {
-			segment.Seconds = u.Video.Grid.Seconds(segment.Frames)
-		} else {
-			segment.Seconds = u.Audio.Rendition.Time(segment.Frames)
+		if result.Codecs != "" && result.Codecs != codecs {
+			return transcode.Result{}, fmt.Errorf("%s: %s after %s; want one codec for all", segment.Name, codecs, result.Codecs)
 		}
-		if u.Video != nil && !u.Video.Custom {
-			if segment.KeyBytes, err = keyBytes(filepath.Join(dir, segment.Name), u.Container()); err != nil {
-				return transcode.Result{}, err
-			}
-		}
-		if result.Codecs != "" && result.Codecs != info.Codecs {
-			return transcode.Result{}, fmt.Errorf("%s: %s after %s; want one codec for all", segment.Name, info.Codecs, result.Codecs)
-		}
-		result.Codecs = info.Codecs
+		result.Codecs = codecs
 		result.Segments = append(result.Segments, segment)
 		p.touch(time.Now())
 	}
@@ -119,28 +104,26 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 	return result, durable.SyncDir(dir)
 }
 
-const (
-	tsPacketBytes = 188
-	fewPackets    = 16
-)
-
-// lengthen adds packets without contents (ISO 13818-1 §2.4.3.3) to a segment of
-// MPEG-TS that has so few that readers do not recognize it, as that of a few
-// hundredths of a second of sound.
-func lengthen(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // which the proof reports
+// segmentProof looks at one segment, and makes it durable.
+func segmentProof(u transcode.Unit, file string, look inspector) (segment transcode.Segment, codecs string, err error) {
+	if u.Container() == transcode.ContainerTS {
+		if err := padTS(file); err != nil {
+			return transcode.Segment{}, "", err
+		}
 	}
+	segment, info, err := inspect(file, look)
 	if err != nil {
-		return fmt.Errorf("lengthening a segment: %w", err)
+		return transcode.Segment{}, "", err
 	}
-	info, err := f.Stat()
-	if err == nil && info.Size() < fewPackets*tsPacketBytes {
-		null := append([]byte{0x47, 0x1f, 0xff, 0x10}, bytes.Repeat([]byte{0xff}, tsPacketBytes-4)...)
-		_, err = f.Write(bytes.Repeat(null, fewPackets-int(info.Size()/tsPacketBytes)))
+	if u.Video == nil {
+		segment.Seconds = u.Audio.Rendition.Time(segment.Frames)
+		return segment, info.Codecs, nil
 	}
-	return errors.Join(err, f.Close())
+	segment.Seconds = u.Video.Grid.Seconds(segment.Frames)
+	if !u.Video.Custom {
+		segment.KeyBytes, err = keyBytes(file, u.Container())
+	}
+	return segment, info.Codecs, err
 }
 
 // initProof looks at an initialization section.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -62,23 +64,18 @@ func wholeText(f transcode.TextFormat) string {
 	return f.SegmentName(0)
 }
 
-// text converts the subtitles of u to segments in dir.
+// text converts the subtitles of u to segments in dir. A file beside the source that
+// cannot be read costs only its subtitles.
 func (w *Worker) text(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
-	charset, err := w.charset(ctx, u)
-	if err != nil {
-		return nil, err
-	}
 	pieces := transcode.Pieces(u, transcode.Result{})
-	written := func() int { // ffmpeg counts no frames of subtitles
-		var size int64
+	stderr, err := w.convertText(ctx, u, source, dir, p)
+	if u.Text.Renditions[0].Source != "" && (errors.Is(err, errSource) || misread(err, stderr)) {
+		p.unread, err = cut(readingFailed(err, stderr)), nil
 		for _, piece := range pieces {
-			if info, err := os.Stat(filepath.Join(dir, piece.Dir, wholeText(piece.Unit.Text.Renditions[0].Format))); err == nil {
-				size += info.Size()
-			}
+			format := piece.Unit.Text.Renditions[0].Format
+			err = errors.Join(err, os.WriteFile(filepath.Join(dir, piece.Dir, wholeText(format)), emptyText(format), 0o644))
 		}
-		return int(size)
 	}
-	stderr, err := w.transcode(ctx, TextArgs(u, source, charset), dir, p, written)
 	if err != nil {
 		return stderr, err
 	}
@@ -86,9 +83,52 @@ func (w *Worker) text(ctx context.Context, u transcode.Unit, source, dir string,
 		if err := cutText(*piece.Unit.Text, filepath.Join(dir, piece.Dir)); err != nil {
 			return stderr, err
 		}
-		p.touch(time.Now())
+		p.advance(1, 0, time.Now())
 	}
 	return stderr, nil
+}
+
+// convertText has ffmpeg make one file of each of u's renditions.
+func (w *Worker) convertText(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
+	charset, err := w.charset(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	written := func() int { // ffmpeg counts no frames of subtitles
+		var size int64
+		for _, piece := range transcode.Pieces(u, transcode.Result{}) {
+			if info, err := os.Stat(filepath.Join(dir, piece.Dir, wholeText(piece.Unit.Text.Renditions[0].Format))); err == nil {
+				size += info.Size()
+			}
+		}
+		return int(size)
+	}
+	return w.transcode(ctx, TextArgs(u, source, charset), dir, p, written)
+}
+
+// misread reports whether ffmpeg ended because it could not read what its source has.
+func misread(err error, stderr []string) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Exited() && strings.Contains(strings.Join(stderr, "\n"), "Invalid data found")
+}
+
+// readingFailed says why a file of subtitles could not be read.
+func readingFailed(err error, stderr []string) string {
+	if len(stderr) > 0 {
+		return complaint(stderr)
+	}
+	return err.Error()
+}
+
+// emptyText is a file without subtitles.
+func emptyText(f transcode.TextFormat) []byte {
+	switch f {
+	case transcode.TextVTT:
+		return []byte("WEBVTT\n")
+	case transcode.TextASS:
+		return []byte("[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n")
+	}
+	return []byte("\n")
 }
 
 // oldCharset is what text that is not Unicode is taken for: the character set of

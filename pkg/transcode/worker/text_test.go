@@ -13,6 +13,7 @@ import (
 
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/mediafile"
+	"pibootd/pkg/transcode/queue"
 )
 
 // someCues are shown within a segment of a second, and across the border of two.
@@ -136,4 +137,38 @@ func TestSidecars(t *testing.T) {
 		j.wantCues(s.Name, transcode.StartPTS)
 	}
 	j.wantInMaster(`NAME="Deutsch",LANGUAGE="de"`, `NAME="English",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES`, `NAME="Français"`)
+}
+
+// A file beside the source that is no subtitles costs none of the others, and is
+// noted.
+func TestBrokenSidecar(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.provide("a.mp4", makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=64x64:r=25:d=3 "+x264))
+	for name, text := range map[string]string{"a.de.srt": someCues, "a.en.srt": "this is\nno file of subtitles\n", "a.fr.ass": "\x00\x01\x02"} {
+		if err := os.WriteFile(filepath.Join(c.media, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const why = ", which cannot be read (Invalid data found when processing input)"
+	note := "not in the output: the subtitles of a.en.srt" + why + "\nnot in the output: the subtitles of a.fr.ass" + why
+	for _, format := range []transcode.Format{transcode.FormatHLS, transcode.FormatMP4, transcode.FormatMKV} {
+		job := c.do(transcode.Request{Source: "a.mp4", SegmentSeconds: 1, Output: transcode.Output{Format: format}})
+		if job.State != queue.Done || job.Note != note {
+			t.Errorf("%s: the job is %s, %s; its note is %q; want %q", format, job.State, job.Reason, job.Note, note)
+			continue
+		}
+		if format != transcode.FormatHLS {
+			out := ffmpegRun(t, c.media, "ffprobe", "-v", "error", "-select_streams", "s", "-show_entries", "stream_tags=language", "-of", "csv=p=0", job.Output)
+			if strings.TrimSpace(out) != "ger" && strings.TrimSpace(out) != "deu" {
+				t.Errorf("%s: the subtitles are %q; want German ones alone", format, out)
+			}
+			continue
+		}
+		master, err := os.ReadFile(filepath.Join(c.media, job.Output))
+		if err != nil || strings.Count(string(master), "TYPE=SUBTITLES") != 1 || !strings.Contains(string(master), `LANGUAGE="de"`) {
+			t.Errorf("%v: the master playlist is\n%s\nwant German subtitles alone", err, master)
+		}
+	}
+	c.checkSwept()
 }
