@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"pibootd/pkg/netlab/netlabtest"
 )
@@ -19,6 +20,7 @@ import (
 type dnsmasq struct {
 	mu    sync.Mutex
 	lines []string
+	more  chan struct{} // closed, and made again, with each line
 }
 
 // startDnsmasq serves root (none if empty) on lan, with options besides the
@@ -42,7 +44,7 @@ func startDnsmasq(t *testing.T, lan Socket, root string, options ...string) *dns
 	if err := lan.Namespace.Do(cmd.Start); err != nil {
 		t.Fatalf("starting dnsmasq: %v; install the package dnsmasq-base", err)
 	}
-	d := &dnsmasq{}
+	d := &dnsmasq{more: make(chan struct{})}
 	ready, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -69,6 +71,8 @@ func (d *dnsmasq) read(from *bufio.Scanner, ready chan<- struct{}) {
 	for once := sync.OnceFunc(func() { close(ready) }); from.Scan(); {
 		d.mu.Lock()
 		d.lines = append(d.lines, from.Text())
+		close(d.more)
+		d.more = make(chan struct{})
 		d.mu.Unlock()
 		if strings.Contains(from.Text(), "sockets bound exclusively to interface") || strings.Contains(from.Text(), "DHCP, ") {
 			once()
@@ -76,11 +80,26 @@ func (d *dnsmasq) read(from *bufio.Scanner, ready chan<- struct{}) {
 	}
 }
 
-// log returns what dnsmasq said so far.
-func (d *dnsmasq) log() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return strings.Join(d.lines, "\n")
+// wantLogged waits for each text in what dnsmasq says: it says that it has sent a file
+// some time after the file has come.
+func (d *dnsmasq) wantLogged(t *testing.T, wants []string) {
+	t.Helper()
+	limit := time.After(time.Minute)
+	for _, want := range wants {
+		for {
+			d.mu.Lock()
+			said, more := strings.Contains(strings.Join(d.lines, "\n"), want), d.more
+			d.mu.Unlock()
+			if said {
+				break
+			}
+			select {
+			case <-more:
+			case <-limit:
+				t.Fatalf("dnsmasq logged no %q", want)
+			}
+		}
+	}
 }
 
 // bootFiles makes a TFTP root from names, which end in / for an empty directory.

@@ -142,18 +142,9 @@ func TestPowerOn(t *testing.T) {
 			if !slices.Equal(steps, tt.wantSteps) {
 				t.Errorf("steps =\n%s\nwant\n%s", strings.Join(steps, "\n"), strings.Join(tt.wantSteps, "\n"))
 			}
-			wantLogged(t, server.log(), tt.wantLog)
+			server.wantLogged(t, tt.wantLog)
 			checkBoot(t, boot, files, tt.kernel)
 		})
-	}
-}
-
-func wantLogged(t *testing.T, log string, wants []string) {
-	t.Helper()
-	for _, want := range wants {
-		if !strings.Contains(log, want) {
-			t.Errorf("dnsmasq logged no %q", want)
-		}
 	}
 }
 
