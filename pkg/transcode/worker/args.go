@@ -28,18 +28,7 @@ func inputArgs(source, decoder string, at position) []string {
 	if decoder != "" {
 		args = append(args, "-c:v", decoder)
 	}
-	if at.sized {
-		args = append(args, "-reinit_filter", "0")
-	}
-	if at.seek > 0 {
-		args = append(args, "-ss", seconds(at.seek))
-	}
-	if at.raw {
-		args = append(args, "-correct_ts_overflow", "0", "-skip_initial_bytes", strconv.FormatInt(at.bytes, 10))
-	}
-	if at.raw && !at.untimed {
-		args = append(args, "-itsoffset", strconv.Itoa(rawOffset))
-	}
+	args = append(args, at.args()...)
 	return append(args, sourceArgs(source)...)
 }
 
@@ -55,6 +44,24 @@ type position struct {
 	untimed bool
 }
 
+// args returns the options before a source that is read from there on.
+func (at position) args() []string {
+	var args []string
+	if at.sized {
+		args = append(args, "-reinit_filter", "0")
+	}
+	if at.seek > 0 {
+		args = append(args, "-ss", seconds(at.seek))
+	}
+	if at.raw {
+		args = append(args, "-correct_ts_overflow", "0", "-skip_initial_bytes", strconv.FormatInt(at.bytes, 10))
+	}
+	if at.raw && !at.untimed {
+		args = append(args, "-itsoffset", strconv.Itoa(rawOffset))
+	}
+	return args
+}
+
 // rawOffset is added to all time stamps of a source that is read from a byte on. If
 // they begin at exactly 0, ffmpeg takes the first of the streams that it decodes for
 // 0, in spite of -copyts.
@@ -62,11 +69,17 @@ const rawOffset = 1
 
 // sourceArgs have ffmpeg read a source that is a path, or a URL of the media store.
 func sourceArgs(source string) []string {
+	if source == fromPipe {
+		return []string{"-protocol_whitelist", "pipe", "-f", "nut", "-i", source}
+	}
 	if isURL(source) {
 		return []string{"-protocol_whitelist", "http,tcp", "-i", source}
 	}
 	return []string{"-protocol_whitelist", "file", "-i", "file:" + source}
 }
+
+// fromPipe is the source that is what another ffmpeg makes, in NUT.
+const fromPipe = "pipe:0"
 
 func isURL(source string) bool { return strings.HasPrefix(source, "http://") }
 

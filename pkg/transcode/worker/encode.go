@@ -33,7 +33,7 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	}
 	switch {
 	case u.Audio != nil:
-		return w.transcode(ctx, AudioArgs(*u.Audio, source), dir, p, audioProgress(*u.Audio, dir))
+		return w.audio(ctx, u, source, dir, p)
 	case u.Text != nil:
 		return w.text(ctx, u, source, dir, p)
 	case u.Cover != nil:

@@ -192,11 +192,7 @@ func (w *Worker) feedFile(ctx context.Context, out io.Writer, name string) error
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(out, f)
-	if errors.Is(err, syscall.EPIPE) {
-		return errGone
-	}
-	return err
+	return copyUntilGone(out, f)
 }
 
 // WholeArgs returns the ffmpeg arguments that make one file from a source in the

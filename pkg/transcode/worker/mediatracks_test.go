@@ -2,10 +2,12 @@ package worker
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,6 +38,14 @@ func trackRows() []mediaRow {
 		{
 			name: "7.1", file: "a.mkv", args: pictureOf + "-f lavfi -i sine=300:d=3 " + x264 + "-c:a flac -ac 8", long: true,
 			want: mediaWant{frames: 75, seconds: 3, also: hasTracks("video", "audio")},
+		},
+		{
+			name: "stereo, then 5.1", file: "a.ts", build: soundChanges("-c:a ac3 -ac 2", "-c:a ac3 -ac 6"),
+			want: mediaWant{frames: 150, within: 1, seconds: 6, also: changesTone},
+		},
+		{
+			name: "48 kHz, then 32 kHz", file: "a.ts", long: true, build: soundChanges("-c:a mp2 -ar 48000", "-c:a mp2 -ar 32000"),
+			want: mediaWant{frames: 150, within: 1, seconds: 6, also: changesTone},
 		},
 		{name: "SRT", file: "a.mkv", build: subtitledBy("srt"), want: mediaWant{also: hasTracks("video", "subtitle de", "subtitle en")}},
 		{name: "ASS", file: "a.mkv", build: subtitledBy("ass"), long: true, want: mediaWant{also: hasTracks("video", "subtitle de", "subtitle en")}},
@@ -176,5 +186,43 @@ func moveSource(t *testing.T, source, dir string) {
 	t.Helper()
 	if err := os.Rename(source, filepath.Join(dir, filepath.Base(source))); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// soundChanges makes a source of two parts of 3 s, of 300 and of 600 Hz, whose sound is
+// encoded in two ways.
+func soundChanges(first, second string) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		var joined []byte
+		for i, audio := range []string{first, second} {
+			part := makeSource(t, "part.ts", fmt.Sprintf("-f lavfi -i testsrc2=s=64x64:r=25:d=3 -f lavfi -i sine=%d:r=48000:d=3 ", 300*(i+1))+
+				x264+audio+fmt.Sprintf(" -output_ts_offset %d -muxdelay 0 -muxpreload 0", 3*i))
+			content, err := os.ReadFile(part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			joined = append(joined, content...)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), joined, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// changesTone makes sure that each part of what soundChanges makes is at its time.
+func changesTone(t *testing.T, o mediaOutput) {
+	t.Helper()
+	whole := filepath.Join(t.TempDir(), "whole.wav")
+	args := []string{"-v", "error"}
+	if !o.job.Request.IsFile() {
+		args = append(args, "-allowed_extensions", "ALL") // of the key
+	}
+	ffmpegRun(t, "", "ffmpeg", append(args, "-i", o.entry, "-map", "0:a:0", whole)...)
+	for _, at := range []int{1, 4} {
+		part := filepath.Join(t.TempDir(), "part.wav")
+		ffmpegRun(t, "", "ffmpeg", "-v", "error", "-ss", strconv.Itoa(at), "-t", "1", "-i", whole, part)
+		if got, want := tone(t, part, 0), 300*(1+at/3); got != want {
+			t.Errorf("the sound at %d s has %d Hz; want %d", at, got, want)
+		}
 	}
 }
