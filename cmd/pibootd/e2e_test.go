@@ -301,9 +301,9 @@ func unitsWereDoneOnce(t *testing.T, job queue.Job) {
 // streamIsRight checks a published stream as a player would see it.
 func streamIsRight(t *testing.T, master string, frames int, seconds float64) {
 	t.Helper()
-	variants, audio := readMaster(t, master)
-	if len(variants) < 2 {
-		t.Errorf("%s has %d variants; want a ladder", master, len(variants))
+	variants, iframes, audio := readMaster(t, master)
+	if len(variants) < 2 || len(iframes) != len(variants) {
+		t.Errorf("%s has %d variants, %d of key frames alone; want a ladder, and as many", master, len(variants), len(iframes))
 	}
 	var boundaries []string
 	for _, variant := range variants {
@@ -313,6 +313,12 @@ func streamIsRight(t *testing.T, master string, frames int, seconds float64) {
 		}
 		starts := strings.Join(segmentStarts(t, variant), " ")
 		boundaries = append(boundaries, starts)
+	}
+	for _, playlist := range iframes {
+		got := ffprobe(t, playlist, "-count_packets", "-select_streams", "v", "-show_entries", "stream=nb_read_packets")
+		if want := strconv.Itoa(len(strings.Fields(boundaries[0]))); got[0] != want {
+			t.Errorf("%s has %v frames; want %s, one of each segment", playlist, got, want)
+		}
 	}
 	if len(slices.Compact(boundaries)) != 1 {
 		t.Errorf("segments of the renditions begin at different times: %q", boundaries)
@@ -327,21 +333,26 @@ func streamIsRight(t *testing.T, master string, frames int, seconds float64) {
 	}
 }
 
-// readMaster returns the media playlists of a master playlist: one per
-// rendition, and the audio's.
-func readMaster(t *testing.T, file string) (variants []string, audio string) {
+// readMaster returns the media playlists of a master playlist: two per
+// rendition, one of all frames and one of key frames, and the audio's.
+func readMaster(t *testing.T, file string) (variants, iframes []string, audio string) {
 	t.Helper()
 	playlist, kind := readPlaylist(t, file)
 	if kind != m3u8.MASTER {
 		t.Fatalf("%s is no master playlist", file)
 	}
 	for _, variant := range playlist.(*m3u8.MasterPlaylist).Variants {
-		variants = append(variants, filepath.Join(filepath.Dir(file), variant.URI))
+		uri := filepath.Join(filepath.Dir(file), variant.URI)
+		if variant.Iframe {
+			iframes = append(iframes, uri)
+			continue
+		}
+		variants = append(variants, uri)
 		for _, alternative := range variant.Alternatives {
 			audio = filepath.Join(filepath.Dir(file), alternative.URI)
 		}
 	}
-	return variants, audio
+	return variants, iframes, audio
 }
 
 // segmentStarts returns when the segments of a media playlist begin, and
