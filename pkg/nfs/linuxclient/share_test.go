@@ -100,7 +100,7 @@ func debianRoot(t *testing.T) string {
 	}
 	release := strings.TrimSpace(run(t, "sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME"))
 	made := file + ".new.tar"
-	run(t, "mmdebstrap", "--quiet", "--variant=minbase", "--include=git,sqlite3",
+	run(t, "mmdebstrap", "--quiet", "--variant=minbase", "--include=git,sqlite3,libapparmor1", // which sudo of Debian 13 needs
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
 		release, made)
 	// Thousands of files like others, which the installation itself needs.
