@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pibootd/pkg/boot"
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/registry"
@@ -49,7 +50,7 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 			Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy:    &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
-		Queue: q.Queue, Timeline: events, Log: log, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
+		Queue: q.Queue, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
 	}
 	socket := filepath.Join(dir, "s")
 	control, controlErr := net.Listen("unix", socket)

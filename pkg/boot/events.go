@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
@@ -37,8 +38,28 @@ func (p *Policy) DHCPMessage(m dhcp.Message) {
 		return
 	}
 	e := event(board, kind)
-	e.MAC, e.Addr, e.Detail = m.MAC, m.Addr, m.Reason
+	e.MAC, e.Addr, e.Detail, e.Server = m.MAC, m.Addr, m.Reason, m.Server
+	if m.Kind == dhcp.Discover {
+		introduce(&e, board, m)
+	}
 	p.Timeline.Record(e)
+}
+
+// introduce adds to a DISCOVER who sent it, as it says itself.
+func introduce(e *timeline.Event, board registry.Pi, m dhcp.Message) {
+	e.Client = timeline.System
+	if !m.Netboot {
+		return
+	}
+	e.Client = timeline.BootCode
+	serial, generation, ok := pi.DecodeGUID(m.GUID)
+	if !ok {
+		return
+	}
+	if serial.Swapped() == board.Serial {
+		serial = board.Serial // the order of the bytes is not documented
+	}
+	e.Serial, e.Model = serial, string(bootconfig.ModelOf(generation, pi.DecodeRevision(m.GUID)))
 }
 
 // discovered records an unregistered board that asked for an address. It ignores
@@ -83,7 +104,7 @@ func (p *Policy) Transferred(t tftp.Transfer) {
 		return
 	}
 	e := event(board, tftpKinds[t.Outcome])
-	e.Addr, e.File, e.Bytes, e.Took = t.Client, t.File, t.Bytes, t.Took
+	e.Addr, e.File, e.Bytes, e.Took, e.Block, e.Blocks = t.Client, t.File, t.Bytes, t.Took, t.Block, t.Blocks
 	if t.Outcome == tftp.Failed || t.Outcome == tftp.Refused {
 		e.Detail = errorText(t.Err)
 	} else if t.Client != board.IP {

@@ -187,6 +187,19 @@ func (p *Policy) Loads(board registry.Pi) (bootconfig.Load, error) {
 	return p.loads(t, board), nil
 }
 
+// LoadsAs is like Loads for a board that has said which model it is; "" if it has not.
+func (p *Policy) LoadsAs(board registry.Pi, model bootconfig.Model) (bootconfig.Load, error) {
+	if model == "" {
+		return p.Loads(board)
+	}
+	t, err := p.openTree(board)
+	if err != nil {
+		return bootconfig.Load{}, err
+	}
+	defer t.close()
+	return p.dir(t, board).Closest([]bootconfig.Model{model}, board.Serial), nil
+}
+
 // hasInitramfs reports whether the board loads an initramfs, whichever it is of the models
 // that can boot.
 func (p *Policy) hasInitramfs(t *tree, board registry.Pi) bool {

@@ -40,6 +40,17 @@ func ModelsOf(generation pi.Model) []Model {
 	return slices.DeleteFunc(Models(), func(m Model) bool { return m.Generation() != generation })
 }
 
+// ModelOf returns the model of a generation whose boards have this revision code, of which bits 4 to
+// 11 are the type of the board; "" if it is none of them.
+func ModelOf(generation pi.Model, revision uint32) Model {
+	for _, model := range ModelsOf(generation) {
+		if uint64(revision>>4&0xff) == model.facts().boardType {
+			return model
+		}
+	}
+	return ""
+}
+
 // Generation returns the generation whose boot code the model has.
 func (m Model) Generation() pi.Model { return m.facts().generation }
 

@@ -13,6 +13,7 @@ import (
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
@@ -93,6 +94,8 @@ type daemon struct {
 	queue  *queue.Queue
 	doctor *doctor.Doctor
 	web    *web.Server
+
+	diagnoses *diagnosis.Tracker
 
 	hooks       *webhook.Sender
 	tidier      *tidy.Tidier

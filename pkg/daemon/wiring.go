@@ -11,6 +11,7 @@ import (
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
@@ -48,6 +49,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	d.startIntegrations()
+	d.diagnoses = &diagnosis.Tracker{Timeline: d.state.timeline, Facts: d.facts}
 	d.doctor = d.newDoctor()
 	d.web = d.newWeb()
 	return nil
@@ -183,7 +185,7 @@ func (d *daemon) newWeb() *web.Server {
 		metrics = append(metrics, web.NFSMetrics(d.nfs))
 	}
 	return &web.Server{
-		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor,
+		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor, Diagnoses: d.diagnoses,
 		Metrics: metrics, Log: d.log,
 		Names: d.cfg.HTTP.Names, UploadToken: d.secrets.upload, MaxUpload: int64(d.cfg.HTTP.UploadMaxGB) * 1_000_000_000,
 		Share: d.shareProxy().Routes(), Muxers: d.muxers(),

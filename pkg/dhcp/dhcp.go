@@ -110,6 +110,7 @@ type Message struct {
 	Addr    netip.Addr // asked for, offered, acknowledged, declined or released; zero if none
 	Relay   netip.Addr // the relay that passed it on; zero if none did
 	Netboot bool       // as in Client
+	Server  netip.Addr // the other server that a REQUEST is meant for; zero if it is not
 	Reason  string     // why it was refused (Nak) or not answered; "" else
 }
 

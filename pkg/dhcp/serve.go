@@ -163,6 +163,9 @@ func (x *exchange) handle(ctx context.Context, packet []byte, from netip.AddrPor
 	x.stats.received[req.kind.index()].Add(1)
 	a := x.decide(ctx, req)
 	in := Message{Kind: req.kind, MAC: req.client.MAC, GUID: req.client.GUID, Addr: req.asked, Relay: req.relay, Netboot: req.client.Netboot}
+	if req.kind == Request && req.server != x.Addr.Addr() {
+		in.Server = req.server
+	}
 	if a.reply == nil && a.later == nil {
 		in.Reason = a.reason
 		x.stats.unanswered.Add(1)

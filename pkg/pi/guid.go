@@ -42,6 +42,16 @@ func DecodeGUID(guid []byte) (serial Serial, model Model, ok bool) {
 	return serial, model, serial != 0
 }
 
+// DecodeRevision reads the board's revision code, as /proc/cpuinfo has it, of what DecodeGUID reads;
+// 0 where boot code does not send it.
+func DecodeRevision(guid []byte) uint32 {
+	_, model, ok := DecodeGUID(guid)
+	if !ok || model != Pi4 && model != Pi5 {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(guid[5:])
+}
+
 func decodeRepeated(id []byte) (Serial, Model, bool) {
 	first := binary.LittleEndian.Uint32(id)
 	for at := 4; at < len(id); at += 4 {

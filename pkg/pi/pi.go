@@ -5,6 +5,7 @@ package pi
 import (
 	"encoding/hex"
 	"fmt"
+	"math/bits"
 	"net"
 	"strconv"
 	"strings"
@@ -71,6 +72,9 @@ func ParseSerial(s string) (Serial, error) {
 
 // String returns s as 8 lower-case hex digits, the name of its TFTP directory.
 func (s Serial) String() string { return fmt.Sprintf("%08x", uint32(s)) }
+
+// Swapped returns s with its bytes in the opposite order.
+func (s Serial) Swapped() Serial { return Serial(bits.ReverseBytes32(uint32(s))) }
 
 // MarshalText returns String.
 func (s Serial) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -64,6 +64,9 @@ type Transfer struct {
 	Took    time.Duration
 	Outcome Outcome
 	Err     error // nil if Sent
+	// Block is the first that a client did not confirm that fell silent, 0 if it confirmed
+	// nothing at all, and Blocks is the file's last; 0 if it did not fall silent.
+	Block, Blocks int64
 }
 
 // An Outcome is how a transfer ended.

@@ -221,6 +221,12 @@ func (t *transfer) report(err error) {
 		Outcome: outcome(err),
 		Err:     err,
 	}
+	if errors.Is(err, errSilent) {
+		done.Block, done.Blocks = max(t.acked, 0), t.last
+		if t.acked > 0 || t.oack != nil && t.acked == 0 {
+			done.Block++
+		}
+	}
 	if name, ok := cleanName(t.req.name); ok && done.Outcome != Refused {
 		done.File = name
 	}

@@ -46,7 +46,10 @@ const (
 	Removed Kind = "removed"
 	Unknown Kind = "unknown" // a board that is not registered asked for something
 
-	Conflict Kind = "conflict" // another host uses the board's address; detail
+	Conflict   Kind = "conflict"    // another host uses the board's address; detail
+	NoConflict Kind = "no_conflict" // no other host does any longer; detail
+
+	Diagnosed Kind = "diagnosis" // what pkg/diagnosis says has changed; File is its code, detail
 
 	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date, or its scratch not exported; detail
 
@@ -73,6 +76,8 @@ var labels = map[Kind]string{
 	UnitDone:      "done",
 	UnitFailed:    "failed",
 	LoginRefused:  "no login",
+	NoConflict:    "resolved",
+	Diagnosed:     "=>",
 	RootFailed:    "failed",
 }
 
@@ -92,7 +97,20 @@ type Event struct {
 	Took   time.Duration `json:"took_ns,omitzero"`
 	Export string        `json:"export,omitzero"`
 	Detail string        `json:"detail,omitzero"`
+
+	Client string     `json:"client,omitzero"` // of a DISCOVER: BootCode or System
+	Serial pi.Serial  `json:"serial,omitzero"` // that boot code says it has, in a DISCOVER
+	Model  string     `json:"model,omitzero"`  // that boot code says it is, in a DISCOVER: one of bootconfig's
+	Server netip.Addr `json:"server,omitzero"` // of a REQUEST: the other server that it is meant for
+	Block  int64      `json:"block,omitzero"`  // of a file that failed: the first that the board did not confirm; 0: none was
+	Blocks int64      `json:"blocks,omitzero"` // of a file that failed because the board fell silent: its last
 }
+
+// What sends a DISCOVER.
+const (
+	BootCode = "boot code"
+	System   = "system" // the kernel or what it started
+)
 
 // maxText bounds each text of an event, in bytes. File names come from the
 // network.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
@@ -113,6 +114,11 @@ type Timeline interface {
 	Last(ctx context.Context, board string) (e timeline.Event, ok bool, err error)
 	Follow(ctx context.Context, board string, after int64) iter.Seq2[timeline.Event, error]
 	Dropped() int64
+}
+
+// Diagnoses says how far boards' boots have come. *diagnosis.Tracker implements it.
+type Diagnoses interface {
+	Of(context.Context, registry.Pi) (diagnosis.Diagnosis, error)
 }
 
 // A Doctor examines the installation. *doctor.Doctor implements it.

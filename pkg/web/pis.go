@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
@@ -17,10 +18,11 @@ import (
 // A Pi is a board with its current state.
 type Pi struct {
 	registry.Pi
-	Online bool             `json:"online"`           // whether its worker is online
-	Worker *queue.Worker    `json:"worker,omitempty"` // nil: its worker never said hello
-	Last   *timeline.Event  `json:"last,omitempty"`   // the newest
-	Boot   *fleet.BootFiles `json:"boot,omitempty"`   // the files that it would be served; only for a single board
+	Online    bool                `json:"online"`           // whether its worker is online
+	Worker    *queue.Worker       `json:"worker,omitempty"` // nil: its worker never said hello
+	Last      *timeline.Event     `json:"last,omitempty"`   // the newest
+	Diagnosis diagnosis.Diagnosis `json:"diagnosis"`
+	Boot      *fleet.BootFiles    `json:"boot,omitempty"` // the files that it would be served; only for a single board
 
 	Mismatches []bootcheck.Mismatch `json:"mismatches,omitempty"` // boot files that do not match its root; only for a single board
 	Problem    string               `json:"problem,omitempty"`    // why Boot and Mismatches are unknown; only for a single board
@@ -57,6 +59,9 @@ func (s *Server) describe(r *http.Request, board registry.Pi, workers map[string
 	last, ok, err := s.Timeline.Last(r.Context(), board.Serial.String())
 	if ok {
 		out.Last = &last
+	}
+	if err == nil {
+		out.Diagnosis, err = s.Diagnoses.Of(r.Context(), board)
 	}
 	return out, err
 }

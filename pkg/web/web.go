@@ -26,16 +26,17 @@ import (
 
 // A Server answers HTTP requests. Set its fields before Serve.
 type Server struct {
-	Registry Registry
-	Fleet    Fleet
-	Roots    Roots
-	Queue    Queue
-	Timeline Timeline
-	Doctor   Doctor
-	Metrics  []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
-	Muxers   http.Handler           // answers legacy muxers on the TCP port; nil: disabled
-	Share    http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
-	Names    []string               // other names by which this machine is reached; see guardHost
+	Registry  Registry
+	Fleet     Fleet
+	Roots     Roots
+	Queue     Queue
+	Timeline  Timeline
+	Doctor    Doctor
+	Diagnoses Diagnoses
+	Metrics   []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
+	Muxers    http.Handler           // answers legacy muxers on the TCP port; nil: disabled
+	Share     http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
+	Names     []string               // other names by which this machine is reached; see guardHost
 	// UploadToken permits uploads on the TCP port, which are then transcoded; nil
 	// disables them there.
 	UploadToken []byte

@@ -1,0 +1,72 @@
+package diagnosis
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// samples is how many boots a board's limits are made of.
+const samples = 10
+
+// shortest is the least limit of a stage: what a busy machine or a repeated packet costs is no
+// fault.
+const shortest = 10 * time.Second
+
+// A history is how long the stages of the last boots have taken, oldest first.
+type history map[Stage][]time.Duration
+
+func (h *history) add(stage Stage, took time.Duration) {
+	if *h == nil {
+		*h = history{}
+	}
+	all := append((*h)[stage], took)
+	(*h)[stage] = all[max(0, len(all)-samples):]
+}
+
+// known reports whether there are enough boots to say what is usual.
+func (h history) known(stage Stage) bool { return len(h[stage]) == samples }
+
+func (h history) median(stage Stage) time.Duration { return h.percentile(stage, 50) }
+
+// percentile returns the nearest rank; 0 if nothing is known.
+func (h history) percentile(stage Stage, percent int) time.Duration {
+	all := slices.Sorted(slices.Values(h[stage]))
+	if len(all) == 0 {
+		return 0
+	}
+	return all[(len(all)*percent+99)/100-1]
+}
+
+// limit returns how long a stage may take: twice the 95th percentile of the last boots, or what
+// the model may take before there are enough.
+func (b *Board) limit(stage Stage) time.Duration {
+	if b.took.known(stage) {
+		return max(shortest, 2*b.took.percentile(stage, 95))
+	}
+	return usual[stage]
+}
+
+// usual are the limits before ten boots have shown a board's own.
+var usual = map[Stage]time.Duration{
+	Address:  time.Minute,
+	Firmware: 2 * time.Minute,
+	Kernel:   2 * time.Minute,
+	Root:     time.Minute,
+	Init:     4 * time.Minute,
+	Worker:   2 * time.Minute,
+}
+
+// nouns are what people call the stages.
+var nouns = map[Stage]string{
+	Power: "power-on", Address: "its address", Firmware: "its boot files", Kernel: "its kernel",
+	Root: "its root", Init: "its system", Worker: "its worker",
+}
+
+// doing is what a board does in a stage.
+var doing = map[Stage]string{
+	Address: "it asks for an address", Firmware: "it loads its boot files", Kernel: "its kernel starts", Root: "it mounts its root",
+	Init: "its system starts", Worker: "its worker starts",
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.0f", d.Seconds()) }
