@@ -197,6 +197,11 @@ func (d *decoder) setTime() *unix.Timespec {
 	return nil
 }
 
+// times returns the times in s for utimensat.
+func (s sattr) times() []unix.Timespec {
+	return []unix.Timespec{timeOrKeep(s.atime), timeOrKeep(s.mtime)}
+}
+
 // timeOrKeep returns the time for utimensat. UTIME_OMIT keeps the old time.
 func timeOrKeep(t *unix.Timespec) unix.Timespec {
 	if t == nil {

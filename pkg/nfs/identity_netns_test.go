@@ -126,6 +126,34 @@ func TestSetIDs(t *testing.T) {
 	})
 }
 
+// TestTouchByWriters: who may write to a file may truncate it with O_TRUNC. Linux sends the time
+// of modification with that, and nothing else for an empty file.
+func TestTouchByWriters(t *testing.T) {
+	fileSystems(t, func(b *bench) {
+		now := &unix.Timespec{Nsec: unix.UTIME_NOW}
+		f := b.c.create(b.root, "f", 0o664)
+		b.want("giving the file away", b.call(b.c, 2, f, sattr{uid: ptr(uint32(1)), gid: ptr(uint32(9))}, false), statusOK)
+		old := sattr{atime: &unix.Timespec{Sec: 5}, mtime: &unix.Timespec{Sec: 6}}
+		for who, want := range map[*rawClient]status{b.c.user(1000, 9): statusOK, b.c.user(1001, 1001, 9): statusOK, b.c.user(1002, 1002): statusPerm} {
+			b.want("old times", b.call(b.c, 2, f, old, false), statusOK)
+			b.want("mtime", b.call(who, 2, f, sattr{mtime: now}, false), want)
+			if a := b.c.getattr(f); a.atime[0] != 5 || (a.mtime[0] != 6) != (want == statusOK) {
+				b.Errorf("user %d, group %d: times %v, %v; want %v", who.cred.uid, who.cred.gid, a.atime, a.mtime, want)
+			}
+			if want != statusOK {
+				want = statusAcces // the size comes first
+			}
+			b.want("size and mtime", b.call(who, 2, f, sattr{size: ptr(uint64(0)), mtime: now}, false), want)
+		}
+		u := b.c.user(1000, 9)
+		for what, s := range map[string]sattr{
+			"atime": {atime: now}, "mtime of the client's": {mtime: &unix.Timespec{Sec: 7}}, "mode too": {mode: ptr(uint32(0o666)), mtime: now},
+		} {
+			b.want(what, b.call(u, 2, f, s, false), statusPerm)
+		}
+	})
+}
+
 // TestIdentityStaysWithItsCall: while users work side by side, each file
 // belongs to who made it, and no thread keeps an identity.
 func TestIdentityStaysWithItsCall(t *testing.T) {
