@@ -331,6 +331,12 @@ func creatorChecks() map[string]func(creatorOutput) {
 			p.plays()
 			p.has("stream-0.key", "stream-2.key", "*/00005.ts")
 		},
+		"--sample-aes": func(p creatorOutput) {
+			p.plays()
+			if text := p.text("128p/index.m3u8"); !strings.Contains(text, "\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"../stream.key\",IV=0x") {
+				p.Errorf("media playlist: %s", text)
+			}
+		},
 		"--encrypt --key-uri https://keys.example/1": func(p creatorOutput) {
 			if text := p.text("128p/index.m3u8"); !regexp.MustCompile(`KEY:METHOD=AES-128,URI="https://keys.example/1"`).MatchString(text) {
 				p.Errorf("media playlist: %s", text)

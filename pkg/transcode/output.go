@@ -21,7 +21,8 @@ type Output struct {
 	TwoPass   bool      `json:"two_pass,omitempty"`    // of libx264 or libx265
 	AudioBPS  int       `json:"audio_bps,omitempty"`   // 0: 48 kb/s for each channel
 	Audio     string    `json:"audio_codec,omitempty"` // of AudioNames; "" means aac
-	Encrypted bool      `json:"encrypted,omitempty"`   // AES-128; only for an HLS stream
+	Encrypted bool      `json:"encrypted,omitempty"`   // only for an HLS stream: whole segments by AES-128, unless SampleAES
+	SampleAES bool      `json:"sample_aes,omitempty"`  // the samples of CMAF segments are encrypted (SAMPLE-AES); with Encrypted
 	Naming              // of what is published
 	// KeyURI is the URI from which players get the key; "" means the KeyName of the
 	// published stream.
@@ -129,7 +130,7 @@ func (o Output) needsCMAF() bool {
 // from CMAF segments.
 func (o Output) SegmentContainer() Container {
 	switch {
-	case o.IsFile() || o.needsCMAF() || o.audioCMAF():
+	case o.IsFile() || o.needsCMAF() || o.audioCMAF() || o.SampleAES:
 		return ContainerCMAF
 	case o.Container == "":
 		return ContainerTS

@@ -115,6 +115,12 @@ func (o Output) checkStream() error {
 	switch {
 	case o.needsCMAF() && o.Container == ContainerTS:
 		return wrong("", "h265 or av1 in MPEG-TS segments, which players do not take; want cmaf segments")
+	case o.SampleAES && !o.Encrypted:
+		return wrong("encrypted", "SAMPLE-AES without encryption; want both or neither")
+	case o.SampleAES && o.Container == ContainerTS:
+		return wrong("segments", "SAMPLE-AES in MPEG-TS segments; want cmaf segments, or encryption of whole segments (AES-128)")
+	case o.SampleAES && slices.Contains(o.codecs(), CodecAV1):
+		return wrong("codec", "SAMPLE-AES of AV1; want h264 or h265, or encryption of whole segments (AES-128)")
 	case o.KeyURI != "" && !o.Encrypted:
 		return wrong("key_uri", "a key URI without encryption; want both or neither")
 	case len(o.Rungs) > 0 && o.Ladder != "":
@@ -175,7 +181,7 @@ func (o Output) checkFile() error {
 	switch {
 	case o.Container != "":
 		return wrong("segments", "%s segments in an %s file; want segments with hls only", o.Container, o.Format)
-	case o.Encrypted || o.KeyURI != "":
+	case o.Encrypted || o.SampleAES || o.KeyURI != "":
 		return wrong("", "an encrypted %s file; want encryption with hls only", o.Format)
 	case len(o.MoreCodecs) > 0:
 		return wrong("more_codecs", "several codecs in an %s file; want one", o.Format)

@@ -28,7 +28,7 @@ func testStream(t testing.TB, change func(*transcode.Plan)) fstest.MapFS {
 		change(&p)
 	}
 	results := goodResults(p)
-	playlists, err := Playlists(p, results)
+	playlists, err := Playlists(p, results, Sealed{})
 	if err != nil {
 		t.Fatal(err)
 	}

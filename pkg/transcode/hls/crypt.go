@@ -1,15 +1,56 @@
 package hls
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"path"
+	"slices"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // KeyBytes is the length of a stream's key.
-const KeyBytes = 16
+const KeyBytes = mediafile.AESBytes
+
+// Sealed is what has become of a stream whose samples are encrypted.
+type Sealed struct {
+	Sizes map[string]int64               // bytes of segments, by their paths within the stream
+	Keys  map[string]mediafile.SampleKey // by name
+}
+
+// segments returns the segments of a list with the sizes that they are published with.
+func (s Sealed) segments(o transcode.Output, dir string, t *transcode.SegmentList) []transcode.Segment {
+	list := slices.Clone(t.Segments)
+	for i := range list {
+		if o.SampleAES {
+			list[i].SizeBytes = cmp.Or(s.Sizes[path.Join(o.Place(dir), o.File(list[i].Name))], list[i].SizeBytes)
+		} else {
+			list[i].SizeBytes = EncryptedSize(list[i].SizeBytes)
+		}
+	}
+	return list
+}
+
+// isEncrypted reports whether the segments of a list are encrypted. Text has no samples.
+func isEncrypted(o transcode.Output, t *transcode.SegmentList) bool {
+	return o.Encrypted && (!o.SampleAES || t.Init != nil)
+}
+
+// key returns the EXT-X-KEY before a segment. With AES-128, the IV is the segment's media
+// sequence number (RFC 8216 §5.2). That of samples is in the initialization section;
+// players that look for it in the playlist find the same.
+func (s Sealed) key(o transcode.Output, dir string, segment int) string {
+	uri := keyURI(o, dir, segment)
+	if !o.SampleAES {
+		return fmt.Sprintf("#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", uri)
+	}
+	return fmt.Sprintf("#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"%s\",IV=0x%X,KEYFORMAT=\"identity\"\n", uri, s.Keys[o.Key(0)].IV)
+}
 
 // EncryptedSize returns what a segment of this size becomes: PKCS #7 always pads.
 func EncryptedSize(sizeBytes int64) int64 {

@@ -17,14 +17,15 @@ import (
 
 // A mediaFile is a media playlist as it was read, with its files' sizes.
 type mediaFile struct {
-	naming    transcode.Naming
-	uri       string
-	version   int
-	target    int
-	init      string // URI of EXT-X-MAP; "" without
-	encrypted bool
-	key       string // URI of the key of the next segments
-	segments  []mediaSegment
+	naming   transcode.Naming
+	uri      string
+	version  int
+	target   int
+	init     string // URI of EXT-X-MAP; "" without
+	method   string // of encryption; "" without
+	key      string // URI of the key of the next segments
+	iv       string // of the first key, as the playlist has it
+	segments []mediaSegment
 }
 
 type mediaSegment struct {
@@ -117,7 +118,7 @@ func (m *mediaFile) parseMap(fsys fs.FS, value string) error {
 	if err != nil {
 		return err
 	}
-	if m.init != "" || len(m.segments) > 0 || m.encrypted {
+	if m.init != "" || len(m.segments) > 0 || m.method != "" {
 		return errors.New("want one, before the key and the first segment")
 	}
 	m.init = a["URI"]
@@ -130,13 +131,19 @@ func (m *mediaFile) parseKey(fsys fs.FS, value string) error {
 	if err != nil {
 		return err
 	}
-	if a["METHOD"] != "AES-128" || a["URI"] == "" || a["IV"] != "" || len(m.segments) > 0 && !m.encrypted {
-		return fmt.Errorf("%.100s; want AES-128 with a URI and no IV, before the first segment", value)
+	method := a["METHOD"]
+	whole := method == methodWhole && a["IV"] == ""
+	samples := method == methodSamples && a["IV"] != "" && a["KEYFORMAT"] == "identity" && m.init != ""
+	if !whole && !samples || a["URI"] == "" || len(m.segments) > 0 && m.method != method {
+		return fmt.Errorf("%.100s; want AES-128 with a URI and no IV, or SAMPLE-AES with a URI, an IV and KEYFORMAT=\"identity\" in CMAF, before the first segment", value)
+	}
+	if m.method == "" {
+		m.iv = a["IV"]
 	}
 	if a["URI"] == m.key {
 		return fmt.Errorf("%.100s; want another key than before", value)
 	}
-	m.encrypted, m.key = true, a["URI"]
+	m.method, m.key = method, a["URI"]
 	name := m.naming.Key(len(m.segments))
 	if strings.Contains(m.key, "://") || path.Base(m.key) != name {
 		return nil // it is elsewhere
@@ -186,7 +193,7 @@ func (m *mediaFile) check(fsys fs.FS) error {
 	if least := versionTS; m.version < least || m.init != "" && m.version < versionCMAF {
 		return fmt.Errorf("version %d; want at least %d, or %d with EXT-X-MAP", m.version, least, versionCMAF)
 	}
-	if m.encrypted {
+	if m.method == methodWhole {
 		return nil // time stamps cannot be read
 	}
 	if m.isText() {
@@ -207,6 +214,9 @@ func (m *mediaFile) checkTimes(fsys fs.FS) error {
 		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
+		if err := m.checkProtection(init.Protection); err != nil {
+			return fmt.Errorf("%s: %w", m.init, err)
+		}
 		look = func(r io.Reader) (int64, error) { return mediafile.FirstCMAF(init, r) }
 	}
 	before := int64(0)
@@ -222,6 +232,24 @@ func (m *mediaFile) checkTimes(fsys fs.FS) error {
 			}
 		}
 		before = pts
+	}
+	return nil
+}
+
+// The methods of EXT-X-KEY.
+const (
+	methodWhole   = "AES-128"
+	methodSamples = "SAMPLE-AES"
+)
+
+// checkProtection compares what an initialization section says of the encryption of
+// samples with what the playlist says.
+func (m *mediaFile) checkProtection(p mediafile.Protection) error {
+	if got, want := p.Scheme != "", m.method == methodSamples; got != want {
+		return fmt.Errorf("samples are encrypted: %t, in the playlist: %t; want the same", got, want)
+	}
+	if iv := fmt.Sprintf("0x%X", p.IV); m.method == methodSamples && !strings.EqualFold(iv, m.iv) {
+		return fmt.Errorf("IV %s, in the playlist %.50s; want the same", iv, m.iv)
 	}
 	return nil
 }

@@ -29,16 +29,16 @@ func version(o transcode.Output) int {
 
 // Playlists joins the results of all units of a plan, keyed by the unit's ID,
 // and returns the text of every playlist, keyed by its path within the stream.
-// It returns an error if a result is missing, is not what Check accepts, or
-// does not fit the others.
-func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[string][]byte, error) {
+// Only a stream with encrypted samples needs sealed. It returns an error if a result is
+// missing, is not what Check accepts, or does not fit the others.
+func Playlists(p transcode.Plan, results map[string]transcode.Result, sealed Sealed) (map[string][]byte, error) {
 	tracks, err := transcode.JoinUnits(p, results)
 	if err != nil {
 		return nil, err
 	}
 	if p.Output.Encrypted {
-		for _, t := range tracks {
-			t.Segments = encrypted(t.Segments)
+		for dir, t := range tracks {
+			t.Segments = sealed.segments(p.Output, dir, t)
 		}
 	}
 	text := map[string]*transcode.SegmentList{}
@@ -53,7 +53,7 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[strin
 		return nil, err
 	}
 	for dir, t := range tracks {
-		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, target)
+		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, target, sealed)
 	}
 	for _, r := range p.Renditions {
 		if t := tracks[r.Name]; hasIFrames(p.Output, t) {
@@ -61,18 +61,9 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result) (map[strin
 		}
 	}
 	for dir, t := range text {
-		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, targetDuration(text))
+		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, targetDuration(text), sealed)
 	}
 	return files, nil
-}
-
-// encrypted returns the segments with the sizes that they are published with.
-func encrypted(segments []transcode.Segment) []transcode.Segment {
-	segments = slices.Clone(segments)
-	for i := range segments {
-		segments[i].SizeBytes = EncryptedSize(segments[i].SizeBytes)
-	}
-	return segments
 }
 
 // targetDuration returns the one that all playlists of a stream share, except those
@@ -88,7 +79,7 @@ func targetDuration(tracks map[string]*transcode.SegmentList) int {
 }
 
 // mediaPlaylist writes a playlist of segments that lie beside it, in dir.
-func mediaPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, target int) []byte {
+func mediaPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, target int, sealed Sealed) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", version(o))
 	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
@@ -97,11 +88,10 @@ func mediaPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, tar
 		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", o.URI(dir, path.Join(dir, transcode.InitName)))
 	}
 	for i, s := range t.Segments {
-		if o.Encrypted && (i == 0 || o.Key(i) != o.Key(i-1)) {
+		if isEncrypted(o, t) && (i == 0 || o.Key(i) != o.Key(i-1)) {
 			// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
-			// initialization section needs an IV of its own (RFC 8216 §4.3.2.5). The
-			// IV of a segment is its media sequence number (§5.2).
-			fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s\"\n", keyURI(o, dir, i))
+			// initialization section needs an IV of its own (RFC 8216 §4.3.2.5).
+			b.WriteString(sealed.key(o, dir, i))
 		}
 		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(s.Seconds), o.URI(dir, path.Join(dir, o.File(s.Name))))
 	}

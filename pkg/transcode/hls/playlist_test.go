@@ -24,7 +24,7 @@ func TestPlaylists(t *testing.T) {
 	p := testPlan(t)
 	results := goodResults(p)
 	results["v-180p-0001"].Segments[3].SizeBytes = 200_000
-	got, err := Playlists(p, results)
+	got, err := Playlists(p, results, Sealed{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func golden(t *testing.T, name string, text []byte) {
 // What an independent parser reads must be what was meant.
 func TestPlaylistsParse(t *testing.T) {
 	p := testPlan(t)
-	texts, err := Playlists(p, goodResults(p))
+	texts, err := Playlists(p, goodResults(p), Sealed{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestPlaylistsWithoutAudio(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Playlists(p, goodResults(p))
+	got, err := Playlists(p, goodResults(p), Sealed{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,14 @@ type InitInfo struct {
 	Codecs     string // RFC 6381, e.g. avc1.4d400d or hvc1.1.6.L93.b0
 	Audio      bool
 	SampleRate int // of audio; 0 for video
+	Protection Protection
 	timescale  int64
 	editStart  int64 // media time at which the presentation begins
 	defaults   sampleDefaults
 }
 
 // sampleDefaults apply to samples without values of their own.
-type sampleDefaults struct{ duration, flags uint32 }
+type sampleDefaults struct{ duration, size, flags uint32 }
 
 // InspectInit reads an initialization section.
 func InspectInit(r io.Reader) (InitInfo, error) {
@@ -59,7 +60,7 @@ func parseInit(data []byte) (InitInfo, error) {
 		f := fields{data: trex}
 		f.bytes(12)
 		info.defaults.duration = f.uint32()
-		f.bytes(4)
+		info.defaults.size = f.uint32()
 		info.defaults.flags = f.uint32()
 		if f.err != nil {
 			return InitInfo{}, fmt.Errorf("trex: %w", f.err)
@@ -131,27 +132,16 @@ func (i *InitInfo) readEntry(trak []byte) error {
 	if err != nil {
 		return err
 	}
-	f := fields{data: stsd}
-	f.full()
-	if n := f.uint32(); f.err == nil && n != 1 {
-		return fmt.Errorf("%d sample entries; want one", n)
-	}
-	if f.err != nil {
-		return f.err
-	}
-	list, err := boxes(f.data)
+	entry, err := soleEntry(stsd)
 	if err != nil {
 		return err
 	}
-	if len(list) != 1 {
-		return fmt.Errorf("%d sample entries; want one", len(list))
-	}
-	return i.readCodec(list[0])
+	return i.readCodec(entry)
 }
 
 func (i *InitInfo) readCodec(entry box) (err error) {
 	f := fields{data: entry.body}
-	if slices.Contains([]string{"mp4a", "ac-3", "ec-3", "Opus"}, entry.kind) {
+	if slices.Contains([]string{"mp4a", "ac-3", "ec-3", "Opus", "enca"}, entry.kind) {
 		i.Audio = true
 		f.bytes(audioEntryBytes - 4)
 		i.SampleRate = int(f.uint32() >> 16)
@@ -160,6 +150,11 @@ func (i *InitInfo) readCodec(entry box) (err error) {
 	}
 	if f.err != nil {
 		return f.err
+	}
+	if entry.kind == "encv" || entry.kind == "enca" {
+		if entry.kind, i.Protection, err = readProtection(f.data); err != nil {
+			return err
+		}
 	}
 	switch entry.kind {
 	case "avc1":

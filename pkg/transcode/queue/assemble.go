@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 
+	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/hls"
 )
 
@@ -32,6 +33,11 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 	}
 	if err := q.moveSegments(ctx, st, keys); err != nil {
 		return err
+	}
+	if st.request.SampleAES {
+		if err := q.describeSealed(st, keys); err != nil {
+			return err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.playlists)) {
 		if err := ctx.Err(); err != nil {
@@ -67,7 +73,7 @@ func (q *Queue) moveSegments(ctx context.Context, st *stream, keys map[string][]
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := q.moveSegment(s, path.Join(st.work(), s.to), keys[st.request.Key(s.number)]); err != nil {
+		if err := q.moveSegment(s, path.Join(st.work(), s.to), st.request.Naming, keys); err != nil {
 			return err
 		}
 	}
@@ -76,17 +82,17 @@ func (q *Queue) moveSegments(ctx context.Context, st *stream, keys map[string][]
 
 // moveSegment moves an accepted segment into the assembled stream, unless that was
 // done before. An encrypted stream gets an encrypted copy.
-func (q *Queue) moveSegment(s segment, to string, key []byte) error {
+func (q *Queue) moveSegment(s segment, to string, n transcode.Naming, keys map[string][]byte) error {
 	var err error
 	if s.encrypted {
-		err = q.encryptSegment(s, to, key)
+		err = q.encryptSegment(s, to, n, keys)
 	} else {
 		err = q.media.Rename(s.from, to)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = q.verifySize(to, s.publishedBytes())
+	err = q.verify(to, s)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOtherFile) {
 		return fmt.Errorf("%w: after it was accepted a segment has changed: %w", errUnpublishable, err)
 	}
@@ -100,7 +106,7 @@ func (q *Queue) moveSegment(s segment, to string, key []byte) error {
 }
 
 // encryptSegment makes the encrypted copy of a segment, unless it exists.
-func (q *Queue) encryptSegment(s segment, to string, key []byte) error {
+func (q *Queue) encryptSegment(s segment, to string, n transcode.Naming, keys map[string][]byte) error {
 	if there, err := exists(q.media, to); err != nil || there {
 		return err
 	}
@@ -114,7 +120,11 @@ func (q *Queue) encryptSegment(s segment, to string, key []byte) error {
 	if err != nil {
 		return err
 	}
-	err = hls.Encrypt(out, io.LimitReader(in, s.sizeBytes+1), key, s.number)
+	if s.init != "" {
+		err = q.protect(out, in, s, n, keys)
+	} else {
+		err = hls.Encrypt(out, io.LimitReader(in, s.sizeBytes+1), keys[n.Key(s.number)], s.number)
+	}
 	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return err
 	}

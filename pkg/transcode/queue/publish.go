@@ -119,6 +119,8 @@ type stream struct {
 	job       int64
 	request   transcode.Request
 	output    string // directory or file in the media share; "" until it is chosen
+	plan      transcode.Plan
+	results   map[string]transcode.Result
 	playlists map[string][]byte
 	segments  []segment
 	dirs      []string // in the stream, besides its top directory
@@ -131,14 +133,25 @@ type segment struct {
 	sizeBytes int64
 	number    int  // number in its playlist
 	encrypted bool // whether it is encrypted when it is published
+	// init is the path of the initialization section that says how to encrypt samples; ""
+	// where whole segments are encrypted, or none.
+	init string
 }
 
-// publishedBytes returns the size of s after publication.
-func (s segment) publishedBytes() int64 {
-	if s.encrypted {
-		return hls.EncryptedSize(s.sizeBytes)
+// verify verifies that a published segment is there. How large it is with encrypted
+// samples is not known beforehand.
+func (q *Queue) verify(name string, s segment) error {
+	if s.init != "" {
+		info, err := q.media.Lstat(name)
+		if err == nil && (!info.Mode().IsRegular() || info.Size() == 0) {
+			err = fmt.Errorf("%w: %s is %v with %d bytes; want a regular file", errOtherFile, name, info.Mode(), info.Size())
+		}
+		return err
 	}
-	return s.sizeBytes
+	if s.encrypted {
+		return q.verifySize(name, hls.EncryptedSize(s.sizeBytes))
+	}
+	return q.verifySize(name, s.sizeBytes)
 }
 
 // work returns the directory in which the stream is assembled.
@@ -162,7 +175,8 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 	if st.request.IsFile() {
 		return st, nil // checked when the probe was accepted
 	}
-	st.playlists, err = hls.Playlists(plan.V, results.ofUnit)
+	st.plan, st.results = plan.V, results.ofUnit
+	st.playlists, err = hls.Playlists(st.plan, st.results, hls.Sealed{})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnpublishable, err)
 	}
@@ -234,10 +248,15 @@ func (st *stream) addFiles(plan transcode.Plan, results unitResults) {
 // identical.
 func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool) {
 	u, r, names := p.Unit, p.Result, st.request.Naming
+	init := "" // of encrypted samples
+	if st.request.SampleAES && r.Init != nil {
+		init = path.Join(from, r.Init.Name)
+	}
 	if r.Init != nil && !inits[u.Dir()] {
 		inits[u.Dir()] = true
 		st.segments = append(st.segments, segment{
 			from: path.Join(from, r.Init.Name), to: path.Join(names.Place(u.Dir()), r.Init.Name), sizeBytes: r.Init.SizeBytes,
+			encrypted: init != "", init: init,
 		})
 	}
 	for _, picture := range r.Pictures {
@@ -250,7 +269,7 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 	for i, s := range r.Segments {
 		st.segments = append(st.segments, segment{
 			from: path.Join(from, s.Name), to: path.Join(names.Place(u.Dir()), names.File(s.Name)), sizeBytes: s.SizeBytes,
-			number: first + i, encrypted: st.request.Encrypted,
+			number: first + i, encrypted: st.request.Encrypted && (init != "" || !st.request.SampleAES), init: init,
 		})
 	}
 }
@@ -311,7 +330,7 @@ func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 		return false, err
 	}
 	for _, s := range st.segments {
-		err := q.verifySize(path.Join(st.output, s.to), s.publishedBytes())
+		err := q.verify(path.Join(st.output, s.to), s)
 		if err != nil {
 			return false, ctx.Err()
 		}

@@ -137,7 +137,7 @@ func (b *bench) checkFiles(output string) {
 			}
 		}
 	}
-	playlists, err := hls.Playlists(f.plan, f.results)
+	playlists, err := hls.Playlists(f.plan, f.results, hls.Sealed{})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -191,7 +191,7 @@ func (j *job) encode(ctx context.Context, u transcode.Unit) {
 
 func (j *job) publish() {
 	j.Helper()
-	playlists, err := hls.Playlists(j.plan, j.results)
+	playlists, err := hls.Playlists(j.plan, j.results, hls.Sealed{})
 	if err != nil {
 		j.Fatal(err)
 	}
