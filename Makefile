@@ -63,6 +63,21 @@ install: build man ## install pibootd to /usr/local/bin, its manual page and its
 	install -D -m 0644 bin/pibootd.8.gz $(DESTDIR)/usr/local/share/man/man8/pibootd.8.gz
 	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/pibootd.service systemd/pibootd-template@.service
 
+.PHONY: deb
+deb: release man ## build bin/pibootd_*_{amd64,arm64,armhf}.deb
+	scripts/deb amd64 arm64 armhf
+
+.PHONY: apt-repo
+apt-repo: deb ## build bin/apt, a repository of the packages, signed by gpg's key APT_KEY
+	scripts/install-tools deb
+	scripts/apt-repo
+
+.PHONY: test-deb
+test-deb: ## install, upgrade, downgrade, remove and purge the package in bare Debian 12 and 13 (root, Debian, minutes)
+	scripts/install-tools deb
+	$(MAKE) --no-print-directory release man
+	go test -vet=off -tags release -run '^TestPackage$$' -count=1 -v -timeout 30m ./cmd/pibootd
+
 .PHONY: demo
 demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_VIDEO=file takes yours)
 	scripts/install-tools demo
