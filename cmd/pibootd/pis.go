@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
@@ -130,6 +131,9 @@ func printAdded(w io.Writer, added fleet.Added) error {
 		proved = ", proved by a mount"
 	}
 	fmt.Fprintf(&out, "  export   %s, to %s only%s\n", added.Export, p.IP, proved)
+	for _, line := range added.Lacks {
+		fmt.Fprintf(&out, "  warning  %s\n", strings.Map(graphic, line))
+	}
 	if !added.Existed {
 		fmt.Fprintf(&out, "switch the Pi on and watch it boot: pibootd watch %s\n", p.Name)
 	}
@@ -166,7 +170,44 @@ func listPis(c *cli.Context, std streams) error {
 	for _, b := range boards {
 		rows = append(rows, []string{b.Name, b.Serial.String(), b.MAC.String(), b.IP.String(), fmt.Sprintf("%s@%d", b.Template, b.Version), state(b)})
 	}
-	return printList(std.out, rows, "no Pi is registered; see pibootd add-pi --help")
+	if err := printList(std.out, rows, "no Pi is registered; see pibootd add-pi --help"); err != nil {
+		return err
+	}
+	return printTroubles(std.out, boards)
+}
+
+// printTroubles prints a paragraph for each board that is not as it should be.
+func printTroubles(w io.Writer, boards []web.Pi) error {
+	var out strings.Builder
+	for _, b := range boards {
+		if inTrouble(b) {
+			fmt.Fprintf(&out, "%s", diagnosisText(b.Diagnosis))
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func inTrouble(b web.Pi) bool {
+	switch b.Diagnosis.Code {
+	case diagnosis.OK, diagnosis.OnItsWay, diagnosis.ShutDown, diagnosis.NeverSeen, "":
+		return false
+	}
+	return true
+}
+
+// diagnosisText returns what is so, and what to do below it. Both can name files of a board.
+func diagnosisText(d diagnosis.Diagnosis) string {
+	text := d.Sentence + "\n"
+	if d.Action != "" {
+		text += "-> " + d.Action + "\n"
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return r
+		}
+		return graphic(r)
+	}, text)
 }
 
 // state says in a few words what a board is doing.
@@ -176,13 +217,14 @@ func state(b web.Pi) string {
 		return "worker online, drained"
 	case b.Online && b.Worker != nil && b.Worker.Hello.Locked != "":
 		return "worker online, refuses work"
-	case b.Online:
+	case b.Online && b.Diagnosis.State != diagnosis.Slow && b.Diagnosis.State != diagnosis.Stuck:
 		return "worker online"
-	case b.Last == nil:
+	case b.Diagnosis.Code == diagnosis.NeverSeen:
 		return "never seen"
-	default:
-		return fmt.Sprintf("%s %s", b.Last.Kind, since(b.Last.At))
+	case b.Diagnosis.State == diagnosis.Off:
+		return "off, " + since(b.Diagnosis.Since)
 	}
+	return fmt.Sprintf("%s: %s, %s", b.Diagnosis.State, b.Diagnosis.Stage, since(b.Diagnosis.Since))
 }
 
 func listDiscovered(c *cli.Context, std streams) error {
@@ -251,6 +293,8 @@ func printPi(w io.Writer, b web.Pi) error {
 		fmt.Fprintf(&out, "  %-9s %s\n", []string{"settings", ""}[min(i, 1)], setting)
 	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
+	fmt.Fprintf(&out, "            %s", strings.ReplaceAll(diagnosisText(b.Diagnosis), "\n->", "\n            ->"))
+	out.WriteString(stagesText(b.Diagnosis.Stages))
 	if b.Worker != nil {
 		h := b.Worker.Hello
 		fmt.Fprintf(&out, "  worker    %s, ffmpeg %s, %d CPUs, encoders %s\n", h.Version, h.FFmpeg, h.CPUs, strings.Join(h.Encoders, " "))
@@ -269,6 +313,19 @@ func printPi(w io.Writer, b web.Pi) error {
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
+}
+
+// stagesText returns a line for each stage of the last boot.
+func stagesText(stages []diagnosis.Timed) string {
+	var out strings.Builder
+	for i, s := range stages {
+		usually := ""
+		if s.Median > 0 {
+			usually = fmt.Sprintf(", usually %.1f s", s.Median)
+		}
+		fmt.Fprintf(&out, "  %-9s %-8s %.1f s%s\n", []string{"boot", ""}[min(i, 1)], s.Stage, s.Seconds, usually)
+	}
+	return out.String()
 }
 
 func indent(text string) string {

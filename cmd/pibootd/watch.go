@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/timeline"
+	"pibootd/pkg/web"
 )
 
 func watchCommand(std streams) *cli.Command {
@@ -46,10 +50,26 @@ func watch(c *cli.Context, std streams) error {
 			return err
 		}
 	}
-	if c.Bool("no-follow") {
-		return nil
+	if err := printDiagnosis(c, std, board); err != nil || c.Bool("no-follow") {
+		return err
 	}
 	return follow(c, std, board, last)
+}
+
+// printDiagnosis prints how the one board is that is watched. What changes later is an event.
+func printDiagnosis(c *cli.Context, std streams, ref string) error {
+	if ref == "" || c.Bool("json") {
+		return nil
+	}
+	board, err := client(c).Pi(c.Context, ref)
+	if refusal := (web.Refusal{}); errors.As(err, &refusal) && refusal.Status == http.StatusNotFound {
+		return nil // a worker on another machine
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(std.out, diagnosisText(board.Diagnosis))
+	return err
 }
 
 func history(c *cli.Context, board string) ([]timeline.Event, error) {

@@ -178,26 +178,19 @@ func (p *Policy) Preview(board registry.Pi) (Preview, error) {
 }
 
 // Loads returns what the board would load now, as far as its model is known.
-func (p *Policy) Loads(board registry.Pi) (bootconfig.Load, error) {
-	t, err := p.openTree(board)
-	if err != nil {
-		return bootconfig.Load{}, err
-	}
-	defer t.close()
-	return p.loads(t, board), nil
-}
+func (p *Policy) Loads(board registry.Pi) (bootconfig.Load, error) { return p.LoadsAs(board) }
 
-// LoadsAs is like Loads for a board that has said which model it is; "" if it has not.
-func (p *Policy) LoadsAs(board registry.Pi, model bootconfig.Model) (bootconfig.Load, error) {
-	if model == "" {
-		return p.Loads(board)
+// LoadsAs is like Loads for a board that is one of these models; none: whichever it can be.
+func (p *Policy) LoadsAs(board registry.Pi, models ...bootconfig.Model) (bootconfig.Load, error) {
+	if len(models) == 0 {
+		models = bootconfig.ModelsAt(board.MAC)
 	}
 	t, err := p.openTree(board)
 	if err != nil {
 		return bootconfig.Load{}, err
 	}
 	defer t.close()
-	return p.dir(t, board).Closest([]bootconfig.Model{model}, board.Serial), nil
+	return p.dir(t, board).Closest(models, board.Serial), nil
 }
 
 // hasInitramfs reports whether the board loads an initramfs, whichever it is of the models

@@ -1,6 +1,7 @@
 package bootconfig
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -207,4 +208,10 @@ func (n Names) Needs() []Need {
 // Missing returns the needs that a directory does not meet.
 func (n Names) Missing(has func(name string) bool) []Need {
 	return slices.DeleteFunc(n.Needs(), func(need Need) bool { return slices.ContainsFunc(need.Files, has) })
+}
+
+// Is32Bit reports whether a kernel has one of the names by which the firmware finds those of 32
+// bits.
+func Is32Bit(kernel string) bool {
+	return slices.Contains([]string{"kernel.img", "kernel7.img", "kernel7l.img"}, path.Base(kernel))
 }

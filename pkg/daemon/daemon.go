@@ -139,6 +139,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	g.Go(func() error { d.logOtherServers(ctx); return nil })
 	g.Go(func() error { d.fleet.WatchAddresses(ctx); return nil })
+	g.Go(func() error { d.diagnoses.Run(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, d.socks.http, d.socks.control) })
 	d.runIntegrations(ctx, g)

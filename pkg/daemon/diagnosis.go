@@ -1,27 +1,79 @@
 package daemon
 
 import (
-	"cmp"
+	"path"
+	"slices"
+	"time"
 
 	"pibootd/pkg/bootconfig"
+	"pibootd/pkg/config"
 	"pibootd/pkg/diagnosis"
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs/bootcheck"
+	"pibootd/pkg/transcode/queue"
 )
 
-// facts returns what a diagnosis of a board needs besides its timeline.
-func (d *daemon) facts(board registry.Pi, model string) diagnosis.Facts {
+func (d *daemon) newDiagnoses() *diagnosis.Tracker {
+	started := time.Now()
+	facts := func(board registry.Pi, model string) diagnosis.Facts {
+		var models []bootconfig.Model
+		if model != "" {
+			models = append(models, bootconfig.Model(model))
+		}
+		f := d.facts(board, models)
+		f.Started = started
+		return f
+	}
+	return &diagnosis.Tracker{Timeline: d.state.timeline, Facts: facts, Boards: d.state.registry.All, Log: d.log}
+}
+
+// facts returns what a diagnosis of a board needs besides its timeline. It is one of models, if
+// there are any.
+func (d *daemon) facts(board registry.Pi, models []bootconfig.Model) diagnosis.Facts {
 	f := diagnosis.FactsOf(board)
-	f.Elsewhere = d.dhcp.Proxy
-	load, err := d.policy.LoadsAs(board, bootconfig.Model(model))
+	f.Unseen, f.Elsewhere = d.nfs == nil, d.cfg.DHCP.Mode == config.Proxy
+	load, err := d.policy.LoadsAs(board, models...)
 	if err != nil {
 		f.NoFiles = err.Error()
 	}
+	f.Model = string(load.Model)
 	f.Kernel, f.Needs, f.Missing = load.Names.Kernel, load.Names.Needs(), load.Missing
-	f.Model = cmp.Or(model, string(load.Model))
+	f.Is32Bit = board.Arch == pi.ARM64 && len(f.Missing) == 0 && bootconfig.Is32Bit(f.Kernel)
+	f.NoInit = d.lacksInit(board)
+	f.Mismatch = func() string { return d.mismatch(board, f.Kernel) }
 	for _, w := range d.queue.Workers() {
 		if w.Name == board.Serial.String() {
-			f.Locked = w.Hello.Locked
+			f.Seen, f.Health = seen(w), healthOf(w)
 		}
 	}
 	return f
+}
+
+func seen(w queue.Worker) time.Time {
+	if !w.Online {
+		return time.Time{}
+	}
+	return w.LastSeen
+}
+
+func healthOf(w queue.Worker) diagnosis.Health {
+	return diagnosis.Health{Locked: w.Hello.Locked}
+}
+
+// lacksInit reports whether there is nothing in a board's root that its kernel could start.
+func (d *daemon) lacksInit(board registry.Pi) bool {
+	made, _ := d.policy.Preview(board) // without boot files, it has no arguments
+	lacks, err := d.fleet.Roots.LacksInit(board.Serial, made.CommandLine)
+	return lacks && err == nil
+}
+
+// mismatch returns why the kernel that a board loads does not match its root.
+func (d *daemon) mismatch(board registry.Pi, kernel string) string {
+	found, err := d.fleet.Roots.CheckBoot(board.Serial, "")
+	i := slices.IndexFunc(found, func(m bootcheck.Mismatch) bool { return path.Base(m.File) == path.Base(kernel) })
+	if err != nil || i < 0 {
+		return ""
+	}
+	return found[i].String()
 }

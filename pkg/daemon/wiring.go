@@ -11,7 +11,6 @@ import (
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
-	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/pi"
@@ -49,7 +48,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	d.startIntegrations()
-	d.diagnoses = &diagnosis.Tracker{Timeline: d.state.timeline, Facts: d.facts}
+	d.diagnoses = d.newDiagnoses()
 	d.doctor = d.newDoctor()
 	d.web = d.newWeb()
 	return nil
@@ -169,7 +168,7 @@ func (d *daemon) revoke() func(*os.File) error {
 
 func (d *daemon) newDoctor() *doctor.Doctor {
 	examiner := &doctor.Doctor{
-		Fleet: d.fleet, Timeline: d.state.timeline, Workers: d.queue.Workers, Broker: d.broker, MuxerTroubles: d.queue.LegacyTroubles,
+		Fleet: d.fleet, Timeline: d.state.timeline, Diagnoses: d.diagnoses, Broker: d.broker, MuxerTroubles: d.queue.LegacyTroubles,
 		Interface: d.cfg.Interface, Network: d.network, StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(),
 		DHCP: d.cfg.DHCP.Mode, NFS: d.cfg.NFS.Driver, Ports: portsText(d.cfg),
 	}

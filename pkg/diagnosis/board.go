@@ -15,6 +15,9 @@ type Board struct {
 	// Kernel is the name of the file that the board loads as its kernel, without prefix. "": the
 	// usual names are known without it.
 	Kernel string
+	// Unseen is whether the mounts of boards are seen by another program, so that nothing is
+	// between the kernel and the worker.
+	Unseen bool
 
 	boot     boot   // the last
 	earlier  []boot // before it, oldest first, at most maxBoots
@@ -48,18 +51,19 @@ type boot struct {
 	leave  bool      // it took leave: it was shut down
 	slow   *finding  // a stage that took too long, though it ended
 	fault  *finding  // what an event said is wrong, until the board goes on
+	since  time.Time // of fault
 	serial pi.Serial // by option 97; 0: unknown
 	model  string    // by option 97; "": unknown
 
-	discovers, acks int
-	offered         bool
-	file            string // that was sent last
-	missing         map[string]bool
-	prefix          string // of files that do not exist, which is not the board's
-	kernel          string // that was sent
-	kernelRuns      bool
-	shares          bool // its worker has mounted the media share or its scratch
-	system          bool // the system in the root has asked for an address
+	discovers, offers, acks int
+
+	file       string // that was sent last
+	missing    map[string]bool
+	lacked     time.Time // when the last of missing was asked for
+	prefix     string    // of files that do not exist, which is not the board's
+	kernel     string    // that was sent
+	kernelRuns bool
+	shares     bool // its worker has mounted the media share or its scratch
 }
 
 // Follow adds an event of the board. Events come in their order.
@@ -77,13 +81,14 @@ func (b *Board) Follow(e timeline.Event) {
 		b.followWorker(e)
 	case timeline.Conflict:
 		b.conflict = &e
-		b.boot.fault = say(AddressInUse, "user", e.MAC)
+		b.blame(e, say(AddressInUse, "user", e.MAC))
 	case timeline.NoConflict:
 		b.conflict = nil
+		b.clear(AddressInUse)
 	case timeline.RootFailed:
 		b.failed = &e
 	case timeline.Diagnosed:
-		b.told = Code(e.File)
+		b.told = Code(e.Code)
 	}
 }
 
@@ -140,7 +145,7 @@ func (b *Board) followDHCP(e timeline.Event) {
 		b.begin(Address, e.At)
 	}
 	if b.boot.stage == "" {
-		b.begin(Address, e.At)
+		return // a system that has booted before the timeline began
 	}
 	b.boot.last = e.At
 	switch e.Kind {
@@ -153,10 +158,10 @@ func (b *Board) followDHCP(e timeline.Event) {
 			b.boot.model = e.Model
 		}
 		if e.Detail != "" {
-			b.boot.fault = say(NoOffer, "reason", e.Detail)
+			b.blame(e, say(NoOffer, "reason", e.Detail))
 		}
 	case timeline.Offer:
-		b.boot.offered = true
+		b.boot.offers++
 		b.clear(NoOffer)
 	case timeline.Ack:
 		b.boot.acks++
@@ -170,12 +175,17 @@ func (b *Board) followDHCP(e timeline.Event) {
 func (b *Board) refuse(e timeline.Event) {
 	switch {
 	case e.Kind == timeline.Nak:
-		b.boot.fault = say(AddressRefused, "reason", e.Detail)
+		b.blame(e, say(AddressRefused, "reason", e.Detail))
 	case e.Kind == timeline.Declined:
-		b.boot.fault = say(AddressInUse, "user", "whose Ethernet address is unknown")
+		b.blame(e, say(AddressInUse, "user", "whose Ethernet address is unknown"))
 	case e.Kind == timeline.Request && e.Server.IsValid():
-		b.boot.fault = say(OtherServer, "server", e.Server)
+		b.blame(e, say(OtherServer, "server", e.Server))
 	}
+}
+
+// blame notes what an event says is wrong.
+func (b *Board) blame(e timeline.Event, fault *finding) {
+	b.boot.fault, b.boot.since = fault, e.At
 }
 
 // clear removes the fault if it is one of these.
@@ -209,16 +219,15 @@ func (b *Board) bootCode(e timeline.Event) bool {
 
 // restarts reports whether a DISCOVER of boot code begins another boot, and is no repetition.
 func (b *Board) restarts(e timeline.Event) bool {
-	return b.boot.stage.index() > Address.index() || !b.boot.done.IsZero() || e.At.Sub(b.boot.last) > quiet
+	return b.boot.stage == "" || b.boot.stage.index() > Address.index() || !b.boot.done.IsZero() || e.At.Sub(b.boot.last) > quiet
 }
 
 // followSystem follows a DHCP message of the kernel or of the system.
 func (b *Board) followSystem(e timeline.Event) {
 	switch b.boot.stage {
-	case "", Power, Address, Firmware:
-		if e.Kind == timeline.Discover {
-			b.enter(Kernel, e.At) // of which this machine has not seen the file
-		}
+	case Firmware:
+		b.enter(Kernel, e.At) // which has another name
+		b.boot.kernelRuns = true
 	case Kernel:
 		b.boot.kernelRuns = true
 		if e.Kind == timeline.Ack {
@@ -226,7 +235,6 @@ func (b *Board) followSystem(e timeline.Event) {
 		}
 	case Init:
 		b.enter(Worker, e.At)
-		b.boot.system = true
 	}
 	if b.boot.done.IsZero() {
 		b.refuse(e)
@@ -244,15 +252,10 @@ func (b *Board) followFile(e timeline.Event) {
 	b.boot.last = e.At
 	switch e.Kind {
 	case timeline.FileMissing:
-		if len(b.boot.missing) < maxNames {
-			b.boot.missing[name] = true
-		}
-		if prefix != "" && starts {
-			b.boot.prefix = prefix
-		}
+		b.lacks(e, prefix, name)
 		return
 	case timeline.FileFailed:
-		b.boot.fault = transfer(e)
+		b.blame(e, transfer(e))
 		return
 	}
 	delete(b.boot.missing, name)
@@ -261,6 +264,20 @@ func (b *Board) followFile(e timeline.Event) {
 	if e.Kind == timeline.File && b.isKernel(name) {
 		b.boot.kernel = e.File
 		b.enter(Kernel, e.At)
+	}
+}
+
+// lacks notes a file that does not exist. Boot code looks for its directory by the first file, and
+// does without it if that is not there.
+func (b *Board) lacks(e timeline.Event, prefix, name string) {
+	switch {
+	case prefix == "" && len(b.boot.missing) < maxNames:
+		b.boot.missing[name], b.boot.lacked = true, e.At
+	case prefix != "":
+		b.boot.prefix = prefix
+		if !isStart(name) {
+			b.blame(e, say(WrongPrefix, "prefix", prefix))
+		}
 	}
 }
 
@@ -317,7 +334,7 @@ func (b *Board) followMount(e timeline.Event) {
 	switch {
 	case e.Kind == timeline.Stranger:
 		if isRoot && (b.boot.stage == Kernel || b.boot.stage == Root) {
-			b.boot.fault = say(StrayMount, "addr", e.Addr)
+			b.blame(e, say(StrayMount, "addr", e.Addr))
 		}
 		return
 	case e.Kind == timeline.MountRefused:
@@ -340,14 +357,14 @@ func (b *Board) refused(e timeline.Event, isRoot bool) {
 	if !isRoot {
 		if b.boot.done.IsZero() {
 			b.enter(Worker, e.At)
-			b.boot.fault = say(ShareRefused, "export", e.Export, "reason", e.Detail)
+			b.blame(e, say(ShareRefused, "export", e.Export, "reason", e.Detail))
 		}
 		return
 	}
 	b.enter(Root, e.At)
-	b.boot.fault = say(MountRefused, "reason", e.Detail)
+	b.blame(e, say(MountRefused, "reason", e.Detail))
 	if strings.Contains(e.Detail, "as registered") {
-		b.boot.fault = say(OtherAddress, "addr", e.Addr)
+		b.blame(e, say(OtherAddress, "addr", e.Addr))
 	}
 }
 
@@ -370,11 +387,20 @@ func (b *Board) followWorker(e timeline.Event) {
 	case timeline.LoginRefused:
 		if b.boot.done.IsZero() && b.boot.stage.index() >= Init.index() {
 			b.enter(Worker, e.At)
-			b.boot.fault = say(WorkerRefused, "reason", e.Detail)
+			b.blame(e, say(WorkerRefused, "reason", e.Detail))
 		}
 		return
 	}
 	b.boot.last = e.At
+}
+
+// Seen notes that the worker was online at a moment. A restart can be so quick that no event says
+// so.
+func (b *Board) Seen(at time.Time) {
+	up := b.boot.stage.index() >= Init.index() || b.Unseen && b.boot.stage == Kernel
+	if up && b.boot.done.IsZero() && at.After(b.entered()) {
+		b.Follow(timeline.Event{At: at, Kind: timeline.WorkerOnline})
+	}
 }
 
 // resume notes a worker that is online again, or that was online before the timeline began.

@@ -1,7 +1,9 @@
 package diagnosis
 
 import (
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,4 +81,66 @@ func TestCleanBoot(t *testing.T) {
 	if got, want := strings.Join(stages, ", "), "address 500ms, firmware 4.5s, kernel 10s, init 35s, worker 1s"; got != want {
 		t.Errorf("stages %s; want %s", got, want)
 	}
+}
+
+// A hundred boots after each other, each pause of which takes up to 0.8 of what is left until the
+// deadline, are never called stuck or slow.
+func TestNoFalseAlarms(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var b Board
+	now := testStart
+	look := func(boot int, after timeline.Event) {
+		if d := b.At(now, facts()); d.State == Stuck || d.State == Slow {
+			t.Fatalf("boot %d, after %v: %+v", boot, after, d)
+		}
+	}
+	for boot := range 100 {
+		for _, e := range cleanBoot(boot) {
+			if d := b.At(now, facts()); d.State == Booting {
+				left := d.Deadline.Sub(now)
+				now = now.Add(time.Duration(random.Float64() * 0.8 * float64(left)))
+				look(boot, e) // at the end of the pause
+			}
+			e.At = now
+			b.Follow(e)
+			look(boot, e)
+		}
+		now = now.Add(time.Duration(random.Float64() * float64(time.Hour)))
+		look(boot, timeline.Event{})
+		if boot%2 == 0 { // shut down
+			b.Follow(timeline.Event{At: now, Board: testSerial, Kind: timeline.WorkerOffline, Detail: "stopped"})
+			now = now.Add(time.Duration(random.Float64() * 4 * float64(time.Minute)))
+			look(boot, timeline.Event{})
+		}
+	}
+	if len(b.took[Kernel]) != samples {
+		t.Errorf("%d boots are known; want %d", len(b.took[Kernel]), samples)
+	}
+}
+
+// cleanBoot returns one of the ways in which a boot goes well.
+func cleanBoot(n int) []timeline.Event {
+	events := clean(testStart)
+	insert := func(before timeline.Kind, more ...timeline.Event) {
+		i := slices.IndexFunc(events, func(e timeline.Event) bool { return e.Kind == before })
+		events = slices.Insert(events, i, more...)
+	}
+	switch n % 6 {
+	case 1: // the first DISCOVER is lost, or its OFFER
+		insert(timeline.Offer, discover)
+		insert(timeline.Request, kind(timeline.Offer), discover)
+	case 2: // the kernel asks by DHCP, and the system again
+		insert(timeline.Mount, kind(timeline.Discover, by(timeline.System)), kind(timeline.Offer), kind(timeline.Request), kind(timeline.Ack))
+		events = slices.Insert(events, len(events)-3, kind(timeline.Discover, by(timeline.System)), kind(timeline.Offer), kind(timeline.Ack))
+	case 3: // it works, and renews its lease
+		events = append(events, kind(timeline.Claimed), kind(timeline.UnitDone), kind(timeline.Request), kind(timeline.Ack))
+	case 5: // a Pi 3, which sends no REQUEST, and its prefix is cleared
+		events = slices.DeleteFunc(events, func(e timeline.Event) bool { return e.Kind == timeline.Request || e.Kind == timeline.Ack })
+		for i := range events {
+			events[i].File = strings.TrimPrefix(events[i].File, own)
+		}
+	case 4: // somebody else knocks
+		events = append(events, kind(timeline.LoginRefused, from("10.77.0.9"), because("wrong token")), kind(timeline.Stranger, of("/roots/"+testSerial)))
+	}
+	return events
 }

@@ -15,6 +15,7 @@ const (
 	ShutDown  Code = "shut_down"
 	NeverSeen Code = "never_seen"
 	Silent    Code = "silent"
+	Unseen    Code = "unseen"
 	Locked    Code = "worker_locked"
 
 	NoOffer        Code = "no_offer"
@@ -90,11 +91,11 @@ var catalogue = []Entry{
 	{Silent, Stuck, "{pi} was up and has fallen silent without being shut down: its power or its network is gone, or it hangs.", "Look at its power and its cable; if both are good, look at its console."},
 
 	{NoOffer, Stuck, "{pi} asks for an address and is offered none: {reason}.", "Remove the reason, or give the board another address: pibootd edit-pi {pi} --ip ADDRESS."},
-	{OfferIgnored, Stuck, "{pi} has asked for an address {count} times and accepted no offer: another DHCP server is faster, or the offers do not reach it.", "Look for other DHCP servers with pibootd doctor, then at the switch between."},
+	{OfferIgnored, Stuck, "{pi} has asked for an address {times} and accepted no offer: another DHCP server is faster, or the offers do not reach it.", "Look for other DHCP servers with pibootd doctor, then at the switch between."},
 	{OtherServer, Stuck, "{pi} accepted the offer of another DHCP server, {server}.", "Have that server ignore {mac}, or stop it."},
 	{AddressRefused, Stuck, "{pi} was refused the address that it asked for: {reason}.", "Power it off and on; if that repeats, another DHCP server gave it that address."},
 	{AddressInUse, Stuck, "{ip}, the address of {pi}, is used by another host, {user}.", "Give that host another address, or the board: pibootd edit-pi {pi} --ip ADDRESS."},
-	{NoTFTP, Stuck, "{pi} has got its address {count} times and asks for no file.", "Let UDP port 69 through each firewall between; then try pibootd edit-pi {pi} --boot-menu dnsmasq."},
+	{NoTFTP, Stuck, "{pi} has got its address {times} and asks for no file.", "Let UDP port 69 through each firewall between; then try pibootd edit-pi {pi} --boot-menu dnsmasq."},
 	{LateDiscover, Slow, "{pi} asks for an address only {seconds} s after each restart, so its switch port is blocked for that long (spanning tree).", "Set the switch port to edge or portfast."},
 
 	{WrongPrefix, Stuck, "{pi} asks for its files in {prefix}, and its own directory is {serial}.", "Take TFTP_PREFIX out of its bootloader's configuration (sudo rpi-eeprom-config --edit), or register it with its own serial number."},
@@ -114,6 +115,7 @@ var catalogue = []Entry{
 	{KernelSilent, Stuck, "{pi} loaded {file} and has sent nothing since: this kernel does not run on the board, or it has no driver for its network.", atConsole},
 	{KernelTooSmall, Stuck, "{pi} loaded {file}, a 32-bit kernel, which cannot start the programs of its 64-bit root.", fromTemplate},
 	{KernelModules, Stuck, "{pi} loaded {file}, whose modules are not in its root, and has sent nothing since: {reason}.", "Finish the upgrade on the board, or give it a fresh root: pibootd reset-pi {pi}."},
+	{Unseen, Stuck, "{pi} loaded {file}, and its worker has not reported; what it did between is not seen, because nfsd serves its root.", atConsole},
 	{NoMount, Stuck, "{pi} runs its kernel, which has an address and does not ask for its root.", atConsole},
 	{MountRefused, Stuck, "{pi} was refused its root: {reason}.", "Compare its address and its root= with those registered: pibootd show-pi {pi}."},
 	{OtherAddress, Stuck, "{pi} asked for its root from {addr}, not from {ip} as registered: another DHCP server has answered it.", "Have that server ignore {mac}, or leave boot.ip of pibootd's configuration at its default."},

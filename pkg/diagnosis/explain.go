@@ -23,10 +23,13 @@ type Facts struct {
 	Missing   []bootconfig.Need // and does not find
 	NoFiles   string            // why its boot files cannot be made; "": they can
 	Is32Bit   bool              // a 32-bit kernel before a 64-bit root
-	Mismatch  string            // a kernel whose modules are not in the root; "": none
+	Mismatch  func() string     // returns a kernel whose modules are not in the root; "": none; nil: unknown
 	NoInit    bool              // its root has no init
+	Unseen    bool              // nfsd serves its root, so its mounts are not seen
 	Elsewhere bool              // another server gives the addresses, as it should
-	Locked    string            // why its worker refuses work; "": it does not
+	Started   time.Time         // of the daemon, which looks for some faults again
+	Seen      time.Time         // of its worker, while it is online; zero: it is not
+	Health    Health            // what its worker reports
 }
 
 // FactsOf returns what a board's registration says.
@@ -62,8 +65,8 @@ func (b *Board) entered() time.Time { return b.boot.began[b.boot.stage] }
 func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, since time.Time) {
 	switch {
 	case b.boot.stage == "":
-		if cause := b.standing(f); cause != nil {
-			return cause, "", time.Time{}
+		if found := b.unserved(f); found != nil {
+			return found, "", b.failed.At
 		}
 		return say(NeverSeen), "", time.Time{}
 	case !b.boot.gone.IsZero() && b.boot.leave:
@@ -74,50 +77,140 @@ func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, sinc
 		found, state = b.up(now, f)
 		return found, state, b.boot.done
 	}
-	if cause := b.evident(f); cause != nil {
-		return cause, "", b.boot.last
+	if found, since := b.evident(f); found != nil {
+		return found, "", since
 	}
 	if deadline := b.deadline(); now.After(deadline) {
 		return b.explain(f), "", deadline
 	}
-	return b.underWay(f), Booting, b.entered()
-}
-
-// up returns what is to be said of a board whose worker is online.
-func (b *Board) up(now time.Time, f Facts) (*finding, State) {
-	switch {
-	case f.Locked != "":
-		return say(Locked, "reason", f.Locked), ""
-	case b.boot.slow != nil && now.Sub(b.boot.done) < time.Hour:
-		return b.boot.slow, ""
+	if found, since := b.again(now, f); found != nil {
+		return found, "", since
 	}
-	return say(OK), ""
+	if note := b.note(f); note != nil {
+		return note, Booting, b.entered()
+	}
+	return say(OnItsWay, "doing", doing[b.boot.stage]), Booting, b.entered()
 }
 
-func (b *Board) underWay(Facts) *finding { return say(OnItsWay, "doing", doing[b.boot.stage]) }
+// note returns what is wrong with a board and does not keep it from booting.
+func (b *Board) note(f Facts) *finding {
+	switch {
+	case b.conflict != nil && b.conflict.At.After(f.Started):
+		return say(AddressInUse, "user", b.conflict.MAC)
+	case b.boot.serial != 0 && b.boot.serial != f.Serial:
+		return say(SerialMismatch, "other", b.boot.serial)
+	case b.boot.prefix != "":
+		return say(WrongPrefix, "prefix", b.boot.prefix)
+	}
+	return nil
+}
 
-// standing returns what is wrong whatever the board does.
-func (b *Board) standing(Facts) *finding {
-	if b.failed != nil {
+// unserved returns why the root of a board cannot be served. It is tried at each start.
+func (b *Board) unserved(f Facts) *finding {
+	if b.failed != nil && b.failed.At.After(f.Started) {
 		return say(RootFailed, "reason", b.failed.Detail)
 	}
 	return nil
 }
 
-// evident returns a fault that needs no deadline, because an event has shown it.
-func (b *Board) evident(f Facts) *finding {
+// evident returns a fault that needs no deadline, because an event has shown it, and since when.
+func (b *Board) evident(f Facts) (*finding, time.Time) {
 	if fault := b.boot.fault; fault != nil && !(fault.code == OtherServer && f.Elsewhere) {
-		return fault
+		return fault, b.boot.since
+	}
+	if b.boot.stage == Address && b.boot.acks > manyAcks {
+		return say(NoTFTP, "times", times(b.boot.acks)), b.boot.last
 	}
 	if b.boot.stage == Firmware {
-		if missing := b.missed(f); missing != nil {
-			return missing
+		if missed := b.missed(f); missed != nil {
+			return missed, b.boot.lacked
 		}
 	}
 	if b.boot.stage == Init && f.NoInit {
-		return say(NoInit)
+		return say(NoInit), b.entered()
 	}
-	return b.standing(f)
+	if found := b.unserved(f); found != nil {
+		return found, b.failed.At
+	}
+	return nil, time.Time{}
+}
+
+// manyAcks is how often a board may get its address before it asks for a file: the ACK may be
+// lost.
+const manyAcks = 3
+
+// loopTime is the time in which boots that fail belong together, and loopBoots how many of them
+// are a loop.
+const (
+	loopTime  = 10 * time.Minute
+	loopBoots = 3
+)
+
+// again returns what was wrong with the boot before, until this one is further, and whether there
+// have been many of them.
+func (b *Board) again(now time.Time, f Facts) (*finding, time.Time) {
+	first, count, furthest := now, 1, b.boot.stage
+	for i, was := range slices.Backward(b.earlier) {
+		if !was.done.IsZero() && (!was.gone.IsZero() || was.last.Sub(was.done) > loopTime) || now.Sub(was.first()) > loopTime {
+			break
+		}
+		count++
+		first = was.first()
+		if was.stage.index() > furthest.index() {
+			furthest = was.stage
+		}
+		if fault := was.fault; i == len(b.earlier)-1 && fault != nil && was.stage.index() >= b.boot.stage.index() {
+			return fault, was.since
+		}
+	}
+	if count < loopBoots {
+		return nil, time.Time{}
+	}
+	minutes := max(1, int(now.Sub(first).Round(time.Minute)/time.Minute))
+	return say(RebootLoop, "count", count, "minutes", minutes, "what", nouns[furthest]), b.boot.first()
+}
+
+// first returns when a boot was first seen.
+func (b boot) first() time.Time {
+	var first time.Time
+	for stage, at := range b.began {
+		if stage != Power && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// up returns what is to be said of a board whose worker is online, and its state unless that is
+// the code's.
+func (b *Board) up(now time.Time, f Facts) (*finding, State) {
+	if found := f.Health.finding(); found != nil {
+		return found, ""
+	}
+	if late := b.late(); late != nil {
+		return late, ""
+	}
+	if b.boot.slow != nil && now.Sub(b.boot.done) < time.Hour {
+		return b.boot.slow, ""
+	}
+	if f.Health.Locked != "" {
+		return say(Locked, "reason", f.Health.Locked), ""
+	}
+	if note := b.note(f); note != nil {
+		return note, Well
+	}
+	return say(OK), ""
+}
+
+// Lacks returns a line for each file that the board needs and does not find.
+func (f Facts) Lacks() []string {
+	var lines []string
+	for _, need := range f.Missing {
+		found := lacks(need)
+		entry := entryOf(found.code)
+		lines = append(lines, found.fill(entry.Sentence, f)+" "+found.fill(entry.Action, f))
+	}
+	return lines
 }
 
 // needCodes are the codes of missing files.
@@ -155,9 +248,12 @@ func (b *Board) explain(f Facts) *finding {
 	if f.NoFiles != "" && b.boot.stage.index() <= Firmware.index() {
 		return say(NoBootFiles, "reason", f.NoFiles)
 	}
+	if note := b.note(f); note != nil && b.boot.stage.index() <= Firmware.index() {
+		return note
+	}
 	switch b.boot.stage {
 	case Address:
-		return b.explainAddress()
+		return b.explainAddress(f)
 	case Firmware:
 		for _, need := range f.Missing {
 			return lacks(need)
@@ -168,6 +264,9 @@ func (b *Board) explain(f Facts) *finding {
 	case Root:
 		return say(NoMount)
 	case Init:
+		if mismatch := f.mismatch(); mismatch != "" {
+			return say(KernelModules, "file", b.boot.kernel, "reason", mismatch)
+		}
 		return say(InitSilent)
 	}
 	if b.boot.shares {
@@ -176,24 +275,40 @@ func (b *Board) explain(f Facts) *finding {
 	return say(NoWorker)
 }
 
-func (b *Board) explainAddress() *finding {
+func (b *Board) explainAddress(f Facts) *finding {
+	count := b.boot.acks
+	if f.isPi3() { // it sends no REQUEST
+		count = b.boot.offers
+	}
 	switch {
-	case b.boot.acks > 0:
-		return say(NoTFTP, "count", b.boot.acks)
-	case b.boot.offered:
-		return say(OfferIgnored, "count", b.boot.discovers)
+	case count > 0:
+		return say(NoTFTP, "times", times(count))
+	case b.boot.offers > 0:
+		return say(OfferIgnored, "times", times(b.boot.discovers))
 	}
 	return say(NoOffer, "reason", "pibootd did not answer, and its log says why")
 }
 
+func (f Facts) mismatch() string {
+	if f.Mismatch == nil {
+		return ""
+	}
+	return f.Mismatch()
+}
+
+func (f Facts) isPi3() bool { return bootconfig.ModelsAt(f.MAC)[0].Generation() == pi.Pi3 }
+
 func (b *Board) explainKernel(f Facts) *finding {
 	switch {
+	case b.Unseen:
+		return say(Unseen, "file", b.boot.kernel)
 	case b.boot.kernelRuns:
 		return say(NoMount)
 	case f.Is32Bit:
 		return say(KernelTooSmall, "file", b.boot.kernel)
-	case f.Mismatch != "":
-		return say(KernelModules, "file", b.boot.kernel, "reason", f.Mismatch)
+	}
+	if mismatch := f.mismatch(); mismatch != "" {
+		return say(KernelModules, "file", b.boot.kernel, "reason", mismatch)
 	}
 	return say(KernelSilent, "file", b.boot.kernel)
 }

@@ -44,6 +44,9 @@ func (b *Board) limit(stage Stage) time.Duration {
 	if b.took.known(stage) {
 		return max(shortest, 2*b.took.percentile(stage, 95))
 	}
+	if b.Unseen && stage == Kernel {
+		return usual[Kernel] + usual[Root] + usual[Init] + usual[Worker]
+	}
 	return usual[stage]
 }
 
@@ -70,3 +73,13 @@ var doing = map[Stage]string{
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.0f", d.Seconds()) }
+
+func times(n int) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	}
+	return fmt.Sprintf("%d times", n)
+}

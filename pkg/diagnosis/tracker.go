@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -16,7 +17,9 @@ type Tracker struct {
 	Timeline *timeline.Log
 	// Facts returns what is known of a board besides its timeline. model is what its boot code
 	// says, "" if nothing. nil: FactsOf.
-	Facts func(board registry.Pi, model string) Facts
+	Facts  func(board registry.Pi, model string) Facts
+	Boards func() []registry.Pi // that Run watches
+	Log    *slog.Logger
 
 	mu     sync.Mutex // held to read the timeline too: a diagnosis waits for another
 	boards map[pi.Serial]*tracked
@@ -31,16 +34,22 @@ type tracked struct {
 func (t *Tracker) Of(ctx context.Context, board registry.Pi) (Diagnosis, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	d, _, err := t.of(ctx, board)
+	return d, err
+}
+
+func (t *Tracker) of(ctx context.Context, board registry.Pi) (Diagnosis, *Board, error) {
 	known := t.known(board)
 	facts := FactsOf(board)
 	if t.Facts != nil {
 		facts = t.Facts(board, known.board.boot.model)
 	}
-	known.board.Kernel = facts.Kernel
+	known.board.Kernel, known.board.Unseen = facts.Kernel, facts.Unseen
 	if err := t.follow(ctx, board, known); err != nil {
-		return Diagnosis{}, err
+		return Diagnosis{}, nil, err
 	}
-	return known.board.At(time.Now(), facts), nil
+	known.board.Seen(facts.Seen)
+	return known.board.At(time.Now(), facts), &known.board, nil
 }
 
 func (t *Tracker) known(board registry.Pi) *tracked {
@@ -67,4 +76,57 @@ func (t *Tracker) follow(ctx context.Context, board registry.Pi, known *tracked)
 			known.after = e.ID
 		}
 	}
+}
+
+// lookEvery is how often Run looks for what has changed.
+const lookEvery = 2 * time.Second
+
+// Run records on each board's timeline what is wrong with it, once, and that it is well again,
+// until ctx ends.
+func (t *Tracker) Run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, board := range t.Boards() {
+			if err := t.tell(ctx, board); err != nil && ctx.Err() == nil {
+				t.Log.Warn("board not diagnosed", "component", "diagnosis", "pi", board.Name, "err", err)
+			}
+		}
+	}
+}
+
+// tell records a diagnosis that differs from the last one that was recorded. On its way to being
+// well again a board is still what it was.
+func (t *Tracker) tell(ctx context.Context, board registry.Pi) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d, b, err := t.of(ctx, board)
+	if err != nil {
+		return err
+	}
+	if !d.news(b.told) {
+		return nil
+	}
+	b.told = d.Code
+	t.Timeline.Record(timeline.Event{
+		At: time.Now(), Board: board.Serial.String(), Name: board.Name, Kind: timeline.Diagnosed, Code: string(d.Code), Detail: d.Line(),
+	})
+	return nil
+}
+
+// news reports whether a diagnosis is to be recorded after that with the code told.
+func (d Diagnosis) news(told Code) bool {
+	fine := func(c Code) bool { return c == "" || c == OK || c == ShutDown }
+	switch {
+	case d.Code == OnItsWay || d.Code == NeverSeen || d.Code == told:
+		return false
+	case fine(d.Code):
+		return !fine(told)
+	}
+	return true
 }

@@ -15,6 +15,7 @@ import (
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
@@ -22,7 +23,6 @@ import (
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/store"
 	"pibootd/pkg/timeline"
-	"pibootd/pkg/transcode/queue"
 )
 
 func must(t *testing.T, err error) {
@@ -72,7 +72,7 @@ func newDoctor(t *testing.T) (*Doctor, registry.Pi) {
 	policy.Server.RootPath = f.RootPath
 	must(t, f.Start())
 	return &Doctor{
-		Fleet: f, Timeline: events, Workers: func() []queue.Worker { return nil },
+		Fleet: f, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events},
 		Interface: "lo", Network: netip.MustParsePrefix("127.0.0.1/8"), StateDir: dir, MediaDir: filepath.Join(dir, "media"),
 		DHCP: config.Reservation, NFS: config.Embedded,
 		FindOtherServers: func(context.Context, string) ([]dhcp.OtherServer, error) { return nil, nil },
@@ -95,11 +95,10 @@ func want(t *testing.T, d *Doctor, level Level, text string) {
 func TestBoard(t *testing.T) {
 	d, board := newDoctor(t)
 	want(t, d, OK, "/roots/3333347a mounted by 10.9.0.192, sbin/init read, a file written, read back and removed")
-	want(t, d, Warning, "never been seen")
-
+	want(t, d, Warning, "hlspi1 has never been seen.")
 	happened := func(kind timeline.Kind, ago time.Duration, detail string) {
 		t.Helper()
-		e := timeline.Event{At: time.Now().Add(-ago), Board: board.Serial.String(), Name: board.Name, Kind: kind, Detail: detail}
+		e := timeline.Event{At: time.Now().Add(-ago), Board: board.Serial.String(), Name: board.Name, Kind: kind, Detail: detail, Export: "/roots/3333347a"}
 		d.Timeline.Record(e)
 		for stored, err := range d.Timeline.Follow(t.Context(), board.Serial.String(), 0) {
 			must(t, err)
@@ -108,17 +107,17 @@ func TestBoard(t *testing.T) {
 			}
 		}
 	}
+	happened(timeline.Discover, time.Hour, "")
 	happened(timeline.Offer, time.Hour, "")
-	want(t, d, Warning, "was offered an address")
+	want(t, d, Problem, "hlspi1 has got its address once and asks for no file.")
 	happened(timeline.MountRefused, time.Hour, "from a strange address")
-	want(t, d, Problem, "refused its root")
-	want(t, d, Problem, "from a strange address")
-	happened(timeline.Claimed, time.Hour, "") // not a step of a boot
-	want(t, d, Problem, "refused its root")
+	want(t, d, Problem, "hlspi1 was refused its root: from a strange address.")
+	happened(timeline.Claimed, time.Hour, "") // not a stage of a boot
+	want(t, d, Problem, "hlspi1 was refused its root")
 	happened(timeline.File, time.Second, "")
-	want(t, d, OK, "it is booting")
-	d.Workers = func() []queue.Worker { return []queue.Worker{{Name: board.Serial.String(), Online: true}} }
-	want(t, d, OK, "its worker is online")
+	want(t, d, OK, "hlspi1 boots: it loads its boot files.")
+	happened(timeline.WorkerOnline, 0, "")
+	want(t, d, OK, "hlspi1 is up, and its worker is online.")
 
 	late := d.exports(t.Context(), board, time.Now().Add(-time.Second))
 	if late.Level != Warning || !strings.Contains(late.Text, "no time was left") {
@@ -137,6 +136,8 @@ func TestBoard(t *testing.T) {
 	want(t, d, Problem, "10.9.0.77 may not mount /roots/3333347a")
 	must(t, os.Remove(filepath.Join(d.StateDir, "roots/3333347a/boot/firmware/kernel8.img")))
 	want(t, d, Problem, "no kernel that it would load")
+	must(t, os.Remove(filepath.Join(d.StateDir, "roots/3333347a/sbin/init")))
+	want(t, d, Problem, "its root has no init")
 	must(t, os.RemoveAll(filepath.Join(d.StateDir, "roots/3333347a/boot")))
 	want(t, d, Problem, "boot files cannot be made")
 	if _, err := d.Examine(t.Context(), []string{"nobody"}); err == nil || !strings.Contains(err.Error(), "nobody") {

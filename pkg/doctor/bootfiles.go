@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"path"
-	"slices"
 	"strings"
 
 	"pibootd/pkg/bootconfig"
@@ -77,16 +75,10 @@ func judgeBoot(board registry.Pi, load bootconfig.Load, ramdisk bool) []Finding 
 		}
 		add(Problem, "its boot directory has no "+need.What+" that it would load, of "+quoted(need.Files), todo)
 	}
-	if board.Arch == pi.ARM64 && len(load.Missing) == 0 && is32Bit(load.Names.Kernel) {
+	if board.Arch == pi.ARM64 && len(load.Missing) == 0 && bootconfig.Is32Bit(load.Names.Kernel) {
 		add(Problem, fmt.Sprintf("it would load %.64q, a 32-bit kernel, which cannot start the programs of its 64-bit root", load.Names.Kernel), todo)
 	}
 	return found
-}
-
-// is32Bit reports whether a kernel has one of the names by which the firmware finds those
-// of 32 bits.
-func is32Bit(kernel string) bool {
-	return slices.Contains([]string{"kernel.img", "kernel7.img", "kernel7l.img"}, path.Base(kernel))
 }
 
 func quoted(names []string) string {

@@ -15,6 +15,7 @@ import (
 
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
@@ -54,8 +55,11 @@ func Failing(subject string, err error) Finding {
 type Doctor struct {
 	Fleet    *fleet.Fleet
 	Timeline *timeline.Log
-	Workers  func() []queue.Worker
-	Broker   *broker.Broker // nil: the queue's server is not examined
+	// Diagnoses says how far each board has come.
+	Diagnoses interface {
+		Of(context.Context, registry.Pi) (diagnosis.Diagnosis, error)
+	}
+	Broker *broker.Broker // nil: the queue's server is not examined
 	// MuxerTroubles returns the muxers that complete nothing; nil: unknown.
 	MuxerTroubles func(context.Context) ([]queue.LegacyTrouble, error)
 	// Refused returns the entries of the watch folder that are never accepted, and why;
@@ -95,19 +99,20 @@ func (d *Doctor) Examine(ctx context.Context, refs []string) ([]Finding, error) 
 	g.Go(func() error { network = d.network(ctx); return nil })
 	g.Go(func() error { conflicts = d.conflicts(ctx, boards); return nil })
 	g.Go(func() error { muxers = d.muxers(ctx); return nil })
-	ofBoards := make([][]Finding, len(boards))
+	ofBoards, codes := make([][]Finding, len(boards)), make([]diagnosis.Code, len(boards))
 	deadline := time.Now().Add(proofTime)
 	g.Go(func() error {
 		var proofs errgroup.Group
 		proofs.SetLimit(maxProofs)
 		for i, board := range boards {
-			proofs.Go(func() error { ofBoards[i] = d.board(ctx, board, deadline); return nil })
+			proofs.Go(func() error { ofBoards[i], codes[i] = d.board(ctx, board, deadline); return nil })
 		}
 		return proofs.Wait()
 	})
 	machine := append(Disks(d.StateDir, d.MediaDir), d.services()...)
 	machine = append(machine, d.watchFolder()...)
 	_ = g.Wait() // never fails, because findings report the errors
+	d.blameServers(network, codes)
 	all := slices.Concat(network, machine, muxers)
 	for _, findings := range ofBoards {
 		all = append(all, findings...)

@@ -123,7 +123,7 @@ func (d *Doctor) Judge(r dhcp.OtherServer) Finding {
 	case r.BootServer != "" || r.BootFile != "":
 		f.Level, f.Todo = Warning, "a board that listens to it looks for its files there: take options 66 and 67 out of its configuration"
 	case r.Offered.IsValid():
-		f.Text += ", as the network's own DHCP server should"
+		f.Text += asItShould
 	}
 	return f
 }

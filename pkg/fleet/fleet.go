@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"pibootd/pkg/boot"
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/config"
+	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/pi"
@@ -185,6 +187,7 @@ type Added struct {
 	Bytes   int64              `json:"bytes,omitempty"`
 	Export  string             `json:"export"`
 	Proof   []string           `json:"proof,omitempty"` // what was tried from the board's address, and worked
+	Lacks   []string           `json:"lacks,omitempty"` // a sentence for each file that its model needs and would not find
 }
 
 // Add registers a board: its root is cloned, then the registration is
@@ -213,6 +216,7 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 	if err != nil {
 		return Added{}, err
 	}
+	models := f.modelsOf(board) // registered, it is discovered no longer
 	added, err := f.create(ctx, board, template, progress)
 	if err != nil {
 		return Added{}, err
@@ -220,7 +224,34 @@ func (f *Fleet) Add(ctx context.Context, r Request, progress rootfs.Progress) (A
 	if added.Proof, err = f.open(ctx, added.Pi); err != nil {
 		return added, fmt.Errorf("%s is registered and its root is cloned, but its export does not work: %w", added.Pi.Name, err)
 	}
+	added.Lacks = f.lacks(added.Pi, models)
 	return added, nil
+}
+
+// modelsOf returns the models that a board can be, by what its boot code said when it asked for
+// an address.
+func (f *Fleet) modelsOf(board registry.Pi) []bootconfig.Model {
+	for _, found := range f.Registry.Discovered() {
+		if found.MAC == board.MAC && found.Model != "" {
+			return bootconfig.ModelsOf(found.Model)
+		}
+	}
+	return bootconfig.ModelsAt(board.MAC)
+}
+
+// lacks returns which files a board would not find, in sentences. It is better to learn that before
+// the board is switched on. A file that does not exist keeps nobody from adding a board.
+func (f *Fleet) lacks(board registry.Pi, models []bootconfig.Model) []string {
+	if board.Arch == pi.AMD64 { // an emulated board
+		return nil
+	}
+	load, err := f.Policy.LoadsAs(board, models...)
+	if err != nil {
+		return []string{fmt.Sprintf("%s would be served no boot files: %v", board.Name, err)}
+	}
+	facts := diagnosis.FactsOf(board)
+	facts.Model, facts.Missing = string(load.Model), load.Missing
+	return facts.Lacks()
 }
 
 // template finds the template for a new board.

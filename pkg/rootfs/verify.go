@@ -15,6 +15,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs/adapt"
 	"pibootd/pkg/rootfs/bootcheck"
+	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 )
 
@@ -133,6 +134,26 @@ func (t *Templates) Supported(of Template) ([]pi.Model, error) {
 	}
 	defer root.Close()
 	return bootcheck.New(root, of.BootDir).Supported(), nil
+}
+
+// inits are what a kernel starts in its root, in its order.
+var inits = []string{"sbin/init", "etc/init", "bin/init"}
+
+// LacksInit reports whether there is nothing in a board's root that its kernel starts, with these
+// kernel arguments.
+func (r *Roots) LacksInit(serial pi.Serial, args string) (bool, error) {
+	root, err := os.OpenRoot(r.Path(serial))
+	if err != nil {
+		return false, fmt.Errorf("rootfs: looking into the root of %s: %w", serial, err)
+	}
+	defer root.Close()
+	names := slices.Clone(inits)
+	for arg := range strings.FieldsSeq(args) {
+		if name, ok := strings.CutPrefix(arg, "init="); ok {
+			names = append(names, strings.TrimPrefix(name, "/"))
+		}
+	}
+	return !slices.ContainsFunc(names, func(name string) bool { return name != "" && confine.Exists(root, name) }), nil
 }
 
 // LacksBootMount reports whether the packages of a board's root would not upgrade its kernel and

@@ -49,7 +49,7 @@ const (
 	Conflict   Kind = "conflict"    // another host uses the board's address; detail
 	NoConflict Kind = "no_conflict" // no other host does any longer; detail
 
-	Diagnosed Kind = "diagnosis" // what pkg/diagnosis says has changed; File is its code, detail
+	Diagnosed Kind = "diagnosis" // what pkg/diagnosis says has changed; code, detail
 
 	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date, or its scratch not exported; detail
 
@@ -98,6 +98,7 @@ type Event struct {
 	Export string        `json:"export,omitzero"`
 	Detail string        `json:"detail,omitzero"`
 
+	Code   string     `json:"code,omitzero"`   // of a diagnosis
 	Client string     `json:"client,omitzero"` // of a DISCOVER: BootCode or System
 	Serial pi.Serial  `json:"serial,omitzero"` // that boot code says it has, in a DISCOVER
 	Model  string     `json:"model,omitzero"`  // that boot code says it is, in a DISCOVER: one of bootconfig's

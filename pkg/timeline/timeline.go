@@ -126,7 +126,7 @@ func (l *Log) Events(ctx context.Context, board string, after int64, limit int) 
 // was running then; ok is false if there is none.
 func (l *Log) Last(ctx context.Context, board string) (e Event, ok bool, err error) {
 	row := l.store.QueryRow(ctx, `SELECT id, event FROM events WHERE board = ?
-		AND event ->> '$.kind' NOT IN (?, ?) ORDER BY id DESC LIMIT 1`, board, LoginRefused, Stranger)
+		AND event ->> '$.kind' NOT IN (?, ?, ?) ORDER BY id DESC LIMIT 1`, board, LoginRefused, Stranger, Diagnosed)
 	e, err = scan(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Event{}, false, nil

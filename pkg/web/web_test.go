@@ -379,7 +379,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/24"),
 	})
 	server = &Server{
-		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media},
+		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media},
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
 	ran := make(chan error, 2)
