@@ -1,13 +1,19 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/pkg/boardlog"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/web"
 )
@@ -20,13 +26,25 @@ func watchCommand(std streams) *cli.Command {
 		Flags: daemonFlags(
 			&cli.BoolFlag{Name: "all", Usage: fmt.Sprintf("show the whole history first instead of the last %d events", recent)},
 			&cli.BoolFlag{Name: "no-follow", Usage: "show the history only"},
+			&cli.BoolFlag{Name: "logs", Usage: "show what the Pis log, too"},
+			&cli.StringFlag{Name: "grep", Usage: "show only events and lines with `TEXT`, in upper or lower case"},
 		),
 		Action: func(c *cli.Context) error { return watch(c, std) },
 	}
 }
 
-// recent is how many old events are shown before the live ones.
-const recent = 20
+const (
+	// recent is how many old events are shown before the live ones, and recentLines how
+	// many old lines of logs.
+	recent      = 20
+	recentLines = 200
+)
+
+// A shown is an event or a line of a log.
+type shown struct {
+	at   time.Time
+	item fmt.Stringer
+}
 
 func watch(c *cli.Context, std streams) error {
 	if c.Args().Len() > 1 {
@@ -34,26 +52,28 @@ func watch(c *cli.Context, std streams) error {
 		return err
 	}
 	board := c.Args().First()
-	past, err := history(c, board)
+	past, event, err := history(c, board)
 	if err != nil {
 		return err
 	}
-	last := int64(0)
-	if len(past) > 0 {
-		last = past[len(past)-1].ID
+	line := int64(0)
+	if c.Bool("logs") {
+		var logged []shown
+		if logged, line, err = logHistory(c, board); err != nil {
+			return err
+		}
+		past = slices.Concat(past, logged)
+		slices.SortStableFunc(past, func(a, b shown) int { return a.at.Compare(b.at) })
 	}
-	if !c.Bool("all") && len(past) > recent {
-		past = past[len(past)-recent:]
-	}
-	for _, event := range past {
-		if err := printEvent(c, std, event); err != nil {
+	for _, one := range past {
+		if err := printShown(c, std, one); err != nil {
 			return err
 		}
 	}
 	if err := printDiagnosis(c, std, board); err != nil || c.Bool("no-follow") {
 		return err
 	}
-	return follow(c, std, board, last)
+	return follow(c, std, board, event, line)
 }
 
 // printDiagnosis prints how the one board is that is watched. What changes later is an event.
@@ -72,39 +92,108 @@ func printDiagnosis(c *cli.Context, std streams, ref string) error {
 	return err
 }
 
-func history(c *cli.Context, board string) ([]timeline.Event, error) {
-	var past []timeline.Event
+// history returns the events to show first, and the number of the last one that there is.
+func history(c *cli.Context, board string) (past []shown, last int64, err error) {
 	for event, err := range client(c).Events(c.Context, board) {
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		past = append(past, event)
+		last = event.ID
+		if matches(c, event) {
+			past = append(past, shown{event.At, event})
+		}
 	}
-	return past, nil
+	if !c.Bool("all") && len(past) > recent {
+		past = past[len(past)-recent:]
+	}
+	return past, last, nil
 }
 
-func follow(c *cli.Context, std streams, board string, after int64) error {
-	for event, err := range client(c).Follow(c.Context, board, after) {
-		if c.Context.Err() != nil {
-			return nil // the user has seen enough
+func matches(c *cli.Context, event timeline.Event) bool {
+	return strings.Contains(strings.ToLower(event.String()), strings.ToLower(c.String("grep")))
+}
+
+// logHistory returns the lines to show first, and the number of the last one that there is.
+func logHistory(c *cli.Context, board string) (past []shown, last int64, err error) {
+	q := boardlog.Query{Board: board, Last: recentLines, Contains: c.String("grep")}
+	if c.Bool("all") {
+		q.Last = 0
+	}
+	for {
+		lines, err := client(c).Logs(c.Context, q)
+		if err != nil {
+			return nil, 0, err
 		}
-		if err == nil {
-			err = printEvent(c, std, event)
+		for _, line := range lines {
+			past = append(past, shown{line.At, line})
+			q.After = cmp.Or(line.ID, q.After)
 		}
+		if q.Last > 0 || len(lines) == 0 {
+			return past, q.After, nil
+		}
+	}
+}
+
+// follow shows events and lines as they come.
+func follow(c *cli.Context, std streams, board string, event, line int64) error {
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	items, ended := make(chan shown), make(chan error, 2)
+	send := func(one shown) bool {
+		select {
+		case items <- one:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	go func() { ended <- followEvents(ctx, c, board, event, send) }()
+	if c.Bool("logs") {
+		go func() { ended <- followLogs(ctx, c, board, line, send) }()
+	}
+	for {
+		select {
+		case one := <-items:
+			if err := printShown(c, std, one); err != nil {
+				return err
+			}
+		case err := <-ended:
+			if c.Context.Err() != nil {
+				return nil // the user has seen enough
+			}
+			return cmp.Or(err, errDaemonGone)
+		}
+	}
+}
+
+func followEvents(ctx context.Context, c *cli.Context, board string, after int64, send func(shown) bool) error {
+	for event, err := range client(c).Follow(ctx, board, after) {
 		if err != nil {
 			return err
 		}
+		if matches(c, event) && !send(shown{event.At, event}) {
+			break
+		}
 	}
-	if c.Context.Err() != nil {
-		return nil
-	}
-	return errDaemonGone
+	return nil
 }
 
-func printEvent(c *cli.Context, std streams, event timeline.Event) error {
-	if c.Bool("json") {
-		return printJSONLine(std.out, event)
+func followLogs(ctx context.Context, c *cli.Context, board string, after int64, send func(shown) bool) error {
+	for line, err := range client(c).FollowLogs(ctx, boardlog.Query{Board: board, After: after, Contains: c.String("grep")}) {
+		if err != nil {
+			return err
+		}
+		if !send(shown{line.At, line}) {
+			break
+		}
 	}
-	_, err := fmt.Fprintln(std.out, event)
+	return nil
+}
+
+func printShown(c *cli.Context, std streams, one shown) error {
+	if c.Bool("json") {
+		return printJSONLine(std.out, one.item)
+	}
+	_, err := fmt.Fprintln(std.out, one.item)
 	return err
 }

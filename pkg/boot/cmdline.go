@@ -11,6 +11,7 @@ import (
 	"pibootd/images"
 	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/config"
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 )
 
@@ -21,7 +22,8 @@ func (s Server) CommandLine(base string, board registry.Pi, initramfs bool) stri
 	args := slices.DeleteFunc(strings.Fields(bootconfig.CommandLine(base)), func(arg string) bool {
 		key, value, _ := strings.Cut(arg, "=")
 		// Raspberry Pi OS images grow their SD card's partition by init=.
-		return slices.Contains(config.OwnArgs, key) || key == "init" && strings.Contains(value, "resize")
+		return slices.Contains(config.OwnArgs, key) || key == "init" && strings.Contains(value, "resize") ||
+			s.Netconsole != nil && strings.HasSuffix(key, "netconsole")
 	})
 	mode := "rw"
 	if board.Settings.Volatile {
@@ -37,6 +39,7 @@ func (s Server) CommandLine(base string, board registry.Pi, initramfs bool) stri
 	if board.Settings.HWDecode {
 		args = append(args, "muxhwdec=1")
 	}
+	args = append(args, s.logs(board)...)
 	args = append(args, s.Args...)
 	args = append(args, board.Settings.Args...)
 	return strings.Join(unique(args), " ") + "\n"
@@ -70,6 +73,33 @@ func (s Server) address(board registry.Pi, initramfs bool) []string {
 		fields = append(fields, server.String())
 	}
 	return append([]string{"ip=" + strings.Join(fields, ":")}, bootIF...)
+}
+
+// netconsolePort is from where kernels send their log, by convention.
+const netconsolePort = 6665
+
+// syslogPort is where syslog goes that names no port, RFC 5426 §3.3.
+const syslogPort = 514
+
+// logs returns the arguments that have a board send its logs. netconsole= is read by the
+// kernel, if it is no module there, and by initramfs-tools and pibootd's initramfs;
+// netconsole.netconsole= by modprobe, which systemd runs because of modules_load=. The plus
+// asks for records with their level.
+func (s Server) logs(board registry.Pi) []string {
+	var args []string
+	if s.SyslogPort != 0 && s.SyslogPort != syslogPort {
+		args = append(args, fmt.Sprintf("pibootd.syslog=%d", s.SyslogPort))
+	}
+	n := s.Netconsole
+	if n == nil || !n.Network.Contains(board.IP) { // a router's Ethernet address is not known
+		return args
+	}
+	to := ""
+	if mac := n.MAC(); mac != (pi.MAC{}) {
+		to = mac.String() // else to all
+	}
+	target := fmt.Sprintf("+%d@%s/%s,%d@%s/%s", netconsolePort, board.IP, n.Device, n.Port, s.Addr, to)
+	return append(args, "netconsole="+target, "netconsole.netconsole="+target, "modules_load=netconsole")
 }
 
 // maxDNS is how many name servers ip= has room for.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pibootd/pkg/boardlog"
 	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/nfs"
@@ -173,6 +174,29 @@ func (p *Policy) Limited(l nfs.LimitEvent) {
 		return // the server has logged it
 	}
 	p.Broke(board.Serial.String(), "limit of "+l.Export, "refused to write to "+l.Export+": "+l.Reason)
+}
+
+// findingKinds are the events of what a kernel says of its board.
+var findingKinds = map[boardlog.Finding]timeline.Kind{
+	boardlog.Panic:        timeline.Panic,
+	boardlog.Oops:         timeline.Oops,
+	boardlog.OutOfMemory:  timeline.OutOfMemory,
+	boardlog.UnderVoltage: timeline.UnderVoltage,
+}
+
+// Found records what a board's kernel says of the board. It is a boardlog.Log's OnFinding.
+func (p *Policy) Found(line boardlog.Line, f boardlog.Finding) {
+	serial, err := pi.ParseSerial(line.Board)
+	if err != nil {
+		return
+	}
+	board, ok := p.Registry.BySerial(serial)
+	if !ok {
+		return
+	}
+	e := event(board, findingKinds[f])
+	e.At, e.Detail = line.At, line.Text
+	p.Timeline.RecordLimited(e, "")
 }
 
 func event(board registry.Pi, kind timeline.Kind) timeline.Event {

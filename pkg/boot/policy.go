@@ -50,9 +50,22 @@ type Server struct {
 	// address; boards elsewhere ask by DHCP.
 	Static []Network
 
+	// Netconsole is where kernels send their log; nil: nowhere.
+	Netconsole *Netconsole
+	// SyslogPort is where boards send syslog; 0: nowhere.
+	SyslogPort int
+
 	// RootPath returns the path under which a board mounts its root; nil means
 	// RootExport.
 	RootPath func(pi.Serial) string
+}
+
+// A Netconsole is where the kernels of boards send their log.
+type Netconsole struct {
+	Device  string        // of the board
+	Port    int           // of this machine
+	Network netip.Prefix  // has the boards that reach this machine without a router
+	MAC     func() pi.MAC // this machine's; zero: unknown
 }
 
 // A Network is one that boards are in.

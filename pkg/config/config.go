@@ -76,6 +76,14 @@ type Config struct {
 		URL        string // "": nothing is posted
 		SecretFile string // "": posts are not signed
 	}
+	Logs struct { // of boards
+		SyslogPort     int // 0: not opened, as is the next
+		NetconsolePort int
+		Netconsole     string // the device from which kernels send their log; "": they do not
+		Journal        bool   // workers send their board's journal
+		BoardMB        int    // of each board
+		Keep           time.Duration
+	}
 	Log struct {
 		Level slog.Level
 	}
@@ -152,6 +160,11 @@ func Default() Config {
 	c.Boot.GPUMem = 192
 	c.Boot.IP = StaticIP
 	c.Media.InboxMakes = MakesHLS
+	c.Logs.SyslogPort = 514
+	c.Logs.NetconsolePort = 6666
+	c.Logs.Journal = true
+	c.Logs.BoardMB = 16
+	c.Logs.Keep = 30 * 24 * time.Hour
 	c.Log.Level = slog.LevelInfo
 	return c
 }
@@ -172,6 +185,9 @@ func (c Config) MediaDir() string {
 	}
 	return filepath.Join(c.StateDir, "media")
 }
+
+// BoardLogBytes is Logs.BoardMB in bytes.
+func (c Config) BoardLogBytes() int64 { return int64(c.Logs.BoardMB) * 1e6 }
 
 // ScratchBytes is Media.ScratchGB in bytes.
 func (c Config) ScratchBytes() int64 { return int64(c.Media.ScratchGB) * 1e9 }

@@ -78,6 +78,13 @@ func keys(c *Config) []key {
 		{"webhook", "url", "The URL that pibootd posts to when a job ends, for example\n\"https://cms.example/hooks/video\"; \"\" posts nothing.", webURL{&c.Webhook.URL}},
 		{"webhook", "secret_file", "A file (mode 0600) with a secret of at least 16 bytes that signs these posts;\n\"\" signs nothing.", path{&c.Webhook.SecretFile, true}},
 
+		{"logs", "syslog_port", "UDP port on which boards' syslog is received (RFC 3164 and 5424); 0 opens none.\nIf another program has the port, boards boot all the same.", portOrNone(&c.Logs.SyslogPort)},
+		{"logs", "netconsole_port", "UDP port on which boot code (NETCONSOLE in the EEPROM) and kernels send their\nmessages; 0 opens none.", portOrNone(&c.Logs.NetconsolePort)},
+		{"logs", "netconsole", "The network device from which boards' kernels send their log to that port, for\nexample \"eth0\"; the kernel arguments get netconsole=. \"\" has no kernel send\nanything. docs/logs.md says when to use it.", link{&c.Logs.Netconsole}},
+		{"logs", "journal", "Whether the worker on a board sends the board's journal, or the kernel's log\nwhere there is no systemd.", yesNo{&c.Logs.Journal}},
+		{"logs", "board_mb", "How many megabytes of logs are kept of each board. The oldest go first.", number{&c.Logs.BoardMB, 1, 10_000, "megabytes, 1 to 10000"}},
+		{"logs", "keep", "How long they are kept.", span{&c.Logs.Keep, time.Hour, maxKeep}},
+
 		{"log", "level", "The lowest level that is logged: \"debug\", \"info\", \"warn\" or \"error\".", level{&c.Log.Level}},
 	}
 }

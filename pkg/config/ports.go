@@ -10,6 +10,7 @@ type listener struct {
 func listeners(c *Config) (udp, tcp []listener) {
 	nfs := []listener{{"nfs.port", c.NFS.Port}, {"nfs.portmap_port", c.NFS.PortmapPort}}
 	udp = append([]listener{{"dhcp.port", c.DHCP.Port}, {"tftp.port", c.TFTP.Port}}, nfs...)
+	udp = append(udp, listener{"logs.syslog_port", c.Logs.SyslogPort}, listener{"logs.netconsole_port", c.Logs.NetconsolePort})
 	tcp = nfs
 	if c.Queue.URL == "" {
 		tcp = append(tcp, listener{"queue.port", c.Queue.Port})

@@ -78,6 +78,10 @@ func port(to *int) number {
 	return number{to, 1, maxPort, fmt.Sprintf("a port, 1 to %d", maxPort)}
 }
 
+func portOrNone(to *int) number {
+	return number{to, 0, maxPort, fmt.Sprintf("a port, 1 to %d, or 0 for none", maxPort)}
+}
+
 type number struct {
 	to       *int
 	min, max int
@@ -179,6 +183,7 @@ type span struct {
 const (
 	minLease = 2 * time.Minute
 	maxLease = 365 * 24 * time.Hour
+	maxKeep  = 10 * 365 * 24 * time.Hour
 )
 
 func (v span) read(n *unstable.Node) bool {

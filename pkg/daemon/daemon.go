@@ -7,9 +7,11 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
@@ -62,6 +64,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.open(ctx); err != nil {
 		return err
 	}
+	d.listenForLogs(ctx)
 	if err := d.fleet.Start(); err != nil {
 		return err
 	}
@@ -95,7 +98,9 @@ type daemon struct {
 	doctor *doctor.Doctor
 	web    *web.Server
 
-	diagnoses *diagnosis.Tracker
+	diagnoses  *diagnosis.Tracker
+	boardLog   *boardlog.Log
+	logSockets []logSocket
 
 	hooks       *webhook.Sender
 	tidier      *tidy.Tidier
@@ -123,11 +128,13 @@ func (d *daemon) close() error {
 }
 
 // run runs every server until ctx ends or one of them fails, which ends the
-// others too. The timeline ends last, so that it misses nothing.
+// others too. The timeline and the boards' logs end last, so that they miss nothing.
 func (d *daemon) run(ctx context.Context) error {
 	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
 	recorded := make(chan error, 1)
 	go func() { recorded <- d.state.timeline.Run(recording) }()
+	var logged sync.WaitGroup
+	logged.Go(func() { d.boardLog.Run(recording) })
 	g, ctx := errgroup.WithContext(ctx)
 	if d.nfs != nil {
 		g.Go(func() error { return d.nfs.Serve(ctx, d.socks.nfs) })
@@ -142,8 +149,10 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.diagnoses.Run(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
 	g.Go(func() error { return d.web.Serve(ctx, d.socks.http, d.socks.control) })
+	d.receiveLogs(ctx, g)
 	d.runIntegrations(ctx, g)
 	err := g.Wait()
 	stopRecording()
+	logged.Wait()
 	return errors.Join(err, <-recorded)
 }

@@ -38,6 +38,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.nfs != nil {
 		d.nfs.OnMount, d.nfs.OnLimit = d.policy.Mounted, d.policy.Limited
 	}
+	d.boardLog = d.openBoardLog()
 	d.dhcp = d.newDHCP()
 	d.tftp = &tftp.Server{Source: d.policy, Log: d.log, OnDone: d.policy.Transferred}
 	if d.broker, err = d.openBroker(); err != nil {
@@ -58,6 +59,7 @@ func (d *daemon) newPolicy(exporter fleet.Exporter, roots *rootfs.Roots) *boot.P
 	server := boot.Server{
 		Addr: d.network.Addr(), NFSPort: d.cfg.NFS.Port, PortmapPort: d.cfg.NFS.PortmapPort,
 		GPUMem: d.cfg.Boot.GPUMem, Args: d.cfg.Boot.Args, RootPath: fleet.RootPaths(exporter, roots), Static: staticNetworks(d.cfg, d.network),
+		Netconsole: d.netconsole(), SyslogPort: d.cfg.Logs.SyslogPort,
 	}
 	if d.nfs == nil {
 		server.NFSPort = 0 // nfsd's own, which the portmapper knows
@@ -184,7 +186,7 @@ func (d *daemon) newWeb() *web.Server {
 		metrics = append(metrics, web.NFSMetrics(d.nfs))
 	}
 	return &web.Server{
-		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, Doctor: d.doctor, Diagnoses: d.diagnoses,
+		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, BoardLog: d.boardLog, Doctor: d.doctor, Diagnoses: d.diagnoses,
 		Metrics: metrics, Log: d.log,
 		Names: d.cfg.HTTP.Names, UploadToken: d.secrets.upload, MaxUpload: int64(d.cfg.HTTP.UploadMaxGB) * 1_000_000_000,
 		Share: d.shareProxy().Routes(), Muxers: d.muxers(),

@@ -55,6 +55,13 @@ const (
 
 	OtherServer Kind = "rival" // another DHCP server answers on the boards' network; detail
 
+	// What a board's kernel says of the board, in its log. These come by RecordLimited; all
+	// have the line as detail.
+	Panic        Kind = "panic" // the kernel has stopped
+	Oops         Kind = "oops"  // the kernel is broken, and may run on
+	OutOfMemory  Kind = "out_of_memory"
+	UnderVoltage Kind = "under_voltage"
+
 	// What must not happen. These come by RecordLimited; all have a detail.
 	LoginRefused Kind = "login_refused" // a login in the name of its worker was refused
 	Stranger     Kind = "stranger"      // another address asked for what is this board's
@@ -79,6 +86,8 @@ var labels = map[Kind]string{
 	NoConflict:    "resolved",
 	Diagnosed:     "=>",
 	RootFailed:    "failed",
+	OutOfMemory:   "memory",
+	UnderVoltage:  "voltage",
 }
 
 // An Event is one thing that happened to one board. Which fields beyond the

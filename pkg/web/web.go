@@ -31,6 +31,7 @@ type Server struct {
 	Roots     Roots
 	Queue     Queue
 	Timeline  Timeline
+	BoardLog  BoardLog
 	Doctor    Doctor
 	Diagnoses Diagnoses
 	Metrics   []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
@@ -163,7 +164,9 @@ func (s *Server) guardedHandler() http.Handler {
 // controlHandler serves the control socket, which accepts every request.
 func (s *Server) controlHandler() http.Handler {
 	mux := http.NewServeMux()
-	s.handleReads(mux, newSlots("streams of events", maxFollowers, maxFollowers))
+	followers := newSlots("streams of events", maxFollowers, maxFollowers)
+	s.handleReads(mux, followers)
+	mux.HandleFunc("GET /api/v1/logs", func(w http.ResponseWriter, r *http.Request) { s.logs(w, r, followers) })
 	mux.HandleFunc("GET /api/v1/doctor", s.examine) // changes nothing, but probes the network and mounts exports
 	mux.HandleFunc("POST /api/v1/pis", s.addPi)
 	mux.HandleFunc("PATCH /api/v1/pis/{ref}", s.editPi)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/diagnosis"
@@ -71,6 +72,7 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		{"GET", "/page.css", 200},
 		{"GET", "/worker/v1/program/mips", 404},
 		{"GET", "/nothing", 404},
+		{"GET", "/api/v1/logs", 404},
 		{"DELETE", "/api/v1/jobs/1", 405},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+d.public+test.path, strings.NewReader("{}"))
@@ -318,6 +320,21 @@ type daemon struct {
 	client *Client
 	media  string
 	stop   func() // begins its end
+	log    *boardlog.Log
+}
+
+// logged adds a line to the board's log and waits until it is there.
+func (d daemon) logged(t *testing.T, text string) {
+	t.Helper()
+	d.log.Add("3333347a", boardlog.Line{Source: boardlog.Journal, Program: "app", Text: text})
+	for line, err := range d.log.Follow(t.Context(), boardlog.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Text == text {
+			return
+		}
+	}
 }
 
 func start(t *testing.T) daemon {
@@ -335,6 +352,7 @@ func start(t *testing.T) daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.log = server.BoardLog.(*boardlog.Log)
 	d.public, d.stop = public.Addr().String(), stop
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, public, control) }()
@@ -382,7 +400,10 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media},
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
-	ran := make(chan error, 2)
+	lines := boardlog.New(filepath.Join(dir, "logs"))
+	server.BoardLog = lines
+	ran := make(chan error, 3)
+	go func() { lines.Run(ctx); ran <- nil }()
 	go func() { ran <- events.Run(ctx) }()
 	go func() { ran <- jobs.Run(ctx) }()
 	events.Record(timeline.Event{Board: board.Serial.String(), Name: board.Name, Kind: timeline.Discover})
@@ -392,7 +413,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		}
 	}
 	return server, func() error {
-		err := errors.Join(<-ran, <-ran, jobs.Close())
+		err := errors.Join(<-ran, <-ran, <-ran, jobs.Close())
 		broker.Close()
 		return errors.Join(err, s.Close())
 	}
