@@ -59,16 +59,14 @@ func (c child) run(ctx context.Context) ([]string, error) {
 	// Pdeathsig: an ffmpeg must not outlive a worker that is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", c.name, err)
-	}
 	// The kernel sends Pdeathsig when the thread that started the child ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
+	stdout, err := startPiped(cmd)
+	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.name, err)
 	}
+	defer stdout.Close()
 	// The error is ignored, because the priority does not affect the result.
 	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, childNice)
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 
 	"pibootd/pkg/transcode"
 )
@@ -60,23 +59,23 @@ func (r *report) place(t *track, p packet) {
 	if len(r.clocks) == 0 {
 		r.clocks = []clock{{}}
 	}
-	if p.DTS == "" {
+	if !p.timed() {
 		r.keep(t, p)
 		return
 	}
-	at := number(p.DTS)
-	held := t.pending
-	t.pending = nil
+	at := p.dts
+	held := t.held
+	t.held = false
 	switch {
 	case !t.timed:
 		t.clock = len(r.clocks) - 1
 	case follows(t.decoded, at):
-	case held != nil && follows(number(held.DTS), at):
-		r.jump(t, number(held.DTS))
+	case held && follows(t.pending.dts, at):
+		r.jump(t, t.pending.dts)
 		t.decoded = at
-		r.keep(t, *held)
+		r.keep(t, t.pending)
 	case r.jumps(t, at):
-		t.pending = &p
+		t.pending, t.held = p, true
 		return
 	}
 	t.decoded, t.timed = at, true
@@ -87,17 +86,16 @@ func (r *report) place(t *track, p packet) {
 // can begin at the oldest packet of the trail.
 func (r *report) keep(t *track, p packet) {
 	shown, ok := t.add(p)
-	pos, err := strconv.ParseInt(p.Pos, 10, 64)
-	if !ok || err != nil || pos < 0 {
+	if !ok || p.pos < 0 {
 		return
 	}
-	this := entry{clock: t.clock, stamp: shown.at, bytes: pos, key: shown.at, of: t.clock}
-	if p.DTS == "" {
+	this := entry{clock: t.clock, stamp: shown.at, bytes: p.pos, key: shown.at, of: t.clock}
+	if !p.timed() {
 		t.enter(shown, this) // there are no tables, and nothing else, before it
 		return
 	}
-	this.stamp = number(p.DTS)
-	if len(r.trail) > 0 && r.trail[0].bytes < pos { // packets of streams overlap
+	this.stamp = p.dts
+	if len(r.trail) > 0 && r.trail[0].bytes < p.pos { // packets of streams overlap
 		before := r.trail[0]
 		before.key, before.of = shown.at, t.clock
 		t.enter(shown, before)
@@ -148,15 +146,15 @@ func (r *report) jump(t *track, at float64) {
 // container does not say that, when it is decoded.
 func (t *track) at(p packet) float64 {
 	switch {
-	case p.PTS != "":
-		return number(p.PTS)
-	case p.DTS != "":
+	case !math.IsNaN(p.pts):
+		return p.pts
+	case p.timed():
 		t.unstamped++
-		return number(p.DTS) // AVI has no PTS
+		return p.dts // AVI has no PTS
 	}
 	t.unstamped++
 	at := t.untimed
-	t.untimed += max(number(p.Duration), 0)
+	t.untimed += p.duration
 	return at
 }
 

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"fmt"
 	"math"
 	"testing"
 )
@@ -10,8 +9,7 @@ import (
 func readStamps(name string, stamps ...float64) (*report, *track) {
 	r := &report{packets: map[int]*track{}, format: format{FormatName: name}}
 	for i, at := range stamps {
-		text := fmt.Sprintf("%.3f", at)
-		r.add(packet{PTS: text, DTS: text, Duration: "0.04", Pos: fmt.Sprint(i * 188), Flags: "K_"})
+		r.add(packet{pts: at, dts: at, duration: 0.04, pos: int64(i * 188), key: true})
 	}
 	r.finish()
 	return r, r.packets[0]

@@ -265,7 +265,7 @@ func (c *cluster) played(job queue.Job, source string) mediaOutput {
 	o.frames = shown.Frames
 	var read struct {
 		Streams []mediaStream `json:"streams"`
-		Packets []packet      `json:"packets"`
+		Packets []mediaPacket `json:"packets"`
 	}
 	c.ffprobe(&read, o.entry, "-show_streams", "-show_packets")
 	seen := map[string]bool{}
@@ -304,8 +304,14 @@ func firstVariant(t *testing.T, master string) string {
 	return ""
 }
 
+type mediaPacket struct {
+	Stream   int    `json:"stream_index"`
+	PTS      string `json:"pts_time"`
+	Duration string `json:"duration_time"`
+}
+
 // spanOf returns when the first packet of a stream begins, and the last ends.
-func spanOf(packets []packet, index int) (from, to float64) {
+func spanOf(packets []mediaPacket, index int) (from, to float64) {
 	from = math.Inf(1)
 	for _, p := range packets {
 		if at := number(p.PTS); p.Stream == index && p.PTS != "" {

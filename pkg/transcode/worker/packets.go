@@ -1,113 +1,96 @@
 package worker
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"math"
 	"strconv"
-	"strings"
 )
 
-const (
-	// packetsBegin is how ffprobe begins a report with packets.
-	packetsBegin = "{\n    \"packets\": [\n"
-	// maxPacketBytes is more than ffprobe prints about one packet.
-	maxPacketBytes = 64 << 10
-)
+// A packet is what ffprobe reports of one, in seconds.
+type packet struct {
+	stream    int
+	pts, dts  float64 // NaN if there is none
+	duration  float64
+	pos       int64 // bytes from the beginning of the file; -1 if unknown
+	key       bool
+	discarded bool // by an edit list: it is decoded, but never shown
+	encrypted bool
+}
 
-// readPacketLines reads the packets of a report, if it begins with them as ffprobe
-// writes it: a line for each, more for one with side data. A parser of any JSON would
-// take longer than ffprobe takes to read a film. It returns the rest of the report,
-// itself a report.
-func (r *report) readPacketLines(from *bufio.Reader, progress func(packets int)) (io.Reader, error) {
-	if begin, err := from.Peek(len(packetsBegin)); err != nil || string(begin) != packetsBegin {
-		return from, nil // any other JSON, or none
+// timed reports whether a packet says when it is decoded.
+func (p packet) timed() bool { return !math.IsNaN(p.dts) }
+
+// newPacket returns a packet that says nothing.
+func newPacket() packet { return packet{pts: math.NaN(), dts: math.NaN(), pos: -1} }
+
+// encryptionInfo is the side data of packets that are encrypted.
+const encryptionInfo = "Encryption info"
+
+// field receives a line about p. A film has millions of them, so it allocates nothing.
+func (p *packet) field(line []byte) {
+	equals := bytes.IndexByte(line, '=')
+	if equals < 0 {
+		return
 	}
-	if _, err := from.Discard(len(packetsBegin)); err != nil {
-		return nil, err
-	}
-	for n := 1; ; n++ {
-		p, last, err := readPacket(from)
-		if err != nil {
-			return nil, fmt.Errorf("packet %d: %w", n, err)
+	value := line[equals+1:]
+	switch string(line[:equals]) {
+	case "stream_index":
+		p.stream, _ = strconv.Atoi(string(value))
+	case "pts_time":
+		p.pts = parseTime(value)
+	case "dts_time":
+		p.dts = parseTime(value)
+	case "duration_time":
+		if d := parseTime(value); d > 0 {
+			p.duration = d
 		}
-		if last {
-			return io.MultiReader(strings.NewReader("{"), from), nil
+	case "pos":
+		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= 0 {
+			p.pos = n
 		}
-		r.add(p)
-		if n%reportEvery == 0 {
-			progress(n)
-		}
+	case "flags":
+		// K, D, C: key, discard, corrupt.
+		p.key = len(value) > 0 && value[0] == 'K'
+		p.discarded = len(value) > 1 && value[1] == 'D'
+	case "side_data_type":
+		p.encrypted = p.encrypted || string(value) == encryptionInfo
 	}
 }
 
-// readPacket reads the lines of one packet. last says that there was none, but the end
-// of the list.
-func readPacket(from *bufio.Reader) (p packet, last bool, err error) {
-	var text []byte
-	for open := 0; ; {
-		line, err := from.ReadSlice('\n')
-		if err != nil {
-			return p, false, fmt.Errorf("it is cut off: %w", err)
-		}
-		if open += bytes.Count(line, []byte("{")) - bytes.Count(line, []byte("}")); open == 0 && text == nil {
-			switch line = bytes.TrimSpace(line); string(line) {
-			case "":
-				continue
-			case "]", "],":
-				return p, true, nil
-			}
-			if p, ok := parsePacket(string(line)); ok {
-				return p, false, nil
-			}
-		}
-		if text = append(text, line...); len(text) > maxPacketBytes {
-			return p, false, errors.New("it is too long")
-		}
-		if open == 0 {
-			return p, false, json.Unmarshal(bytes.TrimSuffix(bytes.TrimSpace(text), []byte(",")), &p)
+func (p *packet) set(key, value string) { p.field([]byte(key + "=" + value)) }
+
+// maxTime is more seconds than any time stamp says.
+const maxTime = 1e15
+
+// parseTime parses seconds with six decimals, as ffprobe writes them. It returns NaN
+// for N/A, and for what is no time.
+func parseTime(text []byte) float64 {
+	digits, negative := bytes.CutPrefix(text, []byte("-"))
+	point := len(digits) - 7
+	if point < 1 || point > 9 || digits[point] != '.' {
+		return parseOddTime(text)
+	}
+	n := 0
+	for i, c := range digits {
+		switch {
+		case i == point:
+		case c < '0' || c > '9':
+			return math.NaN()
+		default:
+			n = 10*n + int(c-'0')
 		}
 	}
+	if negative {
+		n = -n
+	}
+	return float64(n) / 1e6
 }
 
-// parsePacket parses a packet without side data, as ffprobe writes it; false if it is
-// something else.
-func parsePacket(line string) (p packet, ok bool) {
-	line, opens := strings.CutPrefix(strings.TrimSuffix(line, ","), "{ ")
-	line, closes := strings.CutSuffix(line, " }")
-	if !opens || !closes || strings.ContainsAny(line, `\[]{}`) {
-		return p, false
+// parseOddTime parses seconds in any other form.
+func parseOddTime(text []byte) float64 {
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(math.Abs(f) <= maxTime) {
+		return math.NaN()
 	}
-	for more := true; more; {
-		var field string
-		field, line, more = strings.Cut(line, ", ")
-		key, value, _ := strings.Cut(field, ": ")
-		if key == `"stream_index"` {
-			index, err := strconv.Atoi(value)
-			if p.Stream = index; err != nil {
-				return p, false
-			}
-			continue
-		}
-		if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
-			return p, false
-		}
-		value = value[1 : len(value)-1]
-		switch key {
-		case `"pts_time"`:
-			p.PTS = value
-		case `"dts_time"`:
-			p.DTS = value
-		case `"duration_time"`:
-			p.Duration = value
-		case `"pos"`:
-			p.Pos = value
-		case `"flags"`:
-			p.Flags = value
-		}
-	}
-	return p, true
+	return f
 }

@@ -26,9 +26,10 @@ var errSource = errors.New("bad source")
 // streams and the container. A second start would cost seconds on a small board.
 func probeArgs(source string) []string {
 	args := []string{
-		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_chapters", "-show_format",
-		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags:packet_side_data=side_data_type",
-		"-of", "json=compact=1", "-correct_ts_overflow", "0",
+		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_chapters",
+		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags:packet_side_data=side_data_type:" +
+			"format=format_name,start_time,duration,size,bit_rate:format_tags",
+		"-of", "default", "-correct_ts_overflow", "0",
 	}
 	return append(args, sourceArgs(source)...)
 }
@@ -65,7 +66,7 @@ func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, [
 	ffprobe := child{
 		name: w.ffprobe(), args: probeArgs(file), env: w.mediaStore().env(), pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error {
-			report, parseErr = readReport(r, func(packets int) { p.advance(packets, 0, time.Now()) })
+			report, parseErr = readReport(newPatientReader(ctx, r), func(packets int) { p.advance(packets, 0, time.Now()) })
 			return nil // ffprobe's exit status says more than its truncated output
 		},
 	}

@@ -161,13 +161,10 @@ func TestTrackRate(t *testing.T) {
 
 // Whatever ffprobe may say, what the queue receives passes its own check.
 func FuzzReport(f *testing.F) {
-	f.Add([]byte(`{"packets":[{"stream_index":0,"pts_time":"0.0","duration_time":"0.04","flags":"K_"},{"stream_index":0,"pts_time":"0.04","flags":"__"}],
-		"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":320,"height":180,"avg_frame_rate":"25/1"}],
-		"format":{"format_name":"mov","start_time":"0.0","duration":"0.08","size":"1000","bit_rate":"100000"}}`))
-	f.Add([]byte(packetsBegin + "        { \"stream_index\": 0, \"pts_time\": \"0.0\", \"duration_time\": \"0.04\", \"flags\": \"K_\" },\n" +
-		"        { \"stream_index\": 0, \"flags\": \"KD\",\n            \"side_data_list\": [\n                { \"side_data_type\": \"Skip Samples\" }\n            ] }\n" +
-		"    ],\n    \"streams\": [ { \"index\": 0, \"codec_type\": \"video\" } ]\n}\n"))
-	f.Add([]byte(`{"packets":[{"stream_index":0,"dts_time":"-5","flags":"_D"}],"streams":[{"codec_type":"audio","channels":-1}]}`))
+	f.Add([]byte(shortReport))
+	f.Add([]byte("[PACKET]\nstream_index=0\ndts_time=-5\nflags=_D\n[SIDE_DATA]\nside_data_type=Encryption info\n[/PACKET]\n[STREAM]\nindex=0\n" +
+		"codec_type=audio\nchannels=-1\n[SIDE_DATA]\nside_data_type=\nrotation=90\n[FORMAT]\n[/FORMAT]\n"))
+	f.Add([]byte("[PACKET]\nstream_index=0\n[/PACKET]\n[STREAM]\ncodec_type=video\nTAG:a=b\nc\n[CHAPTER]\nstart_time=1\nTAG:title=x\n[FORMAT]\n[/FORMAT]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r, err := readReport(strings.NewReader(string(text)), func(int) {})
 		if err != nil {

@@ -2,10 +2,12 @@ package worker
 
 import (
 	"bufio"
-	"encoding/json"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // A report is ffprobe's output, with the packets summed up for each stream.
@@ -16,147 +18,167 @@ type report struct {
 	clocks   []clock // of the packets so far; there is at least one after the first packet
 	trail    []entry // the latest packets of all streams
 	format   format
+	about    subject // of the next lines
+	packet   packet  // that is read
+	tag      string  // name of the text that is read; "": none
+	ended    bool
+	read     int // packets
+	progress func(packets int)
 
 	undecodable []string // streams that were set aside
 }
 
 type format struct {
-	FormatName string `json:"format_name"`
-	StartTime  string `json:"start_time"`
-	Duration   string `json:"duration"`
-	Size       string `json:"size"`
-	BitRate    string `json:"bit_rate"`
-	Tags       tags   `json:"tags"`
+	FormatName, StartTime, Duration, Size, BitRate string
+	Tags                                           tags
 }
 
 type stream struct {
-	Index             int         `json:"index"`
-	ID                string      `json:"id"`
-	HasBFrames        int         `json:"has_b_frames"`
-	CodecType         string      `json:"codec_type"`
-	CodecName         string      `json:"codec_name"`
-	CodecTag          string      `json:"codec_tag_string"`
-	Width             int         `json:"width"`
-	Height            int         `json:"height"`
-	SampleAspectRatio string      `json:"sample_aspect_ratio"`
-	PixFmt            string      `json:"pix_fmt"`
-	FieldOrder        string      `json:"field_order"`
-	AvgFrameRate      string      `json:"avg_frame_rate"`
-	RFrameRate        string      `json:"r_frame_rate"`
-	BitRate           string      `json:"bit_rate"`
-	Channels          int         `json:"channels"`
-	SampleRate        string      `json:"sample_rate"`
-	Disposition       disposition `json:"disposition"`
-	Tags              tags        `json:"tags"`
-	ColorRange        string      `json:"color_range"`
-	ColorSpace        string      `json:"color_space"`
-	ColorTransfer     string      `json:"color_transfer"`
-	ColorPrimaries    string      `json:"color_primaries"`
-	SideData          []sideData  `json:"side_data_list"`
-}
-
-type packet struct {
-	Stream   int    `json:"stream_index"`
-	PTS      string `json:"pts_time"`
-	DTS      string `json:"dts_time"`
-	Duration string `json:"duration_time"`
-	Pos      string `json:"pos"`
-	Flags    string `json:"flags"`
-	SideData []struct {
-		Type string `json:"side_data_type"`
-	} `json:"side_data_list"`
+	Index                         int
+	ID, CodecType, CodecName      string
+	CodecTag, BitRate             string
+	HasBFrames, Width, Height     int
+	SampleAspectRatio, PixFmt     string
+	FieldOrder                    string
+	AvgFrameRate, RFrameRate      string
+	Channels                      int
+	SampleRate                    string
+	Disposition                   disposition
+	Tags                          tags
+	ColorRange, ColorSpace        string
+	ColorTransfer, ColorPrimaries string
+	SideData                      []sideData
 }
 
 const (
 	// maxStreams is the number of streams that are examined. A video that anyone
 	// would see is not behind them.
 	maxStreams = 64
+	// maxListed is the number of streams, and of chapters, that are kept of a report.
+	maxListed = 1000
 	// reportEvery is the number of packets between two calls of progress.
 	reportEvery = 1000
+	// maxLineBytes is how much of a line is read. Only the texts of a source that are
+	// longer than a book are cut.
+	maxLineBytes = 1 << 20
 )
 
-// readReport parses ffprobe's JSON packet by packet as it arrives, because a film
-// has half a million packets. It calls progress with the number of packets read so
+// readReport parses what ffprobe prints, line by line as it arrives: first the packets, of
+// which a film has half a million. It calls progress with the number of packets read so
 // far.
 func readReport(r io.Reader, progress func(packets int)) (*report, error) {
-	report := &report{packets: make(map[int]*track)}
-	rest, err := report.readPacketLines(bufio.NewReaderSize(r, maxPacketBytes), progress)
-	if err != nil {
-		return nil, fmt.Errorf("reading ffprobe's report: %w", err)
-	}
-	d := json.NewDecoder(rest)
-	if err := expect(d, json.Delim('{')); err != nil {
-		return nil, err
-	}
-	for d.More() {
-		key, err := d.Token()
+	report := &report{packets: make(map[int]*track), progress: progress}
+	lines := bufio.NewReaderSize(r, maxLineBytes)
+	for {
+		line, err := nextLine(lines)
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			break
+		}
 		if err != nil {
-			return nil, fmt.Errorf("reading ffprobe's report: %w", err)
+			return nil, fmt.Errorf("reading ffprobe's report: %.100q is cut off: %w", line, err)
 		}
-		if err := report.section(d, key, progress); err != nil {
-			return nil, fmt.Errorf("reading ffprobe's report: %w", err)
-		}
+		report.line(line)
 	}
-	if err := expect(d, json.Delim('}')); err != nil {
-		return nil, err
+	if !report.ended {
+		return nil, errors.New("reading ffprobe's report: it ends before what it says of the container")
 	}
 	report.finish()
 	return report, nil
 }
 
-func expect(d *json.Decoder, want json.Delim) error {
-	got, err := d.Token()
-	if err != nil {
-		return fmt.Errorf("reading ffprobe's report: %w", err)
+// nextLine returns a line without its end, which remains valid until the next call. It
+// cuts a line that is too long.
+func nextLine(from *bufio.Reader) ([]byte, error) {
+	line, err := from.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return bytes.TrimSuffix(line, []byte("\n")), err
 	}
-	if got != want {
-		return fmt.Errorf("reading ffprobe's report: got %v; want %v", got, want)
+	line = bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = from.ReadSlice('\n')
 	}
-	return nil
+	return line, err
 }
 
-func (r *report) section(d *json.Decoder, key json.Token, progress func(int)) error {
-	switch key {
-	case "packets":
-		return r.readPackets(d, progress)
-	case "streams":
-		return d.Decode(&r.streams)
-	case "chapters":
-		return d.Decode(&r.chapters)
-	case "format":
-		return d.Decode(&r.format)
+// line adds a line to the report: the beginning or the end of a section, or a field.
+func (r *report) line(line []byte) {
+	if len(line) > 0 && line[0] == '[' && r.section(line) {
+		return
 	}
-	var other json.RawMessage
-	return d.Decode(&other)
+	if r.about == subject(&r.packet) {
+		r.packet.field(line)
+		return
+	}
+	key, value, ok := strings.Cut(string(line[:min(len(line), maxValueBytes)]), "=")
+	name, isTag := strings.CutPrefix(key, "TAG:")
+	switch {
+	case r.about == nil:
+	case ok && isTag:
+		r.tag = name
+		r.about.text(name, value)
+	case r.tag != "": // texts can have several lines
+		r.about.text(r.tag, "\n"+string(line[:min(len(line), maxValueBytes)]))
+	case ok:
+		r.about.set(key, value)
+	}
 }
 
-func (r *report) readPackets(d *json.Decoder, progress func(int)) error {
-	if err := expect(d, json.Delim('[')); err != nil {
-		return err
+// section begins or ends what the next lines are about. It returns false if a line does
+// not do that.
+func (r *report) section(line []byte) bool {
+	switch string(line) {
+	case "[PACKET]":
+		r.packet, r.about = newPacket(), &r.packet
+	case "[/PACKET]":
+		r.add(r.packet)
+	case "[STREAM]":
+		r.about = listed(&r.streams)
+	case "[CHAPTER]":
+		r.about = listed(&r.chapters)
+	case "[FORMAT]":
+		r.about = &r.format
+	case "[SIDE_DATA]", "[/SIDE_DATA]", "[/STREAM]", "[/CHAPTER]":
+	case "[/FORMAT]":
+		r.ended = true
+	default:
+		return false
 	}
-	for n := 1; d.More(); n++ {
-		var p packet
-		if err := d.Decode(&p); err != nil {
-			return err
-		}
-		r.add(p)
-		if n%reportEvery == 0 {
-			progress(n)
-		}
+	r.tag = ""
+	return true
+}
+
+// A subject is what fields of a report are about.
+type subject interface {
+	set(key, value string)
+	// text adds to a text that the source itself has.
+	text(name, value string)
+}
+
+// listed adds an item to a list and returns it. One that would make the list too long
+// is returned, but not added.
+func listed[T any, S interface {
+	*T
+	subject
+}](list *[]T) subject {
+	if len(*list) >= maxListed {
+		return S(new(T))
 	}
-	return expect(d, json.Delim(']'))
+	*list = append(*list, *new(T))
+	return S(&(*list)[len(*list)-1])
 }
 
 func (r *report) add(p packet) {
-	t := r.packets[p.Stream]
+	t := r.packets[p.stream]
 	if t == nil {
-		if len(r.packets) >= maxStreams {
-			return
-		}
 		t = &track{}
-		r.packets[p.Stream] = t
+		if len(r.packets) < maxStreams {
+			r.packets[p.stream] = t
+		}
 	}
 	r.place(t, p)
+	if r.read++; r.read%reportEvery == 0 {
+		r.progress(r.read)
+	}
 }
 
 // A track sums up the packets of one stream. Packets arrive in decoding order. To
@@ -172,7 +194,8 @@ type track struct {
 	decoded     float64 // the latest decoding time
 	timed       bool    // decoded is set
 	clock       int     // of the latest packet
-	pending     *packet // begins another clock if the next packet confirms it
+	held        bool    // a packet is pending
+	pending     packet  // begins another clock if the next packet confirms it
 	entries     []entry
 	entryEvery  float64 // seconds
 	maxGap      float64
@@ -195,17 +218,13 @@ const reorderDepth = 32
 
 // add adds a packet and returns when it is shown, unless it never is.
 func (t *track) add(p packet) (m moment, shown bool) {
-	for _, data := range p.SideData {
-		t.encrypted = t.encrypted || data.Type == "Encryption info"
-	}
-	// Flags are K, D, C for key, discard, corrupt. A packet that an edit list
-	// discards is never shown.
-	if len(p.Flags) > 1 && p.Flags[1] == 'D' {
+	t.encrypted = t.encrypted || p.encrypted
+	if p.discarded {
 		return moment{}, false
 	}
-	m = moment{at: t.at(p), key: len(p.Flags) > 0 && p.Flags[0] == 'K'}
+	m = moment{at: t.at(p), key: p.key}
 	t.count++
-	t.extend(m, max(number(p.Duration), 0))
+	t.extend(m, p.duration)
 	i, _ := slices.BinarySearchFunc(t.waiting, m.at, func(m moment, at float64) int {
 		if m.at < at {
 			return -1

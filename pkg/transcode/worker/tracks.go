@@ -36,19 +36,14 @@ func text(s string) string {
 }
 
 type disposition struct {
-	AttachedPic     int `json:"attached_pic"`
-	TimedThumbnails int `json:"timed_thumbnails"`
-	Default         int `json:"default"`
-	Forced          int `json:"forced"`
-	Comment         int `json:"comment"`
-	HearingImpaired int `json:"hearing_impaired"`
-	VisualImpaired  int `json:"visual_impaired"`
+	AttachedPic, TimedThumbnails    int
+	Default, Forced, Comment        int
+	HearingImpaired, VisualImpaired int
 }
 
 type chapter struct {
-	StartTime string `json:"start_time"`
-	EndTime   string `json:"end_time"`
-	Tags      tags   `json:"tags"`
+	StartTime, EndTime string
+	Tags               tags
 }
 
 // addTracks adds everything but the video.
