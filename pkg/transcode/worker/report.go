@@ -118,7 +118,7 @@ func (r *report) line(line []byte) {
 		r.about.text(name, value)
 	case r.tag != "": // texts can have several lines
 		r.about.text(r.tag, "\n"+string(line[:min(len(line), maxValueBytes)]))
-	case ok:
+	case ok && value != "unknown" && value != "N/A":
 		r.about.set(key, value)
 	}
 }
