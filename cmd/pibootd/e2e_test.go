@@ -103,7 +103,7 @@ func keepsNothingWhereVolatile(t *testing.T, l *lab) {
 func doctorIsContent(t *testing.T, l *lab) {
 	t.Helper()
 	out := l.pibootd(t, "doctor")
-	for _, want := range []string{"interface br0 is up", "bound on 10.77.0.1: dhcp 67, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080", "no other DHCP server answers", "/roots/3333347a mounted by 10.77.0.192, usr/bin/busybox read, a file written", "hlspi1 is up, and its worker is online.", "has never been seen."} {
+	for _, want := range []string{"interface br0 is up", "bound on 10.77.0.1: dhcp 67, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080, https 8443", "no other DHCP server answers", "/roots/3333347a mounted by 10.77.0.192, usr/bin/busybox read, a file written", "hlspi1 is up, and its worker is online.", "has never been seen."} {
 		if !strings.Contains(out, want) {
 			t.Errorf("doctor says\n%s\nwant %q in it", out, want)
 		}

@@ -25,7 +25,7 @@ func TestPage(t *testing.T) {
 	l := newLab(t)
 	dir := t.TempDir()
 	config, secret, video := filepath.Join(dir, "pibootd.toml"), filepath.Join(dir, "token"), filepath.Join(dir, "a.mp4")
-	err := errors.Join(os.WriteFile(secret, []byte(token), 0o600), os.WriteFile(config, fmt.Appendf(nil, "[http]\nupload_token_file = %q\n", secret), 0o600))
+	err := errors.Join(os.WriteFile(secret, []byte(token), 0o600), os.WriteFile(config, fmt.Appendf(nil, "[http]\npublic = \"read\"\nupload_token_file = %q\n", secret), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

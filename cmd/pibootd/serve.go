@@ -34,7 +34,11 @@ func serveCommand(std streams) *cli.Command {
 			if err := needRoot("serve binds ports below 1024 and preserves the owners of boards' files"); err != nil {
 				return err
 			}
-			return daemon.Run(c.Context, daemon.Options{Config: cfg, Version: buildVersion(), Log: log})
+			o := daemon.Options{Config: cfg, Version: buildVersion(), Log: log}
+			if std.terminal {
+				o.Terminal = std.err
+			}
+			return daemon.Run(c.Context, o)
 		},
 	}
 }

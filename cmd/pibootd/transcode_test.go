@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pibootd/pkg/access"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/fleet"
@@ -50,7 +51,7 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 			Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy:    &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
-		Queue: q.Queue, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
+		Access: access.New(q.Store, time.Hour), Queue: q.Queue, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
 	}
 	socket := filepath.Join(dir, "s")
 	control, controlErr := net.Listen("unix", socket)
@@ -60,7 +61,7 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, public, control) }()
+	go func() { served <- server.Serve(ctx, web.Listeners{Public: public, Control: control}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -54,7 +54,17 @@ type Config struct {
 		Names  []string     // by which clients reach it, besides this machine's own
 		Muxers []netip.Addr // legacy muxers; nil: their protocol is not spoken
 
-		UploadTokenFile string // "": no uploads over TCP
+		Public        Public // what nobody has to log in for
+		PublicMetrics bool   // /metrics needs no login either
+		PublicProgram bool   // nor does the worker's program
+
+		TLSPort       int    // 0: none
+		TLSCertFile   string // "": a self-signed certificate
+		TLSKeyFile    string // "" if TLSCertFile is
+		InsecureLogin bool   // passwords are accepted over plain HTTP
+		Session       time.Duration
+
+		UploadTokenFile string // "": no uploads over TCP without another token
 		UploadMaxGB     int    // of one upload
 	}
 	Roots struct {
@@ -118,6 +128,16 @@ const (
 	Kernel   Driver = "kernel"   // this machine's nfsd
 )
 
+// A Public says what the HTTP port shows without a login.
+type Public string
+
+// What there is to show.
+const (
+	PublicNone  Public = "none"
+	PublicMedia Public = "media" // published videos
+	PublicRead  Public = "read"  // the state of everything, too
+)
+
 // A BootIP says how boards get their address after the boot ROM.
 type BootIP string
 
@@ -156,6 +176,10 @@ func Default() Config {
 	c.Queue.Keep = 1000
 	c.HTTP.Port = 8080
 	c.HTTP.UploadMaxGB = 100
+	c.HTTP.Public = PublicMedia
+	c.HTTP.PublicMetrics, c.HTTP.PublicProgram = true, true
+	c.HTTP.TLSPort = 8443
+	c.HTTP.Session = 7 * 24 * time.Hour
 	c.Media.ScratchGB = 50
 	c.Boot.GPUMem = 192
 	c.Boot.IP = StaticIP

@@ -141,7 +141,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192,"ip":"static"},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":"","subnets":[]},` +
-		`"http":{"muxers":[],"names":[],"port":8080,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s"},` +
+		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)

@@ -34,7 +34,8 @@ func parse(file string, data []byte) (Config, error) {
 	r.readAll()
 	r.checkPorts(&c)
 	r.checkPool(&c)
-	r.checkQueue(&c)
+	r.checkPair("queue.url", c.Queue.URL, "queue.credentials", c.Queue.Credentials)
+	r.checkPair("http.tls_cert_file", c.HTTP.TLSCertFile, "http.tls_key_file", c.HTTP.TLSKeyFile)
 	if err := r.err(); err != nil {
 		return Config{}, err
 	}
@@ -216,4 +217,16 @@ func (r *reader) choices(path string) string {
 		choices += ", or a section"
 	}
 	return choices
+}
+
+// checkPair reports the one of two keys that is set if the other is not.
+func (r *reader) checkPair(a, aValue, b, bValue string) {
+	if (aValue == "") == (bValue == "") {
+		return
+	}
+	has, lacks := a, b
+	if aValue == "" {
+		has, lacks = b, a
+	}
+	r.problem(r.lines[has], "%s: set; want %s too", has, lacks)
 }

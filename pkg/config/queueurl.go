@@ -46,15 +46,3 @@ func (v queueURL) want() string {
 	return `one URL or several with commas, without a password, e.g. "nats://10.0.0.2:4222", or ""`
 }
 func (v queueURL) text() string { return quote(*v.to) }
-
-// checkQueue reports an external queue that is only half configured.
-func (r *reader) checkQueue(c *Config) {
-	if (c.Queue.URL == "") == (c.Queue.Credentials == "") {
-		return
-	}
-	has, lacks := "queue.url", "queue.credentials"
-	if c.Queue.URL == "" {
-		has, lacks = lacks, has
-	}
-	r.problem(r.lines[has], "%s: set; want %s too", has, lacks)
-}

@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -33,6 +34,9 @@ type Options struct {
 	Config  config.Config
 	Version string // of this program, as the API reports it
 	Log     *slog.Logger
+	// Terminal is where a person reads what the first start has to say; nil: nobody
+	// does.
+	Terminal io.Writer
 }
 
 // Run runs the daemon until ctx ends. It needs root, because it binds ports
@@ -54,7 +58,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), log); err != nil {
 		return err
 	}
-	socks, err := listen(ctx, cfg, network.Addr())
+	socks, err := listen(ctx, cfg, network.Addr(), log)
 	if err != nil {
 		return err
 	}
@@ -66,6 +70,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	d.listenForLogs(ctx)
 	if err := d.fleet.Start(); err != nil {
+		return err
+	}
+	if err := d.welcome(ctx, o.Terminal); err != nil {
 		return err
 	}
 	d.logStart()
@@ -87,6 +94,7 @@ type daemon struct {
 	state   *stateDir
 	socks   *sockets
 	secrets secrets
+	tls     certificate
 
 	nfs    *nfs.Server // nil: nfsd serves
 	policy *boot.Policy
@@ -148,7 +156,9 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.fleet.WatchAddresses(ctx); return nil })
 	g.Go(func() error { d.diagnoses.Run(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
-	g.Go(func() error { return d.web.Serve(ctx, d.socks.http, d.socks.control) })
+	g.Go(func() error {
+		return d.web.Serve(ctx, web.Listeners{Public: d.socks.http, TLS: d.socks.https, Config: d.tls.config, Control: d.socks.control})
+	})
 	d.receiveLogs(ctx, g)
 	d.runIntegrations(ctx, g)
 	err := g.Wait()

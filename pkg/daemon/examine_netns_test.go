@@ -28,7 +28,7 @@ func TestTryPorts(t *testing.T) {
 		}
 		return found
 	}
-	const all = "dhcp 67, pxe 4011, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080"
+	const all = "dhcp 67, pxe 4011, tftp 69, nfs 2049, portmap 111, queue 4222, http 8080, https 8443"
 	if found := try(); levels(found) != "ports ok" || !strings.HasSuffix(found[0].Text, all) {
 		t.Errorf("free ports: %+v; want %s", found, all)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +25,7 @@ type sockets struct {
 	tftp    *net.UDPConn
 	nfs     nfs.Listeners
 	http    net.Listener
+	https   net.Listener // nil: none
 	control net.Listener
 	open    []io.Closer
 }
@@ -48,7 +50,7 @@ func interfaceAddr(name string) (netip.Prefix, error) {
 }
 
 // listen binds every socket of the daemon to addr.
-func listen(ctx context.Context, cfg config.Config, addr netip.Addr) (*sockets, error) {
+func listen(ctx context.Context, cfg config.Config, addr netip.Addr, log *slog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
 	b := binder{ctx: ctx, addr: addr, sockets: s}
 	s.dhcp = b.dhcp(cfg.Interface, cfg.DHCP.Port)
@@ -60,6 +62,9 @@ func listen(ctx context.Context, cfg config.Config, addr netip.Addr) (*sockets, 
 		s.nfs = b.nfs(cfg)
 	}
 	s.http = b.tcp("http", cfg.HTTP.Port)
+	if s.https, err = b.optionalTCP(cfg.HTTP.TLSPort); err != nil {
+		log.Warn("no HTTPS: logins are possible on this machine alone; see http.tls_port", "component", "web", "err", err)
+	}
 	s.control = b.unix(cfg.SocketFile())
 	if b.err != nil {
 		return nil, errors.Join(b.err, s.close())
@@ -122,6 +127,18 @@ func (b *binder) tcp(service string, port int) net.Listener {
 	}
 	b.sockets.open = append(b.sockets.open, l)
 	return l
+}
+
+// optionalTCP binds a port that the daemon can do without; nil if it is 0. Earlier
+// versions did not have it, so another program may.
+func (b *binder) optionalTCP(port int) (net.Listener, error) {
+	if b.err != nil || port == 0 {
+		return nil, nil
+	}
+	l := b.tcp("https", port)
+	err := b.err
+	b.err = nil
+	return l, err
 }
 
 func (b *binder) udp(service string, port int) *net.UDPConn {

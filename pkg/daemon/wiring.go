@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pibootd/pkg/access"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
@@ -24,6 +25,9 @@ import (
 // open makes the servers and joins them; each comes after the ones it needs.
 func (d *daemon) open(ctx context.Context) (err error) {
 	if d.secrets, err = readSecrets(d.cfg); err != nil {
+		return err
+	}
+	if d.tls, err = d.openCertificate(); err != nil {
 		return err
 	}
 	d.state.timeline.Logger = d.log
@@ -185,14 +189,21 @@ func (d *daemon) newWeb() *web.Server {
 	if d.nfs != nil {
 		metrics = append(metrics, web.NFSMetrics(d.nfs))
 	}
+	public := d.cfg.HTTP.Public
 	return &web.Server{
 		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, BoardLog: d.boardLog, Doctor: d.doctor, Diagnoses: d.diagnoses,
 		Metrics: metrics, Log: d.log,
+		Access: access.New(d.state.store, d.cfg.HTTP.Session),
+		Public: web.Public{
+			Media: public != config.PublicNone, Read: public == config.PublicRead,
+			Metrics: d.cfg.HTTP.PublicMetrics, Program: d.cfg.HTTP.PublicProgram, InsecureLogin: d.cfg.HTTP.InsecureLogin,
+		},
 		Names: d.cfg.HTTP.Names, UploadToken: d.secrets.upload, MaxUpload: int64(d.cfg.HTTP.UploadMaxGB) * 1_000_000_000,
 		Share: d.shareProxy().Routes(), Muxers: d.muxers(),
 		Info: web.Info{
 			Version: d.version, PID: os.Getpid(), Interface: d.cfg.Interface, Network: d.network.String(),
 			StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(), HTTPPort: d.cfg.HTTP.Port,
+			TLSPort: d.tlsPort(), Fingerprint: d.tls.fingerprint,
 		},
 	}
 }

@@ -33,7 +33,12 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, job)
 }
 
-func (s *Server) watchJob(w http.ResponseWriter, r *http.Request, followers *slots) {
+// watchJob returns the handler that sends a job each time that it changes.
+func (s *Server) watchJob(followers *slots) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.followJob(w, r, followers) }
+}
+
+func (s *Server) followJob(w http.ResponseWriter, r *http.Request, followers *slots) {
 	id, err := jobID(r)
 	if err != nil {
 		s.refuse(w, err)

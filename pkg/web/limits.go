@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -110,10 +111,10 @@ func (c *conns) note(conn net.Conn, state http.ConnState) {
 	c.mu.Unlock()
 	if refused != nil {
 		sayBusy(refused)
-		_ = refused.Close() // the server then finds it closed
+		_ = tcpOf(refused).Close() // the server then finds it closed
 	}
 	if dropped != nil {
-		_ = dropped.Close()
+		_ = tcpOf(dropped).Close()
 	}
 }
 
@@ -169,12 +170,24 @@ func (c *conns) forgetLocked(addr netip.Addr, conn net.Conn) {
 	}
 }
 
+// tcpOf returns the connection below TLS. To close that of TLS may wait for the
+// client.
+func tcpOf(conn net.Conn) net.Conn {
+	if t, ok := conn.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return conn
+}
+
 // busyAnswer is the answer on a connection that is refused, whose request is not
 // read.
 const busyAnswer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" +
 	`{"error":"there are too many connections to pibootd from this address, or in all; try again later"}` + "\n"
 
 func sayBusy(conn net.Conn) {
+	if tcpOf(conn) != conn {
+		return // the client would have to answer first
+	}
 	// The first write is buffered, but this must not wait for a client.
 	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err == nil {
 		_, _ = io.WriteString(conn, busyAnswer) // the client may be gone

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pibootd/pkg/access"
+	"pibootd/pkg/store"
 )
 
 // Followers of events are bounded for each address; those of others, and of the
@@ -149,8 +152,13 @@ func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 // serveInBubble serves one connection of the public door, on which talk speaks,
 // in a time of its own.
 func serveInBubble(t *testing.T, media string, talk func(conn net.Conn, in *bufio.Reader)) {
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "pibootd.db")) // outside, as its goroutines are
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{Info: Info{MediaDir: media}, UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Log: slog.New(slog.DiscardHandler)}
+		s := &Server{Access: access.New(db, time.Hour), Public: Public{Media: true}, Info: Info{MediaDir: media}, UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Log: slog.New(slog.DiscardHandler)}
 		server := s.newServer(context.Background(), s.publicHandler())
 		listener := make(pipeListener, 1)
 		served := make(chan error, 1)

@@ -20,9 +20,13 @@ type BoardLog interface {
 // maxContains bounds the text that is searched for, in bytes.
 const maxContains = 200
 
-// logs answers with lines of boards' logs. They are for the owner alone: programs log names,
-// addresses and sometimes secrets.
-func (s *Server) logs(w http.ResponseWriter, r *http.Request, followers *slots) {
+// logs returns the handler that sends lines of boards' logs, or follows them. They are for the
+// owner alone: programs log names, addresses and sometimes secrets.
+func (s *Server) logs(followers *slots) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.sendLogs(w, r, followers) }
+}
+
+func (s *Server) sendLogs(w http.ResponseWriter, r *http.Request, followers *slots) {
 	q, err := s.logQuery(r)
 	if err != nil {
 		s.refuse(w, err)

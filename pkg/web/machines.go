@@ -99,11 +99,17 @@ func (s *Server) addMachine(w http.ResponseWriter, r *http.Request) {
 
 // address returns host and port at which other machines reach the public listener.
 func (i Info) address() string {
-	network, err := netip.ParsePrefix(i.Network)
-	if err != nil {
+	addr := i.addr()
+	if !addr.IsValid() {
 		return ""
 	}
-	return netip.AddrPortFrom(network.Addr(), uint16(i.HTTPPort)).String()
+	return netip.AddrPortFrom(addr, uint16(i.HTTPPort)).String()
+}
+
+// addr returns this machine's address, invalid if it is not known.
+func (i Info) addr() netip.Addr {
+	network, _ := netip.ParsePrefix(i.Network)
+	return network.Addr()
 }
 
 func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {

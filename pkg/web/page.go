@@ -14,9 +14,12 @@ const pageRules = "default-src 'none'; script-src 'self'; style-src 'self'; conn
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // handlePage serves the page for people: boards, jobs, an upload with the token,
-// and the published videos.
+// and the published videos. Its files are public; what they show is not.
 func handlePage(mux *http.ServeMux) {
-	for path, name := range map[string]string{"/{$}": "index.html", "/page.js": "page.js", "/page.css": "page.css"} {
+	for path, name := range map[string]string{
+		"/{$}": "index.html", "/page.js": "page.js", "/page.css": "page.css",
+		"/login": "login.html", "/setup": "login.html", "/login.js": "login.js",
+	} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			h := w.Header()
 			h.Set("Content-Security-Policy", pageRules)

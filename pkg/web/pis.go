@@ -168,7 +168,12 @@ func boolean(r *http.Request, name string) (bool, error) {
 	return value, nil
 }
 
-func (s *Server) events(w http.ResponseWriter, r *http.Request, followers *slots) {
+// events returns the handler that sends events, or follows them.
+func (s *Server) events(followers *slots) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.sendEvents(w, r, followers) }
+}
+
+func (s *Server) sendEvents(w http.ResponseWriter, r *http.Request, followers *slots) {
 	board, err := s.boardOf(r.URL.Query().Get("board"))
 	if err != nil {
 		s.refuse(w, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"pibootd/pkg/access"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -53,12 +54,16 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &own):
 		return own.status
+	case errors.As(err, new(access.TooManyError)):
+		return http.StatusTooManyRequests
 	case because(pi.Invalid):
 		return http.StatusBadRequest
 	case because(pi.Missing), isAny(err, registry.ErrUnknown, registry.ErrNoMachine, queue.ErrNoJob, rootfs.ErrNoTemplate):
 		return http.StatusNotFound
 	case because(pi.Conflict), isAny(err, queue.ErrState):
 		return http.StatusConflict
+	case isAny(err, access.ErrUnknown):
+		return http.StatusUnauthorized
 	case errors.As(err, new(busyError)), isAny(err, context.Canceled): // pibootd stops, or the client is gone
 		return http.StatusServiceUnavailable
 	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):
@@ -152,14 +157,8 @@ func inWords(mux *http.ServeMux, log *slog.Logger) http.Handler {
 	})
 }
 
-// notAllowed explains why a method is not allowed. Requests that change something
-// are only accepted on the control socket.
 func notAllowed(r *http.Request, allowed string) string {
-	text := fmt.Sprintf("%.20s of %.200q is not possible here; want %s", r.Method, r.URL.Path, allowed)
-	if clientOf(r) != "" {
-		text += ", or the control socket"
-	}
-	return text
+	return fmt.Sprintf("%.20s of %.200q is not possible here; want %s", r.Method, r.URL.Path, allowed)
 }
 
 // A muxAnswer records the status that a mux answers with. Its header is the

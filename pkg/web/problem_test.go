@@ -63,15 +63,16 @@ var noSuchRoutes = []refusedRequest{
 	{true, "GET", "/api/v2/pis", "", 404, "", "/api/v2/pis"},
 	{true, "GET", "/api/v1/pis/a/b/c", "", 404, "", "there is no"},
 	{true, "GET", "/worker/v1/nothing", "", 404, "", "/worker/v1/nothing"},
-	{true, "POST", "/api/v1/pis", "{}", 405, "", "want GET, HEAD, or the control socket"},
-	{true, "DELETE", onePi, "", 405, "", "want GET, HEAD, or the control socket"},
-	{true, "PATCH", oneJob, "{}", 405, "", "control socket"},
+	{true, "POST", "/api/v1/pis", "{}", 401, "", "needs a login, or a token"},
+	{true, "DELETE", onePi, "", 401, "", "needs a login, or a token"},
+	{true, "PATCH", oneJob, "{}", 401, "", "needs a login, or a token"},
+	{true, "PUT", oneJob, "{}", 405, "", "want DELETE, GET, HEAD, PATCH"},
 	{true, "DELETE", ProgramPath + "amd64", "", 405, "", "want GET, HEAD"},
 	{false, "POST", "/api/v1/info", "{}", 405, "", "want GET, HEAD"},
 	{false, "PUT", "/api/v1/jobs", "{}", 405, "", "want GET, HEAD, POST"},
 	{false, "GET", "/api/v1/nothing", "", 404, "", "/api/v1/nothing"},
-	{true, "POST", "/api/v1/jobs", "{}", 401, "", "http.upload_token_file"},
-	{true, "PUT", "/api/v1/media/a.mp4", "x", 401, "", "http.upload_token_file"},
+	{true, "POST", "/api/v1/jobs", "{}", 401, "", "needs a login, or a token"},
+	{true, "PUT", "/api/v1/media/a.mp4", "x", 401, "", "needs a login, or a token"},
 }
 
 var noSuchThings = []refusedRequest{

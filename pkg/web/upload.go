@@ -3,8 +3,6 @@ package web
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -47,9 +45,9 @@ type Uploaded struct {
 
 // uploadHandler receives files for the media share. Each appears complete and on
 // disk, or not at all, and none replaces another.
-func (s *Server) uploadHandler() http.Handler {
+func (s *Server) uploadHandler() http.HandlerFunc {
 	slots := newSlots("uploads", maxUploads, maxOwnUploads)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		done, err := slots.take(clientOf(r))
 		if err != nil {
 			s.refuse(w, err)
@@ -68,27 +66,7 @@ func (s *Server) uploadHandler() http.Handler {
 		}
 		s.Log.Info("uploaded", "component", "web", "file", uploaded.Path, "bytes", uploaded.SizeBytes, "addr", r.RemoteAddr)
 		reply(w, s.Log, http.StatusCreated, uploaded)
-	})
-}
-
-// withToken accepts only requests with the token (RFC 6750 §2.1).
-func (s *Server) withToken(h http.Handler) http.Handler {
-	want := sha256.Sum256(s.UploadToken)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(token)) // hashes have the same length whatever was sent
-		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			s.refuse(w, statusError{errors.New("this needs the token of http.upload_token_file"), http.StatusUnauthorized})
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
-// refuseUpload answers uploads if they are disabled.
-func (s *Server) refuseUpload(w http.ResponseWriter, _ *http.Request) {
-	s.refuse(w, statusError{errors.New("uploads are off here: pibootd has no http.upload_token_file"), http.StatusForbidden})
+	}
 }
 
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error) {

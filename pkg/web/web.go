@@ -1,15 +1,15 @@
 // Package web is pibootd's HTTP interface: a JSON API for the command line and for
 // scripts, a page for people, and the media share for players.
 //
-// There are two listeners. The control socket, which only its owner can open,
-// accepts every request. The TCP port accepts requests that change nothing: it is
-// open to the network, whose users can look and play, but no more. The
-// configuration can enable further services on it, each for the clients that it
-// names.
+// The control socket, which only its owner can open, accepts every request without
+// a login. The TCP ports, one of them with TLS, accept a request if its user has the
+// scope that its route needs. The configuration says what needs no login, and can
+// enable further services, each for the clients that it names.
 package web
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,31 +21,46 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pibootd/pkg/transcode"
+	"pibootd/pkg/access"
 )
 
 // A Server answers HTTP requests. Set its fields before Serve.
 type Server struct {
-	Registry  Registry
-	Fleet     Fleet
-	Roots     Roots
-	Queue     Queue
-	Timeline  Timeline
-	BoardLog  BoardLog
-	Doctor    Doctor
-	Diagnoses Diagnoses
-	Metrics   []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
-	Muxers    http.Handler           // answers legacy muxers on the TCP port; nil: disabled
-	Share     http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
-	Names     []string               // other names by which this machine is reached; see guardHost
-	// UploadToken permits uploads on the TCP port, which are then transcoded; nil
-	// disables them there.
-	UploadToken []byte
-	MaxUpload   int64 // bytes of one upload
+	Registry    Registry
+	Fleet       Fleet
+	Roots       Roots
+	Queue       Queue
+	Timeline    Timeline
+	BoardLog    BoardLog
+	Doctor      Doctor
+	Diagnoses   Diagnoses
+	Metrics     []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
+	Muxers      http.Handler           // answers legacy muxers on the TCP port; nil: disabled
+	Share       http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
+	Names       []string               // other names by which this machine is reached; see guardHost
+	Access      *access.Keeper
+	Public      Public
+	UploadToken []byte // has the scope submit; nil: there is none
+	MaxUpload   int64  // bytes of one upload
 	Info        Info
 	Log         *slog.Logger
 
 	unpacking sync.Mutex // held while a worker's program is unpacked
+}
+
+// Public says what the TCP ports do without a login.
+type Public struct {
+	Media, Read      bool // published videos; all that the scope read shows
+	Metrics, Program bool
+	InsecureLogin    bool // passwords and admin tokens are accepted from everywhere over plain HTTP
+}
+
+// Listeners are what a Server serves.
+type Listeners struct {
+	Public  net.Listener // plain HTTP
+	TLS     net.Listener // TCP connections that speak TLS; nil: none
+	Config  *tls.Config  // of TLS
+	Control net.Listener // the control socket
 }
 
 // Info is what a client needs to know about the running daemon.
@@ -57,6 +72,9 @@ type Info struct {
 	StateDir  string `json:"state_dir"`
 	MediaDir  string `json:"media_dir"`
 	HTTPPort  int    `json:"http_port"`
+	TLSPort   int    `json:"tls_port,omitempty"` // 0: none
+	// Fingerprint is the SHA-256 of the TLS certificate, in hex; "": no TLS.
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
 // Limits on the cost of a client.
@@ -69,21 +87,36 @@ const (
 	closeTimeout  = 3 * time.Second
 )
 
-// Serve answers requests on the public listener and on the control socket until ctx
-// ends. It closes both listeners.
-func (s *Server) Serve(ctx context.Context, public, control net.Listener) error {
+// Serve answers requests on the listeners until ctx ends. It closes them.
+func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	s.sweepUploads()
 	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer context.AfterFunc(ctx, func() { stop(errStopping) })()
 	defer stop(errStopping)
-	servers := []*http.Server{s.newServer(requests, s.publicHandler()), s.newServer(requests, s.controlHandler())}
-	servers[0].ConnState = newConns(maxConns, maxOwnConns).note
-	failed := make(chan error, len(servers))
-	for i, listener := range []net.Listener{public, control} {
-		go func() { failed <- servers[i].Serve(listener) }()
+	public, control := s.newServer(requests, s.publicHandler()), s.newServer(requests, s.controlHandler())
+	public.ConnState, public.TLSConfig = newConns(maxConns, maxOwnConns).note, l.Config
+	serve := []func() error{
+		func() error { return public.Serve(l.Public) },
+		func() error { return control.Serve(l.Control) },
+	}
+	if l.TLS != nil {
+		serve = append(serve, func() error { return public.ServeTLS(l.TLS, "", "") })
+	}
+	if err := serveAll(ctx, serve, public, control); err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	return nil
+}
+
+// serveAll runs functions that serve until ctx ends or one of them fails, and then
+// shuts the servers down.
+func serveAll(ctx context.Context, serve []func() error, servers ...*http.Server) error {
+	failed := make(chan error, len(serve))
+	for _, f := range serve {
+		go func() { failed <- f() }()
 	}
 	var err error
-	waiting := len(servers)
+	waiting := len(serve)
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
@@ -97,10 +130,7 @@ func (s *Server) Serve(ctx context.Context, public, control net.Listener) error 
 			err = errors.Join(err, serveErr)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (s *Server) newServer(ctx context.Context, handler http.Handler) *http.Server {
@@ -125,83 +155,6 @@ func shutdown(server *http.Server) error {
 		return server.Close()
 	}
 	return nil
-}
-
-// publicHandler serves the TCP port. Players reach the media share by any host
-// name.
-func (s *Server) publicHandler() http.Handler {
-	media := http.NewServeMux()
-	media.Handle("GET /media/", http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)))
-	doors := http.NewServeMux()
-	doors.Handle("/media/", media)
-	doors.Handle("/", s.guardHost(s.guardedHandler()))
-	return doors
-}
-
-func (s *Server) guardedHandler() http.Handler {
-	mux := http.NewServeMux()
-	s.handleReads(mux, newSlots("streams of events", maxFollowers, maxOwnFollow))
-	handlePage(mux)
-	if s.UploadToken != nil {
-		mux.Handle("PUT /api/v1/media/{name...}", s.withToken(s.uploadHandler()))
-		mux.Handle("POST /api/v1/jobs", s.withToken(http.HandlerFunc(s.submitJob)))
-	} else {
-		mux.HandleFunc("PUT /api/v1/media/{name...}", s.refuseUpload)
-		mux.HandleFunc("POST /api/v1/jobs", s.refuseUpload)
-	}
-	mux.HandleFunc("GET "+ProgramPath+"{arch}", s.program)
-	if s.Share != nil {
-		mux.Handle(transcode.PathShare, s.Share)
-		mux.Handle(transcode.PathShare+"/", s.Share)
-	}
-	if s.Muxers != nil {
-		mux.Handle("/muxer/", s.Muxers)
-		mux.Handle("/tidy/", s.Muxers)
-	}
-	return inWords(mux, s.Log)
-}
-
-// controlHandler serves the control socket, which accepts every request.
-func (s *Server) controlHandler() http.Handler {
-	mux := http.NewServeMux()
-	followers := newSlots("streams of events", maxFollowers, maxFollowers)
-	s.handleReads(mux, followers)
-	mux.HandleFunc("GET /api/v1/logs", func(w http.ResponseWriter, r *http.Request) { s.logs(w, r, followers) })
-	mux.HandleFunc("GET /api/v1/doctor", s.examine) // changes nothing, but probes the network and mounts exports
-	mux.HandleFunc("POST /api/v1/pis", s.addPi)
-	mux.HandleFunc("PATCH /api/v1/pis/{ref}", s.editPi)
-	mux.HandleFunc("DELETE /api/v1/pis/{ref}", s.removePi)
-	mux.HandleFunc("POST /api/v1/pis/{ref}/root", s.changeRoot)
-	mux.HandleFunc("GET /api/v1/pis/{ref}/drift", s.drift)
-	mux.HandleFunc("GET /api/v1/pis/{ref}/kept", s.listKept)
-	mux.HandleFunc("DELETE /api/v1/pis/{ref}/kept/{name}", s.removeKept)
-	mux.Handle("PUT /api/v1/media/{name...}", s.uploadHandler())
-	mux.HandleFunc("POST /api/v1/jobs", s.submitJob)
-	mux.HandleFunc("DELETE /api/v1/jobs/{id}", s.cancelJob)
-	mux.HandleFunc("PATCH /api/v1/jobs/{id}", s.changeJob)
-	mux.HandleFunc("POST /api/v1/jobs/{id}/retry", s.retryJob)
-	mux.HandleFunc("PUT /api/v1/pis/{ref}/drain", s.drainPi)
-	mux.HandleFunc("DELETE /api/v1/pis/{ref}/drain", s.drainPi)
-	mux.HandleFunc("POST /api/v1/workers", s.addMachine)
-	mux.HandleFunc("PATCH /api/v1/workers/{ref}", s.editMachine)
-	mux.HandleFunc("DELETE /api/v1/workers/{ref}", s.removeMachine)
-	return inWords(mux, s.Log)
-}
-
-// handleReads serves the requests that change nothing. followers limits the number
-// of clients that follow a stream.
-func (s *Server) handleReads(mux *http.ServeMux, followers *slots) {
-	mux.Handle("GET /metrics", s.metricsHandler())
-	mux.HandleFunc("GET /api/v1/info", s.info)
-	mux.HandleFunc("GET /api/v1/pis", s.listPis)
-	mux.HandleFunc("GET /api/v1/pis/{ref}", s.showPi)
-	mux.HandleFunc("GET /api/v1/discovered", s.listDiscovered)
-	mux.HandleFunc("GET /api/v1/workers", s.listMachines)
-	mux.HandleFunc("GET /api/v1/workers/{ref}", s.showMachine)
-	mux.HandleFunc("GET /api/v1/events", func(w http.ResponseWriter, r *http.Request) { s.events(w, r, followers) })
-	mux.HandleFunc("GET /api/v1/jobs", s.listJobs)
-	mux.HandleFunc("GET /api/v1/jobs/{id}", s.showJob)
-	mux.HandleFunc("GET /api/v1/jobs/{id}/watch", func(w http.ResponseWriter, r *http.Request) { s.watchJob(w, r, followers) })
 }
 
 func (s *Server) info(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Info) }

@@ -2,12 +2,14 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,9 +17,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pibootd/pkg/access"
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/dhcp"
@@ -36,8 +40,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// The public door shows and does not change.
-func TestPublicDoorChangesNothing(t *testing.T) {
+// Without a login the port shows what is public, and changes nothing.
+func TestNobodyChangesAnything(t *testing.T) {
 	d := start(t)
 	for _, test := range []struct {
 		method, path string
@@ -52,8 +56,8 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		{"GET", "/api/v1/discovered", 200},
 		{"GET", "/api/v1/workers", 200},
 		{"GET", "/api/v1/workers/nobody", 404},
-		{"POST", "/api/v1/workers", 405},
-		{"DELETE", "/api/v1/workers/desk-pc", 405},
+		{"POST", "/api/v1/workers", 401},
+		{"DELETE", "/api/v1/workers/desk-pc", 401},
 		{"GET", "/api/v1/events", 200},
 		{"GET", "/api/v1/events?board=hlspi1&after=0", 200},
 		{"GET", "/api/v1/events?after=x", 400},
@@ -62,18 +66,21 @@ func TestPublicDoorChangesNothing(t *testing.T) {
 		{"GET", "/api/v1/jobs", 200},
 		{"GET", "/api/v1/jobs/7", 404},
 		{"GET", "/api/v1/jobs/x", 400},
-		{"POST", "/api/v1/pis", 405},
-		{"PATCH", "/api/v1/pis/hlspi1", 405},
-		{"DELETE", "/api/v1/pis/hlspi1", 405},
+		{"POST", "/api/v1/pis", 401},
+		{"PATCH", "/api/v1/pis/hlspi1", 401},
+		{"DELETE", "/api/v1/pis/hlspi1", 401},
 		{"POST", "/api/v1/jobs", 401}, // without the token
-		{"POST", "/api/v1/jobs/1/retry", 404},
+		{"POST", "/api/v1/jobs/1/retry", 401},
 		{"GET", "/", 200},
 		{"GET", "/page.js", 200},
 		{"GET", "/page.css", 200},
 		{"GET", "/worker/v1/program/mips", 404},
 		{"GET", "/nothing", 404},
-		{"GET", "/api/v1/logs", 404},
-		{"DELETE", "/api/v1/jobs/1", 405},
+		{"GET", "/api/v1/logs", 401},
+		{"PUT", "/api/v1/jobs/1", 405},
+		{"POST", "/api/v1/setup-link", 404},
+		{"GET", "/api/v1/doctor", 401},
+		{"DELETE", "/api/v1/jobs/1", 401},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+d.public+test.path, strings.NewReader("{}"))
 		if err != nil {
@@ -317,6 +324,7 @@ func TestMediaTypes(t *testing.T) {
 // daemon is a server with one board and what it takes to reach it.
 type daemon struct {
 	public string // address of the public door
+	secure string // the same over TLS
 	client *Client
 	media  string
 	stop   func() // begins its end
@@ -337,25 +345,56 @@ func (d daemon) logged(t *testing.T, text string) {
 	}
 }
 
+// start starts a server whose state everybody can read.
 func start(t *testing.T) daemon {
+	return startWith(t, func(*Server, *Listeners) {})
+}
+
+// startClosed starts a server that shows published videos, /metrics and the worker's
+// program without a login, as is the default.
+func startClosed(t *testing.T) daemon {
+	return startWith(t, func(s *Server, _ *Listeners) { s.Public.Read = false })
+}
+
+// elsewhere is a listener whose clients are on another machine.
+type elsewhere struct{ net.Listener }
+
+func (l elsewhere) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return connFromElsewhere{conn}, err
+}
+
+type connFromElsewhere struct{ net.Conn }
+
+func (connFromElsewhere) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(10, 9, 0, 7), Port: 1234}
+}
+
+// startWith starts a server that change has changed.
+func startWith(t *testing.T, change func(*Server, *Listeners)) daemon {
 	t.Helper()
 	dir := t.TempDir()
 	d := daemon{media: filepath.Join(dir, "media"), client: NewClient(filepath.Join(dir, "sock"))}
+	d.client.http.Transport = checked{d.client.http.Transport, api}
 	write(t, filepath.Join(d.media, ".keep"), "")
 	ctx, stop := context.WithCancel(context.Background())
 	server, closeAll := newServer(t, ctx, dir, d.media)
-	public, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	control, err := net.Listen("unix", filepath.Join(dir, "sock"))
-	if err != nil {
+	public, publicErr := net.Listen("tcp4", "127.0.0.1:0")
+	secure, secureErr := net.Listen("tcp4", "127.0.0.1:0")
+	control, controlErr := net.Listen("unix", filepath.Join(dir, "sock"))
+	if err := errors.Join(publicErr, secureErr, controlErr); err != nil {
 		t.Fatal(err)
 	}
 	d.log = server.BoardLog.(*boardlog.Log)
-	d.public, d.stop = public.Addr().String(), stop
+	d.public, d.secure, d.stop = public.Addr().String(), secure.Addr().String(), stop
+	certificate := httptest.NewUnstartedServer(nil)
+	certificate.StartTLS()
+	config := &tls.Config{Certificates: certificate.TLS.Certificates}
+	certificate.Close()
+	listeners := Listeners{Public: public, TLS: secure, Config: config, Control: control}
+	change(server, &listeners)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, public, control) }()
+	go func() { served <- server.Serve(ctx, listeners) }()
 	t.Cleanup(func() {
 		stop()
 		if err := errors.Join(<-served, closeAll()); err != nil {
@@ -397,7 +436,8 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/24"),
 	})
 	server = &Server{
-		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media},
+		Access: access.New(s, time.Hour), Public: Public{Media: true, Read: true, Metrics: true, Program: true},
+		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media, Network: "10.9.0.1/24", HTTPPort: 8080},
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
 	lines := boardlog.New(filepath.Join(dir, "logs"))

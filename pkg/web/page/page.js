@@ -84,6 +84,7 @@ function play(job) {
 async function get(path) {
 	const response = await fetch("api/v1/" + path);
 	const answer = await response.json();
+	if (response.status === 401) location.replace("login");
 	if (!response.ok) throw new Error(answer.error);
 	return answer;
 }
