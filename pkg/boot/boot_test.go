@@ -146,7 +146,7 @@ func TestMountFromAnotherServersAddress(t *testing.T) {
 		}
 	}
 	want := []string{
-		"stranger 10.0.0.98 mount of /roots/3333347a refused to an address that is no board's",
+		"stranger 10.0.0.98 mount refused to an address that is no board's, 10.0.0.98",
 		"mount_refused 10.0.0.99 its address is 10.0.0.99, not 10.0.0.11 as registered: another DHCP server has answered it",
 	}
 	if !slices.Equal(got, want) {

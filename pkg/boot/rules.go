@@ -21,25 +21,29 @@ import (
 // is a short constant that distinguishes violations that must not hide each other,
 // such as "quota"; what is a sentence for people.
 func (p *Policy) Broke(who, rule, what string) {
-	p.recordOf(who, timeline.Misuse, rule, what)
+	p.recordOf(who, timeline.Event{Kind: timeline.Misuse, Detail: what}, rule)
 }
 
-// LoginRefused records that a login in the name of who was refused. It does
-// nothing if no board or machine of that name is registered.
-func (p *Policy) LoginRefused(who, rule, what string) {
-	p.recordOf(who, timeline.LoginRefused, rule, what)
+// LoginRefused records that a login in the name of who was refused to an address; zero: it is
+// unknown. It does nothing if no board or machine of that name is registered.
+func (p *Policy) LoginRefused(who string, from netip.Addr, rule, what string) {
+	p.recordOf(who, timeline.Event{Kind: timeline.LoginRefused, Addr: from, Detail: what}, rule)
 }
 
 // Stranger records that an address which is not the board's asked for something
 // of the board.
 func (p *Policy) Stranger(board registry.Pi, from netip.Addr, rule, what string) {
+	p.stranger(board, timeline.Event{Addr: from, Detail: what}, rule)
+}
+
+func (p *Policy) stranger(board registry.Pi, is timeline.Event, rule string) {
 	e := event(board, timeline.Stranger)
-	e.Addr, e.Detail = from, what
+	e.Addr, e.Detail, e.Export = is.Addr, is.Detail, is.Export
 	p.Timeline.RecordLimited(e, rule)
 }
 
-func (p *Policy) recordOf(who string, kind timeline.Kind, rule, what string) {
-	e := timeline.Event{At: time.Now(), Kind: kind, Detail: what}
+func (p *Policy) recordOf(who string, e timeline.Event, rule string) {
+	e.At = time.Now()
 	if board, ok := p.boardOf(who); ok {
 		e.Board, e.Name = board.Serial.String(), board.Name
 	} else if m, err := p.Registry.FindMachine(who); err == nil {
@@ -78,5 +82,6 @@ func (p *Policy) strangersMount(export string, client registry.Pi, from netip.Ad
 	if !ok || owner.Serial == client.Serial {
 		return
 	}
-	p.Stranger(owner, from, "mount", "mount of "+path.Clean(export)+" refused to "+cmp.Or(client.Name, "an address that is no board's"))
+	what := "mount refused to " + cmp.Or(client.Name, "an address that is no board's") + ", " + from.String()
+	p.stranger(owner, timeline.Event{Addr: from, Export: path.Clean(export), Detail: what}, "mount")
 }

@@ -58,7 +58,11 @@ func seen(w queue.Worker) time.Time {
 }
 
 func healthOf(w queue.Worker) diagnosis.Health {
-	return diagnosis.Health{Locked: w.Hello.Locked}
+	m := w.Hello.Machine
+	return diagnosis.Health{
+		Locked: w.Hello.Locked, NoFFmpeg: w.Hello.NoFFmpeg, Throttled: m.Throttled, ClockAhead: w.Ahead,
+		RootReadOnly: m.RootReadOnly, RootSize: m.RootSize, RootFree: m.RootFree,
+	}
 }
 
 // lacksInit reports whether there is nothing in a board's root that its kernel could start.

@@ -30,7 +30,7 @@ func (d *daemon) refused(r broker.Refusal) {
 	case broker.TooMany, broker.TooOften:
 		d.policy.Broke(r.Worker, rule, what)
 	default:
-		d.policy.LoginRefused(r.Worker, rule, what)
+		d.policy.LoginRefused(r.Worker, r.From, rule, what)
 	}
 }
 

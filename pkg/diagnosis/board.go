@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"net/netip"
 	"path"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ type Board struct {
 	// Kernel is the name of the file that the board loads as its kernel, without prefix. "": the
 	// usual names are known without it.
 	Kernel string
+	// Addr is its address: others can try to log in as its worker.
+	Addr netip.Addr
 	// Unseen is whether the mounts of boards are seen by another program, so that nothing is
 	// between the kernel and the worker.
 	Unseen bool
@@ -385,7 +388,8 @@ func (b *Board) followWorker(e timeline.Event) {
 		}
 		return
 	case timeline.LoginRefused:
-		if b.boot.done.IsZero() && b.boot.stage.index() >= Init.index() {
+		itself := !e.Addr.IsValid() || e.Addr == b.Addr
+		if itself && b.boot.done.IsZero() && b.boot.stage.index() >= Init.index() {
 			b.enter(Worker, e.At)
 			b.blame(e, say(WorkerRefused, "reason", e.Detail))
 		}

@@ -69,6 +69,8 @@ func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, sinc
 			return found, "", b.failed.At
 		}
 		return say(NeverSeen), "", time.Time{}
+	case !b.boot.gone.IsZero() && f.Health.NoFFmpeg != "":
+		return say(NoFFmpeg, "reason", f.Health.NoFFmpeg), "", b.boot.gone
 	case !b.boot.gone.IsZero() && b.boot.leave:
 		return say(ShutDown), "", b.boot.gone
 	case !b.boot.gone.IsZero():
@@ -184,7 +186,7 @@ func (b boot) first() time.Time {
 // up returns what is to be said of a board whose worker is online, and its state unless that is
 // the code's.
 func (b *Board) up(now time.Time, f Facts) (*finding, State) {
-	if found := f.Health.finding(); found != nil {
+	if found := f.Health.finding(now.Sub(b.boot.done)); found != nil {
 		return found, ""
 	}
 	if late := b.late(); late != nil {

@@ -20,6 +20,7 @@ type fault struct {
 	facts  func(*Facts)                             // besides those of a Pi 4 that has everything
 	late   bool                                     // it is known when the deadline has passed, and not at once
 	before func(*Board, func(int) []timeline.Event) // what happened before this boot
+	after  time.Duration                            // since the last event
 	state  State
 	code   Code
 	says   string // exactly
@@ -143,7 +144,7 @@ var faults = []fault{
 		state: Slow, code: UnderVoltage, says: "hlspi1 has had too little voltage since it was started, so it works slower or fails."},
 	{name: "too hot", until: "online", facts: func(f *Facts) { f.Health.Throttled = 0x60000 },
 		state: Slow, code: Throttled, says: "hlspi1 has been too hot since it was started, so it works slower."},
-	{name: "a wrong clock", until: "online", facts: func(f *Facts) { f.Health.ClockAhead = -time.Hour },
+	{name: "a wrong clock", until: "online", after: 4 * time.Minute, facts: func(f *Facts) { f.Health.ClockAhead = -time.Hour },
 		state: Slow, code: ClockWrong, says: "The clock of hlspi1 is 3600 s slow."},
 	{name: "a root that is read-only", until: "online", facts: func(f *Facts) { f.Health.RootReadOnly = true },
 		state: Stuck, code: RootReadOnly, says: "hlspi1 is up, and its root is read-only."},
@@ -203,7 +204,7 @@ func follow(b *Board, events []timeline.Event) {
 
 // fail returns the board of a fault and the time at which it is to be known.
 func (f fault) fail() (*Board, Facts, time.Time) {
-	b, known, now := &Board{}, facts(), testStart
+	b, known, now := &Board{Addr: facts().IP}, facts(), testStart
 	if f.facts != nil {
 		f.facts(&known)
 	}
@@ -219,6 +220,7 @@ func (f fault) fail() (*Board, Facts, time.Time) {
 		e.At = now
 		b.Follow(e)
 	}
+	now = now.Add(f.after)
 	if f.late {
 		now = b.At(now, known).Deadline.Add(time.Second)
 	}

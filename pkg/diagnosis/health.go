@@ -27,8 +27,12 @@ const (
 	fullRoot = 16 << 20
 )
 
-// finding returns the worst that is wrong; nil if nothing is.
-func (h Health) finding() *finding {
+// setClock is how long a board may take to learn the time: it has no clock of its own.
+const setClock = 3 * time.Minute
+
+// finding returns the worst that is wrong with a board that has been up for a while; nil if
+// nothing is.
+func (h Health) finding(up time.Duration) *finding {
 	switch {
 	case h.NoFFmpeg != "":
 		return say(NoFFmpeg, "reason", h.NoFFmpeg)
@@ -40,7 +44,7 @@ func (h Health) finding() *finding {
 		return say(UnderVoltage)
 	case h.Throttled&heatBits != 0:
 		return say(Throttled)
-	case h.ClockAhead.Abs() > wrongClock:
+	case h.ClockAhead.Abs() > wrongClock && up > setClock:
 		fast := "fast"
 		if h.ClockAhead < 0 {
 			fast = "slow"

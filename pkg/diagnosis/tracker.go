@@ -44,7 +44,7 @@ func (t *Tracker) of(ctx context.Context, board registry.Pi) (Diagnosis, *Board,
 	if t.Facts != nil {
 		facts = t.Facts(board, known.board.boot.model)
 	}
-	known.board.Kernel, known.board.Unseen = facts.Kernel, facts.Unseen
+	known.board.Kernel, known.board.Unseen, known.board.Addr = facts.Kernel, facts.Unseen, facts.IP
 	if err := t.follow(ctx, board, known); err != nil {
 		return Diagnosis{}, nil, err
 	}

@@ -15,6 +15,9 @@ import (
 // is the queue's OnWorker.
 func (f *Fleet) WorkerEvent(e queue.WorkerEvent) {
 	kind, detail := timeline.WorkerOffline, ""
+	if e.Left {
+		detail = "stopped"
+	}
 	if e.Online {
 		kind = timeline.WorkerOnline
 		detail = fmt.Sprintf("worker %s, %d CPUs", e.Hello.Version, e.Hello.CPUs)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The messages between the queue and its workers. All are JSON.
@@ -130,6 +131,24 @@ type Hello struct {
 	// Locked is the reason why the worker accepts no more work for now; "" if it
 	// does.
 	Locked string `json:"locked,omitempty"`
+	// NoFFmpeg is the reason why the worker ends, because no ffmpeg works; "" if one does, or
+	// was not tried yet.
+	NoFFmpeg string `json:"no_ffmpeg,omitempty"`
+	// Leaving is set in the last Hello of a worker that is stopped.
+	Leaving bool    `json:"leaving,omitempty"`
+	Machine Machine `json:"machine,omitzero"`
+}
+
+// A Machine is the condition of the machine that a worker runs on. Workers of earlier versions do
+// not report it.
+type Machine struct {
+	Time time.Time `json:"time,omitzero"` // by its clock, when the Hello was sent
+	// Throttled has the bits of a Raspberry Pi's firmware (GET_THROTTLED): 0 too little voltage,
+	// 1 to 3 limits because of heat, and the same from 16 on for the time since its start.
+	Throttled    uint32 `json:"throttled,omitzero"`
+	RootReadOnly bool   `json:"root_read_only,omitempty"`
+	RootSize     int64  `json:"root_size,omitzero"` // bytes; 0: unknown
+	RootFree     int64  `json:"root_free,omitzero"` // bytes
 }
 
 // Has reports whether the worker has said that it has an encoder.

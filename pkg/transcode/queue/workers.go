@@ -20,6 +20,7 @@ type Worker struct {
 	Name     string          `json:"name"`
 	Hello    transcode.Hello `json:"hello"`
 	LastSeen time.Time       `json:"last_seen"`
+	Ahead    time.Duration   `json:"clock_ahead_ns,omitzero"` // of the worker's clock, when it last said hello; 0: unknown
 	Online   bool            `json:"online"`
 	Job      int64           `json:"job,omitempty"`  // of the unit that it has claimed; 0: none
 	Unit     string          `json:"unit,omitempty"` // "" if it has claimed none
@@ -54,6 +55,7 @@ func otherBuild(worker string, protocol int) string {
 type WorkerEvent struct {
 	Worker string
 	Online bool
+	Left   bool            // offline, because it was stopped
 	Hello  transcode.Hello // the latest
 }
 
@@ -80,7 +82,7 @@ func (q *Queue) notifyWorker(name string) {
 	}
 	q.log.Info("worker", "pi", name, "online", w.Online)
 	if q.onWorker != nil {
-		q.onWorker(WorkerEvent{Worker: name, Online: w.Online, Hello: w.Hello})
+		q.onWorker(WorkerEvent{Worker: name, Online: w.Online, Left: !w.Online && w.Hello.Leaving, Hello: w.Hello})
 	}
 }
 
@@ -136,8 +138,8 @@ func (ws *workers) measured(name string, speeds []transcode.Speed) {
 	ws.memories[name] = m
 }
 
-// hello records a Hello. It reports whether the worker was offline before, or used
-// another protocol. If there are too many names, hello drops the one that has been
+// hello records a Hello. It reports whether the worker was offline before, or is now because
+// it was stopped, or used another protocol. If there are too many names, hello drops the one that has been
 // silent longest.
 func (ws *workers) hello(name string, hello transcode.Hello, now time.Time) (came bool) {
 	ws.mu.Lock()
@@ -146,8 +148,15 @@ func (ws *workers) hello(name string, hello transcode.Hello, now time.Time) (cam
 	if !known && len(ws.byName) >= maxWorkers {
 		delete(ws.byName, ws.quietestLocked())
 	}
-	ws.byName[name] = Worker{Name: name, Hello: hello, LastSeen: now, Online: true}
-	return !w.Online || w.Hello.Protocol != hello.Protocol
+	if hello.FFmpeg == "" && hello.NoFFmpeg == "" {
+		hello.NoFFmpeg = w.Hello.NoFFmpeg // it was started again, and tries it again
+	}
+	is := Worker{Name: name, Hello: hello, LastSeen: now, Online: !hello.Leaving}
+	if at := hello.Machine.Time; !at.IsZero() {
+		is.Ahead = at.Sub(now)
+	}
+	ws.byName[name] = is
+	return w.Online != is.Online || w.Hello.Protocol != hello.Protocol
 }
 
 func (ws *workers) quietestLocked() string {

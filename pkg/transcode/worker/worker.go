@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,7 @@ type Worker struct {
 	floor    int64    // bytes that the media share must have free; 0 means minFreeBytes
 	decoders []string // hardware decoders found usable, the best first; written before the first unit
 	memory   int64    // bytes that this machine has; 0 asks it
+	system   string   // the directory of the system's own files, "" for /
 	devices  []string // paths that are taken for the only devices; nil looks for them
 }
 
@@ -87,6 +89,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer s.nc.Close()
 
+	stopped := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.helloLoop(ctx) })
 	g.Go(func() error {
@@ -96,7 +99,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		g.Go(func() error { s.tryMore(ctx); return nil })
 		return s.work(ctx)
 	})
-	return g.Wait()
+	err = g.Wait()
+	if stopped.Err() != nil {
+		s.leave()
+	}
+	return err
 }
 
 // openShare asks the daemon for the media share over HTTP and for the address of the
@@ -231,6 +238,8 @@ func (s *session) introduce(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
+		s.updateHello(func(h *transcode.Hello) { h.NoFFmpeg = cut(err.Error()) })
+		s.helloOnce(ctx)
 		return err
 	}
 	s.decoders = found.decoders
@@ -244,9 +253,9 @@ func (s *session) introduce(ctx context.Context) error {
 // helloLoop sends Hello at the interval that the queue asks for.
 func (s *session) helloLoop(ctx context.Context) error {
 	for {
-		reply, err := request[transcode.HelloReply](ctx, s, transcode.SubjectHello, *s.hello.Load())
-		if err != nil {
-			return nil // ctx has ended
+		reply, ok := s.sayHello(ctx)
+		if !ok {
+			return nil
 		}
 		s.applyReply(reply)
 		select {
@@ -255,6 +264,45 @@ func (s *session) helloLoop(ctx context.Context) error {
 		case <-s.known:
 		case <-time.After(helloEvery(reply)):
 		}
+	}
+}
+
+// sayHello sends a Hello until it is answered. Each has the time at which it is sent. ok is false
+// when ctx has ended.
+func (s *session) sayHello(ctx context.Context) (reply transcode.HelloReply, ok bool) {
+	for wait := s.retryAfter(); ; wait = longer(wait) {
+		reply, err := s.helloOnce(ctx)
+		if err == nil {
+			return reply, true
+		}
+		s.log().Debug("queue does not answer", "subject", transcode.SubjectHello, "err", err)
+		if !pause.For(ctx, wait) {
+			return reply, false
+		}
+	}
+}
+
+func (s *session) helloOnce(ctx context.Context) (reply transcode.HelloReply, err error) {
+	hello := *s.hello.Load()
+	hello.Machine = s.machine()
+	body, err := json.Marshal(hello)
+	if err != nil {
+		return reply, fmt.Errorf("saying hello: %w", err)
+	}
+	err = s.requestOnce(ctx, transcode.SubjectHello+"."+s.Config.Name, body, answerWithin, &reply)
+	return reply, err
+}
+
+// leaveWithin is how long the end of a worker may take that cannot reach its queue.
+const leaveWithin = time.Second
+
+// leave says that this worker was stopped, as it is when its machine is shut down.
+func (s *session) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	s.updateHello(func(h *transcode.Hello) { h.Leaving = true })
+	if _, err := s.helloOnce(ctx); err != nil {
+		s.log().Debug("queue not reached at the end", "err", err)
 	}
 }
 
