@@ -94,7 +94,15 @@ func jobBlockedReason(job queue.Job, boards []web.Pi) string {
 	if !idle(job) || slices.ContainsFunc(boards, runs) {
 		return ""
 	}
-	return blockedReason(job.Request, boards)
+	if why := blockedReason(job.Request, boards); why != "" {
+		return why
+	}
+	lifts := slices.ContainsFunc(job.Units, func(u queue.UnitState) bool { return u.Kind == transcode.KindLift && u.State == "pending" })
+	draws := func(b web.Pi) bool { return b.Worker != nil && b.Worker.Online && b.Worker.Hello.Has(transcode.Libass) }
+	if lifts && !slices.ContainsFunc(boards, draws) {
+		return "the ffmpeg of no Pi that is online has libass, which burns in text: the video waits for one"
+	}
+	return ""
 }
 
 // idle reports whether no worker runs any unit of a job that has not ended.

@@ -31,6 +31,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "audio", Usage: "encode audio as `[CODEC][:BITRATE]`, e.g. 128k, mp3:192k, ac3, or none", DefaultText: "aac, 48k for each channel"},
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
+		&cli.StringFlag{Name: "burn-subtitles", Usage: "draw the subtitles in this `LANGUAGE` into the picture, e.g. de; und if it is unknown", DefaultText: "none"},
 		&cli.BoolFlag{Name: "no-pictures", Usage: "make no poster, storyboard and playlists of key frames for a stream"},
 		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
 		&cli.BoolFlag{Name: "sample-aes", Usage: "encrypt the samples of CMAF segments (SAMPLE-AES, cbcs) instead of whole segments"},
@@ -66,7 +67,8 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 			Dir: c.String("output-dir"), PlaylistName: c.String("playlist-name"), SegmentName: c.String("segment-name"),
 			SegmentDir: c.String("segment-dir"), URLPrefix: c.String("url-prefix"), KeyName: c.String("key-name"), KeyEvery: c.Int("key-every"),
 		},
-		NoPictures: c.Bool("no-pictures"),
+		NoPictures:    c.Bool("no-pictures"),
+		BurnSubtitles: c.String("burn-subtitles"),
 	}
 	for i, codec := range strings.Split(c.String("codec"), ",") {
 		if i == 0 {

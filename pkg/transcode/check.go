@@ -57,6 +57,8 @@ func checkResult(u Unit, r Result) error {
 		return checkAudio(*u.Audio, r)
 	case u.Kind == KindText && u.Text != nil:
 		return checkText(*u.Text, r)
+	case u.Kind == KindLift && u.Lift != nil:
+		return checkLift(r)
 	case u.Kind == KindCover && u.Cover != nil:
 		return checkCover(r)
 	case u.Kind == KindJoin && u.Join != nil:

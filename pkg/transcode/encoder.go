@@ -66,6 +66,11 @@ func (u Unit) NeededEncoders() []string {
 	switch {
 	case u.Video != nil:
 		names = []string{u.Video.Encoder}
+		if u.Video.Burn != nil && u.Video.Burn.File != "" {
+			names = append(names, Libass)
+		}
+	case u.Lift != nil:
+		names = []string{Libass} // so that it is not in vain
 	case u.Audio != nil:
 		names = []string{u.Audio.Rendition.Encoder}
 	case u.Whole != nil:

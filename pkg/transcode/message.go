@@ -111,7 +111,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	2: attempts are written to the board's own scratch; the media share is read-only.
 //	3: a unit names the streams that it reads and where in the source it begins to read,
 //	   and a file has several audio streams.
-const Protocol = 3
+//	4: subtitles are burnt in.
+const Protocol = 4
 
 // Hello reports that a worker is up. The worker repeats it while it runs.
 type Hello struct {

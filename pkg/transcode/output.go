@@ -42,6 +42,9 @@ type Output struct {
 	HDR HDR `json:"hdr,omitempty"`
 	// Deinterlace says what becomes of an interlaced source; "" is auto.
 	Deinterlace Deinterlace `json:"deinterlace,omitempty"`
+	// BurnSubtitles is the language of the subtitles that are drawn into the picture; ""
+	// means none, und those of an unknown language.
+	BurnSubtitles string `json:"burn_subtitles,omitempty"`
 	// NoPictures says that no poster, storyboard and playlists of key frames are made
 	// for a stream.
 	NoPictures bool `json:"no_pictures,omitempty"`

@@ -75,8 +75,14 @@ func (o Output) checkTracks() error {
 			return wrong("audio_langs", "audio in %.50q; want languages, each once, e.g. de or deu", lang)
 		}
 	}
+	if b := o.BurnSubtitles; b != "" && b != undetermined && Language(b) == "" {
+		return wrong("burn_subtitles", "burn in subtitles in %.50q; want a language, e.g. de or deu, or und", b)
+	}
 	return nil
 }
+
+// undetermined is the language of what does not say its language (ISO 639-2).
+const undetermined = "und"
 
 // checkAudio checks what audio is asked for.
 func (o Output) checkAudio() error {

@@ -46,6 +46,8 @@ const (
 type Division struct {
 	Workers      int     // 0: their number is unknown
 	LeastSeconds float64 // of a unit of video; 0 means 8 s, or the time to the last key frame before it if that is longer
+	// Lifted is the file that a LiftUnit has made, in the media share; "": none has.
+	Lifted string
 }
 
 // NewPlan divides the source that p describes into units for this many workers; 0
@@ -76,8 +78,19 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	options.setKeys(grid)
 	plan := Plan{Output: r.Output, Grid: grid}
+	subtitles, burnt, err := r.burnt(p)
+	if err == nil && burnt >= 0 && options.Whole != "" {
+		err = fmt.Errorf("subtitles are burnt in by units of the video, but one worker does the whole video: %s", options.Whole)
+	}
+	if err != nil {
+		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
+	}
+	if burnt >= 0 && !subtitles.Image && d.Lifted == "" {
+		plan.Units = []Unit{liftUnit(r, p, grid, subtitles)}
+		return plan, nil
+	}
 	plan.noteTracks(p)
-	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "")
+	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "", burnt)
 	if options.Rate.Num == 0 && p.Video != nil {
 		plan.noteRate(r, *p.Video)
 	}
@@ -96,7 +109,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		plan.addAudio(r, p, options)
 	}
 	if !options.NoSubtitles {
-		plan.addSubtitles(r, p)
+		plan.addSubtitles(r, p, burnt)
 	}
 	plan.addTexts(p, options)
 	if p.Video == nil {
@@ -111,6 +124,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	units := videoUnits(r, p, grid, groups, options, cuts)
 	for _, u := range units {
 		u.Video.ToneMap = toneMap && u.Video.Rendition.VideoRange == ""
+		if burnt >= 0 {
+			u.Video.burn(p, burn(r, p, options, subtitles, d.Lifted), subtitles)
+		}
 	}
 	plan.Units = append(plan.Units, units...)
 	plan.addPictures(r, p)
@@ -370,6 +386,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 // readFrom sets where in the source reading begins, so that what is shown at this
 // time is read.
 func (u *VideoUnit) readFrom(p Probe, seconds float64) {
+	u.SkipBytes = 0
 	if len(p.Spans) == 0 {
 		u.SeekSeconds = seconds
 		return
@@ -390,6 +407,14 @@ func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 			continue
 		}
 		u.Spans[0] = Span{First: e.Stamp, At: u.Spans[0].At + e.Stamp - u.Spans[0].First}
+	}
+}
+
+// burn has u draw subtitles.
+func (u *VideoUnit) burn(p Probe, b *Burn, s SubtitleStream) {
+	u.Burn = b
+	if first := u.Grid.Seconds(u.FirstFrame); b.Map != "" {
+		u.readFrom(p, max(min(first-preroll(*p.Video), s.readsFrom(first)), 0))
 	}
 }
 

@@ -27,6 +27,9 @@ func (u Unit) Reads(name string) bool {
 	if name == u.Source {
 		return true
 	}
+	if u.Video != nil && u.Video.Burn != nil && name == u.Video.Burn.File {
+		return name != ""
+	}
 	if u.Join == nil {
 		return false
 	}

@@ -69,13 +69,13 @@ func (u TextUnit) Segment(i int) (start, end float64) {
 	return float64(i) * u.SegmentSeconds, float64(i+1) * u.SegmentSeconds
 }
 
-// addSubtitles adds the subtitles that are text, and the units that convert them.
-// Each unit reads one source.
-func (p *Plan) addSubtitles(r Request, probe Probe) {
+// addSubtitles adds the subtitles that are text, except those that are burnt in, and the
+// units that convert them. Each unit reads one source.
+func (p *Plan) addSubtitles(r Request, probe Probe, burnt int) {
 	units := map[string]*TextUnit{}
 	var order []string
-	for _, s := range r.subtitleStreams(probe) {
-		if s.Image {
+	for i, s := range r.subtitleStreams(probe) {
+		if s.Image || i == burnt {
 			continue
 		}
 		rendition := TextRendition{
@@ -127,11 +127,11 @@ func (r Request) subtitleStreams(p Probe) []SubtitleStream {
 	return list
 }
 
-// noteSubtitles says which subtitles the output lacks.
-func (p *Plan) noteSubtitles(list []SubtitleStream, all bool) {
+// noteSubtitles says which subtitles the output lacks. burnt are in the picture.
+func (p *Plan) noteSubtitles(list []SubtitleStream, all bool, burnt int) {
 	var lacks []string
 	for i, s := range list {
-		if s.Image || all {
+		if (s.Image || all) && i != burnt {
 			lacks = append(lacks, fmt.Sprintf("%s (%s)", s.named("subtitles", i), subtitleKind(s.Codec)))
 		}
 	}

@@ -32,7 +32,7 @@ func checkTracksOf(p Probe) error {
 		}
 	}
 	for _, s := range p.Subtitles {
-		if s.File != "" || !shortText(s.Codec) || !s.TrackInfo.sane() || !within(s.Cues, maxFrames) {
+		if s.File != "" || !shortText(s.Codec) || !s.TrackInfo.sane() || !within(s.Cues, maxFrames) || !s.sane() {
 			return errors.New("a number of a subtitle stream is out of range")
 		}
 	}

@@ -149,6 +149,14 @@ type SubtitleStream struct {
 	File  string `json:"file,omitempty"`  // its path in the media share, if it is a file beside the source
 	Cues  int    `json:"cues,omitempty"`  // packets counted
 	Image bool   `json:"image,omitempty"` // pictures of text
+	// Map is ffmpeg's specifier of the stream, of pictures.
+	Map    string `json:"map,omitempty"`
+	Width  int    `json:"width,omitempty"`  // of the picture that pictures of text are for; 0: unknown
+	Height int    `json:"height,omitempty"` // of the picture that pictures of text are for; 0: unknown
+	// Long are the pictures that are shown for more than PictureSeconds.
+	Long []Interval `json:"long,omitempty"`
+	// PrerollSeconds is the longest that others are shown; 0: PictureSeconds.
+	PrerollSeconds float64 `json:"preroll_seconds,omitempty"`
 }
 
 // A Chapter is a named part of a source.
@@ -235,6 +243,7 @@ const (
 	KindVideo Kind = "video"
 	KindAudio Kind = "audio"
 	KindText  Kind = "text"  // converts subtitles
+	KindLift  Kind = "lift"  // takes subtitles out of the source that are burnt in
 	KindCover Kind = "cover" // makes a poster of a picture that belongs to the source
 	KindJoin  Kind = "join"  // makes a file of what the others have made
 	KindWhole Kind = "whole" // makes a file of the source in one go
@@ -249,6 +258,7 @@ type Unit struct {
 	Video  *VideoUnit `json:"video,omitempty"`
 	Audio  *AudioUnit `json:"audio,omitempty"`
 	Text   *TextUnit  `json:"text,omitempty"`
+	Lift   *LiftUnit  `json:"lift,omitempty"`
 	Cover  *CoverUnit `json:"cover,omitempty"`
 	Join   *JoinUnit  `json:"join,omitempty"`
 	Whole  *WholeUnit `json:"whole,omitempty"`
@@ -286,6 +296,7 @@ type VideoUnit struct {
 	Container     Container `json:"container,omitempty"`       // "" means ts
 	Encoder       string    `json:"encoder,omitempty"`         // ffmpeg's name; "" means libx264
 	Pictures      *Pictures `json:"pictures,omitempty"`        // nil: none
+	Burn          *Burn     `json:"burn,omitempty"`            // subtitles in the picture; nil: none
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`

@@ -33,11 +33,11 @@ func TestWorkersOfOtherBuildsGetNoWork(t *testing.T) {
 		hello map[string]any
 		want  string
 	}{
-		{"3333347a", oldHello, "restart the board: its worker is older than pibootd (protocol 0; want 3)"},
-		{"desk-pc", oldHello, "replace pibootd-worker by this pibootd's: its worker is older than pibootd (protocol 0; want 3)"},
-		{"00000001", with(oldHello, "protocol", 1), "restart the board: its worker is older than pibootd (protocol 1; want 3)"},
-		{"00000002", with(oldHello, "protocol", 4), "upgrade pibootd: its worker is newer than pibootd (protocol 4; want 3)"},
-		{"00000003", with(oldHello, "protocol", -1), "restart the board: its worker is older than pibootd (protocol -1; want 3)"},
+		{"3333347a", oldHello, "restart the board: its worker is older than pibootd (protocol 0; want 4)"},
+		{"desk-pc", oldHello, "replace pibootd-worker by this pibootd's: its worker is older than pibootd (protocol 0; want 4)"},
+		{"00000001", with(oldHello, "protocol", 1), "restart the board: its worker is older than pibootd (protocol 1; want 4)"},
+		{"00000002", with(oldHello, "protocol", 5), "upgrade pibootd: its worker is newer than pibootd (protocol 5; want 4)"},
+		{"00000003", with(oldHello, "protocol", -1), "restart the board: its worker is older than pibootd (protocol -1; want 4)"},
 	} {
 		m := b.connect(tt.name)
 		var reply transcode.HelloReply

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -156,8 +157,10 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
-		division := transcode.Division{Workers: q.workers.free(u.request), LeastSeconds: q.unitSeconds}
-		return t.plan(ctx, u, *r.Probe, division)
+		return t.plan(ctx, u, *r.Probe, q.division(u.request))
+	}
+	if u.spec.Kind == transcode.KindLift {
+		return t.planLifted(ctx, u, key, q.division(u.request))
 	}
 	var left int
 	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
@@ -167,19 +170,38 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	return t.complete(ctx, u.key.job)
 }
 
-// plan divides a probed job into units. If the source cannot be planned, plan fails
-// the job.
-func (t *transaction) plan(ctx context.Context, probe unitRow, p transcode.Probe, d transcode.Division) error {
-	job := probe.key.job
-	plan, err := d.Plan(probe.request, p)
+// division says how finely a job is divided for the workers that there are.
+func (q *Queue) division(r transcode.Request) transcode.Division {
+	return transcode.Division{Workers: q.workers.free(r), LeastSeconds: q.unitSeconds}
+}
+
+// planLifted divides a job into units whose subtitles have been lifted out of its source.
+func (t *transaction) planLifted(ctx context.Context, lift unitRow, key attemptKey, d transcode.Division) error {
+	var probe column[transcode.Probe]
+	if err := t.tx.QueryRowContext(ctx, `SELECT probe FROM jobs WHERE id = ?`, key.job).Scan(&probe); err != nil {
+		return err
+	}
+	d.Lifted = path.Join(transcode.AttemptDir(key.job, key.unit, key.attempt), transcode.LiftedName)
+	return t.plan(ctx, lift, probe.V, d)
+}
+
+// plan divides a job into units, after the unit that has shown how. If the source cannot
+// be planned, plan fails the job.
+func (t *transaction) plan(ctx context.Context, after unitRow, p transcode.Probe, d transcode.Division) error {
+	job := after.key.job
+	plan, err := d.Plan(after.request, p)
 	if err == nil && len(plan.Units) > maxUnits {
-		err = fmt.Errorf("planning %q: %d units; want %d at most", probe.request.Source, len(plan.Units), maxUnits)
+		err = fmt.Errorf("planning %q: %d units; want %d at most", after.request.Source, len(plan.Units), maxUnits)
 	}
 	if err != nil {
 		return t.endJob(ctx, job, Failed, err.Error(), nil)
 	}
+	first := 1
+	if d.Lifted != "" {
+		first = 2 // the first one was the lift
+	}
 	for i, unit := range plan.Units {
-		if err := t.addUnit(ctx, job, i+1, unit); err != nil {
+		if err := t.addUnit(ctx, job, first+i, unit); err != nil {
 			return err
 		}
 	}

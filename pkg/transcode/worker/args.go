@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +41,9 @@ type position struct {
 	// sized says that the filters take pictures of any size: where those change, they
 	// need not begin anew, which would lose their place on the grid.
 	sized bool
+	// canvas is the size of the picture that pictures of text are for, where ffmpeg does
+	// not see it.
+	canvas string
 	// untimed says that the source has no time stamps.
 	untimed bool
 }
@@ -49,6 +53,9 @@ func (at position) args() []string {
 	var args []string
 	if at.sized {
 		args = append(args, "-reinit_filter", "0")
+	}
+	if at.canvas != "" {
+		args = append(args, "-canvas_size", at.canvas)
 	}
 	if at.seek > 0 {
 		args = append(args, "-ss", seconds(at.seek))
@@ -92,9 +99,11 @@ func isURL(source string) bool { return strings.HasPrefix(source, "http://") }
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
 func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []string {
-	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, position{
-		seek: u.SeekSeconds, raw: len(u.Spans) > 0, bytes: u.SkipBytes, untimed: u.Untimed, sized: u.Aspect > 0,
-	})...)
+	at := position{seek: u.SeekSeconds, raw: len(u.Spans) > 0, bytes: u.SkipBytes, untimed: u.Untimed, sized: u.Aspect > 0}
+	if u.Burn != nil {
+		at.canvas = u.Burn.Canvas
+	}
+	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, at)...)
 	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
 		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
 	}
@@ -104,11 +113,10 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 // renditionArgs make the one rendition of u, in dir.
 func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	first, _ := u.Segments()
-	args := []string{
-		"-map", cmp.Or(u.Map, "0:V:0"), "-an", "-sn", "-dn", "-map_chapters", "-1",
-		"-vf", videoFilter(u, dir == ""),
+	args := append(filterArgs(u, dir),
+		"-an", "-sn", "-dn", "-map_chapters", "-1",
 		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
-	}
+	)
 	args = append(args, noMetadata()...)
 	args = append(args, encoderArgs(u)...)
 	if threads > 0 {
@@ -166,30 +174,44 @@ func gridFilter(u transcode.VideoUnit, first bool) string {
 	// The last frame is shown on where the decoder yields less than the packets
 	// promised. The result says for how long.
 	filter += ",tpad=stop=-1:stop_mode=clone"
-	filter += fmt.Sprintf(",trim=start_pts=%d:end_pts=%d", u.FirstFrame, u.EndFrame)
-	return filter
+	return filter + fmt.Sprintf(",trim=start_pts=%d:end_pts=%d", u.FirstFrame, u.EndFrame)
 }
 
-// videoFilter returns the filters of a rendition. The first one prints when frames
-// are shown.
-func videoFilter(u transcode.VideoUnit, first bool) string {
-	filter := gridFilter(u, first)
+// filterArgs have ffmpeg filter the one rendition of u, which goes to dir. The first one
+// prints when frames are shown.
+func filterArgs(u transcode.VideoUnit, dir string) []string {
+	grid := gridFilter(u, dir == "")
+	before, after := pictureFilters(u)
+	switch layers := u.Burn != nil && (u.Burn.Map != "" || burnWhite(u) < 1); {
+	case layers:
+		to := "burnt" + dir
+		return []string{"-filter_complex", burnLayers(u, join(grid, before), after, to), "-map", "[" + to + "]"}
+	case u.Burn != nil:
+		before = join(before, burnText(u, ""))
+	}
+	return []string{"-map", cmp.Or(u.Map, "0:V:0"), "-vf", join(grid, before, after)}
+}
+
+// join joins chains of filters, of which some may be empty.
+func join(chains ...string) string {
+	return strings.Join(slices.DeleteFunc(chains, func(c string) bool { return c == "" }), ",")
+}
+
+// pictureFilters returns the filters that make a rendition of pictures on the grid:
+// before subtitles are drawn into them, and after.
+func pictureFilters(u transcode.VideoUnit) (before, after string) {
 	if u.Custom {
+		var custom []string
 		if u.SourceWidth > 0 && u.Aspect > 0 {
-			filter += "," + letterbox(u.SourceWidth, u.SourceHeight, u.Aspect)
+			custom = append(custom, letterbox(u.SourceWidth, u.SourceHeight, u.Aspect))
 		}
 		if u.ToneMap && u.Color != nil {
-			filter += "," + toneMap(u.Color)
+			custom = append(custom, toneMap(u.Color))
 		}
-		if u.Filter != "" {
-			filter += "," + u.Filter
-		}
-		return filter
+		return join(append(custom, u.Filter)...), ""
 	}
-	if u.Filter != "" {
-		filter += "," + u.Filter
-	}
-	return filter + "," + sizeFilter(u) + ",setsar=1," + colorFilter(u)
+	before = join(u.Filter, sizeFilter(u), "setsar=1")
+	return join(before, colorFilter(u)), uploadFilter(encoderOf(u))
 }
 
 // sizeFilter gives pictures the size of a rendition, with black bars around them if the

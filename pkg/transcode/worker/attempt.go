@@ -263,6 +263,7 @@ func checkUnit(u transcode.Unit) error {
 	ok := u.Kind == transcode.KindProbe ||
 		u.Kind == transcode.KindAudio && u.Audio != nil && u.Audio.SegmentSeconds > 0 ||
 		u.Kind == transcode.KindText && u.Text != nil && len(u.Text.Renditions) > 0 && u.Text.Segments() <= maxTextSegments ||
+		u.Kind == transcode.KindLift && u.Lift != nil ||
 		u.Kind == transcode.KindCover && u.Cover != nil ||
 		u.Kind == transcode.KindVideo && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
 			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||

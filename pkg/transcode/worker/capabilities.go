@@ -65,11 +65,14 @@ func (w *Worker) capabilities(ctx context.Context) (found, error) {
 // runs beside the first units, because an emulated board needs a minute to load
 // libx265 alone.
 func (s *session) tryMore(ctx context.Context) {
-	if named, err := s.listEncoders(ctx); err != nil {
+	named, err := s.listEncoders(ctx)
+	if err != nil {
 		s.log().Warn("encoders not listed", "err", err)
-	} else {
-		s.updateHello(func(h *transcode.Hello) { h.Named = named })
 	}
+	if s.drawsText(ctx) {
+		named = append(named, transcode.Libass)
+	}
+	s.updateHello(func(h *transcode.Hello) { h.Named = named })
 	for _, encoder := range append([]string{transcode.EncoderX265, transcode.EncoderAV1}, s.hardwareEncoders()...) {
 		_, err := s.trial(ctx, encoderTrial(encoder)...)
 		if ctx.Err() != nil {
@@ -101,6 +104,25 @@ func (w *Worker) listEncoders(ctx context.Context) ([]string, error) {
 	}}
 	_, err := ffmpeg.run(ctx)
 	return found, err
+}
+
+// drawsText reports whether ffmpeg was built with libass.
+func (w *Worker) drawsText(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, trialLimit)
+	defer cancel()
+	found := false
+	ffmpeg := child{name: w.ffmpeg(), args: []string{"-hide_banner", "-nostdin", "-filters"}, stdout: func(r io.Reader) error {
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			words := strings.Fields(lines.Text())
+			found = found || len(words) > 1 && words[1] == "subtitles"
+		}
+		return lines.Err()
+	}}
+	if _, err := ffmpeg.run(ctx); err != nil {
+		w.log().Warn("filters not listed", "err", err)
+	}
+	return found
 }
 
 // errNoBanner reports that the program called ffmpeg is something else.
@@ -139,7 +161,7 @@ func encoderDevice(encoder string) string {
 func encoderTrial(encoder string) []string {
 	// -fps_mode is the newest option that units need.
 	return append(deviceArgs(encoder), "-f", "lavfi", "-i", trialSource,
-		"-map", "0:v", "-vf", pixelFormat(encoder), "-fps_mode", "passthrough", "-c:v", encoder, "-f", "null", "-")
+		"-map", "0:v", "-vf", join(pixelFormat(encoder), uploadFilter(encoder)), "-fps_mode", "passthrough", "-c:v", encoder, "-f", "null", "-")
 }
 
 // has reports whether this machine has a device.

@@ -145,9 +145,18 @@ func x265Params(u transcode.VideoUnit) string {
 // pixelFormat is the filter that gives an encoder what every player shows.
 func pixelFormat(encoder string) string {
 	if strings.HasSuffix(encoder, "_vaapi") {
-		return "format=nv12,hwupload"
+		return "format=nv12"
 	}
 	return "format=yuv420p"
+}
+
+// uploadFilter is the filter that brings pictures to the encoder's device; "" if it has
+// none.
+func uploadFilter(encoder string) string {
+	if strings.HasSuffix(encoder, "_vaapi") {
+		return "hwupload"
+	}
+	return ""
 }
 
 // deviceArgs are what an encoder wants said before the source.

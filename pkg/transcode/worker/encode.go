@@ -36,6 +36,8 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 		return w.audio(ctx, u, source, dir, p)
 	case u.Text != nil:
 		return w.text(ctx, u, source, dir, p)
+	case u.Lift != nil:
+		return w.lift(ctx, u, source, dir, p)
 	case u.Cover != nil:
 		return w.transcode(ctx, CoverArgs(*u.Cover, source), dir, p, nil)
 	case u.Join != nil:
@@ -51,6 +53,9 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 
 // video encodes a unit of video. What it decoded is in the pulse then.
 func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decoder, dir string, p *pulse) ([]string, error) {
+	if err := w.fetchLifted(ctx, u, dir, p); err != nil {
+		return nil, err
+	}
 	shown := newShowing(u)
 	ffmpeg := child{
 		name: w.ffmpeg(), args: w.videoArgs(u, source, decoder), env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
@@ -58,6 +63,9 @@ func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decod
 	}
 	stderr, err := ffmpeg.run(ctx)
 	p.held = shown.end()
+	if err == nil {
+		err = dropLifted(u, dir)
+	}
 	return stderr, err
 }
 

@@ -11,6 +11,7 @@ type packet struct {
 	stream    int
 	pts, dts  float64 // NaN if there is none
 	duration  float64
+	size      int   // bytes
 	pos       int64 // bytes from the beginning of the file; -1 if unknown
 	key       bool
 	discarded bool // by an edit list: it is decoded, but never shown
@@ -44,6 +45,8 @@ func (p *packet) field(line []byte) {
 		if d := parseTime(value); d > 0 {
 			p.duration = d
 		}
+	case "size":
+		p.size, _ = strconv.Atoi(string(value))
 	case "pos":
 		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= 0 {
 			p.pos = n

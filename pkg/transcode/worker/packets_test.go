@@ -97,6 +97,7 @@ type jsonReport struct {
 		DTS      string `json:"dts_time"`
 		Duration string `json:"duration_time"`
 		Pos      string `json:"pos"`
+		Size     string `json:"size"`
 		Flags    string `json:"flags"`
 		Side     []any  `json:"side_data_list"`
 	} `json:"packets"`
@@ -123,6 +124,7 @@ func (r jsonReport) packet(i int) packet {
 	if from.Pos != "" {
 		p.pos = int64(number(from.Pos))
 	}
+	p.size = int(number(from.Size))
 	p.key, p.discarded = from.Flags[0] == 'K', from.Flags[1] == 'D'
 	return p
 }

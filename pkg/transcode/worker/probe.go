@@ -27,7 +27,7 @@ var errSource = errors.New("bad source")
 func probeArgs(source string) []string {
 	args := []string{
 		"-hide_banner", "-loglevel", "error", "-show_streams", "-show_chapters",
-		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags:packet_side_data=side_data_type:" +
+		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,pos,flags:packet_side_data=side_data_type:" +
 			"format=format_name,start_time,duration,size,bit_rate:format_tags",
 		"-of", "default", "-correct_ts_overflow", "0",
 	}
@@ -55,6 +55,9 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	result, err := report.probe()
 	if err == nil {
 		err = w.peek(ctx, source, report, &result, p)
+	}
+	if err == nil {
+		err = w.canvases(ctx, source, &result, p)
 	}
 	return result, stderr, err
 }

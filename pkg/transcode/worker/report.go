@@ -201,6 +201,7 @@ type track struct {
 	maxGap      float64
 	maxGOP      float64
 	gaps        gaps
+	cues        cues
 
 	waiting []moment // ascending
 	shown   moment   // the last that was removed from waiting
@@ -224,6 +225,7 @@ func (t *track) add(p packet) (m moment, shown bool) {
 	}
 	m = moment{at: t.at(p), key: p.key}
 	t.count++
+	t.cues.add(m.at, p.size, t.clock)
 	t.extend(m, p.duration)
 	i, _ := slices.BinarySearchFunc(t.waiting, m.at, func(m moment, at float64) int {
 		if m.at < at {

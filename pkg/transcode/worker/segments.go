@@ -28,6 +28,9 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 		pictures, err := picturesProof(dir, transcode.PosterName)
 		return transcode.Result{Pictures: pictures, Encoder: "mjpeg"}, err
 	}
+	if u.Lift != nil {
+		return liftProof(dir)
+	}
 	if u.Whole != nil {
 		return w.fileProof(ctx, u.Whole.Format, dir, p)
 	}

@@ -90,9 +90,12 @@ func (w *Worker) text(ctx context.Context, u transcode.Unit, source, dir string,
 
 // convertText has ffmpeg make one file of each of u's renditions.
 func (w *Worker) convertText(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
-	charset, err := w.charset(ctx, u)
-	if err != nil {
-		return nil, err
+	charset := ""
+	if u.Text.Renditions[0].Source != "" {
+		var err error
+		if charset, err = w.charset(ctx, u.Source); err != nil {
+			return nil, err
+		}
 	}
 	written := func() int { // ffmpeg counts no frames of subtitles
 		var size int64
@@ -135,23 +138,20 @@ func emptyText(f transcode.TextFormat) []byte {
 // Western Europe on Windows, which ISO 8859-1 is a part of.
 const oldCharset = "WINDOWS-1252"
 
-// charset returns the character set of the file of subtitles that u converts; "" if
-// ffmpeg finds it out itself.
-func (w *Worker) charset(ctx context.Context, u transcode.Unit) (string, error) {
-	if u.Text.Renditions[0].Source == "" {
-		return "", nil
-	}
-	f, err := w.mediaStore().open(ctx, u.Source)
+// charset returns the character set of a file of subtitles; "" if ffmpeg finds it out
+// itself.
+func (w *Worker) charset(ctx context.Context, file string) (string, error) {
+	f, err := w.mediaStore().open(ctx, file)
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", u.Source, err)
+		return "", fmt.Errorf("reading %s: %w", file, err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, mediafile.MaxTextBytes+1))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("reading %s: %w", u.Source, err)
+		return "", fmt.Errorf("reading %s: %w", file, err)
 	case len(text) > mediafile.MaxTextBytes:
-		return "", fmt.Errorf("%w: %s has more than %d bytes; want subtitles", errSource, u.Source, mediafile.MaxTextBytes)
+		return "", fmt.Errorf("%w: %s has more than %d bytes; want subtitles", errSource, file, mediafile.MaxTextBytes)
 	case utf8.Valid(text), bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
 		return "", nil
 	}

@@ -53,7 +53,7 @@ func (r *report) addTracks(p *transcode.Probe, a axis) {
 		first := defaultAudio(audio)
 		p.Audio, p.MoreAudio = &audio[first], slices.Delete(slices.Clone(audio), first, first+1)
 	}
-	p.Subtitles = r.subtitleStreams()
+	p.Subtitles = r.subtitleStreams(a)
 	p.Chapters = r.chapterList(p.Start)
 	p.Tags = r.sourceTags()
 	p.Cover = r.cover()
@@ -95,16 +95,24 @@ func defaultAudio(list []transcode.AudioStream) int {
 }
 
 // subtitleStreams returns the subtitle streams with packets, in the source's order.
-func (r *report) subtitleStreams() []transcode.SubtitleStream {
+func (r *report) subtitleStreams(a axis) []transcode.SubtitleStream {
 	var list []transcode.SubtitleStream
+	end := min(number(r.format.Duration), mostSeconds)
+	if film := r.film(); film != nil {
+		end = max(end, a.end(r.packets[film.Index]))
+	}
 	for place, s := range r.ofKind("subtitle") {
 		t := r.packets[s.Index]
 		if t == nil {
 			continue
 		}
-		list = append(list, transcode.SubtitleStream{
+		subtitles := transcode.SubtitleStream{
 			TrackInfo: s.info(place), Codec: cut(s.CodecName), Cues: t.count, Image: slices.Contains(imageSubtitles, s.CodecName),
-		})
+		}
+		if subtitles.Image {
+			t.describe(&subtitles, s, a, end)
+		}
+		list = append(list, subtitles)
 	}
 	return list
 }
