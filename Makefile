@@ -34,8 +34,8 @@ help: ## show this list
 build: workers ## build bin/pibootd for this machine, workers embedded
 	$(GO_BUILD) -o bin/ ./cmd/pibootd
 
-.PHONY: release
-release: workers ## build bin/pibootd-linux-{amd64,arm64,armv7}
+.PHONY: binaries
+binaries: workers ## build bin/pibootd-linux-{amd64,arm64,armv7}
 	$(foreach arch,$(RELEASES),$(call goarch,$(arch)) $(GO_BUILD) -o bin/pibootd-linux-$(arch) ./cmd/pibootd;)
 
 .PHONY: workers
@@ -64,8 +64,12 @@ install: build man ## install pibootd to /usr/local/bin, its manual page and its
 	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/pibootd.service systemd/pibootd-template@.service
 
 .PHONY: deb
-deb: release man ## build bin/pibootd_*_{amd64,arm64,armhf}.deb
+deb: binaries man ## build bin/pibootd_*_{amd64,arm64,armhf}.deb
 	scripts/deb amd64 arm64 armhf
+
+.PHONY: release
+release: binaries man ## build bin/release: archives, packages, lists of their parts, checksums and notes, the same bytes from the same commit
+	scripts/release
 
 .PHONY: apt-repo
 apt-repo: deb ## build bin/apt, a repository of the packages, signed by gpg's key APT_KEY
@@ -75,7 +79,7 @@ apt-repo: deb ## build bin/apt, a repository of the packages, signed by gpg's ke
 .PHONY: test-deb
 test-deb: ## install, upgrade, downgrade, remove and purge the package in bare Debian 12 and 13 (root, Debian, minutes)
 	scripts/install-tools deb
-	$(MAKE) --no-print-directory release man
+	$(MAKE) --no-print-directory binaries man
 	go test -vet=off -tags release -run '^TestPackage$$' -count=1 -v -timeout 30m ./cmd/pibootd
 
 .PHONY: demo

@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -73,7 +75,7 @@ func runIn(t *testing.T, env []string, name string, args ...string) {
 
 // A bareDebian is a machine that systemd-nspawn boots.
 type bareDebian struct {
-	leader string // the process id of its systemd
+	leader int // the process id of its systemd
 }
 
 // bootDebian boots a bare Debian whose only further source of packages is repository.
@@ -94,32 +96,35 @@ func bootDebian(t *testing.T, release, repository string) bareDebian {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	d := bareDebian{leader: leaderOf(t, cmd)}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		syscall.Kill(d.leader, syscall.SIGKILL) // nspawn ends with it; killed itself, it would leave it
 		cmd.Wait()
 		if t.Failed() {
 			t.Log(said.String())
 		}
 	})
-	d := bareDebian{leader: leaderOf(t, cmd.Process.Pid)}
 	d.sh(t, "systemctl is-system-running --wait >/dev/null || true")
 	d.sh(t, "apt-get update -qq && ip link add eth7 type veth peer eth8 && ip addr add 10.79.0.1/24 dev eth7 && ip link set eth7 up && ip link set eth8 up")
 	return d
 }
 
 // leaderOf returns the first process of the machine that nspawn boots.
-func leaderOf(t *testing.T, nspawn int) string {
+func leaderOf(t *testing.T, nspawn *exec.Cmd) int {
 	t.Helper()
-	children := fmt.Sprintf("/proc/%d/task/%d/children", nspawn, nspawn)
+	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", nspawn.Process.Pid)
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		for _, child := range strings.Fields(readAll(children)) {
 			if strings.HasPrefix(readAll("/proc/"+child+"/comm"), "systemd") {
-				return child
+				leader, _ := strconv.Atoi(child)
+				return leader
 			}
 		}
 	}
+	nspawn.Process.Kill()
+	nspawn.Wait()
 	t.Fatal("systemd-nspawn has not started systemd after a minute")
-	return ""
+	return 0
 }
 
 func readAll(path string) string {
@@ -131,7 +136,7 @@ func readAll(path string) string {
 // returns all that it says.
 func (d bareDebian) sh(t *testing.T, script string) string {
 	t.Helper()
-	cmd := exec.Command("nsenter", "--target", d.leader, "--all", "sh", "-ec", script)
+	cmd := exec.Command("nsenter", "--target", strconv.Itoa(d.leader), "--all", "sh", "-ec", script)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
