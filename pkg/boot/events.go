@@ -43,6 +43,9 @@ func (p *Policy) DHCPMessage(m dhcp.Message) {
 	if m.Kind == dhcp.Discover {
 		introduce(&e, board, m)
 	}
+	if m.Kind == dhcp.Offer && p.OnOffer != nil {
+		p.OnOffer(board)
+	}
 	p.Timeline.Record(e)
 }
 

@@ -29,6 +29,10 @@ type Policy struct {
 	// It may wait a moment for the network.
 	Hosts func(ctx context.Context, addr netip.Addr) []pi.MAC
 
+	// OnOffer is called when a registered board was offered its address, if not nil. It must not
+	// block.
+	OnOffer func(registry.Pi)
+
 	elsewhere elsewhere
 	relays    relays
 }

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"path"
 	"slices"
 	"time"
 
+	"pibootd/pkg/boardlog"
 	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/config"
 	"pibootd/pkg/diagnosis"
@@ -42,6 +44,7 @@ func (d *daemon) facts(board registry.Pi, models []bootconfig.Model) diagnosis.F
 	f.Is32Bit = board.Arch == pi.ARM64 && len(f.Missing) == 0 && bootconfig.Is32Bit(f.Kernel)
 	f.NoInit = d.lacksInit(board)
 	f.Mismatch = func() string { return d.mismatch(board, f.Kernel) }
+	f.Logged = func(since time.Time) string { return d.logged(board, since) }
 	for _, w := range d.queue.Workers() {
 		if w.Name == board.Serial.String() {
 			f.Seen, f.Health = seen(w), healthOf(w)
@@ -70,6 +73,15 @@ func (d *daemon) lacksInit(board registry.Pi) bool {
 	made, _ := d.policy.Preview(board) // without boot files, it has no arguments
 	lacks, err := d.fleet.Roots.LacksInit(board.Serial, made.CommandLine)
 	return lacks && err == nil
+}
+
+// logged returns what a board's kernel has logged last since then; "" if nothing.
+func (d *daemon) logged(board registry.Pi, since time.Time) string {
+	lines, err := d.boardLog.Lines(context.Background(), boardlog.Query{Board: board.Serial.String(), Last: 1})
+	if err != nil || len(lines) == 0 || lines[0].At.Before(since) || !lines[0].IsKernel() {
+		return ""
+	}
+	return lines[0].Text
 }
 
 // mismatch returns why the kernel that a board loads does not match its root.

@@ -49,6 +49,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		return err
 	}
 	d.fleet = d.newFleet(exporter, templates, roots)
+	d.policy.OnOffer = d.fleet.AskedForAddress
 	if d.queue, err = d.openQueue(ctx); err != nil {
 		return err
 	}

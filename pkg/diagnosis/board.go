@@ -45,18 +45,19 @@ const (
 
 // A boot is one, from its first event.
 type boot struct {
-	began  map[Stage]time.Time
-	stage  Stage     // that it is in; "": none
-	last   time.Time // event of the board
-	down   time.Time // the end of the boot before, if it is known and was not long before
-	done   time.Time // the worker was online; zero: not yet
-	gone   time.Time // the worker is offline again
-	leave  bool      // it took leave: it was shut down
-	slow   *finding  // a stage that took too long, though it ended
-	fault  *finding  // what an event said is wrong, until the board goes on
-	since  time.Time // of fault
-	serial pi.Serial // by option 97; 0: unknown
-	model  string    // by option 97; "": unknown
+	began   map[Stage]time.Time
+	stage   Stage     // that it is in; "": none
+	last    time.Time // event of the board
+	down    time.Time // the end of the boot before, if it is known and was not long before
+	done    time.Time // the worker was online; zero: not yet
+	gone    time.Time // the worker is offline again
+	leave   bool      // it took leave: it was shut down
+	slow    *finding  // a stage that took too long, though it ended
+	voltage bool      // its kernel has logged that there was too little
+	fault   *finding  // what an event said is wrong, until the board goes on
+	since   time.Time // of fault
+	serial  pi.Serial // by option 97; 0: unknown
+	model   string    // by option 97; "": unknown
 
 	discovers, offers, acks int
 
@@ -82,6 +83,10 @@ func (b *Board) Follow(e timeline.Event) {
 		b.followMount(e)
 	case timeline.WorkerOnline, timeline.WorkerOffline, timeline.LoginRefused:
 		b.followWorker(e)
+	case timeline.Panic:
+		b.blame(e, say(KernelPanic, "line", e.Detail))
+	case timeline.UnderVoltage:
+		b.boot.voltage = true
 	case timeline.Conflict:
 		b.conflict = &e
 		b.blame(e, say(AddressInUse, "user", e.MAC))

@@ -43,6 +43,8 @@ const (
 	KernelSilent   Code = "kernel_silent"
 	KernelTooSmall Code = "kernel_32_bit"
 	KernelModules  Code = "kernel_modules"
+	KernelStopped  Code = "kernel_stopped"
+	KernelPanic    Code = "kernel_panic"
 	NoMount        Code = "no_mount"
 	MountRefused   Code = "mount_refused"
 	OtherAddress   Code = "other_address"
@@ -116,6 +118,8 @@ var catalogue = []Entry{
 	{KernelTooSmall, Stuck, "{pi} loaded {file}, a 32-bit kernel, which cannot start the programs of its 64-bit root.", fromTemplate},
 	{KernelModules, Stuck, "{pi} loaded {file}, whose modules are not in its root, and has sent nothing since: {reason}.", "Finish the upgrade on the board, or give it a fresh root: pibootd reset-pi {pi}."},
 	{Unseen, Stuck, "{pi} loaded {file}, and its worker has not reported; what it did between is not seen, because nfsd serves its root.", atConsole},
+	{KernelStopped, Stuck, "{pi} runs its kernel, which has not mounted its root; it logged last: {line}.", "See what it logged before: pibootd watch --logs {pi}."},
+	{KernelPanic, Stuck, "The kernel of {pi} has stopped: {line}.", "See what it logged before: pibootd watch --logs {pi}."},
 	{NoMount, Stuck, "{pi} runs its kernel, which has an address and does not ask for its root.", atConsole},
 	{MountRefused, Stuck, "{pi} was refused its root: {reason}.", "Compare its address and its root= with those registered: pibootd show-pi {pi}."},
 	{OtherAddress, Stuck, "{pi} asked for its root from {addr}, not from {ip} as registered: another DHCP server has answered it.", "Have that server ignore {mac}, or leave boot.ip of pibootd's configuration at its default."},

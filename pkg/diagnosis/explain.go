@@ -18,18 +18,19 @@ type Facts struct {
 	IP     netip.Addr
 	Model  string // e.g. "4B"; "": unknown
 
-	Kernel    string            // the file that it loads as its kernel
-	Needs     []bootconfig.Need // what this model cannot boot without
-	Missing   []bootconfig.Need // and does not find
-	NoFiles   string            // why its boot files cannot be made; "": they can
-	Is32Bit   bool              // a 32-bit kernel before a 64-bit root
-	Mismatch  func() string     // returns a kernel whose modules are not in the root; "": none; nil: unknown
-	NoInit    bool              // its root has no init
-	Unseen    bool              // nfsd serves its root, so its mounts are not seen
-	Elsewhere bool              // another server gives the addresses, as it should
-	Started   time.Time         // of the daemon, which looks for some faults again
-	Seen      time.Time         // of its worker, while it is online; zero: it is not
-	Health    Health            // what its worker reports
+	Kernel    string                       // the file that it loads as its kernel
+	Needs     []bootconfig.Need            // what this model cannot boot without
+	Missing   []bootconfig.Need            // and does not find
+	NoFiles   string                       // why its boot files cannot be made; "": they can
+	Is32Bit   bool                         // a 32-bit kernel before a 64-bit root
+	Mismatch  func() string                // returns a kernel whose modules are not in the root; "": none; nil: unknown
+	NoInit    bool                         // its root has no init
+	Logged    func(since time.Time) string // returns what its kernel logged last since then; "": nothing; nil: unknown
+	Unseen    bool                         // nfsd serves its root, so its mounts are not seen
+	Elsewhere bool                         // another server gives the addresses, as it should
+	Started   time.Time                    // of the daemon, which looks for some faults again
+	Seen      time.Time                    // of its worker, while it is online; zero: it is not
+	Health    Health                       // what its worker reports
 }
 
 // FactsOf returns what a board's registration says.
@@ -69,6 +70,8 @@ func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, sinc
 			return found, "", b.failed.At
 		}
 		return say(NeverSeen), "", time.Time{}
+	case b.boot.fault != nil && b.boot.fault.code == KernelPanic:
+		return b.boot.fault, "", b.boot.since
 	case !b.boot.gone.IsZero() && f.Health.NoFFmpeg != "":
 		return say(NoFFmpeg, "reason", f.Health.NoFFmpeg), "", b.boot.gone
 	case !b.boot.gone.IsZero() && b.boot.leave:
@@ -189,6 +192,9 @@ func (b *Board) up(now time.Time, f Facts) (*finding, State) {
 	if found := f.Health.finding(now.Sub(b.boot.done)); found != nil {
 		return found, ""
 	}
+	if b.boot.voltage {
+		return say(UnderVoltage), ""
+	}
 	if late := b.late(); late != nil {
 		return late, ""
 	}
@@ -264,6 +270,9 @@ func (b *Board) explain(f Facts) *finding {
 	case Kernel:
 		return b.explainKernel(f)
 	case Root:
+		if line := f.logged(b.entered()); line != "" {
+			return say(KernelStopped, "line", line)
+		}
 		return say(NoMount)
 	case Init:
 		if mismatch := f.mismatch(); mismatch != "" {
@@ -298,12 +307,21 @@ func (f Facts) mismatch() string {
 	return f.Mismatch()
 }
 
+func (f Facts) logged(since time.Time) string {
+	if f.Logged == nil {
+		return ""
+	}
+	return f.Logged(since)
+}
+
 func (f Facts) isPi3() bool { return bootconfig.ModelsAt(f.MAC)[0].Generation() == pi.Pi3 }
 
 func (b *Board) explainKernel(f Facts) *finding {
 	switch {
 	case b.Unseen:
 		return say(Unseen, "file", b.boot.kernel)
+	case f.logged(b.entered()) != "":
+		return say(KernelStopped, "line", f.logged(b.entered()))
 	case b.boot.kernelRuns:
 		return say(NoMount)
 	case f.Is32Bit:

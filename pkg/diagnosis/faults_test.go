@@ -120,6 +120,15 @@ var faults = []fault{
 	{name: "a kernel that does not mount", until: "kernel8.img", late: true,
 		events: []timeline.Event{kind(timeline.Discover, by(timeline.System)), kind(timeline.Offer), kind(timeline.Request), kind(timeline.Ack)},
 		state:  Stuck, code: NoMount, says: "hlspi1 runs its kernel, which has an address and does not ask for its root."},
+	{name: "a kernel that logs, and does not mount", until: "kernel8.img", late: true, facts: func(f *Facts) {
+		f.Logged = func(time.Time) string { return "eth0: link is not ready" }
+	}, state: Stuck, code: KernelStopped, says: "hlspi1 runs its kernel, which has not mounted its root; it logged last: eth0: link is not ready."},
+	{name: "a kernel that stops", until: "kernel8.img", events: []timeline.Event{kind(timeline.Panic, because("Kernel panic - not syncing: VFS: Unable to mount root fs"))},
+		state: Stuck, code: KernelPanic, says: "The kernel of hlspi1 has stopped: Kernel panic - not syncing: VFS: Unable to mount root fs."},
+	{name: "a kernel that stops at work", until: "online", events: []timeline.Event{kind(timeline.Panic, because("Kernel panic - not syncing: Fatal exception")), kind(timeline.WorkerOffline)},
+		state: Stuck, code: KernelPanic, says: "The kernel of hlspi1 has stopped: Kernel panic - not syncing: Fatal exception."},
+	{name: "too little voltage, by the log", until: "online", events: []timeline.Event{kind(timeline.UnderVoltage, because("Undervoltage detected!"))},
+		state: Slow, code: UnderVoltage, says: "hlspi1 has had too little voltage since it was started, so it works slower or fails."},
 	{name: "a mount that is refused", until: "kernel8.img", events: []timeline.Event{kind(timeline.MountRefused, of("/roots/"+testSerial), because("10.77.0.50 may not mount it"))},
 		state: Stuck, code: MountRefused, says: "hlspi1 was refused its root: 10.77.0.50 may not mount it."},
 	{name: "a mount from another address", until: "kernel8.img", events: []timeline.Event{kind(timeline.MountRefused, of("/roots/"+testSerial), from("10.77.0.101"), because("its address is 10.77.0.101, not 10.77.0.50 as registered: another DHCP server has answered it"))},

@@ -75,45 +75,67 @@ func (f *Fleet) checkUnused(ctx context.Context, board registry.Pi) error {
 	return nil
 }
 
+// AskedForAddress has WatchAddresses look at once who uses a board's address, because the board is
+// about to take it. It does not wait; while many boards ask at once, some are looked for later.
+func (f *Fleet) AskedForAddress(board registry.Pi) {
+	select {
+	case f.asked <- board:
+	default:
+	}
+}
+
 // WatchAddresses records on the timeline and in the log which hosts use boards'
 // addresses, until ctx ends.
 func (f *Fleet) WatchAddresses(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	var known []Conflict
+	known := f.lookForConflicts(ctx, f.Registry.All(), nil)
 	for {
-		known = f.lookForConflicts(ctx, known)
 		select {
+		case board := <-f.asked:
+			known = f.lookForConflicts(ctx, []registry.Pi{board}, known)
 		case <-tick.C:
+			known = f.lookForConflicts(ctx, f.Registry.All(), known)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// lookForConflicts records the conflicts that are not in known, and returns all.
-func (f *Fleet) lookForConflicts(ctx context.Context, known []Conflict) []Conflict {
-	found, err := f.Conflicts(ctx, f.Registry.All())
+// lookForConflicts records which conflicts of these boards are not in known, and which are over.
+// It returns all that are known then.
+func (f *Fleet) lookForConflicts(ctx context.Context, boards []registry.Pi, known []Conflict) []Conflict {
+	found, err := f.Conflicts(ctx, boards)
 	if err != nil {
 		if ctx.Err() == nil {
 			f.Log.Debug("address conflicts not checked", "component", "fleet", "err", err)
 		}
 		return known
 	}
+	looked := func(c Conflict) bool {
+		return slices.ContainsFunc(boards, func(b registry.Pi) bool { return b.Serial == c.Board.Serial })
+	}
 	for _, c := range found {
-		if slices.ContainsFunc(known, c.same) {
-			continue
+		if !slices.ContainsFunc(known, c.same) {
+			f.Log.Warn("a board's address is used by another host", "component", "fleet", "pi", c.Board.Name, "addr", c.Board.IP, "mac", c.User)
+			f.recordConflict(c, timeline.Conflict, c.String())
 		}
-		f.Log.Warn("a board's address is used by another host", "component", "fleet", "pi", c.Board.Name, "addr", c.Board.IP, "mac", c.User)
-		f.Timeline.Record(timeline.Event{
-			At: time.Now(), Board: c.Board.Serial.String(), Name: c.Board.Name, Kind: timeline.Conflict,
-			Addr: c.Board.IP, MAC: c.User, Detail: c.String(),
-		})
 	}
 	for _, c := range known {
-		if !slices.ContainsFunc(found, c.same) {
+		switch {
+		case !looked(c):
+			found = append(found, c)
+		case !slices.ContainsFunc(found, c.same):
 			f.Log.Info("a board's address is no longer used by another host", "component", "fleet", "pi", c.Board.Name, "addr", c.Board.IP, "mac", c.User)
+			f.recordConflict(c, timeline.NoConflict, fmt.Sprintf("%s is no longer used by %s", c.Board.IP, c.User))
 		}
 	}
 	return found
+}
+
+func (f *Fleet) recordConflict(c Conflict, kind timeline.Kind, detail string) {
+	f.Timeline.Record(timeline.Event{
+		At: time.Now(), Board: c.Board.Serial.String(), Name: c.Board.Name, Kind: kind,
+		Addr: c.Board.IP, MAC: c.User, Detail: detail,
+	})
 }

@@ -66,7 +66,7 @@ func TestConflicts(t *testing.T) {
 		f.FindUsers = func(context.Context, []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
 			return map[netip.Addr][]pi.MAC{board.IP: users}, err
 		}
-		if known = f.lookForConflicts(t.Context(), known); len(known) != want {
+		if known = f.lookForConflicts(t.Context(), f.Registry.All(), known); len(known) != want {
 			t.Errorf("%d conflicts are known: %v; want %d", len(known), known, want)
 		}
 	}
@@ -78,13 +78,16 @@ func TestConflicts(t *testing.T) {
 	look(0, nil)
 	look(1, nil, stranger)
 	f.Timeline.Record(timeline.Event{At: time.Now(), Board: board.Serial.String(), Kind: timeline.Changed, Detail: "the end"})
-	told := 0
+	told, over := 0, 0
 	for event, err := range f.Timeline.Follow(t.Context(), board.Serial.String(), 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		if event.Detail == "the end" {
 			break
+		}
+		if event.Kind == timeline.NoConflict {
+			over++
 		}
 		if event.Kind == timeline.Conflict {
 			told++
@@ -93,7 +96,7 @@ func TestConflicts(t *testing.T) {
 			}
 		}
 	}
-	if told != 2 {
-		t.Errorf("the conflict was reported %d times; want 2", told)
+	if told != 2 || over != 1 {
+		t.Errorf("the conflict was reported %d times, and %d times that it is over; want 2 and 1", told, over)
 	}
 }

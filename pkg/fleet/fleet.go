@@ -52,8 +52,9 @@ type Fleet struct {
 	Disconnect func(worker string) error
 
 	changes   *changesUnderWay
-	clones    chan struct{} // has an element for each root that is being cloned
-	exporting chan struct{} // has an element while the media share is being exported
+	asked     chan registry.Pi // for an address: see AskedForAddress
+	clones    chan struct{}    // has an element for each root that is being cloned
+	exporting chan struct{}    // has an element while the media share is being exported
 }
 
 // An Exporter opens directories to boards over NFS: pibootd's own server or
@@ -77,6 +78,7 @@ func New(f Fleet) *Fleet {
 	f.changes = &changesUnderWay{reserved: map[pi.Serial]registry.Pi{}}
 	f.clones = make(chan struct{}, maxClones)
 	f.exporting = make(chan struct{}, 1)
+	f.asked = make(chan registry.Pi, 64)
 	return &f
 }
 
