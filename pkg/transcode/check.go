@@ -110,7 +110,7 @@ func checkFilm(v VideoStream) error {
 	if !within(v.CodedWidth, 1<<16) || !within(v.CodedHeight, 1<<16) || !sane(v.DelaySeconds, 10) {
 		return fmt.Errorf("%dx%d coded, %v s late are out of range", v.CodedWidth, v.CodedHeight, v.DelaySeconds)
 	}
-	return nil
+	return checkCaptions(v.Captions)
 }
 
 // Limits of what is kept of a source whose time stamps jump.

@@ -117,6 +117,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		return plan, nil
 	}
 	toneMap := plan.paint(r, *p.Video, options)
+	plan.passOnCaptions(r, *p.Video, p.Audio, options)
 	groups := together(plan, r, options)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
@@ -124,6 +125,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	units := videoUnits(r, p, grid, groups, options, cuts)
 	for _, u := range units {
 		u.Video.ToneMap = toneMap && u.Video.Rendition.VideoRange == ""
+		u.Video.Captions, u.Video.NoCaptions = len(plan.Captions) > 0, len(plan.Captions) == 0
 		if burnt >= 0 {
 			u.Video.burn(p, burn(r, p, options, subtitles, d.Lifted), subtitles)
 		}

@@ -116,6 +116,8 @@ type VideoStream struct {
 	EndSeconds    float64  `json:"end_seconds,omitempty"`     // end of the last frame, relative to Probe.Start
 	// DelaySeconds is how much later than its packets say the decoder shows a frame.
 	DelaySeconds float64 `json:"delay_seconds,omitempty"`
+	// Captions are the channels and services of its closed captions, by Caption.InstreamID.
+	Captions []string `json:"captions,omitempty"`
 }
 
 // A TrackInfo is what a source says of an audio or subtitle stream, for whoever
@@ -227,6 +229,9 @@ type Plan struct {
 	// MoreAudio are the other renditions of audio.
 	MoreAudio []AudioRendition `json:"more_audio,omitempty"`
 	Subtitles []TextRendition  `json:"subtitles,omitempty"`
+	// Captions are those in the video; CaptionsKnown says that there are no others.
+	Captions      []Caption `json:"captions,omitempty"`
+	CaptionsKnown bool      `json:"captions_known,omitempty"`
 	// Chapters and Tags are the source's.
 	Chapters []Chapter         `json:"chapters,omitempty"`
 	Tags     map[string]string `json:"tags,omitempty"`
@@ -296,7 +301,11 @@ type VideoUnit struct {
 	Container     Container `json:"container,omitempty"`       // "" means ts
 	Encoder       string    `json:"encoder,omitempty"`         // ffmpeg's name; "" means libx264
 	Pictures      *Pictures `json:"pictures,omitempty"`        // nil: none
-	Burn          *Burn     `json:"burn,omitempty"`            // subtitles in the picture; nil: none
+	// Captions says that closed captions are passed on, and NoCaptions that they are not;
+	// units of earlier versions leave it to the encoder.
+	Captions   bool  `json:"captions,omitempty"`
+	NoCaptions bool  `json:"no_captions,omitempty"`
+	Burn       *Burn `json:"burn,omitempty"` // subtitles in the picture; nil: none
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
 	Custom  bool     `json:"custom,omitempty"`

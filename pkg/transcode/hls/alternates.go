@@ -77,6 +77,18 @@ func writeSubtitles(b *bytes.Buffer, n transcode.Naming, list []transcode.TextRe
 	}
 }
 
+// captionsGroup is the group of the closed captions in the video.
+const captionsGroup = "captions"
+
+// writeCaptions writes the group of closed captions, which have no playlist.
+func writeCaptions(b *bytes.Buffer, list []transcode.Caption) {
+	var seen choices
+	for _, c := range list {
+		tag := media{kind: closedCaptions, group: captionsGroup, info: transcode.TrackInfo{Language: c.Language}, fallback: c.InstreamID}
+		tag.write(b, &seen, fmt.Sprintf(",INSTREAM-ID=%q", c.InstreamID))
+	}
+}
+
 // largest returns the bitrates of the largest of some lists.
 func largest(lists map[string]*transcode.SegmentList, target int) (peak, average int) {
 	for _, list := range lists {

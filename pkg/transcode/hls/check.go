@@ -75,6 +75,7 @@ func checkAlike(master *masterFile, media map[string]*mediaFile) error {
 type masterFile struct {
 	variants []variantFile
 	groups   []*group
+	captions []map[string]string // attributes of the EXT-X-MEDIA of closed captions
 }
 
 // A variantFile is one EXT-X-STREAM-INF.
@@ -84,6 +85,8 @@ type variantFile struct {
 	peak    int
 	average int
 	codecs  []string
+	// captions is the group of its closed captions, NONE, or "".
+	captions string
 }
 
 func (m *masterFile) uris() []string {
@@ -137,7 +140,7 @@ func readMaster(fsys fs.FS, n transcode.Naming) (*masterFile, error) {
 	if !independent || len(m.variants) == 0 {
 		return nil, fmt.Errorf("%d variant streams, EXT-X-INDEPENDENT-SEGMENTS: %t; want at least one, and it", len(m.variants), independent)
 	}
-	return m, m.checkGroups()
+	return m, errors.Join(m.checkGroups(), m.checkCaptions())
 }
 
 // maxFPS is the highest frame rate of a variant stream. Apple's authoring
@@ -149,7 +152,7 @@ func (m *masterFile) parseVariant(value, uri string) error {
 	if err != nil {
 		return err
 	}
-	v := variantFile{uri: uri, groups: map[string]string{}, codecs: strings.Split(a["CODECS"], ",")}
+	v := variantFile{uri: uri, groups: map[string]string{}, codecs: strings.Split(a["CODECS"], ","), captions: a[closedCaptions]}
 	wanted := []string{"BANDWIDTH", "AVERAGE-BANDWIDTH", "CODECS"}
 	if v.hasVideo() {
 		wanted = append(wanted, "RESOLUTION", "FRAME-RATE")

@@ -41,6 +41,9 @@ func (m *masterFile) parseMedia(value string) error {
 	if err != nil {
 		return err
 	}
+	if a["TYPE"] == closedCaptions {
+		return m.parseCaptions(value, a)
+	}
 	if !alternates[a["TYPE"]] || a["GROUP-ID"] == "" || a["NAME"] == "" || !uriOf(a) {
 		return fmt.Errorf("EXT-X-MEDIA:%.100s; want TYPE=AUDIO or SUBTITLES with GROUP-ID, NAME and URI", value)
 	}

@@ -129,6 +129,7 @@ func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.Segment
 		groups = []audioGroup{{}}
 	}
 	writeSubtitles(&b, p.Output.Naming, p.Subtitles)
+	writeCaptions(&b, p.Captions)
 	textPeak, textAverage := largest(text, targetDuration(text))
 	for _, v := range variants(p, groups, tracks, target) {
 		v.subtitles = len(p.Subtitles) > 0
@@ -145,7 +146,14 @@ func variants(p transcode.Plan, groups []audioGroup, tracks map[string]*transcod
 	var list []variant
 	for _, r := range p.Renditions {
 		for _, g := range groups {
-			list = append(list, newVariant(p, r, g, target, tracks))
+			v := newVariant(p, r, g, target, tracks)
+			switch {
+			case p.HasCaptions(r):
+				v.captions = fmt.Sprintf("%q", captionsGroup)
+			case p.CaptionsKnown && len(p.Captions) == 0:
+				v.captions = "NONE"
+			}
+			list = append(list, v)
 		}
 	}
 	if len(p.Renditions) > 0 {
@@ -170,6 +178,7 @@ type variant struct {
 	codecs        []string
 	group         string // of the audio; "" without
 	subtitles     bool
+	captions      string // CLOSED-CAPTIONS; "" without
 }
 
 // newVariant joins a rendition's video with a group of audio, which may be empty. Its
@@ -208,6 +217,9 @@ func (v variant) write(b *bytes.Buffer, n transcode.Naming) {
 	}
 	if v.subtitles {
 		fmt.Fprintf(b, ",SUBTITLES=%q", transcode.SubtitlesName)
+	}
+	if v.captions != "" {
+		fmt.Fprintf(b, ",CLOSED-CAPTIONS=%s", v.captions)
 	}
 	fmt.Fprintf(b, "\n%s\n", n.URI(".", path.Join(n.Place(v.rendition.Name), transcode.MediaName)))
 }

@@ -24,6 +24,9 @@ func encoderArgs(u transcode.VideoUnit) []string {
 	} else {
 		args = append(append(args, qualityArgs(encoder, u.Rendition)...), u.Options...)
 	}
+	if u.NoCaptions && encoder == transcode.EncoderX264 {
+		args = append(args, "-a53cc", "0")
+	}
 	return append(args, unlessGiven(u.Options, keyArgs(encoder, u))...)
 }
 

@@ -114,9 +114,9 @@ func (w *Worker) memoryBytes() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
-// decoderFor returns the hardware decoder for u; "" is none.
+// decoderFor returns the hardware decoder for u; "" is none. They lose closed captions.
 func (w *Worker) decoderFor(u transcode.Unit) string {
-	if u.Video == nil || u.Video.SourceCodec != "h264" || u.Video.Deinterlaced || len(w.decoders) == 0 {
+	if u.Video == nil || u.Video.SourceCodec != "h264" || u.Video.Deinterlaced || u.Video.Captions || len(w.decoders) == 0 {
 		return ""
 	}
 	return w.decoders[0]

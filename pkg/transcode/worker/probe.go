@@ -57,6 +57,9 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		err = w.peek(ctx, source, report, &result, p)
 	}
 	if err == nil {
+		err = w.captions(ctx, source, report, &result, p)
+	}
+	if err == nil {
 		err = w.canvases(ctx, source, &result, p)
 	}
 	return result, stderr, err

@@ -38,6 +38,7 @@ type stream struct {
 	ID, CodecType, CodecName      string
 	CodecTag, BitRate             string
 	HasBFrames, Width, Height     int
+	Captions                      int // closed captions: 1 if there are some
 	SampleAspectRatio, PixFmt     string
 	FieldOrder                    string
 	AvgFrameRate, RFrameRate      string
