@@ -48,7 +48,7 @@ func TestPage(t *testing.T) {
 		form.token.value = "not the token";
 		form.requestSubmit();
 	}`, base64.StdEncoding.EncodeToString(content)))
-	p.waitFor(`document.querySelector("#upload output").textContent.includes("needs the token") && !document.querySelector("#upload button").disabled`)
+	p.waitFor(`document.querySelector("#upload output").textContent.includes("not known here") && !document.querySelector("#upload button").disabled`)
 	p.do(`document.querySelector("#upload").token.value = "` + token + `"; document.querySelector("#upload").requestSubmit()`)
 	p.waitFor(`document.querySelector("#upload output").textContent === "job 1"`)
 	p.waitFor(`document.querySelector("#jobs a")?.textContent.startsWith("mp4/")`)

@@ -29,7 +29,13 @@ func watchCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "logs", Usage: "show what the Pis log, too"},
 			&cli.StringFlag{Name: "grep", Usage: "show only events and lines with `TEXT`, in upper or lower case"},
 		),
-		Action: func(c *cli.Context) error { return watch(c, std) },
+		Action: func(c *cli.Context) error {
+			err := watch(c, std)
+			if errors.Is(err, context.Canceled) {
+				return nil // the user ends it, whatever it does at that moment
+			}
+			return err
+		},
 	}
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 // audited calls a route's handler. It writes a request that changes something, or
 // tries to, to the audit log.
 func (s *Server) audited(to route, w http.ResponseWriter, r *http.Request) {
-	if isSafe(r.Method) {
+	if isSafe(r.Method) || to.part {
 		to.handler(w, r)
 		return
 	}
@@ -26,7 +27,8 @@ func (s *Server) audited(to route, w http.ResponseWriter, r *http.Request) {
 	to.handler(seen, r)
 	// Attempts that come too often are not even counted.
 	if seen.status != http.StatusTooManyRequests && (l.Scope != access.Nobody || to.secret) {
-		s.audit(r, l, seen.status, body.text())
+		name, _ := tusName(r.Header) // "" if it creates no upload
+		s.audit(r, l, seen.status, cmp.Or(body.text(), name))
 	}
 }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -46,6 +47,12 @@ type operation struct {
 		Content map[string]any `json:"content"`
 	} `json:"requestBody"`
 	Responses map[string]any `json:"responses"`
+}
+
+// isEmpty reports whether the answer with a status has no body.
+func (o operation) isEmpty(status int) bool {
+	response, ok := o.Responses[strconv.Itoa(status)].(map[string]any)
+	return ok && response["content"] == nil
 }
 
 // The schemas are those of the types that the API sends and accepts.
@@ -174,8 +181,11 @@ func (c *apiChecker) check(r *http.Request, status int, header http.Header, body
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	switch {
 	case !ok && status < 400:
-		return fmt.Errorf("it is not described")
-	case status == http.StatusNoContent && o.Responses["204"] != nil:
+		return errors.New("it is not described")
+	case o.isEmpty(status):
+		if len(body) > 0 {
+			return errors.New("it is not empty")
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("its type is %q: %w", header.Get("Content-Type"), err)
@@ -184,7 +194,7 @@ func (c *apiChecker) check(r *http.Request, status int, header http.Header, body
 	if o.Responses[strconv.Itoa(status)] != nil {
 		at = fmt.Sprintf("api#/paths/%s/%s/responses/%d/content/%s/schema", escape(pattern[strings.Index(pattern, " ")+1:]), strings.ToLower(r.Method), status, escape(kind))
 	} else if status < 400 {
-		return fmt.Errorf("its status is not described")
+		return errors.New("its status is not described")
 	}
 	return c.validate(at, kind, body)
 }

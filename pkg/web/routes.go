@@ -15,12 +15,13 @@ type route struct {
 	socket  bool // only the control socket has it
 	login   bool // it is for who is not logged in, too
 	secret  bool // its body is not for the audit log
+	part    bool // it is a part of a change that another request began, and not audited
 }
 
 // routes returns all requests below /api/. On the control socket, followers of
 // streams have one limit; on the TCP ports, each address has its own.
 func (s *Server) routes(followers *slots) []route {
-	uploads := s.uploadHandler()
+	slots := newSlots("uploads", maxUploads, maxOwnUploads)
 	return []route{
 		{pattern: "GET /api/v1/session", handler: s.showSession, login: true},
 		{pattern: "POST /api/v1/session", handler: s.login, login: true, secret: true},
@@ -64,7 +65,13 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "DELETE /api/v1/jobs/{id}", scope: access.Admin, handler: s.cancelJob},
 		{pattern: "GET /api/v1/jobs/{id}/watch", scope: access.Read, handler: s.watchJob(followers)},
 		{pattern: "POST /api/v1/jobs/{id}/retry", scope: access.Admin, handler: s.retryJob},
-		{pattern: "PUT /api/v1/media/{name...}", scope: access.Submit, handler: uploads, secret: true},
+		{pattern: "PUT /api/v1/media/{name...}", scope: access.Submit, handler: s.uploadHandler(slots), secret: true},
+		{pattern: "OPTIONS /api/v1/uploads", handler: s.describeTus},
+		{pattern: "GET /api/v1/uploads", scope: access.Submit, handler: s.listUploads},
+		{pattern: "POST /api/v1/uploads", scope: access.Submit, handler: s.tus(s.createUpload), secret: true},
+		{pattern: "HEAD /api/v1/uploads/{id}", scope: access.Submit, handler: s.tus(s.showUpload)},
+		{pattern: "PATCH /api/v1/uploads/{id}", scope: access.Submit, handler: s.tus(s.continueUpload(slots)), part: true},
+		{pattern: "DELETE /api/v1/uploads/{id}", scope: access.Submit, handler: s.tus(s.removeUpload)},
 	}
 }
 

@@ -45,8 +45,7 @@ type Uploaded struct {
 
 // uploadHandler receives files for the media share. Each appears complete and on
 // disk, or not at all, and none replaces another.
-func (s *Server) uploadHandler() http.HandlerFunc {
-	slots := newSlots("uploads", maxUploads, maxOwnUploads)
+func (s *Server) uploadHandler(slots *slots) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		done, err := slots.take(clientOf(r))
 		if err != nil {
@@ -76,13 +75,17 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) (Uploaded, error
 	}
 	root, err := os.OpenRoot(s.Info.MediaDir)
 	if err != nil {
-		return Uploaded{}, errors.New("the media share is not there")
+		return Uploaded{}, errNoShare
 	}
 	defer root.Close()
 	if _, err := root.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 		return Uploaded{}, pi.Conflicting("name", errTaken)
 	}
-	u := &upload{root: root, dir: s.Info.MediaDir, max: s.MaxUpload}
+	pending, err := s.uploads.list(root)
+	if err != nil {
+		return Uploaded{}, err
+	}
+	u := &upload{root: root, dir: s.Info.MediaDir, max: s.MaxUpload, reserved: unreserved(root, pending)}
 	size, asked, err := sizeOf(r)
 	if err != nil {
 		return Uploaded{}, pi.InvalidField("check", err)
@@ -137,6 +140,8 @@ type upload struct {
 	dir  string
 	max  int64 // bytes
 	got  int64
+
+	reserved int64 // bytes of the free space that resumable uploads will need
 }
 
 // room verifies that this many more bytes are allowed.
@@ -148,6 +153,7 @@ func (u *upload) room(more int64) error {
 	if err != nil {
 		return errors.New("the media share's free space is not known")
 	}
+	free -= u.reserved
 	if free-more < uploadFloor {
 		return statusError{fmt.Errorf("the media share has %d bytes free; want %d more than the file's", free, int64(uploadFloor)), http.StatusInsufficientStorage}
 	}
@@ -222,16 +228,4 @@ func openUploadDir(root *os.Root) error {
 		return fmt.Errorf("%s in the media share is %v of user %d; want a directory that only pibootd writes to: restart pibootd, which makes it again", uploadDir, info.Mode(), owner)
 	}
 	return nil
-}
-
-// sweepUploads removes what a killed daemon has left, or somebody else has put
-// there.
-func (s *Server) sweepUploads() {
-	root, err := os.OpenRoot(s.Info.MediaDir)
-	if err == nil {
-		err = errors.Join(root.RemoveAll(uploadDir), openUploadDir(root), root.Close())
-	}
-	if err != nil {
-		s.Log.Warn("unfinished uploads not removed", "component", "web", "err", err)
-	}
 }

@@ -45,6 +45,7 @@ type Server struct {
 	Info        Info
 	Log         *slog.Logger
 
+	uploads   resumables
 	unpacking sync.Mutex // held while a worker's program is unpacked
 }
 
@@ -89,7 +90,13 @@ const (
 
 // Serve answers requests on the listeners until ctx ends. It closes them.
 func (s *Server) Serve(ctx context.Context, l Listeners) error {
+	s.uploads.dir, s.uploads.max = s.Info.MediaDir, s.MaxUpload
 	s.sweepUploads()
+	ctx, end := context.WithCancel(ctx)
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { s.sweepExpired(ctx) })
+	defer sweeping.Wait()
+	defer end()
 	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer context.AfterFunc(ctx, func() { stop(errStopping) })()
 	defer stop(errStopping)

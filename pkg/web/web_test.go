@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -328,6 +329,7 @@ type daemon struct {
 	client *Client
 	media  string
 	stop   func() // begins its end
+	end    func() // ends it
 	log    *boardlog.Log
 }
 
@@ -373,7 +375,12 @@ func (connFromElsewhere) RemoteAddr() net.Addr {
 // startWith starts a server that change has changed.
 func startWith(t *testing.T, change func(*Server, *Listeners)) daemon {
 	t.Helper()
-	dir := t.TempDir()
+	return startIn(t, t.TempDir(), change)
+}
+
+// startIn starts a server on what another one may have left in a directory.
+func startIn(t *testing.T, dir string, change func(*Server, *Listeners)) daemon {
+	t.Helper()
 	d := daemon{media: filepath.Join(dir, "media"), client: NewClient(filepath.Join(dir, "sock"))}
 	d.client.http.Transport = checked{d.client.http.Transport, api}
 	write(t, filepath.Join(d.media, ".keep"), "")
@@ -395,12 +402,13 @@ func startWith(t *testing.T, change func(*Server, *Listeners)) daemon {
 	change(server, &listeners)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, listeners) }()
-	t.Cleanup(func() {
+	d.end = sync.OnceFunc(func() {
 		stop()
 		if err := errors.Join(<-served, closeAll()); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(d.end)
 	return d
 }
 
@@ -420,10 +428,13 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	must(err)
 	events, err := timeline.Open(ctx, s)
 	must(err)
-	board, err := known.Add(ctx, registry.Pi{
-		Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.9.0.192"),
-		Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{MuxID: 1},
-	}, "token")
+	board, err := known.Find("hlspi1") // of an earlier start
+	if err != nil {
+		board, err = known.Add(ctx, registry.Pi{
+			Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Name: "hlspi1", IP: netip.MustParseAddr("10.9.0.192"),
+			Root: registry.Root{Template: "minimal", Version: 1, Arch: pi.ARM64}, Settings: registry.Settings{MuxID: 1},
+		}, "token")
+	}
 	must(err)
 	broker, err := broker.Start(broker.Options{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: func(string, string) bool { return false }})
 	must(err)
