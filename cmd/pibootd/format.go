@@ -24,7 +24,7 @@ func formatFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "stretch", Usage: "stretch the picture to a rung of another shape, instead of adding black bars"},
 		&cli.BoolFlag{Name: "constant", Usage: "keep every rendition at its bitrate all the time"},
 		&cli.IntFlag{Name: "crf", Usage: "encode at this `QUALITY` of libx264 or libx265, e.g. 23, with the rung's bitrate as the limit"},
-		&cli.BoolFlag{Name: "two-pass", Usage: "encode each piece of the video twice, to use its bitrate better"},
+		&cli.BoolFlag{Name: "two-pass", Usage: "encode twice: the first time to find out where the film needs its bits (h264, h265)"},
 		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
 		&cli.StringFlag{Name: "hdr", Usage: "do `WHAT` with HDR: auto, keep (with h265), or sdr", DefaultText: "auto: kept by h265, tone-mapped for h264"},
 		&cli.StringFlag{Name: "deinterlace", Usage: "make frames of an interlaced source: auto, off to leave it as it is, or field for a frame of each field", DefaultText: "auto"},

@@ -292,6 +292,10 @@ func activity(job queue.Job) string {
 		return "probing"
 	case len(kinds) == 1 && kinds[transcode.KindJoin]:
 		return "joining"
+	case kinds[transcode.KindSurvey] && len(workers) == 1:
+		return "first pass on 1 worker"
+	case kinds[transcode.KindSurvey]:
+		return fmt.Sprintf("first pass on %d workers", len(workers))
 	case len(workers) == 1:
 		return "transcoding on 1 worker"
 	}

@@ -51,6 +51,8 @@ func checkResult(u Unit, r Result) error {
 			return errors.New("no probe")
 		}
 		return checkProbe(*r.Probe)
+	case u.Kind == KindSurvey && u.Video != nil:
+		return checkSurvey(*u.Video, r)
 	case u.Kind == KindVideo && u.Video != nil:
 		return checkPieces(u, r)
 	case u.Kind == KindAudio && u.Audio != nil:

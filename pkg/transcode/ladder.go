@@ -177,6 +177,9 @@ func (o Output) controlled(r Rendition) Rendition {
 	if o.Constant || o.CRF != 0 {
 		r.MaxrateBPS, r.BufferBits = r.BitrateBPS, r.BitrateBPS
 	}
+	if o.TwoPass {
+		r.MaxrateBPS = 2 * r.BitrateBPS // what Apple's authoring specification allows peaks to be
+	}
 	return r
 }
 

@@ -111,7 +111,7 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	2: attempts are written to the board's own scratch; the media share is read-only.
 //	3: a unit names the streams that it reads and where in the source it begins to read,
 //	   and a file has several audio streams.
-//	4: subtitles are burnt in.
+//	4: subtitles are burnt in, and a unit may be a survey.
 const Protocol = 4
 
 // Hello reports that a worker is up. The worker repeats it while it runs.

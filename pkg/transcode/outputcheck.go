@@ -102,14 +102,15 @@ func (o Output) checkAudio() error {
 
 // checkRates checks how bitrates are kept to.
 func (o Output) checkRates() error {
-	soft := o.encoder() == EncoderX264 || o.encoder() == EncoderX265
+	hard := func(c Codec) bool { return !slices.Contains([]string{EncoderX264, EncoderX265}, o.of(c).encoder()) }
+	other := slices.IndexFunc(o.codecs(), hard)
 	switch {
 	case o.CRF < 0 || o.CRF > maxCRF:
 		return wrong("crf", "CRF %d; want 1 to %d, or 0 for a bitrate", o.CRF, maxCRF)
 	case o.CRF != 0 && (o.Constant || o.TwoPass) || o.Constant && o.TwoPass:
 		return wrong("", "two of a CRF, a constant bitrate and two passes; want one")
-	case (o.CRF != 0 || o.TwoPass) && !soft:
-		return wrong("encoder", "CRF or two passes by %s; want libx264 or libx265", o.encoder())
+	case (o.CRF != 0 || o.TwoPass) && other >= 0:
+		return wrong("encoder", "CRF or two passes by %s; want libx264 or libx265", o.of(o.codecs()[other]).encoder())
 	case o.IsFile() && len(o.Options) > 0 && (o.CRF != 0 || o.Constant || o.TwoPass || o.Audio != ""):
 		return wrong("", "ffmpeg options beside CRF, constant bitrate, two passes or an audio codec; want one or the other")
 	}

@@ -132,6 +132,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	plan.Units = append(plan.Units, units...)
 	plan.addPictures(r, p)
+	plan.Units = AddSurveys(plan.Units)
 	return plan, nil
 }
 

@@ -182,12 +182,14 @@ type Rendition struct {
 	VideoRange string `json:"video_range,omitempty"`
 	// PictureWidth and PictureHeight are the size of the picture within, the rest of
 	// which is black; 0 means that it has no bars.
-	PictureWidth  int   `json:"picture_width,omitempty"`
-	PictureHeight int   `json:"picture_height,omitempty"`
-	Constant      bool  `json:"constant,omitempty"` // MaxrateBPS is also the least
-	CRF           int   `json:"crf,omitempty"`      // a quality, up to MaxrateBPS; 0: BitrateBPS
-	TwoPass       bool  `json:"two_pass,omitempty"` // each unit is encoded twice
-	Codec         Codec `json:"codec,omitempty"`    // "" is the first one of the output
+	PictureWidth  int  `json:"picture_width,omitempty"`
+	PictureHeight int  `json:"picture_height,omitempty"`
+	Constant      bool `json:"constant,omitempty"` // MaxrateBPS is also the least
+	CRF           int  `json:"crf,omitempty"`      // a quality, up to MaxrateBPS; 0: BitrateBPS
+	// BudgetBPS is what a unit has of BitrateBPS, which is of the whole film; 0: the same.
+	BudgetBPS int   `json:"budget_bps,omitempty"`
+	TwoPass   bool  `json:"two_pass,omitempty"` // each unit is encoded twice, with what its survey leaves to it
+	Codec     Codec `json:"codec,omitempty"`    // "" is the first one of the output
 }
 
 // An AudioRendition is one audio encoding of a plan.
@@ -244,18 +246,19 @@ type Kind string
 
 // The kinds of units.
 const (
-	KindProbe Kind = "probe"
-	KindVideo Kind = "video"
-	KindAudio Kind = "audio"
-	KindText  Kind = "text"  // converts subtitles
-	KindLift  Kind = "lift"  // takes subtitles out of the source that are burnt in
-	KindCover Kind = "cover" // makes a poster of a picture that belongs to the source
-	KindJoin  Kind = "join"  // makes a file of what the others have made
-	KindWhole Kind = "whole" // makes a file of the source in one go
+	KindProbe  Kind = "probe"
+	KindSurvey Kind = "survey" // makes the first of two passes, for the bitrates of all units
+	KindVideo  Kind = "video"
+	KindAudio  Kind = "audio"
+	KindText   Kind = "text"  // converts subtitles
+	KindLift   Kind = "lift"  // takes subtitles out of the source that are burnt in
+	KindCover  Kind = "cover" // makes a poster of a picture that belongs to the source
+	KindJoin   Kind = "join"  // makes a file of what the others have made
+	KindWhole  Kind = "whole" // makes a file of the source in one go
 )
 
 // A Unit is the piece of a job that one worker does in one go. Exactly the
-// field that belongs to its Kind is set; a probe has none.
+// field that belongs to its Kind is set; a probe has none, and a survey that of a video.
 type Unit struct {
 	ID     string     `json:"id"` // unique in its job; letters, digits and dashes, so safe in a subject and a path
 	Kind   Kind       `json:"kind"`
@@ -267,6 +270,9 @@ type Unit struct {
 	Cover  *CoverUnit `json:"cover,omitempty"`
 	Join   *JoinUnit  `json:"join,omitempty"`
 	Whole  *WholeUnit `json:"whole,omitempty"`
+	// Surveyed says that a unit of video waits for all surveys, from which its bitrates
+	// follow.
+	Surveyed bool `json:"surveyed,omitempty"`
 }
 
 // A VideoUnit encodes the frames [FirstFrame, EndFrame) of the grid into
@@ -399,7 +405,8 @@ type Result struct {
 	Pictures []Segment `json:"pictures,omitempty"`
 	// Others are of VideoUnit.Others, in its order: segments, init and codecs.
 	Others []Result `json:"others,omitempty"`
-	Held   []Held   `json:"held,omitempty"` // of a video unit: where it decoded nothing
+	Held   []Held   `json:"held,omitempty"`   // of a video unit: where it decoded nothing
+	Survey *Survey  `json:"survey,omitempty"` // of a survey
 	// Unread is of a text unit: why its file of subtitles could not be read, so that
 	// its segments have none; "" if it could.
 	Unread string        `json:"unread,omitempty"`

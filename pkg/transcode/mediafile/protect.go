@@ -201,6 +201,36 @@ func (p *Protection) readDefaults(tenc []byte) error {
 	return f.err
 }
 
+// WithoutBitrate returns an initialization section of video that does not say which
+// bitrate its encoder was asked for (the box btrt), so that encoders that were asked for
+// different ones have it in common.
+func WithoutBitrate(init []byte) ([]byte, error) {
+	out, err := rewrite(init, []string{"moov", "trak", "mdia", "minf", "stbl", "stsd"}, func(stsd box) (box, error) {
+		entry, err := soleEntry(stsd.body)
+		if err != nil {
+			return box{}, err
+		}
+		if len(entry.body) < visualEntryBytes {
+			return box{}, fmt.Errorf("sample entry of %d bytes; want %d at least", len(entry.body), visualEntryBytes)
+		}
+		list, err := boxes(entry.body[visualEntryBytes:])
+		if err != nil {
+			return box{}, err
+		}
+		entry.body = slices.Clone(entry.body[:visualEntryBytes])
+		for _, b := range list {
+			if b.kind != "btrt" {
+				entry.body = appendBox(entry.body, b)
+			}
+		}
+		return box{stsd.kind, appendBox(slices.Clone(stsd.body[:entriesAt]), entry)}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rewriting an initialization section: %w", err)
+	}
+	return out, nil
+}
+
 // rewrite returns data in which f has changed the first box on a path. The sizes of the
 // boxes around it follow.
 func rewrite(data []byte, path []string, f func(box) (box, error)) ([]byte, error) {

@@ -264,3 +264,23 @@ func FuzzProtect(f *testing.F) {
 		}
 	})
 }
+
+func TestWithoutBitrate(t *testing.T) {
+	plain := testFile(t, "video-init.mp4")
+	init, err := rewrite(plain, []string{"moov", "trak", "mdia", "minf", "stbl", "stsd"}, func(stsd box) (box, error) {
+		entry, err := soleEntry(stsd.body)
+		entry.body = appendBox(slices.Clone(entry.body), box{"btrt", make([]byte, 12)})
+		return box{"stsd", appendBox(stsd.body[:entriesAt:entriesAt], entry)}, err
+	})
+	if err != nil || bytes.Equal(init, plain) {
+		t.Fatal(err)
+	}
+	for _, data := range [][]byte{init, plain} {
+		if out, err := WithoutBitrate(data); err != nil || !bytes.Equal(out, plain) {
+			t.Errorf("%d bytes become %d, %v; want the %d without btrt", len(data), len(out), err, len(plain))
+		}
+	}
+	if _, err := WithoutBitrate([]byte("nothing")); err == nil {
+		t.Error("nothing is accepted")
+	}
+}

@@ -30,6 +30,7 @@ func (s State) Ended() bool { return s == Done || s == Failed || s == Cancelled 
 // The states of a unit. The last two are those of units whose job failed or was
 // cancelled.
 const (
+	waiting   = "waiting" // for the surveys of the job
 	pending   = "pending"
 	running   = "running"
 	done      = "done"
@@ -67,7 +68,7 @@ type Job struct {
 type UnitState struct {
 	ID      string         `json:"id"`
 	Kind    transcode.Kind `json:"kind"`
-	State   string         `json:"state"`            // pending, running, done, failed or cancelled
+	State   string         `json:"state"`            // waiting, pending, running, done, failed or cancelled
 	Attempt int            `json:"attempt"`          // number of the latest; 0: not claimed yet
 	Worker  string         `json:"worker,omitempty"` // of the latest attempt
 	// Second is the speculative attempt on a faster worker; 0: there is none.

@@ -7,7 +7,8 @@
 // is a probe. From the probe's result the queue makes a plan (transcode.NewPlan) and
 // inserts one unit for each part of it: chunks of video, the audio, and for a file
 // the unit that joins them. A unit is what one worker does in one go. It is pending,
-// running, done, failed or cancelled. When all units of a job are done, the queue
+// running, done, failed or cancelled; of two passes, the units of video are waiting until
+// all surveys are done. When all units of a job are done, the queue
 // assembles their files and publishes them by one rename.
 //
 // # Attempts and claims

@@ -162,6 +162,9 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	if u.spec.Kind == transcode.KindLift {
 		return t.planLifted(ctx, u, key, q.division(u.request))
 	}
+	if u.spec.Kind == transcode.KindSurvey {
+		return t.budget(ctx, u.key.job)
+	}
 	var left int
 	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
 	if err != nil || left > 0 {
@@ -212,8 +215,12 @@ func (t *transaction) plan(ctx context.Context, after unitRow, p transcode.Probe
 }
 
 func (t *transaction) addUnit(ctx context.Context, job int64, seq int, unit transcode.Unit) error {
+	state := pending
+	if unit.Surveyed {
+		state = waiting
+	}
 	err := t.exec(ctx, `INSERT INTO units (job, unit, seq, kind, spec, frames, state) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		job, unit.ID, seq, unit.Kind, column[transcode.Unit]{unit}, unit.Frames(), pending)
+		job, unit.ID, seq, unit.Kind, column[transcode.Unit]{unit}, unit.Frames(), state)
 	if err != nil {
 		return fmt.Errorf("adding unit %s: %w", unit.ID, err)
 	}

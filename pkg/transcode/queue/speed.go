@@ -47,7 +47,7 @@ func (q *Queue) loadWorkers(ctx context.Context) error {
 func (q *Queue) measure(ctx context.Context, t *transaction, u unitRow, key attemptKey) error {
 	worker := u.workerOf(key.attempt)
 	c, ok := q.claims.get(worker, key)
-	if !ok || c.adopted || u.spec.Video == nil || u.frames == 0 {
+	if !ok || c.adopted || u.spec.Kind != transcode.KindVideo || u.frames == 0 {
 		return nil
 	}
 	took := t.now.Sub(c.granted).Seconds()

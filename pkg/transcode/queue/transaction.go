@@ -302,7 +302,7 @@ func (t *transaction) endJob(ctx context.Context, job int64, state State, reason
 		}
 	}
 	_, err = t.tx.ExecContext(ctx, `
-		UPDATE units SET state = ?, second = 0, second_worker = '' WHERE job = ? AND state IN (?, ?)`, cancelled, job, pending, running)
+		UPDATE units SET state = ?, second = 0, second_worker = '' WHERE job = ? AND state IN (?, ?, ?)`, cancelled, job, waiting, pending, running)
 	if err != nil {
 		return err
 	}

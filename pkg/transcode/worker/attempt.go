@@ -116,7 +116,7 @@ func (a *attempt) prove(ctx context.Context) (transcode.Result, []string, error)
 		err = transcode.Check(a.unit, result)
 	}
 	switch {
-	case err == nil && a.unit.Video != nil:
+	case err == nil && a.unit.Kind == transcode.KindVideo:
 		a.proven(a.unit)
 		a.measured(*a.unit.Video, result.FPS)
 	case err != nil && ctx.Err() == nil:
@@ -265,7 +265,7 @@ func checkUnit(u transcode.Unit) error {
 		u.Kind == transcode.KindText && u.Text != nil && len(u.Text.Renditions) > 0 && u.Text.Segments() <= maxTextSegments ||
 		u.Kind == transcode.KindLift && u.Lift != nil ||
 		u.Kind == transcode.KindCover && u.Cover != nil ||
-		u.Kind == transcode.KindVideo && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
+		(u.Kind == transcode.KindVideo || u.Kind == transcode.KindSurvey) && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
 			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||
 		u.Kind == transcode.KindJoin && u.Join != nil && u.Join.Grid.Rate.Float() > 0 && isFile(u.Join.Format) ||
 		u.Kind == transcode.KindWhole && u.Whole != nil && isFile(u.Whole.Format)

@@ -21,3 +21,16 @@ var chunkableRows = []string{
 	"-c:v mpeg2video -q:v 6",
 	"-c:v mpeg2video -q:v 6 -bf 2",
 }
+
+// The long form of two passes: both encoders, and bitrates at which all parts look bad, or
+// the easy ones are as good as they can be.
+const (
+	twoPassSize    = "320x180"
+	twoPassSeconds = 100
+	twoPassUnit    = 4 // segments of 2 s
+)
+
+var twoPassRows = []struct {
+	codec string
+	bps   int
+}{{"h264", 250_000}, {"h264", 600_000}, {"h264", 2_000_000}, {"h265", 250_000}, {"h265", 600_000}}

@@ -14,3 +14,15 @@ var chunkableRows = []string{
 	"-c:v mpeg4 -q:v 6",
 	"-c:v mpeg2video -q:v 6",
 }
+
+// A film of twenty units, by x264.
+const (
+	twoPassSize    = "160x90"
+	twoPassSeconds = 40
+	twoPassUnit    = 2 // segments of 2 s
+)
+
+var twoPassRows = []struct {
+	codec string
+	bps   int
+}{{"h264", 250_000}}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,8 +109,8 @@ func TestEveryFormatIsPublished(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.provide("a.mp4", makeSource(t, "a.mp4", shortClip))
-	// Long enough for units that make all renditions at once.
-	c.provide("long.mp4", makeSource(t, "long.mp4", "-f lavfi -i testsrc2=s=160x128:r=10:d=24 -f lavfi -i sine=440:d=24 "+x264+"-c:a aac"))
+	// Long enough for several units that make all renditions at once.
+	c.provide("long.mp4", makeSource(t, "long.mp4", "-f lavfi -i testsrc2=s=160x128:r=10:d=24 -f lavfi -i sine=440:d=24 "+x264+"-g 20 -c:a aac"))
 	tests := []struct {
 		name   string
 		output transcode.Output
@@ -122,6 +123,8 @@ func TestEveryFormatIsPublished(t *testing.T) {
 		{"both", transcode.Output{Container: transcode.ContainerCMAF, Encrypted: true}, "hls/both/master.m3u8", "a.mp4"},
 		{"long", transcode.Output{}, "hls/long/master.m3u8", "long.mp4"},
 		{"long-both", transcode.Output{Container: transcode.ContainerCMAF, Encrypted: true}, "hls/long-both/master.m3u8", "long.mp4"},
+		{"two-pass", transcode.Output{TwoPass: true}, "hls/two-pass/master.m3u8", "long.mp4"},
+		{"two-pass-file", transcode.Output{Format: transcode.FormatMKV, TwoPass: true}, "mkv/two-pass-file.mkv", "long.mp4"},
 		{"long-file", transcode.Output{Format: transcode.FormatMP4}, "mp4/long-file.mp4", "long.mp4"},
 		{"file", transcode.Output{Format: transcode.FormatMP4}, "mp4/file.mp4", "a.mp4"},
 		{"options", transcode.Output{Format: transcode.FormatMKV, Options: strings.Fields("-c:v mpeg4 -b:v 1M")}, "mkv/options.mkv", "a.mp4"},
@@ -133,6 +136,13 @@ func TestEveryFormatIsPublished(t *testing.T) {
 		if job.State != queue.Done || job.Output != tt.want {
 			t.Errorf("%s: job is %s at %q: %s, %q; want it done at %s", tt.name, job.State, job.Output, job.Reason, job.Stderr, tt.want)
 			continue
+		}
+		job, err := c.queue.Job(t.Context(), job.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if surveys := slices.ContainsFunc(job.Units, func(u queue.UnitState) bool { return u.Kind == transcode.KindSurvey }); surveys != tt.output.TwoPass {
+			t.Errorf("%s: surveys: %t; want them of two passes", tt.name, surveys)
 		}
 		var extensions []string
 		if tt.output.Encrypted {

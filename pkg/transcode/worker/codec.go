@@ -88,6 +88,23 @@ func constantParams(encoder string, r transcode.Rendition) string {
 	return ":nal-hrd=cbr"
 }
 
+// budgetParam gives a unit a bitrate of its own.
+func budgetParam(r transcode.Rendition) string {
+	if r.BudgetBPS == 0 || r.CRF > 0 {
+		return ""
+	}
+	return fmt.Sprintf(":bitrate=%d", max((r.BudgetBPS+500)/1000, 1))
+}
+
+// stitchParam keeps x264 from parameter sets that suit only the unit of which it knows
+// the statistics.
+func stitchParam(u transcode.VideoUnit) string {
+	if !u.Rendition.TwoPass {
+		return ""
+	}
+	return ":stitchable=1"
+}
+
 // noSceneCut is for the MPEG-4 encoder: 0 would make every frame a scene.
 const noSceneCut = "1000000000"
 
@@ -97,7 +114,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 	case transcode.EncoderX264:
 		args := []string{"-g", "9999", "-sc_threshold", "0"}
 		if !u.Custom { // has no parameters of a user
-			args = append(args, "-x264-params", "open-gop=0"+constantParams(encoder, u.Rendition))
+			args = append(args, "-x264-params", "open-gop=0"+constantParams(encoder, u.Rendition)+budgetParam(u.Rendition)+stitchParam(u))
 		}
 		return args // ffmpeg's own default is closed
 	case transcode.EncoderX265:
@@ -125,7 +142,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 // x265Params are x265's own. info would put the command line into what all
 // units must have in common.
 func x265Params(u transcode.VideoUnit) string {
-	fixed := "open-gop=0:info=0:log-level=error" + constantParams(transcode.EncoderX265, u.Rendition)
+	fixed := "open-gop=0:info=0:log-level=error" + constantParams(transcode.EncoderX265, u.Rendition) + budgetParam(u.Rendition)
 	if u.Pass > 0 {
 		fixed += fmt.Sprintf(":pass=%d:stats=%s%s", u.Pass, passLog, u.Rendition.Name)
 	}

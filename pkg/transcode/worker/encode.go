@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +44,8 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 		return w.join(ctx, *u.Join, dir, p)
 	case u.Whole != nil:
 		return w.whole(ctx, *u.Whole, source, dir, p)
+	case u.Kind == transcode.KindSurvey:
+		return w.survey(ctx, *u.Video, source, dir, p)
 	}
 	if u.Video.Rendition.TwoPass {
 		return w.twoPasses(ctx, *u.Video, source, dir, p)
@@ -69,19 +71,24 @@ func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decod
 	return stderr, err
 }
 
-// twoPasses encodes u twice, the second time with the statistics of the first.
+// twoPasses encodes u twice, the second time with the statistics of the first. Of a unit
+// in which next to nothing happens, encoders refuse that for a bitrate that is hardly more
+// than headers; one pass makes as little of it.
 func (w *Worker) twoPasses(ctx context.Context, u transcode.VideoUnit, source, dir string, p *pulse) ([]string, error) {
 	for u.Pass = 1; u.Pass <= 2; u.Pass++ {
 		p.restart(time.Now())
-		if stderr, err := w.video(ctx, u, source, "", dir, p); err != nil {
+		stderr, err := w.video(ctx, u, source, "", dir, p)
+		if tooLow := func(line string) bool { return strings.Contains(line, "bitrate is too low") }; err != nil && slices.ContainsFunc(stderr, tooLow) {
+			u.Pass = 0
+			p.restart(time.Now())
+			stderr, err = w.video(ctx, u, source, "", dir, p)
+			return stderr, errors.Join(err, removePassLogs(dir))
+		}
+		if err != nil {
 			return stderr, fmt.Errorf("pass %d of 2: %w", u.Pass, err)
 		}
 	}
-	logs, err := filepath.Glob(filepath.Join(dir, passLog+"*"))
-	for _, log := range logs {
-		err = errors.Join(err, os.Remove(log))
-	}
-	return nil, err
+	return nil, removePassLogs(dir)
 }
 
 // videoArgs are VideoArgs for this machine's memory.

@@ -85,15 +85,37 @@ func transcodeBy(t *testing.T, w *Worker, source string, r transcode.Request, ch
 			t.Fatal(err)
 		}
 	}
-	for _, u := range j.plan.Units {
-		j.encode(t.Context(), u)
-	}
+	j.encodeAll()
 	if r.IsFile() {
 		j.join()
 	} else {
 		j.publish()
 	}
 	return j
+}
+
+// encodeAll does all units of the plan, surveys first, and leaves these out of it.
+func (j *job) encodeAll() {
+	j.Helper()
+	isSurvey := func(u transcode.Unit) bool { return u.Kind == transcode.KindSurvey }
+	var surveyed []transcode.Unit
+	for _, u := range j.plan.Units {
+		if isSurvey(u) {
+			j.encode(j.Context(), u)
+		}
+		if u.Surveyed {
+			surveyed = append(surveyed, u)
+		}
+	}
+	surveyed = transcode.Budget(surveyed, j.results)
+	j.plan.Units = slices.DeleteFunc(j.plan.Units, isSurvey)
+	for i, u := range j.plan.Units {
+		if u.Surveyed {
+			u, surveyed = surveyed[0], surveyed[1:]
+			j.plan.Units[i] = u
+		}
+		j.encode(j.Context(), u)
+	}
 }
 
 // join makes the file of a plan, unless a whole unit has.
@@ -131,7 +153,7 @@ func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit 
 			units = append(units, u)
 			continue
 		}
-		if u.Video.FirstFrame > 0 {
+		if u.Video.FirstFrame > 0 || u.Kind == transcode.KindSurvey {
 			continue // the first unit of its renditions is cut into all
 		}
 		segments := p.Grid.Segments()
@@ -144,7 +166,7 @@ func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit 
 			units = append(units, transcode.Unit{ID: fmt.Sprintf("%s-%d", u.ID, i), Kind: u.Kind, Source: u.Source, Video: &v})
 		}
 	}
-	return units
+	return transcode.AddSurveys(units)
 }
 
 // encode does one unit and moves its segments to where they are published.

@@ -34,6 +34,9 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	if u.Whole != nil {
 		return w.fileProof(ctx, u.Whole.Format, dir, p)
 	}
+	if u.Kind == transcode.KindSurvey {
+		return surveyProof(*u.Video, dir)
+	}
 	var result transcode.Result
 	for i, piece := range transcode.Pieces(u, result) {
 		r, err := pieceProof(piece.Unit, filepath.Join(dir, piece.Dir), p)
@@ -79,6 +82,11 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 	}
 	look := inspector(mediafile.InspectTS)
 	if u.Container() == transcode.ContainerCMAF {
+		if u.Video != nil && u.Video.Rendition.BudgetBPS > 0 {
+			if err := dropBitrate(filepath.Join(dir, transcode.InitName)); err != nil {
+				return transcode.Result{}, err
+			}
+		}
 		init, info, err := initProof(dir)
 		if err != nil {
 			return transcode.Result{}, err
@@ -127,6 +135,18 @@ func segmentProof(u transcode.Unit, file string, look inspector) (segment transc
 		segment.KeyBytes, err = keyBytes(file, u.Container())
 	}
 	return segment, info.Codecs, err
+}
+
+// dropBitrate removes from an initialization section what a unit's own bitrate is.
+func dropBitrate(file string) error {
+	init, err := os.ReadFile(file)
+	if err == nil {
+		init, err = mediafile.WithoutBitrate(init)
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, init, 0o644)
 }
 
 // initProof looks at an initialization section.
