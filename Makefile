@@ -146,7 +146,12 @@ test-release: ## whole Debians built from packages, for 64 and 32 bits, netboote
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)
 	scripts/install-tools test
-	go test -tags soak -timeout 20m $(call tagged,soak)
+	go test -tags soak -skip '^TestPOSIX$$' -timeout 20m $(call tagged,soak)
+
+.PHONY: test-posix
+test-posix: ## what a Linux client sees of exports of every file system, clone and mount option, beside the same on the local disk (root, 20-60 minutes)
+	scripts/install-tools test
+	go test -tags soak -run '^TestPOSIX$$' -count=1 -v -timeout 120m ./pkg/nfs/linuxclient
 
 .PHONY: chaos
 chaos: ## a hundred histories of the queue: daemon, workers and ffmpeg killed, networks cut, a full share (root, minutes)

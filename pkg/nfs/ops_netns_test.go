@@ -4,6 +4,7 @@ package nfs
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -296,6 +297,33 @@ func hardLinks(b *bench) {
 	}
 	b.want("REMOVE of one name", b.call(b.c, 12, b.root, "f"), statusOK)
 	b.want("GETATTR by the handle", b.call(b.c, 1, f), statusOK)
+}
+
+// TestMostLinks: a file has as many links as PATHCONF says, and no more.
+func TestMostLinks(t *testing.T) {
+	for _, fs := range allFileSystems() {
+		if fs.name != "ext4" && fs.name != "btrfs" { // what others have is too many to try
+			continue
+		}
+		t.Run(fs.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, emptyDir(t, fs.mount(t)))
+			f := b.c.create(b.root, "f", 0o644)
+			s, d := b.c.nfs(20, f)
+			b.want("PATHCONF", s, statusOK)
+			d.postAttr()
+			most := int(d.Uint32())
+			for i := 1; i < most-1; i++ {
+				if err := os.Link(b.path("f"), b.path(fmt.Sprint(i))); err != nil {
+					t.Fatalf("link %d of %d: %v", i, most, err)
+				}
+			}
+			b.want("the last LINK", b.call(b.c, 15, f, b.root, "last"), statusOK)
+			b.want("one more", b.call(b.c, 15, f, b.root, "more"), statusMLink)
+			b.want("REMOVE", b.call(b.c, 12, b.root, "1"), statusOK)
+			b.want("one more in its place", b.call(b.c, 15, f, b.root, "more"), statusOK)
+		})
+	}
 }
 
 // unlinkOpen: the server holds no file open for a client, except one that has

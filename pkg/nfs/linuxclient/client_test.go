@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"pibootd/pkg/netlab"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/nfs/posix"
 )
 
 // The roles that this test's program has besides running the tests.
@@ -45,14 +48,10 @@ func exitCode(err error) int {
 	return 1
 }
 
-const (
-	// guestTimeout is far beyond what the guest takes.
-	guestTimeout = 15 * time.Minute
-)
-
 // A length is how long the test lasts: see short_test.go and long_test.go.
 type length struct {
-	name string // what testdata/inside knows it by
+	name     string        // what testdata/inside knows it by
+	patience time.Duration // far beyond what the guest takes
 
 	// The server is killed after a random number of calls in between, up to so
 	// often. Calls, not seconds: a fast machine has to see as many kills as a
@@ -86,12 +85,18 @@ func TestLinuxClient(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(share, filepath.Join(dir, "share")); err != nil {
-		t.Fatal(err)
-	}
+	client := []netip.Addr{netip.MustParseAddr(guestAddr)}
+	writeExports(t, dir, []nfs.Export{
+		{ID: 1, Path: "/share", Dir: share, Clients: client, ReadOnly: true},
+		{ID: 2, Path: "/report", Dir: filepath.Join(dir, "report"), Clients: client},
+		{ID: 3, Path: "/roots/1", Dir: filepath.Join(dir, "root"), Clients: client},
+	})
 	for _, root := range []string{"local", "root"} {
 		run(t, "tar", "-xpf", filepath.Join(share, "root.tar"), "-C", filepath.Join(dir, root))
 		makeMany(t, filepath.Join(dir, root, "srv", "work", "many"))
+	}
+	for _, report := range []string{"local-report", "report"} {
+		preparePOSIX(t, filepath.Join(dir, report, "cases"), posix.Short())
 	}
 	machine := makeMachine(t)
 
@@ -109,6 +114,7 @@ func TestLinuxClient(t *testing.T) {
 		t.Errorf("the server was killed %d times; want at least %d", kills, want)
 	}
 	sameReports(t, filepath.Join(dir, "local-report"), filepath.Join(dir, "report"))
+	comparePOSIX(t, filepath.Join(dir, "local-report", "posix"), filepath.Join(dir, "report", "posix"))
 	sameTrees(t, filepath.Join(dir, "local"), filepath.Join(dir, "root"), filepath.Join(dir, "report", "seen"), start.UnixNano())
 }
 
@@ -116,13 +122,20 @@ func TestLinuxClient(t *testing.T) {
 // waits for the disk, and this test is not about waiting.
 func fastDisk(t *testing.T) string {
 	t.Helper()
+	return memoryDisk(t, "ext4", "1900m")
+}
+
+// memoryDisk mounts a file system of a kind whose disk is memory.
+func memoryDisk(t *testing.T, kind, size string) string {
+	t.Helper()
 	memory, disk := t.TempDir(), t.TempDir()
 	run(t, "mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", memory)
 	// The kernel may let go of the image a moment after its file system is gone.
 	t.Cleanup(func() { run(t, "umount", "--lazy", memory) })
 	image := filepath.Join(memory, "image")
-	run(t, "mkfs.ext4", "-q", "-F", image, "1900M")
-	run(t, "mount", "-o", "loop", image, disk)
+	run(t, "truncate", "-s", size, image)
+	run(t, "mkfs."+kind, "-q", image)
+	run(t, "mount", "-o", "loop,noatime", image, disk)
 	t.Cleanup(func() { run(t, "umount", disk) })
 	return disk
 }
@@ -155,7 +168,7 @@ func workOverNFS(t *testing.T, network *netlab.Namespace, machine machine, dir s
 	}
 	server := next(0)
 	guest := machine.start(t, network)
-	late := time.After(guestTimeout)
+	late := time.After(theLength().patience)
 	for kills := 0; ; {
 		select {
 		case <-guest.ended:
@@ -176,7 +189,7 @@ func workOverNFS(t *testing.T, network *netlab.Namespace, machine machine, dir s
 // sameReports checks that every command of the work said the same.
 func sameReports(t *testing.T, local, nfs string) {
 	t.Helper()
-	for _, name := range []string{"untar", "log", "status"} {
+	for _, name := range []string{"untar", "log", "status", "posix-errors"} {
 		want, err := os.ReadFile(filepath.Join(local, name))
 		if err != nil {
 			t.Fatal(err)

@@ -87,7 +87,7 @@ func (m machine) modules(t *testing.T, packages string) []string {
 	run(t, "depmod", "-b", packages, version)
 	var files []string
 	have := map[string]bool{}
-	for _, module := range []string{"virtio_pci", "virtio_net", "af_packet", "nfsv3"} {
+	for _, module := range []string{"virtio_pci", "virtio_net", "af_packet", "macvlan", "nfsv3"} {
 		out := run(t, "modprobe", "-d", packages, "-S", version, "--show-depends", module)
 		for line := range strings.Lines(out) {
 			f := strings.Fields(line)

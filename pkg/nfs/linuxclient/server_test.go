@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,20 +52,20 @@ func serve(dir string) error {
 		CallsFile: filepath.Join(dir, "calls"),
 		Log:       slog.New(slog.NewTextHandler(os.Stdout, nil)),
 	}
-	client := []netip.Addr{netip.MustParseAddr(guestAddr)}
-	share, err := filepath.EvalSymlinks(filepath.Join(dir, "share"))
+	exports, err := readExports(dir)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(
-		s.Export(nfs.Export{ID: 1, Path: "/share", Dir: share, Clients: client, ReadOnly: true}),
-		s.Export(nfs.Export{ID: 2, Path: "/report", Dir: filepath.Join(dir, "report"), Clients: client}),
-		s.Export(nfs.Export{ID: 3, Path: "/roots/1", Dir: filepath.Join(dir, "root"), Clients: client}),
-	)
-	if err != nil {
-		return err
+	for _, e := range exports {
+		if err := s.Export(e); err != nil {
+			return err
+		}
 	}
 	l, err := net.Listen("tcp", nfsAddr)
+	if err != nil {
+		return err
+	}
+	mount, err := net.ListenPacket("udp", nfsAddr)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,29 @@ func serve(dir string) error {
 		go killAfter(s, calls)
 	}
 	slog.Info("serving", "calls", calls)
-	return s.Serve(context.Background(), nfs.Listeners{NFS: l})
+	return s.Serve(context.Background(), nfs.Listeners{NFS: l, MountUDP: mount})
+}
+
+// exportsFile is the file in the server's directory with what it exports.
+const exportsFile = "exports"
+
+func writeExports(t *testing.T, dir string, exports []nfs.Export) {
+	t.Helper()
+	text, err := json.Marshal(exports)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, exportsFile), text, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readExports(dir string) (all []nfs.Export, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, exportsFile))
+	if err != nil {
+		return nil, err
+	}
+	return all, json.Unmarshal(text, &all)
 }
 
 // killAfter kills this process soon after s has answered so many calls.

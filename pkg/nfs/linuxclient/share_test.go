@@ -88,7 +88,25 @@ func makeShare(t *testing.T) string {
 		run(t, "cp", fetch(t, name), filepath.Join(dir, "packages"))
 	}
 	makeRepository(t, filepath.Join(dir, "repository"))
+	writeSysctls(t, dir)
 	return dir
+}
+
+// writeSysctls writes to the share which of this machine's settings the guest takes over, because
+// they change what a file system allows.
+func writeSysctls(t *testing.T, share string) {
+	t.Helper()
+	all := ""
+	for _, name := range []string{"protected_hardlinks", "protected_symlinks", "protected_fifos", "protected_regular"} {
+		value, err := os.ReadFile("/proc/sys/fs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += name + " " + strings.TrimSpace(string(value)) + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(share, "sysctl"), []byte(all), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // debianRoot returns the tar file of a minimal Debian with git and sqlite3.

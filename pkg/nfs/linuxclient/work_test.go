@@ -21,6 +21,9 @@ func rootWork(part string, args []string) error {
 	if part == "list" && len(args) == 2 {
 		return listTo(args[0], args[1])
 	}
+	if part == "posix" && len(args) == 3 {
+		return posixWork(args[0], args[1], args[2])
+	}
 	if part == "appender" && len(args) == 2 {
 		return appendLines(args[0], args[1])
 	}
