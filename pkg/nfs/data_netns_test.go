@@ -5,6 +5,7 @@ package nfs
 import (
 	"bytes"
 	"os"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,6 +145,12 @@ func largestFile(b *bench) {
 	if _, data, eof := b.c.read(f, size-1, 10); string(data) != "x" || !eof {
 		b.Errorf("READ of the last byte = %q, %v; want x, the end", data, eof)
 	}
+}
+
+// TestLargestFileOfAnOverlay: an overlay has the limit of the file system that its files are on.
+func TestLargestFileOfAnOverlay(t *testing.T) {
+	disk := diskImage(t, "64M", "mkfs.ext4", "-q", "-F")
+	largestFile(newBench(t, emptyDir(t, overlayIn(t, disk, ",index=on,nfs_export=on"))))
 }
 
 // weakCache: what a reply says of a directory before and after a change

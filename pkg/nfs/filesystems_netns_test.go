@@ -105,7 +105,12 @@ func mountTmpfs(t testing.TB, dir string) {
 // inherits a file f whose content is "lower".
 func overlay(t *testing.T, options string) string {
 	t.Helper()
-	base := tmpfs(t)
+	return overlayIn(t, tmpfs(t), options)
+}
+
+// overlayIn is overlay with its layers in base.
+func overlayIn(t *testing.T, base, options string) string {
+	t.Helper()
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(base, d), 0o755); err != nil {
 			t.Fatal(err)

@@ -67,7 +67,7 @@ func (c *call) fsinfo() error {
 			c.Uint32(multiple)
 		}
 		c.Uint32(maxDirReply)
-		c.Uint64(limitsOf(fs).maxFile)
+		c.Uint64(o.tree.limits.maxFile)
 		c.Uint32(0) // resolution of times: seconds
 		c.Uint32(1) // and nanoseconds
 		c.Uint32(fsLink | fsSymlink | fsHomogeneous | fsCanSetTime)
@@ -77,7 +77,7 @@ func (c *call) fsinfo() error {
 // pathconf implements PATHCONF (§3.3.20).
 func (c *call) pathconf() error {
 	return c.describe(func(o *object, fs unix.Statfs_t) {
-		c.Uint32(limitsOf(fs).maxLinks)
+		c.Uint32(o.tree.limits.maxLinks)
 		c.Uint32(uint32(fs.Namelen))
 		c.Bool(true)  // no_trunc: the server rejects a name that is too long
 		c.Bool(true)  // chown_restricted

@@ -33,6 +33,7 @@ type tree struct {
 	inPlace     bool   // a file that is written over keeps its blocks
 	lateSpace   bool   // what was written is missing from the free space some time later
 	copiesUp    bool   // a file is copied as a whole when it is first changed
+	limits      limits
 
 	calls    sync.WaitGroup // those using the tree
 	changing turnstile      // of those that may change something
@@ -98,6 +99,9 @@ func (t *tree) openHandles() error {
 	t.lateSpace = fsType != unix.EXT4_SUPER_MAGIC && fsType != unix.XFS_SUPER_MAGIC && fsType != unix.TMPFS_MAGIC
 	t.inPlace = fsType == unix.EXT4_SUPER_MAGIC || fsType == unix.TMPFS_MAGIC
 	t.copiesUp = fsType == unix.OVERLAYFS_SUPER_MAGIC
+	if t.limits = limitsOf(fs); t.copiesUp {
+		t.limits.maxFile = largestFileIn(t.root)
+	}
 	root, err := inodeOf(t.root)
 	if err != nil {
 		return fmt.Errorf("asking for its attributes: %w", err)
@@ -257,4 +261,22 @@ func limitsOf(fs unix.Statfs_t) limits {
 		return limits{maxFile: math.MaxInt64, maxLinks: 65535}
 	}
 	return limits{maxFile: math.MaxInt64, maxLinks: math.MaxInt32}
+}
+
+// largestFileIn returns the size of the largest file in the overlay of the directory dir: that of
+// its upper layer, whose type an overlay does not tell. It asks a file without a name, and returns
+// the largest size of all if it can make none.
+func largestFileIn(dir int) uint64 {
+	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return maxOffset
+	}
+	defer unix.Close(fd)
+	size := int64(0)
+	for part := int64(1) << 62; part > 0; part /= 2 {
+		if _, err := unix.Seek(fd, size|part, unix.SEEK_SET); err == nil {
+			size |= part
+		}
+	}
+	return uint64(size)
 }
