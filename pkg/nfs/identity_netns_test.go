@@ -25,53 +25,78 @@ func TestOwnership(t *testing.T) {
 			b.Fatal(err)
 		}
 		u, v := b.c.user(1000, 1000, 50), b.c.user(1001, 1001)
-		mine := u.create(b.root, "mine", 0o640)
-		if a := u.getattr(mine); a.uid != 1000 || a.gid != 1000 {
-			b.Errorf("a user's file belongs to %d:%d; want 1000:1000", a.uid, a.gid)
-		}
-		secret := b.c.create(b.root, "secret", 0o600)
-		b.want("WRITE by root", b.c.write(secret, 0, fileSync, []byte("x")), statusOK)
-		b.want("READ of root's file", b.call(u, 6, secret, uint64(0), 10), statusAcces)
-		b.want("WRITE of root's file", b.call(u, 7, secret, uint64(0), 1, fileSync, "y"), statusAcces)
-		b.want("truncating root's file", b.call(u, 2, secret, sattr{size: ptr(uint64(0))}, false), statusAcces)
-		b.want("chmod of root's file", b.call(u, 2, secret, sattr{mode: ptr(uint32(0o666))}, false), statusPerm)
-		b.want("chown of own file", b.call(u, 2, mine, sattr{uid: ptr(uint32(0))}, false), statusPerm)
-		b.want("chgrp to own group", b.call(u, 2, mine, sattr{gid: ptr(uint32(50))}, false), statusOK)
-		b.want("chgrp to a foreign group", b.call(u, 2, mine, sattr{gid: ptr(uint32(51))}, false), statusPerm)
-		b.want("READ by the group", b.call(b.c.user(1002, 1002, 1, 2, 50), 6, mine, uint64(0), 10), statusOK)
-		b.want("READ by others", b.call(v, 6, mine, uint64(0), 10), statusAcces)
-		b.want("READ without credentials", b.call(&rawClient{t: b.T, conn: b.c.conn, xid: 77, none: true}, 6, mine, uint64(0), 10), statusAcces)
-		b.want("REMOVE of another's file in a sticky directory", b.call(v, 12, b.root, "mine"), statusPerm)
-		b.want("LINK of a secret file", b.call(u, 15, secret, b.root, "link"), statusPerm)
-		b.want("chmod 0444", b.call(u, 2, mine, sattr{mode: ptr(uint32(0o444))}, false), statusOK)
-		b.want("WRITE to an open file that is 0444 now", b.call(u, 7, mine, uint64(0), 1, fileSync, "y"), statusOK)
-		b.want("truncating it", b.call(u, 2, mine, sattr{size: ptr(uint64(0))}, false), statusOK)
-		frozen := u.create(b.root, "frozen", 0o444)
-		b.want("WRITE to an own new file of mode 0444", b.call(u, 7, frozen, uint64(0), 1, fileSync, "y"), statusOK)
-		b.want("WRITE to another's file of mode 0444", b.call(v, 7, frozen, uint64(0), 1, fileSync, "y"), statusAcces)
-		b.want("RENAME of another's file in a sticky directory", b.call(v, 14, b.root, "frozen", b.root, "taken"), statusPerm)
-
-		b.want("MKDIR", b.call(b.c, 9, b.root, "closed", sattr{mode: ptr(uint32(0o700))}), statusOK)
-		closed, _ := b.c.lookup(b.root, "closed")
-		closed = bytes.Clone(closed)
-		b.c.create(closed, "f", 0o666)
-		b.want("LOOKUP in a closed directory", b.call(u, 3, closed, "f"), statusAcces)
-		b.want("READDIR of a closed directory", b.call(u, 16, closed, uint64(0), uint64(0), 1000), statusAcces)
-		b.want("CREATE in a closed directory", b.call(u, 8, closed, "g", guarded, sattr{}), statusAcces)
-		b.want("RENAME out of a closed directory", b.call(u, 14, closed, "f", b.root, "f"), statusAcces)
-
-		for mode, want := range map[uint32]uint32{
-			0o777: 0x2d, 0o700: 0, 0o705: accessRead | accessExecute, 0o771: accessExecute, 0o702: accessModify | accessExtend,
-		} {
-			f := b.c.create(b.root, fmt.Sprintf("%o", mode), mode)
-			_, d := u.nfs(4, f, 0x3f)
-			if d.postAttr(); d.Uint32() != want {
-				b.Errorf("ACCESS of mode %o is not %#x", mode, want)
-			}
-		}
-		run := b.c.create(b.root, "run", 0o711)
-		b.want("READ of what a user may only execute", b.call(u, 6, run, uint64(0), 10), statusOK)
+		rootsFile(b, u)
+		ownFile(b, u, v)
+		readOnlyFiles(b, u, v)
+		closedDirectory(b, u)
+		accessOfModes(b, u)
 	})
+}
+
+// rootsFile: a user may do nothing to a secret file of root.
+func rootsFile(b *bench, u *rawClient) {
+	secret := b.c.create(b.root, "secret", 0o600)
+	b.want("WRITE by root", b.c.write(secret, 0, fileSync, []byte("x")), statusOK)
+	b.want("READ of root's file", b.call(u, 6, secret, uint64(0), 10), statusAcces)
+	b.want("WRITE of root's file", b.call(u, 7, secret, uint64(0), 1, fileSync, "y"), statusAcces)
+	b.want("truncating root's file", b.call(u, 2, secret, sattr{size: ptr(uint64(0))}, false), statusAcces)
+	b.want("chmod of root's file", b.call(u, 2, secret, sattr{mode: ptr(uint32(0o666))}, false), statusPerm)
+	b.want("LINK of a secret file", b.call(u, 15, secret, b.root, "link"), statusPerm)
+}
+
+// ownFile: u may change the group of its file to one of its own, whose members may then read it.
+func ownFile(b *bench, u, v *rawClient) {
+	mine := u.create(b.root, "mine", 0o640)
+	if a := u.getattr(mine); a.uid != 1000 || a.gid != 1000 {
+		b.Errorf("a user's file belongs to %d:%d; want 1000:1000", a.uid, a.gid)
+	}
+	b.want("chown of own file", b.call(u, 2, mine, sattr{uid: ptr(uint32(0))}, false), statusPerm)
+	b.want("chgrp to own group", b.call(u, 2, mine, sattr{gid: ptr(uint32(50))}, false), statusOK)
+	b.want("chgrp to a foreign group", b.call(u, 2, mine, sattr{gid: ptr(uint32(51))}, false), statusPerm)
+	b.want("READ by the group", b.call(b.c.user(1002, 1002, 1, 2, 50), 6, mine, uint64(0), 10), statusOK)
+	b.want("READ by others", b.call(v, 6, mine, uint64(0), 10), statusAcces)
+	b.want("READ without credentials", b.call(&rawClient{t: b.T, conn: b.c.conn, xid: 77, none: true}, 6, mine, uint64(0), 10), statusAcces)
+	b.want("REMOVE of another's file in a sticky directory", b.call(v, 12, b.root, "mine"), statusPerm)
+}
+
+// readOnlyFiles: who has a file open goes on when its mode changes, and the server knows no open
+// files. So the owner may always write.
+func readOnlyFiles(b *bench, u, v *rawClient) {
+	mine, _ := u.lookup(b.root, "mine")
+	mine = bytes.Clone(mine)
+	b.want("chmod 0444", b.call(u, 2, mine, sattr{mode: ptr(uint32(0o444))}, false), statusOK)
+	b.want("WRITE to an open file that is 0444 now", b.call(u, 7, mine, uint64(0), 1, fileSync, "y"), statusOK)
+	b.want("truncating it", b.call(u, 2, mine, sattr{size: ptr(uint64(0))}, false), statusOK)
+	frozen := u.create(b.root, "frozen", 0o444)
+	b.want("WRITE to an own new file of mode 0444", b.call(u, 7, frozen, uint64(0), 1, fileSync, "y"), statusOK)
+	b.want("WRITE to another's file of mode 0444", b.call(v, 7, frozen, uint64(0), 1, fileSync, "y"), statusAcces)
+	b.want("RENAME of another's file in a sticky directory", b.call(v, 14, b.root, "frozen", b.root, "taken"), statusPerm)
+}
+
+func closedDirectory(b *bench, u *rawClient) {
+	b.want("MKDIR", b.call(b.c, 9, b.root, "closed", sattr{mode: ptr(uint32(0o700))}), statusOK)
+	closed, _ := b.c.lookup(b.root, "closed")
+	closed = bytes.Clone(closed)
+	b.c.create(closed, "f", 0o666)
+	b.want("LOOKUP in a closed directory", b.call(u, 3, closed, "f"), statusAcces)
+	b.want("READDIR of a closed directory", b.call(u, 16, closed, uint64(0), uint64(0), 1000), statusAcces)
+	b.want("CREATE in a closed directory", b.call(u, 8, closed, "g", guarded, sattr{}), statusAcces)
+	b.want("RENAME out of a closed directory", b.call(u, 14, closed, "f", b.root, "f"), statusAcces)
+}
+
+// accessOfModes: what ACCESS grants to others, by a file's mode.
+func accessOfModes(b *bench, u *rawClient) {
+	for mode, want := range map[uint32]uint32{
+		0o777: 0x2d, 0o700: 0, 0o705: accessRead | accessExecute, 0o771: accessExecute, 0o702: accessModify | accessExtend,
+	} {
+		f := b.c.create(b.root, fmt.Sprintf("%o", mode), mode)
+		_, d := u.nfs(4, f, 0x3f)
+		if d.postAttr(); d.Uint32() != want {
+			b.Errorf("ACCESS of mode %o is not %#x", mode, want)
+		}
+	}
+	run := b.c.create(b.root, "run", 0o711)
+	b.want("READ of what a user may only execute", b.call(u, 6, run, uint64(0), 10), statusOK)
 }
 
 // TestSetIDs: setuid and setgid go where they must.
@@ -80,50 +105,62 @@ func TestSetIDs(t *testing.T) {
 		if err := os.Chmod(b.dir, 0o777); err != nil {
 			b.Fatal(err)
 		}
-		u := b.c.user(1000, 1000)
-		mode := func(name string) uint32 { return onDisk(b.T, b.path(name)).Mode & 0o7777 }
-		all := b.c.create(b.root, "all", 0o6777)
-		b.want("WRITE by root", b.c.write(all, 0, fileSync, []byte("x")), statusOK)
-		if m := mode("all"); m != 0o6777 {
-			b.Errorf("after a write by root the mode is %o; want 6777", m)
-		}
-		b.want("WRITE by a user", b.call(u, 7, all, uint64(0), 1, fileSync, "y"), statusOK)
-		if m := mode("all"); m != 0o777 {
-			b.Errorf("after a write by a user the mode is %o; want 777", m)
-		}
-		own := u.create(b.root, "own", 0o755)
-		b.want("chgrp by root", b.call(b.c, 2, own, sattr{gid: ptr(uint32(9))}, false), statusOK)
-		b.want("setgid of a group that is not ours", b.call(u, 2, own, sattr{mode: ptr(uint32(0o2755))}, false), statusOK)
-		if m := mode("own"); m != 0o755 {
-			b.Errorf("a user has made the mode %o; want 755", m)
-		}
-		b.want("MKDIR", b.call(b.c, 9, b.root, "shared", sattr{mode: ptr(uint32(0o777))}), statusOK)
-		shared, _ := b.c.lookup(b.root, "shared")
-		shared = bytes.Clone(shared)
-		b.want("setgid directory", b.call(b.c, 2, shared, sattr{mode: ptr(uint32(0o2777)), gid: ptr(uint32(9))}, false), statusOK)
-		b.want("MKDIR in it", b.call(u, 9, shared, "sub", sattr{mode: ptr(uint32(0o755))}), statusOK)
-		if st := onDisk(b.T, b.path("shared/sub")); st.Mode&0o7777 != 0o2755 || st.Gid != 9 {
-			b.Errorf("a directory in a setgid directory has mode %o, group %d; want 2755, 9", st.Mode&0o7777, st.Gid)
-		}
-		u.create(shared, "foreign", 0o2755)
-		if m := mode("shared/foreign"); m != 0o755 {
-			b.Errorf("a user has made a file of a foreign group with mode %o; want 755", m)
-		}
-		chowned := b.c.create(b.root, "chowned", 0o6755)
-		b.want("chown", b.call(b.c, 2, chowned, sattr{uid: ptr(uint32(1))}, false), statusOK)
-		if m := mode("chowned"); m != 0o755 {
-			b.Errorf("after chown the mode is %o; want 755", m)
-		}
-		cut := b.c.create(b.root, "cut", 0o6777)
-		b.want("truncating by a user", b.call(u, 2, cut, sattr{size: ptr(uint64(0))}, false), statusOK)
-		if m := mode("cut"); m != 0o777 {
-			b.Errorf("after truncating by a user the mode is %o; want 777", m)
-		}
-		in := u.create(shared, "in", 0o644)
-		if a := u.getattr(in); a.uid != 1000 || a.gid != 9 {
-			b.Errorf("a file in a setgid directory belongs to %d:%d; want 1000:9", a.uid, a.gid)
-		}
+		setIDsCleared(b, b.c.user(1000, 1000))
+		setGIDInherited(b, b.c.user(1000, 1000))
 	})
+}
+
+func (b *bench) mode(name string) uint32 {
+	b.Helper()
+	return onDisk(b.T, b.path(name)).Mode & 0o7777
+}
+
+func setIDsCleared(b *bench, u *rawClient) {
+	all := b.c.create(b.root, "all", 0o6777)
+	b.want("WRITE by root", b.c.write(all, 0, fileSync, []byte("x")), statusOK)
+	if m := b.mode("all"); m != 0o6777 {
+		b.Errorf("after a write by root the mode is %o; want 6777", m)
+	}
+	b.want("WRITE by a user", b.call(u, 7, all, uint64(0), 1, fileSync, "y"), statusOK)
+	if m := b.mode("all"); m != 0o777 {
+		b.Errorf("after a write by a user the mode is %o; want 777", m)
+	}
+	own := u.create(b.root, "own", 0o755)
+	b.want("chgrp by root", b.call(b.c, 2, own, sattr{gid: ptr(uint32(9))}, false), statusOK)
+	b.want("setgid of a group that is not ours", b.call(u, 2, own, sattr{mode: ptr(uint32(0o2755))}, false), statusOK)
+	if m := b.mode("own"); m != 0o755 {
+		b.Errorf("a user has made the mode %o; want 755", m)
+	}
+	chowned := b.c.create(b.root, "chowned", 0o6755)
+	b.want("chown", b.call(b.c, 2, chowned, sattr{uid: ptr(uint32(1))}, false), statusOK)
+	if m := b.mode("chowned"); m != 0o755 {
+		b.Errorf("after chown the mode is %o; want 755", m)
+	}
+	cut := b.c.create(b.root, "cut", 0o6777)
+	b.want("truncating by a user", b.call(u, 2, cut, sattr{size: ptr(uint64(0))}, false), statusOK)
+	if m := b.mode("cut"); m != 0o777 {
+		b.Errorf("after truncating by a user the mode is %o; want 777", m)
+	}
+}
+
+// setGIDInherited: what is made in a setgid directory has its group.
+func setGIDInherited(b *bench, u *rawClient) {
+	b.want("MKDIR", b.call(b.c, 9, b.root, "shared", sattr{mode: ptr(uint32(0o777))}), statusOK)
+	shared, _ := b.c.lookup(b.root, "shared")
+	shared = bytes.Clone(shared)
+	b.want("setgid directory", b.call(b.c, 2, shared, sattr{mode: ptr(uint32(0o2777)), gid: ptr(uint32(9))}, false), statusOK)
+	b.want("MKDIR in it", b.call(u, 9, shared, "sub", sattr{mode: ptr(uint32(0o755))}), statusOK)
+	if st := onDisk(b.T, b.path("shared/sub")); st.Mode&0o7777 != 0o2755 || st.Gid != 9 {
+		b.Errorf("a directory in a setgid directory has mode %o, group %d; want 2755, 9", st.Mode&0o7777, st.Gid)
+	}
+	u.create(shared, "foreign", 0o2755)
+	if m := b.mode("shared/foreign"); m != 0o755 {
+		b.Errorf("a user has made a file of a foreign group with mode %o; want 755", m)
+	}
+	in := u.create(shared, "in", 0o644)
+	if a := u.getattr(in); a.uid != 1000 || a.gid != 9 {
+		b.Errorf("a file in a setgid directory belongs to %d:%d; want 1000:9", a.uid, a.gid)
+	}
 }
 
 // TestTouchByWriters: who may write to a file may truncate it with O_TRUNC. Linux sends the time

@@ -129,77 +129,100 @@ func TestStreamDirsKeepOriginals(t *testing.T) {
 	for _, fs := range allFileSystems() {
 		t.Run(fs.name, func(t *testing.T) {
 			t.Parallel()
-			b := muxerBench(t, emptyDir(t, fs.mount(t)))
-			own := b.made(9, b.root, "film.mp4.hls", sattr{mode: ptr(uint32(0o777))})
-			mine := b.c.create(own, "mine", 0o666)
-			find := func(dir []byte, name string) []byte {
-				wire, _ := b.c.lookup(dir, name)
-				return bytes.Clone(wire)
-			}
-			film, dir, old := find(b.root, "film.mp4"), find(b.root, "dir"), find(b.root, "old.mp4.hls")
-			master := find(old, "master.m3u8")
-			before := treeOf(t, b.dir)
-			mode := sattr{mode: ptr(uint32(0o777))}
-			for what, got := range map[string]status{
-				"WRITE to an original":            b.call(b.c, 7, film, uint64(0), 1, fileSync, "x"),
-				"WRITE to another's stream":       b.call(b.c, 7, master, uint64(0), 1, fileSync, "x"),
-				"SETATTR of an original":          b.call(b.c, 2, film, mode, false),
-				"SETATTR of its size":             b.call(b.c, 2, film, sattr{size: ptr(uint64(0))}, false),
-				"SETATTR of a directory":          b.call(b.c, 2, b.root, mode, false),
-				"CREATE of another":               b.call(b.c, 8, b.root, "new", guarded, mode),
-				"CREATE of a stream":              b.call(b.c, 8, b.root, "old.mp4.hls", guarded, mode),
-				"CREATE over an original":         b.call(b.c, 8, b.root, "film.mp4", unchecked, sattr{size: ptr(uint64(0))}),
-				"CREATE in a free directory":      b.call(b.c, 8, dir, "new", guarded, mode),
-				"CREATE in another's stream":      b.call(b.c, 8, old, "new", guarded, mode),
-				"MKDIR of another name":           b.call(b.c, 9, b.root, "new", mode),
-				"MKDIR without a source":          b.call(b.c, 9, b.root, "none.mp4.hls", mode),
-				"MKDIR of no name":                b.call(b.c, 9, b.root, ".hls", mode),
-				"MKDIR beside nothing":            b.call(b.c, 9, b.root, "..hls", mode),
-				"MKDIR of a directory's":          b.call(b.c, 9, b.root, "more.hls", mode),
-				"MKDIR of a link's":               b.call(b.c, 9, b.root, "link.mp4.hls", mode),
-				"MKDIR in another's stream":       b.call(b.c, 9, old, "new", mode),
-				"MKDIR of another's segment's":    b.call(b.c, 9, old, "master.m3u8.hls", mode),
-				"REMOVE of an original":           b.call(b.c, 12, b.root, "film.mp4"),
-				"REMOVE of another's segment":     b.call(b.c, 12, old, "master.m3u8"),
-				"RMDIR of a directory":            b.call(b.c, 13, b.root, "dir"),
-				"RMDIR of another's stream":       b.call(b.c, 13, b.root, "old.mp4.hls"),
-				"RENAME of an original":           b.call(b.c, 14, b.root, "film.mp4", own, "film.mp4"),
-				"RENAME over an original":         b.call(b.c, 14, own, "mine", b.root, "film.mp4"),
-				"RENAME out of the stream":        b.call(b.c, 14, own, "mine", dir, "mine"),
-				"RENAME of the stream":            b.call(b.c, 14, b.root, "film.mp4.hls", b.root, "old.mkv.hls"),
-				"RENAME into another's stream":    b.call(b.c, 14, own, "mine", old, "mine"),
-				"RENAME within another directory": b.call(b.c, 14, b.root, "film.mp4", b.root, "gone.mp4"),
-				"LINK out of the stream":          b.call(b.c, 15, mine, dir, "mine"),
-				"LINK to an original":             b.call(b.c, 15, film, own, "film.mp4"),
-			} {
+			m := newMuxerTree(muxerBench(t, emptyDir(t, fs.mount(t))))
+			before := treeOf(t, m.dir)
+			for what, got := range m.outside() {
 				if got != statusAcces {
 					t.Errorf("%s = %v; want %v", what, got, statusAcces)
 				}
 			}
-			for what, got := range map[string]status{
-				"SYMLINK":               b.call(b.c, 10, own, "link", sattr{}, "../film.mp4"),
-				"MKNOD":                 b.call(b.c, 11, own, "fifo", typeFIFO, sattr{}),
-				"LINK to its own":       b.call(b.c, 15, mine, own, "again"),
-				"giving a file away":    b.call(b.c, 2, mine, sattr{uid: ptr(uint32(0))}, false),
-				"giving a stream away":  b.call(b.c, 2, own, sattr{uid: ptr(uint32(1000))}, false),
-				"giving it to a group":  b.call(b.c, 2, own, sattr{gid: ptr(uint32(0))}, false),
-				"making a device of it": b.call(b.c, 11, own, "disk", typeBlk, sattr{}, 8, 0),
-			} {
-				b.want(what, got, statusPerm)
+			for what, got := range m.inside() {
+				m.want(what, got, statusPerm)
 			}
-			if after := treeOf(t, b.dir); after != before {
+			if after := treeOf(t, m.dir); after != before {
 				t.Errorf("what there was\n%s\nis now\n%s", before, after)
 			}
-			for what, wire := range map[string][]byte{"an original": film, "another's stream": old} {
-				_, d := b.c.nfs(4, wire, accessModify|accessExtend|accessDelete|accessRead)
+			for what, wire := range map[string][]byte{"an original": m.film, "another's stream": m.old} {
+				_, d := m.c.nfs(4, wire, accessModify|accessExtend|accessDelete|accessRead)
 				if d.postAttr(); d.Uint32() != accessRead {
 					t.Errorf("ACCESS to %s grants more than reading", what)
 				}
 			}
-			if s, data, _ := b.c.read(film, 0, 100); s != statusOK || string(data) != "original" {
+			if s, data, _ := m.c.read(m.film, 0, 100); s != statusOK || string(data) != "original" {
 				t.Errorf("READ of an original = %v, %q", s, data)
 			}
 		})
+	}
+}
+
+// A muxerTree has the handles of what a muxer finds, and of a stream with a file that it has made.
+type muxerTree struct {
+	*bench
+	film, free, old, master []byte
+	own, mine               []byte
+}
+
+func newMuxerTree(b *bench) *muxerTree {
+	m := &muxerTree{bench: b}
+	m.own = b.made(9, b.root, "film.mp4.hls", sattr{mode: ptr(uint32(0o777))})
+	m.mine = b.c.create(m.own, "mine", 0o666)
+	find := func(dir []byte, name string) []byte {
+		wire, _ := b.c.lookup(dir, name)
+		return bytes.Clone(wire)
+	}
+	m.film, m.free, m.old = find(b.root, "film.mp4"), find(b.root, "dir"), find(b.root, "old.mp4.hls")
+	m.master = find(m.old, "master.m3u8")
+	return m
+}
+
+// outside tries to change what is not the muxer's.
+func (m *muxerTree) outside() map[string]status {
+	b, mode := m.bench, sattr{mode: ptr(uint32(0o777))}
+	return map[string]status{
+		"WRITE to an original":            b.call(b.c, 7, m.film, uint64(0), 1, fileSync, "x"),
+		"WRITE to another's stream":       b.call(b.c, 7, m.master, uint64(0), 1, fileSync, "x"),
+		"SETATTR of an original":          b.call(b.c, 2, m.film, mode, false),
+		"SETATTR of its size":             b.call(b.c, 2, m.film, sattr{size: ptr(uint64(0))}, false),
+		"SETATTR of a directory":          b.call(b.c, 2, b.root, mode, false),
+		"CREATE of another":               b.call(b.c, 8, b.root, "new", guarded, mode),
+		"CREATE of a stream":              b.call(b.c, 8, b.root, "old.mp4.hls", guarded, mode),
+		"CREATE over an original":         b.call(b.c, 8, b.root, "film.mp4", unchecked, sattr{size: ptr(uint64(0))}),
+		"CREATE in a free directory":      b.call(b.c, 8, m.free, "new", guarded, mode),
+		"CREATE in another's stream":      b.call(b.c, 8, m.old, "new", guarded, mode),
+		"MKDIR of another name":           b.call(b.c, 9, b.root, "new", mode),
+		"MKDIR without a source":          b.call(b.c, 9, b.root, "none.mp4.hls", mode),
+		"MKDIR of no name":                b.call(b.c, 9, b.root, ".hls", mode),
+		"MKDIR beside nothing":            b.call(b.c, 9, b.root, "..hls", mode),
+		"MKDIR of a directory's":          b.call(b.c, 9, b.root, "more.hls", mode),
+		"MKDIR of a link's":               b.call(b.c, 9, b.root, "link.mp4.hls", mode),
+		"MKDIR in another's stream":       b.call(b.c, 9, m.old, "new", mode),
+		"MKDIR of another's segment's":    b.call(b.c, 9, m.old, "master.m3u8.hls", mode),
+		"REMOVE of an original":           b.call(b.c, 12, b.root, "film.mp4"),
+		"REMOVE of another's segment":     b.call(b.c, 12, m.old, "master.m3u8"),
+		"RMDIR of a directory":            b.call(b.c, 13, b.root, "dir"),
+		"RMDIR of another's stream":       b.call(b.c, 13, b.root, "old.mp4.hls"),
+		"RENAME of an original":           b.call(b.c, 14, b.root, "film.mp4", m.own, "film.mp4"),
+		"RENAME over an original":         b.call(b.c, 14, m.own, "mine", b.root, "film.mp4"),
+		"RENAME out of the stream":        b.call(b.c, 14, m.own, "mine", m.free, "mine"),
+		"RENAME of the stream":            b.call(b.c, 14, b.root, "film.mp4.hls", b.root, "old.mkv.hls"),
+		"RENAME into another's stream":    b.call(b.c, 14, m.own, "mine", m.old, "mine"),
+		"RENAME within another directory": b.call(b.c, 14, b.root, "film.mp4", b.root, "gone.mp4"),
+		"LINK out of the stream":          b.call(b.c, 15, m.mine, m.free, "mine"),
+		"LINK to an original":             b.call(b.c, 15, m.film, m.own, "film.mp4"),
+	}
+}
+
+// inside tries to make, in the muxer's own stream, what may lead out of it or belong to others.
+func (m *muxerTree) inside() map[string]status {
+	b := m.bench
+	return map[string]status{
+		"SYMLINK":               b.call(b.c, 10, m.own, "link", sattr{}, "../film.mp4"),
+		"MKNOD":                 b.call(b.c, 11, m.own, "fifo", typeFIFO, sattr{}),
+		"LINK to its own":       b.call(b.c, 15, m.mine, m.own, "again"),
+		"giving a file away":    b.call(b.c, 2, m.mine, sattr{uid: ptr(uint32(0))}, false),
+		"giving a stream away":  b.call(b.c, 2, m.own, sattr{uid: ptr(uint32(1000))}, false),
+		"giving it to a group":  b.call(b.c, 2, m.own, sattr{gid: ptr(uint32(0))}, false),
+		"making a device of it": b.call(b.c, 11, m.own, "disk", typeBlk, sattr{}, 8, 0),
 	}
 }
 
