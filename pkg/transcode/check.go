@@ -91,7 +91,7 @@ func checkProbe(p Probe) error {
 			return err
 		}
 	}
-	if err := checkSpans(p); err != nil {
+	if err := errors.Join(checkSpans(p), checkPauses(p)); err != nil {
 		return err
 	}
 	return checkTracksOf(p)
@@ -139,7 +139,7 @@ func checkSpans(p Probe) error {
 }
 
 func checkPieces(u Unit, r Result) error {
-	if err := checkHeld(r.Held); err != nil {
+	if err := checkHeld(r.Held, maxHeld); err != nil {
 		return err
 	}
 	if err := checkUnitPictures(*u.Video, r); err != nil {
@@ -245,6 +245,9 @@ func checkVideoSegment(g Grid, number int, s Segment) error {
 }
 
 func checkAudio(a AudioUnit, r Result) error {
+	if err := checkHeld(r.Held, maxHeld); err != nil {
+		return err
+	}
 	if want := a.Rendition.codec().codecs; r.Codecs != want {
 		return fmt.Errorf("codec %.50q; want %s", r.Codecs, want)
 	}

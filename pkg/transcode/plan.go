@@ -90,6 +90,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		return plan, nil
 	}
 	plan.noteTracks(p)
+	plan.noteGaps(p)
 	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "", burnt)
 	if options.Rate.Num == 0 && p.Video != nil {
 		plan.noteRate(r, *p.Video)
@@ -369,7 +370,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Aspect:        float64(p.Video.Width) / float64(p.Video.Height),
 				Color:         p.Video.Color,
 				FullRange:     p.Video.full(),
-				MaxGapSeconds: p.Video.MaxGapSeconds,
+				MaxGapSeconds: min(p.Video.MaxGapSeconds, pauseSeconds),
 				RGB:           p.Video.rgb(),
 				SourceWidth:   p.Video.CodedWidth,
 				SourceHeight:  p.Video.CodedHeight,

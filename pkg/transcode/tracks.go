@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pibootd/pkg/transcode/mediafile"
@@ -21,7 +22,7 @@ const (
 
 // checkTracksOf looks for impossible values of everything but the video.
 func checkTracksOf(p Probe) error {
-	if max(len(p.MoreAudio), len(p.Subtitles), len(p.Unread)) > maxStreams || len(p.Chapters) > maxChapters || len(p.Tags) > maxTags {
+	if max(len(p.MoreAudio), len(p.Subtitles), len(p.Unread), len(p.OtherVideos)) > maxStreams || len(p.Chapters) > maxChapters || len(p.Tags) > maxTags {
 		return fmt.Errorf("%d audio streams, %d of subtitles, %d chapters, %d tags; want fewer", 1+len(p.MoreAudio), len(p.Subtitles), len(p.Chapters), len(p.Tags))
 	}
 	for _, a := range p.AudioStreams() {
@@ -50,7 +51,7 @@ func checkTexts(p Probe) error {
 			return errors.New("a tag is too long")
 		}
 	}
-	for _, text := range p.Unread {
+	for _, text := range slices.Concat(p.Unread, p.OtherVideos) {
 		if !shortText(text) {
 			return errors.New("the name of a stream is too long")
 		}
@@ -69,6 +70,9 @@ func (p *Plan) noteTracks(probe Probe) {
 		if a.Channels > maxChannels {
 			p.note("%s has %d channels; the output has %d", a.named("audio", i), a.Channels, maxChannels)
 		}
+	}
+	if len(probe.OtherVideos) > 0 {
+		p.note("not in the output: the other video of the source, %s", strings.Join(probe.OtherVideos, ", "))
 	}
 	if len(probe.Unread) > 0 {
 		p.note("not in the output: streams of the source, %s", strings.Join(probe.Unread, ", "))

@@ -59,6 +59,10 @@ type Probe struct {
 	Cover int `json:"cover,omitempty"`
 	// Unread are streams that no output can carry, in words, such as "2 streams of data".
 	Unread []string `json:"unread,omitempty"`
+	// OtherVideos are the video streams besides the film, in words.
+	OtherVideos []string `json:"other_videos,omitempty"`
+	// UnreadBytes is how much of the source follows on all that ffmpeg has read.
+	UnreadBytes int64 `json:"unread_bytes,omitempty"`
 	// Spans are the parts of a source whose time stamps do not follow on each other,
 	// such as files that were appended to one another; empty if there is one.
 	Spans []Span `json:"spans,omitempty"`
@@ -114,6 +118,7 @@ type VideoStream struct {
 	MaxGapSeconds float64  `json:"max_gap_seconds,omitempty"` // longest time between two frames
 	MaxGOPSeconds float64  `json:"max_gop_seconds,omitempty"` // longest time between two key frames
 	EndSeconds    float64  `json:"end_seconds,omitempty"`     // end of the last frame, relative to Probe.Start
+	Pauses        []Held   `json:"pauses,omitempty"`          // longer than a second; nil if not examined
 	// DelaySeconds is how much later than its packets say the decoder shows a frame.
 	DelaySeconds float64 `json:"delay_seconds,omitempty"`
 	// Captions are the channels and services of its closed captions, by Caption.InstreamID.
@@ -142,6 +147,7 @@ type AudioStream struct {
 	SampleRate int     `json:"sample_rate"`
 	BitrateBPS int     `json:"bitrate_bps,omitempty"` // 0 if unknown
 	EndSeconds float64 `json:"end_seconds,omitempty"` // relative to Probe.Start; 0 if unknown
+	Pauses     []Held  `json:"pauses,omitempty"`      // longer than a second
 }
 
 // A SubtitleStream is a subtitle stream of a source.
@@ -299,7 +305,7 @@ type VideoUnit struct {
 	Aspect        float64   `json:"aspect,omitempty"`
 	SourceWidth   int       `json:"source_width,omitempty"`    // as coded; 0 if it is rotated
 	SourceHeight  int       `json:"source_height,omitempty"`   // as coded
-	MaxGapSeconds float64   `json:"max_gap_seconds,omitempty"` // VideoStream.MaxGapSeconds
+	MaxGapSeconds float64   `json:"max_gap_seconds,omitempty"` // between frames that no pause is between
 	Color         *Color    `json:"color,omitempty"`           // of the source
 	FullRange     bool      `json:"full_range,omitempty"`      // the source's numbers have their whole range, and keep it
 	RGB           bool      `json:"rgb,omitempty"`             // the source is RGB, which becomes BT.709
@@ -405,7 +411,7 @@ type Result struct {
 	Pictures []Segment `json:"pictures,omitempty"`
 	// Others are of VideoUnit.Others, in its order: segments, init and codecs.
 	Others []Result `json:"others,omitempty"`
-	Held   []Held   `json:"held,omitempty"`   // of a video unit: where it decoded nothing
+	Held   []Held   `json:"held,omitempty"`   // of a video or audio unit: where it decoded nothing
 	Survey *Survey  `json:"survey,omitempty"` // of a survey
 	// Unread is of a text unit: why its file of subtitles could not be read, so that
 	// its segments have none; "" if it could.

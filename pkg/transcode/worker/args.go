@@ -265,15 +265,15 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 	return append(args, segmentArgs(u.Container, "")...)
 }
 
-// audioFilter puts audio on the video's clock and gives it its planned length:
-// decoders add or take up to a few frames at the end.
+// audioFilter puts audio on the video's clock and gives it its planned length, with
+// silence where nothing could be decoded.
 func audioFilter(u transcode.AudioUnit) string {
 	filter := ""
 	if u.Filter != "" {
 		filter = u.Filter + ","
 	}
-	return fmt.Sprintf("asetpts=%s,aresample=async=1:first_pts=0,%sapad=pad_dur=0.5,atrim=end=%s",
-		timeline(u.Spans, u.SourceStart, false), filter, seconds(u.Rendition.Seconds))
+	return fmt.Sprintf("asetpts=%s,%s,aresample=async=1:first_pts=0,%sapad,atrim=end=%s",
+		timeline(u.Spans, u.SourceStart, false), printSound, filter, seconds(u.Rendition.Seconds))
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

@@ -21,7 +21,13 @@ import (
 // which then fill the time from zero on: such a source is encoded by evenAudio.
 func (w *Worker) audio(ctx context.Context, unit transcode.Unit, source, dir string, p *pulse) ([]string, error) {
 	u := *unit.Audio
-	stderr, err := w.transcode(ctx, AudioArgs(u, source), dir, p, audioProgress(u, dir))
+	playing := newPlaying(u)
+	encoder := child{
+		name: w.ffmpeg(), args: AudioArgs(u, source), env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
+		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) }, line: playing.line,
+	}
+	stderr, err := encoder.run(ctx)
+	p.held = playing.end()
 	if err != nil || !slices.ContainsFunc(stderr, wentBack) {
 		return stderr, err
 	}
@@ -63,11 +69,13 @@ func (w *Worker) evenAudio(ctx context.Context, u transcode.AudioUnit, source, d
 	})
 	even := u
 	even.Spans, even.SourceStart, even.Rendition.Stream = nil, evenStart, 0
+	playing := newPlaying(u)
 	encoder := child{
 		name: w.ffmpeg(), args: AudioArgs(even, fromPipe), dir: dir, pulse: p, stall: w.stall(), stdin: samples,
-		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) },
+		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) }, line: playing.line,
 	}
 	stderr, err := encoder.run(ctx)
+	p.held = playing.end()
 	_ = samples.Close() // nothing was written to it
 	if err != nil {
 		cancel()

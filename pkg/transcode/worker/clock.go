@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -153,6 +154,9 @@ func (t *track) at(p packet) float64 {
 		return p.dts // AVI has no PTS
 	}
 	t.unstamped++
+	if t.timed {
+		return t.decoded // of a part that is not in this stream's codec
+	}
 	at := t.untimed
 	t.untimed += p.duration
 	return at
@@ -243,6 +247,9 @@ func (r *report) mergePauses() {
 // mergeStretches joins the stretches whose clocks become one.
 func (t *track) mergeStretches(become []int) {
 	t.flush()
+	for i := range t.pauses {
+		t.pauses[i].clock = become[t.pauses[i].clock]
+	}
 	merged := t.stretches[:0:0]
 	for _, s := range t.stretches {
 		s.clock = become[s.clock]
@@ -254,12 +261,50 @@ func (t *track) mergeStretches(become []int) {
 		before := &merged[n-1]
 		pause := s.first - before.end + before.lastSeconds
 		t.maxGap, t.maxGOP = max(t.maxGap, pause), t.maxGOP+pause
+		if pause > pauseSeconds {
+			t.pause(s.clock, before.end-before.lastSeconds, s.first)
+		}
 		before.end, before.lastSeconds = s.end, s.lastSeconds
 	}
 	for i, e := range t.entries {
 		t.entries[i].clock, t.entries[i].of = become[e.clock], become[e.of]
 	}
 	t.stretches = merged
+}
+
+// A trackPause is a stretch of a track without packets.
+type trackPause struct {
+	clock    int
+	from, to float64 // time stamps
+}
+
+const (
+	// pauseSeconds is the shortest pause that is kept.
+	pauseSeconds = 1
+	// maxPauses is how many are kept.
+	maxPauses = 300
+)
+
+func (t *track) pause(clock int, from, to float64) {
+	if len(t.pauses) < maxPauses {
+		t.pauses = append(t.pauses, trackPause{clock, from, to})
+	}
+}
+
+// pauses returns the pauses of t as seconds of the grid.
+func (a axis) pauses(t *track) []transcode.Held {
+	var list []transcode.Held
+	if begin := a.begin(t); begin > pauseSeconds {
+		list = append(list, transcode.Held{To: min(begin, mostSeconds)})
+	}
+	for _, p := range t.pauses[:min(len(t.pauses), maxPauses-1)] {
+		from, to := max(a.at(p.clock, p.from), 0), min(a.at(p.clock, p.to), mostSeconds)
+		if _, shown := a.ofTime[p.clock]; to > from && (shown || len(a.spans) == 0) {
+			list = append(list, transcode.Held{From: from, To: to})
+		}
+	}
+	slices.SortFunc(list, func(a, b transcode.Held) int { return cmp.Compare(a.From, b.From) })
+	return list
 }
 
 // An axis says when what has a time stamp is shown.
@@ -285,6 +330,15 @@ func (a axis) end(t *track) float64 {
 		end = max(end, a.at(s.clock, s.end))
 	}
 	return end
+}
+
+// begin returns when the first frame of t is shown.
+func (a axis) begin(t *track) float64 {
+	begin := math.Inf(1)
+	for _, s := range t.stretches {
+		begin = min(begin, a.at(s.clock, s.first))
+	}
+	return begin
 }
 
 // axis returns how the clocks of the source follow on each other: each where the
@@ -322,9 +376,10 @@ func (r *report) axis(film *track, start float64, untimed bool) axis {
 }
 
 // entries returns where reading of the film can begin, if its time stamps do not say
-// that. reordered says that it has no time stamps, and B-frames.
-func (a axis) entries(film *track, reordered bool) []transcode.Entry {
-	if len(a.spans) == 0 || reordered {
+// that. reordered says that it has no time stamps, and B-frames; within, that ffmpeg can
+// begin to read at any packet.
+func (a axis) entries(film *track, reordered, within bool) []transcode.Entry {
+	if len(a.spans) == 0 || reordered || !within {
 		return nil // which frame is shown first after a key frame is not known
 	}
 	var list []transcode.Entry

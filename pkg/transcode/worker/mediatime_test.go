@@ -46,12 +46,12 @@ func timeRows() []mediaRow {
 		{
 			name: "a preview before the film", file: "preview.mkv", long: true,
 			args: "-f lavfi -i testsrc2=s=80x60:r=25:d=1 " + motion(25, 3) + "-map 0 -map 1 " + x264,
-			want: mediaWant{frames: 75, size: "160x90"},
+			want: mediaWant{frames: 75, size: "160x90", note: []string{"not in the output: the other video of the source, 80x60 of 1.0 s"}},
 		},
 		{
 			name: "the second film is the default", file: "default.mkv", long: true,
 			args: "-f lavfi -i testsrc2=s=80x60:r=25:d=3 " + motion(25, 3) + "-map 0 -map 1 -disposition:v:0 0 -disposition:v:1 default " + x264,
-			want: mediaWant{frames: 75, size: "160x90"},
+			want: mediaWant{frames: 75, size: "160x90", note: []string{"not in the output: the other video of the source, 80x60 of 3.0 s"}},
 		},
 		{
 			name: "packets lost", file: "lost.ts",

@@ -215,11 +215,12 @@ func (r *report) probe() (transcode.Probe, error) {
 		p.Untimed = !film.timed && film.unstamped == film.count || slices.Contains(unstamped, r.format.FormatName)
 		axis = r.axis(film, p.Start, p.Untimed)
 		p.Spans = axis.spans
-		p.Entries = axis.entries(film, p.Untimed && v.HasBFrames > 0)
+		p.Entries = axis.entries(film, p.Untimed && v.HasBFrames > 0, p.Untimed || r.isMPEG())
 		p.Video = v.video(film, axis)
 		p.HWDecodable = hwDecodable(*p.Video)
 	}
 	r.addTracks(&p, axis)
+	p.UnreadBytes = r.unreadBytes(p.SizeBytes)
 	if len(axis.spans) > 0 {
 		p.Seconds = axis.end(r.packets[r.film().Index]) // the container's length is a guess
 		p.BitrateBPS = int(min(float64(p.SizeBytes)*8/max(p.Seconds, 0.001), math.MaxInt32))
@@ -268,6 +269,15 @@ func (r *report) film() *stream {
 	return film
 }
 
+// unreadBytes returns how much follows on the last packet, if that is much of the source:
+// what follows on most formats is not even an index.
+func (r *report) unreadBytes(size int64) int64 {
+	if left := size - r.lastPos; r.lastPos > 0 && left > size/5 && (r.isMPEG() || r.format.FormatName == "matroska,webm" || r.format.FormatName == "flv") {
+		return left
+	}
+	return 0
+}
+
 // truncated reports whether the packets end earlier than the container claims. It
 // tolerates a small difference, because containers round and some only estimate.
 func (r *report) truncated(p transcode.Probe) error {
@@ -296,6 +306,7 @@ func (s *stream) video(t *track, a axis) *transcode.VideoStream {
 		MaxGapSeconds: t.maxGap,
 		MaxGOPSeconds: t.maxGOP,
 	}
+	v.Pauses = a.pauses(t)
 	v.Width, v.Height = s.shownSize()
 	if quarterTurns(s) == 0 {
 		v.CodedWidth, v.CodedHeight = s.Width, s.Height

@@ -22,7 +22,8 @@ type report struct {
 	packet   packet  // that is read
 	tag      string  // name of the text that is read; "": none
 	ended    bool
-	read     int // packets
+	read     int   // packets
+	lastPos  int64 // of the packet that begins last
 	progress func(packets int)
 
 	undecodable []string // streams that were set aside
@@ -177,6 +178,7 @@ func (r *report) add(p packet) {
 		}
 	}
 	r.place(t, p)
+	r.lastPos = max(r.lastPos, p.pos)
 	if r.read++; r.read%reportEvery == 0 {
 		r.progress(r.read)
 	}
@@ -203,6 +205,7 @@ type track struct {
 	maxGOP      float64
 	gaps        gaps
 	cues        cues
+	pauses      []trackPause
 
 	waiting []moment // ascending
 	shown   moment   // the last that was removed from waiting
@@ -249,6 +252,9 @@ func (t *track) show(m moment) {
 		return
 	}
 	t.maxGap = max(t.maxGap, m.at-t.shown.at)
+	if m.at-t.shown.at > pauseSeconds && len(t.stretches) > 0 {
+		t.pause(t.stretches[len(t.stretches)-1].clock, t.shown.at, m.at)
+	}
 	t.gaps.add(m.at - t.shown.at)
 	t.maxGOP = max(t.maxGOP, m.at-t.lastKey)
 	if m.key {

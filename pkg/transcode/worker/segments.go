@@ -50,7 +50,7 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 		}
 	}
 	result.Unread = p.unread
-	if u.Video != nil {
+	if u.Video != nil || u.Audio != nil {
 		result.Held = p.held
 	}
 	if u.Video == nil || u.Video.Pictures == nil {

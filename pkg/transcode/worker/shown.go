@@ -51,9 +51,10 @@ func (s *showing) frame(at float64) {
 
 // end returns the stretches of the unit for which nothing was decoded.
 func (s *showing) end() []transcode.Held {
-	if s.any {
-		s.hold(s.last, s.to)
+	if !s.any {
+		s.last = s.from
 	}
+	s.hold(s.last, s.to)
 	return s.held
 }
 

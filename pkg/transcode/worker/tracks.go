@@ -58,6 +58,7 @@ func (r *report) addTracks(p *transcode.Probe, a axis) {
 	p.Tags = r.sourceTags()
 	p.Cover = r.cover()
 	p.Unread = r.unread()
+	p.OtherVideos = r.otherVideos()
 }
 
 // audioStreams returns the audio streams with packets, in the source's order.
@@ -75,6 +76,7 @@ func (r *report) audioStreams(a axis) []transcode.AudioStream {
 			SampleRate: whole(s.SampleRate),
 			BitrateBPS: whole(s.BitRate),
 			EndSeconds: a.end(t),
+			Pauses:     a.pauses(t),
 		})
 	}
 	return list
@@ -206,6 +208,21 @@ func (r *report) cover() int {
 		}
 	}
 	return 0
+}
+
+// otherVideos returns the video streams besides the film, without pictures.
+func (r *report) otherVideos() []string {
+	var list []string
+	film := r.film()
+	for i := range r.streams {
+		s := &r.streams[i]
+		t := r.packets[s.Index]
+		if s.CodecType != "video" || s == film || t == nil || t.span() == 0 || s.Disposition.AttachedPic+s.Disposition.TimedThumbnails > 0 {
+			continue
+		}
+		list = append(list, fmt.Sprintf("%dx%d of %.1f s", s.Width, s.Height, t.span()))
+	}
+	return list[:min(len(list), maxStreams)]
 }
 
 // unread counts the streams that no output carries.

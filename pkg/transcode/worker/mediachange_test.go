@@ -1,0 +1,86 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// changeRows are sources that change their codec or their streams midway, or of which a
+// part is missing.
+func changeRows() []mediaRow {
+	const aac, mp2, h264, mpeg2, streams = "-c:a aac ", "-c:a mp2 ", x264 + "-g 25 ", "-c:v mpeg2video -q:v 2 ", "-streamid 0:300 -streamid 1:301 "
+	h265 := x265 + "-g 25 "
+	film := "-f lavfi -i testsrc2=s=160x90:r=25:d=10 -f lavfi -i sine=440:d=10 " + h264 + aac
+	noPicture := mediaWant{frames: 250, within: 2, rate: "25/1", note: []string{
+		"the source has no picture for 4.", ": the one before stands still there", "the source has no sound for 4.",
+	}}
+	undecoded := mediaWant{rate: "25/1", note: []string{"could be decoded there"}}
+	return []mediaRow{
+		{name: "H.265 after H.264", file: "a.ts", build: inTurn(h264+aac, h265+aac), want: undecoded},
+		{name: "MPEG-2 after H.264", file: "a.ts", long: true, build: inTurn(h264+aac, mpeg2+mp2), want: undecoded},
+		{
+			name: "H.264 after H.265", file: "a.ts", long: true, build: inTurn(h265+aac, h264+aac),
+			want: mediaWant{rate: "25/1", note: []string{"the video ends 2.", " s before the sound"}},
+		},
+		{
+			name: "MP2 after AAC", file: "a.ts", build: inTurn(h264+aac, h264+mp2),
+			want: mediaWant{frames: 150, within: 1, seconds: 6, note: []string{"the sound is silent for 3.", " on, because nothing could be decoded there"}},
+		},
+		{
+			name: "AC-3 after AAC", file: "a.ts", long: true, build: inTurn(h264+aac, h264+"-c:a ac3 "),
+			want: mediaWant{frames: 150, within: 1, note: []string{"sound"}},
+		},
+		{
+			name: "other streams midway", file: "a.ts", long: true, build: inTurn(h264+aac, h264+aac+streams),
+			want: mediaWant{frames: 75, within: 1, note: []string{"not in the output: the other video of the source, 160x90 of 3.0 s"}},
+		},
+		{
+			name: "Matroska joined to itself", file: "a.mkv", long: true,
+			build: func(t *testing.T, dir, file string) {
+				args := motion(25, 3) + h264
+				joinFiles(t, dir, file, args, args)
+			},
+			want: mediaWant{frames: 150, within: 1, also: followsOn},
+		},
+		{name: "four seconds lost in a transport stream", file: "a.ts", build: without(0.3, 0.7, film+"-muxdelay 0 -muxpreload 0"), want: noPicture},
+		{name: "four seconds lost in FLV", file: "a.flv", long: true, build: without(0.3, 0.7, film+"-ar 44100"), want: noPicture},
+		{name: "four seconds lost in Matroska", file: "a.mkv", long: true, build: without(0.3, 0.7, film), want: mediaWant{note: noPicture.note[1:2]}},
+		{
+			name: "the rest cannot be read", file: "a.ts", long: true,
+			build: func(t *testing.T, dir, file string) { blank(t, dir, file, 0.3, 0.9, film) },
+			want:  mediaWant{note: []string{"nothing could be read of the last 0."}},
+		},
+	}
+}
+
+// inTurn makes a transport stream of parts of 3 s that follow on each other.
+func inTurn(encodings ...string) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		var parts []string
+		for i, encoding := range encodings {
+			parts = append(parts, at(3*i, motion(25, 3)+"-f lavfi -i sine=440:d=3 "+encoding))
+		}
+		joinFiles(t, dir, file, parts...)
+	}
+}
+
+// without makes a file of which a part, in shares of its length, is left out.
+func without(from, to float64, args string) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		data, err := os.ReadFile(makeSource(t, file, args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := int(from*float64(len(data)))/188*188, int(to*float64(len(data)))/188*188
+		if err := os.WriteFile(filepath.Join(dir, file), append(data[:a:a], data[b:]...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// at returns arguments whose transport stream begins at this second.
+func at(second int, args string) string {
+	return fmt.Sprintf("%s -muxdelay 0 -muxpreload 0 -output_ts_offset %d", args, second)
+}
