@@ -68,11 +68,16 @@ func work(config worker.Config, boot worker.Boot, debug bool, stderr io.Writer) 
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	own := worker.NewOwnLog()
 	w := &worker.Worker{
 		Config:  config,
 		Boot:    boot,
 		Version: version,
-		Log:     slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+		Own:     own,
+		Log:     slog.New(slog.NewTextHandler(io.MultiWriter(stderr, own), &slog.HandlerOptions{Level: level})),
+	}
+	if config.Daemon == "" {
+		w.LogRoot = "/" // a board's; the log of another machine is not pibootd's
 	}
 	return w.Run(ctx)
 }

@@ -43,6 +43,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	board.waitFor(t, "worker online")
 	livesOnItsExport(t, l, console, began)
 	doctorIsContent(t, l)
+	sendsItsLog(t, l)
 	keepsItsRootWhileItRuns(t, l)
 	if _, errs, err := l.try(t, "template", "from-pi", "muxer", "hlspi1"); err == nil || !strings.Contains(errs, "hlspi1 is running") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("template from-pi of a board that runs: %v, %q; want it refused with a hint", err, errs)
@@ -96,6 +97,20 @@ func keepsNothingWhereVolatile(t *testing.T, l *lab) {
 	}
 	if out := l.pibootd(t, "drift-pi", "hlspi2"); out != "" {
 		t.Errorf("drift-pi says %q; want nothing of a volatile board's root", out)
+	}
+}
+
+// sendsItsLog checks that the board's worker sends the kernel's log and its own.
+func sendsItsLog(t *testing.T, l *lab) {
+	t.Helper()
+	watch := l.start(t, "watch", "hlspi1", "--logs", "--all")
+	watch.waitFor(t, "hlspi1  journal  kernel: Booting Linux on physical CPU")
+	watch.waitFor(t, "hlspi1  journal  pibootd-worker: time=")
+	if err := watch.end(t, syscall.SIGINT); err != nil {
+		t.Errorf("watch ends with %v; want nil", err)
+	}
+	if out := l.pibootd(t, "watch", "hlspi1", "--logs", "--no-follow", "--grep", "BOOTING linux"); strings.Count(out, "\n") != 1 {
+		t.Errorf("watch --grep shows %q; want one line", out)
 	}
 }
 

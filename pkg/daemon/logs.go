@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ import (
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/pi"
+	"pibootd/pkg/transcode"
 )
 
 // openBoardLog makes the log of the boards.
@@ -96,6 +98,29 @@ func (d *daemon) receiveLogs(ctx context.Context, g *errgroup.Group) {
 		})
 	}
 }
+
+// journals returns what receives the logs that workers send; nil if none are wanted.
+func (d *daemon) journals() func(worker string, lines []transcode.LogLine) {
+	if !d.cfg.Logs.Journal {
+		return nil
+	}
+	return func(worker string, lines []transcode.LogLine) {
+		serial, err := pi.ParseSerial(worker)
+		if err != nil {
+			return // another machine, which was not asked
+		}
+		now := time.Now()
+		var converted []boardlog.Line
+		for _, line := range lines {
+			age := time.Duration(min(max(line.AgeMS, 0), maxAge.Milliseconds())) * time.Millisecond
+			converted = append(converted, boardlog.Line{At: now.Add(-age), Source: boardlog.Journal, Severity: line.Severity, Program: line.Program, Text: line.Text})
+		}
+		d.boardLog.Add(serial.String(), converted...)
+	}
+}
+
+// maxAge bounds how long ago a board may say that it has logged a line.
+const maxAge = 365 * 24 * time.Hour
 
 // boardAt returns the key of the logs of the board that is registered with an address.
 func (d *daemon) boardAt(addr netip.Addr) (string, bool) {

@@ -17,6 +17,7 @@ import (
 //	progress: pb.progress.<worker>  Progress; may be answered by Verdict
 //	done:     pb.done.<worker>      Done, request; answered by Verdict
 //	failed:   pb.failed.<worker>    Failed, request; answered by Verdict
+//	logs:     pb.logs.<worker>      Logs, request; answered by Verdict
 const (
 	StreamWork      = "PB_WORK"
 	SubjectWork     = "pb.work"
@@ -25,6 +26,7 @@ const (
 	SubjectProgress = "pb.progress"
 	SubjectDone     = "pb.done"
 	SubjectFailed   = "pb.failed"
+	SubjectLogs     = "pb.logs"
 )
 
 // LaneAny is the lane of work that every worker may do. Work for one muxer id
@@ -174,6 +176,21 @@ type HelloReply struct {
 	// Weight is the share of its time that the worker works; it rests after each
 	// unit for the remaining share. 0 means 1, the whole time.
 	Weight float64 `json:"weight,omitzero"`
+	// Logs asks a board for its log.
+	Logs bool `json:"logs,omitempty"`
+}
+
+// Logs are lines of a board's log, in order.
+type Logs struct {
+	Lines []LogLine `json:"lines"`
+}
+
+// A LogLine is one line of a board's log.
+type LogLine struct {
+	AgeMS    int64  `json:"age_ms,omitzero"`  // since it was logged, in milliseconds
+	Severity int    `json:"severity"`         // RFC 5424 §6.2.1
+	Program  string `json:"program,omitzero"` // "kernel" for the kernel
+	Text     string `json:"text"`
 }
 
 // Work is the body of a work message. If Job is 0, it only announces work in the

@@ -92,6 +92,7 @@ func workerPermissions(worker string) *server.Permissions {
 			transcode.SubjectProgress + "." + worker,
 			transcode.SubjectDone + "." + worker,
 			transcode.SubjectFailed + "." + worker,
+			transcode.SubjectLogs + "." + worker,
 			"$JS.API.CONSUMER.MSG.NEXT." + transcode.StreamWork + ".>",
 			"$JS.API.CONSUMER.INFO." + transcode.StreamWork + ".>",
 			"$JS.ACK." + transcode.StreamWork + ".>",

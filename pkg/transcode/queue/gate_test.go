@@ -53,7 +53,7 @@ func workerSpeaksForItselfOnly(t *testing.T, b *bench) {
 	b.submit(fixtureRequest)
 	m := b.join("pi1", transcode.Hello{})
 	for _, subject := range []string{
-		"pb.claim.pi2", "pb.done.pi2", "pb.claim", "pb.work.any.no.probe.1.probe", "_INBOX.pi2.x",
+		"pb.claim.pi2", "pb.done.pi2", "pb.logs.pi2", "pb.claim", "pb.work.any.no.probe.1.probe", "_INBOX.pi2.x",
 		"$JS.API.STREAM.DELETE.PB_WORK", "$JS.API.STREAM.PURGE.PB_WORK", "$JS.API.STREAM.CREATE.mine", "$JS.API.STREAM.MSG.GET.PB_WORK",
 		"$JS.API.CONSUMER.CREATE.PB_WORK.mine", "$JS.API.CONSUMER.DURABLE.CREATE.PB_WORK.mine",
 		"$JS.API.CONSUMER.DELETE.PB_WORK.work_any_no", "$JS.API.CONSUMER.MSG.NEXT.OTHER.x", "$SYS.REQ.SERVER.PING",

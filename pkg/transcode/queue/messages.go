@@ -22,6 +22,7 @@ const (
 	maxSmall        = 64 << 10 // bytes of any message but a result
 	maxSmallWaiting = 4096
 	maxDoneWaiting  = 64
+	maxLogsWaiting  = 256
 	// verifyAtOnce is how many results are hashed at a time.
 	verifyAtOnce = 4
 )
@@ -45,6 +46,7 @@ func (q *Queue) listen() error {
 		{transcode.SubjectClaim, maxSmall, small(), 1, q.onClaim},
 		{transcode.SubjectProgress, maxSmall, small(), 1, q.onProgress},
 		{transcode.SubjectFailed, maxSmall, small(), 1, q.onFailed},
+		{transcode.SubjectLogs, maxSmall, make(chan *nats.Msg, maxLogsWaiting), 1, q.onLogs},
 		{transcode.SubjectDone, broker.MaxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
 	}
 	for _, t := range q.topics {
@@ -177,7 +179,7 @@ func (q *Queue) onHello(ctx context.Context, worker string, body []byte) (any, e
 		q.notifyWorker(worker)
 		wake(q.announce) // units may wait for its labels
 	}
-	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker) || other != ""}
+	reply := transcode.HelloReply{EverySeconds: max(int(q.helloEvery.Seconds()), 1), Drain: q.workers.drained(worker) || other != "", Logs: q.receiveLogs != nil}
 	if q.weight != nil {
 		reply.Weight = q.weight(worker)
 	}
@@ -223,6 +225,18 @@ func (q *Queue) onFailed(ctx context.Context, worker string, body []byte) (any, 
 		return nil, err
 	}
 	return unlessFailed(q.giveBack(ctx, worker, f))
+}
+
+// onLogs passes a board's log on. Without a receiver, a worker was not asked for it.
+func (q *Queue) onLogs(_ context.Context, worker string, body []byte) (any, error) {
+	logs, err := decode[transcode.Logs](body)
+	if err != nil {
+		return nil, err
+	}
+	if q.receiveLogs != nil {
+		q.receiveLogs(worker, logs.Lines)
+	}
+	return transcode.Verdict{Accepted: true}, nil
 }
 
 // unlessFailed returns a nil reply if there is an error.

@@ -87,6 +87,9 @@ type Options struct {
 	// drops it.
 	OnMisuse func(worker, what string)
 
+	// OnLogs receives lines of a board's log; nil asks no board for them.
+	OnLogs func(worker string, lines []transcode.LogLine)
+
 	// Revoke ends a worker's access to a file that was moved out of its scratch. If it
 	// is nil, files are copied instead of moved.
 	Revoke func(*os.File) error
@@ -120,6 +123,7 @@ type Queue struct {
 	onWorker    func(WorkerEvent)
 	onUnit      func(UnitEvent)
 	onMisuse    func(worker, what string)
+	receiveLogs func(worker string, lines []transcode.LogLine)
 	acceptor    share.Acceptor
 	weight      func(worker string) float64
 	claimTTL    time.Duration
@@ -163,6 +167,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		onWorker:    o.OnWorker,
 		onUnit:      o.OnUnit,
 		onMisuse:    o.OnMisuse,
+		receiveLogs: o.OnLogs,
 		acceptor:    share.Acceptor{Revoke: o.Revoke},
 		weight:      o.Weight,
 		inbox:       o.Inbox,

@@ -40,6 +40,7 @@ type testQueue struct {
 	progress chan transcode.Progress
 	dones    chan transcode.Done
 	failures chan transcode.Failed
+	logs     chan transcode.Logs
 
 	announced atomic.Int64 // work messages
 
@@ -61,13 +62,14 @@ func newTestQueue(t *testing.T) *testQueue {
 		progress: make(chan transcode.Progress, 10000),
 		dones:    make(chan transcode.Done, 1000),
 		failures: make(chan transcode.Failed, 1000),
+		logs:     make(chan transcode.Logs, 1000),
 		verdict:  transcode.Verdict{Accepted: true},
 	}
 }
 
 func workerPermissions(name string) *server.Permissions {
 	var publish []string
-	for _, s := range []string{"hello", "claim", "progress", "done", "failed"} {
+	for _, s := range []string{"hello", "claim", "progress", "done", "failed", "logs"} {
 		publish = append(publish, "pb."+s+"."+name)
 	}
 	publish = append(publish, "$JS.API.CONSUMER.MSG.NEXT.PB_WORK.>", "$JS.API.CONSUMER.INFO.PB_WORK.>", "$JS.ACK.PB_WORK.>")
@@ -123,7 +125,7 @@ func (q *testQueue) connect() {
 	}
 	q.openLane(transcode.LaneAny)
 	answer(q, transcode.SubjectHello, q.hellos, func(transcode.Hello) any {
-		return transcode.HelloReply{EverySeconds: int(max(q.every.Load(), 1)), Drain: q.drain.Load()}
+		return transcode.HelloReply{EverySeconds: int(max(q.every.Load(), 1)), Drain: q.drain.Load(), Logs: true}
 	})
 	answer(q, transcode.SubjectClaim, q.claims, func(c transcode.Claim) any { return q.claim(c) })
 	answer(q, transcode.SubjectProgress, q.progress, func(transcode.Progress) any {
@@ -138,6 +140,7 @@ func (q *testQueue) connect() {
 		}
 		return q.verdict
 	})
+	answer(q, transcode.SubjectLogs, q.logs, func(transcode.Logs) any { return q.verdict })
 	answer(q, transcode.SubjectFailed, q.failures, func(transcode.Failed) any { return q.verdict })
 }
 

@@ -21,7 +21,7 @@ const (
 
 // requestMessage are the messages that the queue replies to.
 type requestMessage interface {
-	transcode.Hello | transcode.Claim | transcode.Done | transcode.Failed
+	transcode.Hello | transcode.Claim | transcode.Done | transcode.Failed | transcode.Logs
 }
 
 // request repeats a request until the queue replies, so that a restart of the daemon

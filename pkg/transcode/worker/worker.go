@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -35,9 +36,12 @@ type Worker struct {
 	Log     *slog.Logger // nil discards
 	FFmpeg  string       // the program; "" means ffmpeg, found by PATH
 	FFprobe string       // the program; "" means ffprobe, found by PATH
+	Own     *OwnLog      // what the worker logs, for the daemon; nil: nothing
+	LogRoot string       // of the board whose log is sent, usually /; "": none is sent
 	Lock    string       // a file that, while it is there, keeps work away; "" means LockPath
 
-	remote   *remote // nil: the media share is part of the file system
+	kmsg     func(name string) (io.ReadCloser, error) // nil opens the file; tests have no kernel
+	remote   *remote                                  // nil: the media share is part of the file system
 	pace     pace
 	floor    int64    // bytes that the media share must have free; 0 means minFreeBytes
 	decoders []string // hardware decoders found usable, the best first; written before the first unit
@@ -92,6 +96,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	stopped := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.helloLoop(ctx) })
+	g.Go(func() error { s.streamLogs(ctx); return nil })
 	g.Go(func() error {
 		if err := s.introduce(ctx); err != nil {
 			return err
