@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"math"
 	"net/netip"
@@ -44,6 +46,7 @@ func TestFromNothingToAStream(t *testing.T) {
 	livesOnItsExport(t, l, console, began)
 	doctorIsContent(t, l)
 	sendsItsLog(t, l)
+	reportIsWhole(t, l)
 	keepsItsRootWhileItRuns(t, l)
 	if _, errs, err := l.try(t, "template", "from-pi", "muxer", "hlspi1"); err == nil || !strings.Contains(errs, "hlspi1 is running") || !strings.Contains(errs, "hint: ") {
 		t.Errorf("template from-pi of a board that runs: %v, %q; want it refused with a hint", err, errs)
@@ -111,6 +114,35 @@ func sendsItsLog(t *testing.T, l *lab) {
 	}
 	if out := l.pibootd(t, "watch", "hlspi1", "--logs", "--no-follow", "--grep", "BOOTING linux"); strings.Count(out, "\n") != 1 {
 		t.Errorf("watch --grep shows %q; want one line", out)
+	}
+}
+
+// reportIsWhole checks that a report has the requests of the board's boot, and not its token.
+func reportIsWhole(t *testing.T, l *lab) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "report.md")
+	if out := l.pibootd(t, "report", "hlspi1", "-o", file); !strings.HasPrefix(out, file+" written, ") {
+		t.Errorf("report says %q", out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Booting Linux on physical CPU", "dhcp from no address", hex.EncodeToString([]byte("PXEClient:Arch:00000:UNDI:002001")),
+		"tftp from ", hex.EncodeToString([]byte("\x00\x013333347a/start.elf\x00octet\x00")),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the report has no %q:\n%s", want, text)
+		}
+	}
+	var config struct{ Token string }
+	worker, err := os.ReadFile(filepath.Join(l.state, "roots/3333347a/etc/pibootd/worker.json"))
+	if err == nil {
+		err = json.Unmarshal(worker, &config)
+	}
+	if err != nil || len(config.Token) < 16 || strings.Contains(string(text), config.Token) {
+		t.Errorf("the report has the worker's token %q (%v)", config.Token, err)
 	}
 }
 

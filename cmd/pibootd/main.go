@@ -136,7 +136,7 @@ func commandCategories(std streams) []category {
 		{"Boards", []*cli.Command{
 			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
 			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
-			watchCommand(std), rehearseCommand(std),
+			watchCommand(std), rehearseCommand(std), reportCommand(std),
 		}},
 		{"Templates", []*cli.Command{templateCommand(std)}},
 		{"Transcoding", []*cli.Command{transcodeCommand(std), jobsCommand(std), drainCommand(std), undrainCommand(std)}},

@@ -38,6 +38,7 @@ func (p *Policy) DHCPMessage(m dhcp.Message) {
 		p.discovered(m)
 		return
 	}
+	p.keep(board, boardlog.Packet{At: time.Now(), Service: "dhcp", Bytes: m.Packet}, m.Kind == dhcp.Discover && m.Netboot)
 	e := event(board, kind)
 	e.MAC, e.Addr, e.Detail, e.Server = m.MAC, m.Addr, m.Reason, m.Server
 	if m.Kind == dhcp.Discover {
@@ -47,6 +48,13 @@ func (p *Policy) DHCPMessage(m dhcp.Message) {
 		p.OnOffer(board)
 	}
 	p.Timeline.Record(e)
+}
+
+// keep keeps a request of a board, if it is one.
+func (p *Policy) keep(board registry.Pi, packet boardlog.Packet, begins bool) {
+	if p.Packets != nil && packet.Bytes != nil {
+		p.Packets.Add(board.Serial.String(), packet, begins)
+	}
 }
 
 // introduce adds to a DISCOVER who sent it, as it says itself.
@@ -107,6 +115,7 @@ func (p *Policy) Transferred(t tftp.Transfer) {
 		p.Log.Debug("boot file requested from an address that is not its board's", "component", "tftp", "addr", t.Client, "file", t.File)
 		return
 	}
+	p.keep(board, boardlog.Packet{At: time.Now().Add(-t.Took), Service: "tftp", From: t.Client, Bytes: t.Request}, false)
 	e := event(board, tftpKinds[t.Outcome])
 	e.Addr, e.File, e.Bytes, e.Took, e.Block, e.Blocks = t.Client, t.File, t.Bytes, t.Took, t.Block, t.Blocks
 	if t.Outcome == tftp.Failed || t.Outcome == tftp.Refused {

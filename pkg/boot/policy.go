@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"pibootd/pkg/boardlog"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
@@ -23,6 +24,7 @@ type Policy struct {
 	Roots    Roots
 	Server   Server
 	Log      *slog.Logger
+	Packets  *boardlog.Packets // of boots; nil: none are kept
 
 	// Hosts returns the Ethernet addresses that are known to have an address,
 	// by a lease or by ARP, whatever is registered; nil: none are known.

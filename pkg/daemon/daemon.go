@@ -108,6 +108,7 @@ type daemon struct {
 
 	diagnoses  *diagnosis.Tracker
 	boardLog   *boardlog.Log
+	packets    boardlog.Packets
 	logSockets []logSocket
 
 	hooks       *webhook.Sender

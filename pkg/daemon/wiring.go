@@ -69,7 +69,7 @@ func (d *daemon) newPolicy(exporter fleet.Exporter, roots *rootfs.Roots) *boot.P
 	if d.nfs == nil {
 		server.NFSPort = 0 // nfsd's own, which the portmapper knows
 	}
-	return &boot.Policy{Registry: d.state.registry, Timeline: d.state.timeline, Roots: roots, Log: d.log, Server: server, Hosts: d.hosts}
+	return &boot.Policy{Registry: d.state.registry, Timeline: d.state.timeline, Roots: roots, Log: d.log, Server: server, Packets: &d.packets, Hosts: d.hosts}
 }
 
 // staticNetworks are those in which the kernel arguments tell boards their address: where
@@ -193,7 +193,7 @@ func (d *daemon) newWeb() *web.Server {
 	public := d.cfg.HTTP.Public
 	return &web.Server{
 		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, BoardLog: d.boardLog, Doctor: d.doctor, Diagnoses: d.diagnoses,
-		Metrics: metrics, Log: d.log,
+		Metrics: metrics, Log: d.log, Packets: &d.packets, Config: d.cfg, Secrets: d.secretsOf,
 		Access: access.New(d.state.store, d.cfg.HTTP.Session),
 		Public: web.Public{
 			Media: public != config.PublicNone, Read: public == config.PublicRead,

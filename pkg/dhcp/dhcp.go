@@ -111,6 +111,7 @@ type Message struct {
 	Relay   netip.Addr // the relay that passed it on; zero if none did
 	Netboot bool       // as in Client
 	Server  netip.Addr // the other server that a REQUEST is meant for; zero if it is not
+	Packet  []byte     // as received, only during OnMessage; nil: sent
 	Reason  string     // why it was refused (Nak) or not answered; "" else
 }
 

@@ -170,7 +170,9 @@ func (x *exchange) handle(ctx context.Context, packet []byte, from netip.AddrPor
 		in.Reason = a.reason
 		x.stats.unanswered.Add(1)
 	}
+	in.Packet = packet
 	x.report(in)
+	in.Packet = nil // the next message overwrites it
 	if a.later == nil {
 		return x.answer(req, a, in)
 	}

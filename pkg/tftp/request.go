@@ -21,6 +21,7 @@ type request struct {
 	name    string
 	mode    string
 	options []option
+	packet  []byte
 }
 
 // An option is one name and value of a request. The name is in lower case:

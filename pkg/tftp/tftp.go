@@ -8,6 +8,7 @@
 package tftp
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -59,6 +60,7 @@ type Server struct {
 type Transfer struct {
 	Client  netip.Addr
 	Port    uint16 // the client's
+	Request []byte // as received
 	File    string // as the Source was asked; if Refused, as the client sent it
 	Bytes   int64  // acknowledged by the client
 	Took    time.Duration
@@ -159,6 +161,7 @@ func (l *listener) listen(ctx context.Context, conn net.PacketConn) error {
 			continue
 		}
 		req, err := parseRequest(buf[:n])
+		req.packet = bytes.Clone(buf[:n])
 		if err != nil {
 			l.server.stats.malformed.Add(1)
 			l.server.log().Debug("bad request", "addr", client, "err", err)

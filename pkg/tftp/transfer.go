@@ -215,6 +215,7 @@ func (t *transfer) report(err error) {
 	done := Transfer{
 		Client:  t.client.Addr(),
 		Port:    t.client.Port(),
+		Request: t.req.packet,
 		File:    t.req.name,
 		Bytes:   t.sent(),
 		Took:    time.Since(t.started),

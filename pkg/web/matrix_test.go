@@ -33,7 +33,7 @@ var needed = map[access.Scope][]string{
 	},
 	access.Admin: {
 		"GET /api/v1/tokens", "POST /api/v1/tokens", "DELETE /api/v1/tokens/{name}", "GET /api/v1/audit", "GET /api/v1/doctor", "GET /api/v1/logs",
-		"POST /api/v1/pis", "PATCH /api/v1/pis/{ref}", "DELETE /api/v1/pis/{ref}", "POST /api/v1/pis/{ref}/root", "GET /api/v1/pis/{ref}/drift",
+		"POST /api/v1/pis", "PATCH /api/v1/pis/{ref}", "DELETE /api/v1/pis/{ref}", "POST /api/v1/pis/{ref}/root", "GET /api/v1/pis/{ref}/drift", "GET /api/v1/pis/{ref}/report",
 		"DELETE /api/v1/pis/{ref}/kept/{name}", "PUT /api/v1/pis/{ref}/drain", "DELETE /api/v1/pis/{ref}/drain",
 		"POST /api/v1/workers", "PATCH /api/v1/workers/{ref}", "DELETE /api/v1/workers/{ref}",
 		"PATCH /api/v1/jobs/{id}", "DELETE /api/v1/jobs/{id}", "POST /api/v1/jobs/{id}/retry",

@@ -46,6 +46,7 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "DELETE /api/v1/pis/{ref}", scope: access.Admin, handler: s.removePi},
 		{pattern: "POST /api/v1/pis/{ref}/root", scope: access.Admin, handler: s.changeRoot},
 		{pattern: "GET /api/v1/pis/{ref}/drift", scope: access.Admin, handler: s.drift}, // reads the whole root
+		{pattern: "GET /api/v1/pis/{ref}/report", scope: access.Admin, handler: s.report},
 		{pattern: "GET /api/v1/pis/{ref}/kept", scope: access.Read, handler: s.listKept},
 		{pattern: "DELETE /api/v1/pis/{ref}/kept/{name}", scope: access.Admin, handler: s.removeKept},
 		{pattern: "PUT /api/v1/pis/{ref}/drain", scope: access.Admin, handler: s.drainPi},

@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pibootd/pkg/access"
+	"pibootd/pkg/boardlog"
+	"pibootd/pkg/registry"
 )
 
 // A Server answers HTTP requests. Set its fields before Serve.
@@ -32,6 +34,9 @@ type Server struct {
 	Queue       Queue
 	Timeline    Timeline
 	BoardLog    BoardLog
+	Packets     *boardlog.Packets                // for reports; nil: none
+	Config      any                              // for reports, as JSON
+	Secrets     func(board registry.Pi) []string // that reports must not have; nil: none
 	Doctor      Doctor
 	Diagnoses   Diagnoses
 	Metrics     []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
