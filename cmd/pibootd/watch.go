@@ -57,29 +57,42 @@ func watch(c *cli.Context, std streams) error {
 		_, err := arguments(c, "[PI]")
 		return err
 	}
-	board := c.Args().First()
-	past, event, err := history(c, board)
+	err := watchBoard(c, std, c.Args().First())
+	if c.Context.Err() != nil {
+		return nil // the user has seen enough
+	}
+	return err
+}
+
+func watchBoard(c *cli.Context, std streams, board string) error {
+	event, line, err := printPast(c, std, board)
 	if err != nil {
 		return err
 	}
-	line := int64(0)
-	if c.Bool("logs") {
+	if c.String("grep") == "" {
+		err = printDiagnosis(c, std, board)
+	}
+	if err != nil || c.Bool("no-follow") {
+		return err
+	}
+	return follow(c, std, board, event, line)
+}
+
+// printPast prints what has happened, and returns the numbers of the last event and line.
+func printPast(c *cli.Context, std streams, board string) (event, line int64, err error) {
+	past, event, err := history(c, board)
+	if err == nil && c.Bool("logs") {
 		var logged []shown
-		if logged, line, err = logHistory(c, board); err != nil {
-			return err
-		}
+		logged, line, err = logHistory(c, board)
 		past = slices.Concat(past, logged)
 		slices.SortStableFunc(past, func(a, b shown) int { return a.at.Compare(b.at) })
 	}
 	for _, one := range past {
 		if err := printShown(c, std, one); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
-	if err := printDiagnosis(c, std, board); err != nil || c.Bool("no-follow") {
-		return err
-	}
-	return follow(c, std, board, event, line)
+	return event, line, err
 }
 
 // printDiagnosis prints how the one board is that is watched. What changes later is an event.
@@ -164,9 +177,6 @@ func follow(c *cli.Context, std streams, board string, event, line int64) error 
 				return err
 			}
 		case err := <-ended:
-			if c.Context.Err() != nil {
-				return nil // the user has seen enough
-			}
 			return cmp.Or(err, errDaemonGone)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // A logLine is a line of this board's log on its way to the daemon.
 type logLine struct {
 	transcode.LogLine
-	uptime   time.Duration // when it was logged, since the board has started; 0: now
+	uptime   time.Duration // of the board, when it was logged
 	source   string        // whose position it is
 	position string        // where its source continues after it; "" if it does not say
 }
@@ -136,9 +136,7 @@ func (l *logStream) send(ctx context.Context) {
 		var message transcode.Logs
 		now := uptime()
 		for _, line := range batch {
-			if line.uptime > 0 {
-				line.AgeMS = max(0, now-line.uptime).Milliseconds()
-			}
+			line.AgeMS = max(0, now-line.uptime).Milliseconds()
 			message.Lines = append(message.Lines, line.LogLine)
 		}
 		if _, err := request[transcode.Verdict](ctx, l.session, transcode.SubjectLogs, message); err != nil {

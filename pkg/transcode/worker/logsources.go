@@ -117,7 +117,7 @@ func parseEntry(entry []byte) (logLine, bool) {
 	if err := json.Unmarshal(entry, &e); err != nil {
 		return logLine{}, false
 	}
-	line := logLine{position: e.Cursor, LogLine: transcode.LogLine{Severity: severityInfo, Program: e.Name, Text: messageText(e.Message)}}
+	line := logLine{position: e.Cursor, uptime: uptime(), LogLine: transcode.LogLine{Severity: severityInfo, Program: e.Name, Text: messageText(e.Message)}}
 	if severity, err := strconv.Atoi(e.Priority); err == nil {
 		line.Severity = severity
 	}
@@ -252,7 +252,7 @@ func (l *logStream) putText(ctx context.Context, text string) bool {
 	if text == "" || strings.Contains(text, " kernel: ") { // the kernel's log has it
 		return true
 	}
-	return l.put(ctx, logLine{LogLine: transcode.LogLine{Severity: severityNotice, Text: text}})
+	return l.put(ctx, logLine{uptime: uptime(), LogLine: transcode.LogLine{Severity: severityNotice, Text: text}})
 }
 
 // replaced reports whether a file was rotated away or emptied.
@@ -267,8 +267,8 @@ func (l *logStream) replaced(file *os.File, name string) bool {
 func (l *logStream) readOwn(ctx context.Context) error {
 	for {
 		select {
-		case text := <-l.Own.texts():
-			if !l.put(ctx, logLine{LogLine: transcode.LogLine{Severity: severityOf(text), Program: "pibootd-worker", Text: text}}) {
+		case line := <-l.Own.waiting():
+			if !l.put(ctx, line) {
 				return nil
 			}
 		case <-ctx.Done():
@@ -279,23 +279,24 @@ func (l *logStream) readOwn(ctx context.Context) error {
 
 // An OwnLog keeps the last lines that this worker has logged until they are sent. Writing to
 // it never blocks.
-type OwnLog struct{ lines chan string }
+type OwnLog struct{ lines chan logLine }
 
 // NewOwnLog returns an empty one.
-func NewOwnLog() *OwnLog { return &OwnLog{make(chan string, logBatch)} }
+func NewOwnLog() *OwnLog { return &OwnLog{make(chan logLine, logBatch)} }
 
 // Write keeps the lines of text, or drops them if too many wait.
 func (o *OwnLog) Write(text []byte) (int, error) {
 	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\n")
 		select {
-		case o.lines <- strings.TrimRight(line, "\n"):
+		case o.lines <- logLine{uptime: uptime(), LogLine: transcode.LogLine{Severity: severityOf(line), Program: "pibootd-worker", Text: line}}:
 		default:
 		}
 	}
 	return len(text), nil
 }
 
-func (o *OwnLog) texts() <-chan string {
+func (o *OwnLog) waiting() <-chan logLine {
 	if o == nil {
 		return nil
 	}
