@@ -195,7 +195,7 @@ func makeBootFiles(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{
 		"start4.elf", "fixup.dat", "fixup4.dat", "kernel.img", "kernel7.img", "kernel7l.img", "kernel8.img", "kernel_2712.img", "bcm2709-rpi-2-b.dtb", "bcm2710-rpi-2-b.dtb", "bcm2710-rpi-3-b.dtb",
-		"bcm2710-rpi-3-b-plus.dtb", "bcm2711-rpi-4-b.dtb", "bcm2711-rpi-400.dtb", "bcm2711-rpi-cm4.dtb", "bcm2712-rpi-5-b.dtb",
+		"bcm2710-rpi-3-b-plus.dtb", "bcm2711-rpi-4-b.dtb", "bcm2711-rpi-400.dtb", "bcm2711-rpi-cm4.dtb", "bcm2712-rpi-5-b.dtb", "bcm2712-rpi-500.dtb", "bcm2712-rpi-cm5-cm5io.dtb",
 	} {
 		write(t, filepath.Join(dir, name), "boot file")
 	}

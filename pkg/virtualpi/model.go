@@ -28,10 +28,12 @@ const (
 	Pi400    = bootconfig.Pi400
 	CM4      = bootconfig.CM4
 	Pi5      = bootconfig.Pi5
+	Pi500    = bootconfig.Pi500
+	CM5      = bootconfig.CM5
 )
 
 // Models returns the supported models, oldest first.
-func Models() []Model { return []Model{Pi2B, Pi3B, Pi3BPlus, Pi4B, Pi400, CM4, Pi5} }
+func Models() []Model { return bootconfig.Models() }
 
 // A profile describes the boot code of one model.
 type profile struct {
@@ -54,7 +56,7 @@ type profile struct {
 type names bootconfig.Names
 
 func (b *Board) profile() (profile, error) {
-	profiles := map[Model]func() profile{Pi2B: pi2b, Pi3B: pi3b, Pi3BPlus: pi3b, Pi4B: pi4b, Pi400: pi400, CM4: cm4, Pi5: pi5}
+	profiles := map[Model]func() profile{Pi2B: pi2b, Pi3B: pi3b, Pi3BPlus: pi3b, Pi4B: pi4b, Pi400: pi400, CM4: cm4, Pi5: pi5, Pi500: pi500, CM5: cm5}
 	of, ok := profiles[b.Model]
 	if !ok {
 		return profile{}, fmt.Errorf("virtualpi: model %q is not imitated; want one of %q", b.Model, Models())
@@ -168,6 +170,20 @@ func pi5() profile {
 	m.tftp.blksize = 1468
 	m.firmware = []ask{must(once, configFile), may(once, "pieeprom.sig")}
 	m.load = func(n names) []ask { return n.inOrder() }
+	return m
+}
+
+// pi500 returns the profile of a Pi 500, which is a Pi 5 to its boot code.
+func pi500() profile {
+	m := pi5()
+	m.revision = 0xd04190 // 8 GB
+	return m
+}
+
+// cm5 returns the profile of a Compute Module 5, which is a Pi 5 to its boot code, too.
+func cm5() profile {
+	m := pi5()
+	m.revision = 0xc04180 // 4 GB
 	return m
 }
 
