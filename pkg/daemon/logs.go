@@ -47,6 +47,7 @@ func (d *daemon) listenForLogs(ctx context.Context) {
 		if err := s.listen(ctx, d.cfg.Interface); err != nil {
 			err = portError("logs."+s.service+"_port", s.port, err)
 			d.log.Error("logs of boards are not received", "component", "boardlog", "err", err, "todo", hintOf(err))
+			d.doctor.NoLogs = append(d.doctor.NoLogs, err)
 			continue
 		}
 		d.socks.open = append(d.socks.open, s.conn)

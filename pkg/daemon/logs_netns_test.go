@@ -6,12 +6,14 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/config"
+	"pibootd/pkg/doctor"
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/pi"
@@ -86,8 +88,12 @@ func TestTakenLogPort(t *testing.T) {
 	defer taken.Close()
 	cfg := logConfig(t)
 	stop := start(t, network, cfg)
-	if _, err := web.NewClient(cfg.SocketFile()).Info(t.Context()); err != nil {
-		t.Errorf("the daemon does not answer: %v", err)
+	found, err := web.NewClient(cfg.SocketFile()).Examine(t.Context(), nil)
+	isLogs := func(f doctor.Finding) bool {
+		return f.Subject == "logs" && f.Level == doctor.Warning && strings.HasPrefix(f.Text, "logs.syslog_port: port 514 is taken by ") && f.Todo != ""
+	}
+	if err != nil || !slices.ContainsFunc(found, isLogs) {
+		t.Errorf("doctor finds %+v, %v; want the taken port", found, err)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)

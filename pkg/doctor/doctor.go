@@ -72,6 +72,8 @@ type Doctor struct {
 	DHCP      config.DHCPMode
 	NFS       config.Driver // Embedded or Kernel
 	Ports     string        // bound by the daemon, as text
+	// NoLogs are the errors by which the daemon cannot receive boards' logs.
+	NoLogs []error
 
 	// FindOtherServers looks for other DHCP servers; nil means dhcp.FindOtherServers.
 	FindOtherServers func(ctx context.Context, iface string) ([]dhcp.OtherServer, error)
@@ -152,6 +154,11 @@ func (d *Doctor) services() []Finding {
 		templates.Todo = "pibootd template build minimal, or pibootd template import"
 	}
 	found := append([]Finding{ports, server}, append(d.queue(), templates)...)
+	for _, err := range d.NoLogs {
+		missing := Failing("logs", err)
+		missing.Level = Warning // boards boot all the same
+		found = append(found, missing)
+	}
 	if unknown := len(d.Fleet.Registry.Discovered()); unknown > 0 {
 		found = append(found, Finding{
 			Subject: "boards", Level: OK, Text: fmt.Sprintf("%d that are not registered have asked for an address", unknown),
