@@ -61,7 +61,7 @@ man: build ## write the manual page, bin/pibootd.8.gz
 install: build man ## install pibootd to /usr/local/bin, its manual page and its systemd units
 	install -D -m 0755 bin/pibootd $(DESTDIR)/usr/local/bin/pibootd
 	install -D -m 0644 bin/pibootd.8.gz $(DESTDIR)/usr/local/share/man/man8/pibootd.8.gz
-	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/pibootd.service systemd/pibootd-template@.service
+	install -D -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/*
 
 .PHONY: deb
 deb: binaries man ## build bin/pibootd_*_{amd64,arm64,armhf}.deb

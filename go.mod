@@ -3,6 +3,7 @@ module pibootd
 go 1.26.0
 
 require (
+	filippo.io/age v1.2.1
 	github.com/Eyevinn/hls-m3u8 v0.6.4
 	github.com/asticode/go-astits v1.13.0
 	github.com/cavaliergopher/cpio v1.0.1

@@ -21,8 +21,8 @@ func TestUnitsAreConfined(t *testing.T) {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
 	units, err := filepath.Glob(filepath.Join(dir, "etc/systemd/system/*.service"))
-	if err != nil || len(units) != 2 {
-		t.Fatalf("installed units: %q, %v; want two", units, err)
+	if err != nil || len(units) != 3 {
+		t.Fatalf("installed units: %q, %v; want three", units, err)
 	}
 	for _, unit := range units {
 		var errs strings.Builder

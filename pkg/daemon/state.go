@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"pibootd/internal/durable"
+	"pibootd/pkg/backup"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/registry"
@@ -45,6 +46,9 @@ func (s *stateDir) open(ctx context.Context, cfg config.Config) (err error) {
 	}
 	if s.lock, err = lockState(cfg.StateDir); err != nil {
 		return err
+	}
+	if _, err := os.Lstat(filepath.Join(cfg.StateDir, backup.Unfinished)); err == nil {
+		return hintedError{errors.New("a backup is not restored whole: roots are still to be made again"), "pibootd restore --resume --state-dir " + cfg.StateDir}
 	}
 	if s.nfsKey, err = loadKey(filepath.Join(cfg.StateDir, "keys", "nfs")); err != nil {
 		return err

@@ -38,26 +38,39 @@ type pendingDir struct {
 
 // Extract unpacks an archive. It does not close from.
 func (x *Extractor) Extract(ctx context.Context, from io.Reader) error {
-	defer x.closeParent()
 	archive := tar.NewReader(from)
 	for {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			return x.finishDirs()
+			return x.Finish()
 		}
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
+			x.closeParent()
 			return fmt.Errorf("reading the archive: %w", err)
 		}
-		if err := x.member(header, archive); err != nil {
+		if err := x.Add(header, archive); err != nil {
+			x.closeParent()
 			return err
 		}
-		if x.Tick != nil {
-			x.Tick()
-		}
 	}
+}
+
+// Add unpacks one member. Finish has to follow the last.
+func (x *Extractor) Add(header *tar.Header, content io.Reader) error {
+	err := x.member(header, content)
+	if err == nil && x.Tick != nil {
+		x.Tick()
+	}
+	return err
+}
+
+// Finish sets the attributes of all directories.
+func (x *Extractor) Finish() error {
+	defer x.closeParent()
+	return x.finishDirs()
 }
 
 func (x *Extractor) member(header *tar.Header, content io.Reader) error {
