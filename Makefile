@@ -31,11 +31,11 @@ help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 .PHONY: build
-build: workers ## build bin/pibootd for this machine, workers embedded
+build: workers ui ## build bin/pibootd for this machine, workers and dashboard embedded
 	$(GO_BUILD) -o bin/ ./cmd/pibootd
 
 .PHONY: binaries
-binaries: workers ## build bin/pibootd-linux-{amd64,arm64,armv7}
+binaries: workers ui ## build bin/pibootd-linux-{amd64,arm64,armv7}
 	$(foreach arch,$(RELEASES),$(call goarch,$(arch)) $(GO_BUILD) -o bin/pibootd-linux-$(arch) ./cmd/pibootd;)
 
 .PHONY: workers
@@ -48,6 +48,13 @@ images/worker/pibootd-worker-%.gz: FORCE
 	@$(call goarch,$*) $(GO_BUILD) -o bin/worker/pibootd-worker-$* ./cmd/pibootd-worker
 	@gzip -9nc bin/worker/pibootd-worker-$* > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# npm's packages are fetched as package-lock.json has them, and bundled by esbuild.
+.PHONY: ui
+ui: pkg/web/ui/dist/index.html.gz ## build the dashboard that pibootd serves
+
+pkg/web/ui/dist/index.html.gz: $(shell find pkg/web/ui/src pkg/web/ui/build -type f) pkg/web/ui/package-lock.json
+	go run ./pkg/web/ui/build
 
 .PHONY: FORCE
 FORCE:
@@ -98,8 +105,8 @@ test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for 
 	scripts/install-tools fresh
 	RELEASE='$(RELEASE)' COMMANDS='$(COMMANDS)' scripts/test-fresh
 
-.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy docs
-check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy docs ## formatting, vet, staticcheck, go.mod, words and links
+.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy docs tsc
+check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy docs tsc ## formatting, vet, staticcheck, go.mod, words and links
 
 gofmt:
 	@test -z "$$(gofmt -l cmd images internal pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
@@ -116,6 +123,10 @@ staticcheck:
 
 tidy:
 	go mod tidy -diff
+
+tsc: # the dashboard's types
+	scripts/install-tools ui
+	pkg/web/ui/node_modules/.bin/tsc -p pkg/web/ui
 
 docs: # words that are held out, links and lines of the pages, the generated reference
 	go test -vet=off -count=1 -run '^(TestWords|TestDoc.*|TestMentionedPagesExist)$$' ./cmd/pibootd
@@ -142,6 +153,10 @@ test-release: ## whole Debians built from packages, for 64 and 32 bits, netboote
 	scripts/install-tools release
 	$(MAKE) --no-print-directory build
 	PIBOOTD_TEST_RELEASE=$(RELEASE) go test -p 1 -tags release -run '^(TestDebian.*|TestFirmwarePackage.*|TestEmulate|TestSandbox)$$' -count=1 -v -timeout 120m $(call tagged,release)
+
+.PHONY: screens
+screens: ui ## pictures of the dashboard, to be looked at: light, dark, on a phone, with up to 500 boards; in SCREENS, default bin/screens
+	PIBOOTD_SCREENS=$(abspath $(or $(SCREENS),bin/screens)) go test -tags e2e -run '^TestScreens$$' -count=1 -timeout 20m ./pkg/web
 
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)
@@ -188,4 +203,4 @@ bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice 
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin images/worker/*.gz
+	rm -rf bin images/worker/*.gz pkg/web/ui/node_modules pkg/web/ui/dist/assets pkg/web/ui/dist/index.html.gz

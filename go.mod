@@ -2,11 +2,14 @@ module pibootd
 
 go 1.26.0
 
+ignore ./pkg/web/ui/node_modules
+
 require (
 	filippo.io/age v1.2.1
 	github.com/Eyevinn/hls-m3u8 v0.6.4
 	github.com/asticode/go-astits v1.13.0
 	github.com/cavaliergopher/cpio v1.0.1
+	github.com/evanw/esbuild v0.28.2
 	github.com/google/go-cmp v0.7.0
 	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae
 	github.com/klauspost/compress v1.20.3

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pibootd/pkg/web/browsertest"
 )
 
 // What somebody has put into the media share does not run in a browser as a page
@@ -27,46 +29,38 @@ func TestMediaIsNoPage(t *testing.T) {
 	const base = "http://10.77.0.1:8080/media/"
 	p := l.openPage(t, "about:blank")
 	for _, name := range []string{"page.html", "page", "page.xhtml", "page.svg"} {
-		if err := p.navigate(base + name); !strings.Contains(err, "ERR_ABORTED") {
+		if err := p.Go(base + name); !strings.Contains(err, "ERR_ABORTED") {
 			t.Errorf("%s: %q; want it kept as a file", name, err)
 		}
 	}
 	for _, name := range []string{"page.mp4", "page.vtt"} {
-		if err := p.navigate(base + name); err != "" {
+		if err := p.Go(base + name); err != "" {
 			t.Errorf("%s: %q; want it shown as what it is not", name, err)
 		}
-		if title := p.text(`document.title`); strings.Contains(title, "it runs") {
+		if title := p.Text(`document.title`); strings.Contains(title, "it runs") {
 			t.Errorf("%s runs as a page", name)
 		}
 	}
-	if err := p.navigate(base + "a.mp4"); err != "" {
+	if err := p.Go(base + "a.mp4"); err != "" {
 		t.Fatalf("a video: %s", err)
 	}
-	p.poll(`document.querySelector("video").videoWidth === 320`)
-	if origin := p.text(`self.origin`); origin != `"null"` {
+	poll(p, `document.querySelector("video").videoWidth === 320`)
+	if origin := p.Text(`self.origin`); origin != `"null"` {
 		t.Errorf("a video has the origin %s; want none", origin)
 	}
 }
 
-// poll is waitFor for a page in which nothing may run, timers neither.
-func (p *page) poll(expression string) {
+// poll is WaitFor for a page in which nothing may run, timers neither.
+func poll(p *browsertest.Page, expression string) {
 	p.Helper()
 	late := time.After(labTimeout)
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
-	for !p.value(expression) {
+	for !p.Value(expression) {
 		select {
 		case <-look.C:
 		case <-late:
 			p.Fatalf("it never becomes true that %s", expression)
 		}
 	}
-}
-
-// navigate opens an address and returns why that was not shown.
-func (p *page) navigate(url string) (problem string) {
-	p.Helper()
-	var answer struct{ ErrorText string }
-	p.call("Page.navigate", map[string]any{"url": url}, &answer)
-	return answer.ErrorText
 }

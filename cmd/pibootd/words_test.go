@@ -85,7 +85,7 @@ func eachSource(t *testing.T, do func(path, text string)) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == "bin" || d.Name() == ".git") {
+		if d.IsDir() && (d.Name() == "bin" || d.Name() == "node_modules" || d.Name() == ".git") {
 			return filepath.SkipDir
 		}
 		ext := filepath.Ext(path)

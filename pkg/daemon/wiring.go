@@ -194,7 +194,8 @@ func (d *daemon) newWeb() *web.Server {
 	return &web.Server{
 		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, BoardLog: d.boardLog, Doctor: d.doctor, Diagnoses: d.diagnoses,
 		Metrics: metrics, Log: d.log, Packets: &d.packets, Config: d.cfg, Secrets: d.secretsOf,
-		Access: access.New(d.state.store, d.cfg.HTTP.Session),
+		Templates: d.fleet.Templates,
+		Access:    access.New(d.state.store, d.cfg.HTTP.Session),
 		Public: web.Public{
 			Media: public != config.PublicNone, Read: public == config.PublicRead,
 			Metrics: d.cfg.HTTP.PublicMetrics, Program: d.cfg.HTTP.PublicProgram, InsecureLogin: d.cfg.HTTP.InsecureLogin,

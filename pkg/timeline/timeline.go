@@ -134,6 +134,14 @@ func (l *Log) Last(ctx context.Context, board string) (e Event, ok bool, err err
 	return e, err == nil, err
 }
 
+// Newest returns the ID of the newest event; 0 if there is none.
+func (l *Log) Newest(ctx context.Context) (id int64, err error) {
+	if err := l.store.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM events").Scan(&id); err != nil {
+		return 0, fmt.Errorf("timeline: reading: %w", err)
+	}
+	return id, nil
+}
+
 // scan reads the columns id and event from a row.
 func scan(row interface{ Scan(...any) error }) (Event, error) {
 	var id int64

@@ -71,7 +71,7 @@ func TestHostsOfOthers(t *testing.T) {
 	write(t, filepath.Join(d.media, "hls/a/master.m3u8"), "#EXTM3U\n")
 	for _, host := range []string{"evil.example", "evil.example:8080", "EVIL.example", "local", "x.local.evil.example", "localhost.evil.example", "notlocalhost",
 		"127.0.0.1.evil.example", "127.1", "2130706433", "0x7f000001", "evil.example.", "nas.example.org.evil.example", "other.nas.example.org", "[::1", "::1.evil.example"} {
-		for _, door := range []string{"GET /", "GET /page.js", "GET /api/v1/info", "GET /api/v1/nothing", "GET /metrics", "POST /api/v1/jobs", "PUT /api/v1/media/a.mp4",
+		for _, door := range []string{"GET /", "GET /settings", "GET /api/v1/info", "GET /api/v1/nothing", "GET /metrics", "POST /api/v1/jobs", "PUT /api/v1/media/a.mp4",
 			"GET " + ProgramPath + "amd64", "GET " + transcode.PathShare, "POST /muxer/1", "POST /tidy/1", "GET /nothing", "GET /../api/v1/info", "GET /mediax"} {
 			method, path, _ := strings.Cut(door, " ")
 			status, body := d.askHost(t, method, path, host)

@@ -190,10 +190,10 @@ func TestSilentConnectionsEnd(t *testing.T) {
 		want    int
 	}{
 		"nothing":              {"", 0},
-		"half a header":        {"GET /page.css HTTP/1.1\r\nHost:", 0},
-		"idle":                 {"GET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n", 200},
+		"half a header":        {"GET /settings HTTP/1.1\r\nHost:", 0},
+		"idle":                 {"GET /settings HTTP/1.1\r\nHost: localhost\r\n\r\n", 200},
 		"a job's half":         {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 100\r\n\r\n{", 408},
-		"a body nobody wants":  {"GET /page.css HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", 200},
+		"a body nobody wants":  {"GET /settings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", 200},
 		"a stranger's job":     {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", 401},
 		"an upload that stops": {"PUT /api/v1/media/a.mp4 HTTP/1.1\r\nHost: localhost\r\n" + auth + "Content-Length: 100\r\n\r\na", 408},
 	} {

@@ -24,7 +24,7 @@ var needed = map[access.Scope][]string{
 		"GET /", "GET /login", "GET /setup", "GET /page.js", "GET /media/none.mp4", "GET /metrics", "GET /worker/v1/program/none",
 	},
 	access.Read: {
-		"GET /api/v1/info", "GET /api/v1/events", "GET /api/v1/pis", "GET /api/v1/pis/{ref}", "GET /api/v1/pis/{ref}/kept", "GET /api/v1/discovered",
+		"GET /api/v1/info", "GET /api/v1/live", "GET /api/v1/events", "GET /api/v1/pis", "GET /api/v1/pis/{ref}", "GET /api/v1/pis/{ref}/kept", "GET /api/v1/discovered",
 		"GET /api/v1/workers", "GET /api/v1/workers/{ref}", "GET /api/v1/jobs", "GET /api/v1/jobs/{id}", "GET /api/v1/jobs/{id}/watch",
 	},
 	access.Submit: {
@@ -136,7 +136,9 @@ func (d daemon) statusOf(t *testing.T, r role, method, path string) int {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	_, _ = io.CopyN(io.Discard, response.Body, 1<<16) // so that the connection can be used again
+	if response.Header.Get("Content-Type") != "text/event-stream" { // which has no end
+		_, _ = io.CopyN(io.Discard, response.Body, 1<<16) // so that the connection can be used again
+	}
 	return response.StatusCode
 }
 

@@ -77,6 +77,11 @@ type Roots interface {
 	RemoveArchived(rootfs.ArchivedRoot) error
 }
 
+// Templates lists what roots are cloned from. *rootfs.Templates implements it.
+type Templates interface {
+	List() ([]rootfs.Template, error)
+}
+
 // A Queue has the jobs and their workers. *queue.Queue implements it.
 type Queue interface {
 	Jobs
@@ -88,7 +93,9 @@ type Queue interface {
 type Jobs interface {
 	Jobs(context.Context) ([]queue.Job, error)
 	Job(ctx context.Context, id int64) (queue.Job, error)
+	All(context.Context) ([]queue.Job, error)
 	Watch(ctx context.Context, id int64) iter.Seq2[queue.Job, error]
+	Changes(context.Context) iter.Seq[[]int64]
 }
 
 // A JobChanger submits jobs and changes them.
@@ -113,6 +120,7 @@ type Timeline interface {
 	Events(ctx context.Context, board string, after int64, limit int) ([]timeline.Event, error)
 	Last(ctx context.Context, board string) (e timeline.Event, ok bool, err error)
 	Follow(ctx context.Context, board string, after int64) iter.Seq2[timeline.Event, error]
+	Newest(context.Context) (int64, error)
 	Dropped() int64
 }
 

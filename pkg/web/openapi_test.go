@@ -219,6 +219,9 @@ func (c *apiChecker) validate(at, kind string, body []byte) error {
 	if kind == "application/x-ndjson" {
 		values = slices.Collect(bytes.Lines(body))
 	}
+	if kind == "text/event-stream" {
+		return schema.Validate(string(body))
+	}
 	for _, text := range values {
 		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		if err != nil {
@@ -240,7 +243,7 @@ type checked struct {
 func (c checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := c.RoundTripper.RoundTrip(r)
 	if err == nil && strings.HasPrefix(r.URL.Path, "/api/") && r.Method != http.MethodHead {
-		stream := response.Header.Get("Content-Type") == "application/x-ndjson"
+		stream := slices.Contains([]string{"application/x-ndjson", "text/event-stream"}, response.Header.Get("Content-Type"))
 		response.Body = &checkedBody{ReadCloser: response.Body, stream: stream, done: func(body []byte) {
 			if err := c.check(r, response.StatusCode, response.Header, body); err != nil {
 				c.mu.Lock()

@@ -37,6 +37,7 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "GET /api/v1/info", scope: access.Read, handler: s.info},
 		{pattern: "GET /api/v1/doctor", scope: access.Admin, handler: s.examine}, // changes nothing, but probes the network and mounts exports
 		{pattern: "GET /api/v1/logs", scope: access.Admin, handler: s.logs(followers)},
+		{pattern: "GET /api/v1/live", scope: access.Read, handler: s.followLive(followers)},
 		{pattern: "GET /api/v1/events", scope: access.Read, handler: s.events(followers)},
 
 		{pattern: "GET /api/v1/pis", scope: access.Read, handler: s.listPis},

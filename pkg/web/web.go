@@ -39,6 +39,7 @@ type Server struct {
 	Secrets     func(board registry.Pi) []string // that reports must not have; nil: none
 	Doctor      Doctor
 	Diagnoses   Diagnoses
+	Templates   Templates
 	Metrics     []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
 	Muxers      http.Handler           // answers legacy muxers on the TCP port; nil: disabled
 	Share       http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
@@ -52,6 +53,8 @@ type Server struct {
 
 	uploads   resumables
 	unpacking sync.Mutex // held while a worker's program is unpacked
+	live      *live
+	published publisher
 }
 
 // Public says what the TCP ports do without a login.
@@ -97,10 +100,12 @@ const (
 func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	s.uploads.dir, s.uploads.max = s.Info.MediaDir, s.MaxUpload
 	s.sweepUploads()
+	s.live, s.published.dir = newLive(), s.Info.MediaDir
 	ctx, end := context.WithCancel(ctx)
-	var sweeping sync.WaitGroup
-	sweeping.Go(func() { s.sweepExpired(ctx) })
-	defer sweeping.Wait()
+	var background sync.WaitGroup
+	background.Go(func() { s.sweepExpired(ctx) })
+	background.Go(func() { s.runLive(ctx) })
+	defer background.Wait()
 	defer end()
 	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer context.AfterFunc(ctx, func() { stop(errStopping) })()

@@ -73,8 +73,8 @@ func TestNobodyChangesAnything(t *testing.T) {
 		{"POST", "/api/v1/jobs", 401}, // without the token
 		{"POST", "/api/v1/jobs/1/retry", 401},
 		{"GET", "/", 200},
-		{"GET", "/page.js", 200},
-		{"GET", "/page.css", 200},
+		{"GET", "/boards/hlspi1", 200},
+		{"GET", "/assets/none.js", 404},
 		{"GET", "/worker/v1/program/mips", 404},
 		{"GET", "/nothing", 404},
 		{"GET", "/api/v1/logs", 401},
@@ -449,6 +449,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	server = &Server{
 		Access: access.New(s, time.Hour), Public: Public{Media: true, Read: true, Metrics: true, Program: true},
 		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media, Network: "10.9.0.1/24", HTTPPort: 8080},
+		Templates:   boards.Templates,
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
 	lines := boardlog.New(filepath.Join(dir, "logs"))

@@ -86,8 +86,11 @@ type UnitState struct {
 	FPS         float64 `json:"fps"` // of a running unit
 }
 
-// maxJobs is the maximum length of a list of jobs.
-const maxJobs = 500
+// maxJobs is the maximum length of a list of jobs; allJobs, as SQL's LIMIT, is none.
+const (
+	maxJobs = 500
+	allJobs = -1
+)
 
 const jobColumns = `id, state, request, output, reason, stderr, created, started, ended,
 	priority, paused, entry, CASE plan WHEN '' THEN '' ELSE coalesce(json_extract(plan, '$.note'), '') END`
@@ -109,7 +112,7 @@ func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
 
 // Jobs returns the latest 500 jobs, newest first, without their units.
 func (q *Queue) Jobs(ctx context.Context) ([]Job, error) {
-	jobs, err := q.readJobs(ctx)
+	jobs, err := q.readJobs(ctx, maxJobs)
 	if err != nil {
 		return nil, fmt.Errorf("queue: reading jobs: %w", err)
 	}
@@ -121,8 +124,8 @@ func (q *Queue) Jobs(ctx context.Context) ([]Job, error) {
 	return jobs, nil
 }
 
-func (q *Queue) readJobs(ctx context.Context) ([]Job, error) {
-	rows, err := q.store.Query(ctx, `SELECT `+jobColumns+` FROM jobs ORDER BY id DESC LIMIT ?`, maxJobs)
+func (q *Queue) readJobs(ctx context.Context, limit int) ([]Job, error) {
+	rows, err := q.store.Query(ctx, `SELECT `+jobColumns+` FROM jobs ORDER BY id DESC LIMIT ?`, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -144,12 +144,23 @@ const maxPruned = 1000
 // prune removes the oldest ended jobs beyond the number that is kept. It keeps
 // those whose end has not been reported to the watch folder yet.
 func (q *Queue) prune(ctx context.Context) error {
-	return q.store.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `
+	return q.write(ctx, func(t *transaction) error {
+		rows, err := t.tx.QueryContext(ctx, `
 			DELETE FROM jobs WHERE id IN (
 				SELECT id FROM jobs WHERE ended > 0 AND id NOT IN (SELECT job FROM inbox WHERE reported = 0)
-				ORDER BY ended DESC, id DESC LIMIT ? OFFSET ?)`, maxPruned, q.keep)
-		return err
+				ORDER BY ended DESC, id DESC LIMIT ? OFFSET ?) RETURNING id`, maxPruned, q.keep)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			t.changed = append(t.changed, id)
+		}
+		return rows.Err()
 	})
 }
 

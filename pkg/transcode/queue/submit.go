@@ -121,7 +121,7 @@ func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity 
 	if err != nil {
 		return 0, err
 	}
-	t.announce = true
+	t.announce, t.changed = true, append(t.changed, id)
 	return id, t.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
 }
 

@@ -46,11 +46,14 @@ func received(ctx context.Context, c <-chan struct{}) bool {
 
 // watches wakes the goroutines that wait for a change of a job.
 type watches struct {
-	mu    sync.Mutex
-	byJob map[int64]map[chan struct{}]bool
+	mu        sync.Mutex
+	byJob     map[int64]map[chan struct{}]bool
+	followers map[*follower]bool // of all jobs
 }
 
-func newWatches() *watches { return &watches{byJob: map[int64]map[chan struct{}]bool{}} }
+func newWatches() *watches {
+	return &watches{byJob: map[int64]map[chan struct{}]bool{}, followers: map[*follower]bool{}}
+}
 
 // add returns a channel that receives after each change of a job, and a function
 // that ends the subscription.
@@ -80,5 +83,8 @@ func (ws *watches) notify(job int64) {
 	defer ws.mu.Unlock()
 	for c := range ws.byJob[job] {
 		wake(c)
+	}
+	for f := range ws.followers {
+		f.note(job)
 	}
 }

@@ -1,0 +1,377 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"pibootd/internal/pause"
+	"pibootd/pkg/diagnosis"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/share"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode/queue"
+)
+
+// How often what nobody reports is looked at: states that change by time alone, and
+// files. livePause is the shortest time between two looks, and livePart limits the
+// share of the time that they take.
+const (
+	liveEvery  = 5 * time.Second
+	filesEvery = 30 * time.Second
+	livePause  = 250 * time.Millisecond
+	livePart   = 10
+)
+
+// A liveSource reads what the dashboard shows, and keeps what is dear to read.
+type liveSource struct {
+	s     *Server
+	last  map[string]timeline.Event // of each board, the newest that it caused itself
+	files time.Time                 // when the files were looked at
+
+	mu    sync.Mutex
+	jobs  map[int64]bool // have changed
+	news  []timeline.Event
+	woken chan struct{}
+}
+
+// runLive keeps the state up to date while somebody follows it, until ctx ends.
+func (s *Server) runLive(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.live.woken:
+		}
+		if err := s.keepLive(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Error("the dashboard is stuck, trying again", "component", "web", "err", err)
+			pause.For(ctx, liveEvery)
+			select {
+			case s.live.woken <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// keepLive reads all once, and then what changes, until nobody follows.
+func (s *Server) keepLive(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	src := &liveSource{s: s, jobs: map[int64]bool{}, woken: make(chan struct{}, 1)}
+	after, err := s.Timeline.Newest(ctx)
+	if err != nil {
+		stop()
+		return err
+	}
+	var sources sync.WaitGroup
+	defer sources.Wait()
+	defer stop()
+	sources.Go(func() { src.followEvents(ctx, after) })
+	changes := s.Queue.Changes(ctx) // from here on
+	sources.Go(func() { src.followJobs(changes) })
+	if err := src.readAll(ctx); err != nil {
+		return err
+	}
+	s.live.setReady(true)
+	defer s.live.setReady(false)
+	for s.live.followed() {
+		began := time.Now()
+		if err := src.readNews(ctx); err != nil {
+			return err
+		}
+		if !pause.For(ctx, max(livePause, livePart*time.Since(began))) || !src.wait(ctx) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// wait waits until something has changed, but no longer than liveEvery.
+func (src *liveSource) wait(ctx context.Context) bool {
+	timer := time.NewTimer(liveEvery)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-src.woken:
+	case <-timer.C:
+	}
+	return true
+}
+
+func (src *liveSource) followEvents(ctx context.Context, after int64) {
+	for event, err := range src.s.Timeline.Follow(ctx, "", after) {
+		if err != nil {
+			src.s.Log.Debug("following ended", "component", "web", "err", err)
+			return
+		}
+		src.mu.Lock()
+		src.news = append(src.news, event)
+		src.mu.Unlock()
+		src.wake()
+	}
+}
+
+func (src *liveSource) followJobs(changes func(func([]int64) bool)) {
+	for ids := range changes {
+		src.mu.Lock()
+		for _, id := range ids {
+			src.jobs[id] = true
+		}
+		src.mu.Unlock()
+		src.wake()
+	}
+}
+
+func (src *liveSource) wake() {
+	select {
+	case src.woken <- struct{}{}:
+	default:
+	}
+}
+
+// drain returns what has changed since it was called before.
+func (src *liveSource) drain() (news []timeline.Event, jobs map[int64]bool) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	news, jobs = src.news, src.jobs
+	src.news, src.jobs = nil, map[int64]bool{}
+	return news, jobs
+}
+
+// readAll reads everything.
+func (src *liveSource) readAll(ctx context.Context) error {
+	src.last = map[string]timeline.Event{}
+	for _, board := range src.s.Registry.All() {
+		event, ok, err := src.s.Timeline.Last(ctx, board.Serial.String())
+		if err != nil {
+			return err
+		}
+		if ok {
+			src.last[board.Serial.String()] = event
+		}
+	}
+	jobs, err := src.s.Queue.All(ctx)
+	if err != nil {
+		return err
+	}
+	byID := map[string]any{}
+	for _, job := range jobs {
+		if job.State == queue.Running || job.State == queue.Publishing {
+			if job, err = src.s.Queue.Job(ctx, job.ID); errors.Is(err, queue.ErrNoJob) {
+				continue
+			}
+		}
+		if err == nil {
+			byID[strconv.FormatInt(job.ID, 10)], err = liveJobOf(job)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := src.s.live.replace("jobs", byID); err != nil {
+		return err
+	}
+	src.files = time.Time{}
+	return src.readNews(ctx)
+}
+
+// readNews reads what has changed, and what is in memory.
+func (src *liveSource) readNews(ctx context.Context) error {
+	news, changed := src.drain()
+	for _, event := range news {
+		if event.Kind != timeline.LoginRefused && event.Kind != timeline.Stranger {
+			src.last[event.Board] = event
+		}
+	}
+	for id := range changed {
+		ended, err := src.readJob(ctx, id)
+		if err != nil {
+			return err
+		}
+		if ended {
+			src.files = time.Time{} // there may be a new video
+		}
+	}
+	if err := src.readWorkers(ctx); err != nil {
+		return err
+	}
+	if time.Since(src.files) < filesEvery {
+		return nil
+	}
+	src.files = time.Now()
+	return src.readFiles(ctx)
+}
+
+// readJob reads a job. ended is true for one that has just come to its end.
+func (src *liveSource) readJob(ctx context.Context, id int64) (ended bool, err error) {
+	key := strconv.FormatInt(id, 10)
+	job, err := src.s.Queue.Job(ctx, id)
+	if errors.Is(err, queue.ErrNoJob) {
+		return false, src.s.live.set("jobs", key, nil)
+	}
+	if err != nil {
+		return false, err
+	}
+	object, err := liveJobOf(job)
+	if err != nil {
+		return false, err
+	}
+	return job.State.Ended(), src.s.live.set("jobs", key, object)
+}
+
+// liveJobOf returns what the dashboard shows of a job: the lists that grow with a job
+// are left out once it has ended.
+func liveJobOf(job queue.Job) (map[string]any, error) {
+	units := map[string]any{}
+	if !job.State.Ended() {
+		for i, u := range job.Units {
+			u.FPS = math.Round(u.FPS*10) / 10
+			unit, err := asObject(u)
+			if err != nil {
+				return nil, err
+			}
+			units[strconv.Itoa(i)] = unit
+		}
+	}
+	job.Units, job.Stderr = nil, nil
+	job.FPS = math.Round(job.FPS*10) / 10
+	object, err := asObject(job)
+	if err == nil && len(units) > 0 {
+		object["units"] = units
+	}
+	return object, err
+}
+
+// readWorkers reads boards and other machines.
+func (src *liveSource) readWorkers(ctx context.Context) error {
+	workers := src.s.workers()
+	boards, machines, strangers := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, board := range src.s.Registry.All() {
+		described, err := src.describe(ctx, board, workers)
+		if err != nil {
+			return err
+		}
+		object, err := asObject(described)
+		if err != nil {
+			return err
+		}
+		boards[board.Serial.String()] = withoutSeen(object)
+	}
+	for _, m := range src.s.Registry.Machines() {
+		described, err := asObject(src.describeMachine(m, workers))
+		if err != nil {
+			return err
+		}
+		machines[m.Name] = withoutSeen(described)
+	}
+	for _, stranger := range src.s.Registry.Discovered() {
+		described, err := asObject(stranger)
+		if err != nil {
+			return err
+		}
+		strangers[stranger.MAC.String()] = described
+	}
+	return errors.Join(src.s.live.replace("boards", boards), src.s.live.replace("machines", machines), src.s.live.replace("discovered", strangers))
+}
+
+func (src *liveSource) describe(ctx context.Context, board registry.Pi, workers map[string]queue.Worker) (out Pi, err error) {
+	out = Pi{Pi: board}
+	if worker, ok := workers[board.Serial.String()]; ok {
+		out.Worker, out.Online = &worker, worker.Online
+	}
+	if last, ok := src.last[board.Serial.String()]; ok {
+		out.Last = &last
+	}
+	out.Diagnosis, err = src.s.Diagnoses.Of(ctx, board)
+	if stages := out.Diagnosis.Stages; len(stages) > 0 && out.Diagnosis.State != diagnosis.Well {
+		stages[len(stages)-1].Seconds = 0 // it grows, and those who follow know when it started
+	}
+	return out, err
+}
+
+func (src *liveSource) describeMachine(m registry.Machine, workers map[string]queue.Worker) Machine {
+	out := Machine{Machine: m}
+	if worker, ok := workers[m.Name]; ok && worker.LastSeen.After(m.Added) {
+		out.Worker, out.Online = &worker, worker.Online
+	}
+	return out
+}
+
+// withoutSeen removes the time of a worker's last message, which changes all the time.
+func withoutSeen(described map[string]any) map[string]any {
+	if worker, ok := described["worker"].(map[string]any); ok {
+		delete(worker, "last_seen")
+	}
+	return described
+}
+
+// readFiles looks at the published videos, the templates and the disks.
+func (src *liveSource) readFiles(ctx context.Context) error {
+	published, err := src.s.published.list(src.outputs())
+	if err != nil {
+		return fmt.Errorf("listing the media share: %w", err)
+	}
+	media, templates := map[string]any{}, map[string]any{}
+	for _, one := range published {
+		if media[one.Path], err = asObject(one); err != nil {
+			return err
+		}
+	}
+	made, err := src.s.Templates.List()
+	if err != nil {
+		return err
+	}
+	for _, one := range made {
+		if templates[one.String()], err = asObject(one); err != nil {
+			return err
+		}
+	}
+	system, err := asObject(src.s.system())
+	if err != nil {
+		return err
+	}
+	return errors.Join(ctx.Err(), src.s.live.replace("media", media), src.s.live.replace("templates", templates), src.s.live.replace("system", system))
+}
+
+// outputs returns the outputs of finished jobs, which may be in any directory.
+func (src *liveSource) outputs() (paths []string) {
+	src.s.live.mu.Lock()
+	defer src.s.live.mu.Unlock()
+	jobs, _ := src.s.live.state["jobs"].(map[string]any)
+	for job := range maps.Values(jobs) {
+		job, _ := job.(map[string]any)
+		if output, ok := job["output"].(string); ok && job["state"] == string(queue.Done) {
+			paths = append(paths, output)
+		}
+	}
+	return paths
+}
+
+// A System is what the dashboard shows of the machine.
+type System struct {
+	Info
+	MediaFree int64 `json:"media_free"` // bytes, to three digits
+	StateFree int64 `json:"state_free"`
+	Uploads   bool  `json:"uploads"` // whether a token permits uploads
+}
+
+func (s *Server) system() System {
+	return System{Info: s.Info, MediaFree: freeBytes(s.Info.MediaDir), StateFree: freeBytes(s.Info.StateDir), Uploads: s.UploadToken != nil}
+}
+
+// freeBytes returns the free bytes of a file system to three digits, because more
+// change all the time; 0 if they are unknown.
+func freeBytes(dir string) int64 {
+	free, err := share.FreeBytes(dir)
+	if err != nil || free <= 0 {
+		return 0
+	}
+	unit := math.Pow(10, math.Max(0, math.Floor(math.Log10(float64(free)))-2))
+	return int64(math.Floor(float64(free)/unit) * unit)
+}

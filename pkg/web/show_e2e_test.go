@@ -1,0 +1,383 @@
+//go:build e2e
+
+package web
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"pibootd/pkg/access"
+	"pibootd/pkg/boardlog"
+	"pibootd/pkg/boot"
+	"pibootd/pkg/diagnosis"
+	"pibootd/pkg/doctor"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/nfs"
+	"pibootd/pkg/pi"
+	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs"
+	"pibootd/pkg/store"
+	"pibootd/pkg/timeline"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/broker"
+	"pibootd/pkg/transcode/queue"
+)
+
+// A show is a daemon's server with boards, jobs and videos to look at. Its workers
+// say hello once, and how far they are, as boards do.
+type show struct {
+	boards, stuck int
+	running       int // jobs, each of some units
+	waiting, done int // jobs
+	videos        int
+	strangers     int
+
+	url    string
+	store  *store.Store
+	boot   []registry.Pi
+	broker *broker.Broker
+	events *timeline.Log
+	queue  *queue.Queue
+	server *Server
+	media  string
+}
+
+const showToken = "the token of each worker of the show"
+
+// open starts the server. It ends with the test.
+func (s *show) open(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	s.media = filepath.Join(dir, "media")
+	write(t, filepath.Join(s.media, ".keep"), "")
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	s.store, err = store.Open(ctx, filepath.Join(dir, "pibootd.db"))
+	must(err)
+	known, err := registry.Open(ctx, s.store)
+	must(err)
+	s.events, err = timeline.Open(ctx, s.store)
+	must(err)
+	s.events.Boards = 1000
+	s.broker, err = broker.Start(broker.Options{Addr: netip.MustParseAddrPort("127.0.0.1:0"), StoreDir: filepath.Join(dir, "nats"), Authenticate: func(_, token string) bool { return token == showToken }})
+	must(err)
+	s.register(t, known)
+	s.publish(t)
+	must(s.store.Write(ctx, s.insertJobs))
+	s.queue, err = queue.Open(ctx, queue.Options{
+		Store: s.store, MediaDir: s.media, Broker: s.broker, ClaimTTL: 24 * time.Hour, HelloEvery: 24 * time.Hour,
+		Labels: func(worker string) []string { return nil },
+	})
+	must(err)
+	log := slog.New(slog.DiscardHandler)
+	roots, templates := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}, &rootfs.Templates{Dir: filepath.Join(dir, "templates")}
+	s.putTemplate(t, templates.Dir)
+	boards := fleet.New(fleet.Fleet{
+		Registry: known, Timeline: s.events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: s.broker.Disconnect, Templates: templates,
+		Policy: &boot.Policy{Registry: known, Timeline: s.events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/16"),
+	})
+	s.server = &Server{
+		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Queue: s.queue, Timeline: s.events, Log: log,
+		Doctor: &doctor.Doctor{Fleet: boards, Timeline: s.events, Diagnoses: &diagnosis.Tracker{Timeline: s.events}}, Diagnoses: &diagnosis.Tracker{Timeline: s.events},
+		Info:        Info{Version: "v1.0.0", MediaDir: s.media, StateDir: dir, Interface: "eth0", Network: "10.9.0.1/16", HTTPPort: 8080},
+		UploadToken: []byte(uploadTestToken), MaxUpload: 1 << 30, Access: access.New(s.store, time.Hour), Public: Public{Media: true, Read: true},
+	}
+	public, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(err)
+	control, err := net.Listen("unix", filepath.Join(dir, "sock"))
+	must(err)
+	s.url = "http://" + public.Addr().String()
+	s.server.BoardLog = boardlog.New(filepath.Join(dir, "logs"))
+	ran := make(chan error, 3)
+	go func() { ran <- s.events.Run(ctx) }()
+	go func() { ran <- s.queue.Run(ctx) }()
+	go func() { ran <- s.server.Serve(ctx, Listeners{Public: public, Control: control}) }()
+	t.Cleanup(func() {
+		stop()
+		err := errors.Join(<-ran, <-ran, <-ran, s.queue.Close())
+		s.broker.Close()
+		if err := errors.Join(err, s.store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	s.work(t)
+	s.boots(known)
+}
+
+func (s *show) register(t *testing.T, known *registry.Registry) {
+	t.Helper()
+	for i := range s.boards {
+		serial := pi.Serial(0x10000000 + i*7919)
+		settings := registry.Settings{MuxID: i + 1}
+		if i%4 == 3 {
+			settings.Labels = []string{"row" + fmt.Sprint(i/8+1)}
+		}
+		board, err := known.Add(t.Context(), registry.Pi{
+			Serial: serial, MAC: pi.MAC{0xdc, 0xa6, 0x32, byte(i >> 8), byte(i), 1}, Name: fmt.Sprintf("hlspi%d", i+1), IP: netip.AddrFrom4([4]byte{10, 9, byte(1 + i/250), byte(i%250 + 1)}),
+			Root: registry.Root{Template: "minimal", Version: 1 + i%2, Arch: pi.ARM64}, Settings: settings,
+		}, "token")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.boot = append(s.boot, board)
+	}
+	for i := range s.strangers {
+		found := registry.Discovered{MAC: pi.MAC{0xd8, 0x3a, 0xdd, 0, byte(i), 9}, Serial: pi.Serial(0xab000001 + i), Model: pi.Pi5}
+		if i%2 == 1 {
+			found.Serial, found.Model = 0, ""
+		}
+		if err := known.Discover(t.Context(), found); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *show) putTemplate(t *testing.T, dir string) {
+	t.Helper()
+	for version := 1; version <= 2; version++ {
+		text, err := json.Marshal(rootfs.Template{Name: "minimal", Version: version, Arch: pi.ARM64, OS: "Debian GNU/Linux 13 (trixie)", Kernels: []string{"6.12.34+deb13-arm64"}, BootDir: "boot/firmware", SizeBytes: 312e6, Files: 8123, Created: time.Now().Add(-100 * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "template.json"), string(text))
+	}
+}
+
+var films = []string{"holiday in the mountains.mp4", "Big Buck Bunny 4K.mkv", "lecture-03 transport layer.mp4", "concert.ts", "interview (raw).mov", "drone flight.mp4", "archive_1998_tape_07.avi"}
+
+// insertJobs puts jobs into the store as an earlier run of the daemon has left them.
+func (s *show) insertJobs(tx *sql.Tx) error {
+	ctx := context.Background()
+	now := time.Now()
+	ended := func(i int) (state, reason string) {
+		switch {
+		case i%11 == 4:
+			return "failed", "unit video-003 failed on 3 workers: ffmpeg ended with status 1: moov atom not found"
+		case i%17 == 9:
+			return "cancelled", ""
+		}
+		return "done", ""
+	}
+	id := 0
+	insert := func(state, reason, output string, created, started, finished time.Time) error {
+		id++
+		source := "videos/" + films[id%len(films)]
+		if id > len(films) {
+			source = fmt.Sprintf("videos/season %d/episode %02d.mkv", id/24+1, id%24+1)
+		}
+		request, err := json.Marshal(transcode.Request{Source: source, Name: transcode.NameOf(source)})
+		if err != nil {
+			return err
+		}
+		nano := func(at time.Time) int64 { return max(0, at.UnixNano()) }
+		_, err = tx.ExecContext(ctx, `INSERT INTO jobs (id, state, request, output, reason, created, started, ended, identity) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			id, state, string(request), output, reason, nano(created), nano(started), nano(finished), fmt.Sprint("identity of ", id))
+		return err
+	}
+	unit := func(seq int, name, kind, state, worker string, frames, attempt int) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO units (job, unit, seq, kind, spec, frames, state, attempt, worker, tries) VALUES (?, ?, ?, ?, '{}', ?, ?, ?, ?, ?)`, id, name, seq, kind, frames, state, attempt, worker, attempt)
+		if err == nil && state == "running" {
+			_, err = tx.ExecContext(ctx, `INSERT INTO attempts (job, unit, attempt, worker, started) VALUES (?, ?, ?, ?, ?)`, id, name, attempt, worker, now.UnixNano())
+		}
+		return err
+	}
+	for i := range s.done {
+		state, reason := ended(i)
+		output := ""
+		if state == "done" && i >= s.done-s.videos {
+			output = fmt.Sprintf("hls/film %d", i-(s.done-s.videos)+1)
+		}
+		at := now.Add(-time.Duration(s.done-i) * 37 * time.Minute)
+		if err := insert(state, reason, output, at.Add(-30*time.Minute), at.Add(-20*time.Minute), at); err != nil {
+			return err
+		}
+		if err := unit(0, "probe", "probe", "done", "", 0, 1); err != nil {
+			return err
+		}
+		if err := unit(1, "video-000", "video", "done", "", 34567, 1); err != nil {
+			return err
+		}
+	}
+	next := s.stuck // workers before it do not work
+	for i := range s.running {
+		if err := insert("running", "", "", now.Add(-time.Hour), now.Add(-20*time.Minute), time.Unix(0, 0)); err != nil {
+			return err
+		}
+		units := 24 + i*16
+		if err := unit(0, "probe", "probe", "done", s.worker(0), 0, 1); err != nil {
+			return err
+		}
+		for u := range units {
+			state, worker := "pending", ""
+			switch {
+			case u < units*(6-i%5)/8:
+				state, worker = "done", s.worker(s.stuck+(u*u+u/3+i)%max(1, min(9, s.boards-s.stuck)))
+			case u < units*(6-i%5)/8+4 && next < s.boards-s.boards/8:
+				state, worker = "running", s.worker(next)
+				next++
+			}
+			attempt := 0
+			if state != "pending" {
+				attempt = 1
+			}
+			if err := unit(u+1, fmt.Sprintf("video-%03d", u), "video", state, worker, 1500, attempt); err != nil {
+				return err
+			}
+		}
+		if err := unit(units+1, "audio", "audio", "done", s.worker(s.stuck), 0, 1); err != nil {
+			return err
+		}
+	}
+	for range s.waiting {
+		if err := insert("queued", "", "", now.Add(-10*time.Minute), time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+			return err
+		}
+		if err := unit(0, "probe", "probe", "pending", "", 0, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *show) worker(i int) string {
+	if i >= len(s.boot) {
+		return ""
+	}
+	return s.boot[i].Serial.String()
+}
+
+// publish makes videos of the share: one that plays, and others like it.
+func (s *show) publish(t *testing.T) {
+	t.Helper()
+	if s.videos == 0 {
+		return
+	}
+	first := filepath.Join(s.media, "hls", "film 1")
+	if err := os.MkdirAll(filepath.Join(first, "360p"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4", "-f", "lavfi", "-i", "sine=440:duration=4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", filepath.Join(first, "360p/media.m3u8"))
+	run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=1:duration=1", "-frames:v", "1", filepath.Join(first, "poster.jpg"))
+	write(t, filepath.Join(first, "master.m3u8"), "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS=\"avc1.64001e,mp4a.40.2\"\n360p/media.m3u8\n")
+	for i := 2; i <= s.videos; i++ {
+		dir := filepath.Join(s.media, "hls", fmt.Sprintf("film %d", i))
+		run(t, "cp", "-r", first, dir)
+		if i%3 == 0 {
+			if err := os.Remove(filepath.Join(dir, "poster.jpg")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %q: %v: %s", name, args, err, out)
+	}
+}
+
+// work has the workers say hello, and how far they are.
+func (s *show) work(t *testing.T) {
+	t.Helper()
+	jobs, err := s.queue.All(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	progress := map[string][]transcode.Progress{}
+	for _, job := range jobs {
+		if job.State != queue.Running {
+			continue
+		}
+		if job, err = s.queue.Job(t.Context(), job.ID); err != nil {
+			t.Fatal(err)
+		}
+		for i, u := range job.Units {
+			if u.State == "running" {
+				progress[u.Worker] = append(progress[u.Worker], transcode.Progress{Job: job.ID, Unit: u.ID, Attempt: u.Attempt, Frames: 300 + i*37%1100, FPS: 9.5 + float64(i%7)})
+			}
+		}
+	}
+	for i := s.stuck; i < s.boards-s.boards/8; i++ {
+		s.hello(t, s.worker(i), progress[s.worker(i)])
+	}
+}
+
+// hello says hello in the name of a worker, and how far it is.
+func (s *show) hello(t *testing.T, name string, progress []transcode.Progress) {
+	t.Helper()
+	conn, err := nats.Connect(s.broker.URL(), nats.UserInfo(name, showToken), nats.CustomInboxPrefix("_INBOX."+name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ask := func(subject string, body any) {
+		text, err := json.Marshal(body)
+		if err == nil {
+			_, err = conn.Request(subject+"."+name, text, time.Minute)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(transcode.SubjectHello, transcode.Hello{Protocol: transcode.Protocol, Hostname: name, Version: "v1.0.0", Arch: "arm64", FFmpeg: "7.1.1-1+rpt1", CPUs: 4, Memory: 4 << 30, Encoders: []string{"libx264", "libx265", "h264_v4l2m2m"}, Speeds: []transcode.Speed{{Encoder: "libx264", Lines: 1080, FPS: 11.4}, {Encoder: "libx264", Lines: 720, FPS: 24.1}}})
+	for _, p := range progress {
+		text, err := json.Marshal(p)
+		if err == nil {
+			err = conn.Publish(transcode.SubjectProgress+"."+name, text)
+		}
+		if err == nil {
+			err = conn.FlushTimeout(time.Minute)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// boots records what the boards have done to get there.
+func (s *show) boots(known *registry.Registry) {
+	for i, board := range s.boot {
+		begun := time.Now().Add(-50 * time.Minute)
+		kinds := []timeline.Kind{timeline.Discover, timeline.Offer, timeline.Request, timeline.Ack, timeline.File, timeline.File, timeline.Mount, timeline.WorkerOnline}
+		switch {
+		case i < s.stuck:
+			begun, kinds = time.Now().Add(-6*time.Minute), []timeline.Kind{timeline.Discover, timeline.Offer, timeline.Request, timeline.Ack, timeline.File, timeline.File, timeline.MountRefused}
+		case i >= s.boards-s.boards/8 && i%2 == 0:
+			begun, kinds = time.Now().Add(-12*time.Second), kinds[:6]
+		case i >= s.boards-s.boards/8:
+			kinds = append(kinds, timeline.WorkerOffline)
+		}
+		for n, kind := range kinds {
+			e := timeline.Event{At: begun.Add(time.Duration(n) * 1500 * time.Millisecond), Board: board.Serial.String(), Name: board.Name, Kind: kind, Addr: board.IP, MAC: board.MAC}
+			switch kind {
+			case timeline.File:
+				e.File, e.Bytes, e.Took = board.Serial.String()+[]string{"/start4.elf", "/kernel8.img"}[n%2], 2_253_000, 410*time.Millisecond
+			case timeline.Mount:
+				e.Export = "/roots/" + board.Serial.String()
+			case timeline.MountRefused:
+				e.Export, e.Detail, e.Addr = "/roots/"+board.Serial.String(), "the export is for "+board.IP.String(), netip.MustParseAddr("10.9.0.212")
+			}
+			s.events.Record(e)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+import { bitrate, digits, percent } from "./format";
+import type { Job, JobState, Unit, Video } from "./types";
+
+export const jobWords: Record<JobState, string> = {
+  queued: "waiting", running: "running", publishing: "publishing", done: "done", failed: "failed", cancelled: "cancelled",
+};
+
+export const active = (job: Job): boolean => job.state === "running" || job.state === "publishing";
+export const ended = (job: Job): boolean => job.state === "done" || job.state === "failed" || job.state === "cancelled";
+
+export function titleOf(job: Job): string {
+  return job.request.source.split("/").pop() || job.request.source;
+}
+
+export function formatOf(job: Job): string {
+  const { format, segments, codec } = job.request;
+  const kind = format === "mp4" ? "MP4" : format === "mkv" ? "MKV" : segments === "cmaf" ? "HLS, CMAF" : "HLS";
+  return codec && codec !== "h264" ? `${kind}, ${codec === "h265" ? "H.265" : codec.toUpperCase()}` : kind;
+}
+
+export function progressOf(job: Job): number {
+  if (job.state === "done") return 100;
+  return percent(job.frames, job.total_frames);
+}
+
+// doneAt is when a job will be done as far as that is known.
+export function doneAt(job: Job, now: Date): Date | undefined {
+  return job.eta ? new Date(now.getTime() + job.eta / 1e6) : undefined;
+}
+
+export function secondsOf(job: Job): number {
+  if (!job.started) return 0;
+  return ((job.ended ? new Date(job.ended) : new Date()).getTime() - new Date(job.started).getTime()) / 1000;
+}
+
+export function speedOf(job: Job): number {
+  const seconds = secondsOf(job);
+  return job.state === "done" && seconds > 0 ? job.total_frames / seconds : 0;
+}
+
+export function unitsOf(job: Job): Unit[] {
+  return Object.entries(job.units ?? {}).sort(([a], [b]) => Number(a) - Number(b)).map(([, unit]) => unit);
+}
+
+const rank: Record<JobState, number> = { running: 0, publishing: 0, queued: 1, failed: 2, done: 2, cancelled: 2 };
+const priorities = { hi: 0, normal: 1, low: 2 };
+
+// byTurn puts running jobs first, then those that wait in the order in which they get
+// their turn, then the latest that have ended.
+export function byTurn(a: Job, b: Job): number {
+  if (rank[a.state] !== rank[b.state]) return rank[a.state] - rank[b.state];
+  if (rank[a.state] === 2) return (b.ended ?? "").localeCompare(a.ended ?? "") || b.id - a.id;
+  return priorities[a.priority] - priorities[b.priority] || a.id - b.id;
+}
+
+export function qualityOf(video: Video): string {
+  if (video.kind !== "hls") return video.kind.toUpperCase();
+  const best = Math.max(0, ...(video.renditions ?? []).map((r) => Math.min(r.width ?? 0, r.height ?? 0)));
+  return best ? `HLS, up to ${digits(best)}p` : "HLS, sound alone";
+}
+
+export function renditionName(r: { width?: number; height?: number; bps: number }): string {
+  return r.height ? `${Math.min(r.width ?? r.height, r.height)}p, ${bitrate(r.bps)}` : bitrate(r.bps);
+}

@@ -1,0 +1,240 @@
+// What the API answers with, as far as the dashboard uses it. docs/api.md describes it.
+
+export type StageName = "power" | "address" | "firmware" | "kernel" | "root" | "init" | "worker";
+
+export interface Stage {
+  stage: StageName;
+  started?: string;
+  seconds?: number;
+  median?: number;
+}
+
+// What is wrong with a board, in one sentence, and what to do about it.
+export interface Diagnosis {
+  state: "well" | "booting" | "stuck" | "off" | "slow";
+  stage?: StageName;
+  since?: string;
+  deadline?: string;
+  code?: string;
+  sentence?: string;
+  action?: string;
+  stages?: Stage[];
+}
+
+export interface Event {
+  id?: number;
+  at: string;
+  board: string;
+  name?: string;
+  kind: string;
+  addr?: string;
+  mac?: string;
+  file?: string;
+  bytes?: number;
+  took_ns?: number;
+  export?: string;
+  detail?: string;
+}
+
+export interface Speed {
+  encoder: string;
+  lines: number;
+  fps: number;
+}
+
+export interface Hello {
+  hostname?: string;
+  version?: string;
+  arch?: string;
+  ffmpeg?: string;
+  cpus?: number;
+  memory?: number;
+  encoders?: string[];
+  decoders?: string[];
+  speeds?: Speed[];
+  locked?: string;
+  temperature?: number;
+  throttled?: string;
+  load?: number;
+}
+
+export interface Worker {
+  name: string;
+  hello: Hello;
+  online: boolean;
+  job?: number;
+  unit?: string;
+  frames?: number;
+  fps?: number;
+  drained?: boolean;
+  labels?: string[];
+}
+
+export interface BoardSettings {
+  mux_id?: number;
+  hw_decode?: boolean;
+  volatile?: boolean;
+  gpu_mem?: number;
+  args?: string[];
+  config?: string[];
+  boot_menu?: string;
+  labels?: string[];
+  weight?: number;
+}
+
+export interface Board {
+  id: number;
+  serial: string;
+  mac: string;
+  name: string;
+  ip: string;
+  template: string;
+  version: number;
+  arch: string;
+  model?: string;
+  settings: BoardSettings;
+  added: string;
+  online: boolean;
+  worker?: Worker;
+  last?: Event;
+  diagnosis?: Diagnosis;
+}
+
+// A worker that is no board, such as a PC.
+export interface Machine {
+  name: string;
+  labels?: string[];
+  weight?: number;
+  added: string;
+  online: boolean;
+  worker?: Worker;
+}
+
+// A board that asked for an address and is not registered.
+export interface Discovered {
+  mac: string;
+  serial?: string;
+  model?: string;
+  first_seen: string;
+  last_seen: string;
+}
+
+export type JobState = "queued" | "running" | "publishing" | "done" | "failed" | "cancelled";
+
+export interface Rung {
+  lines?: number;
+  width?: number;
+  height?: number;
+  bitrate_bps?: number;
+}
+
+export interface JobRequest {
+  source: string;
+  name?: string;
+  format?: "hls" | "mp4" | "mkv";
+  segments?: string;
+  codec?: string;
+  encoder?: string;
+  labels?: string[];
+  [option: string]: unknown;
+}
+
+export interface Unit {
+  id: string;
+  kind: string;
+  state: "pending" | "running" | "done" | "failed" | "cancelled";
+  attempt: number;
+  worker?: string;
+  second_worker?: string;
+  failed_on?: string;
+  failed_why?: string;
+  frames: number;
+  total_frames: number;
+  fps: number;
+}
+
+export interface Job {
+  id: number;
+  state: JobState;
+  request: JobRequest;
+  output?: string;
+  note?: string;
+  reason?: string;
+  stderr?: string[];
+  created: string;
+  started?: string;
+  ended?: string;
+  priority: "hi" | "normal" | "low";
+  paused?: boolean;
+  frames: number;
+  total_frames: number;
+  fps: number;
+  eta?: number; // nanoseconds
+  units?: Record<string, Unit>;
+}
+
+export interface Rendition {
+  width?: number;
+  height?: number;
+  bps: number;
+  codecs?: string;
+}
+
+// A stream or file that can be played.
+export interface Video {
+  path: string;
+  name: string;
+  kind: "hls" | "mp4" | "mkv";
+  bytes: number;
+  modified: string;
+  seconds?: number;
+  poster?: string;
+  storyboard?: string;
+  renditions?: Rendition[];
+  audio?: string[];
+  subtitles?: string[];
+}
+
+export interface Template {
+  name: string;
+  version: number;
+  arch: string;
+  os: string;
+  kernels: string[] | null;
+  boot_dir: string;
+  boards?: string[];
+  size_bytes: number;
+  files: number;
+  created: string;
+}
+
+export interface System {
+  version: string;
+  pid: number;
+  interface: string;
+  network: string;
+  state_dir: string;
+  media_dir: string;
+  http_port: number;
+  media_free: number;
+  state_free: number;
+  uploads: boolean;
+}
+
+// All that the live stream keeps up to date: things by key.
+export interface State {
+  boards: Record<string, Board>;
+  machines: Record<string, Machine>;
+  discovered: Record<string, Discovered>;
+  jobs: Record<string, Job>;
+  media: Record<string, Video>;
+  templates: Record<string, Template>;
+  system?: System;
+}
+
+export interface Finding {
+  subject: string;
+  level: "ok" | "warning" | "problem";
+  text: string;
+  todo?: string;
+}

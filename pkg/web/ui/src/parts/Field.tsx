@@ -1,0 +1,104 @@
+import type { ComponentChildren } from "preact";
+import { useId } from "preact/hooks";
+
+interface Frame {
+  label: string;
+  help?: string | undefined;
+  problem?: string | undefined;
+  children: (id: string, describedBy: string | undefined) => ComponentChildren;
+}
+
+// A Field is an input with its name, what it is for, and what is wrong with it.
+function Field({ label, help, problem, children }: Frame) {
+  const id = useId();
+  const said = [help && id + "-help", problem && id + "-problem"].filter(Boolean).join(" ");
+  return (
+    <div class={"field" + (problem ? " wrong" : "")}>
+      <label for={id}>{label}</label>
+      {children(id, said || undefined)}
+      {help && <p class="help" id={id + "-help"}>{help}</p>}
+      {problem && <p class="problem" id={id + "-problem"}>{problem}</p>}
+    </div>
+  );
+}
+
+interface Text {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  help?: string | undefined;
+  problem?: string | undefined;
+  type?: "text" | "password" | "number";
+  placeholder?: string;
+  required?: boolean;
+  auto?: "off" | "current-password" | "new-password";
+  focus?: boolean;
+}
+
+const kinds = { text: { type: "text" }, password: { type: "password" }, number: { type: "number" } } as const;
+
+export function TextField({ label, value, onChange, help, problem, type = "text", placeholder, required = false, auto = "off", focus = false }: Text) {
+  return (
+    <Field label={label} help={help} problem={problem}>
+      {(id, described) => (
+        <input id={id} {...kinds[type]} value={value} placeholder={placeholder} required={required} autocomplete={auto} autofocus={focus} spellcheck={false}
+          aria-describedby={described} aria-invalid={problem ? true : undefined} onInput={(event) => onChange(event.currentTarget.value)} />
+      )}
+    </Field>
+  );
+}
+
+interface Choice {
+  label: string;
+  value: string;
+  options: [value: string, text: string][];
+  onChange: (value: string) => void;
+  help?: string | undefined;
+  problem?: string | undefined;
+}
+
+export function ChoiceField({ label, value, options, onChange, help, problem }: Choice) {
+  return (
+    <Field label={label} help={help} problem={problem}>
+      {(id, described) => (
+        <select id={id} value={value} aria-describedby={described} onChange={(event) => onChange(event.currentTarget.value)}>
+          {options.map(([option, text]) => <option key={option} value={option}>{text}</option>)}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+export function CheckField({ label, checked, onChange, help }: { label: string; checked: boolean; onChange: (on: boolean) => void; help?: string }) {
+  const id = useId();
+  return (
+    <div class="field check">
+      <input id={id} type="checkbox" checked={checked} aria-describedby={help && id + "-help"} onChange={(event) => onChange(event.currentTarget.checked)} />
+      <label for={id}>{label}</label>
+      {help && <p class="help" id={id + "-help"}>{help}</p>}
+    </div>
+  );
+}
+
+// A Search narrows a list down while one types.
+export function Search({ value, onChange, label }: { value: string; onChange: (value: string) => void; label: string }) {
+  return (
+    <input class="search" type="search" value={value} placeholder={label} aria-label={label} autocomplete="off" spellcheck={false}
+      onInput={(event) => onChange(event.currentTarget.value)} />
+  );
+}
+
+export interface Tab { value: string; text: string; count?: number }
+
+// Tabs choose which of a list are shown.
+export function Tabs({ tabs, value, onChange, label }: { tabs: Tab[]; value: string; onChange: (value: string) => void; label: string }) {
+  return (
+    <div class="tabs" role="group" aria-label={label}>
+      {tabs.map((tab) => (
+        <button key={tab.value} type="button" aria-pressed={tab.value === value} onClick={() => onChange(tab.value)}>
+          {tab.text}{tab.count !== undefined && <span class="count num">{tab.count}</span>}
+        </button>
+      ))}
+    </div>
+  );
+}

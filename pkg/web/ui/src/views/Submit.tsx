@@ -1,0 +1,84 @@
+import { useRef, useState } from "preact/hooks";
+import { messageOf, tell } from "../model/act";
+import { Problem } from "../model/api";
+import { bytes } from "../model/format";
+import { state } from "../model/live";
+import { go, path, query } from "../model/router";
+import type { Job, JobRequest } from "../model/types";
+import { submit, upload, uploads } from "../model/upload";
+import { Button } from "../parts/Button";
+import { Glyph } from "../parts/Icon";
+import { OptionsForm, noOptions, optionsOf, requestOf, type Options } from "../parts/OptionsForm";
+import { TextField } from "../parts/Field";
+
+// SubmitPage hands videos in: files of this machine, or one of the media share.
+export function SubmitPage() {
+  const again: Job | undefined = state.value?.jobs[query("again")];
+  const [files, setFiles] = useState<File[]>([]);
+  const [source, setSource] = useState(again?.request.source ?? query("source"));
+  const [options, setOptions] = useState<Options>(again ? optionsOf(again.request) : noOptions);
+  const [wrong, setWrong] = useState<{ text: string; field?: string | undefined }>({ text: "" });
+  const start = async () => {
+    setWrong({ text: "" });
+    const wanted = requestOf(options);
+    if (files.length > 0) {
+      upload(files, wanted);
+      setFiles([]);
+    }
+    if (source.trim()) await handIn({ ...wanted, source: source.trim() });
+  };
+  const handIn = async (request: JobRequest) => {
+    try {
+      const { job, existed } = await submit(request, again !== undefined);
+      tell(existed ? `The same has been asked for before: that is job ${job.id}.` : `Handed in as job ${job.id}.`);
+      go(path.job(job.id));
+    } catch (error) {
+      setWrong({ text: messageOf(error), field: error instanceof Problem ? error.field : undefined });
+    }
+  };
+  const sending = uploads.value.some((one) => one.state === "sending" || one.state === "waiting");
+  return (
+    <section class="page">
+      <header class="title"><h1>{again ? "Transcode again" : "Transcode a video"}</h1></header>
+      <form class="submit" id="submit" onSubmit={(event) => { event.preventDefault(); void start(); }}>
+        <div class="column">
+          {!again && <DropZone files={files} onFiles={setFiles} />}
+          <section class="card stack" aria-label="A video of the media share">
+            <TextField label={again ? "Video" : "Or a video of the media share"} value={source} onChange={setSource} placeholder="videos/holiday.mp4" problem={wrong.field === "source" ? wrong.text : undefined} help={`Its path below ${state.value?.system?.media_dir ?? "the media share"}.`} />
+          </section>
+        </div>
+        <section class="card stack" aria-labelledby="options">
+          <h2 id="options">What to make</h2>
+          <OptionsForm options={options} onChange={setOptions} problem={wrong} />
+          {wrong.text && wrong.field !== "source" && <p class="problem" role="alert">{wrong.text}</p>}
+          <footer>
+            {sending && <span class="muted" role="status">An upload is under way, see below.</span>}
+            <Button look="primary" submit disabled={files.length === 0 && source.trim() === ""}>{files.length > 1 ? `Upload and transcode ${files.length} videos` : files.length === 1 ? "Upload and transcode" : "Transcode"}</Button>
+          </footer>
+        </section>
+      </form>
+    </section>
+  );
+}
+
+function DropZone({ files, onFiles }: { files: File[]; onFiles: (files: File[]) => void }) {
+  const [over, setOver] = useState(false);
+  const input = useRef<HTMLInputElement>(null);
+  const add = (list: FileList | null | undefined) => {
+    if (list) onFiles([...files, ...list].filter((file, i, all) => all.findIndex((one) => one.name === file.name) === i));
+    if (input.current) input.current.value = "";
+  };
+  return (
+    <section class={"card drop" + (over ? " over" : "")} aria-label="Videos of this machine"
+      onDragOver={(event) => { event.preventDefault(); setOver(true); }} onDragLeave={() => setOver(false)} onDrop={(event) => { event.preventDefault(); setOver(false); add(event.dataTransfer?.files); }}>
+      <Glyph name="up" />
+      <p><b>Drop videos here</b></p>
+      <label class="button">Choose files<input ref={input} class="sr" type="file" name="video" multiple accept="video/*,audio/*,.mkv,.ts,.m2ts,.srt,.vtt" onChange={(event) => add(event.currentTarget.files)} /></label>
+      {files.length > 0 && (
+        <ul class="rows plain">
+          {files.map((file) => <li key={file.name} class="line"><span class="grow clip">{file.name}</span><span class="muted num">{bytes(file.size)}</span><Button icon="close" label={"Leave out " + file.name} look="quiet" onPress={() => onFiles(files.filter((one) => one !== file))} /></li>)}
+        </ul>
+      )}
+    </section>
+  );
+}
