@@ -1,7 +1,10 @@
 import { signal } from "@preact/signals";
 import { attempt, messageOf, tell } from "./act";
-import { authHeaders, Problem, send } from "./api";
+import { Problem, send } from "./api";
+import * as tus from "./tus";
 import type { Job, JobRequest } from "./types";
+
+type Options = Omit<JobRequest, "source">;
 
 // An Upload is a file on its way to the media share, which becomes a job there.
 export interface Upload {
@@ -10,46 +13,40 @@ export interface Upload {
   state: "waiting" | "sending" | "paused" | "failed" | "done";
   sent: number; // bytes
   problem: string;
-  pause?: () => void;
+  pause: () => void;
   resume: () => void;
   cancel: () => void;
 }
 
+// What is remembered of an upload, so that it goes on when the page was loaded again:
+// only the file itself has to be chosen once more.
+export interface Begun { address: string; name: string; size: number; modified: number; options: Options }
+
+const storage = "pibootd-uploads";
+
 export const uploads = signal<Upload[]>([]);
+export const begun = signal<Begun[]>(remembered());
 let numbers = 0;
 
-function change(id: number, to: Partial<Upload>): void {
-  uploads.value = uploads.value.map((upload) => (upload.id === id ? { ...upload, ...to } : upload));
+function remembered(): Begun[] {
+  try {
+    return JSON.parse(localStorage.getItem(storage) ?? "[]") as Begun[];
+  } catch {
+    return [];
+  }
 }
 
-function pathOf(file: File): string {
-  return "uploads/" + file.name.replace(/^\.+/, "");
+function remember(all: Begun[]): void {
+  begun.value = all;
+  localStorage.setItem(storage, JSON.stringify(all));
 }
 
-const encoded = (path: string): string => path.split("/").map(encodeURIComponent).join("/");
+export function forgetBegun(one: Begun): void {
+  remember(begun.value.filter((other) => other.address !== one.address));
+}
 
-// put sends a file in one request, and tells how far it is.
-function put(path: string, file: File, onSent: (bytes: number) => void, abort: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("PUT", "/api/v1/media/" + encoded(path));
-    for (const [name, value] of Object.entries(authHeaders())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => onSent(event.loaded);
-    request.onerror = () => reject(new Problem("The connection to pibootd ended.", 0));
-    request.onabort = () => reject(new Problem("Given up.", 0));
-    request.onload = () => {
-      if (request.status < 300) return resolve();
-      let said: { error?: string } = {};
-      try {
-        said = JSON.parse(request.responseText) as { error?: string };
-      } catch {
-        // no JSON: something before pibootd answers
-      }
-      reject(new Problem(said.error ?? request.statusText, request.status));
-    };
-    abort.addEventListener("abort", () => request.abort());
-    request.send(file);
-  });
+export function begunOf(file: File): Begun | undefined {
+  return begun.value.find((one) => one.name === file.name && one.size === file.size && one.modified === file.lastModified);
 }
 
 export interface Submitted { job: Job; existed: boolean }
@@ -58,34 +55,89 @@ export function submit(request: JobRequest, again = false): Promise<Submitted> {
   return attempt(() => send<Submitted>("POST", "jobs" + (again ? "?force=true" : ""), request));
 }
 
-async function run(id: number, file: File, options: Omit<JobRequest, "source">, abort: AbortController): Promise<void> {
-  const path = pathOf(file);
+function change(id: number, to: Partial<Upload>): void {
+  uploads.value = uploads.value.map((upload) => (upload.id === id ? { ...upload, ...to } : upload));
+}
+
+const pathOf = (file: File): string => "uploads/" + file.name.replace(/^\.+/, "");
+const waits = [1, 2, 5, 10, 20, 30, 60, 60, 60]; // s, after which a connection that broke off is tried again
+
+const sleep = (seconds: number, abort: AbortSignal): Promise<void> => new Promise((resolve) => {
+  const timer = setTimeout(resolve, seconds * 1000);
+  abort.addEventListener("abort", () => { clearTimeout(timer); resolve(); });
+});
+
+// begin finds out how far an earlier upload of this file has come, or begins one.
+async function begin(file: File, options: Options): Promise<{ address: string; offset: number }> {
+  const before = begunOf(file);
+  if (before) {
+    try {
+      return { address: before.address, offset: await attempt(() => tus.offsetOf(before.address)) };
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== 404) throw error;
+      forgetBegun(before); // it has expired
+    }
+  }
+  const address = await attempt(() => tus.create(pathOf(file), file.size));
+  remember([...begun.value, { address, name: file.name, size: file.size, modified: file.lastModified, options }]);
+  return { address, offset: 0 };
+}
+
+// sendWhole sends a file, as often as the connection breaks off.
+async function sendWhole(id: number, file: File, options: Options, abort: AbortSignal): Promise<void> {
+  let tries = 0;
+  for (;;) {
+    try {
+      const { address, offset } = await begin(file, options);
+      change(id, { state: "sending", sent: offset, problem: "" });
+      if (offset < file.size) await tus.sendFrom(address, file, offset, (sent) => { tries = 0; change(id, { sent }); }, abort);
+      return;
+    } catch (error) {
+      const wait = waits[tries++];
+      if (abort.aborted || wait === undefined || !(error instanceof Problem) || (error.status !== 0 && error.status !== 503)) throw error;
+      change(id, { problem: `${error.message} It goes on as soon as that is back.` });
+      await sleep(wait, abort);
+    }
+  }
+}
+
+async function run(id: number, file: File, options: Options, abort: AbortSignal): Promise<void> {
   try {
-    // A connection that is refused midway tells no reason, so it is asked first.
-    await attempt(() => send("PUT", `media/${encoded(path)}?check=${file.size}`));
-    change(id, { state: "sending", problem: "", sent: 0 });
-    await attempt(() => put(path, file, (sent) => change(id, { sent }), abort.signal));
-    const { job } = await submit({ ...options, source: path });
+    await sendWhole(id, file, options, abort);
+    const done = begunOf(file);
+    const { job } = await submit({ ...options, source: pathOf(file) });
+    if (done) forgetBegun(done);
     change(id, { state: "done", sent: file.size });
     tell(`${file.name} is job ${job.id}.`);
   } catch (error) {
-    change(id, { state: "failed", problem: messageOf(error) });
+    change(id, abort.aborted ? { state: "paused", problem: "" } : { state: "failed", problem: messageOf(error) });
   }
 }
 
 // Files are sent one after the other: two at a time would each take twice as long.
 let queue: Promise<void> = Promise.resolve();
 
-export function upload(files: File[], options: Omit<JobRequest, "source">): void {
-  for (const file of files) {
-    const id = ++numbers, abort = new AbortController();
-    const start = () => { queue = queue.then(() => (abort.signal.aborted ? undefined : run(id, file, options, abort))); };
-    const cancel = () => {
-      abort.abort();
-      uploads.value = uploads.value.filter((one) => one.id !== id);
-    };
-    const one: Upload = { id, file, state: "waiting", sent: 0, problem: "", resume: () => { change(id, { state: "waiting", problem: "" }); start(); }, cancel };
-    uploads.value = [...uploads.value, one];
-    start();
-  }
+export function upload(files: File[], options: Options): void {
+  for (const file of files) add(file, begunOf(file)?.options ?? options);
+}
+
+function add(file: File, options: Options): void {
+  const id = ++numbers;
+  let abort = new AbortController();
+  const start = () => {
+    const mine = abort = new AbortController();
+    queue = queue.then(() => (mine.signal.aborted ? undefined : run(id, file, options, mine.signal)));
+  };
+  const cancel = () => {
+    abort.abort();
+    uploads.value = uploads.value.filter((one) => one.id !== id);
+    const one = begunOf(file);
+    if (!one) return;
+    forgetBegun(one);
+    tus.remove(one.address).catch(() => undefined); // otherwise it expires
+  };
+  const pause = () => { abort.abort(); change(id, { state: "paused" }); };
+  const resume = () => { change(id, { state: "waiting", problem: "" }); start(); };
+  uploads.value = [...uploads.value, { id, file, state: "waiting", sent: 0, problem: "", pause, resume, cancel }];
+  start();
 }

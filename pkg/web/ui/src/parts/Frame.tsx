@@ -18,6 +18,8 @@ const links: [to: string, text: string, glyph: GlyphName][] = [
 ];
 const more: [to: string, text: string][] = [["/templates", "Templates"], ["/doctor", "Doctor"], ["/settings", "Settings"]];
 
+const shortcut = /Mac|iP(hone|ad)/.test(navigator.userAgent) ? "⌘K" : "Ctrl K";
+
 function here(to: string): boolean {
   const path = address.value.pathname;
   return to === "/" ? path === "/" : path === to || path.startsWith(to + "/");
@@ -37,8 +39,8 @@ function Header() {
         {more.map(([to, text]) => <NavLink key={to} to={to} text={text} />)}
       </nav>
       <span class="grow" />
-      <button type="button" class="find" onClick={openFinder} aria-label="Search" aria-keyshortcuts="Control+K Meta+K">
-        <Glyph name="search" /><span class="wide-only">Search</span><kbd class="wide-only">⌘K</kbd>
+      <button type="button" class="find" onClick={openFinder} aria-keyshortcuts="Control+K Meta+K">
+        <Glyph name="search" /><span class="wide-only">Search</span><span class="sr narrow-only">Search</span><kbd class="wide-only" aria-hidden="true">{shortcut}</kbd>
       </button>
       <a class="button wide-only" href="/submit"><Glyph name="plus" />Transcode</a>
       <a class="who" href={user ? "/settings" : "/login"}><Glyph name="user" /><span class="wide-only">{user ? user.user : "Log in"}</span><span class="sr narrow-only">{user ? user.user : "Log in"}</span></a>

@@ -16,7 +16,7 @@ function UploadRow({ upload }: { upload: Upload }) {
     <div class="upload">
       <span class="clip">{upload.file.name}</span>
       <span class="muted num">{upload.problem || (upload.state === "waiting" ? "waiting" : upload.state === "paused" ? `paused at ${done} %` : `${done} % of ${bytes(upload.file.size)}`)}</span>
-      {upload.state === "sending" && upload.pause && <Button icon="pause" label="Pause" look="quiet" onPress={upload.pause} />}
+      {upload.state === "sending" && <Button icon="pause" label="Pause" look="quiet" onPress={upload.pause} />}
       {(upload.state === "paused" || upload.state === "failed") && <Button icon="again" label="Try again" look="quiet" onPress={upload.resume} />}
       <Button icon="close" label="Give up" look="quiet" onPress={upload.cancel} />
       <Bar value={done} label={"Upload of " + upload.file.name} />

@@ -5,7 +5,7 @@ import { bytes } from "../model/format";
 import { state } from "../model/live";
 import { go, path, query } from "../model/router";
 import type { Job, JobRequest } from "../model/types";
-import { submit, upload, uploads } from "../model/upload";
+import { begun, begunOf, forgetBegun, submit, upload, uploads } from "../model/upload";
 import { Button } from "../parts/Button";
 import { Glyph } from "../parts/Icon";
 import { OptionsForm, noOptions, optionsOf, requestOf, type Options } from "../parts/OptionsForm";
@@ -61,6 +61,21 @@ export function SubmitPage() {
   );
 }
 
+// Interrupted are uploads of before the page was loaded: a browser lets a page read a
+// file only when it is chosen again.
+function Interrupted({ files }: { files: File[] }) {
+  const open = begun.value.filter((one) => ![...files, ...uploads.value.map((upload) => upload.file)].some((file) => begunOf(file) === one));
+  if (open.length === 0) return null;
+  return (
+    <div class="interrupted">
+      <p class="muted">Interrupted. Choose these again, and they go on where they were:</p>
+      <ul class="rows plain">
+        {open.map((one) => <li key={one.address} class="line"><span class="grow clip">{one.name}</span><span class="muted num">{bytes(one.size)}</span><Button icon="close" label={"Forget " + one.name} look="quiet" onPress={() => forgetBegun(one)} /></li>)}
+      </ul>
+    </div>
+  );
+}
+
 function DropZone({ files, onFiles }: { files: File[]; onFiles: (files: File[]) => void }) {
   const [over, setOver] = useState(false);
   const input = useRef<HTMLInputElement>(null);
@@ -74,9 +89,10 @@ function DropZone({ files, onFiles }: { files: File[]; onFiles: (files: File[]) 
       <Glyph name="up" />
       <p><b>Drop videos here</b></p>
       <label class="button">Choose files<input ref={input} class="sr" type="file" name="video" multiple accept="video/*,audio/*,.mkv,.ts,.m2ts,.srt,.vtt" onChange={(event) => add(event.currentTarget.files)} /></label>
+      <Interrupted files={files} />
       {files.length > 0 && (
         <ul class="rows plain">
-          {files.map((file) => <li key={file.name} class="line"><span class="grow clip">{file.name}</span><span class="muted num">{bytes(file.size)}</span><Button icon="close" label={"Leave out " + file.name} look="quiet" onPress={() => onFiles(files.filter((one) => one !== file))} /></li>)}
+          {files.map((file) => <li key={file.name} class="line"><span class="grow clip">{file.name}</span><span class="muted num">{begunOf(file) ? "goes on, " : ""}{bytes(file.size)}</span><Button icon="close" label={"Leave out " + file.name} look="quiet" onPress={() => onFiles(files.filter((one) => one !== file))} /></li>)}
         </ul>
       )}
     </section>

@@ -1,0 +1,69 @@
+//go:build e2e
+
+package web
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"pibootd/pkg/web/browsertest"
+)
+
+// axe-core looks at every view, in light and dark and on a phone, and at the dialogs.
+// It finds nothing that keeps anybody out, of any level.
+func TestNobodyIsKeptOut(t *testing.T) {
+	axe, err := os.ReadFile("ui/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatalf("no axe-core, run scripts/install-tools ui first: %v", err)
+	}
+	s := &show{boards: 26, stuck: 2, running: 2, waiting: 3, done: 12, videos: 3, strangers: 1}
+	s.open(t)
+	p := browsertest.Open(t, (*exec.Cmd).Start, "about:blank")
+	p.Expected = []string{"/api/v1/session"}
+	for view, address := range s.views() {
+		if problem := p.Go(s.url + address); problem != "" {
+			t.Fatalf("%s: %s", address, problem)
+		}
+		for _, screen := range []string{"light", "dark", "phone"} {
+			p.Show(screens[screen])
+			p.WaitFor(`document.querySelector("#view h1") && !document.querySelector("#view .skeleton")`)
+			wantAccessible(p, string(axe), view+", "+screen)
+		}
+	}
+	for dialog, open := range map[string][2]string{
+		"search": {"/", `document.querySelector(".find").click()`}, "add": {"/boards", `[...document.querySelectorAll(".title button")].at(-1).click()`},
+		"settings": {"/boards/hlspi9", `[...document.querySelectorAll(".actions button")].find(b => b.innerText === "Settings").click()`},
+		"remove":   {"/boards/hlspi9", `[...document.querySelectorAll(".actions button")].find(b => b.innerText === "Remove").click()`},
+		"login":    {"/boards/hlspi9", `[...document.querySelectorAll(".actions button")].find(b => b.innerText === "Drain").click()`},
+	} {
+		p.Go(s.url + open[0])
+		p.WaitFor(`document.querySelector("#view h1") && (` + open[1] + `, true)`)
+		p.WaitFor(`document.querySelector("dialog[open]")`)
+		wantAccessible(p, string(axe), dialog)
+	}
+	p.Expected = append(p.Expected, "401")
+}
+
+func wantAccessible(p *browsertest.Page, axe, what string) {
+	p.Helper()
+	p.Do(axe)
+	var found []struct {
+		ID, Impact, Help string
+		Nodes            []struct {
+			HTML           string
+			FailureSummary string
+		}
+	}
+	const look = `axe.run(document, {rules: {"target-size": {enabled: true}}}).then(found => found.violations)`
+	if err := json.Unmarshal([]byte(p.Text(look)), &found); err != nil {
+		p.Fatal(err)
+	}
+	for _, one := range found {
+		for _, node := range one.Nodes[:min(2, len(one.Nodes))] {
+			p.Errorf("%s: %s (%s): %s: %.200s: %s", what, one.ID, one.Impact, one.Help, node.HTML, strings.ReplaceAll(node.FailureSummary, "\n", " "))
+		}
+	}
+}
