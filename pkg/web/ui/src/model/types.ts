@@ -142,7 +142,7 @@ export interface JobRequest {
 export interface Unit {
   id: string;
   kind: string;
-  state: "pending" | "running" | "done" | "failed" | "cancelled";
+  state: "waiting" | "pending" | "running" | "done" | "failed" | "cancelled"; // waiting for other units of its job
   attempt: number;
   worker?: string;
   second_worker?: string;

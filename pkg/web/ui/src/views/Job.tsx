@@ -156,13 +156,14 @@ function Parts({ job, chosen }: { job: Job; chosen: string }) {
 }
 
 function Part({ unit, chosen }: { unit: Unit; chosen: boolean }) {
-  const shape = unit.state === "pending" ? "queued" : unit.state;
+  const waits = unit.state === "pending" || unit.state === "waiting";
+  const shape = unit.state === "pending" || unit.state === "waiting" ? "queued" : unit.state;
   const progress = unit.state === "running" && unit.total_frames > 0 ? `${percent(unit.frames, unit.total_frames)} %` : "";
   return (
     <li id={"unit-" + unit.id} class={"row part" + (chosen ? " chosen" : "")}>
       <span class="num">{unit.id}</span>
       <span class="muted wide-only">{kindName(unit.kind)}</span>
-      <Status shape={shape} word={unit.state === "pending" ? "waiting" : unit.state} />
+      <Status shape={shape} word={waits ? "waiting" : unit.state} />
       <span class="clip">{unit.worker && <a href={path.board(nameOf(unit.worker))}>{nameOf(unit.worker)}</a>}{unit.second_worker && ` and ${nameOf(unit.second_worker)}`}{unit.attempt > 1 && <span class="muted"> attempt {unit.attempt}</span>}</span>
       <span class="num end">{progress}{unit.state === "running" && unit.fps > 0 && ", " + fps(unit.fps)}</span>
       {unit.failed_why && <span class="why muted">{nameOf(unit.failed_on ?? "")}: {unit.failed_why}</span>}
