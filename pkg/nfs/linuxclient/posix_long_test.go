@@ -132,7 +132,7 @@ func (l *posixLab) export(path, dir string, readOnly bool) {
 // add makes the trees of a mount.
 func (l *posixLab) add(t *testing.T, m posixMount) {
 	t.Helper()
-	disk := l.disk(t, m.disk)
+	disk := l.disk(t, m)
 	for _, side := range []string{"local", "exported"} {
 		cloneTree(t, m.clone, filepath.Join(disk, "given"), filepath.Join(disk, m.name+"-"+side), side == "exported")
 	}
@@ -140,23 +140,31 @@ func (l *posixLab) add(t *testing.T, m posixMount) {
 	l.export("/"+m.name, filepath.Join(disk, m.name+"-exported"), m.readOnly)
 }
 
-// disk returns a directory on a file system of that kind. It has the tree given, with what the
+// diskOf is the name of the disk of a mount: one that is read-only has its own.
+func diskOf(m posixMount) string {
+	if m.readOnly {
+		return m.disk + ", read-only"
+	}
+	return m.disk
+}
+
+// disk returns a directory on the file system for a mount. It has the tree given, with what the
 // cases find before they run.
-func (l *posixLab) disk(t *testing.T, kind string) string {
+func (l *posixLab) disk(t *testing.T, m posixMount) string {
 	t.Helper()
-	if dir := l.disks[kind]; dir != "" {
+	if dir := l.disks[diskOf(m)]; dir != "" {
 		return dir
 	}
-	dir := memoryDisk(t, kind, "1g")
+	dir := memoryDisk(t, m.disk, "4g")
 	given := filepath.Join(dir, "given")
-	if kind == "btrfs" {
+	if m.disk == "btrfs" {
 		run(t, "btrfs", "subvolume", "create", given)
 	}
 	if err := os.MkdirAll(given, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	preparePOSIX(t, filepath.Join(given, "cases"), posix.Whole())
-	l.disks[kind] = dir
+	l.disks[diskOf(m)] = dir
 	return dir
 }
 
@@ -211,18 +219,16 @@ func (l *posixLab) write(t *testing.T) {
 // which something differs.
 func (l *posixLab) check(t *testing.T, m posixMount) (met map[string]bool) {
 	t.Helper()
-	local := filepath.Join(l.disks[m.disk], m.name+"-local")
+	disk := l.disks[diskOf(m)]
 	if m.readOnly {
-		run(t, "mount", "--bind", local, local)
-		t.Cleanup(func() { run(t, "umount", local) })
-		run(t, "mount", "-o", "remount,bind,ro", local)
+		run(t, "mount", "-o", "remount,ro", disk)
 	}
 	if errs, err := os.ReadFile(filepath.Join(l.dir, "report", m.name+".errors")); len(errs) > 0 || err != nil {
 		t.Errorf("the cases over NFS: %v %s", err, errs)
 	}
 	report := t.TempDir()
-	runLocally(t, m.size, filepath.Join(local, "cases"), filepath.Join(report, m.name))
-	noSilly(t, filepath.Join(l.disks[m.disk], m.name+"-exported"))
+	runLocally(t, m.size, filepath.Join(disk, m.name+"-local", "cases"), filepath.Join(report, m.name))
+	noSilly(t, filepath.Join(disk, m.name+"-exported"))
 	return comparePOSIX(t, filepath.Join(report, m.name), filepath.Join(l.dir, "report", m.name))
 }
 

@@ -61,6 +61,9 @@ func comparePOSIX(t *testing.T, local, mounted string) (met map[string]bool) {
 			t.Error(err)
 		}
 	}
+	if strings.Contains(string(want), "ENOSPC") {
+		t.Error("the local file system is full; want room for all cases")
+	}
 	differences, met := posix.Compare(string(want), string(got))
 	t.Logf("%d notes, %d differences", strings.Count(string(want), "\n"), len(differences))
 	for _, d := range differences[:min(len(differences), maxDifferences)] {

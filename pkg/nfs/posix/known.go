@@ -27,7 +27,9 @@ func Rules() []Rule {
 		rule("no such call", "rename/flags", `rename . . with .*`, `rename . . with .: (EINVAL|ENOENT)`),
 		rule("changes of nothing", "set-ids/chown of nothing|changes/(chown of nothing|truncate to the same size)", `stat .*|chown .*: EPERM|changed .*`, `stat .*|chown .*: ok|changed .*`),
 		rule("new files of a foreign group", "set-ids/inherited", `stat "d/1003g": file 2745 .*`, `stat "d/1003g": file 0745 .*`),
+		rule("new files on a read-only mount", "given/removed", `make "f" 644: EEXIST`, `make "f" 644: EROFS`),
 		rule("programs that are no files", "kinds/access.*", `access .*: "rwx"`, `access .*: "rw"`),
+		rule("a removed directory", "remove/the working directory", `.* "(f|e)" .*: ENOENT`, `.*: ESTALE`),
 		rule("the time of modification", "times/omit now by 1002", `utimes "f" omit now: EPERM|times .* 200.0*: ok`, `utimes "f" omit now: ok|times .* today: ok`),
 	}
 }

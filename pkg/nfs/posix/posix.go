@@ -65,6 +65,11 @@ func Prepare(dir string, cases []Case) error {
 		if err == nil && c.Given != nil {
 			err = r.thread(root, func(r *Recorder) { c.Given(r) })
 		}
+		for _, line := range *r.lines {
+			if !strings.HasSuffix(line, ": ok") {
+				err = errors.Join(err, errors.New(line))
+			}
+		}
 		return err
 	})
 }
