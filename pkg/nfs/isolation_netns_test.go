@@ -164,14 +164,7 @@ func TestOnlyClientsOfAnExport(t *testing.T) {
 // TestMountOverUDP: an initramfs that mounts over UDP gets the same handle,
 // and is as well remembered.
 func TestMountOverUDP(t *testing.T) {
-	var l Listeners
-	var err error
-	if l.NFS, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	if l.MountUDP, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
+	l := allListeners(t)
 	s := serveOn(t, &Server{Key: testKey()}, l)
 	mustExport(t, s.Server, Export{ID: 1, Path: "/roots/1", Dir: t.TempDir(), Clients: []netip.Addr{loopback}})
 	root := dial(t, s.addr).mustMount("/roots/1")

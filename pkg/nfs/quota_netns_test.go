@@ -4,6 +4,7 @@ package nfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -199,11 +200,10 @@ func TestMaxNames(t *testing.T) {
 	})
 }
 
-// TestQuotaAfterARestart: what lies there already counts, however deep, and no
-// more once it is removed at this machine.
-func TestQuotaAfterARestart(t *testing.T) {
-	dir := t.TempDir()
-	const most, depth = 3000, 1000
+// makeDeep makes files in dir, and in it directories to that depth, the last with a link to a large
+// file elsewhere.
+func makeDeep(t *testing.T, dir string, depth, files int) {
+	t.Helper()
 	at := dir
 	for range 20 { // what no path reaches in one piece
 		deep := at + strings.Repeat("/d", depth/20)
@@ -212,18 +212,24 @@ func TestQuotaAfterARestart(t *testing.T) {
 		}
 		at = deep
 	}
-	for i := range most - depth - 1 {
+	for i := range files {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("f", i)), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	outside := t.TempDir()
-	if err := os.WriteFile(filepath.Join(outside, "big"), make([]byte, 1<<20), 0o644); err != nil {
+	err := errors.Join(os.WriteFile(filepath.Join(outside, "big"), make([]byte, 1<<20), 0o644), os.Symlink(outside, filepath.Join(at, "link")))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(outside, filepath.Join(at, "link")); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// TestQuotaAfterARestart: what lies there already counts, however deep, and no
+// more once it is removed at this machine.
+func TestQuotaAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	const most, depth = 3000, 1000
+	makeDeep(t, dir, depth, most-depth-1)
 	var told atomic.Int32
 	s := serve(t, &Server{Key: testKey(), OnLimit: func(e LimitEvent) {
 		n := told.Add(1)

@@ -235,19 +235,7 @@ func TestServeReportsALostSocket(t *testing.T) {
 
 // TestDatagrams: MOUNT and the portmapper answer over UDP too.
 func TestDatagrams(t *testing.T) {
-	l := Listeners{}
-	var err error
-	if l.NFS, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	if l.Portmap, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	for _, pc := range []*net.PacketConn{&l.MountUDP, &l.PortmapUDP} {
-		if *pc, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l := allListeners(t)
 	serveOn(t, &Server{Key: testKey()}, l)
 	nfsPort := uint32(l.NFS.Addr().(*net.TCPAddr).Port)
 	udpPort := uint32(l.MountUDP.LocalAddr().(*net.UDPAddr).Port)
@@ -295,6 +283,20 @@ func TestDatagrams(t *testing.T) {
 	if stat, _ := c.rpc(100003, 3, 0, nil); stat != rpc.ProgUnavail {
 		t.Errorf("NFS on the portmapper's port = %d; want PROG_UNAVAIL", stat)
 	}
+}
+
+// allListeners has all sockets that a Serve may have, on ports of this machine's choice.
+func allListeners(t *testing.T) (l Listeners) {
+	t.Helper()
+	var errs [4]error
+	l.NFS, errs[0] = net.Listen("tcp", "127.0.0.1:0")
+	l.Portmap, errs[1] = net.Listen("tcp", "127.0.0.1:0")
+	l.MountUDP, errs[2] = net.ListenPacket("udp", "127.0.0.1:0")
+	l.PortmapUDP, errs[3] = net.ListenPacket("udp", "127.0.0.1:0")
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // datagram sends call and returns the reply. If silent, there must be none
