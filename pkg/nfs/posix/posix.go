@@ -32,7 +32,7 @@ type Size struct {
 
 // Short and Whole are the sizes for every run of the tests and for the long ones.
 func Short() Size { return Size{Names: 200, Every: 8} }
-func Whole() Size { return Size{Names: 3000, Every: 1} }
+func Whole() Size { return Size{Names: 1000, Every: 1} }
 
 // Cases returns all cases of that size.
 func Cases(size Size) []Case {
