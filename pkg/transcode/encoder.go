@@ -10,6 +10,8 @@ const (
 	EncoderX264 = "libx264"
 	EncoderX265 = "libx265"
 	EncoderAV1  = "libsvtav1"
+	EncoderAOM  = "libaom-av1"
+	EncoderVP9  = "libvpx-vp9"
 	EncoderAAC  = "aac"
 )
 
@@ -41,10 +43,13 @@ var (
 		"eac3", "mp2", "pcm_s16le", "pcm_s24le"}
 	// chunkEncoders are those whose units join to what a single run makes, in bits and
 	// in quality.
-	chunkEncoders = []string{EncoderX264, EncoderX265, "mpeg4", "mpeg2video"}
+	chunkEncoders = []string{EncoderX264, EncoderX265, "mpeg4", "mpeg2video", EncoderVP9, EncoderAOM, EncoderAV1}
 	// countingEncoders aim at a bitrate by all the frames that they have seen: each
 	// unit begins with too many bits. They keep to a quality in units as well.
 	countingEncoders = []string{"mpeg4", "mpeg2video"}
+	// learningEncoders get nearer to a bitrate the longer they run: in ten units, they are
+	// up to a tenth off what a single run makes of it. They keep to a quality in units.
+	learningEncoders = []string{EncoderVP9, EncoderAOM, EncoderAV1}
 	// optionEncoders are all encoders that a user can name.
 	optionEncoders = append(slices.Sorted(maps.Keys(encoderCodecs())), "copy", "ffv1", "libaom-av1", "librav1e", "libvpx",
 		"libvpx-vp9", "libxvid", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "prores_ks")

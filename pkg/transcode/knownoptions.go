@@ -65,7 +65,7 @@ func knownOptions() map[string]knownOption {
 	addTo(known, classVideo, numberValue, 0, 250, "rc-lookahead", "lag-in-frames")
 	addTo(known, classVideo, numberValue, 0, maxThreads, "threads")
 	addTo(known, classVideo, numberValue, -1e9, 1e9, "keyint_min", "sc_threshold")
-	addTo(known, classVideo, wordValue, 0, 0, "preset", "tune", "profile", "level", "pix_fmt", "color_primaries", "color_trc", "colorspace", "color_range", "tag", "vtag")
+	addTo(known, classVideo, wordValue, 0, 0, "preset", "tune", "profile", "level", "pix_fmt", "deadline", "color_primaries", "color_trc", "colorspace", "color_range", "tag", "vtag")
 	addTo(known, classVideo, anyValue, 0, 0, "c", "codec", "vcodec", "acodec", "scodec", "filter", "vf", "af", "x264-params", "x264opts", "x265-params", "f")
 	addNoise(known)
 	return known

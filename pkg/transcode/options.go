@@ -397,6 +397,10 @@ func (o *Options) finish() {
 		o.whole("video by " + encoder + " is not joined from units")
 	case slices.Contains(countingEncoders, encoder) && !has(o.Video, "-q:v", "-qscale:v"):
 		o.whole(encoder + " counts bits from the beginning of the video; with -q:v, all workers share the work")
+	case slices.Contains(learningEncoders, encoder) && !o.constantQuality():
+		o.whole(encoder + " needs the whole video for a bitrate; with -crf and without -b:v, all workers share the work")
+	case fixedKeys(encoder) && has(o.Video, "-g"):
+		o.whole(encoder + " makes key frames only every so many frames; without -g, all workers share the work")
 	}
 	audio := cmp.Or(o.AudioEncoder, EncoderAAC)
 	switch codec, known := audioCodecs()[audio]; {
@@ -447,6 +451,16 @@ func (o *Options) finishMaps() {
 		o.NoAudio = true
 		o.All = append(o.All, "-an")
 	}
+}
+
+// constantQuality reports whether the video has a quality, and no bitrate beside it.
+func (o *Options) constantQuality() bool {
+	for i, word := range o.Video {
+		if (word == "-b:v" || word == "-maxrate:v" || word == "-maxrate") && o.Video[i+1] != "0" {
+			return false
+		}
+	}
+	return has(o.Video, "-crf:v", "-crf")
 }
 
 // has reports whether options have one of these names.

@@ -163,12 +163,14 @@ func (i *InitInfo) readCodec(entry box) (err error) {
 		i.Codecs, err = codecOf(f.data, "hvcC", hevcName)
 	case "av01":
 		i.Codecs, err = codecOf(f.data, "av1C", av1Name)
+	case "vp09":
+		i.Codecs, err = codecOf(f.data, "vpcC", vp9Name)
 	case "mp4a", "mp4v":
 		i.Codecs, err = codecOf(f.data, "esds", func(b []byte) (string, error) { return mpeg4Name(entry.kind, b) })
 	case "ac-3", "ec-3", "Opus":
 		i.Codecs = entry.kind
 	default:
-		err = fmt.Errorf("sample entry %q; want avc1, hvc1, av01, mp4v, mp4a, ac-3, ec-3 or Opus", entry.kind)
+		err = fmt.Errorf("sample entry %q; want avc1, hvc1, av01, vp09, mp4v, mp4a, ac-3, ec-3 or Opus", entry.kind)
 	}
 	return err
 }

@@ -57,6 +57,15 @@ func av1Name(av1C []byte) (string, error) {
 	return fmt.Sprintf("av01.%d.%02d%s.%02d", profile>>5, profile&0x1f, tier, depth), f.err
 }
 
+// vp9Name names VP9 by profile, level and bit depth (VP codec ISO media file format
+// binding). What it leaves out is 4:2:0 and BT.709.
+func vp9Name(vpcC []byte) (string, error) {
+	f := fields{data: vpcC}
+	f.full()
+	profile, level, depth := f.uint8(), f.uint8(), f.uint8()>>4
+	return fmt.Sprintf("vp09.%02d.%02d.%02d", profile, level, depth), f.err
+}
+
 // Descriptors of ISO 14496-1 §7.2.
 const (
 	tagStream         = 3

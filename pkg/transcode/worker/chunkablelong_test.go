@@ -20,6 +20,11 @@ var chunkableRows = []string{
 	"-c:v mpeg4 -q:v 6 -bf 2",
 	"-c:v mpeg2video -q:v 6",
 	"-c:v mpeg2video -q:v 6 -bf 2",
+	"-c:v libsvtav1 -preset 10 -crf 40",
+	"-c:v libsvtav1 -preset 10 -crf 25",
+	"-c:v libaom-av1 -cpu-used 8 -crf 40",
+	"-c:v libvpx-vp9 -crf 34 -b:v 0 -deadline realtime -cpu-used 6",
+	"-c:v libvpx-vp9 -crf 34 -cpu-used 5",
 }
 
 // The long form of two passes: both encoders, and bitrates at which all parts look bad, or

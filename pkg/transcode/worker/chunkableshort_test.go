@@ -13,6 +13,7 @@ var chunkableRows = []string{
 	"-c:v libx264 -preset veryfast -crf 26",
 	"-c:v mpeg4 -q:v 6",
 	"-c:v mpeg2video -q:v 6",
+	"-c:v libsvtav1 -preset 12 -crf 40",
 }
 
 // A film of twenty units, by x264.
