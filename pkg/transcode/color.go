@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,25 +44,33 @@ func (p *Plan) paint(r Request, v VideoStream, o Options) (toneMap bool) {
 	if r.custom() {
 		return dynamic != "" && o.eightBit()
 	}
-	tenBit := deep
+	kept := false // by one rendition at least
 	for i, rendition := range p.Renditions {
 		p.Renditions[i].TenBit = deep && encoderFor(r, o, rendition) == EncoderX265
 		if p.Renditions[i].TenBit && r.HDR != HDRToSDR {
 			p.Renditions[i].VideoRange = dynamic
 		}
-		tenBit = tenBit && p.Renditions[i].TenBit
+		kept = kept || p.Renditions[i].TenBit
 	}
-	keep := dynamic != "" && tenBit && r.HDR != HDRToSDR
 	switch {
-	case dynamic != "" && !keep && r.HDR != HDRToSDR:
-		p.note("HDR (%s) is tone-mapped to SDR, because %s has 8 bits; h265 keeps it", dynamic, r.codec())
-	case deep && !tenBit:
+	case dynamic != "" && !kept && r.HDR != HDRToSDR:
+		p.note("HDR (%s) is tone-mapped to SDR, because %s has 8 bits here; h265 keeps it", dynamic, r.codec())
+	case deep && !kept:
 		p.note("%d bits of each sample become 8; h265 keeps 10", bits(v.PixelFormat))
 	}
 	if v.Color != nil && v.Color.Dolby > 0 && dynamic != "" {
 		p.note("of Dolby Vision, the base layer is kept, which is %s", dynamic)
 	}
 	return dynamic != ""
+}
+
+// plannableColor returns an error if the colors of a source cannot be read. Dolby Vision
+// of profile 5 has a base layer of its own kind, and so has any that says so.
+func plannableColor(c *Color) error {
+	if c == nil || c.Dolby != 5 && (c.Dolby == 0 || !c.DolbyAlone || c.VideoRange() != "") {
+		return nil
+	}
+	return fmt.Errorf("its video is Dolby Vision of profile %d, whose colors only a decoder of Dolby Vision can show; want a video with HDR10, HLG or SDR as its base layer (profile 7 or 8)", c.Dolby)
 }
 
 // eightBit reports whether options make a picture of 8 bits of a source with more:

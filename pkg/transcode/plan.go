@@ -230,6 +230,9 @@ func plannableVideo(p Probe, v VideoStream) error {
 	if rate := v.Rate.Float(); rate <= 0 || rate > maxRate {
 		return fmt.Errorf("its frame rate is %v; want more than 0 and at most %d", v.Rate, maxRate)
 	}
+	if err := plannableColor(v.Color); err != nil {
+		return err
+	}
 	if seconds := videoSeconds(p); !(seconds > 0 && seconds <= maxSeconds) {
 		return fmt.Errorf("its video is %.1f s long; want more than 0 and at most %d", seconds, maxSeconds)
 	}

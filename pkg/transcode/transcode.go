@@ -83,6 +83,8 @@ type Color struct {
 	Mastering string `json:"mastering,omitempty"`
 	Light     string `json:"light,omitempty"`        // the brightest pixel and picture in cd/m², e.g. 1000,400
 	Dolby     int    `json:"dolby_vision,omitempty"` // profile; 0: none
+	// DolbyAlone says that its base layer is not meant to be shown without Dolby Vision.
+	DolbyAlone bool `json:"dolby_alone,omitempty"`
 }
 
 // A Span is a part of a source with time stamps of its own: what has the time stamp

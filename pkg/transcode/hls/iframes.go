@@ -56,8 +56,12 @@ func writeIFrames(b *bytes.Buffer, p transcode.Plan, tracks map[string]*transcod
 			continue
 		}
 		peak, average := bitrates(iframesOf(tracks[r.Name]), target)
-		fmt.Fprintf(b, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%s,RESOLUTION=%dx%d,URI=%s\n",
-			peak, average, quoted(tracks[r.Name].Codecs), r.Width, r.Height, quoted(p.Output.URI(".", path.Join(p.Output.Place(r.Name), iframesName))))
+		ranged := ""
+		if name := videoRange(p, r); name != "" {
+			ranged = ",VIDEO-RANGE=" + name
+		}
+		fmt.Fprintf(b, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%s,RESOLUTION=%dx%d%s,URI=%s\n",
+			peak, average, quoted(tracks[r.Name].Codecs), r.Width, r.Height, ranged, quoted(p.Output.URI(".", path.Join(p.Output.Place(r.Name), iframesName))))
 	}
 }
 

@@ -147,6 +147,7 @@ func variants(p transcode.Plan, groups []audioGroup, tracks map[string]*transcod
 	for _, r := range p.Renditions {
 		for _, g := range groups {
 			v := newVariant(p, r, g, target, tracks)
+			v.videoRange = videoRange(p, r)
 			switch {
 			case p.HasCaptions(r):
 				v.captions = fmt.Sprintf("%q", captionsGroup)
@@ -170,6 +171,15 @@ func variants(p transcode.Plan, groups []audioGroup, tracks map[string]*transcod
 	return list
 }
 
+// videoRange returns the VIDEO-RANGE of a rendition; "" if no rendition has HDR.
+func videoRange(p transcode.Plan, r transcode.Rendition) string {
+	dynamic := func(r transcode.Rendition) bool { return r.VideoRange != "" }
+	if r.VideoRange == "" && slices.ContainsFunc(p.Renditions, dynamic) {
+		return "SDR"
+	}
+	return r.VideoRange
+}
+
 // A variant is one variant stream of the master playlist.
 type variant struct {
 	rendition     transcode.Rendition
@@ -179,6 +189,7 @@ type variant struct {
 	group         string // of the audio; "" without
 	subtitles     bool
 	captions      string // CLOSED-CAPTIONS; "" without
+	videoRange    string // VIDEO-RANGE; "" if all are SDR
 }
 
 // newVariant joins a rendition's video with a group of audio, which may be empty. Its
@@ -209,8 +220,8 @@ func (v variant) write(b *bytes.Buffer, n transcode.Naming) {
 	if v.rate > 0 {
 		fmt.Fprintf(b, ",RESOLUTION=%dx%d,FRAME-RATE=%.3f", v.rendition.Width, v.rendition.Height, v.rate)
 	}
-	if v.rendition.VideoRange != "" {
-		fmt.Fprintf(b, ",VIDEO-RANGE=%s", v.rendition.VideoRange)
+	if v.videoRange != "" {
+		fmt.Fprintf(b, ",VIDEO-RANGE=%s", v.videoRange)
 	}
 	if v.group != "" {
 		fmt.Fprintf(b, ",AUDIO=%q", v.group)

@@ -12,6 +12,7 @@ import (
 type sideData struct {
 	Rotation   float64 `json:"rotation"`
 	Dolby      int     `json:"dv_profile"`
+	Compatible int     `json:"dv_bl_signal_compatibility_id"`
 	RedX       string  `json:"red_x"`
 	RedY       string  `json:"red_y"`
 	GreenX     string  `json:"green_x"`
@@ -52,7 +53,7 @@ func addLight(c *transcode.Color, list []sideData) {
 	for _, d := range list {
 		switch {
 		case d.Dolby > 0:
-			c.Dolby = d.Dolby
+			c.Dolby, c.DolbyAlone = d.Dolby, d.Compatible == 0
 		case d.MaxContent > 0:
 			c.Light = fmt.Sprintf("%d,%d", min(d.MaxContent, 99999), min(max(d.MaxAverage, 0), 99999))
 		case d.GreenX != "" && d.MaxLight != "":

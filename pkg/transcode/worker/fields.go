@@ -64,7 +64,7 @@ func (d *sideData) set(key, value string) {
 		"red_x": &d.RedX, "red_y": &d.RedY, "green_x": &d.GreenX, "green_y": &d.GreenY, "blue_x": &d.BlueX, "blue_y": &d.BlueY,
 		"white_point_x": &d.WhiteX, "white_point_y": &d.WhiteY, "min_luminance": &d.MinLight, "max_luminance": &d.MaxLight,
 	}
-	numbers := map[string]*int{"dv_profile": &d.Dolby, "max_content": &d.MaxContent, "max_average": &d.MaxAverage}
+	numbers := map[string]*int{"dv_profile": &d.Dolby, "dv_bl_signal_compatibility_id": &d.Compatible, "max_content": &d.MaxContent, "max_average": &d.MaxAverage}
 	switch {
 	case texts[key] != nil:
 		*texts[key] = value

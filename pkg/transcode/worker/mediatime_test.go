@@ -218,7 +218,7 @@ func timeRows() []mediaRow {
 		},
 		{
 			name: "HDR10, tone-mapped", file: "hdr.mp4", args: hdr10,
-			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709", note: []string{"HDR (PQ) is tone-mapped to SDR, because h264 has 8 bits; h265 keeps it"}, also: light(150, 240)},
+			want: mediaWant{frames: 50, colors: "yuv420p tv bt709 bt709 bt709", note: []string{"HDR (PQ) is tone-mapped to SDR, because h264 has 8 bits here; h265 keeps it"}, also: light(150, 240)},
 		},
 		{
 			name: "HDR10, kept", file: "hdr.mp4", args: hdr10, request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},

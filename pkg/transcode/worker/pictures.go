@@ -27,7 +27,7 @@ func pictureArgs(u transcode.VideoUnit) []string {
 	u.Deinterlaced = false // costs more than all else, and cannot be seen in a thumbnail
 	for _, name := range u.PictureNames() {
 		args = append(args, "-map", cmp.Or(u.Map, "0:V:0"), "-an", "-sn", "-dn", "-map_chapters", "-1", "-frames:v", "1",
-			"-vf", gridFilter(u, false)+","+pictureFilter(u, name), "-fps_mode", "passthrough")
+			"-vf", join(gridFilter(u, false), pictureFilter(u, name)), "-fps_mode", "passthrough")
 		args = append(args, jpegArgs(name)...)
 	}
 	return args
@@ -35,13 +35,16 @@ func pictureArgs(u transcode.VideoUnit) []string {
 
 // pictureFilter makes one picture of the frames of u.
 func pictureFilter(u transcode.VideoUnit, name string) string {
-	p := u.Pictures
+	p, sdr := u.Pictures, "setsar=1"
+	if u.Color.VideoRange() != "" { // a JPEG has no HDR
+		sdr += "," + toneMap(u.Color) + ",format=yuv420p"
+	}
 	if name == transcode.PosterName {
-		return fmt.Sprintf("select='eq(n,%d)',%s,setsar=1", p.Poster-u.FirstFrame, sized(u, p.PosterWidth, p.PosterHeight))
+		return fmt.Sprintf("select='eq(n,%d)',%s,%s", p.Poster-u.FirstFrame, sized(u, p.PosterWidth, p.PosterHeight), sdr)
 	}
 	count, columns := u.Thumbnails()
-	return fmt.Sprintf("select='not(mod(n+%d,%d))',%s,setsar=1,tile=%dx%d",
-		u.FirstFrame, p.Every, sized(u, p.Width, p.Height), columns, (count+columns-1)/columns)
+	return fmt.Sprintf("select='not(mod(n+%d,%d))',%s,%s,tile=%dx%d",
+		u.FirstFrame, p.Every, sized(u, p.Width, p.Height), sdr, columns, (count+columns-1)/columns)
 }
 
 // jpegArgs are the end of the arguments that make one picture.

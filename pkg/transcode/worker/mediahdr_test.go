@@ -1,0 +1,106 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pibootd/pkg/transcode"
+)
+
+// hdrRows are sources in HDR of which there are several renditions, and Dolby Vision.
+func hdrRows() []mediaRow {
+	const sdr = "yuv420p tv bt709 bt709 bt709"
+	return []mediaRow{
+		{
+			name: "HDR10 in HDR and SDR", file: "hdr.mp4", args: hdr10,
+			request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265, MoreCodecs: []transcode.Codec{transcode.CodecH264}, Container: transcode.ContainerCMAF}},
+			want:    mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", also: inBothRanges},
+		},
+		{
+			name: "HDR10 in SDR and HDR", file: "hdr.mp4", args: hdr10, long: true,
+			request: transcode.Request{Output: transcode.Output{MoreCodecs: []transcode.Codec{transcode.CodecH265}, Container: transcode.ContainerCMAF}},
+			want:    mediaWant{frames: 50, colors: sdr, also: inBothRanges},
+		},
+		{
+			name: "HDR10 by AV1", file: "hdr.mp4", args: hdr10,
+			request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecAV1, Container: transcode.ContainerCMAF}},
+			want:    mediaWant{frames: 50, colors: sdr, note: []string{"HDR (PQ) is tone-mapped to SDR, because av1 has 8 bits here"}, also: hasLightPoster},
+		},
+		{
+			name: "Dolby Vision 5", file: "a.mp4", build: dolbySource(5, 0),
+			want: mediaWant{fails: "its video is Dolby Vision of profile 5, whose colors only a decoder of Dolby Vision can show"},
+		},
+		{
+			name: "Dolby Vision 8", file: "a.mp4", build: dolbySource(8, 1), request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", note: []string{"of Dolby Vision, the base layer is kept, which is PQ"}},
+		},
+	}
+}
+
+// inBothRanges makes sure that the master playlist has each range, also of the playlists
+// of key frames, and that the poster is SDR.
+func inBothRanges(t *testing.T, o mediaOutput) {
+	t.Helper()
+	master, err := os.ReadFile(o.entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(master)) {
+		if !strings.HasPrefix(line, "#EXT-X-STREAM-INF") && !strings.HasPrefix(line, "#EXT-X-I-FRAME-STREAM-INF") {
+			continue
+		}
+		want := "VIDEO-RANGE=SDR"
+		if strings.Contains(line, "hvc1") {
+			want = "VIDEO-RANGE=PQ"
+		}
+		if !strings.Contains(line, ","+want) {
+			t.Errorf("%s; want %s", line, want)
+		}
+	}
+	hasLightPoster(t, o)
+}
+
+// hasLightPoster makes sure that the poster of hdr10 is as bright as in SDR.
+func hasLightPoster(t *testing.T, o mediaOutput) {
+	t.Helper()
+	for _, name := range []string{"poster.jpg", "storyboard/000.jpg"} {
+		picture := filepath.Join(filepath.Dir(o.entry), filepath.FromSlash(name))
+		if matches, err := filepath.Glob(filepath.Join(filepath.Dir(o.entry), "storyboard", "*.jpg")); name != "poster.jpg" && err == nil && len(matches) > 0 {
+			picture = matches[0]
+		}
+		out := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", picture, "-vf", "format=gray", "-frames:v", "1", "-f", "rawvideo", "-")
+		if luma := int(out[0]); luma < 180 || luma > 230 {
+			t.Errorf("%s: grey of %d; want 180 to 230", picture, luma)
+		}
+	}
+}
+
+// dolbySource makes hdr10 say that it is Dolby Vision of this profile, whose base layer is
+// compatible with what the other number says: a dvvC in the sample entry (Dolby Vision
+// streams within the ISO base media file format, §3.2).
+func dolbySource(profile, compatible byte) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		data, err := os.ReadFile(makeSource(t, "plain.mp4", hdr10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := make([]byte, 32)
+		binary.BigEndian.PutUint32(record, 32)
+		copy(record[4:], "dvvC")
+		record[8], record[9], record[10], record[11], record[12] = 1, 0, profile<<1, 3<<3|5, compatible<<4
+		entry := bytes.LastIndex(data, []byte("hvc1"))
+		end := entry - 4 + int(binary.BigEndian.Uint32(data[entry-4:]))
+		data = append(data[:end:end], append(record, data[end:]...)...)
+		for _, box := range []string{"hvc1", "stsd", "stbl", "minf", "mdia", "trak", "moov"} {
+			at := bytes.LastIndex(data[:entry+4], []byte(box)) - 4
+			binary.BigEndian.PutUint32(data[at:], binary.BigEndian.Uint32(data[at:])+32)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
