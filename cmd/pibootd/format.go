@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "burn-subtitles", Usage: "draw the subtitles in this `LANGUAGE` into the picture, e.g. de; und if it is unknown", DefaultText: "none"},
+		&cli.StringFlag{Name: "input-options", Usage: "read the video with ffmpeg's input `OPTIONS`, in one word, e.g. -ss 60 -t 90", DefaultText: "none"},
 		&cli.BoolFlag{Name: "no-pictures", Usage: "make no poster, storyboard and playlists of key frames for a stream"},
 		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
 		&cli.BoolFlag{Name: "sample-aes", Usage: "encrypt the samples of CMAF segments (SAMPLE-AES, cbcs) instead of whole segments"},
@@ -69,6 +71,11 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		},
 		NoPictures:    c.Bool("no-pictures"),
 		BurnSubtitles: c.String("burn-subtitles"),
+		InputOptions:  strings.Fields(c.String("input-options")),
+	}
+	// As in ffmpeg's own order: what stands before -i is about the source.
+	if i := slices.Index(options, "-i"); i >= 0 {
+		o.InputOptions, o.Options = append(o.InputOptions, options[:i]...), options[i+1:]
 	}
 	for i, codec := range strings.Split(c.String("codec"), ",") {
 		if i == 0 {

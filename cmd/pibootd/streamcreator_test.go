@@ -318,6 +318,11 @@ func creatorChecks() map[string]func(creatorOutput) {
 				p.Errorf("master playlist: %s", text)
 			}
 		},
+		"-- -ss 1 -t 1 -i": func(p creatorOutput) {
+			if text := p.text("128p/index.m3u8"); strings.Count(text, "#EXTINF:1.000000,") != 1 || strings.Count(text, "#EXTINF") != 1 {
+				p.Errorf("media playlist: %s", text)
+			}
+		},
 		"-- -threads 2": func(p creatorOutput) { p.plays() },
 		"--url-prefix https://cdn.example/a/": func(p creatorOutput) {
 			if text := p.text("master.m3u8"); !strings.Contains(text, "\nhttps://cdn.example/a/128p/index.m3u8\n") {

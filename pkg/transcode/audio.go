@@ -171,6 +171,7 @@ func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Op
 			Audio: &AudioUnit{
 				Rendition:      rendition,
 				SourceStart:    p.Start,
+				CutSeconds:     p.CutSeconds,
 				Spans:          p.Spans,
 				SegmentSeconds: grid.Seconds(grid.SegmentFrames),
 				Container:      r.unitContainer(),

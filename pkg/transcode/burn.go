@@ -15,6 +15,7 @@ import (
 
 // A Burn is subtitles that a unit of video draws into its picture.
 type Burn struct {
+	Later  int    `json:"later,omitempty"`  // by how many frames the text is late there: Grid.LiftedFrames
 	File   string `json:"file,omitempty"`   // text, as a LiftUnit has made it: a path in the media share
 	Map    string `json:"map,omitempty"`    // pictures: ffmpeg's specifier of their stream
 	Width  int    `json:"width"`            // of the picture that they are drawn into; 0: the rendition's
@@ -47,8 +48,11 @@ const (
 )
 
 // LiftedFrames is by how much lifted subtitles are later than the grid: about ten
-// seconds, so that no time stamp is negative where a source begins before its grid.
-func (g Grid) LiftedFrames() int { return 10 * int(math.Ceil(g.Rate.Float())) }
+// seconds, so that no time stamp is negative where a source begins before its grid, and
+// what is left out of the source at its beginning.
+func (g Grid) LiftedFrames(cutSeconds float64) int {
+	return 10*int(math.Ceil(g.Rate.Float())) + int(math.Ceil(cutSeconds*g.Rate.Float()))
+}
 
 // An Interval is a stretch of time in seconds after the grid's start.
 type Interval struct {
@@ -119,18 +123,18 @@ func namedSubtitles(list []SubtitleStream) string {
 
 // liftUnit returns the unit that lifts s out of its source.
 func liftUnit(r Request, p Probe, grid Grid, s SubtitleStream) Unit {
-	lift := LiftUnit{Later: grid.Seconds(grid.LiftedFrames()), Stream: s.Stream, Codec: s.Codec, File: s.File != ""}
+	lift := LiftUnit{Later: grid.Seconds(grid.LiftedFrames(p.CutSeconds)) - p.CutSeconds, Stream: s.Stream, Codec: s.Codec, File: s.File != ""}
 	if !lift.File {
-		lift.SourceStart = p.Start
+		lift.SourceStart = p.Start - p.CutSeconds
 	}
 	if !lift.File && len(p.Spans) > 0 {
-		lift.SourceStart = p.Spans[0].First - p.Spans[0].At
+		lift.SourceStart = p.Spans[0].First - p.Spans[0].At - p.CutSeconds
 	}
 	return Unit{ID: string(KindLift), Kind: KindLift, Source: cmp.Or(s.File, r.Source), Lift: &lift}
 }
 
 // burn returns how units draw s; lifted is the file that a LiftUnit made of it.
-func burn(r Request, p Probe, o Options, s SubtitleStream, lifted string) *Burn {
+func burn(r Request, p Probe, grid Grid, o Options, s SubtitleStream, lifted string) *Burn {
 	v := *p.Video
 	b := &Burn{Format: overlayFormat(r, v, o)}
 	if r.custom() {
@@ -144,7 +148,7 @@ func burn(r Request, p Probe, o Options, s SubtitleStream, lifted string) *Burn 
 		b.Width, b.Height = int(math.Round(width)), int(math.Round(height))
 	}
 	if !s.Image {
-		b.File = lifted
+		b.File, b.Later = lifted, grid.LiftedFrames(p.CutSeconds)
 		return b
 	}
 	b.Map = cmp.Or(s.Map, fmt.Sprintf("0:s:%d", s.Stream))

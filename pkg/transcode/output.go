@@ -48,6 +48,9 @@ type Output struct {
 	// NoPictures says that no poster, storyboard and playlists of key frames are made
 	// for a stream.
 	NoPictures bool `json:"no_pictures,omitempty"`
+	// InputOptions are ffmpeg's options for the source, one word each. See
+	// ParseInputOptions.
+	InputOptions []string `json:"input_options,omitempty"`
 	// Options are ffmpeg's output options, one word each. For an MP4 or MKV file they
 	// replace Codec, Encoder and Rungs. See ParseOptions.
 	Options []string `json:"options,omitempty"`

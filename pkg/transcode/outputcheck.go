@@ -75,6 +75,9 @@ func (o Output) checkTracks() error {
 			return wrong("audio_langs", "audio in %.50q; want languages, each once, e.g. de or deu", lang)
 		}
 	}
+	if _, err := ParseInputOptions(o.InputOptions); err != nil {
+		return pi.InvalidField("input_options", err)
+	}
 	if b := o.BurnSubtitles; b != "" && b != undetermined && Language(b) == "" {
 		return wrong("burn_subtitles", "burn in subtitles in %.50q; want a language, e.g. de or deu, or und", b)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -63,6 +64,13 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
 	if err := r.Check(); err != nil {
+		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
+	}
+	input, err := ParseInputOptions(r.InputOptions)
+	if err == nil {
+		p, err = input.apply(p)
+	}
+	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
 	if p.Video == nil && r.IsFile() {
@@ -128,7 +136,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		u.Video.ToneMap = toneMap && u.Video.Rendition.VideoRange == ""
 		u.Video.Captions, u.Video.NoCaptions = len(plan.Captions) > 0, len(plan.Captions) == 0
 		if burnt >= 0 {
-			u.Video.burn(p, burn(r, p, options, subtitles, d.Lifted), subtitles)
+			u.Video.burn(p, burn(r, p, grid, options, subtitles, d.Lifted), subtitles)
 		}
 	}
 	plan.Units = append(plan.Units, units...)
@@ -196,10 +204,27 @@ func (p *Plan) noteRate(r Request, v VideoStream) {
 // wholeUnit returns the only unit of a job that cannot be divided.
 func wholeUnit(r Request, p Probe, grid Grid, o Options) Unit {
 	whole := WholeUnit{Format: r.Format, Options: o.All, TwoPass: o.TwoPass, Frames: grid.Frames, Map: p.Video.Map}
+	whole.Input = wholeInput(p, grid)
 	if !o.Trimmed {
 		whole.Seconds = grid.Seconds(grid.Frames)
 	}
 	return Unit{ID: string(KindWhole), Kind: KindWhole, Source: r.Source, Whole: &whole}
+}
+
+// wholeInput returns ffmpeg's options for a source of which a part is left out, or that
+// has another rate.
+func wholeInput(p Probe, grid Grid) []string {
+	var words []string
+	if p.Video.Slow > 0 {
+		words = append(words, "-r", p.Video.Rate.String())
+	}
+	if p.CutSeconds > 0 {
+		words = append(words, "-ss", strconv.FormatFloat(p.CutSeconds, 'f', 6, 64))
+	}
+	if p.Windowed {
+		words = append(words, "-t", strconv.FormatFloat(grid.Seconds(grid.Frames), 'f', 6, 64))
+	}
+	return words
 }
 
 // plannable returns an error if p cannot be planned.
@@ -383,7 +408,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Filter:        o.Filter,
 				Options:       o.Video,
 			}
-			video.readFrom(p, max(grid.Seconds(first)-preroll(*p.Video), 0))
+			video.readFrom(p, max(grid.Seconds(first)-preroll(*p.Video), -p.CutSeconds))
 			units = append(units, Unit{ID: id, Kind: KindVideo, Source: r.Source, Video: &video})
 		}
 	}
@@ -395,10 +420,10 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 	u.SkipBytes = 0
 	if len(p.Spans) == 0 {
-		u.SeekSeconds = seconds
+		u.SeekSeconds = seconds + p.CutSeconds
 		return
 	}
-	u.Spans, u.Untimed = slices.Clone(p.Spans), p.Untimed
+	u.Spans, u.Untimed, u.Slow = slices.Clone(p.Spans), p.Untimed, p.Video.Slow
 	defer func() {
 		for i := range u.Spans {
 			u.Spans[i].At -= p.Video.DelaySeconds
@@ -421,7 +446,7 @@ func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 func (u *VideoUnit) burn(p Probe, b *Burn, s SubtitleStream) {
 	u.Burn = b
 	if first := u.Grid.Seconds(u.FirstFrame); b.Map != "" {
-		u.readFrom(p, max(min(first-preroll(*p.Video), s.readsFrom(first)), 0))
+		u.readFrom(p, max(min(first-preroll(*p.Video), s.readsFrom(first)), -p.CutSeconds))
 	}
 }
 

@@ -31,8 +31,9 @@ type TextRendition struct {
 // A TextUnit converts the subtitles of one source.
 type TextUnit struct {
 	Renditions  []TextRendition `json:"renditions"`
-	SourceStart float64         `json:"source_start"` // Probe.Start; 0 of a file of subtitles
-	Seconds     float64         `json:"seconds"`      // of the output
+	SourceStart float64         `json:"source_start"`          // of the source's own time; 0 of a file of subtitles
+	CutSeconds  float64         `json:"cut_seconds,omitempty"` // what is left out at the beginning
+	Seconds     float64         `json:"seconds"`               // of the output
 	// SegmentSeconds is the length of the segments, except the last; 0: a single file.
 	SegmentSeconds float64 `json:"segment_seconds,omitempty"`
 }
@@ -96,9 +97,9 @@ func (p *Plan) addSubtitles(r Request, probe Probe, burnt int) {
 }
 
 func (p *Plan) textUnit(r Request, probe Probe, s SubtitleStream) *TextUnit {
-	u := &TextUnit{Seconds: p.Grid.Seconds(p.Grid.Frames)}
+	u := &TextUnit{Seconds: p.Grid.Seconds(p.Grid.Frames), CutSeconds: probe.CutSeconds}
 	if s.File == "" {
-		u.SourceStart = probe.Start
+		u.SourceStart = probe.Start - probe.CutSeconds
 	}
 	if !r.IsFile() {
 		segment := p.Grid.Seconds(p.Grid.SegmentFrames)
@@ -111,7 +112,7 @@ func textFormat(o Output, s SubtitleStream) TextFormat {
 	switch {
 	case !o.IsFile():
 		return TextVTT
-	case o.Format == FormatMKV && (s.Codec == "ass" || s.Codec == "ssa"):
+	case len(o.InputOptions) == 0 && o.Format == FormatMKV && (s.Codec == "ass" || s.Codec == "ssa"):
 		return TextASS
 	}
 	return TextSRT

@@ -68,8 +68,10 @@ type Probe struct {
 	Spans []Span `json:"spans,omitempty"`
 	// Entries are the key frames at which reading can begin where Spans are not empty;
 	// empty if only the beginning can.
-	Entries []Entry `json:"entries,omitempty"`
-	Untimed bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
+	Entries    []Entry `json:"entries,omitempty"`
+	Untimed    bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
+	CutSeconds float64 `json:"-"`                 // what Input leaves out before Start; of the plan alone
+	Windowed   bool    `json:"-"`                 // Input leaves something out; of the plan alone
 }
 
 // A Color says what the numbers of a picture mean, by ffmpeg's names; "" is unknown.
@@ -123,6 +125,8 @@ type VideoStream struct {
 	Pauses        []Held   `json:"pauses,omitempty"`          // longer than a second; nil if not examined
 	// DelaySeconds is how much later than its packets say the decoder shows a frame.
 	DelaySeconds float64 `json:"delay_seconds,omitempty"`
+	// Slow is by how much Input makes it slower; 0: not. Of the plan alone.
+	Slow float64 `json:"-"`
 	// Captions are the channels and services of its closed captions, by Caption.InstreamID.
 	Captions []string `json:"captions,omitempty"`
 }
@@ -298,6 +302,7 @@ type VideoUnit struct {
 	SkipBytes    int64       `json:"skip_bytes,omitempty"` // in place of SeekSeconds, of a source with Spans
 	Spans        []Span      `json:"spans,omitempty"`      // in place of SourceStart: those from SkipBytes on
 	Untimed      bool        `json:"untimed,omitempty"`    // Probe.Untimed
+	Slow         float64     `json:"slow,omitempty"`       // by how much its time stamps are stretched; 0: not
 	SourceCodec  string      `json:"source_codec"`
 	Map          string      `json:"map,omitempty"`          // VideoStream.Map
 	Deinterlaced bool        `json:"deinterlaced,omitempty"` // bwdif before the grid
@@ -331,9 +336,10 @@ type VideoUnit struct {
 // An AudioUnit encodes the whole of one audio stream of the source.
 type AudioUnit struct {
 	Rendition      AudioRendition `json:"rendition"`
-	SourceStart    float64        `json:"source_start"`    // Probe.Start
-	Spans          []Span         `json:"spans,omitempty"` // in place of SourceStart
-	SegmentSeconds float64        `json:"segment_seconds"` // SegmentFrames of the grid, in seconds
+	SourceStart    float64        `json:"source_start"`          // Probe.Start
+	CutSeconds     float64        `json:"cut_seconds,omitempty"` // what is left out before SourceStart
+	Spans          []Span         `json:"spans,omitempty"`       // in place of SourceStart
+	SegmentSeconds float64        `json:"segment_seconds"`       // SegmentFrames of the grid, in seconds
 	Container      Container      `json:"container,omitempty"`
 	Filter         string         `json:"filter,omitempty"`  // ffmpeg's
 	Options        []string       `json:"options,omitempty"` // ffmpeg's, besides the usual
@@ -375,6 +381,7 @@ type Part struct {
 type WholeUnit struct {
 	Format  Format   `json:"format"`
 	Options []string `json:"options"`
+	Input   []string `json:"input,omitempty"` // options before the source
 	TwoPass bool     `json:"two_pass,omitempty"`
 	Map     string   `json:"map,omitempty"`     // VideoStream.Map
 	Audio   []int    `json:"audio,omitempty"`   // places of the audio streams that are kept; nil: the first one, if any

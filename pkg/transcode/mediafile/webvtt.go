@@ -163,6 +163,38 @@ func (t TextTrack) Between(start, end time.Duration) []Cue {
 	return cues
 }
 
+// From returns t without what is shown before start, which becomes its time 0.
+func (t TextTrack) From(start time.Duration) TextTrack {
+	if start <= 0 {
+		return t
+	}
+	var cues []Cue
+	for _, c := range t.Cues {
+		if c.End > start {
+			c.Start, c.End = max(c.Start-start, 0), c.End-start
+			cues = append(cues, c)
+		}
+	}
+	t.Cues = cues
+	return t
+}
+
+// SubRip returns what t shows before end as a file of SubRip.
+func (t TextTrack) SubRip(end time.Duration) []byte {
+	var b strings.Builder
+	clock := func(d time.Duration) string {
+		ms := d.Milliseconds()
+		return fmt.Sprintf("%02d:%02d:%02d,%03d", ms/3_600_000, ms/60_000%60, ms/1000%60, ms%1000)
+	}
+	for i, c := range t.Between(0, end) {
+		fmt.Fprintf(&b, "%d\n%s --> %s\n%s\n\n", i+1, clock(c.Start), clock(min(c.End, end)), c.Text)
+	}
+	if b.Len() == 0 {
+		b.WriteString("\n")
+	}
+	return []byte(b.String())
+}
+
 // WebVTT returns t as a file.
 func (t TextTrack) WebVTT() []byte {
 	var b strings.Builder

@@ -164,6 +164,9 @@ const startSeconds = transcode.StartPTS / 90000
 func gridFilter(u transcode.VideoUnit, first bool) string {
 	rate := u.Grid.Rate.String()
 	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
+	if u.Slow > 0 {
+		filter = fmt.Sprintf("setpts=PTS*%g,", u.Slow) + filter
+	}
 	if first {
 		filter += "," + printTimes
 	}
@@ -272,8 +275,12 @@ func audioFilter(u transcode.AudioUnit) string {
 	if u.Filter != "" {
 		filter = u.Filter + ","
 	}
-	return fmt.Sprintf("asetpts=%s,%s,aresample=async=1:first_pts=0,%sapad,atrim=end=%s",
-		timeline(u.Spans, u.SourceStart, false), printSound, filter, seconds(u.Rendition.Seconds))
+	cut := ""
+	if u.CutSeconds > 0 {
+		cut = "atrim=start=0,"
+	}
+	return fmt.Sprintf("asetpts=%s,%s%s,aresample=async=1:first_pts=0,%sapad,atrim=end=%s",
+		timeline(u.Spans, u.SourceStart, false), cut, printSound, filter, seconds(u.Rendition.Seconds))
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

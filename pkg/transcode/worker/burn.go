@@ -130,8 +130,7 @@ func burnWhite(u transcode.VideoUnit) float64 {
 // burnText returns the filters that draw text into the picture of u, at the times that
 // it has in its file. options are more of the filter's own.
 func burnText(u transcode.VideoUnit, options string) string {
-	shift := u.Grid.LiftedFrames()
-	return fmt.Sprintf("setpts=PTS+%d,subtitles=%s%s,setpts=PTS-%d", shift, transcode.LiftedName, options, shift)
+	return fmt.Sprintf("setpts=PTS+%[1]d,subtitles=%[2]s%[3]s,setpts=PTS-%[1]d", u.Burn.Later, transcode.LiftedName, options)
 }
 
 // burnLayers returns the filters that lay subtitles over the picture of u, of which

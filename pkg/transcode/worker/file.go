@@ -201,7 +201,7 @@ func WholeArgs(u transcode.WholeUnit, source string, pass int) []string {
 	args := []string{
 		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1",
 	}
-	args = append(args, sourceArgs(source)...)
+	args = append(append(args, u.Input...), sourceArgs(source)...)
 	if !mapped(u.Options) {
 		args = append(args, "-map", cmp.Or(u.Map, "0:V:0"))
 		args = append(args, wholeAudio(u.Audio)...)

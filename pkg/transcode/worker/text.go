@@ -32,10 +32,19 @@ func TextArgs(u transcode.Unit, source, charset string) []string {
 	for _, p := range transcode.Pieces(u, transcode.Result{}) {
 		r := p.Unit.Text.Renditions[0]
 		args = append(args,
-			"-map", fmt.Sprintf("0:s:%d", r.Stream), "-map_metadata", "-1", "-c:s", textEncoder(r.Format),
-			"-output_ts_offset", seconds(-u.Text.SourceStart), "-f", textMuxer(r.Format), "-y", filepath.Join(p.Dir, wholeText(r.Format)))
+			"-map", fmt.Sprintf("0:s:%d", r.Stream), "-map_metadata", "-1", "-c:s", textEncoder(madeOf(*p.Unit.Text)),
+			"-output_ts_offset", seconds(-u.Text.SourceStart), "-f", textMuxer(madeOf(*p.Unit.Text)), "-y", filepath.Join(p.Dir, wholeText(madeOf(*p.Unit.Text))))
 	}
 	return args
+}
+
+// madeOf returns the format that ffmpeg makes of u's one rendition. What is left out at the
+// beginning is cut off WebVTT, which other formats are made of then.
+func madeOf(u transcode.TextUnit) transcode.TextFormat {
+	if u.CutSeconds > 0 {
+		return transcode.TextVTT
+	}
+	return u.Renditions[0].Format
 }
 
 func textEncoder(f transcode.TextFormat) string {
@@ -72,7 +81,7 @@ func (w *Worker) text(ctx context.Context, u transcode.Unit, source, dir string,
 	if u.Text.Renditions[0].Source != "" && (errors.Is(err, errSource) || misread(err, stderr)) {
 		p.unread, err = cut(readingFailed(err, stderr)), nil
 		for _, piece := range pieces {
-			format := piece.Unit.Text.Renditions[0].Format
+			format := madeOf(*piece.Unit.Text)
 			err = errors.Join(err, os.WriteFile(filepath.Join(dir, piece.Dir, wholeText(format)), emptyText(format), 0o644))
 		}
 	}
@@ -100,7 +109,7 @@ func (w *Worker) convertText(ctx context.Context, u transcode.Unit, source, dir 
 	written := func() int { // ffmpeg counts no frames of subtitles
 		var size int64
 		for _, piece := range transcode.Pieces(u, transcode.Result{}) {
-			if info, err := os.Stat(filepath.Join(dir, piece.Dir, wholeText(piece.Unit.Text.Renditions[0].Format))); err == nil {
+			if info, err := os.Stat(filepath.Join(dir, piece.Dir, wholeText(madeOf(*piece.Unit.Text)))); err == nil {
 				size += info.Size()
 			}
 		}
@@ -161,8 +170,8 @@ func (w *Worker) charset(ctx context.Context, file string) (string, error) {
 // cutText cuts what ffmpeg has made in dir into the segments of u's one rendition.
 func cutText(u transcode.TextUnit, dir string) error {
 	format := u.Renditions[0].Format
-	name := filepath.Join(dir, wholeText(format))
-	if format != transcode.TextVTT {
+	name := filepath.Join(dir, wholeText(madeOf(u)))
+	if madeOf(u) != transcode.TextVTT {
 		return notEmpty(name)
 	}
 	f, err := os.Open(name)
@@ -172,6 +181,10 @@ func cutText(u transcode.TextUnit, dir string) error {
 	whole, err := mediafile.ReadWebVTT(f)
 	if err := errors.Join(err, f.Close(), os.Remove(name)); err != nil {
 		return fmt.Errorf("cutting subtitles: %w", err)
+	}
+	whole = whole.From(duration(u.CutSeconds))
+	if format != transcode.TextVTT {
+		return os.WriteFile(filepath.Join(dir, format.SegmentName(0)), whole.SubRip(duration(u.Seconds)), 0o644)
 	}
 	for i := range u.Segments() {
 		start, end := u.Segment(i)
