@@ -16,7 +16,7 @@ func flagsFirst(app *cli.App, args []string) []string {
 	}
 	out := args[:1:1]
 	commands, known := app.Commands, app.Flags
-	rest := args[1:]
+	server, rest := cutServer(args[1:])
 	for len(rest) > 0 {
 		command := find(commands, rest[0])
 		if command == nil {
@@ -26,11 +26,28 @@ func flagsFirst(app *cli.App, args []string) []string {
 		commands, known, rest = command.Subcommands, command.Flags, rest[1:]
 	}
 	flags, arguments := split(known, rest)
-	out = append(out, flags...)
+	out = append(append(out, server...), flags...)
 	if len(arguments) > 0 {
 		out = append(append(out, "--"), arguments...)
 	}
 	return out
+}
+
+// cutServer cuts off the flags about a server that stand before the command.
+func cutServer(args []string) (server, rest []string) {
+	for len(args) > 0 {
+		name, _, hasValue := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+		isServer := func(f cli.Flag) bool { return strings.HasPrefix(args[0], "-") && f.Names()[0] == name }
+		n := 1
+		if !hasValue {
+			n = 2
+		}
+		if !slices.ContainsFunc(serverFlags(), isServer) || len(args) < n {
+			break
+		}
+		server, args = append(server, args[:n]...), args[n:]
+	}
+	return server, args
 }
 
 func find(commands []*cli.Command, name string) *cli.Command {

@@ -32,7 +32,7 @@ func examine(c *cli.Context, std streams) error {
 	}
 	found, err := client(c).Examine(c.Context, c.Args().Slice())
 	m.clear()
-	if isNotRunning(err) {
+	if isNotRunning(err) && !isRemote(c) {
 		found, err = examineWithoutDaemon(c), nil
 	}
 	if err != nil {

@@ -12,6 +12,10 @@ import (
 const (
 	envStateDir = "PIBOOTD_STATE_DIR"
 	envSocket   = "PIBOOTD_SOCKET"
+
+	envServer      = "PIBOOTD_SERVER"
+	envTokenFile   = "PIBOOTD_TOKEN_FILE"
+	envFingerprint = "PIBOOTD_FINGERPRINT"
 )
 
 func jsonFlag() cli.Flag {
@@ -25,15 +29,35 @@ func stateDirFlag() cli.Flag {
 // daemonFlags returns more with the flags of every command that connects to the
 // daemon.
 func daemonFlags(more ...cli.Flag) []cli.Flag {
-	return append(more,
+	return append(append(more, serverFlags()...),
 		jsonFlag(),
 		stateDirFlag(),
 		&cli.StringFlag{Name: "socket", Usage: "connect to the daemon's control `SOCKET`", DefaultText: "pibootd.sock in the state directory", EnvVars: []string{envSocket}},
 	)
 }
 
-// client returns a client of the daemon that the flags name.
+// serverFlags are the flags about a daemon on another machine. They may also stand
+// before the command.
+func serverFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "server", Usage: "connect to the daemon at this `URL` on another machine, such as https://10.0.0.1:8443", EnvVars: []string{envServer}},
+		&cli.StringFlag{Name: "token-file", Usage: "log in there with the token in this `FILE`; pibootd token add on the NAS makes one", EnvVars: []string{envTokenFile}},
+		&cli.StringFlag{Name: "fingerprint", Usage: "accept only the certificate with this `SHA256`; pibootd admin-link on the NAS shows it", EnvVars: []string{envFingerprint}},
+	}
+}
+
+// isRemote reports whether the flags name a daemon on another machine. A socket that
+// is named on the command line is preferred to a server of the environment.
+func isRemote(c *cli.Context) bool {
+	return c.String("server") != "" && c.String("socket") == ""
+}
+
+// client returns a client of the daemon that the flags name. What is wrong with them
+// is the error of its first request.
 func client(c *cli.Context) *web.Client {
+	if isRemote(c) {
+		return web.NewRemoteClient(web.Remote{URL: c.String("server"), TokenFile: c.String("token-file"), Fingerprint: c.String("fingerprint")})
+	}
 	cfg := config.Config{StateDir: c.String("state-dir"), Socket: c.String("socket")}
 	return web.NewClient(cfg.SocketFile())
 }

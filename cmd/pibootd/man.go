@@ -45,6 +45,9 @@ func manPage(app *cli.App, categories []category) string {
 	m.section("Environment")
 	m.item(bold(envStateDir), "the default of --state-dir")
 	m.item(bold(envSocket), "the default of --socket")
+	m.item(bold(envServer), "the default of --server")
+	m.item(bold(envTokenFile), "the default of --token-file")
+	m.item(bold(envFingerprint), "the default of --fingerprint")
 	m.section("Files")
 	m.item(italic(installedConfig), "the configuration of the systemd service; pibootd config example prints one with every setting explained")
 	m.item(italic("/var/lib/pibootd"), "the state directory: templates, roots, media and the database")
@@ -52,7 +55,7 @@ func manPage(app *cli.App, categories []category) string {
 }
 
 const describeProgram = "pibootd serves DHCP, TFTP and NFS to Raspberry Pis, which boot from it without an SD card, and spreads the transcoding of videos over them. " +
-	"pibootd serve runs the daemon. The other commands connect to its control socket; those for templates do not need it."
+	"pibootd serve runs the daemon. The other commands connect to its control socket, or to the daemon on another machine by --server; those for templates do not need it."
 
 // minCommon is how many commands have a flag that is described only once.
 const minCommon = 10

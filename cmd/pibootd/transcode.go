@@ -103,10 +103,19 @@ type batch struct {
 	errs   []error
 }
 
+// source returns the path of a video in the media share, into which it is copied or
+// uploaded if it is elsewhere.
+func (b *batch) source(video string) (string, error) {
+	if isRemote(b.c) {
+		return upload(b.c, b.std, video)
+	}
+	return intoShare(b.c.Context, b.std, b.share, video)
+}
+
 // submit submits a job for one video and prints its number unless the command
 // waits for its end.
 func (b *batch) submit(request transcode.Request, video string) error {
-	source, err := intoShare(b.c.Context, b.std, b.share, video)
+	source, err := b.source(video)
 	if err != nil {
 		return err
 	}

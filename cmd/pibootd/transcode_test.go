@@ -33,6 +33,13 @@ import (
 // the flag that names the socket.
 func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string) {
 	t.Helper()
+	q, socketFlag, _ = serveQueueOverTCP(t, dir)
+	return q, socketFlag
+}
+
+// serveQueueOverTCP is serveQueue, and also answers at an address, without TLS.
+func serveQueueOverTCP(t *testing.T, dir string) (q *queuetest.Queue, socketFlag, addr string) {
+	t.Helper()
 	q = queuetest.Start(t, dir, nil)
 	known, err := registry.Open(t.Context(), q.Store)
 	if err != nil {
@@ -51,7 +58,7 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 			Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 			Policy:    &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log},
 		}),
-		Access: access.New(q.Store, time.Hour), Queue: q.Queue, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
+		Access: access.New(q.Store, time.Hour), Queue: q.Queue, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, MaxUpload: 1 << 20, Info: web.Info{MediaDir: q.MediaDir, Network: "10.0.0.1/24", HTTPPort: 8080},
 	}
 	socket := filepath.Join(dir, "s")
 	control, controlErr := net.Listen("unix", socket)
@@ -68,7 +75,7 @@ func serveQueue(t *testing.T, dir string) (q *queuetest.Queue, socketFlag string
 			t.Error(err)
 		}
 	})
-	return q, "--socket=" + socket
+	return q, "--socket=" + socket, public.Addr().String()
 }
 
 // Each of several videos becomes a job, and a failure of one does not stop the

@@ -34,11 +34,14 @@ type Refusal struct {
 
 func (r Refusal) Error() string { return r.Problem.Error }
 
-// A Client accesses a daemon through its control socket. It is safe for concurrent
-// use.
+// A Client accesses a daemon through its control socket, or over the network; see
+// NewRemoteClient. It is safe for concurrent use.
 type Client struct {
-	socket string
-	http   http.Client
+	base  string // of its URLs
+	at    string // where the daemon is, for people
+	token string // "": the control socket needs none
+	http  http.Client
+	wrong error // fails each request; nil: none
 }
 
 // NewClient returns a client of the daemon whose control socket is at socket. It
@@ -47,7 +50,7 @@ func NewClient(socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	return &Client{socket: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+	return &Client{base: "http://pibootd", at: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
 
 // Info returns the daemon's description of itself.
@@ -240,8 +243,12 @@ func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 // send makes a request with body, or without one if it is nil, and decodes the only
 // value of the answer.
 func send[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	return answerOf[T](c.do(ctx, method, path, body))
+}
+
+// answerOf decodes the only value of an answer, and closes its body.
+func answerOf[T any](response *http.Response, err error) (T, error) {
 	var out T
-	response, err := c.do(ctx, method, path, body)
 	if err != nil {
 		return out, err
 	}
@@ -283,18 +290,34 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 		}
 		content = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://pibootd"+path, content)
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
 		return nil, fmt.Errorf("writing a request: %w", err)
 	}
+	return c.send(request)
+}
+
+// send sends a request and returns the answer if its status is a success. The caller
+// closes the body.
+func (c *Client) send(request *http.Request) (*http.Response, error) {
+	if c.wrong != nil {
+		return nil, c.wrong
+	}
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx := request.Context(); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w at %s: %w", ErrNotRunning, c.socket, errors.Unwrap(err))
+		err = fmt.Errorf("%w at %s: %w", ErrNotRunning, c.at, unknownCertificate(errors.Unwrap(err)))
+		if c.token != "" && !errors.As(err, new(UnknownCertificateError)) {
+			err = unreachableError{err}
+		}
+		return nil, err
 	}
-	if response.StatusCode == http.StatusOK {
+	if response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated {
 		return response, nil
 	}
 	defer response.Body.Close()
