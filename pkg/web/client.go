@@ -165,6 +165,11 @@ func (c *Client) Submit(ctx context.Context, r transcode.Request, force bool) (S
 	return send[Submitted](ctx, c, http.MethodPost, "/api/v1/jobs?force="+strconv.FormatBool(force), r)
 }
 
+// Preview returns what a request would make, without submitting it.
+func (c *Client) Preview(ctx context.Context, r transcode.Request) (queue.Preview, error) {
+	return send[queue.Preview](ctx, c, http.MethodPost, "/api/v1/jobs?dry_run=true", r)
+}
+
 // Jobs returns all jobs, newest first.
 func (c *Client) Jobs(ctx context.Context) ([]queue.Job, error) {
 	return get[[]queue.Job](ctx, c, "/api/v1/jobs")

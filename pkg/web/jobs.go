@@ -1,9 +1,11 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode"
@@ -83,6 +85,15 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
+	dry, err := boolean(r, "dry_run")
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	if dry {
+		s.preview(w, r, request)
+		return
+	}
 	submit := s.Queue.Submit
 	if force {
 		submit = s.Queue.SubmitAgain
@@ -93,6 +104,21 @@ func (s *Server) submitJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.reply(w, Submitted{Job: job, Existed: existed})
+}
+
+// previewWait is how long a preview waits for a worker that reads the source.
+const previewWait = 30 * time.Second
+
+// preview answers with what a request would make.
+func (s *Server) preview(w http.ResponseWriter, r *http.Request, request transcode.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), previewWait)
+	defer cancel()
+	preview, err := s.Queue.Preview(ctx, request)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	s.reply(w, preview)
 }
 
 // cancelJob cancels a job or, with the parameter remove, deletes one that has

@@ -96,6 +96,7 @@ type Jobs interface {
 	All(context.Context) ([]queue.Job, error)
 	Watch(ctx context.Context, id int64) iter.Seq2[queue.Job, error]
 	Changes(context.Context) iter.Seq[[]int64]
+	Preview(context.Context, transcode.Request) (queue.Preview, error)
 }
 
 // A JobChanger submits jobs and changes them.

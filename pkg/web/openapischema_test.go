@@ -32,7 +32,7 @@ var answered = []any{
 	Problem{}, Session{}, NoSession{}, Credential{}, SetupLink{}, NewToken{}, AddedToken{}, access.Token{}, access.Change{},
 	Info{}, doctor.Finding{}, timeline.Event{}, boardlog.Line{}, Report{}, Pi{}, fleet.Request{}, fleet.Edit{}, fleet.Edited{}, Removed{}, RootChange{},
 	Step[fleet.Added]{}, Step[fleet.Replaced]{}, Step[[]filetree.Change]{}, rootfs.ArchivedRoot{}, Drained{}, registry.Discovered{},
-	Machine{}, NewMachine{}, MachineEdit{}, AddedMachine{}, registry.Machine{}, queue.Job{}, transcode.Request{}, queue.Change{}, Submitted{}, Uploaded{}, Pending{},
+	Machine{}, NewMachine{}, MachineEdit{}, AddedMachine{}, registry.Machine{}, queue.Job{}, transcode.Request{}, queue.Change{}, queue.Preview{}, Submitted{}, Uploaded{}, Pending{},
 }
 
 // A schemas has what the types of answered are in JSON.

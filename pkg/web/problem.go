@@ -64,6 +64,8 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case isAny(err, access.ErrUnknown):
 		return http.StatusUnauthorized
+	case isAny(err, queue.ErrNotProbed):
+		return http.StatusServiceUnavailable
 	case errors.As(err, new(busyError)), isAny(err, context.Canceled): // pibootd stops, or the client is gone
 		return http.StatusServiceUnavailable
 	case isAny(err, syscall.ENOSPC, syscall.EDQUOT):

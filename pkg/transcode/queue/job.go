@@ -97,7 +97,7 @@ const jobColumns = `id, state, request, output, reason, stderr, created, started
 
 // Job returns a job with its units. The error matches ErrNoJob if there is none.
 func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
-	job, err := scanJob(q.store.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ?`, id))
+	job, err := scanJob(q.store.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ? AND preview = 0`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, fmt.Errorf("queue: job %d: %w", id, ErrNoJob)
 	}
@@ -125,7 +125,7 @@ func (q *Queue) Jobs(ctx context.Context) ([]Job, error) {
 }
 
 func (q *Queue) readJobs(ctx context.Context, limit int) ([]Job, error) {
-	rows, err := q.store.Query(ctx, `SELECT `+jobColumns+` FROM jobs ORDER BY id DESC LIMIT ?`, limit)
+	rows, err := q.store.Query(ctx, `SELECT `+jobColumns+` FROM jobs WHERE preview = 0 ORDER BY id DESC LIMIT ?`, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (q *Queue) legacyOffer(ctx context.Context, t *transaction, f LegacyMuxer, 
 	if err != nil {
 		return nil, err
 	}
-	offers, err := t.units(ctx, `WHERE u.kind = ? AND u.state = ? AND j.state IN (?, ?) AND j.paused = 0 ORDER BY j.priority DESC, u.job LIMIT ?`,
+	offers, err := t.units(ctx, `WHERE u.kind = ? AND u.state = ? AND j.state IN (?, ?) AND j.paused = 0 AND j.preview = 0 ORDER BY j.priority DESC, u.job LIMIT ?`,
 		transcode.KindProbe, pending, Queued, Running, maxLegacyOffers)
 	if err != nil {
 		return nil, err

@@ -145,9 +145,12 @@ const maxPruned = 1000
 // those whose end has not been reported to the watch folder yet.
 func (q *Queue) prune(ctx context.Context) error {
 	return q.write(ctx, func(t *transaction) error {
+		if err := t.exec(ctx, `DELETE FROM jobs WHERE preview = 1 AND ended > 0 AND ended < ?`, t.now.Add(-previewsStay).UnixNano()); err != nil {
+			return err
+		}
 		rows, err := t.tx.QueryContext(ctx, `
 			DELETE FROM jobs WHERE id IN (
-				SELECT id FROM jobs WHERE ended > 0 AND id NOT IN (SELECT job FROM inbox WHERE reported = 0)
+				SELECT id FROM jobs WHERE preview = 0 AND ended > 0 AND id NOT IN (SELECT job FROM inbox WHERE reported = 0)
 				ORDER BY ended DESC, id DESC LIMIT ? OFFSET ?) RETURNING id`, maxPruned, q.keep)
 		if err != nil {
 			return err

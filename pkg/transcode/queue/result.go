@@ -157,6 +157,9 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 		return err
 	}
 	if u.spec.Kind == transcode.KindProbe {
+		if preview, err := t.keepProbe(ctx, u.key.job, *r.Probe); err != nil || preview {
+			return err
+		}
 		return t.plan(ctx, u, *r.Probe, q.division(u.request))
 	}
 	if u.spec.Kind == transcode.KindLift {

@@ -45,7 +45,7 @@ func (f *Folder) known(ctx context.Context, name string, is stamp) (job int64, k
 		return 0, false, fmt.Errorf("reading what was taken: %w", err)
 	}
 	err = f.Store.QueryRow(ctx, `
-		SELECT id FROM jobs WHERE json_extract(request, '$.source') = ? AND CASE source WHEN '' THEN created >= ?
+		SELECT id FROM jobs WHERE preview = 0 AND json_extract(request, '$.source') = ? AND CASE source WHEN '' THEN created >= ?
 			ELSE json_extract(source, '$.size') = ? AND json_extract(source, '$.modified') = ? END
 		ORDER BY id DESC LIMIT 1`, name, is.ctim, is.size, is.mtime).Scan(&job)
 	if errors.Is(err, sql.ErrNoRows) {
