@@ -32,6 +32,7 @@ func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
+	setETag(w, jobSettings(job))
 	s.reply(w, job)
 }
 
@@ -165,7 +166,18 @@ func (s *Server) changeJob(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	job, err := s.Queue.Change(r.Context(), id, change)
+	var job queue.Job
+	current := func() (any, error) {
+		job, err := s.Queue.Job(r.Context(), id)
+		return jobSettings(job), err
+	}
+	err = s.ifUnchanged(r, current, func() (err error) {
+		job, err = s.Queue.Change(r.Context(), id, change)
+		return err
+	})
+	if err == nil {
+		setETag(w, jobSettings(job))
+	}
 	s.replyJob(w, job, err)
 }
 

@@ -65,6 +65,7 @@ func (s *Server) showMachine(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
+	setETag(w, m)
 	s.reply(w, machine)
 }
 
@@ -118,19 +119,25 @@ func (s *Server) editMachine(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	m, err := s.Registry.UpdateMachine(r.Context(), r.PathValue("ref"), func(m *registry.Machine) {
-		if edit.Labels != nil {
-			m.Labels = *edit.Labels
-		}
-		if edit.Weight != nil {
-			m.Weight = *edit.Weight
-		}
+	var m registry.Machine
+	current := func() (any, error) { return s.Registry.FindMachine(r.PathValue("ref")) }
+	err := s.ifUnchanged(r, current, func() (err error) {
+		m, err = s.Registry.UpdateMachine(r.Context(), r.PathValue("ref"), func(m *registry.Machine) {
+			if edit.Labels != nil {
+				m.Labels = *edit.Labels
+			}
+			if edit.Weight != nil {
+				m.Weight = *edit.Weight
+			}
+		})
+		return err
 	})
 	if err != nil {
 		s.refuse(w, err)
 		return
 	}
 	s.Queue.Relabel()
+	setETag(w, m)
 	s.reply(w, m)
 }
 

@@ -180,6 +180,8 @@ func (c *apiChecker) check(r *http.Request, status int, header http.Header, body
 	o, ok := c.known[pattern]
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	switch {
+	case status == http.StatusMovedPermanently || status == http.StatusTemporaryRedirect: // to a cleaner path
+		return nil
 	case !ok && status < 400:
 		return errors.New("it is not described")
 	case o.isEmpty(status):

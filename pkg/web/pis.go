@@ -86,6 +86,7 @@ func (s *Server) showPi(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		described.Problem = err.Error()
 	}
+	setETag(w, board)
 	s.reply(w, described)
 }
 
@@ -115,7 +116,12 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	edited, err := s.Fleet.Edit(r.Context(), r.PathValue("ref"), edit)
+	var edited fleet.Edited
+	current := func() (any, error) { return s.Registry.Find(r.PathValue("ref")) }
+	err := s.ifUnchanged(r, current, func() (err error) {
+		edited, err = s.Fleet.Edit(r.Context(), r.PathValue("ref"), edit)
+		return err
+	})
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -123,6 +129,7 @@ func (s *Server) editPi(w http.ResponseWriter, r *http.Request) {
 	if edit.Sets("labels") {
 		s.Queue.Relabel()
 	}
+	setETag(w, edited.Pi)
 	s.reply(w, edited)
 }
 

@@ -52,6 +52,7 @@ type Server struct {
 	Log         *slog.Logger
 
 	uploads   resumables
+	changing  sync.Mutex // see ifUnchanged
 	unpacking sync.Mutex // held while a worker's program is unpacked
 	live      *live
 	published publisher

@@ -145,7 +145,7 @@ const maxPruned = 1000
 // those whose end has not been reported to the watch folder yet.
 func (q *Queue) prune(ctx context.Context) error {
 	return q.write(ctx, func(t *transaction) error {
-		if err := t.exec(ctx, `DELETE FROM jobs WHERE preview = 1 AND ended > 0 AND ended < ?`, t.now.Add(-previewsStay).UnixNano()); err != nil {
+		if _, err := t.tx.ExecContext(ctx, `DELETE FROM jobs WHERE preview = 1 AND ended > 0 AND ended < ?`, t.now.Add(-previewsStay).UnixNano()); err != nil {
 			return err
 		}
 		rows, err := t.tx.QueryContext(ctx, `
