@@ -292,6 +292,9 @@ func transcodeThroughAKill(t *testing.T, l *lab, video string) queue.Job {
 		t.Error("the daemon was killed and says it ended well")
 	}
 	l.serve(t)
+	if out := l.pibootd(t, "watch", "hlspi1", "--logs", "--all", "--no-follow"); !strings.Contains(out, "kernel: Booting Linux on physical CPU") {
+		t.Errorf("after a kill the board's log is\n%s\nwant what it was", out)
+	}
 	<-waiting.ended
 	if waiting.err != nil {
 		t.Fatalf("transcode --wait: %v\n%s", waiting.err, waiting.text())

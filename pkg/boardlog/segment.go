@@ -197,6 +197,3 @@ func (l *Log) boards() ([]string, error) {
 	}
 	return names, err
 }
-
-// Remove removes what a board has logged.
-func (l *Log) Remove(board string) error { return os.RemoveAll(filepath.Join(l.Dir, board)) }

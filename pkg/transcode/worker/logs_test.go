@@ -61,7 +61,7 @@ func logRoot(t *testing.T, files map[string]string) string {
 const journalctl = `#!/bin/sh
 for arg; do case "$arg" in --after-cursor=*) after="${arg#*=}" ;; esac; done
 [ -n "$after" ] || cat <<'EOF'
-{"__CURSOR":"s=1;i=1","__REALTIME_TIMESTAMP":"1","__MONOTONIC_TIMESTAMP":"1000","_TRANSPORT":"kernel","PRIORITY":"5","SYSLOG_IDENTIFIER":"kernel","MESSAGE":"Booting Linux on physical CPU 0x0"}
+{"__CURSOR":"s=1;i=1","__REALTIME_TIMESTAMP":"1","__MONOTONIC_TIMESTAMP":"9000000000000000","_SOURCE_MONOTONIC_TIMESTAMP":"0","_TRANSPORT":"kernel","PRIORITY":"5","SYSLOG_IDENTIFIER":"kernel","MESSAGE":"Booting Linux on physical CPU 0x0"}
 {"__CURSOR":"s=1;i=2","__MONOTONIC_TIMESTAMP":"2000","_TRANSPORT":"journal","PRIORITY":"4","_COMM":"odd","MESSAGE":[104,195,188,10]}
 {"__CURSOR":"s=1;i=3","__MONOTONIC_TIMESTAMP":"3000","_TRANSPORT":"stdout","SYSLOG_IDENTIFIER":"kernel","MESSAGE":"Kernel panic, says a user"}
 {"__CURSOR":"s=1;i=4","MESSAGE":null}

@@ -3,6 +3,7 @@ package worker
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,7 @@ func (l *logStream) readJournal(ctx context.Context) (err error) {
 	const source = "journal"
 	args := []string{
 		"--boot", "--follow", "--no-pager", "--quiet", "--output=json", "--lines=all",
-		"--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_TRANSPORT",
+		"--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_COMM,_TRANSPORT,_SOURCE_MONOTONIC_TIMESTAMP",
 	}
 	if at := l.startAt(source); at != "" {
 		args = append(args, "--after-cursor="+at)
@@ -108,6 +109,7 @@ func parseEntry(entry []byte) (logLine, bool) {
 	var e struct {
 		Cursor    string          `json:"__CURSOR"`
 		Monotonic string          `json:"__MONOTONIC_TIMESTAMP"`
+		Source    string          `json:"_SOURCE_MONOTONIC_TIMESTAMP"` // of the kernel's lines, which the journal gets later
 		Priority  string          `json:"PRIORITY"`
 		Name      string          `json:"SYSLOG_IDENTIFIER"`
 		Comm      string          `json:"_COMM"`
@@ -129,7 +131,7 @@ func parseEntry(entry []byte) (logLine, bool) {
 	} else if line.Program == kernelProgram {
 		line.Program = "" // whoever says that it is the kernel
 	}
-	if micros, err := strconv.ParseInt(e.Monotonic, 10, 64); err == nil {
+	if micros, err := strconv.ParseInt(cmp.Or(e.Source, e.Monotonic), 10, 64); err == nil {
 		line.uptime = time.Duration(micros) * time.Microsecond
 	}
 	return line, line.Text != ""
