@@ -249,6 +249,9 @@ func plannable(p Probe) error {
 }
 
 func plannableVideo(p Probe, v VideoStream) error {
+	if v.Width == 0 || v.Height == 0 {
+		return fmt.Errorf("its video (%s) has no picture that ffmpeg can decode", v.Codec)
+	}
 	if v.Width < minSide || v.Width > maxSide || v.Height < minSide || v.Height > maxSide {
 		return fmt.Errorf("its picture is %dx%d; want %d to %d on each side", v.Width, v.Height, minSide, maxSide)
 	}

@@ -115,6 +115,7 @@ type Options struct {
 type Queue struct {
 	store       *store.Store
 	media       *os.Root
+	beside      atomic.Pointer[beside]
 	js          jetstream.JetStream
 	stream      jetstream.Stream
 	broker      *broker.Broker

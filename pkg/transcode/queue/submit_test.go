@@ -6,9 +6,11 @@ import (
 	"math"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pibootd/pkg/transcode"
 
@@ -134,6 +136,42 @@ func TestJobAsJSON(t *testing.T) {
 		if _, ok := got[key]; ok {
 			t.Errorf("%s has %q before there is any", body, key)
 		}
+	}
+}
+
+// A directory is read once for all the videos that are submitted from it, until it changes.
+func TestSubtitlesOfABatch(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	dir, past := filepath.Dir(b.media(sourceName)), time.Now().Add(-time.Hour)
+	put := func(name string, changed time.Time) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o644), os.Chtimes(dir, changed, changed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(names ...string) {
+		t.Helper()
+		for i, name := range names {
+			names[i] = path.Join(path.Dir(sourceName), name)
+		}
+		if got, err := b.sidecarsOf(path.Join(path.Dir(sourceName), "film.mkv")); err != nil || !slices.Equal(got, names) {
+			t.Errorf("beside the film: %q, %v; want %q", got, err, names)
+		}
+	}
+	put("film.de.srt", past)
+	put("film.de.2.mkv", past)
+	put("film.de.2.srt", past)
+	put("filmed.srt", past)
+	want("film.de.srt")
+	put("film.en.srt", past)
+	want("film.de.srt") // its time is as it was, so it was not read again
+	put("film.fr.srt", past.Add(time.Second))
+	want("film.de.srt", "film.en.srt", "film.fr.srt")
+	put("film.it.srt", time.Now())
+	want("film.de.srt", "film.en.srt", "film.fr.srt", "film.it.srt")
+	if kept := b.beside.Load(); !kept.changed.Equal(past.Add(time.Second)) {
+		t.Errorf("names as of %v are kept; want none of a directory that has just changed", kept.changed)
 	}
 }
 
