@@ -28,11 +28,26 @@ func (c *Color) VideoRange() string {
 // depth matches the bits of a sample in the name of a pixel format.
 var depth = regexp.MustCompile(`(?:p|gray|^p0|^x2rgb|^x2bgr)(9|10|12|14|16)(?:le|be)?$`)
 
+// deepRGB matches the pixel formats of 16 bits whose names have the bits of all samples.
+var deepRGB = regexp.MustCompile(`^(rgb48|bgr48|rgba64|bgra64|ayuv64)`)
+
+// alpha matches the pixel formats that have transparency.
+var alpha = regexp.MustCompile(`^(yuva|gbrap|argb|rgba|abgr|bgra|ya8|ya16|ayuv)`)
+
+// transparent reports whether a video can be meant to be seen through. ffmpeg decodes
+// animated pictures with transparency, whether they have any or not.
+func (v VideoStream) transparent() bool {
+	return alpha.MatchString(v.PixelFormat) && !slices.Contains([]string{"gif", "apng", "png", "webp"}, v.Codec)
+}
+
 // bits returns how many bits each sample of a pixel format has.
 func bits(pixelFormat string) int {
 	if m := depth.FindStringSubmatch(pixelFormat); m != nil {
 		n, _ := strconv.Atoi(m[1])
 		return n
+	}
+	if deepRGB.MatchString(pixelFormat) {
+		return 16
 	}
 	return 8
 }
@@ -41,6 +56,9 @@ func bits(pixelFormat string) int {
 // libx265, and in HDR unless SDR was asked for. Whatever has 8 bits is SDR.
 func (p *Plan) paint(r Request, v VideoStream, o Options) (toneMap bool) {
 	dynamic, deep := v.Color.VideoRange(), bits(v.PixelFormat) > 8
+	if v.transparent() {
+		p.note("its transparency is not in the output")
+	}
 	if r.custom() {
 		return dynamic != "" && o.eightBit()
 	}

@@ -424,6 +424,27 @@ func (r *report) stretchOf(t *track, clock int) *stretch {
 	return &t.stretches[i]
 }
 
+// unwrapped returns the spans as ffmpeg shows them that reads from the first one on. In
+// spite of -copyts, it takes a jump for a wrap that would lead a tenth as far if it were
+// one, and lets what follows count on.
+func unwrapped(spans []transcode.Span) []transcode.Span {
+	var list []transcode.Span
+	offset := 0.0
+	for i, s := range spans {
+		if i > 0 {
+			before := spans[i-1]
+			next := before.First + s.At - before.At
+			if math.Abs(s.First+wrapSeconds-next) < math.Abs(s.First-next)/10 {
+				offset += next - s.First
+				continue
+			}
+		}
+		s.First += offset
+		list = append(list, s)
+	}
+	return list
+}
+
 // timeline returns the expression that puts the time stamps of frames on the grid's
 // clock. The next span begins with the frame that does not follow on the one before
 // and is nearer to the beginning of that span.
@@ -431,7 +452,7 @@ func timeline(spans []transcode.Span, start float64, untimed bool) string {
 	if len(spans) == 0 {
 		return fmt.Sprintf("PTS-(%s)/TB", seconds(start))
 	}
-	if spans = slices.Clone(spans); !untimed {
+	if spans = unwrapped(spans); !untimed {
 		for i := range spans {
 			spans[i].First += rawOffset
 		}

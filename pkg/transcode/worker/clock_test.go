@@ -2,7 +2,10 @@ package worker
 
 import (
 	"math"
+	"slices"
 	"testing"
+
+	"pibootd/pkg/transcode"
 )
 
 // readStamps adds packets of one stream with these decoding times, 0.04 s long, to a report.
@@ -77,5 +80,19 @@ func TestNominalRate(t *testing.T) {
 		if got := g.nominal(); math.Abs(got-tt.want) > tt.want/300 {
 			t.Errorf("%s: %.3f frames per second; want %.3f", name, got, tt.want)
 		}
+	}
+}
+
+// What ffmpeg takes for a wrap is no span of its own, and moves those after it.
+func TestUnwrapped(t *testing.T) {
+	t.Parallel()
+	wrapped := []transcode.Span{{First: 95442}, {First: 0.3, At: wrapSeconds + 0.3 - 95442}, {First: 100, At: 4}, {First: 50, At: 8}}
+	got := unwrapped(wrapped)
+	if len(got) != 3 || got[0] != wrapped[0] || math.Abs(got[1].First-wrapSeconds-100) > 0.001 || math.Abs(got[2].First-wrapSeconds-50) > 0.001 || got[2].At != 8 {
+		t.Errorf("unwrapped = %v; want those after the wrap %.3f s later", got, wrapSeconds)
+	}
+	joined := []transcode.Span{{First: 5000}, {First: 0, At: 4}, {First: 95442, At: 8}}
+	if got := unwrapped(joined); !slices.Equal(got, joined) {
+		t.Errorf("unwrapped = %v; want %v", got, joined)
 	}
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"pibootd/pkg/transcode"
@@ -27,7 +28,24 @@ func oddRows() []mediaRow {
 		{name: "odd video longer", file: "a.mp4", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=7 " + "-f lavfi -i sine=440:d=1 " + x264 + "-c:a aac", want: mediaWant{frames: 175, tracks: withAudio.tracks}},
 		{name: "odd grey", file: "a.mkv", long: true, args: shortPicture + "-c:v ffv1 -pix_fmt gray", want: film},
 		{name: "odd grey 16 bits", file: "a.mkv", args: shortPicture + "-c:v ffv1 -pix_fmt gray16le", want: mediaWant{frames: 50, size: film.size, note: []string{"16 bits of each sample become 8"}}},
-		{name: "odd alpha", file: "a.mov", long: true, args: shortPicture + "-c:v qtrle -pix_fmt argb", want: film},
+		{name: "odd alpha", file: "a.mov", long: true, args: shortPicture + "-c:v qtrle -pix_fmt argb", want: mediaWant{frames: 50, size: film.size, note: []string{"its transparency is not in the output"}}},
+		{name: "odd ProRes 4444", file: "a.mov", long: true, args: shortPicture + beep + "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le -c:a pcm_s16le", want: mediaWant{frames: 50, note: []string{"its transparency is not in the output", "bits of each sample become 8"}}},
+		{name: "odd PNG of 16 bits", file: "a.mov", long: true, args: shortPicture + "-c:v png -pix_fmt rgb48be", want: mediaWant{frames: 50, note: []string{"16 bits of each sample become 8"}}},
+		{name: "odd interlaced ProRes", file: "a.mov", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=50:d=2,tinterlace=interleave_top -flags +ildct+ilme -c:v prores_ks -top 1", want: mediaWant{frames: 50, within: 1, rate: "25/1", note: []string{"10 bits of each sample become 8"}}},
+		{name: "odd interlaced H.264", file: "a.ts", long: true, args: "-f lavfi -i testsrc2=s=320x192:r=50:d=3,tinterlace=interleave_top " + x264 + "-flags +ildct+ilme -x264opts tff=1", want: mediaWant{frames: 75, within: 1, rate: "25/1"}},
+		{name: "odd 192 kHz", file: "a.mkv", long: true, args: shortPicture + "-f lavfi -i sine=440:r=192000:d=2 " + x264 + "-c:a flac", want: withAudio},
+		{name: "odd 3.1", file: "a.mkv", long: true, args: shortPicture + "-f lavfi -i aevalsrc=sin(440*t)|sin(550*t)|sin(660*t)|sin(80*t):c=3.1:d=2 " + x264 + "-c:a flac", want: mediaWant{frames: 50}},
+		{name: "odd font", file: "a.mkv", long: true, build: withFont, want: mediaWant{frames: 50, note: []string{"1 of attachments, such as fonts"}}},
+		{name: "odd sparse FLV", file: "a.flv", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=3,select=lt(n\\,2)+gt(n\\,60) -f lavfi -i sine=440:d=3 -fps_mode vfr -ar 44100 " + x264 + "-c:a aac", want: mediaWant{frames: 75, within: 2, rate: "25/1"}},
+		{name: "odd two videos", file: "a.mov", long: true, args: shortPicture + "-f lavfi -i testsrc2=s=80x60:r=25:d=2 -map 0 -map 1 " + x264, want: mediaWant{frames: 50, size: film.size, note: []string{"the other video of the source, 80x60 of 2.0 s"}}},
+		{name: "odd VP9 with hidden frames", file: "a.webm", long: true, args: hiddenFrames, want: mediaWant{frames: 75, within: 1, rate: "25/1", seconds: 3}},
+		{name: "odd VP9 in MP4", file: "a.mp4", long: true, build: copied("a.webm", hiddenFrames, ""), want: mediaWant{frames: 75, rate: "25/1", seconds: 3}},
+		{name: "odd VP9 in IVF", file: "a.ivf", long: true, build: copied("a.webm", hiddenFrames, ""), want: mediaWant{frames: 75, rate: "25/1", seconds: 3}},
+		{name: "odd AV1 with hidden frames", file: "a.mp4", long: true, args: hiddenAV1, want: mediaWant{frames: 50, rate: "25/1"}},
+		{name: "odd AV1 in IVF", file: "a.ivf", long: true, args: hiddenAV1, want: mediaWant{frames: 50, rate: "25/1"}},
+		{name: "odd raw AV1", file: "a.obu", long: true, args: hiddenAV1, want: mediaWant{frames: 50, rate: "25/1"}},
+		{name: "odd edit list from the middle", file: "a.mp4", long: true, build: copied("b.mp4", edited, "-ss 1.1"), want: mediaWant{frames: 47, within: 2, rate: "25/1"}},
+		{name: "odd edit list before zero", file: "a.mp4", long: true, build: copied("b.mp4", edited, "-itsoffset -0.7"), want: mediaWant{frames: 57, within: 2, rate: "25/1"}},
 		{name: "odd WebM with alpha", file: "a.webm", long: true, args: shortPicture + beep + "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -pix_fmt yuva420p -c:a libopus", want: withAudio},
 		{name: "odd rotated", file: "a.mp4", build: rotatedSource, want: mediaWant{frames: 50, rate: "25/1", size: "180x320"}},
 		{name: "odd size", file: "a.mkv", args: "-f lavfi -i testsrc2=s=321x181:r=25:d=2 -c:v ffv1 -pix_fmt yuv444p", want: mediaWant{frames: 50, rate: "25/1"}},
@@ -63,6 +81,27 @@ func oddRows() []mediaRow {
 		{name: "odd playlist", file: "a.mp4", build: playlistSource, want: mediaWant{fails: "not a video"}},
 		{name: "odd empty sound", file: "a.mkv", long: true, args: shortPicture + "-f lavfi -i sine=d=2 " + x264 + "-c:a aac -frames:a 0", want: film},
 	}
+}
+
+const (
+	// hiddenFrames and hiddenAV1 have frames that are decoded, but not shown.
+	hiddenFrames = "-f lavfi -i testsrc2=s=160x90:r=25:d=3 -c:v libvpx-vp9 -cpu-used 5 -auto-alt-ref 1 -lag-in-frames 16"
+	hiddenAV1    = "-f lavfi -i testsrc2=s=160x90:r=25:d=2 -c:v libaom-av1 -cpu-used 8 -lag-in-frames 19"
+	edited       = "-f lavfi -i testsrc2=s=160x90:r=25:d=3 -f lavfi -i sine=440:d=3 " + x264 + "-bf 2 -c:a aac"
+)
+
+// copied makes a file of the packets of another one.
+func copied(from, args, seek string) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		command := append([]string{"-v", "error"}, strings.Fields(seek)...)
+		ffmpegRun(t, dir, "ffmpeg", append(command, "-i", makeSource(t, from, args), "-c", "copy", file)...)
+	}
+}
+
+// withFont makes a film to which a font is attached.
+func withFont(t *testing.T, dir, file string) {
+	font := written(t, "a.ttf", "no font")
+	moveSource(t, makeSource(t, file, shortPicture+x264+"-attach "+font+" -metadata:s:t mimetype=application/x-truetype-font"), dir)
 }
 
 // rotatedSource makes a film whose header says that it is shown turned.

@@ -142,6 +142,21 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 150, within: 1, rate: "25/1", seconds: 6, also: followsOn},
 		},
 		{
+			name: "a wrap before a join", file: "wrap.ts",
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, part(95442), part(100), part(50)) },
+			want:  mediaWant{frames: 300, within: 1, rate: "25/1", seconds: 12, also: followsOn},
+		},
+		{
+			name: "a wrap after a join", file: "wrap.ts", long: true,
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, part(100), part(95442)) },
+			want:  mediaWant{frames: 200, within: 1, rate: "25/1", seconds: 8, also: followsOn},
+		},
+		{
+			name: "a join that looks like a wrap", file: "wrap.ts", long: true,
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, part(95400), part(20), part(3000)) },
+			want:  mediaWant{frames: 300, within: 1, rate: "25/1", seconds: 12, also: followsOn},
+		},
+		{
 			name: "time stamps that nearly wrap", file: "nearly.ts", long: true,
 			args: motion(25, 6) + x264 + "-g 25 -muxdelay 0 -muxpreload 0 -output_ts_offset 95430",
 			want: mediaWant{frames: 150, within: 1, rate: "25/1", seconds: 6, also: followsOn},
