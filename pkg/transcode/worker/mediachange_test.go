@@ -49,7 +49,7 @@ func changeRows() []mediaRow {
 		{name: "four seconds lost in Matroska", file: "a.mkv", long: true, build: without(0.3, 0.7, film), want: mediaWant{note: noPicture.note[1:2]}},
 		{
 			name: "the rest cannot be read", file: "a.ts", long: true,
-			build: func(t *testing.T, dir, file string) { blank(t, dir, file, 0.3, 0.9, film) },
+			build: func(t *testing.T, dir, file string) { blank(t, dir, file, 0.3, 0.7, film) },
 			want:  mediaWant{note: []string{"nothing could be read of the last 0."}},
 		},
 	}

@@ -269,10 +269,13 @@ func (r *report) film() *stream {
 	return film
 }
 
+// leastUnread is more than an index of a short film has.
+const leastUnread = 64 << 10
+
 // unreadBytes returns how much follows on the last packet, if that is much of the source:
 // what follows on most formats is not even an index.
 func (r *report) unreadBytes(size int64) int64 {
-	if left := size - r.lastPos; r.lastPos > 0 && left > size/5 && (r.isMPEG() || r.format.FormatName == "matroska,webm" || r.format.FormatName == "flv") {
+	if left := size - r.lastEnd; r.lastEnd > 0 && left > max(size/5, leastUnread) && (r.isMPEG() || r.format.FormatName == "matroska,webm" || r.format.FormatName == "flv") {
 		return left
 	}
 	return 0

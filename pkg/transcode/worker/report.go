@@ -23,7 +23,7 @@ type report struct {
 	tag      string  // name of the text that is read; "": none
 	ended    bool
 	read     int   // packets
-	lastPos  int64 // of the packet that begins last
+	lastEnd  int64 // of packets, in bytes from the beginning of the file
 	progress func(packets int)
 
 	undecodable []string // streams that were set aside
@@ -178,7 +178,7 @@ func (r *report) add(p packet) {
 		}
 	}
 	r.place(t, p)
-	r.lastPos = max(r.lastPos, p.pos)
+	r.lastEnd = max(r.lastEnd, p.pos+int64(p.size))
 	if r.read++; r.read%reportEvery == 0 {
 		r.progress(r.read)
 	}
