@@ -50,7 +50,7 @@ func changeRows() []mediaRow {
 		{
 			name: "the rest cannot be read", file: "a.ts", long: true,
 			build: func(t *testing.T, dir, file string) { blank(t, dir, file, 0.3, 0.7, film) },
-			want:  mediaWant{note: []string{"nothing could be read of the last 0."}},
+			want:  mediaWant{fails: "it ends after 4.4 of 10.0 s"},
 		},
 	}
 }
