@@ -19,7 +19,7 @@ export PIBOOTD_APT_CACHE ?= $(CURDIR)/bin/apt-cache
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WORKERS     := arm64 armv7 armv6 amd64
 RELEASES    := amd64 arm64 armv7
-TAGS        := netns,e2e,soak,bench,release,chaos,media
+TAGS        := netns,e2e,soak,bench,release,chaos,media,screens
 # tagged TAG lists the packages that have tests with that build tag.
 tagged = $(shell grep -rlE '^//go:build .*$(1)' --include='*_test.go' cmd images pkg | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
@@ -156,7 +156,7 @@ test-release: ## whole Debians built from packages, for 64 and 32 bits, netboote
 
 .PHONY: screens
 screens: ui ## pictures of the dashboard, to be looked at: light, dark, on a phone, with up to 500 boards; in SCREENS, default bin/screens
-	PIBOOTD_SCREENS=$(abspath $(or $(SCREENS),bin/screens)) go test -tags e2e -run '^TestScreens$$' -count=1 -timeout 20m ./pkg/web
+	PIBOOTD_SCREENS=$(abspath $(or $(SCREENS),bin/screens)) go test -tags e2e,screens -run '^TestScreens$$' -count=1 -timeout 20m ./pkg/web
 
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)

@@ -1,9 +1,8 @@
-//go:build e2e
+//go:build e2e && screens
 
 package web
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,20 +35,6 @@ func TestScreens(t *testing.T) {
 			}
 		})
 	}
-}
-
-var screens = map[string]browsertest.Screen{
-	"light": {Width: 1440, Height: 900}, "dark": {Width: 1440, Height: 900, Dark: true}, "phone": {Width: 390, Height: 844, Phone: true}, "4k": {Width: 3840, Height: 2160},
-}
-
-func (s *show) views() map[string]string {
-	views := map[string]string{"home": "/", "boards": "/boards", "jobs": "/jobs", "media": "/videos", "submit": "/submit"}
-	if s.boards > 1 {
-		views["board"], views["stuck"], views["booting"] = "/boards/"+s.boot[s.boards/2].Name, "/boards/"+s.boot[0].Name, "/boards?state=booting"
-		views["job"], views["failed"], views["video"] = fmt.Sprintf("/jobs/%d", s.done+1), "/jobs?state=failed", "/videos/hls/film%201/master.m3u8"
-		views["templates"], views["doctor"], views["settings"] = "/templates", "/doctor", "/settings"
-	}
-	return views
 }
 
 func (s *show) shoot(p *browsertest.Page, into string) {

@@ -34,6 +34,7 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web/browsertest"
 )
 
 // A show is a daemon's server with boards, jobs and videos to look at. Its workers
@@ -380,4 +381,20 @@ func (s *show) boots(known *registry.Registry) {
 			s.events.Record(e)
 		}
 	}
+}
+
+// screens are what people look at the dashboard on.
+var screens = map[string]browsertest.Screen{
+	"light": {Width: 1440, Height: 900}, "dark": {Width: 1440, Height: 900, Dark: true}, "phone": {Width: 390, Height: 844, Phone: true}, "4k": {Width: 3840, Height: 2160},
+}
+
+// views are the addresses of what there is to see, by name.
+func (s *show) views() map[string]string {
+	views := map[string]string{"home": "/", "boards": "/boards", "jobs": "/jobs", "media": "/videos", "submit": "/submit"}
+	if s.boards > 1 {
+		views["board"], views["stuck"], views["booting"] = "/boards/"+s.boot[s.boards/2].Name, "/boards/"+s.boot[0].Name, "/boards?state=booting"
+		views["job"], views["failed"], views["video"] = fmt.Sprintf("/jobs/%d", s.done+1), "/jobs?state=failed", "/videos/hls/film%201/master.m3u8"
+		views["templates"], views["doctor"], views["settings"] = "/templates", "/doctor", "/settings"
+	}
+	return views
 }
