@@ -24,7 +24,6 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
-	"pibootd/pkg/web/browsertest"
 )
 
 // published is what is made of one video, and what a browser has to make of it.
@@ -40,6 +39,11 @@ var published = []struct {
 	{"cmaf-encrypted", []string{"--segments", "cmaf", "--encrypt"}, 2, ""},
 	{"hevc", []string{"--codec", "h265"}, 2, "manifestIncompatibleCodecsError: "},
 	{"av1", []string{"--codec", "av1"}, 2, ""},
+	{"rotated", []string{"--encrypt", "--key-every", "1"}, 2, ""},
+	{"cmaf-rotated", []string{"--segments", "cmaf", "--encrypt", "--key-every", "2"}, 2, ""},
+	{"two-pass", []string{"--segments", "cmaf", "--two-pass"}, 2, ""},
+	{"h264-av1", []string{"--codec", "h264,av1"}, 4, ""},
+	{"surround", nil, 4, ""},
 	{"file", []string{"--mp4"}, 1, ""},
 	{"tracks", nil, 2, ""},
 	{"tracks-cmaf", []string{"--segments", "cmaf"}, 2, ""},
@@ -69,6 +73,9 @@ func TestStreamsArePlayed(t *testing.T) {
 	makeVideo(t, video, strconv.Itoa(seconds))
 	tracks, sound := filepath.Join(t.TempDir(), "tracks.mp4"), filepath.Join(t.TempDir(), "sound.mp3")
 	makeTracks(t, tracks, sound, strconv.Itoa(seconds))
+	surround := filepath.Join(t.TempDir(), "surround.mkv")
+	tool(t, "ffmpeg", "-v", "error", "-y", "-i", video, "-filter_complex", "[0:a]pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0[a]",
+		"-map", "0:v", "-map", "[a]", "-c:v", "copy", "-c:a", "ac3", surround)
 
 	urls := map[string]int{} // to the place in published
 	var order []string
@@ -79,6 +86,8 @@ func TestStreamsArePlayed(t *testing.T) {
 			source = tracks
 		case p.name == "sound":
 			source = sound
+		case p.name == "surround":
+			source = surround
 		}
 		args := append([]string{"transcode", source, "--name", p.name, "--segment-length", "2"}, p.options...)
 		if p.levels > 1 {
@@ -319,5 +328,14 @@ func (l *lab) servePage(t *testing.T, handler http.Handler) (url string) {
 // startBrowser opens a page in a browser without a screen.
 func (l *lab) startBrowser(t *testing.T, url string) *process {
 	t.Helper()
-	return l.startProgram(t, "chromium", append(browsertest.Flags(t), url)...)
+	return l.startProgram(t, "chromium", append(browserFlags(t), url)...)
+}
+
+// browserFlags have a browser run without a screen, alone, and play at once.
+func browserFlags(t *testing.T) []string {
+	return []string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+		"--autoplay-policy=no-user-gesture-required", "--mute-audio", "--disable-background-networking", "--disable-component-update",
+		"--disable-background-timer-throttling", "--user-data-dir=" + filepath.Join(t.TempDir(), "profile"),
+	}
 }
