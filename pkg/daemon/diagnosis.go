@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"pibootd/pkg/boardlog"
@@ -18,39 +19,74 @@ import (
 
 func (d *daemon) newDiagnoses() *diagnosis.Tracker {
 	started := time.Now()
-	facts := func(board registry.Pi, model string) diagnosis.Facts {
-		var models []bootconfig.Model
-		if model != "" {
-			models = append(models, bootconfig.Model(model))
+	mismatches := &cache{}
+	facts := func(board registry.Pi, model string, boots bool) diagnosis.Facts {
+		f := diagnosis.FactsOf(board)
+		f.Started, f.Unseen, f.Elsewhere = started, d.nfs == nil, d.cfg.DHCP.Mode == config.Proxy
+		d.addWorker(&f)
+		if boots {
+			d.addRoot(&f, board, bootconfig.Model(model))
+			f.Mismatch = func() string {
+				return mismatches.get(board.Serial, func() string { return d.mismatch(board, f.Kernel) })
+			}
 		}
-		f := d.facts(board, models)
-		f.Started = started
 		return f
 	}
 	return &diagnosis.Tracker{Timeline: d.state.timeline, Facts: facts, Boards: d.state.registry.All, Log: d.log}
 }
 
-// facts returns what a diagnosis of a board needs besides its timeline. It is one of models, if
-// there are any.
-func (d *daemon) facts(board registry.Pi, models []bootconfig.Model) diagnosis.Facts {
-	f := diagnosis.FactsOf(board)
-	f.Unseen, f.Elsewhere = d.nfs == nil, d.cfg.DHCP.Mode == config.Proxy
+// addWorker adds what a board's worker reports.
+func (d *daemon) addWorker(f *diagnosis.Facts) {
+	for _, w := range d.queue.Workers() {
+		if w.Name == f.Serial.String() {
+			f.Seen, f.Health = seen(w), healthOf(w)
+		}
+	}
+}
+
+// addRoot adds what a board finds in its root. model is "" if it is not known.
+func (d *daemon) addRoot(f *diagnosis.Facts, board registry.Pi, model bootconfig.Model) {
+	var models []bootconfig.Model
+	if model != "" {
+		models = append(models, model)
+	}
 	load, err := d.policy.LoadsAs(board, models...)
 	if err != nil {
 		f.NoFiles = err.Error()
 	}
-	f.Model = string(load.Model)
-	f.Kernel, f.Needs, f.Missing = load.Names.Kernel, load.Names.Needs(), load.Missing
+	f.Model, f.Kernel = string(load.Model), load.Names.Kernel
+	f.Needs, f.Missing = load.Names.Needs(), load.Missing
 	f.Is32Bit = board.Arch == pi.ARM64 && len(f.Missing) == 0 && bootconfig.Is32Bit(f.Kernel)
 	f.NoInit = d.lacksInit(board)
-	f.Mismatch = func() string { return d.mismatch(board, f.Kernel) }
 	f.Logged = func(since time.Time) string { return d.logged(board, since) }
-	for _, w := range d.queue.Workers() {
-		if w.Name == board.Serial.String() {
-			f.Seen, f.Health = seen(w), healthOf(w)
+}
+
+// A cache keeps what takes a second to find out about a board's root: its kernel is unpacked.
+type cache struct {
+	mu   sync.Mutex
+	told map[pi.Serial]cached
+}
+
+type cached struct {
+	at   time.Time
+	text string
+}
+
+// cacheTime is how long what is cached is taken for true.
+const cacheTime = 5 * time.Minute
+
+func (c *cache) get(serial pi.Serial, find func() string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	is, ok := c.told[serial]
+	if !ok || time.Since(is.at) > cacheTime {
+		is = cached{time.Now(), find()}
+		if c.told == nil {
+			c.told = map[pi.Serial]cached{}
 		}
+		c.told[serial] = is
 	}
-	return f
+	return is.text
 }
 
 func seen(w queue.Worker) time.Time {

@@ -16,6 +16,8 @@ type Board struct {
 	// Kernel is the name of the file that the board loads as its kernel, without prefix. "": the
 	// usual names are known without it.
 	Kernel string
+	// Generation is that of its model, which says how long its first boots may take; "": unknown.
+	Generation pi.Model
 	// Addr is its address: others can try to log in as its worker.
 	Addr netip.Addr
 	// Unseen is whether the mounts of boards are seen by another program, so that nothing is
@@ -99,6 +101,9 @@ func (b *Board) Follow(e timeline.Event) {
 		b.told = Code(e.Code)
 	}
 }
+
+// boots reports whether the board is on its way, or was never seen.
+func (b *Board) boots() bool { return b.boot.done.IsZero() }
 
 // begin begins a boot in a stage.
 func (b *Board) begin(stage Stage, at time.Time) {
@@ -338,7 +343,8 @@ func (b *Board) isKernel(name string) bool {
 }
 
 func (b *Board) followMount(e timeline.Event) {
-	isRoot := strings.HasSuffix(e.Export, "/"+e.Board) && !strings.HasSuffix(e.Export, "scratch/"+e.Board)
+	isShare := e.Export == "/media" || strings.HasPrefix(e.Export, "/scratch/")
+	isRoot := strings.HasSuffix(e.Export, "/"+e.Board) && !isShare
 	switch {
 	case e.Kind == timeline.Stranger:
 		if isRoot && (b.boot.stage == Kernel || b.boot.stage == Root) {
@@ -346,14 +352,14 @@ func (b *Board) followMount(e timeline.Event) {
 		}
 		return
 	case e.Kind == timeline.MountRefused:
-		b.refused(e, isRoot)
+		b.refused(e, isShare)
 	case isRoot:
 		if b.boot.stage == Worker {
 			b.begin(Init, e.At) // again, without a boot that was seen
 		}
 		b.enter(Init, e.At)
 		b.failed = nil
-	case b.boot.done.IsZero():
+	case isShare && b.boot.done.IsZero():
 		b.enter(Worker, e.At)
 		b.boot.shares = true
 		b.clear(ShareRefused)
@@ -361,13 +367,17 @@ func (b *Board) followMount(e timeline.Event) {
 	b.boot.last = e.At
 }
 
-func (b *Board) refused(e timeline.Event, isRoot bool) {
-	if !isRoot {
+// refused notes a mount that was refused: of a share, or of what the kernel takes for its root.
+func (b *Board) refused(e timeline.Event, isShare bool) {
+	if isShare {
 		if b.boot.done.IsZero() {
 			b.enter(Worker, e.At)
 			b.blame(e, say(ShareRefused, "export", e.Export, "reason", e.Detail))
 		}
 		return
+	}
+	if !b.boot.done.IsZero() || b.boot.stage.index() > Root.index() {
+		return // the system asks for what is not its own
 	}
 	b.enter(Root, e.At)
 	b.blame(e, say(MountRefused, "reason", e.Detail))

@@ -144,3 +144,29 @@ func cleanBoot(n int) []timeline.Event {
 	}
 	return events
 }
+
+// Before there are ten boots, the model says how long a stage may take; then those boots do.
+func TestLimits(t *testing.T) {
+	for generation, want := range map[pi.Model]time.Duration{"": 3 * time.Minute, pi.Pi3: 3 * time.Minute, pi.Pi4: 2 * time.Minute, pi.Pi5: 90 * time.Second} {
+		b := Board{Generation: generation}
+		if got := b.limit(Kernel); got != want {
+			t.Errorf("limit of a kernel on a %q = %v; want %v", generation, got, want)
+		}
+	}
+	b := Board{Generation: pi.Pi4}
+	for i := range samples {
+		if got := b.limit(Kernel); got != 2*time.Minute {
+			t.Errorf("after %d boots the limit is %v; want the model's", i, got)
+		}
+		b.took.add(Kernel, time.Duration(i+1)*10*time.Second)
+	}
+	if got, median := b.limit(Kernel), b.took.median(Kernel); got != 200*time.Second || median != 50*time.Second {
+		t.Errorf("after boots of 10 s to 100 s the limit is %v, the median %v; want 200 s, 50 s", got, median)
+	}
+	for range samples {
+		b.took.add(Kernel, time.Second)
+	}
+	if got := b.limit(Kernel); got != shortest {
+		t.Errorf("after boots of a second the limit is %v; want %v", got, shortest)
+	}
+}

@@ -134,7 +134,7 @@ var catalogue = []Entry{
 	{NoWorker, Stuck, "{pi} runs, and its worker has not started.", "systemctl status pibootd-worker on the board says why."},
 	{NoFFmpeg, Stuck, "{pi} is up, and its worker has no ffmpeg that works: {reason}.", "Install it on the board: apt-get install ffmpeg; then systemctl restart pibootd-worker."},
 
-	{RebootLoop, Stuck, "{pi} has started {count} times in {minutes} minutes and came no further than {what}.", "Look at its console and at its power supply."},
+	{RebootLoop, Stuck, "{pi} has started {times} in {minutes} and came no further than {what}.", "Look at its console and at its power supply."},
 	{SlowStage, Slow, "{pi} took {seconds} s for {what}, for which it usually takes {median} s.", "If that repeats, look at its cable, and at what else keeps this machine and the network busy."},
 	{UnderVoltage, Slow, "{pi} has had too little voltage since it was started, so it works slower or fails.", "Give it the power supply that is made for its model, and a short cable."},
 	{Throttled, Slow, "{pi} has been too hot since it was started, so it works slower.", "Give it a heat sink or a fan, and more room."},

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -78,6 +79,8 @@ func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, sinc
 		return say(ShutDown), "", b.boot.gone
 	case !b.boot.gone.IsZero():
 		return say(Silent), "", b.boot.gone
+	case !b.boot.done.IsZero() && f.unseen(now):
+		return say(Silent), "", f.Started
 	case !b.boot.done.IsZero():
 		found, state = b.up(now, f)
 		return found, state, b.boot.done
@@ -144,22 +147,24 @@ func (b *Board) evident(f Facts) (*finding, time.Time) {
 // lost.
 const manyAcks = 3
 
-// loopTime is the time in which boots that fail belong together, and loopBoots how many of them
-// are a loop.
+// loopTime is the time in which boots belong together, loopBoots how many that fail are a loop, and
+// loopRestarts how many if some of them went well.
 const (
-	loopTime  = 10 * time.Minute
-	loopBoots = 3
+	loopTime     = 10 * time.Minute
+	loopBoots    = 3
+	loopRestarts = 5
 )
 
 // again returns what was wrong with the boot before, until this one is further, and whether there
 // have been many of them.
 func (b *Board) again(now time.Time, f Facts) (*finding, time.Time) {
-	first, count, furthest := now, 1, b.boot.stage
+	first, count, furthest, ended := now, 1, b.boot.stage, false
 	for i, was := range slices.Backward(b.earlier) {
 		if !was.done.IsZero() && (!was.gone.IsZero() || was.last.Sub(was.done) > loopTime) || now.Sub(was.first()) > loopTime {
 			break
 		}
 		count++
+		ended = ended || !was.done.IsZero()
 		first = was.first()
 		if was.stage.index() > furthest.index() {
 			furthest = was.stage
@@ -168,11 +173,14 @@ func (b *Board) again(now time.Time, f Facts) (*finding, time.Time) {
 			return fault, was.since
 		}
 	}
-	if count < loopBoots {
+	if count < loopBoots || ended && count < loopRestarts {
 		return nil, time.Time{}
 	}
-	minutes := max(1, int(now.Sub(first).Round(time.Minute)/time.Minute))
-	return say(RebootLoop, "count", count, "minutes", minutes, "what", nouns[furthest]), b.boot.first()
+	minutes := "a minute"
+	if n := int(now.Sub(first).Round(time.Minute) / time.Minute); n > 1 {
+		minutes = fmt.Sprintf("%d minutes", n)
+	}
+	return say(RebootLoop, "times", times(count), "minutes", minutes, "what", nouns[furthest]), b.boot.first()
 }
 
 // first returns when a boot was first seen.
@@ -298,6 +306,14 @@ func (b *Board) explainAddress(f Facts) *finding {
 		return say(OfferIgnored, "times", times(b.boot.discovers))
 	}
 	return say(NoOffer, "reason", "pibootd did not answer, and its log says why")
+}
+
+// helloTime is how long after a start of the daemon the workers that are up have said hello.
+const helloTime = 2 * time.Minute
+
+// unseen reports whether a worker that was online has not said hello since the daemon was started.
+func (f Facts) unseen(now time.Time) bool {
+	return f.Seen.IsZero() && !f.Started.IsZero() && now.Sub(f.Started) > helloTime
 }
 
 func (f Facts) mismatch() string {

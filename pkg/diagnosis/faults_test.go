@@ -298,6 +298,9 @@ func TestOtherCodes(t *testing.T) {
 		got  Diagnosis
 		want string
 	}{
+		{up(func(f *Facts) { f.Started = testStart.Add(50 * time.Minute) }), "stuck silent: hlspi1 was up and has fallen silent without being shut down: its power or its network is gone, or it hangs."},
+		{up(func(f *Facts) { f.Started = testStart.Add(59 * time.Minute) }), "well well: hlspi1 is up, and its worker is online."},
+		{up(func(f *Facts) { f.Started, f.Seen = testStart, testStart.Add(time.Hour) }), "well well: hlspi1 is up, and its worker is online."},
 		{up(nothing), "well well: hlspi1 is up, and its worker is online."},
 		{up(nothing, gone), "off shut_down: hlspi1 was shut down, or its worker was stopped."},
 		{up(nothing, conflict), "well address_in_use: 10.77.0.50, the address of hlspi1, is used by another host, 52:54:00:00:00:09."},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"pibootd/pkg/pi"
 )
 
 // samples is how many boots a board's limits are made of.
@@ -44,20 +46,27 @@ func (b *Board) limit(stage Stage) time.Duration {
 	if b.took.known(stage) {
 		return max(shortest, 2*b.took.percentile(stage, 95))
 	}
+	usual := usual[b.Generation]
+	if usual == nil {
+		usual = oldest
+	}
 	if b.Unseen && stage == Kernel {
 		return usual[Kernel] + usual[Root] + usual[Init] + usual[Worker]
 	}
 	return usual[stage]
 }
 
-// usual are the limits before ten boots have shown a board's own.
-var usual = map[Stage]time.Duration{
-	Address:  time.Minute,
-	Firmware: 2 * time.Minute,
-	Kernel:   2 * time.Minute,
-	Root:     time.Minute,
-	Init:     4 * time.Minute,
-	Worker:   2 * time.Minute,
+// oldest are the limits of the slowest boards, and of emulated ones. Boot code of a Pi 3 asks for an
+// address for 25 s, and reads blocks of 512 bytes.
+var oldest = map[Stage]time.Duration{
+	Address: time.Minute, Firmware: 3 * time.Minute, Kernel: 3 * time.Minute, Root: time.Minute, Init: 5 * time.Minute, Worker: 3 * time.Minute,
+}
+
+// usual are the limits of models before ten boots have shown a board's own. Boot code of the Pi 4
+// and 5 asks for an address for 45 s, and then begins again.
+var usual = map[pi.Model]map[Stage]time.Duration{
+	pi.Pi4: {Address: time.Minute, Firmware: 2 * time.Minute, Kernel: 2 * time.Minute, Root: time.Minute, Init: 4 * time.Minute, Worker: 2 * time.Minute},
+	pi.Pi5: {Address: time.Minute, Firmware: 90 * time.Second, Kernel: 90 * time.Second, Root: time.Minute, Init: 3 * time.Minute, Worker: 90 * time.Second},
 }
 
 // nouns are what people call the stages.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
@@ -16,8 +17,8 @@ import (
 type Tracker struct {
 	Timeline *timeline.Log
 	// Facts returns what is known of a board besides its timeline. model is what its boot code
-	// says, "" if nothing. nil: FactsOf.
-	Facts  func(board registry.Pi, model string) Facts
+	// says, "" if nothing. What is in its root is asked for only while it boots. nil: FactsOf.
+	Facts  func(board registry.Pi, model string, boots bool) Facts
 	Boards func() []registry.Pi // that Run watches
 	Log    *slog.Logger
 
@@ -40,16 +41,24 @@ func (t *Tracker) Of(ctx context.Context, board registry.Pi) (Diagnosis, error) 
 
 func (t *Tracker) of(ctx context.Context, board registry.Pi) (Diagnosis, *Board, error) {
 	known := t.known(board)
-	facts := FactsOf(board)
-	if t.Facts != nil {
-		facts = t.Facts(board, known.board.boot.model)
-	}
-	known.board.Kernel, known.board.Unseen, known.board.Addr = facts.Kernel, facts.Unseen, facts.IP
 	if err := t.follow(ctx, board, known); err != nil {
 		return Diagnosis{}, nil, err
 	}
+	facts := t.facts(board, &known.board)
 	known.board.Seen(facts.Seen)
 	return known.board.At(time.Now(), facts), &known.board, nil
+}
+
+func (t *Tracker) facts(board registry.Pi, b *Board) Facts {
+	facts := FactsOf(board)
+	if t.Facts != nil {
+		facts = t.Facts(board, b.boot.model, b.boots())
+	}
+	b.Unseen, b.Addr = facts.Unseen, facts.IP
+	if facts.Kernel != "" { // it was asked for
+		b.Kernel, b.Generation = facts.Kernel, bootconfig.Model(facts.Model).Generation()
+	}
+	return facts
 }
 
 func (t *Tracker) known(board registry.Pi) *tracked {
@@ -60,6 +69,7 @@ func (t *Tracker) known(board registry.Pi) *tracked {
 	if !ok {
 		known = &tracked{}
 		t.boards[board.Serial] = known
+		t.facts(board, &known.board)
 	}
 	return known
 }
