@@ -24,6 +24,7 @@ import (
 	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
+	"pibootd/pkg/web/browsertest"
 )
 
 // published is what is made of one video, and what a browser has to make of it.
@@ -328,14 +329,5 @@ func (l *lab) servePage(t *testing.T, handler http.Handler) (url string) {
 // startBrowser opens a page in a browser without a screen.
 func (l *lab) startBrowser(t *testing.T, url string) *process {
 	t.Helper()
-	return l.startProgram(t, "chromium", append(browserFlags(t), url)...)
-}
-
-// browserFlags have a browser run without a screen, alone, and play at once.
-func browserFlags(t *testing.T) []string {
-	return []string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-		"--autoplay-policy=no-user-gesture-required", "--mute-audio", "--disable-background-networking", "--disable-component-update",
-		"--disable-background-timer-throttling", "--user-data-dir=" + filepath.Join(t.TempDir(), "profile"),
-	}
+	return l.startProgram(t, "chromium", append(browsertest.Flags(t), url)...)
 }
