@@ -73,8 +73,8 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		BurnSubtitles: c.String("burn-subtitles"),
 		InputOptions:  strings.Fields(c.String("input-options")),
 	}
-	// As in ffmpeg's own order: what stands before -i is about the source.
-	if i := slices.Index(options, "-i"); i >= 0 {
+	// As in ffmpeg's own order: what stands before -i is about the source. A name after it is refused with the options.
+	if i := slices.Index(options, "-i"); i >= 0 && (i+1 == len(options) || strings.HasPrefix(options[i+1], "-")) {
 		o.InputOptions, o.Options = append(o.InputOptions, options[:i]...), options[i+1:]
 	}
 	for i, codec := range strings.Split(c.String("codec"), ",") {

@@ -293,7 +293,7 @@ func printPi(w io.Writer, b web.Pi) error {
 		fmt.Fprintf(&out, "  %-9s %s\n", []string{"settings", ""}[min(i, 1)], setting)
 	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
-	fmt.Fprintf(&out, "            %s", strings.ReplaceAll(diagnosisText(b.Diagnosis), "\n->", "\n            ->"))
+	fmt.Fprintf(&out, "  diagnosis %s", strings.ReplaceAll(diagnosisText(b.Diagnosis), "\n->", "\n            ->"))
 	out.WriteString(stagesText(b.Diagnosis.Stages))
 	if b.Worker != nil {
 		h := b.Worker.Hello
