@@ -67,7 +67,7 @@ func TestDHCPMessages(t *testing.T) {
 }
 
 func TestUnknownModel(t *testing.T) {
-	const want = `virtualpi: model "Pi 1" is not imitated; want one of ["2B" "3B" "3B+" "4B" "400" "CM4" "5"]`
+	const want = `virtualpi: model "Pi 1" is not imitated; want one of ["2B" "3B" "3B+" "4B" "400" "CM4" "5" "500" "CM5"]`
 	if _, err := (&Board{Model: "Pi 1"}).profile(); err == nil || err.Error() != want {
 		t.Errorf("error = %v; want %s", err, want)
 	}

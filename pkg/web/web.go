@@ -111,16 +111,18 @@ func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer context.AfterFunc(ctx, func() { stop(errStopping) })()
 	defer stop(errStopping)
-	public, control := s.newServer(requests, s.publicHandler()), s.newServer(requests, s.controlHandler())
-	public.ConnState, public.TLSConfig = newConns(maxConns, maxOwnConns).note, l.Config
+	handler, limit := s.publicHandler(), newConns(maxConns, maxOwnConns).note
+	public, secure, control := s.newServer(requests, handler), s.newServer(requests, handler), s.newServer(requests, s.controlHandler())
+	// One http.Server on both ports would offer HTTP/2 and speak it only if ServeTLS came first.
+	public.ConnState, secure.ConnState, secure.TLSConfig = limit, limit, l.Config
 	serve := []func() error{
 		func() error { return public.Serve(l.Public) },
 		func() error { return control.Serve(l.Control) },
 	}
 	if l.TLS != nil {
-		serve = append(serve, func() error { return public.ServeTLS(l.TLS, "", "") })
+		serve = append(serve, func() error { return secure.ServeTLS(l.TLS, "", "") })
 	}
-	if err := serveAll(ctx, serve, public, control); err != nil {
+	if err := serveAll(ctx, serve, public, secure, control); err != nil {
 		return fmt.Errorf("web: %w", err)
 	}
 	return nil

@@ -34,15 +34,19 @@ func TestChaptersAndTagsInFiles(t *testing.T) {
 			}
 			out := ffmpegRun(t, j.dir, "ffprobe", "-v", "error", "-show_chapters", "-show_entries", "format_tags=title,artist", "-of", "json", j.file().Name)
 			var got struct {
-				Chapters []chapter `json:"chapters"`
-				Format   format    `json:"format"`
+				Chapters []struct {
+					Start string `json:"start_time"`
+					End   string `json:"end_time"`
+					Tags  tags   `json:"tags"`
+				} `json:"chapters"`
+				Format format `json:"format"`
 			}
 			if err := json.Unmarshal([]byte(out), &got); err != nil {
 				t.Fatal(err)
 			}
 			var list []string
 			for _, c := range got.Chapters {
-				list = append(list, fmt.Sprintf("%.1f-%.1f %s", number(c.StartTime), number(c.EndTime), c.Tags.get("title")))
+				list = append(list, fmt.Sprintf("%.1f-%.1f %s", number(c.Start), number(c.End), c.Tags.get("title")))
 			}
 			if want := []string{"0.0-1.0 Begin", `1.0-3.0 <End> \ Ende`}; !slices.Equal(list, want) {
 				t.Errorf("chapters %q; want %q", list, want)
