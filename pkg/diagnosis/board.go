@@ -76,7 +76,7 @@ type boot struct {
 func (b *Board) Follow(e timeline.Event) {
 	switch e.Kind {
 	case timeline.Added, timeline.Removed:
-		*b = Board{Kernel: b.Kernel}
+		*b = Board{Kernel: b.Kernel, Generation: b.Generation, Addr: b.Addr, Unseen: b.Unseen}
 	case timeline.Discover, timeline.Offer, timeline.Request, timeline.Ack, timeline.Nak, timeline.Declined:
 		b.followDHCP(e)
 	case timeline.File, timeline.FileMissing, timeline.FileAborted, timeline.FileFailed:

@@ -214,6 +214,7 @@ func follow(b *Board, events []timeline.Event) {
 // fail returns the board of a fault and the time at which it is to be known.
 func (f fault) fail() (*Board, Facts, time.Time) {
 	b, known, now := &Board{Addr: facts().IP}, facts(), testStart
+	b.Follow(timeline.Event{At: testStart, Kind: timeline.Added}) // the timeline is read from there after a restart
 	if f.facts != nil {
 		f.facts(&known)
 	}
