@@ -17,9 +17,7 @@ import (
 func logged(t *testing.T, q *testQueue, text string) (lines []transcode.LogLine) {
 	t.Helper()
 	for {
-		for _, line := range wait(t, "log with "+text, q.logs).Lines {
-			lines = append(lines, line)
-		}
+		lines = append(lines, wait(t, "log with "+text, q.logs).Lines...)
 		if last := lines[len(lines)-1]; strings.Contains(last.Text, text) {
 			return lines
 		}
