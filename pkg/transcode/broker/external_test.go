@@ -34,7 +34,7 @@ func TestExternalServerAsksAgain(t *testing.T) {
 	o := externalTo(t, s.URL(), s.Credentials)
 	var removed atomic.Bool
 	o.Authenticate = func(worker, token string) bool { return !removed.Load() && authenticate(worker, token) }
-	o.stay = time.Second
+	o.stay = 3 * time.Second // a token expires at a full second, and must not before the worker is there
 	b, err := Connect(o)
 	if err != nil {
 		t.Fatal(err)
