@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/timeline"
@@ -57,8 +58,20 @@ func panicIsKept(t *testing.T, l *lab) {
 		t.Errorf("%d panics are on the timeline; want one", panics)
 	}
 	for _, text := range []string{"Booting Linux on physical CPU", "pibootd-initramfs: starting /sbin/init", "Kernel panic - not syncing"} {
-		if lines, err := l.client.Logs(t.Context(), boardlog.Query{Board: "hlspi1", Contains: text}); err != nil || len(lines) == 0 {
-			t.Errorf("the log has no %q (%v)", text, err)
+		l.waitForLog(t, text)
+	}
+}
+
+// waitForLog waits until the log has a line with a text: an event is there before its line is written.
+func (l *lab) waitForLog(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(labTimeout); ; <-time.After(100 * time.Millisecond) {
+		lines, err := l.client.Logs(t.Context(), boardlog.Query{Board: "hlspi1", Contains: text})
+		if err == nil && len(lines) > 0 {
+			return
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the log has no %q (%v)", text, err)
 		}
 	}
 }
