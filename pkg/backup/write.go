@@ -229,28 +229,34 @@ func (b *writer) allRoots(ctx context.Context) error {
 // root writes what differs in a board's root from its template.
 func (b *writer) root(ctx context.Context, board registry.Pi) error {
 	r := Root{Serial: board.Serial, Name: board.Name, Template: fmt.Sprintf("%s@%d", board.Template, board.Version), Clone: rootfs.CloneMethod(board.Clone)}
-	var keep func(string) bool
-	from, err := b.templates.Find(r.Template)
-	switch {
-	case errors.Is(err, rootfs.ErrNoTemplate):
-		r.Whole = true
-	case err != nil:
-		return err
-	default:
-		r.Difference, keep, err = b.roots.Difference(ctx, board.Serial, from, nil)
-	}
-	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, rootfs.ErrNoTemplate) {
-		b.lost(rootsDir+board.Serial.String(), "the board has no root")
+	name := rootsDir + board.Serial.String()
+	keep, err := b.compare(ctx, &r)
+	if errors.Is(err, fs.ErrNotExist) {
+		b.lost(name, "the board has no root")
 		return nil
 	}
-	if err != nil && !errors.Is(err, rootfs.ErrNoTemplate) {
-		return err
+	if err == nil {
+		err = b.text(name+".json", r)
 	}
-	name := rootsDir + board.Serial.String()
-	if err := b.text(name+".json", r); err != nil {
+	if err != nil {
 		return err
 	}
 	return b.roots.Pack(ctx, board.Serial, b.packer(name+"/", keep))
+}
+
+// compare compares a root with its template, and returns which of its files are packed; nil: all,
+// as those of a root whose template is gone.
+func (b *writer) compare(ctx context.Context, r *Root) (keep func(string) bool, err error) {
+	from, err := b.templates.Find(r.Template)
+	if errors.Is(err, rootfs.ErrNoTemplate) {
+		r.Whole = true
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Difference, keep, err = b.roots.Difference(ctx, r.Serial, from, nil)
+	return keep, err
 }
 
 func (b *writer) lost(name, why string) {

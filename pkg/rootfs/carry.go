@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"pibootd/pkg/pi"
-	"pibootd/pkg/rootfs/confine"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/stage"
 )
@@ -32,7 +31,7 @@ func (r *Roots) Difference(ctx context.Context, serial pi.Serial, from Template,
 	if err != nil {
 		return Difference{}, nil, err
 	}
-	tree, done, err := r.tree(serial)
+	tree, done, err := r.tree(r.Path(serial))
 	if err != nil {
 		return Difference{}, nil, fmt.Errorf("rootfs: the root of %s: %w", serial, err)
 	}
@@ -54,21 +53,9 @@ func kindOf(line string) string {
 	return mode[:max(0, len(mode)-4)]
 }
 
-// tree returns a path at which the files of a board's root are, until done.
-func (r *Roots) tree(serial pi.Serial) (path string, done func() error, err error) {
-	mount, err := r.mountAlone(r.Path(serial))
-	if err != nil {
-		return "", nil, err
-	}
-	if mount == nil {
-		return r.Path(serial), func() error { return nil }, nil
-	}
-	return confine.FDPath(mount), mount.Close, nil
-}
-
 // Pack writes the files of a board's root that to keeps.
 func (r *Roots) Pack(ctx context.Context, serial pi.Serial, to *filetree.Packer) error {
-	tree, done, err := r.tree(serial)
+	tree, done, err := r.tree(r.Path(serial))
 	if err == nil {
 		err = errors.Join(to.Pack(ctx, tree), done())
 	}

@@ -107,22 +107,27 @@ func overlayTemplate(dir string) (string, error) {
 // open opens the root in dir, which may be an overlay root that is not mounted. The function
 // that it returns closes the root.
 func (r *Roots) open(dir string) (*os.Root, func() error, error) {
-	mount, err := r.mountAlone(dir)
+	tree, done, err := r.tree(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	if mount == nil {
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return nil, nil, err
-		}
-		return root, root.Close, nil
-	}
-	root, err := os.OpenRoot(confine.FDPath(mount))
+	root, err := os.OpenRoot(tree)
 	if err != nil {
-		return nil, nil, errors.Join(err, mount.Close())
+		return nil, nil, errors.Join(err, done())
 	}
-	return root, func() error { return errors.Join(root.Close(), mount.Close()) }, nil
+	return root, func() error { return errors.Join(root.Close(), done()) }, nil
+}
+
+// tree returns a path at which the files of the root in dir are, until done.
+func (r *Roots) tree(dir string) (path string, done func() error, err error) {
+	mount, err := r.mountAlone(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if mount == nil {
+		return dir, func() error { return nil }, nil
+	}
+	return confine.FDPath(mount), mount.Close, nil
 }
 
 // mountAlone mounts the overlay root dir where only this process sees it. For any other
