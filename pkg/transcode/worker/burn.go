@@ -21,13 +21,7 @@ import (
 // file in its working directory. charset is that of a source that is text; "" is UTF-8,
 // or what its first bytes say. ASS keeps its styles and the fonts that belong to it.
 func LiftArgs(u transcode.LiftUnit, source, charset string) []string {
-	args := []string{
-		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1", "-copyts",
-	}
-	if charset != "" {
-		args = append(args, "-sub_charenc", charset)
-	}
-	args = append(args, sourceArgs(source)...)
+	args := subtitleArgs(source, charset)
 	args = append(args, "-map", fmt.Sprintf("0:s:%d", u.Stream))
 	if u.Codec == "ass" || u.Codec == "ssa" {
 		args = append(args, "-map", "0:t?", "-c", "copy")

@@ -22,13 +22,7 @@ import (
 // one file each, in its working directory. charset is that of a source that is text;
 // "" is UTF-8, or what its first bytes say.
 func TextArgs(u transcode.Unit, source, charset string) []string {
-	args := []string{
-		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1", "-copyts",
-	}
-	if charset != "" {
-		args = append(args, "-sub_charenc", charset)
-	}
-	args = append(args, sourceArgs(source)...)
+	args := subtitleArgs(source, charset)
 	for _, p := range transcode.Pieces(u, transcode.Result{}) {
 		r := p.Unit.Text.Renditions[0]
 		args = append(args,
@@ -36,6 +30,18 @@ func TextArgs(u transcode.Unit, source, charset string) []string {
 			"-output_ts_offset", seconds(-u.Text.SourceStart), "-f", textMuxer(madeOf(*p.Unit.Text)), "-y", filepath.Join(p.Dir, wholeText(madeOf(*p.Unit.Text))))
 	}
 	return args
+}
+
+// subtitleArgs returns the arguments that read the subtitles of source. charset is that of a
+// source that is text; "" is UTF-8, or what its first bytes say.
+func subtitleArgs(source, charset string) []string {
+	args := []string{
+		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1", "-copyts",
+	}
+	if charset != "" {
+		args = append(args, "-sub_charenc", charset)
+	}
+	return append(args, sourceArgs(source)...)
 }
 
 // madeOf returns the format that ffmpeg makes of u's one rendition. What is left out at the

@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import { Problem, checkSession, session, token } from "./api";
 
-// What people are told at the edge of the page, until it is read.
+// The messages at the edge of the page, until they are read.
 export interface Notice { id: number; text: string; bad: boolean }
 export const notices = signal<Notice[]>([]);
 let numbers = 0;
