@@ -113,6 +113,7 @@ func bootDebian(t *testing.T, release, repository string) bareDebian {
 func leaderOf(t *testing.T, nspawn *exec.Cmd) int {
 	t.Helper()
 	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", nspawn.Process.Pid)
+	// Nothing tells of a child that another process starts.
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		for _, child := range strings.Fields(readAll(children)) {
 			if strings.HasPrefix(readAll("/proc/"+child+"/comm"), "systemd") {
