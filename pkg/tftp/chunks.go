@@ -3,7 +3,10 @@ package tftp
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // chunkSize is about how much of a file is read at once, in bytes.
@@ -60,21 +63,43 @@ func (c *chunks) wantsMore() bool {
 	return c.next == nil && !c.pending && c.length(c.at+1) > 0
 }
 
-// readNext has the chunk behind cur read by what it returns, which is to be
+// readNext reads the chunk behind cur if it is in memory, and then returns nil.
+// Otherwise the rest of it is read by what it returns, which is to be
 // called by another goroutine: that reports whether accept may be called, or
 // else has closed the file.
 func (c *chunks) readNext() (read func() (wanted bool)) {
-	c.begin()
-	c.pending = true
 	n := c.length(c.at + 1)
 	if int64(cap(c.spare)) < n {
 		c.spare = make([]byte, n)
 	}
 	buf := c.spare[:n]
+	cached := c.readCached(buf)
+	if int64(cached) == n {
+		c.next, c.spare = buf, nil
+		return nil
+	}
+	c.begin()
+	c.pending = true
 	return func() bool {
-		c.read, c.readError = buf, c.fill(buf)
+		c.read, c.readError = buf, c.fill(buf[cached:])
 		return c.end()
 	}
+}
+
+// readCached reads what the page cache has of the next bytes of the file, where
+// the file system can tell (RWF_NOWAIT of preadv2(2)): what another board has
+// loaded before is there.
+func (c *chunks) readCached(p []byte) int {
+	file, ok := c.file.(*os.File)
+	if !ok {
+		return 0
+	}
+	const atPosition = -1
+	n, err := unix.Preadv2(int(file.Fd()), [][]byte{p}, atPosition, unix.RWF_NOWAIT)
+	if err != nil {
+		return 0 // whoever reads the rest meets it again
+	}
+	return n
 }
 
 // accept takes what was read. It is called by the one who calls readNext.

@@ -18,138 +18,212 @@ import (
 // closed stands for a descriptor that is.
 const closed = -1
 
-// A socket is that of one transfer, connected to its client. One goroutine at a
-// time has it.
-type socket struct{ fd int }
+// socketBuffer is how many bytes of packets may wait in a socket that carries
+// many transfers.
+const socketBuffer = 4 << 20
 
-// dialClient returns a socket of its own for a transfer, from local to the client.
-func dialClient(local netip.Addr, client netip.AddrPort) (socket, error) {
+// A socket carries transfers to many clients. All but sendTo is for the loop
+// that has it.
+type socket struct {
+	fd int
+	mu sync.Mutex // held by sendTo and close
+}
+
+// newSocket returns a socket on local; port 0 is one of its own.
+func newSocket(local netip.AddrPort) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return socket{closed}, fmt.Errorf("opening a socket: %w", err)
+		return nil, fmt.Errorf("tftp: opening a socket: %w", err)
 	}
-	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: local.As4()})
-	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: client.Addr().As4(), Port: int(client.Port())})
-	}
-	if err != nil {
-		return socket{closed}, errors.Join(fmt.Errorf("connecting a socket to %v: %w", client, err), unix.Close(fd))
-	}
-	return socket{fd}, nil
-}
-
-// send sends a datagram without waiting.
-func (s *socket) send(p []byte) error { return transmit(s.fd, p) }
-
-// receive reads a datagram without waiting.
-func (s *socket) receive(p []byte) (int, error) { return receive(s.fd, p) }
-
-// pathMTU returns the largest IPv4 packet that the socket sends without
-// fragments.
-func (s *socket) pathMTU() (int, error) {
-	mtu, err := unix.GetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU)
-	if err != nil {
-		return 0, fmt.Errorf("reading the path's MTU: %w", err)
-	}
-	return mtu, nil
-}
-
-func (s *socket) close() {
-	if s.fd == closed {
-		return
-	}
-	_ = unix.Close(s.fd) // nothing is buffered in it that anybody waits for
-	s.fd = closed
-}
-
-// A poller waits for sockets to have something to read, and for others to wake
-// it. All but wake is for the goroutine that made it.
-type poller struct {
-	epoll int
-
-	mu    sync.Mutex
-	event int // an eventfd
-}
-
-func newPoller() (*poller, error) {
-	p := &poller{event: closed}
-	var err error
-	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("tftp: making an epoll descriptor: %w", err)
-	}
-	if p.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
-		err = p.watch(p.event)
+	s := &socket{fd: fd}
+	s.setBuffers()
+	if err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: local.Addr().As4(), Port: int(local.Port())})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("tftp: making an event descriptor: %w", err), p.close())
+		s.close()
+		return nil, fmt.Errorf("tftp: opening a socket on %v: %w", local, err)
 	}
-	return p, nil
+	return s, nil
 }
 
-// watch makes wait report fd until it is closed.
-func (p *poller) watch(fd int) error {
-	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
-}
-
-// wait is epoll_wait(2); it returns nothing where a signal ended it.
-func (p *poller) wait(events []unix.EpollEvent, milliseconds int) ([]unix.EpollEvent, error) {
-	n, err := unix.EpollWait(p.epoll, events, milliseconds)
-	if err != nil && err != unix.EINTR {
-		return nil, fmt.Errorf("tftp: waiting for packets: %w", err)
-	}
-	return events[:max(n, 0)], nil
-}
-
-// wake has wait return, now or when it is called next. Any goroutine may call
-// it, also when p is closed: then there is nobody to wake.
-func (p *poller) wake() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.event == closed {
-		return
-	}
-	// It fails only where the counter is full: then the loop knows already.
-	_, _ = unix.Write(p.event, binary.NativeEndian.AppendUint64(nil, 1))
-}
-
-// woken reports whether wait returned fd because of a call of wake, and resets it.
-func (p *poller) woken(fd int) bool {
-	if fd != p.event {
-		return false
-	}
-	var counter [8]byte
-	_, _ = unix.Read(p.event, counter[:])
-	return true
-}
-
-func (p *poller) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var errs []error
-	for _, fd := range []*int{&p.epoll, &p.event} {
-		if *fd != closed {
-			errs = append(errs, unix.Close(*fd))
-			*fd = closed
+// setBuffers has the socket hold socketBuffer each way, or as much as net.core
+// allows to those who are not root.
+func (s *socket) setBuffers() {
+	for _, option := range []struct{ forced, limited int }{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
+		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, option.forced, socketBuffer) != nil {
+			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, option.limited, socketBuffer)
 		}
 	}
-	return errors.Join(errs...)
 }
 
-// receive reads a datagram without waiting, and without what the runtime does
-// around a call that might.
-func receive(fd int, p []byte) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+// receive is recvmmsg(2) without waiting; it reads nothing where nothing has come.
+func (s *socket) receive(messages []mmsghdr) (int, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
+	if errno == unix.EAGAIN || errno == unix.EINTR || isOfClient(errno) { // which unreachable reports
+		return 0, nil
+	}
+	if errno != 0 {
+		return 0, fmt.Errorf("tftp: reading packets: %w", errno)
+	}
+	return int(n), nil
+}
+
+// sendAll sends messages without waiting for answers, and returns how many it
+// has sent; err is why the next cannot be. What there is no room for is lost, as
+// on a full network.
+func (s *socket) sendAll(messages []mmsghdr) (sent int, err error) {
+	var before error
+	for sent < len(messages) {
+		n, err := s.send(messages[sent:])
+		sent += n
+		switch {
+		case err == nil || err == unix.EINTR:
+		case err == unix.EAGAIN || err == unix.ENOBUFS:
+			if before == err {
+				return len(messages), nil
+			}
+			s.waitForRoom()
+		case before == err:
+			return sent, err
+		}
+		before = err // may be an earlier packet's: such an error is returned once
+	}
+	return sent, nil
+}
+
+// send is sendmmsg(2) without waiting. err is the first message's.
+func (s *socket) send(messages []mmsghdr) (int, error) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
 	return int(n), nil
 }
 
-// transmit sends a datagram without waiting.
-func transmit(fd int, p []byte) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	if errno != 0 {
-		return errno
+// sendTo sends a packet beside the loop's batches, without waiting. Any
+// goroutine may call it.
+func (s *socket) sendTo(client netip.AddrPort, packet []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return unix.Sendto(s.fd, packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &unix.SockaddrInet4{Addr: client.Addr().As4(), Port: int(client.Port())})
+}
+
+// waitForRoom waits some milliseconds for packets to leave the socket.
+func (s *socket) waitForRoom() {
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, 5)
+}
+
+// isOfClient reports whether errno says something of a packet that was sent
+// earlier to some client, and not of the call that returned it.
+func isOfClient(errno error) bool {
+	return errno == unix.ECONNREFUSED || errno == unix.EHOSTUNREACH || errno == unix.ENETUNREACH || errno == unix.EMSGSIZE
+}
+
+// unreachable returns the address and port of a client whose host has said that
+// nobody listens there (IP_RECVERR of ip(7)); ok is false where none has.
+func (s *socket) unreachable() (client peer, ok bool) {
+	var control [256]byte
+	for {
+		_, n, _, to, err := unix.Recvmsg(s.fd, nil, control[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if err != nil {
+			return peer{}, false
+		}
+		addr, isInet4 := to.(*unix.SockaddrInet4)
+		if isInet4 && isRefusal(control[:n]) {
+			return peer{addr: addr.Addr, port: uint16(addr.Port)}, true
+		}
 	}
-	return nil
+}
+
+// isRefusal reports whether these control messages tell of a closed port.
+func isRefusal(control []byte) bool {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return false
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR && len(m.Data) >= 4 {
+			return unix.Errno(binary.NativeEndian.Uint32(m.Data)) == unix.ECONNREFUSED // of struct sock_extended_err
+		}
+	}
+	return false
+}
+
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd != closed {
+		_ = unix.Close(s.fd) // nothing is buffered in it that anybody waits for
+		s.fd = closed
+	}
+}
+
+// A route asks the kernel about ways to clients. It is for one goroutine.
+type route struct{ fd int }
+
+func newRoute(local netip.Addr) (*route, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("tftp: opening a socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: local.As4()}); err != nil {
+		return nil, errors.Join(fmt.Errorf("tftp: opening a socket on %v: %w", local, err), unix.Close(fd))
+	}
+	return &route{fd}, nil
+}
+
+// mtu returns the largest IPv4 packet that reaches client without fragments, in bytes.
+func (r *route) mtu(client netip.AddrPort) (int, error) {
+	if err := unix.Connect(r.fd, &unix.SockaddrInet4{Addr: client.Addr().As4(), Port: int(client.Port())}); err != nil {
+		return 0, fmt.Errorf("looking for the way to %v: %w", client, err)
+	}
+	mtu, err := unix.GetsockoptInt(r.fd, unix.IPPROTO_IP, unix.IP_MTU)
+	if err != nil {
+		return 0, fmt.Errorf("reading the MTU of the way to %v: %w", client, err)
+	}
+	return mtu, nil
+}
+
+func (r *route) close() { _ = unix.Close(r.fd) }
+
+// An alarm is an eventfd(2) that ends a loop's waiting.
+type alarm struct {
+	mu sync.Mutex
+	fd int
+}
+
+func newAlarm() (*alarm, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("tftp: making an event descriptor: %w", err)
+	}
+	return &alarm{fd: fd}, nil
+}
+
+// ring ends the loop's waiting, now or when it waits next. Any goroutine may
+// call it, also when the alarm is closed: then there is nobody to wake.
+func (a *alarm) ring() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fd == closed {
+		return
+	}
+	// It fails only where the counter is full: then the loop knows already.
+	_, _ = unix.Write(a.fd, binary.NativeEndian.AppendUint64(nil, 1))
+}
+
+// reset has the alarm be silent until it rings again.
+func (a *alarm) reset() {
+	var counter [8]byte
+	_, _ = unix.Read(a.fd, counter[:])
+}
+
+func (a *alarm) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.fd != closed {
+		_ = unix.Close(a.fd)
+		a.fd = closed
+	}
 }

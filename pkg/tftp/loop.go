@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,15 +14,20 @@ import (
 
 // A loop moves transfers on whose clients have answered, or should have. In a
 // boot storm nearly every packet waits for an ACK, and to wake a goroutine for
-// each costs more than the packet itself: one loop per processor serves them all
-// with two system calls a packet. Nothing in it waits for a disk, see chunks.
+// each costs more than the packet itself. So a loop has few sockets, each with
+// many transfers, and reads and sends their packets in batches: the more boards
+// there are, the less each packet costs. Nothing in it waits for a disk, see
+// chunks.
 type loop struct {
-	*poller // woken when there is something in added or filled
+	load    int    // transfers it has been given; the listener's
+	alarm   *alarm // rings when there is something in added or filled
+	sockets [socketsPerLoop]*socket
+	polled  []unix.PollFd // the alarm and the sockets
 	now     time.Time
-	in      [headerLen + defaultBlock]byte // what a client sends
-	out     []byte                         // a packet being made
+	in      inbox
+	out     [socketsPerLoop]outbox
 
-	transfers map[int32]*transfer // by socket
+	transfers map[peer]*transfer
 
 	mu     sync.Mutex
 	ended  bool
@@ -28,17 +35,48 @@ type loop struct {
 	filled []*transfer // whose next chunk has been read
 }
 
-// Of a loop: how many sockets it looks at in one go, and how often at its
-// clocks.
+// socketsPerLoop is how many ports a loop sends from. A client that uses its
+// own port again gets another of ours, so that what it said late in its last
+// transfer is not taken for a word in this one.
+const socketsPerLoop = 2
+
+// How often a loop looks at its clocks.
 const (
-	maxEvents = 128
-	maxTick   = 50 * time.Millisecond
-	minTick   = time.Millisecond
+	maxTick = 50 * time.Millisecond
+	minTick = time.Millisecond
 )
 
-func newLoop() (*loop, error) {
-	p, err := newPoller()
-	return &loop{poller: p, transfers: map[int32]*transfer{}}, err
+// newLoop returns a loop that sends from local.
+func newLoop(local netip.Addr) (*loop, error) {
+	l := &loop{transfers: make(map[peer]*transfer)}
+	var err error
+	if l.alarm, err = newAlarm(); err != nil {
+		return nil, err
+	}
+	l.watch(l.alarm.fd)
+	for i := range l.sockets {
+		if l.sockets[i], err = newSocket(netip.AddrPortFrom(local, 0)); err != nil {
+			l.close()
+			return nil, err
+		}
+		l.watch(l.sockets[i].fd)
+	}
+	return l, nil
+}
+
+// watch makes wait report what can be read from fd.
+func (l *loop) watch(fd int) {
+	l.polled = append(l.polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+}
+
+// close closes what newLoop opened. The loop must have ended.
+func (l *loop) close() {
+	l.alarm.close()
+	for _, s := range l.sockets {
+		if s != nil {
+			s.close()
+		}
+	}
 }
 
 // add has the loop make a transfer that is ready to send, and reports false if
@@ -50,7 +88,7 @@ func (l *loop) add(t *transfer) bool {
 		return false
 	}
 	l.added = append(l.added, t)
-	l.wake()
+	l.alarm.ring()
 	return true
 }
 
@@ -59,51 +97,93 @@ func (l *loop) chunkRead(t *transfer) {
 	l.mu.Lock()
 	l.filled = append(l.filled, t)
 	l.mu.Unlock()
-	l.wake()
+	l.alarm.ring()
 }
 
 // run moves transfers until ctx ends or waiting for them fails, and then ends
-// them. Whoever ends ctx has to wake it.
+// them. Whoever ends ctx has to ring the alarm.
 func (l *loop) run(ctx context.Context, tick time.Duration) (err error) {
 	defer func() { l.endAll(cmp.Or(err, context.Cause(ctx))) }()
 	tick = max(minTick, min(tick, maxTick))
-	events := make([]unix.EpollEvent, maxEvents)
 	for look := time.Now(); ctx.Err() == nil; {
-		ready, err := l.wait(events, int(tick/time.Millisecond))
-		if err != nil {
+		if err := l.wait(tick); err != nil {
 			return err
 		}
 		l.now = time.Now()
-		for _, e := range ready {
-			l.ready(int(e.Fd))
+		if l.polled[0].Revents != 0 {
+			l.alarm.reset()
+			l.drainInbox()
+		}
+		for i := range l.sockets {
+			if err := l.ready(i, l.polled[1+i].Revents); err != nil {
+				return err
+			}
 		}
 		if l.now.Sub(look) >= tick {
 			look = l.now
 			l.checkClocks()
 		}
+		l.sendAll()
 	}
 	return nil
 }
 
-// ready serves a descriptor that has something to read.
-func (l *loop) ready(fd int) {
-	if l.woken(fd) {
-		l.drainInbox()
-		return
+// wait waits for packets or the alarm; where transfers run, no longer than a tick.
+func (l *loop) wait(tick time.Duration) error {
+	milliseconds := -1
+	if len(l.transfers) > 0 {
+		milliseconds = int(tick / time.Millisecond)
 	}
-	t := l.transfers[int32(fd)]
-	if t == nil {
-		return
+	_, err := unix.Poll(l.polled, milliseconds)
+	if err == unix.EINTR {
+		for i := range l.polled {
+			l.polled[i].Revents = 0
+		}
+		return nil
 	}
-	n, err := t.socket.receive(l.in[:])
-	if err == unix.EAGAIN || err == unix.EINTR {
-		return
+	if err == nil && l.polled[0].Revents&unix.POLLNVAL != 0 {
+		err = unix.EBADF
 	}
 	if err != nil {
-		l.end(t, fmt.Errorf("waiting for an ACK: %w", err))
-		return
+		return fmt.Errorf("tftp: waiting for packets: %w", err)
 	}
-	l.after(t, t.received(l, l.in[:n]))
+	return nil
+}
+
+// ready serves a socket of which poll(2) has reported events.
+func (l *loop) ready(socket int, events int16) error {
+	if events&unix.POLLERR != 0 {
+		l.endUnreachable(socket)
+	}
+	if events == 0 {
+		return nil
+	}
+	n, err := l.in.receive(l.sockets[socket])
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		client, packet := l.in.at(i)
+		client.socket = uint16(socket)
+		if t := l.transfers[client]; t != nil {
+			l.after(t, t.received(l, packet))
+		}
+	}
+	return nil
+}
+
+// endUnreachable ends the transfers of clients that have closed their ports.
+func (l *loop) endUnreachable(socket int) {
+	for {
+		client, ok := l.sockets[socket].unreachable()
+		if !ok {
+			return
+		}
+		client.socket = uint16(socket)
+		if t := l.transfers[client]; t != nil {
+			l.end(t, fmt.Errorf("waiting for an ACK: %w", syscall.ECONNREFUSED))
+		}
+	}
 }
 
 // drainInbox starts the transfers that were added, and resumes those that waited
@@ -114,18 +194,54 @@ func (l *loop) drainInbox() {
 	l.added, l.filled = nil, nil
 	l.mu.Unlock()
 	for _, t := range added {
-		l.transfers[int32(t.socket.fd)] = t
-		err := l.watch(t.socket.fd)
-		if err == nil {
-			err = t.begin(l)
+		if before := l.transfers[t.peer]; before != nil {
+			l.end(before, errReplaced)
 		}
-		l.after(t, err)
+		l.transfers[t.peer] = t
+		t.begin(l)
 	}
 	for _, t := range filled {
-		if l.transfers[int32(t.socket.fd)] == t {
+		if l.transfers[t.peer] == t {
 			l.after(t, t.resume(l))
 		}
 	}
+}
+
+// put adds a packet to what is sent when all that has come is answered.
+func (l *loop) put(t *transfer, header [headerLen]byte, data []byte) {
+	out := &l.out[t.peer.socket]
+	if out.full() {
+		l.send(t.peer.socket)
+	}
+	out.add(t, header, data)
+}
+
+func (l *loop) sendAll() {
+	for i := range l.out {
+		l.send(uint16(i))
+	}
+}
+
+// send empties an outbox.
+func (l *loop) send(socket uint16) {
+	s, out := l.sockets[socket], &l.out[socket]
+	defer out.clear()
+	for at := 0; at < out.n; at++ {
+		sent, err := s.sendAll(out.messages[at:out.n])
+		at += sent
+		if err != nil && out.windows[at].count > 1 && !out.whole {
+			out.whole = true // neither the network card nor the kernel can cut
+			_, err = s.sendAll(out.apart(at))
+		}
+		if err != nil {
+			l.fail(out.windows[at].of, err)
+		}
+	}
+}
+
+// fail ends a transfer whose packets cannot be sent.
+func (l *loop) fail(t *transfer, err error) {
+	l.end(t, fmt.Errorf("sending block %d: %w", t.next-1, err))
 }
 
 // after ends a transfer that is complete or has failed.
@@ -148,8 +264,12 @@ func (l *loop) checkClocks() {
 	}
 }
 
+// end ends a transfer, unless it has ended.
 func (l *loop) end(t *transfer, err error) {
-	delete(l.transfers, int32(t.socket.fd))
+	if l.transfers[t.peer] != t {
+		return
+	}
+	delete(l.transfers, t.peer)
 	t.finish(err)
 }
 

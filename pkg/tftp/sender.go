@@ -2,12 +2,9 @@ package tftp
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxRetries bounds how often a window is sent again before the client is
@@ -24,8 +21,7 @@ var errSilent = fmt.Errorf("no answer to %d retransmissions", maxRetries)
 // waits for nothing: a loop calls it when there is something to do.
 type sender struct {
 	terms
-	socket socket
-	file   chunks
+	file chunks
 
 	acked    int64     // last block that the client has acknowledged; -1: none, not even the OACK
 	next     int64     // block to transmit next
@@ -57,83 +53,31 @@ func (s *sender) start(size int64, t terms) {
 // complete reports whether the client has acknowledged the last block.
 func (s *sender) complete() bool { return s.acked >= s.last }
 
-// transmit sends the blocks from next to the end of the window.
-func (s *sender) transmit(l *loop) error {
-	s.deadline = l.now.Add(s.timeout)
-	end := min(s.acked+int64(s.window), s.last)
-	if s.acked < 0 {
-		end = 0
-	}
-	for ; s.next <= end; s.next++ {
-		packet, ok := s.packet(l.out[:0], s.next)
-		if !ok {
-			s.starved = true
-			return nil
-		}
-		l.out = packet
-		err := s.socket.send(packet)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
-			continue // it is lost, as on a full network
-		}
-		if err != nil {
-			return fmt.Errorf("sending block %d: %w", s.next, err)
-		}
-	}
-	return nil
+// sent returns how many bytes of the file the client has acknowledged.
+func (s *sender) sent() int64 {
+	return min(max(s.acked, 0)*int64(s.block), s.file.size)
 }
 
-// packet appends block n, which is in the window, to p. ok is false if it is
-// not read yet.
-func (s *sender) packet(p []byte, n int64) (packet []byte, ok bool) {
-	if n == 0 {
-		return append(p, s.oack...), true
-	}
-	data, ok := s.file.data(n)
-	p = binary.BigEndian.AppendUint16(p, opData)
-	p = binary.BigEndian.AppendUint16(p, uint16(n))
-	return append(p, data...), ok
-}
-
-// resume continues after the wait for a block.
-func (s *sender) resume(l *loop) error {
-	if err := s.file.accept(); err != nil {
-		return fmt.Errorf("after block %d of %d: %w", s.next-1, s.last, err)
-	}
-	if !s.starved {
-		return nil
-	}
-	s.starved = false
-	return s.transmit(l)
-}
-
-// received takes what the client sent. The clock runs on unless there is
-// something to transmit: a chatty client cannot put a retransmission off.
-func (s *sender) received(l *loop, p []byte) error {
-	block, ok, err := parseReply(p)
+// received takes what the client sent, and sends what it may have next. The
+// clock runs on unless there is something to transmit: a chatty client cannot
+// put a retransmission off.
+func (t *transfer) received(l *loop, packet []byte) error {
+	block, ok, err := parseReply(packet)
 	if err != nil || !ok {
 		return err
 	}
-	before := s.acked
-	if !s.ack(block) {
+	before := t.acked
+	if !t.ack(block) {
 		return nil
 	}
-	if s.acked > before {
-		s.retries = 0
-		s.heard.Store(l.now.UnixNano())
-		s.file.pass(s.acked)
+	if t.acked > before {
+		t.retries = 0
+		t.heard.Store(l.now.UnixNano())
+		t.file.pass(t.acked)
+		t.readAhead(l)
 	}
-	s.starved = false
-	return s.transmit(l)
-}
-
-// onTimeout sends the window again to a client that has not answered in time.
-func (s *sender) onTimeout(l *loop) error {
-	s.retries++
-	if s.retries > maxRetries {
-		return fmt.Errorf("waiting for an ACK of block %d of %d: %w", s.acked+1, s.last, errSilent)
-	}
-	s.next = s.acked + 1
-	return s.transmit(l)
+	t.transmit(l)
+	return nil
 }
 
 // ack takes an ACK and reports whether there is something to transmit.
@@ -162,7 +106,66 @@ func (s *sender) ack(block uint16) bool {
 	return true
 }
 
-// sent returns how many bytes of the file the client has acknowledged.
-func (s *sender) sent() int64 {
-	return min(max(s.acked, 0)*int64(s.block), s.file.size)
+// transmit sends the blocks from next to the end of the window.
+func (t *transfer) transmit(l *loop) {
+	t.deadline, t.starved = l.now.Add(t.timeout), false
+	if t.acked < 0 {
+		l.put(t, [headerLen]byte(t.oack), t.oack[headerLen:])
+		t.next = 1
+		return
+	}
+	for end := min(t.acked+int64(t.window), t.last); t.next <= end; t.next++ {
+		data, ok := t.file.data(t.next)
+		if !ok {
+			t.starved = true
+			return
+		}
+		header := [headerLen]byte{1: opData}
+		binary.BigEndian.PutUint16(header[2:], uint16(t.next))
+		l.put(t, header, data)
+	}
+}
+
+// readAhead has the next chunk of the file read if it is time for that: at once
+// what is in memory, the rest by a goroutine. Until that has ended, the transfer
+// counts towards its client's limit, so that a disk that hangs does not collect
+// waiting transfers.
+func (t *transfer) readAhead(l *loop) {
+	if !t.file.wantsMore() {
+		return
+	}
+	read := t.file.readNext()
+	if read == nil {
+		return
+	}
+	t.listener.started.Go(func() {
+		if read() {
+			l.chunkRead(t)
+		} else {
+			t.listener.release(t.client.Addr())
+		}
+	})
+}
+
+// resume continues after the wait for a chunk of the file.
+func (t *transfer) resume(l *loop) error {
+	if err := t.file.accept(); err != nil {
+		return fmt.Errorf("after block %d of %d: %w", t.next-1, t.last, err)
+	}
+	t.readAhead(l)
+	if t.starved {
+		t.transmit(l)
+	}
+	return nil
+}
+
+// onTimeout sends the window again to a client that has not answered in time.
+func (t *transfer) onTimeout(l *loop) error {
+	t.retries++
+	if t.retries > maxRetries {
+		return fmt.Errorf("waiting for an ACK of block %d of %d: %w", t.acked+1, t.last, errSilent)
+	}
+	t.next = t.acked + 1
+	t.transmit(l)
+	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // soon is the servers' retransmission timeout in tests that lose packets.
@@ -202,7 +204,9 @@ func TestLateRequestDoesNotEndATransfer(t *testing.T) {
 func TestNextRequestFromTheSamePort(t *testing.T) {
 	addr, done := serve(t, &Server{Source: files{"one": []byte("1"), "two": []byte("2")}, Retransmit: never})
 	c := dial(t, addr)
+	var first *net.UDPAddr
 	for _, name := range []string{"one", "two"} {
+		first = c.peer
 		c.request(name, "tsize", "0")
 		if got := c.receive(); got != "OACK tsize 1" {
 			t.Fatalf("reply = %q", got)
@@ -211,6 +215,11 @@ func TestNextRequestFromTheSamePort(t *testing.T) {
 	if tr := done.next(t); tr.Outcome != Aborted || tr.File != "one" {
 		t.Errorf("OnDone(%+v); want one aborted", tr)
 	}
+	if c.peer.Port == first.Port {
+		t.Errorf("both files come from %v; want another port for the second, which a late ACK of the first cannot move", first)
+	}
+	c.sendTo([]byte{0, opAck, 0, 0}, first) // late, and so without an answer
+	c.sendTo([]byte("\x00\x05\x00\x00late\x00"), first)
 	c.ack(0)
 	if got := c.receive(); got != "DATA 1 2" {
 		t.Errorf("packet = %q; want the second file", got)
@@ -255,6 +264,63 @@ func TestGoneClients(t *testing.T) {
 	closed.conn.Close()
 	if tr := done.next(t); tr.Outcome != Aborted {
 		t.Errorf("OnDone(%+v); want aborted: the client's port is closed", tr)
+	}
+}
+
+// Clients share sockets: what becomes of one of them is not the others' business.
+func TestAClosedPortDisturbsNobodyElse(t *testing.T) {
+	data := pattern(100*512 + 1)
+	addr, done := serve(t, &Server{Source: files{"f": data}, Retransmit: 5 * time.Millisecond})
+	lasting := dial(t, addr)
+	lasting.request("f")
+	var got []byte
+	for block := uint16(1); block <= 101; block++ {
+		p := lasting.packet()
+		for binary.BigEndian.Uint16(p[2:]) < block { // sent again
+			p = lasting.packet()
+		}
+		got = append(got, p[headerLen:]...)
+		if block%25 == 0 {
+			gone := dial(t, addr)
+			gone.request("f")
+			gone.receive()
+			gone.conn.Close()
+			if tr := done.next(t); tr.Outcome != Aborted || tr.Port == uint16(lasting.port()) {
+				t.Fatalf("OnDone(%+v); want the transfer to the closed port aborted", tr)
+			}
+		}
+		lasting.ack(block)
+	}
+	if tr := done.next(t); tr.Outcome != Sent || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, OnDone(%+v); want the file, sent", len(got), tr)
+	}
+}
+
+// A card or a kernel that cannot cut a window's datagram is found out by the first,
+// which is then sent in packets, and by no client.
+func TestWindowsWhereNothingCutsDatagrams(t *testing.T) {
+	l, err := newLoop(netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	c := dial(t, nil)
+	for _, s := range l.sockets {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil { // udp(7) does not cut what has no checksum
+			t.Fatal(err)
+		}
+	}
+	tr := &transfer{peer: peer{addr: [4]byte{127, 0, 0, 1}, port: uint16(c.port())}}
+	for range 2 {
+		for block := byte(1); block <= 5; block++ {
+			l.put(tr, [headerLen]byte{1: opData, 3: block}, []byte{'a' + block})
+		}
+		l.sendAll()
+		for block := 1; block <= 5; block++ {
+			if got, want := c.receive(), fmt.Sprintf("DATA %d %c", block, 'a'+block); got != want {
+				t.Fatalf("packet = %q; want %q", got, want)
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"testing"
@@ -119,29 +120,24 @@ func TestHangingReadsAreBounded(t *testing.T) {
 }
 
 // A descriptor's number is another's as soon as it is closed.
-func TestAClosedPollerWakesNobody(t *testing.T) {
+func TestAClosedAlarmWakesNobody(t *testing.T) {
 	for range 8 {
-		p, err := newPoller()
+		a, err := newAlarm()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(p.close(), p.close()); err != nil {
+		a.close()
+		a.close()
+		other, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK) // gets the lowest number that is free: a's
+		if err != nil {
 			t.Fatal(err)
 		}
-		var others [2]int // they get the lowest numbers that are free: p's
-		for i := range others {
-			if others[i], err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-				t.Fatal(err)
-			}
+		a.ring()
+		var counter [8]byte
+		if n, err := unix.Read(other, counter[:]); err != unix.EAGAIN {
+			t.Errorf("a closed alarm wrote %d bytes to another's descriptor (%v); want none", n, err)
 		}
-		p.wake()
-		for _, other := range others {
-			var counter [8]byte
-			if n, err := unix.Read(other, counter[:]); err != unix.EAGAIN {
-				t.Errorf("a closed poller wrote %d bytes to another's descriptor (%v); want none", n, err)
-			}
-			_ = unix.Close(other)
-		}
+		_ = unix.Close(other)
 	}
 }
 
@@ -152,45 +148,45 @@ func TestAClosedSocketIsLeftAlone(t *testing.T) {
 	}
 	defer server.Close()
 	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
-	s, err := dialClient(netip.MustParseAddr("127.0.0.1"), to)
+	s, err := newSocket(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.close()
-	other, err := dialClient(netip.MustParseAddr("127.0.0.1"), to) // of the same number
+	other, err := newSocket(netip.MustParseAddrPort("127.0.0.1:0")) // of the same number
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.close()
 	s.close()
-	if err := s.send([]byte("late")); !errors.Is(err, unix.EBADF) {
+	if err := s.sendTo(to, []byte("late")); !errors.Is(err, unix.EBADF) {
 		t.Errorf("sending on a closed socket: %v; want %v", err, unix.EBADF)
 	}
-	if err := other.send([]byte("x")); err != nil {
+	if err := other.sendTo(to, []byte("x")); err != nil {
 		t.Errorf("sending on the socket that has its number: %v", err)
 	}
 }
 
 // A loop that fails ends its transfers, for Serve waits for them.
 func TestALoopThatFailsEndsItsTransfers(t *testing.T) {
-	l, err := newLoop()
+	l, err := newLoop(netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.close(); err != nil { // so that waiting fails
-		t.Fatal(err)
-	}
+	defer l.close()
+	l.polled[0].Fd = math.MaxInt32 // no descriptor, so that waiting fails
 	reports := make(chan Transfer, 1)
 	s := &Server{Source: files{"f": []byte("x")}, OnDone: func(tr Transfer) { reports <- tr }}
-	of := &listener{server: s, running: map[netip.AddrPort]*transfer{}, perClient: map[netip.Addr]int{}}
+	of := &listener{server: s, loops: []*loop{l}, running: map[netip.AddrPort]*transfer{}, perClient: map[netip.Addr]int{}, ports: map[netip.AddrPort]uint16{}}
 	client := netip.MustParseAddrPort("127.0.0.1:9")
 	of.reserve(client.Addr())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	of.started.Add(1)
-	tr := &transfer{listener: of, server: s, client: client, req: request{name: "f"}, ctx: ctx, cancel: cancel, sender: sender{socket: socket{closed}}}
+	tr := &transfer{listener: of, server: s, client: client, req: request{name: "f"}, ctx: ctx, cancel: cancel}
+	of.assign(tr)
 	l.add(tr)
 	if err := l.run(t.Context(), time.Second); !errors.Is(err, unix.EBADF) {
-		t.Errorf("run on a closed poller = %v; want %v", err, unix.EBADF)
+		t.Errorf("run on a closed descriptor = %v; want %v", err, unix.EBADF)
 	}
 	of.started.Wait()
 	if tr := <-reports; tr.Outcome != Failed {

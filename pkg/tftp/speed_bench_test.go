@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -30,6 +31,7 @@ import (
 const (
 	speedDir     = "PIBOOTD_SPEED_DIR"
 	speedProfile = "PIBOOTD_SPEED_PROFILE"
+	speedEcho    = "PIBOOTD_SPEED_ECHO" // set: by an echo
 	speedAddr    = "10.78.0.1:69"
 )
 
@@ -40,7 +42,11 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	if err := serveSpeed(dir, os.Getenv(speedProfile)); err != nil {
+	serve := func() error { return serveSpeed(dir, os.Getenv(speedProfile)) }
+	if os.Getenv(speedEcho) != "" {
+		serve = func() error { return serveEcho(dir) }
+	}
+	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -121,6 +127,9 @@ func startContender(t *testing.T, name, dir string) *contender {
 	case "pibootd":
 		c.cmd = exec.Command(os.Args[0])
 		c.cmd.Env = append(os.Environ(), speedDir+"="+dir)
+	case "echo":
+		c.cmd = exec.Command(os.Args[0])
+		c.cmd.Env = append(os.Environ(), speedDir+"="+dir, speedEcho+"=1")
 	case "dnsmasq":
 		c.cmd = exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=eth0", "--bind-interfaces",
 			"--enable-tftp", "--tftp-root="+dir, "--tftp-max=1000", "--pid-file", "--log-facility=/dev/null")
@@ -153,25 +162,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// cpu is the processor time that the server has used; of one that forks, what
-// the whole machine did beside the boards cannot be separated, so its children
-// that have ended are read from /proc.
-func (c *contender) cpu() time.Duration {
+// cpu is the processor time that the server has used; NaN where processes that are
+// gone have used it.
+func (c *contender) cpu() float64 {
 	if c.forks {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
-		must(c.t, err)
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
-		var ticks int
-		for _, i := range []int{11, 12, 13, 14} { // utime, stime, cutime, cstime
-			n, _ := strconv.Atoi(fields[i])
-			ticks += n
-		}
-		return time.Duration(ticks) * 10 * time.Millisecond
+		return math.NaN()
 	}
 	const schedClock = 2 // clock_getcpuclockid(3)
 	var ts unix.Timespec
 	must(c.t, unix.ClockGettime(int32(^c.cmd.Process.Pid<<3|schedClock), &ts))
-	return time.Duration(ts.Nano())
+	return time.Duration(ts.Nano()).Seconds()
 }
 
 // peakMemory is the most memory that the server had, in MB.
@@ -190,7 +190,7 @@ func (c *contender) peakMemory() int {
 // A storm is boards that are switched on at once.
 type storm struct {
 	wall    time.Duration
-	cpu     time.Duration
+	cpu     float64 // seconds
 	bytes   int64
 	slowest time.Duration // file
 	failed  int
@@ -250,7 +250,7 @@ func TestSpeed(t *testing.T) {
 		rlimit.Cur = rlimit.Max
 		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &rlimit)
 	}
-	names := []string{"pibootd", "dnsmasq", "tftpd-hpa"}
+	names := []string{"pibootd", "dnsmasq", "tftpd-hpa", "echo"}
 	var all []*contender
 	for _, name := range names {
 		c := startContender(t, name, dir)
@@ -272,8 +272,32 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
+// header prints the names of the contenders over the columns of a table.
+func header(title string, all []*contender, ratios ...string) {
+	fmt.Printf("\n%-32s", title)
+	for _, c := range all {
+		fmt.Printf(" %9s", c.name)
+	}
+	for _, ratio := range ratios {
+		fmt.Printf(" %9s", ratio)
+	}
+	fmt.Println()
+}
+
+// row prints a number for each contender, and ratios.
+func row(title string, digits int, numbers []float64, ratios ...float64) {
+	fmt.Printf("%-32s", title)
+	for _, n := range numbers {
+		fmt.Printf(" %9.*f", digits, n)
+	}
+	for _, ratio := range ratios {
+		fmt.Printf(" %9.2f", ratio)
+	}
+	fmt.Println()
+}
+
 func printStorms(t *testing.T, all []*contender, set map[string]int, only string) {
-	fmt.Printf("\n%-34s %10s %10s %10s %8s\n", "storm of Pi 4s, 30 MB each", all[0].name, all[1].name, all[2].name, "ratio")
+	header("storm of Pi 4s, 30 MB each", all, "best peer", "dnsmasq", "echo")
 	for _, n := range []int{1, 16, 64, 200} {
 		if only != "" && only != strconv.Itoa(n) {
 			continue
@@ -283,27 +307,28 @@ func printStorms(t *testing.T, all []*contender, set map[string]int, only string
 			rounds = 1
 		}
 		wall, cpu := make([][]float64, len(all)), make([][]float64, len(all))
-		slowest, failed, again := make([]float64, len(all)), make([]int, len(all)), make([]int, len(all))
+		slowest, failed, again := make([]float64, len(all)), make([]float64, len(all)), make([]float64, len(all))
 		for round := range rounds {
 			for i := range all {
 				i = (i + round) % len(all)
 				s := all[i].storm(n, 1024, 1, 0, set)
 				wall[i] = append(wall[i], s.wall.Seconds())
-				cpu[i] = append(cpu[i], s.cpu.Seconds()/float64(s.bytes)*1e9)
+				cpu[i] = append(cpu[i], s.cpu/float64(s.bytes)*1e9)
 				slowest[i] = max(slowest[i], s.slowest.Seconds())
-				failed[i] += s.failed
-				again[i] += s.again
+				failed[i] += float64(s.failed)
+				again[i] += float64(s.again)
 			}
 		}
 		w, k := make([]float64, len(all)), make([]float64, len(all))
 		for i := range all {
 			w[i], k[i] = median(wall[i]), median(cpu[i])
 		}
-		fmt.Printf("%3d boards: wall, s %27.2f %10.2f %10.2f %8.2f\n", n, w[0], w[1], w[2], w[0]/min(w[1], w[2]))
-		fmt.Printf("%3d boards: server CPU, s/GB %20.2f %10.2f %10.2f %8.2f\n", n, k[0], k[1], k[2], k[0]/k[1])
-		fmt.Printf("%3d boards: slowest file, s %21.1f %10.1f %10.1f\n", n, slowest[0], slowest[1], slowest[2])
-		fmt.Printf("%3d boards: boots repeated   %20d %10d %10d\n", n, again[0], again[1], again[2])
-		fmt.Printf("%3d boards: given up %28d %10d %10d\n", n, failed[0], failed[1], failed[2])
+		of := func(what string) string { return fmt.Sprintf("%3d boards: %s", n, what) }
+		row(of("wall, s"), 2, w, w[0]/min(w[1], w[2]), w[0]/w[1], w[0]/w[3])
+		row(of("server CPU, s/GB"), 2, k, k[0]/k[1], k[0]/k[1], k[0]/k[3])
+		row(of("slowest file, s"), 1, slowest)
+		row(of("boots repeated"), 0, again)
+		row(of("given up"), 0, failed)
 		if n == 1 && failed[0] > 0 {
 			t.Errorf("a lone board failed")
 		}
@@ -311,7 +336,7 @@ func printStorms(t *testing.T, all []*contender, set map[string]int, only string
 }
 
 func printStreams(t *testing.T, all []*contender) {
-	fmt.Printf("\n%-34s %10s %10s %10s %8s\n", "one board reads 18 MB, MB/s", all[0].name, all[1].name, all[2].name, "ratio")
+	header("one board reads 18 MB, MB/s", all, "best peer", "echo")
 	set := map[string]int{"initramfs8": bootSet()["initramfs8"]}
 	for _, block := range []int{512, 1024, 1468} {
 		for _, window := range []int{1, 4, 16} {
@@ -327,14 +352,15 @@ func printStreams(t *testing.T, all []*contender) {
 				}
 				rate[i] = median(got)
 			}
-			fmt.Printf("blksize %4d windowsize %2d %19.0f %10.0f %10.0f %8.2f\n", block, window, rate[0], rate[1], rate[2], rate[0]/max(rate[1], rate[2]))
+			row(fmt.Sprintf("blksize %4d windowsize %2d", block, window), 0, rate, rate[0]/max(rate[1], rate[2]), rate[0]/rate[3])
 		}
 	}
 }
 
 func printLoss(t *testing.T, all []*contender, set map[string]int) {
-	fmt.Printf("\n%-34s %10s %10s %10s\n", "one board, 0.1 % of packets lost", all[0].name, all[1].name, all[2].name)
-	var wall, slowest, each [3]float64
+	all = all[:3] // an echo has no clock
+	header("one board, 0.1 % of packets lost", all)
+	wall, slowest, each := make([]float64, len(all)), make([]float64, len(all)), make([]float64, len(all))
 	for i, c := range all {
 		s := c.storm(1, 1024, 1, 0.001, set)
 		wall[i], slowest[i], each[i] = s.wall.Seconds(), s.slowest.Seconds(), s.wall.Seconds()/float64(max(s.lost, 1))
@@ -342,7 +368,7 @@ func printLoss(t *testing.T, all []*contender, set map[string]int) {
 			t.Error("the board failed")
 		}
 	}
-	fmt.Printf("whole boot, s %31.1f %10.1f %10.1f\n", wall[0], wall[1], wall[2])
-	fmt.Printf("slowest file, s %29.1f %10.1f %10.1f\n", slowest[0], slowest[1], slowest[2])
-	fmt.Printf("for each lost packet, s %21.2f %10.2f %10.2f\n", each[0], each[1], each[2])
+	row("whole boot, s", 1, wall)
+	row("slowest file, s", 1, slowest)
+	row("for each lost packet, s", 2, each)
 }

@@ -90,8 +90,8 @@ const (
 // itself fails or is unfit: a malformed request costs one log line, never the
 // server. Serve does not close conn.
 //
-// conn is a UDP socket bound to one IPv4 address: each transfer gets a socket
-// of its own on that address, because a client drops what comes from another.
+// conn is a UDP socket bound to one IPv4 address: the files are sent from other
+// ports of that address, because a client drops what comes from another.
 // Those are opened by the calling goroutine, so a Serve on a thread that is
 // locked to a network namespace serves that namespace.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
@@ -101,43 +101,65 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := &listener{
-		server: s, local: netip.AddrFrom4([4]byte(local.IP.To4())), running: make(map[netip.AddrPort]*transfer), perClient: make(map[netip.Addr]int),
-		large: make(chan struct{}, or(s.MaxLarge, 64)),
+	l, err := s.newListener(netip.AddrFrom4([4]byte(local.IP.To4())))
+	if err != nil {
+		return err
 	}
+	defer l.close()
+	loops := l.startLoops(ctx, cancel)
 	l.started.Go(func() {
 		<-ctx.Done()
 		_ = conn.SetReadDeadline(time.Unix(1, 0))
 	})
-	loops, err := l.startLoops(ctx, cancel)
-	if err == nil {
-		err = l.listen(ctx, conn)
-	}
+	err = l.listen(ctx, conn)
 	cancel()
 	l.started.Wait()
 	return errors.Join(err, loops.Wait())
 }
 
-// startLoops starts what moves transfers. If a loop fails, all end.
-func (l *listener) startLoops(ctx context.Context, failed func()) (*errgroup.Group, error) {
-	var g errgroup.Group
+// newListener opens what a Serve on local needs.
+func (s *Server) newListener(local netip.Addr) (*listener, error) {
+	l := &listener{
+		server: s, running: make(map[netip.AddrPort]*transfer), perClient: make(map[netip.Addr]int),
+		ports: make(map[netip.AddrPort]uint16), large: make(chan struct{}, or(s.MaxLarge, 64)),
+	}
+	var err error
+	if l.route, err = newRoute(local); err != nil {
+		return nil, err
+	}
 	for range min(runtime.GOMAXPROCS(0), maxLoops) {
-		lp, err := newLoop()
+		lp, err := newLoop(local)
 		if err != nil {
-			return &g, err
+			l.close()
+			return nil, err
 		}
 		l.loops = append(l.loops, lp)
+	}
+	return l, nil
+}
+
+// close closes what newListener opened. All that was started must have ended.
+func (l *listener) close() {
+	l.route.close()
+	for _, lp := range l.loops {
+		lp.close()
+	}
+}
+
+// startLoops starts what moves transfers. If a loop fails, all end.
+func (l *listener) startLoops(ctx context.Context, failed func()) *errgroup.Group {
+	var g errgroup.Group
+	for _, lp := range l.loops {
 		l.started.Go(func() {
 			<-ctx.Done()
-			lp.wake()
+			lp.alarm.ring()
 		})
 		g.Go(func() error {
 			defer failed()
-			err := lp.run(ctx, l.server.retransmit()/4)
-			return errors.Join(err, lp.close())
+			return lp.run(ctx, l.server.retransmit()/4)
 		})
 	}
-	return &g, nil
+	return &g
 }
 
 // maxLoops is how many processors a boot storm may have.
@@ -185,13 +207,14 @@ func clientAddr(from net.Addr) (netip.AddrPort, bool) {
 // A listener is the state of one Serve.
 type listener struct {
 	server  *Server
-	local   netip.Addr
 	loops   []*loop
+	route   *route
 	large   chan struct{}  // a place for each large file that is being sent
 	started sync.WaitGroup // transfers, and all goroutines except the loops'
 
 	mu        sync.Mutex
 	running   map[netip.AddrPort]*transfer // the latest for each client's port
+	ports     map[netip.AddrPort]uint16    // the socket, of a loop's, that a client's port last had
 	perClient map[netip.Addr]int           // running transfers, those replaced in the map included
 	count     int                          // of all clients
 }
@@ -211,20 +234,48 @@ func (l *listener) accept(ctx context.Context, client netip.AddrPort, req reques
 		log.Warn("transfer limit reached")
 		return
 	}
-	socket, err := dialClient(l.local, client)
+	mtu, err := l.route.mtu(client)
 	if err != nil {
 		l.release(client.Addr())
-		log.Warn("opening a socket for a transfer", "err", err)
+		log.Warn("no way to a client", "err", err)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	t := &transfer{listener: l, server: l.server, client: client, req: req, ctx: ctx, cancel: cancel, started: time.Now(), sender: sender{socket: socket}}
+	t := &transfer{listener: l, server: l.server, client: client, mtu: mtu, req: req, ctx: ctx, cancel: cancel, started: time.Now()}
 	l.mu.Lock()
 	l.running[client] = t
 	l.mu.Unlock()
 	l.started.Add(1)
-	go t.run(l.loops[socket.fd%len(l.loops)])
+	go t.run()
 }
+
+// assign gives t a loop, and one of its sockets. The first loops are filled
+// first: the more transfers a loop has, the less each costs.
+func (l *listener) assign(t *transfer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.loop = l.loops[0]
+	for _, lp := range l.loops[1:] {
+		if t.loop.load >= fullLoop && lp.load < t.loop.load {
+			t.loop = lp
+		}
+	}
+	t.loop.load++
+	if len(l.ports) >= maxPorts {
+		clear(l.ports)
+	}
+	l.ports[t.client] = (l.ports[t.client] + 1) % socketsPerLoop
+	t.peer = peer{addr: t.client.Addr().As4(), port: t.client.Port(), socket: l.ports[t.client]}
+}
+
+const (
+	// fullLoop is how many transfers a loop has before the next one gets some:
+	// as many keep a processor busy, in lockstep.
+	fullLoop = 64
+
+	// maxPorts bounds the clients' ports that are remembered.
+	maxPorts = 4096
+)
 
 // repeats reports whether req is one that a running transfer already answers:
 // the Pi's boot code sends its RRQ every 2 s until it hears something, and data
@@ -275,6 +326,7 @@ func (l *listener) release(client netip.Addr) {
 func (l *listener) forget(t *transfer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	t.loop.load--
 	if l.running[t.client] == t {
 		delete(l.running, t.client)
 	}

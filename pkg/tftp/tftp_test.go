@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -118,6 +119,44 @@ func pinRead(addr *net.UDPAddr, name string, block int) ([]byte, error) {
 	var buf bytes.Buffer
 	_, err = in.WriteTo(&buf)
 	return buf.Bytes(), err
+}
+
+// TestFilesOfADisk reads files that the page cache has, and one that becomes shorter
+// meanwhile: nothing may make it look complete.
+func TestFilesOfADisk(t *testing.T) {
+	data := pattern(10*chunkSize + 100)
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	source := sourceFunc(func(context.Context, string) (io.ReadCloser, int64, error) {
+		f, err := os.Open(file)
+		return f, int64(len(data)), err
+	})
+	addr, done := serve(t, &Server{Source: source, Retransmit: never})
+	for _, window := range []int{1, 16, 64} {
+		if got := dial(t, addr).download("f", 1024, window); !bytes.Equal(got, data) {
+			t.Errorf("%d bytes by windows of %d; want the %d of the file", len(got), window, len(data))
+		}
+		if tr := done.next(t); tr.Outcome != Sent {
+			t.Errorf("OnDone(%+v); want sent", tr)
+		}
+	}
+	if err := os.Truncate(file, 5*chunkSize); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, addr)
+	c.request("f", "blksize", "1024")
+	c.receive()
+	for block := uint16(0); ; block++ {
+		c.ack(block)
+		if p := c.packet(); binary.BigEndian.Uint16(p) == opError {
+			break
+		}
+	}
+	if tr := done.next(t); tr.Outcome != Failed || !errors.Is(tr.Err, io.ErrUnexpectedEOF) && !errors.Is(tr.Err, io.EOF) {
+		t.Errorf("OnDone(%+v); want it failed at the end of the file", tr)
+	}
 }
 
 func TestErrorsSayNothingOfTheServer(t *testing.T) {
@@ -291,6 +330,9 @@ func dial(t *testing.T, server *net.UDPAddr) *client {
 	t.Cleanup(func() { conn.Close() })
 	return &client{t: t, conn: conn, server: server}
 }
+
+// port is the client's own.
+func (c *client) port() int { return c.conn.LocalAddr().(*net.UDPAddr).Port }
 
 // request sends an RRQ with the options given by name and value.
 func (c *client) request(name string, options ...string) {

@@ -42,12 +42,15 @@ type transfer struct {
 	listener *listener
 	server   *Server
 	client   netip.AddrPort
+	mtu      int // of the way to the client
 	req      request
 	ctx      context.Context // of the Source; ends with the transfer
 	cancel   context.CancelCauseFunc
 	started  time.Time
 	end      time.Time
 	large    bool // it has one of the governor's places
+	loop     *loop
+	peer     peer // the client, to the loop
 
 	stopped atomic.Pointer[error] // why it is to end; nil: it is not
 }
@@ -66,12 +69,13 @@ func (t *transfer) stop(why error) {
 }
 
 // run readies the transfer and hands it to a loop.
-func (t *transfer) run(l *loop) {
+func (t *transfer) run() {
 	err := t.prepare()
 	if t.ctx.Err() != nil {
 		err = context.Cause(t.ctx)
 	}
-	if err == nil && l.add(t) {
+	t.listener.assign(t)
+	if err == nil && t.loop.add(t) {
 		return
 	}
 	if err == nil {
@@ -100,11 +104,7 @@ func (t *transfer) prepare() (err error) {
 	if err != nil {
 		return fmt.Errorf("opening %q: %w", name, err)
 	}
-	mtu, err := t.socket.pathMTU()
-	if err != nil {
-		return errors.Join(err, file.Close())
-	}
-	t.start(size, agree(t.req.options, size, mtu, t.server.retransmit()))
+	t.start(size, agree(t.req.options, size, t.mtu, t.server.retransmit()))
 	if err := t.acquireSlot(size); err != nil {
 		return errors.Join(err, file.Close())
 	}
@@ -127,50 +127,17 @@ func (t *transfer) acquireSlot(size int64) error {
 }
 
 // begin sends the first packets and starts to read ahead.
-func (t *transfer) begin(l *loop) error {
-	err := t.transmit(l)
-	t.readOn(l)
-	return err
-}
-
-// received passes a packet to the sender and starts to read ahead.
-func (t *transfer) received(l *loop, p []byte) error {
-	err := t.sender.received(l, p)
-	t.readOn(l)
-	return err
-}
-
-// resume resumes the sender and starts to read ahead.
-func (t *transfer) resume(l *loop) error {
-	err := t.sender.resume(l)
-	t.readOn(l)
-	return err
-}
-
-// readOn starts to read the next chunk. Until the read has ended, the transfer
-// counts towards its client's limit, so that a disk that hangs does not collect
-// waiting transfers.
-func (t *transfer) readOn(l *loop) {
-	if !t.file.wantsMore() {
-		return
-	}
-	read := t.file.readNext()
-	t.listener.started.Go(func() {
-		if read() {
-			l.chunkRead(t)
-		} else {
-			t.listener.release(t.client.Addr())
-		}
-	})
+func (t *transfer) begin(l *loop) {
+	t.readAhead(l)
+	t.transmit(l)
 }
 
 // finish ends the transfer, sends the client an error if there is one, and reports
 // the outcome.
 func (t *transfer) finish(err error) {
 	if p := errorPacket(err); p != nil {
-		_ = t.socket.send(p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
+		_ = t.loop.sockets[t.peer.socket].sendTo(t.client, p) // best effort: a lost ERROR is not sent again (RFC 1350 §7)
 	}
-	t.socket.close()
 	if t.large {
 		<-t.listener.large
 	}
