@@ -60,7 +60,7 @@ func servedAt(now time.Time, commandLine string) string {
 // calls the only adapter of a Pi eth0. An initramfs has renamed it perhaps, but finds it
 // by its Ethernet address in BOOTIF, if ip= names no device.
 func (s Server) address(board registry.Pi, initramfs bool) []string {
-	n, ok := s.network(board.IP)
+	n, ok := s.Network(board.IP)
 	if !ok {
 		return []string{"ip=dhcp"}
 	}
@@ -105,8 +105,8 @@ func (s Server) logs(board registry.Pi) []string {
 // maxDNS is how many name servers ip= has room for.
 const maxDNS = 2
 
-// network returns the one that an address is in.
-func (s Server) network(addr netip.Addr) (Network, bool) {
+// Network returns the one of Static that an address is in.
+func (s Server) Network(addr netip.Addr) (Network, bool) {
 	for _, n := range s.Static {
 		if n.Prefix.Contains(addr) {
 			return n, true

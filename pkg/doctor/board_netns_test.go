@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,3 +172,46 @@ func TestNetwork(t *testing.T) {
 		break
 	}
 }
+
+// Where the kernel arguments have a board's address, a root that asks for another one is found. The
+// command that is offered ends that.
+func TestRootThatAsksForAnAddress(t *testing.T) {
+	for name, test := range map[string]struct{ file, before, after string }{
+		"systemd-networkd": {"etc/systemd/network/05-pibootd.network",
+			"[Match]\nName=eth0 end0\n\n[Network]\nDHCP=ipv4\nKeepConfiguration=yes\n",
+			"[Match]\nName=eth0 end0\n\n[Network]\nDNS=9.9.9.9 1.1.1.1\nKeepConfiguration=yes\n"},
+		"dhcpcd": {"etc/dhcpcd.conf",
+			"persistent\n\n# The root comes over eth0: leave it alone.\ninterface eth0\nnolink\n",
+			"persistent\n\n# The root comes over eth0: leave it alone.\ndenyinterfaces eth0\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, board := newDoctor(t)
+			root := filepath.Join(d.StateDir, "roots/3333347a")
+			file := filepath.Join(root, test.file)
+			must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+			must(t, os.WriteFile(file, []byte(test.before), 0o644))
+			if found := d.bootFiles(board); slices.ContainsFunc(found, asks) {
+				t.Errorf("findings %+v; want none where boards ask for their address", found)
+			}
+			d.Fleet.Policy.Server.Static = []boot.Network{{Prefix: netip.MustParsePrefix("10.9.0.0/24"), DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("1.1.1.1")}}}
+			found := d.bootFiles(board)
+			i := slices.IndexFunc(found, asks)
+			if i < 0 || !strings.Contains(found[i].Text, "/"+test.file) {
+				t.Fatalf("findings %+v; want one that names %s", found, test.file)
+			}
+			_, command, _ := strings.Cut(found[i].Todo, ": ")
+			out, err := exec.Command("sh", "-ec", strings.ReplaceAll(command, " /etc", " "+root+"/etc")).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v %s", command, err, out)
+			}
+			if text, err := os.ReadFile(file); err != nil || string(text) != test.after {
+				t.Errorf("after it %s = %q, %v; want %q", test.file, text, err, test.after)
+			}
+			if found := d.bootFiles(board); slices.ContainsFunc(found, asks) {
+				t.Errorf("findings after it %+v; want none", found)
+			}
+		})
+	}
+}
+
+func asks(f Finding) bool { return strings.Contains(f.Text, "second address") }

@@ -40,7 +40,21 @@ func (d *Doctor) checkRoot(board registry.Pi) []Finding {
 	if line, lacks, err := d.Fleet.Roots.LacksBootMount(board.Serial); err == nil && lacks {
 		found = append(found, lacksBootMount(board, line))
 	}
+	if network, ok := d.Fleet.Policy.Server.Network(board.IP); ok {
+		if file, command, err := d.Fleet.Roots.AsksForAddress(board.Serial, network.DNS); err == nil && file != "" {
+			found = append(found, asksForAddress(board, file, command))
+		}
+	}
 	return found
+}
+
+// asksForAddress offers what roots of older imports lack where their kernel arguments have the
+// address: that nothing asks for another one.
+func asksForAddress(board registry.Pi, file, command string) Finding {
+	return Finding{
+		Subject: board.Name, Level: Warning, Text: fmt.Sprintf("its root asks any DHCP server for a second address, by /%s; with that of another server its name servers and routes come from there", file),
+		Todo: "run on it as root, then restart it: " + command,
+	}
 }
 
 // lacksBootMount offers what roots of older imports lack. The board changes its own root, where a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -166,4 +167,17 @@ func (r *Roots) LacksBootMount(serial pi.Serial) (line string, lacks bool, err e
 	defer root.Close()
 	boot := bootcheck.BootDir(root)
 	return adapt.BootMountLine(boot), adapt.LacksBootMount(root, boot), nil
+}
+
+// AsksForAddress returns the file by which a board's root asks any DHCP server for an address beside
+// the one that it was booted with, and the command for the board that ends this; "" if there is none.
+// dns are the name servers that the root would learn no longer.
+func (r *Roots) AsksForAddress(serial pi.Serial, dns []netip.Addr) (file, command string, err error) {
+	root, err := os.OpenRoot(r.Path(serial))
+	if err != nil {
+		return "", "", fmt.Errorf("rootfs: looking at the network of %s: %w", serial, err)
+	}
+	defer root.Close()
+	file, command = adapt.AsksForAddress(root, dns)
+	return file, command, nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
+	"os"
 	"regexp"
 	"strings"
 
@@ -12,8 +14,9 @@ import (
 
 // The kernel or the initramfs gives an address to the interface that the root is mounted over
 // before any program of the root runs. A program that takes this interface down, even to
-// configure it again, cuts the board off from its root for good. The interface is called eth0 on
-// Raspberry Pi OS and Ubuntu, end0 on Debian.
+// configure it again, cuts the board off from its root for good; one that asks for an address may
+// be given another one by another server. The interface is called eth0 on Raspberry Pi OS and
+// Ubuntu, end0 on Debian. What systemd-networkd does is in images/overlay.
 
 const (
 	managerConfig = `[main]
@@ -22,13 +25,6 @@ rc-manager=unmanaged
 [keyfile]
 unmanaged-devices=interface-name:eth0;interface-name:end0
 `
-	networkdConfig = `[Match]
-Name=eth0 end0
-
-[Network]
-DHCP=ipv4
-KeepConfiguration=yes
-`
 	cloudConfig = `network: {config: disabled}
 growpart: {mode: "off"}
 resize_rootfs: false
@@ -36,7 +32,7 @@ ssh_deletekeys: false
 preserve_hostname: true
 manage_etc_hosts: false
 `
-	dhcpcdConfig = "\n# The root comes over eth0: leave it alone.\ninterface eth0\nnolink\n"
+	dhcpcdConfig = "\n# The root comes over eth0: leave it alone.\ndenyinterfaces eth0 end0\n"
 )
 
 // network keeps the network managers in a root off the interface that the root is mounted over.
@@ -47,37 +43,70 @@ func (a *adapter) network() error {
 			a.put("etc/NetworkManager/conf.d/90-pibootd.conf", managerConfig, "added: NetworkManager leaves eth0 alone, the root comes over it"),
 			a.kernelResolver())
 	}
-	if confine.Exists(a.root, "etc/systemd/system/multi-user.target.wants/systemd-networkd.service") || confine.Exists(a.root, "etc/netplan") {
-		// 05 sorts before the files that netplan generates, 10-netplan-*.
-		failed = append(failed, a.put("etc/systemd/network/05-pibootd.network", networkdConfig, "added: systemd-networkd never takes eth0's address away, the root comes over it"))
-	}
 	if confine.Exists(a.root, "etc/cloud/cloud.cfg") {
 		failed = append(failed, a.put("etc/cloud/cloud.cfg.d/99-pibootd.cfg", cloudConfig, "added: cloud-init leaves network, disk, host name and ssh keys alone"))
 	}
-	failed = append(failed, a.edit("etc/dhcpcd.conf", "dhcpcd leaves eth0 up, the root comes over it", func(text string) string {
+	if confine.Exists(a.root, dhcpcdFile) {
+		failed = append(failed, a.dhcpcd(), a.kernelResolver())
+	}
+	return errors.Join(failed...)
+}
+
+const dhcpcdFile = "etc/dhcpcd.conf"
+
+// formerDHCPCD is what an import added before: with it, dhcpcd leaves the interface up, and asks for
+// an address all the same.
+const formerDHCPCD = "\n# The root comes over eth0: leave it alone.\ninterface eth0\nnolink\n"
+
+func (a *adapter) dhcpcd() error {
+	return a.edit(dhcpcdFile, "dhcpcd leaves eth0 alone, the root comes over it", func(text string) string {
+		text = strings.ReplaceAll(text, formerDHCPCD, "")
 		if strings.Contains(text, dhcpcdConfig) {
 			return text
 		}
 		return text + dhcpcdConfig
-	}))
-	return errors.Join(failed...)
+	})
 }
 
-// kernelResolver makes the root use the name servers that the kernel's DHCP client found, which
-// NetworkManager would otherwise have written to resolv.conf.
+// networkdFile is what earlier imports, and each clone, have for systemd-networkd.
+const networkdFile = "etc/systemd/network/05-pibootd.network"
+
+// AsksForAddress returns the file by which an older root asks any DHCP server for an address beside
+// the one that it was booted with, and the command that ends this; "" if there is none. dns are the
+// name servers that the root would learn no longer.
+func AsksForAddress(root *os.Root, dns []netip.Addr) (file, command string) {
+	if text, err := confine.ReadText(root, networkdFile); err == nil && strings.Contains(string(text), "\nDHCP=ipv4\n") {
+		script := "/^DHCP=ipv4$/d"
+		if len(dns) > 0 {
+			script = "s/^DHCP=ipv4$/DNS=" + strings.Trim(fmt.Sprint(dns), "[]") + "/"
+		}
+		return networkdFile, "sed -i '" + script + "' /" + networkdFile
+	}
+	if text, err := confine.ReadText(root, dhcpcdFile); err == nil && strings.Contains(string(text), formerDHCPCD) {
+		return dhcpcdFile, "sed -i 's/^interface eth0$/denyinterfaces eth0/; /^nolink$/d' /" + dhcpcdFile + "; ln -sf " + kernelNames + " /" + resolverFile
+	}
+	return "", ""
+}
+
+const (
+	resolverFile = "etc/resolv.conf"
+	kernelNames  = "/proc/net/pnp"
+)
+
+// kernelResolver makes the root use the name servers that the kernel was given, which NetworkManager
+// or dhcpcd would otherwise have written to resolv.conf.
 func (a *adapter) kernelResolver() error {
-	const name, target = "etc/resolv.conf", "/proc/net/pnp"
-	info, err := a.root.Lstat(name)
+	info, err := a.root.Lstat(resolverFile)
 	if err == nil && !info.Mode().IsRegular() {
 		return nil // a link to a file that another program maintains
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := confine.PutSymlink(a.root, name, target); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := confine.PutSymlink(a.root, resolverFile, kernelNames); err != nil {
+		return fmt.Errorf("%s: %w", resolverFile, err)
 	}
-	a.note(name, "links to "+target+", the name servers of the kernel's DHCP")
+	a.note(resolverFile, "links to "+kernelNames+", the name servers that the kernel was given")
 	return nil
 }
 

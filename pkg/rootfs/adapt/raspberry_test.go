@@ -48,7 +48,6 @@ func TestAdaptRaspberry(t *testing.T) {
 		"boot/firmware/cmdline.txt":                 "console=tty1 ds=nocloud\n",
 		"etc/rpi/swap.conf.d/90-pibootd.conf":       "[Main]\nMechanism=none\n",
 		"etc/NetworkManager/conf.d/90-pibootd.conf": managerConfig,
-		"etc/systemd/network/05-pibootd.network":    networkdConfig,
 		"etc/cloud/cloud.cfg.d/99-pibootd.cfg":      cloudConfig,
 		"etc/dhcpcd.conf":                           "persistent" + dhcpcdConfig,
 		"etc/network/interfaces":                    "# not on NFS: auto lo eth0\nauto lo\niface eth0 inet dhcp\n# not on NFS: allow-hotplug end0\n",
