@@ -37,6 +37,9 @@ type Options struct {
 	// Terminal is where a person reads what the first start has to say; nil: nobody
 	// does.
 	Terminal io.Writer
+	// Pace is how many times faster than real ones boards are, for tests of what is said of those
+	// that are late; 0: 1.
+	Pace int
 }
 
 // Run runs the daemon until ctx ends. It needs root, because it binds ports
@@ -63,7 +66,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, socks.close()) }()
-	d := &daemon{cfg: cfg, network: network, version: o.Version, state: state, socks: socks, log: log}
+	d := &daemon{cfg: cfg, network: network, version: o.Version, pace: o.Pace, state: state, socks: socks, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx); err != nil {
 		return err
@@ -90,6 +93,7 @@ type daemon struct {
 	cfg     config.Config
 	network netip.Prefix // this machine's address and its network's mask
 	version string
+	pace    int // of boards
 	log     *slog.Logger
 	state   *stateDir
 	socks   *sockets

@@ -32,7 +32,7 @@ func (d *daemon) newDiagnoses() *diagnosis.Tracker {
 		}
 		return f
 	}
-	return &diagnosis.Tracker{Timeline: d.state.timeline, Facts: facts, Boards: d.state.registry.All, Log: d.log}
+	return &diagnosis.Tracker{Timeline: d.state.timeline, Facts: facts, Boards: d.state.registry.All, Log: d.log, Pace: d.pace}
 }
 
 // addWorker adds what a board's worker reports.

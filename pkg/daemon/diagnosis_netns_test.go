@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,13 +63,14 @@ func sickFiles() map[string]string {
 	return files
 }
 
-func newSickbay(t *testing.T) *sickbay {
+// newSickbay starts a daemon for which everything is pace times faster than with real boards.
+func newSickbay(t *testing.T, pace int) *sickbay {
 	t.Helper()
 	network := netlabtest.NewBridge(t, "10.77.0.1/24")
 	netlabtest.Host{Port: "other"}.Join(t, network) // so that the bridge has a carrier
 	state := filepath.Join(t.TempDir(), "state")
 	importSick(t, state)
-	startProcess(t, network, state)
+	startProcess(t, network, state, pace)
 	return &sickbay{net: network, state: state, client: web.NewClient(sickConfig(state).SocketFile())}
 }
 
@@ -77,27 +81,36 @@ func sickConfig(state string) config.Config {
 }
 
 // processState names the state directory of a daemon that is a process of its own: all of its
-// threads are in a network namespace then.
-const processState = "PIBOOTD_TEST_STATE"
+// threads are in a network namespace then. processPace is its Options.Pace.
+const (
+	processState = "PIBOOTD_TEST_STATE"
+	processPace  = "PIBOOTD_TEST_PACE"
+)
 
 func TestMain(m *testing.M) {
 	state := os.Getenv(processState)
 	if state == "" {
+		flag.Parse()
+		_ = flag.Set("test.parallel", "16") // boards that go wrong keep no processor busy
 		os.Exit(m.Run())
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	if err := Run(ctx, Options{Config: sickConfig(state), Log: slog.New(slog.NewTextHandler(os.Stdout, nil))}); err != nil {
+	pace, err := strconv.Atoi(os.Getenv(processPace))
+	if err == nil {
+		err = Run(ctx, Options{Config: sickConfig(state), Log: slog.New(slog.NewTextHandler(os.Stdout, nil)), Pace: pace})
+	}
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 }
 
 // startProcess returns when a daemon serves the network. It ends with the test.
-func startProcess(t *testing.T, network *netlab.Namespace, state string) {
+func startProcess(t *testing.T, network *netlab.Namespace, state string, pace int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), processState+"="+state)
+	cmd.Env = append(os.Environ(), processState+"="+state, processPace+"="+strconv.Itoa(pace))
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = network.Do(cmd.Start)
@@ -192,6 +205,12 @@ func (p *patient) remove(names ...string) {
 }
 
 func (p *patient) powerOn() error {
+	for addr := range p.hosts { // its system ends
+		if err := p.net.Delete(p.port(addr)); err != nil {
+			p.t.Fatal(err)
+		}
+		delete(p.hosts, addr)
+	}
 	_, err := p.board.PowerOn(p.t.Context(), virtualpi.Socket{Namespace: p.net, Bridge: netlabtest.Bridge})
 	return err
 }
@@ -210,9 +229,14 @@ func (p *patient) system(mac pi.MAC, addr netip.Addr) *netlab.Namespace {
 	if host, ok := p.hosts[addr]; ok {
 		return host
 	}
-	host := netlabtest.Host{Port: p.name + "-" + strings.ReplaceAll(addr.String(), ".", "")[4:], MAC: mac, Addr: addr.String() + "/24"}.Join(p.t, p.net)
+	host := netlabtest.Host{Port: p.port(addr), MAC: mac, Addr: addr.String() + "/24"}.Join(p.t, p.net)
 	p.hosts[addr] = host
 	return host
+}
+
+// port is where the board's system is plugged in, with an address.
+func (p *patient) port(addr netip.Addr) string {
+	return p.name + "-" + strings.ReplaceAll(addr.String(), ".", "")[4:]
 }
 
 // mount mounts an export from a host, and returns the error.
@@ -409,13 +433,36 @@ func (p *patient) wait(codes ...diagnosis.Code) diagnosis.Diagnosis {
 }
 
 // An illness is what goes wrong with a board, and what the daemon says of it. PI stands for the
-// board's name, SERIAL for its serial number and IP for its address.
+// board's name, SERIAL for its serial number, IP for its address and N for a number.
 type illness struct {
 	model virtualpi.Model
 	cause func(p *patient)
 	state diagnosis.State
 	code  diagnosis.Code
-	says  string
+	says  string // "": whatever the code says
+}
+
+// diagnose has boards go wrong, and checks what is said of each.
+func diagnose(t *testing.T, s *sickbay, all map[string]illness) {
+	t.Helper()
+	n := 0
+	for name, is := range all {
+		n++
+		number := n
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := s.admit(t, number, is.model)
+			serial := p.board.Serial
+			is.cause(p)
+			d := p.wait(is.code)
+			words := strings.NewReplacer("PI", p.name, "SERIAL", serial.String(), "OTHER", p.board.Serial.String(), "IP", p.addr.String())
+			want := regexp.QuoteMeta(words.Replace(is.says))
+			want = regexp.MustCompile(`\bN\b`).ReplaceAllString(want, `[0-9]+`)
+			if said := regexp.MustCompile("^" + want + "$"); d.State != is.state || is.says != "" && !said.MatchString(d.Sentence) {
+				t.Errorf("%s %q; want %s %q", d.State, d.Sentence, is.state, said)
+			}
+		})
+	}
 }
 
 func illnesses() map[string]illness {
@@ -447,6 +494,8 @@ func illnesses() map[string]illness {
 		"no initramfs":   {four, lacks("boot/firmware/initrd.img"), diagnosis.Stuck, diagnosis.MissingInitramfs, "PI is a Raspberry Pi 4B and finds no initramfs, initrd.img, which its config.txt names."},
 		"another serial number": {four, func(p *patient) { p.board.Serial += 0x1000; p.loads() }, diagnosis.Booting, diagnosis.SerialMismatch,
 			"PI is registered with the serial number SERIAL, and its boot code says OTHER."},
+		"a wrong prefix": {four, func(p *patient) { p.board.Prefix = "0badcafe/"; p.loads() }, diagnosis.Booting, diagnosis.WrongPrefix,
+			"PI asks for its files in 0badcafe, and its own directory is SERIAL."},
 		"another directory": {three, func(p *patient) { p.board.MaskROM = true; p.board.Serial += 0x1000; p.loads() }, diagnosis.Booting, diagnosis.WrongPrefix,
 			"PI asks for its files in OTHER, and its own directory is SERIAL."},
 		"another server": {four, func(p *patient) { p.dhcp(p.discover(), p.request(elsewhere, "10.77.0.254")) }, diagnosis.Stuck, diagnosis.OtherServer,
@@ -479,6 +528,14 @@ func illnesses() map[string]illness {
 				p.t.Fatal(err)
 			}
 		}, diagnosis.Stuck, diagnosis.NoInit, "PI mounted its root, which has no init (/sbin/init)."},
+		"another's scratch": {four, func(p *patient) {
+			p.loads()
+			host := p.system(p.board.MAC, p.addr)
+			if err := mount(host, p.rootExport()); err != nil {
+				p.t.Fatal(err)
+			}
+			_ = mount(host, "/scratch/00000001")
+		}, diagnosis.Stuck, diagnosis.ShareRefused, ""},
 		"a wrong token": {four, func(p *patient) {
 			p.loads()
 			if p.worker("wrong", transcode.Hello{}) == nil {
@@ -503,21 +560,4 @@ func illnesses() map[string]illness {
 
 // Virtual boards go wrong before a real daemon, which names what is wrong with each as soon as it
 // has seen it.
-func TestDiagnoses(t *testing.T) {
-	s, n := newSickbay(t), 0
-	for name, is := range illnesses() {
-		n++
-		number := n
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := s.admit(t, number, is.model)
-			serial := p.board.Serial
-			is.cause(p)
-			d := p.wait(is.code)
-			words := strings.NewReplacer("PI", p.name, "SERIAL", serial.String(), "OTHER", p.board.Serial.String(), "IP", p.addr.String())
-			if want := words.Replace(is.says); d.State != is.state || want != "" && d.Sentence != want {
-				t.Errorf("%s %q; want %s %q", d.State, d.Sentence, is.state, want)
-			}
-		})
-	}
-}
+func TestDiagnoses(t *testing.T) { diagnose(t, newSickbay(t, 1), illnesses()) }

@@ -23,6 +23,8 @@ type Board struct {
 	// Unseen is whether the mounts of boards are seen by another program, so that nothing is
 	// between the kernel and the worker.
 	Unseen bool
+	// Pace is how many times faster everything is than with real boards; 0: 1. It is for tests.
+	Pace int
 
 	boot     boot   // the last
 	earlier  []boot // before it, oldest first, at most maxBoots
@@ -76,7 +78,7 @@ type boot struct {
 func (b *Board) Follow(e timeline.Event) {
 	switch e.Kind {
 	case timeline.Added, timeline.Removed:
-		*b = Board{Kernel: b.Kernel, Generation: b.Generation, Addr: b.Addr, Unseen: b.Unseen}
+		*b = Board{Kernel: b.Kernel, Generation: b.Generation, Addr: b.Addr, Unseen: b.Unseen, Pace: b.Pace}
 	case timeline.Discover, timeline.Offer, timeline.Request, timeline.Ack, timeline.Nak, timeline.Declined:
 		b.followDHCP(e)
 	case timeline.File, timeline.FileMissing, timeline.FileAborted, timeline.FileFailed:

@@ -79,7 +79,7 @@ func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, sinc
 		return say(ShutDown), "", b.boot.gone
 	case !b.boot.gone.IsZero():
 		return say(Silent), "", b.boot.gone
-	case !b.boot.done.IsZero() && f.unseen(now):
+	case !b.boot.done.IsZero() && b.unseen(now, f):
 		return say(Silent), "", f.Started
 	case !b.boot.done.IsZero():
 		found, state = b.up(now, f)
@@ -197,7 +197,7 @@ func (b boot) first() time.Time {
 // up returns what is to be said of a board whose worker is online, and its state unless that is
 // the code's.
 func (b *Board) up(now time.Time, f Facts) (*finding, State) {
-	if found := f.Health.finding(now.Sub(b.boot.done)); found != nil {
+	if found := f.Health.finding(now.Sub(b.boot.done) > b.within(setClock)); found != nil {
 		return found, ""
 	}
 	if b.boot.voltage {
@@ -312,8 +312,8 @@ func (b *Board) explainAddress(f Facts) *finding {
 const helloTime = 2 * time.Minute
 
 // unseen reports whether a worker that was online has not said hello since the daemon was started.
-func (f Facts) unseen(now time.Time) bool {
-	return f.Seen.IsZero() && !f.Started.IsZero() && now.Sub(f.Started) > helloTime
+func (b *Board) unseen(now time.Time, f Facts) bool {
+	return f.Seen.IsZero() && !f.Started.IsZero() && now.Sub(f.Started) > b.within(helloTime)
 }
 
 func (f Facts) mismatch() string {

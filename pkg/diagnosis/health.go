@@ -30,9 +30,9 @@ const (
 // setClock is how long a board may take to learn the time: it has no clock of its own.
 const setClock = 3 * time.Minute
 
-// finding returns the worst that is wrong with a board that has been up for a while; nil if
-// nothing is.
-func (h Health) finding(up time.Duration) *finding {
+// finding returns the worst that is wrong with a board; nil if nothing is. clockSet is whether it
+// has had the time to set its clock.
+func (h Health) finding(clockSet bool) *finding {
 	switch {
 	case h.NoFFmpeg != "":
 		return say(NoFFmpeg, "reason", h.NoFFmpeg)
@@ -44,7 +44,7 @@ func (h Health) finding(up time.Duration) *finding {
 		return say(UnderVoltage)
 	case h.Throttled&heatBits != 0:
 		return say(Throttled)
-	case h.ClockAhead.Abs() > wrongClock && up > setClock:
+	case h.ClockAhead.Abs() > wrongClock && clockSet:
 		fast := "fast"
 		if h.ClockAhead < 0 {
 			fast = "slow"
@@ -76,7 +76,7 @@ func (b *Board) late() *finding {
 		return nil
 	}
 	least, most := slices.Min(delays), slices.Max(delays)
-	if least < blocked || most > unblocked || most-least > blockedFor {
+	if least < b.within(blocked) || most > b.within(unblocked) || most-least > b.within(blockedFor) {
 		return nil
 	}
 	return say(LateDiscover, "seconds", seconds(least))

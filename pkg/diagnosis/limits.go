@@ -44,17 +44,20 @@ func (h history) percentile(stage Stage, percent int) time.Duration {
 // the model may take before there are enough.
 func (b *Board) limit(stage Stage) time.Duration {
 	if b.took.known(stage) {
-		return max(shortest, 2*b.took.percentile(stage, 95))
+		return max(b.within(shortest), 2*b.took.percentile(stage, 95))
 	}
 	usual := usual[b.Generation]
 	if usual == nil {
 		usual = oldest
 	}
 	if b.Unseen && stage == Kernel {
-		return usual[Kernel] + usual[Root] + usual[Init] + usual[Worker]
+		return b.within(usual[Kernel] + usual[Root] + usual[Init] + usual[Worker])
 	}
-	return usual[stage]
+	return b.within(usual[stage])
 }
+
+// within returns how long something takes that takes d with a real board.
+func (b *Board) within(d time.Duration) time.Duration { return d / time.Duration(max(1, b.Pace)) }
 
 // oldest are the limits of the slowest boards, and of emulated ones. Boot code of a Pi 3 asks for an
 // address for 25 s, and reads blocks of 512 bytes.

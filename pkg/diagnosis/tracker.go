@@ -21,6 +21,7 @@ type Tracker struct {
 	Facts  func(board registry.Pi, model string, boots bool) Facts
 	Boards func() []registry.Pi // that Run watches
 	Log    *slog.Logger
+	Pace   int // of boards; see Board
 
 	mu     sync.Mutex // held to read the timeline too: a diagnosis waits for another
 	boards map[pi.Serial]*tracked
@@ -67,7 +68,7 @@ func (t *Tracker) known(board registry.Pi) *tracked {
 	}
 	known, ok := t.boards[board.Serial]
 	if !ok {
-		known = &tracked{}
+		known = &tracked{board: Board{Pace: t.Pace}}
 		t.boards[board.Serial] = known
 		t.facts(board, &known.board)
 	}

@@ -39,6 +39,7 @@ type Board struct {
 	MAC    pi.MAC
 	Serial pi.Serial
 	Timing Timing
+	Prefix string // TFTP_PREFIX_STR of its bootloader, e.g. "0badcafe/"; "": its serial number
 
 	// MaskROM makes the DHCP client of a Pi3B its mask ROM, with its bugs
 	// (raspberrypi/firmware#764, #934, #1067): it sends no serial number, misses replies that

@@ -4,6 +4,7 @@ package virtualpi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -82,10 +83,10 @@ func (l *loader) chosen(a ask) ask {
 	return a
 }
 
-// findPrefix decides whether the board requests all further files below its serial number, which
-// it does only if there is a start file.
+// findPrefix decides whether the board requests all further files below its prefix, which it does
+// only if there is a start file.
 func (l *loader) findPrefix(ctx context.Context) error {
-	l.boot.Prefix = l.board.Serial.String() + "/"
+	l.boot.Prefix = cmp.Or(l.board.Prefix, l.board.Serial.String()+"/")
 	there, err := l.probeAny(ctx, l.model.starters)
 	if there == "" {
 		l.boot.Prefix = ""
