@@ -98,6 +98,9 @@ type row struct{ name, text string }
 func commandRows(commands []*cli.Command) []row {
 	var rows []row
 	for _, command := range commands {
+		if command.Hidden {
+			continue
+		}
 		rows = append(rows, row{command.Name, command.Usage})
 	}
 	return rows

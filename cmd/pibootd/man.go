@@ -102,6 +102,9 @@ func (m *manual) section(heading string, lines ...string) {
 
 // command describes a command and its own flags.
 func (m *manual) command(path string, command *cli.Command) {
+	if command.Hidden {
+		return
+	}
 	fmt.Fprintf(&m.out, ".SS %s\n%s.\n", roff(synopsis(path, command)), roff(capitalized(command.Usage)))
 	if command.Description != "" {
 		fmt.Fprintf(&m.out, ".PP\n%s\n", roff(command.Description))

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/config"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
 )
@@ -26,6 +27,7 @@ func templateCommand(std streams) *cli.Command {
 			templateBuildCommand(std),
 			templateImportCommand(std),
 			templateFromPiCommand(std),
+			templateMakeCommand(),
 			{
 				Name: "show", Usage: "show a template and the Pis that use it", ArgsUsage: "TEMPLATE",
 				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
@@ -85,6 +87,20 @@ func templateImportCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "allow-mismatch", Usage: "import even if kernel modules or firmware files are missing"},
 		},
 		Action: func(c *cli.Context) error { return importTemplate(c, std) },
+	}
+}
+
+// templateMakeCommand is what the daemon runs for a template that the dashboard or the API orders.
+func templateMakeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "make", Usage: "for the daemon: make the template of an operation", ArgsUsage: "DIRECTORY", Hidden: true,
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "DIRECTORY")
+			if err != nil {
+				return err
+			}
+			return operation.Work(c.Context, args[0])
+		},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/tftp"
 	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
@@ -110,6 +111,8 @@ type daemon struct {
 	doctor *doctor.Doctor
 	web    *web.Server
 
+	operations *operation.Keeper
+
 	diagnoses  *diagnosis.Tracker
 	boardLog   *boardlog.Log
 	packets    boardlog.Packets
@@ -161,6 +164,7 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { d.fleet.WatchAddresses(ctx); return nil })
 	g.Go(func() error { d.diagnoses.Run(ctx); return nil })
 	g.Go(func() error { return d.queue.Run(ctx) })
+	g.Go(func() error { return d.operations.Run(ctx) })
 	g.Go(func() error {
 		return d.web.Serve(ctx, web.Listeners{Public: d.socks.http, TLS: d.socks.https, Config: d.tls.config, Control: d.socks.control})
 	})

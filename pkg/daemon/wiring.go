@@ -56,6 +56,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.startIntegrations()
 	d.diagnoses = d.newDiagnoses()
 	d.doctor = d.newDoctor()
+	d.operations = d.newOperations()
 	d.web = d.newWeb()
 	return nil
 }
@@ -194,8 +195,8 @@ func (d *daemon) newWeb() *web.Server {
 	return &web.Server{
 		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, BoardLog: d.boardLog, Doctor: d.doctor, Diagnoses: d.diagnoses,
 		Metrics: metrics, Log: d.log, Packets: &d.packets, Config: d.cfg, Secrets: d.secretsOf,
-		Templates: d.fleet.Templates,
-		Access:    access.New(d.state.store, d.cfg.HTTP.Session),
+		Templates: d.fleet.Templates, Operations: d.operations, MinFree: d.cfg.MinFreeBytes(),
+		Access: access.New(d.state.store, d.cfg.HTTP.Session),
 		Public: web.Public{
 			Media: public != config.PublicNone, Read: public == config.PublicRead,
 			Metrics: d.cfg.HTTP.PublicMetrics, Program: d.cfg.HTTP.PublicProgram, InsecureLogin: d.cfg.HTTP.InsecureLogin,

@@ -20,7 +20,7 @@ import (
 // needs to be emulated. The host needs apt-get, dpkg-deb and depmod, and
 // Debian's keyring. A proxy is taken from http_proxy in the environment.
 func (t *Templates) BuildMinimal(ctx context.Context, name string, o debian.BuildOptions, p Progress) (Template, error) {
-	if err := errors.Join(checkName(name), needRoot("building a template"), o.Complete(), debian.NeedMinimalTools()); err != nil {
+	if err := errors.Join(CheckName(name), needRoot("building a template"), o.Complete(), debian.NeedMinimalTools()); err != nil {
 		return Template{}, err
 	}
 	s, err := t.newStage()
@@ -61,7 +61,7 @@ func (t *Templates) buildMinimal(ctx context.Context, s *stage.Dir, name string,
 // Everything that is mounted meanwhile is mounted where only the build sees it,
 // and the build dies with this process.
 func (t *Templates) BuildDebian(ctx context.Context, name string, o debian.Options, p Progress) (Template, []filetree.Change, error) {
-	if err := errors.Join(checkName(name), needRoot("building a template"), o.Complete()); err != nil {
+	if err := errors.Join(CheckName(name), needRoot("building a template"), o.Complete()); err != nil {
 		return Template{}, nil, err
 	}
 	if err := debian.NeedTools(o.Arch); err != nil {

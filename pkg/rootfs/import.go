@@ -34,7 +34,7 @@ type ImportOptions struct {
 // (gzip, xz, zstd, zip). Import keeps owners, modes, times, links, device nodes and extended
 // attributes, and returns what it had to change. It does not modify source.
 func (t *Templates) Import(ctx context.Context, name, source string, o ImportOptions, p Progress) (Template, []filetree.Change, error) {
-	if err := errors.Join(checkName(name), needRoot("importing a template"), sshkeys.CheckAuthorized(o.AuthorizedKeys)); err != nil {
+	if err := errors.Join(CheckName(name), needRoot("importing a template"), sshkeys.CheckAuthorized(o.AuthorizedKeys)); err != nil {
 		return Template{}, nil, err
 	}
 	s, err := t.newStage()

@@ -76,7 +76,8 @@ const (
 // with "@" and a version after them.
 var templateName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
-func checkName(name string) error {
+// CheckName returns why a template cannot have this name.
+func CheckName(name string) error {
 	if !templateName.MatchString(name) {
 		return fmt.Errorf("rootfs: %q cannot name a template; want up to 63 of a-z 0-9 . _ -, the first a letter or digit", name)
 	}
@@ -165,7 +166,7 @@ func (t *Templates) Root(of Template) string {
 // Remove deletes a version of a template. Roots cloned from it do not need it, except overlay
 // roots over it (see Overlay).
 func (t *Templates) Remove(of Template) error {
-	if err := checkName(of.Name); err != nil {
+	if err := CheckName(of.Name); err != nil {
 		return err
 	}
 	dir := filepath.Join(t.Dir, of.Name, strconv.Itoa(of.Version))

@@ -131,13 +131,13 @@ func TestSweepLeavesWhatIsBeingMade(t *testing.T) {
 
 func TestTemplateNames(t *testing.T) {
 	for _, name := range []string{"minimal", "raspios-12.5", "a"} {
-		if err := checkName(name); err != nil {
+		if err := CheckName(name); err != nil {
 			t.Error(err)
 		}
 	}
 	for _, name := range []string{"", ".staging", "a/b", "..", "A", "a@1", "-x", "a b", strings.Repeat("a", 64)} {
-		if err := checkName(name); err == nil {
-			t.Errorf("checkName(%q) = nil; want an error", name)
+		if err := CheckName(name); err == nil {
+			t.Errorf("CheckName(%q) = nil; want an error", name)
 		}
 	}
 }

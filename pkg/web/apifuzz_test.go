@@ -91,7 +91,7 @@ func (m requestMaker) object(schema map[string]any, depth int) map[string]any {
 }
 
 // request makes a request of an operation.
-func (m requestMaker) request(pattern string, o operation) (method, target string, header http.Header, body []byte) {
+func (m requestMaker) request(pattern string, o apiOperation) (method, target string, header http.Header, body []byte) {
 	method, path, _ := strings.Cut(pattern, " ")
 	query, header := url.Values{}, http.Header{}
 	for _, p := range o.Parameters {
@@ -128,7 +128,7 @@ func printable(r rune) rune {
 	return r
 }
 
-func (m requestMaker) body(o operation) []byte {
+func (m requestMaker) body(o apiOperation) []byte {
 	content, _ := o.RequestBody.Content["application/json"].(map[string]any)
 	if content == nil {
 		return []byte("some bytes")
@@ -182,7 +182,7 @@ func TestRequestsMadeFromOpenAPI(t *testing.T) {
 }
 
 // wantAnswer makes a request by the control socket, which permits everything.
-func (d daemon) wantAnswer(t *testing.T, m requestMaker, pattern string, o operation) {
+func (d daemon) wantAnswer(t *testing.T, m requestMaker, pattern string, o apiOperation) {
 	t.Helper()
 	method, target, header, body := m.request(pattern, o)
 	if strings.Contains(target, "dry_run=true") {

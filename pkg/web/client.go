@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"pibootd/pkg/fleet"
@@ -322,7 +323,7 @@ func (c *Client) send(request *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	if response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated {
+	if slices.Contains([]int{http.StatusOK, http.StatusCreated, http.StatusAccepted}, response.StatusCode) {
 		return response, nil
 	}
 	defer response.Body.Close()

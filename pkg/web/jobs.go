@@ -220,10 +220,13 @@ func (s *Server) drainPi(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, Drained{Pi: name, Drained: on, Job: worker.Job, Unit: worker.Unit})
 }
 
-func jobID(r *http.Request) (int64, error) {
+func jobID(r *http.Request) (int64, error) { return number(r, "job") }
+
+// number returns the number of the job or operation that a request is about.
+func number(r *http.Request, of string) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
-		return 0, pi.InvalidField("id", fmt.Errorf("%.100q is not a job's number; want one from 1", r.PathValue("id")))
+		return 0, pi.InvalidField("id", fmt.Errorf("%.100q is not the number of one %s; want one from 1", r.PathValue("id"), of))
 	}
 	return id, nil
 }

@@ -30,6 +30,7 @@ type live struct {
 	ready   chan struct{} // closed once state is whole
 	follow  int           // followers
 	woken   chan struct{} // the first one has come
+	nudged  chan struct{} // something has changed that nothing else tells of
 }
 
 // Limits of the changes that are kept.
@@ -39,7 +40,15 @@ const (
 )
 
 func newLive() *live {
-	return &live{epoch: rand.Text()[:8], state: map[string]any{}, changed: make(chan struct{}), ready: make(chan struct{}), woken: make(chan struct{}, 1)}
+	return &live{epoch: rand.Text()[:8], state: map[string]any{}, changed: make(chan struct{}), ready: make(chan struct{}), woken: make(chan struct{}, 1), nudged: make(chan struct{}, 1)}
+}
+
+// nudge has files and operations looked at soon, because a request has changed them.
+func (l *live) nudge() {
+	select {
+	case l.nudged <- struct{}{}:
+	default:
+	}
 }
 
 // replace makes is the collection of that name.

@@ -22,17 +22,19 @@ import (
 // files. livePause is the shortest time between two looks, and livePart limits the
 // share of the time that they take.
 const (
-	liveEvery  = 5 * time.Second
-	filesEvery = 30 * time.Second
-	livePause  = 250 * time.Millisecond
-	livePart   = 10
+	liveEvery   = 5 * time.Second
+	makingEvery = time.Second // while a template is made, which says only in a file how far it is
+	filesEvery  = 30 * time.Second
+	livePause   = 250 * time.Millisecond
+	livePart    = 10
 )
 
 // A liveSource reads what the dashboard shows, and keeps what is dear to read.
 type liveSource struct {
-	s     *Server
-	last  map[string]timeline.Event // of each board, the newest that it caused itself
-	files time.Time                 // when the files were looked at
+	s      *Server
+	last   map[string]timeline.Event // of each board, the newest that it caused itself
+	files  time.Time                 // when the files were looked at
+	making bool                      // a template is being made
 
 	mu    sync.Mutex
 	jobs  map[int64]bool // have changed
@@ -93,12 +95,18 @@ func (s *Server) keepLive(ctx context.Context) error {
 
 // wait waits until something has changed, but no longer than liveEvery.
 func (src *liveSource) wait(ctx context.Context) bool {
-	timer := time.NewTimer(liveEvery)
+	every := liveEvery
+	if src.making {
+		every = makingEvery
+	}
+	timer := time.NewTimer(every)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-src.woken:
+	case <-src.s.live.nudged:
+		src.files = time.Time{}
 	case <-timer.C:
 	}
 	return true
@@ -199,6 +207,9 @@ func (src *liveSource) readNews(ctx context.Context) error {
 		}
 	}
 	if err := src.readWorkers(ctx); err != nil {
+		return err
+	}
+	if err := src.readOperations(); err != nil {
 		return err
 	}
 	if time.Since(src.files) < filesEvery {
@@ -309,6 +320,26 @@ func withoutSeen(described map[string]any) map[string]any {
 		delete(worker, "last_seen")
 	}
 	return described
+}
+
+// readOperations reads which templates are being made, and how far that is.
+func (src *liveSource) readOperations() error {
+	all, err := src.s.Operations.List()
+	if err != nil {
+		return err
+	}
+	operations, making := map[string]any{}, false
+	for _, op := range all {
+		making = making || !op.State.Ended()
+		if operations[strconv.FormatInt(op.ID, 10)], err = asObject(op); err != nil {
+			return err
+		}
+	}
+	if src.making && !making {
+		src.files = time.Time{} // there may be a new template
+	}
+	src.making = making
+	return src.s.live.replace("operations", operations)
 }
 
 // readFiles looks at the published videos, the templates and the disks.

@@ -7,6 +7,7 @@ import (
 	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -46,6 +47,8 @@ type Fleet interface {
 	RootChanger
 	MachineChanger
 	BootFiles(registry.Pi) (fleet.BootFiles, error)
+	TemplateUsers(rootfs.Template) []string
+	RemoveTemplate(ref string) (rootfs.Template, error)
 }
 
 // A BoardChanger adds, edits and removes boards.
@@ -75,11 +78,23 @@ type Roots interface {
 	Archived(pi.Serial) ([]rootfs.ArchivedRoot, error)
 	FindArchived(serial pi.Serial, name string) (rootfs.ArchivedRoot, error)
 	RemoveArchived(rootfs.ArchivedRoot) error
+	ArchivedOver(rootfs.Template) ([]string, error)
 }
 
-// Templates lists what roots are cloned from. *rootfs.Templates implements it.
+// Templates has what roots are cloned from. *rootfs.Templates implements it.
 type Templates interface {
 	List() ([]rootfs.Template, error)
+	Find(ref string) (rootfs.Template, error)
+	CheckBoot(of rootfs.Template, model pi.Model) ([]bootcheck.Mismatch, error)
+	Supported(of rootfs.Template) ([]pi.Model, error)
+}
+
+// Operations makes templates, each in a process of its own. *operation.Keeper implements it.
+type Operations interface {
+	Begin(operation.Order) (operation.Operation, error)
+	List() ([]operation.Operation, error)
+	Find(id int64) (operation.Operation, error)
+	Cancel(id int64) (operation.Operation, error)
 }
 
 // A Queue has the jobs and their workers. *queue.Queue implements it.

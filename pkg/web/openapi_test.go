@@ -39,8 +39,8 @@ type apiDocument struct {
 	} `json:"components"`
 }
 
-// An operation is a method of a path.
-type operation struct {
+// An apiOperation is a method of a path.
+type apiOperation struct {
 	Scope       string `json:"x-scope"`
 	Parameters  []any  `json:"parameters"`
 	RequestBody *struct {
@@ -50,7 +50,7 @@ type operation struct {
 }
 
 // isEmpty reports whether the answer with a status has no body.
-func (o operation) isEmpty(status int) bool {
+func (o apiOperation) isEmpty(status int) bool {
 	response, ok := o.Responses[strconv.Itoa(status)].(map[string]any)
 	return ok && response["content"] == nil
 }
@@ -81,14 +81,14 @@ func TestOpenAPISchemas(t *testing.T) {
 }
 
 // operations returns the operations of openapi.json by "METHOD path".
-func operations() (map[string]operation, error) {
+func operations() (map[string]apiOperation, error) {
 	var doc struct {
-		Paths map[string]map[string]operation `json:"paths"`
+		Paths map[string]map[string]apiOperation `json:"paths"`
 	}
 	if err := json.Unmarshal(openAPI, &doc); err != nil {
 		return nil, err
 	}
-	all := map[string]operation{}
+	all := map[string]apiOperation{}
 	for path, methods := range doc.Paths {
 		for method, o := range methods {
 			all[strings.ToUpper(method)+" "+path] = o
@@ -127,7 +127,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 type apiChecker struct {
 	compiler *jsonschema.Compiler
 	mux      *http.ServeMux // finds the pattern of a request
-	known    map[string]operation
+	known    map[string]apiOperation
 
 	mu      sync.Mutex
 	schemas map[string]*jsonschema.Schema

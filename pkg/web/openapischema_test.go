@@ -17,6 +17,7 @@ import (
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -33,6 +34,7 @@ var answered = []any{
 	Info{}, doctor.Finding{}, timeline.Event{}, boardlog.Line{}, Report{}, Pi{}, fleet.Request{}, fleet.Edit{}, fleet.Edited{}, Removed{}, RootChange{},
 	Step[fleet.Added]{}, Step[fleet.Replaced]{}, Step[[]filetree.Change]{}, rootfs.ArchivedRoot{}, Drained{}, registry.Discovered{},
 	Machine{}, NewMachine{}, MachineEdit{}, AddedMachine{}, registry.Machine{}, queue.Job{}, transcode.Request{}, queue.Change{}, queue.Preview{}, Submitted{}, Uploaded{}, Pending{},
+	Template{}, NewTemplate{}, rootfs.Template{}, operation.Operation{},
 }
 
 // A schemas has what the types of answered are in JSON.

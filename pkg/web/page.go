@@ -27,7 +27,7 @@ var noPage []byte
 
 // views are the addresses that the dashboard shows something at.
 var views = []string{
-	"/{$}", "/boards", "/boards/{rest...}", "/jobs", "/jobs/{rest...}", "/videos", "/videos/{rest...}", "/templates", "/doctor",
+	"/{$}", "/boards", "/boards/{rest...}", "/jobs", "/jobs/{rest...}", "/videos", "/videos/{rest...}", "/templates", "/templates/{rest...}", "/doctor",
 	"/settings", "/submit", "/login", "/setup",
 }
 

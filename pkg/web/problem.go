@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"pibootd/pkg/access"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -58,7 +59,7 @@ func statusOf(err error) int {
 		return http.StatusTooManyRequests
 	case because(pi.Invalid):
 		return http.StatusBadRequest
-	case because(pi.Missing), isAny(err, registry.ErrUnknown, registry.ErrNoMachine, queue.ErrNoJob, rootfs.ErrNoTemplate):
+	case because(pi.Missing), isAny(err, registry.ErrUnknown, registry.ErrNoMachine, queue.ErrNoJob, rootfs.ErrNoTemplate, operation.ErrUnknown):
 		return http.StatusNotFound
 	case because(pi.Conflict), isAny(err, queue.ErrState):
 		return http.StatusConflict

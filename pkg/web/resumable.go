@@ -39,17 +39,23 @@ const (
 // A Pending is a resumable upload.
 type Pending struct {
 	ID        string    `json:"id"`
-	Path      string    `json:"path"` // that it will have in the media share
-	User      string    `json:"user"` // who uploads it
+	Path      string    `json:"path"`              // that it will have in the media share
+	Purpose   string    `json:"purpose,omitempty"` // "template": an image to be imported, which gets no name there
+	User      string    `json:"user"`              // who uploads it
 	SizeBytes int64     `json:"size_bytes"`
 	Offset    int64     `json:"offset"`  // bytes that have arrived
 	Expires   time.Time `json:"expires"` // then it is removed, unless more arrives
 }
 
-// resumables are the resumable uploads of a media share. A restart keeps them.
+// forTemplate is the purpose of an upload that a template is imported from. It stays a
+// part: the import removes it, or it expires.
+const forTemplate = "template"
+
+// resumables are the resumable uploads for a directory. A restart keeps them.
 type resumables struct {
-	dir string // the media share
-	max int64  // bytes of one upload
+	dir     string // the media share, or that of images
+	max     int64  // bytes of one upload
+	purpose string // of all of them
 
 	creating sync.Mutex // held while space is looked for and reserved
 	mu       sync.Mutex
@@ -122,7 +128,7 @@ func (u *resumables) create(user, name string, size int64) (p Pending, err error
 	if err := u.admit(root, user, size); err != nil {
 		return Pending{}, err
 	}
-	p = Pending{ID: rand.Text(), Path: name, User: user, SizeBytes: size}
+	p = Pending{ID: rand.Text(), Path: name, Purpose: u.purpose, User: user, SizeBytes: size}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, u.removeFiles(root, p.ID))

@@ -54,6 +54,14 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "DELETE /api/v1/pis/{ref}/drain", scope: access.Admin, handler: s.drainPi},
 		{pattern: "GET /api/v1/discovered", scope: access.Read, handler: s.listDiscovered},
 
+		{pattern: "GET /api/v1/templates", scope: access.Read, handler: s.listTemplates},
+		{pattern: "POST /api/v1/templates", scope: access.Admin, handler: s.makeTemplate},
+		{pattern: "GET /api/v1/templates/{ref}", scope: access.Read, handler: s.showTemplate},
+		{pattern: "DELETE /api/v1/templates/{ref}", scope: access.Admin, handler: s.removeTemplate},
+		{pattern: "GET /api/v1/operations", scope: access.Read, handler: s.listOperations},
+		{pattern: "GET /api/v1/operations/{id}", scope: access.Read, handler: s.showOperation},
+		{pattern: "DELETE /api/v1/operations/{id}", scope: access.Admin, handler: s.cancelOperation},
+
 		{pattern: "GET /api/v1/workers", scope: access.Read, handler: s.listMachines},
 		{pattern: "POST /api/v1/workers", scope: access.Admin, handler: s.addMachine},
 		{pattern: "GET /api/v1/workers/{ref}", scope: access.Read, handler: s.showMachine},

@@ -26,6 +26,7 @@ import (
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -90,6 +91,8 @@ func (s *show) open(t *testing.T) {
 	})
 	must(err)
 	log := slog.New(slog.DiscardHandler)
+	operations := operation.New(filepath.Join(dir, "operations"), nil, log)
+	s.makeTemplates(t, operations, dir)
 	roots, templates := &rootfs.Roots{Dir: filepath.Join(dir, "roots")}, &rootfs.Templates{Dir: filepath.Join(dir, "templates")}
 	s.putTemplate(t, templates.Dir)
 	boards := fleet.New(fleet.Fleet{
@@ -97,7 +100,7 @@ func (s *show) open(t *testing.T) {
 		Policy: &boot.Policy{Registry: known, Timeline: s.events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/16"),
 	})
 	s.server = &Server{
-		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Queue: s.queue, Timeline: s.events, Log: log,
+		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Operations: operations, Queue: s.queue, Timeline: s.events, Log: log,
 		Doctor: &doctor.Doctor{Fleet: boards, Timeline: s.events, Diagnoses: &diagnosis.Tracker{Timeline: s.events}}, Diagnoses: &diagnosis.Tracker{Timeline: s.events},
 		Info:        Info{Version: "v1.0.0", MediaDir: s.media, StateDir: dir, Interface: "eth0", Network: "10.9.0.1/16", HTTPPort: 8080},
 		UploadToken: []byte(uploadTestToken), MaxUpload: 1 << 30, Access: access.New(s.store, time.Hour), Public: Public{Media: true, Read: true},
@@ -160,6 +163,22 @@ func (s *show) putTemplate(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "template.json"), string(text))
+	}
+}
+
+// makeTemplates has a template made, as far as the page can tell.
+func (s *show) makeTemplates(t *testing.T, operations *operation.Keeper, dir string) {
+	t.Helper()
+	for i, o := range []operation.Order{{Name: "raspios", Recipe: operation.Import, Source: "2026-11-01-raspios-trixie-arm64-lite.img.xz"}, {Name: "muxer", Recipe: operation.Debian}} {
+		if s.boards != 12 {
+			return
+		}
+		o.StateDir = dir
+		if _, err := operations.Begin(o); err != nil {
+			t.Fatal(err)
+		}
+		status := []string{`{"state": "failed", "error": "importing 2026-11-01-raspios-trixie-arm64-lite.img.xz: it has no partition with a root file system", "ended": "2026-11-30T09:00:00Z"}`, `{"state": "running", "step": "download", "done": 123456789, "total": 412345678}`}[i]
+		write(t, filepath.Join(operations.Dir, fmt.Sprint(i+1), "status.json"), status)
 	}
 }
 
@@ -395,6 +414,7 @@ func (s *show) views() map[string]string {
 		views["board"], views["stuck"], views["booting"] = "/boards/"+s.boot[s.boards/2].Name, "/boards/"+s.boot[0].Name, "/boards?state=booting"
 		views["job"], views["failed"], views["video"] = fmt.Sprintf("/jobs/%d", s.done+1), "/jobs?state=failed", "/videos/hls/film%201/master.m3u8"
 		views["templates"], views["doctor"], views["settings"] = "/templates", "/doctor", "/settings"
+		views["template"], views["make"] = "/templates/minimal@2", "/templates#make"
 	}
 	return views
 }

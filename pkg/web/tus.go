@@ -65,7 +65,11 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return pi.InvalidField("filename", err)
 	}
-	p, err := s.uploads.create(loginOf(r).Name, name, size)
+	to, err := s.uploadsFor(r)
+	if err != nil {
+		return err
+	}
+	p, err := to.create(loginOf(r).Name, name, size)
 	if err != nil {
 		return err
 	}
@@ -75,20 +79,46 @@ func (s *Server) createUpload(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// uploadsFor returns where a new upload belongs. An image is for the admin alone, whose boards will
+// run what is in it.
+func (s *Server) uploadsFor(r *http.Request) (*resumables, error) {
+	purpose, _, err := tusMeta(r.Header, "purpose")
+	switch {
+	case err != nil:
+		return nil, pi.InvalidField("purpose", err)
+	case purpose == "":
+		return &s.uploads, nil
+	case purpose != forTemplate:
+		return nil, pi.InvalidField("purpose", fmt.Errorf("purpose: got %.40q; want %s, or none", purpose, forTemplate))
+	case loginOf(r).Scope != access.Admin:
+		return nil, statusError{errors.New("an upload for a template needs the scope admin"), http.StatusForbidden}
+	}
+	return &s.images, os.MkdirAll(s.images.dir, 0o700)
+}
+
 // tusName returns the path that the header Upload-Metadata has under "filename".
 func tusName(h http.Header) (string, error) {
+	name, ok, err := tusMeta(h, "filename")
+	if err == nil && !ok {
+		err = errors.New(`the header Upload-Metadata has no filename; want "filename", a space, and the path in the media share in base64`)
+	}
+	return name, err
+}
+
+// tusMeta returns a value of the header Upload-Metadata.
+func tusMeta(h http.Header, wanted string) (text string, ok bool, err error) {
 	for pair := range strings.SplitSeq(h.Get("Upload-Metadata"), ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(pair), " ")
-		if key != "filename" {
+		if key != wanted {
 			continue
 		}
-		name, err := base64.StdEncoding.DecodeString(value)
+		text, err := base64.StdEncoding.DecodeString(value)
 		if err != nil {
-			return "", fmt.Errorf("the filename in the header Upload-Metadata is %.100q; want base64", value)
+			return "", true, fmt.Errorf("the %s in the header Upload-Metadata is %.100q; want base64", wanted, value)
 		}
-		return string(name), nil
+		return string(text), true, nil
 	}
-	return "", errors.New(`the header Upload-Metadata has no filename; want "filename", a space, and the path in the media share in base64`)
+	return "", false, nil
 }
 
 // setProgress says how far an upload is, and until when it can be continued.
@@ -102,6 +132,7 @@ func setProgress(h http.Header, p Pending) {
 // A heldUpload is one that no other request works on until release.
 type heldUpload struct {
 	Pending
+	of      *resumables
 	ctx     context.Context // ends when another request wants the upload
 	root    *os.Root
 	release func()
@@ -111,26 +142,41 @@ type heldUpload struct {
 func (s *Server) holdUpload(r *http.Request) (*heldUpload, error) {
 	id := r.PathValue("id")
 	gone := statusError{missing("id", errors.New("there is no such upload; it may have expired, or be another user's")), http.StatusNotFound}
-	root, err := os.OpenRoot(s.Info.MediaDir)
+	of, root, err := s.findUpload(id)
 	if err != nil {
-		return nil, errNoShare
+		return nil, err
 	}
 	// The owner is checked first, because to hold an upload ends who works on it.
-	if p, err := s.uploads.read(root, id); err != nil || !mayContinue(loginOf(r), p) {
+	if p, err := of.read(root, id); err != nil || !mayContinue(loginOf(r), p) {
 		root.Close()
 		return nil, gone
 	}
-	ctx, release, err := s.uploads.hold(r.Context(), id)
+	ctx, release, err := of.hold(r.Context(), id)
 	if err != nil {
 		root.Close()
 		return nil, err
 	}
-	h := &heldUpload{ctx: ctx, root: root, release: func() { release(); root.Close() }}
-	if h.Pending, err = s.uploads.read(root, id); err != nil {
+	h := &heldUpload{of: of, ctx: ctx, root: root, release: func() { release(); root.Close() }}
+	if h.Pending, err = of.read(root, id); err != nil {
 		h.release()
 		return nil, gone
 	}
 	return h, nil
+}
+
+// findUpload returns the directory that an upload is in: that of images if it is there.
+func (s *Server) findUpload(id string) (*resumables, *os.Root, error) {
+	if root, err := os.OpenRoot(s.images.dir); err == nil {
+		if _, err := s.images.read(root, id); err == nil {
+			return &s.images, root, nil
+		}
+		root.Close()
+	}
+	root, err := os.OpenRoot(s.uploads.dir)
+	if err != nil {
+		return nil, nil, errNoShare
+	}
+	return &s.uploads, root, nil
 }
 
 func mayContinue(l login, p Pending) bool {
@@ -192,7 +238,7 @@ func (s *Server) receivePart(w http.ResponseWriter, r *http.Request, h *heldUplo
 	defer stop()
 	var err error
 	if h.Offset < h.SizeBytes {
-		h.Offset, err = s.uploads.write(h.root, h.Pending, sent{r.Body}, func() error {
+		h.Offset, err = h.of.write(h.root, h.Pending, sent{r.Body}, func() error {
 			return errors.Join(control.SetReadDeadline(time.Now().Add(uploadPatience)), context.Cause(h.ctx))
 		})
 		h.Expires = time.Now().Add(resumableLasts)
@@ -209,7 +255,7 @@ func (s *Server) receivePart(w http.ResponseWriter, r *http.Request, h *heldUplo
 // finishUpload gives an upload its name if it is complete and has none yet.
 func (s *Server) finishUpload(r *http.Request, h *heldUpload) error {
 	_, err := h.root.Lstat(partOf(h.ID))
-	if h.Offset < h.SizeBytes || errors.Is(err, fs.ErrNotExist) {
+	if h.Offset < h.SizeBytes || errors.Is(err, fs.ErrNotExist) || h.of.purpose != "" {
 		return nil
 	}
 	if err := (&upload{root: h.root}).place(partOf(h.ID), h.Path); err != nil {
@@ -226,7 +272,7 @@ func (s *Server) removeUpload(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer h.release()
-	if err := s.uploads.removeFiles(h.root, h.ID); err != nil {
+	if err := h.of.removeFiles(h.root, h.ID); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -234,26 +280,35 @@ func (s *Server) removeUpload(w http.ResponseWriter, r *http.Request) error {
 }
 
 // listUploads lists the uploads of the user that are not complete, and for an admin
-// those of all.
+// those of all, and images that were not imported.
 func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) {
-	root, err := os.OpenRoot(s.Info.MediaDir)
-	if err != nil {
-		s.refuse(w, errNoShare)
-		return
-	}
-	defer root.Close()
-	all, err := s.uploads.list(root)
-	if err != nil {
-		s.refuse(w, err)
-		return
-	}
 	own := []Pending{}
-	for _, p := range all {
-		if p.Offset < p.SizeBytes && mayContinue(loginOf(r), p) {
-			own = append(own, p)
+	for _, of := range []*resumables{&s.uploads, &s.images} {
+		all, err := of.all()
+		if err != nil {
+			s.refuse(w, err)
+			return
+		}
+		for _, p := range all {
+			if (p.Offset < p.SizeBytes || of.purpose != "") && mayContinue(loginOf(r), p) {
+				own = append(own, p)
+			}
 		}
 	}
 	s.reply(w, own)
+}
+
+// all returns all uploads, the oldest first.
+func (u *resumables) all() ([]Pending, error) {
+	root, err := os.OpenRoot(u.dir)
+	if errors.Is(err, fs.ErrNotExist) && u.purpose != "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, errNoShare
+	}
+	defer root.Close()
+	return u.list(root)
 }
 
 // sweepUploads removes the parts of uploads that a killed daemon has left, what
@@ -261,7 +316,7 @@ func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) {
 func (s *Server) sweepUploads() {
 	root, err := os.OpenRoot(s.Info.MediaDir)
 	if err == nil {
-		err = errors.Join(sweepParts(root), s.uploads.sweep(root, time.Now()), root.Close())
+		err = errors.Join(sweepParts(root), root.Close(), s.removeExpired(time.Now()))
 	}
 	if err != nil {
 		s.Log.Warn("unfinished uploads not removed", "component", "web", "err", err)
@@ -289,6 +344,21 @@ func sweepParts(root *os.Root) error {
 	return errors.Join(errs...)
 }
 
+func (s *Server) removeExpired(now time.Time) error {
+	var errs []error
+	for _, of := range []*resumables{&s.uploads, &s.images} {
+		root, err := os.OpenRoot(of.dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && of.purpose != "":
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			errs = append(errs, of.sweep(root, now), root.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // sweepExpired removes resumable uploads that have expired, until ctx ends.
 func (s *Server) sweepExpired(ctx context.Context) {
 	for ticks := time.NewTicker(sweepEvery); ; {
@@ -297,11 +367,7 @@ func (s *Server) sweepExpired(ctx context.Context) {
 			ticks.Stop()
 			return
 		case now := <-ticks.C:
-			root, err := os.OpenRoot(s.Info.MediaDir)
-			if err == nil {
-				err = errors.Join(s.uploads.sweep(root, now), root.Close())
-			}
-			if err != nil {
+			if err := s.removeExpired(now); err != nil {
 				s.Log.Warn("expired uploads not removed", "component", "web", "err", err)
 			}
 		}

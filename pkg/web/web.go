@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type Server struct {
 	Doctor      Doctor
 	Diagnoses   Diagnoses
 	Templates   Templates
+	Operations  Operations
+	MinFree     int64                  // bytes that making a template leaves free, as rootfs.Templates takes it
 	Metrics     []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
 	Muxers      http.Handler           // answers legacy muxers on the TCP port; nil: disabled
 	Share       http.Handler           // serves workers that do not mount the media share, see ShareProxy; nil: disabled
@@ -51,7 +54,8 @@ type Server struct {
 	Info        Info
 	Log         *slog.Logger
 
-	uploads   resumables
+	uploads   resumables // for the media share
+	images    resumables // that templates are imported from, in the state directory
 	changing  sync.Mutex // see ifUnchanged
 	unpacking sync.Mutex // held while a worker's program is unpacked
 	live      *live
@@ -99,7 +103,8 @@ const (
 
 // Serve answers requests on the listeners until ctx ends. It closes them.
 func (s *Server) Serve(ctx context.Context, l Listeners) error {
-	s.uploads.dir, s.uploads.max = s.Info.MediaDir, s.MaxUpload
+	s.uploads = resumables{dir: s.Info.MediaDir, max: s.MaxUpload}
+	s.images = resumables{dir: filepath.Join(s.Info.StateDir, "uploads"), max: s.MaxUpload, purpose: forTemplate}
 	s.sweepUploads()
 	s.live, s.published.dir = newLive(), s.Info.MediaDir
 	ctx, end := context.WithCancel(ctx)

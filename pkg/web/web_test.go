@@ -30,6 +30,7 @@ import (
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/nfs"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -446,15 +447,18 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		Registry: known, Timeline: events, Log: log, Roots: roots, NFS: &nfs.Server{Key: make([]byte, 32)}, Disconnect: broker.Disconnect, Templates: &rootfs.Templates{Dir: filepath.Join(dir, "templates")},
 		Policy: &boot.Policy{Registry: known, Timeline: events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/24"),
 	})
+	operations := operation.New(filepath.Join(dir, "operations"), func(context.Context, string) error { return errors.New("no process makes templates here") }, log)
 	server = &Server{
 		Access: access.New(s, time.Hour), Public: Public{Media: true, Read: true, Metrics: true, Program: true},
 		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media, Network: "10.9.0.1/24", HTTPPort: 8080},
-		Templates:   boards.Templates,
+		Templates: boards.Templates, Operations: operations,
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
 	lines := boardlog.New(filepath.Join(dir, "logs"))
 	server.BoardLog = lines
-	ran := make(chan error, 3)
+	server.Info.StateDir = dir
+	ran := make(chan error, 4)
+	go func() { ran <- operations.Run(ctx) }()
 	go func() { lines.Run(ctx); ran <- nil }()
 	go func() { ran <- events.Run(ctx) }()
 	go func() { ran <- jobs.Run(ctx) }()
@@ -465,7 +469,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 		}
 	}
 	return server, func() error {
-		err := errors.Join(<-ran, <-ran, <-ran, jobs.Close())
+		err := errors.Join(<-ran, <-ran, <-ran, <-ran, jobs.Close())
 		broker.Close()
 		return errors.Join(err, s.Close())
 	}

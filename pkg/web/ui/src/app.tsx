@@ -17,7 +17,7 @@ import { LoginPage } from "./views/Login";
 import { Missing } from "./views/Missing";
 import { SettingsPage } from "./views/Settings";
 import { SubmitPage } from "./views/Submit";
-import { TemplatesPage } from "./views/Templates";
+import { TemplatePage, TemplatesPage } from "./views/Templates";
 import { VideosPage } from "./views/Videos";
 
 // The player brings a library of its own, which is loaded when it is needed.
@@ -35,7 +35,7 @@ function view(path: string): ComponentChild {
     case "boards": return one ? <BoardPage key={one} name={one} /> : <BoardsPage />;
     case "jobs": return one ? <JobPage key={one} id={Number(one)} /> : <JobsPage />;
     case "videos": return one ? <Video key={one} place={one} /> : <VideosPage />;
-    case "templates": return <TemplatesPage />;
+    case "templates": return one ? <TemplatePage key={one} name={one} /> : <TemplatesPage />;
     case "doctor": return <DoctorPage />;
     case "settings": return <SettingsPage />;
     case "submit": return <SubmitPage />;

@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { patched, type Json } from "./patch";
 import type { State } from "./types";
 
-const empty: State = { boards: {}, machines: {}, discovered: {}, jobs: {}, media: {}, templates: {} };
+const empty: State = { boards: {}, machines: {}, discovered: {}, jobs: {}, media: {}, templates: {}, operations: {} };
 
 // What pibootd has; undefined until the first snapshot has come.
 export const state = signal<State | undefined>(undefined);

@@ -31,8 +31,8 @@ async function ask(method: string, address: string, headers: Record<string, stri
 }
 
 // create announces a file, and returns the address of its upload.
-export async function create(path: string, size: number): Promise<string> {
-  const answer = await ask("POST", base, { "Upload-Length": String(size), "Upload-Metadata": "filename " + inBase64(path) });
+export async function create(path: string, size: number, purpose = ""): Promise<string> {
+  const answer = await ask("POST", base, { "Upload-Length": String(size), "Upload-Metadata": "filename " + inBase64(path) + (purpose && ",purpose " + inBase64(purpose)) });
   return answer.headers.get("Location") ?? "";
 }
 

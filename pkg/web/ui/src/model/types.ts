@@ -208,6 +208,23 @@ export interface Template {
   created: string;
 }
 
+// A template that is being made, or was.
+export interface Operation {
+  id: number;
+  name: string;
+  recipe: "minimal" | "debian" | "import";
+  source?: string;
+  created: string;
+  state: "waiting" | "running" | "done" | "failed" | "cancelled";
+  step?: string;
+  done?: number;
+  total?: number;
+  template?: string;
+  changes?: { file: string; what: string }[];
+  error?: string;
+  ended?: string;
+}
+
 export interface System {
   version: string;
   pid: number;
@@ -229,6 +246,7 @@ export interface State {
   jobs: Record<string, Job>;
   media: Record<string, Video>;
   templates: Record<string, Template>;
+  operations: Record<string, Operation>;
   system?: System;
 }
 

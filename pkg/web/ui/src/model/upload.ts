@@ -2,11 +2,15 @@ import { signal } from "@preact/signals";
 import { attempt, messageOf, tell } from "./act";
 import { Problem, send } from "./api";
 import * as tus from "./tus";
+import { makeTemplate, type NewTemplate } from "./template";
 import type { Job, JobRequest } from "./types";
 
 type Options = Omit<JobRequest, "source">;
 
-// An Upload is a file on its way to the media share, which becomes a job there.
+// What becomes of a file that has arrived: a job, or a template.
+export type Purpose = { options: Options } | { template: NewTemplate };
+
+// An Upload is a file on its way to pibootd.
 export interface Upload {
   id: number;
   file: File;
@@ -20,7 +24,7 @@ export interface Upload {
 
 // What is remembered of an upload, so that it goes on when the page was loaded again:
 // only the file itself has to be chosen once more.
-export interface Begun { address: string; name: string; size: number; modified: number; options: Options }
+export interface Begun { address: string; name: string; size: number; modified: number; options?: Options; template?: NewTemplate }
 
 const storage = "pibootd-uploads";
 
@@ -59,7 +63,8 @@ function change(id: number, to: Partial<Upload>): void {
   uploads.value = uploads.value.map((upload) => (upload.id === id ? { ...upload, ...to } : upload));
 }
 
-const pathOf = (file: File): string => "uploads/" + file.name.replace(/^\.+/, "");
+const nameOf = (file: File): string => file.name.replace(/^\.+/, "");
+const pathOf = (file: File): string => "uploads/" + nameOf(file);
 const waits = [1, 2, 5, 10, 20, 30, 60, 60, 60]; // s, after which a connection that broke off is tried again
 
 const sleep = (seconds: number, abort: AbortSignal): Promise<void> => new Promise((resolve) => {
@@ -68,7 +73,7 @@ const sleep = (seconds: number, abort: AbortSignal): Promise<void> => new Promis
 });
 
 // begin finds out how far an earlier upload of this file has come, or begins one.
-async function begin(file: File, options: Options): Promise<{ address: string; offset: number }> {
+async function begin(file: File, purpose: Purpose): Promise<{ address: string; offset: number }> {
   const before = begunOf(file);
   if (before) {
     try {
@@ -78,17 +83,17 @@ async function begin(file: File, options: Options): Promise<{ address: string; o
       forgetBegun(before); // it has expired
     }
   }
-  const address = await attempt(() => tus.create(pathOf(file), file.size));
-  remember([...begun.value, { address, name: file.name, size: file.size, modified: file.lastModified, options }]);
+  const address = await attempt(() => ("template" in purpose ? tus.create(nameOf(file), file.size, "template") : tus.create(pathOf(file), file.size)));
+  remember([...begun.value, { address, name: file.name, size: file.size, modified: file.lastModified, ...purpose }]);
   return { address, offset: 0 };
 }
 
 // sendWhole sends a file, as often as the connection breaks off.
-async function sendWhole(id: number, file: File, options: Options, abort: AbortSignal): Promise<void> {
+async function sendWhole(id: number, file: File, purpose: Purpose, abort: AbortSignal): Promise<void> {
   let tries = 0;
   for (;;) {
     try {
-      const { address, offset } = await begin(file, options);
+      const { address, offset } = await begin(file, purpose);
       change(id, { state: "sending", sent: offset, problem: "" });
       if (offset < file.size) await tus.sendFrom(address, file, offset, (sent) => { tries = 0; change(id, { sent }); }, abort);
       return;
@@ -101,14 +106,21 @@ async function sendWhole(id: number, file: File, options: Options, abort: AbortS
   }
 }
 
-async function run(id: number, file: File, options: Options, abort: AbortSignal): Promise<void> {
+// use makes of a file that has arrived what it is for, and says so.
+async function use(file: File, purpose: Purpose): Promise<string> {
+  if ("options" in purpose) return `${file.name} is job ${(await submit({ ...purpose.options, source: pathOf(file) })).job.id}.`;
+  await makeTemplate({ ...purpose.template, upload: begunOf(file)?.address.split("/").pop() ?? "" });
+  return `${file.name} has arrived. It becomes the template ${purpose.template.name}.`;
+}
+
+async function run(id: number, file: File, purpose: Purpose, abort: AbortSignal): Promise<void> {
   try {
-    await sendWhole(id, file, options, abort);
+    await sendWhole(id, file, purpose, abort);
     const done = begunOf(file);
-    const { job } = await submit({ ...options, source: pathOf(file) });
+    const said = await use(file, purpose);
     if (done) forgetBegun(done);
     change(id, { state: "done", sent: file.size });
-    tell(`${file.name} is job ${job.id}.`);
+    tell(said);
   } catch (error) {
     change(id, abort.aborted ? { state: "paused", problem: "" } : { state: "failed", problem: messageOf(error) });
   }
@@ -117,16 +129,16 @@ async function run(id: number, file: File, options: Options, abort: AbortSignal)
 // Files are sent one after the other: two at a time would each take twice as long.
 let queue: Promise<void> = Promise.resolve();
 
-export function upload(files: File[], options: Options): void {
-  for (const file of files) add(file, begunOf(file)?.options ?? options);
+export function upload(files: File[], purpose: Purpose): void {
+  for (const file of files) add(file, "options" in purpose ? { options: begunOf(file)?.options ?? purpose.options } : purpose);
 }
 
-function add(file: File, options: Options): void {
+function add(file: File, purpose: Purpose): void {
   const id = ++numbers;
   let abort = new AbortController();
   const start = () => {
     const mine = abort = new AbortController();
-    queue = queue.then(() => (mine.signal.aborted ? undefined : run(id, file, options, mine.signal)));
+    queue = queue.then(() => (mine.signal.aborted ? undefined : run(id, file, purpose, mine.signal)));
   };
   const cancel = () => {
     abort.abort();

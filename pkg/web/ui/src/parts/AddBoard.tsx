@@ -47,7 +47,7 @@ export function AddBoard({ found, onClose }: { found?: Discovered; onClose: () =
   if (templates.length === 0) {
     return (
       <Dialog title="Add a board" onClose={onClose}>
-        <p>A board boots a clone of a template, and there is none yet. <a href="/templates">Make a template</a> first.</p>
+        <p>A board boots a clone of a template, and there is none yet. <a href="/templates#make">Make a template</a> first.</p>
       </Dialog>
     );
   }

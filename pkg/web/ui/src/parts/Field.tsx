@@ -48,6 +48,17 @@ export function TextField({ label, value, onChange, help, problem, type = "text"
   );
 }
 
+// An AreaField takes some lines.
+export function AreaField({ label, value, onChange, help, problem, placeholder }: Text) {
+  return (
+    <Field label={label} help={help} problem={problem}>
+      {(id, described) => (
+        <textarea id={id} rows={3} value={value} placeholder={placeholder} spellcheck={false} aria-describedby={described} aria-invalid={problem ? true : undefined} onInput={(event) => onChange(event.currentTarget.value)} />
+      )}
+    </Field>
+  );
+}
+
 interface Choice {
   label: string;
   value: string;

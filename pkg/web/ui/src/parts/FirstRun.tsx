@@ -1,6 +1,6 @@
 import type { ComponentChildren } from "preact";
+import { isOpen, stepOf } from "../model/template";
 import type { State } from "../model/types";
-import { CopyLine } from "./Copy";
 import { Glyph } from "./Icon";
 
 interface StepProperties { done: boolean; here: boolean; number: number; title: string; children?: ComponentChildren }
@@ -24,9 +24,10 @@ export function FirstRun({ all }: { all: State }) {
   if (!system || done.every(Boolean)) return null;
   const here = done.indexOf(false);
   const found = Object.keys(all.discovered).length;
+  const making = Object.values(all.operations).find(isOpen);
   const steps: [string, ComponentChildren][] = [
     [`pibootd serves ${system.interface}, ${system.network}`, ""],
-    ["A template: the system that boards boot", <><p>Build a small one that is made for transcoding. It takes a minute or two:</p><CopyLine label="Command" text="sudo pibootd template build minimal" /><p><a href="/templates">Other ways to make one</a></p></>],
+    ["A template: the system that boards boot", making ? <p role="status">{making.name} is being made: {stepOf(making)}. <a href="/templates">Show</a></p> : <><p>Build a small one that is made for transcoding, in a minute or two, or bring your own image.</p><p><a class="button primary" href="/templates#make">Make a template</a></p></>],
     ["The first board", found ? <p>A board has asked for an address. It is listed below: press Add.</p> : <p>Connect a Raspberry Pi to this network, without an SD card, and switch it on. It appears below, with a button to add it.</p>],
     ["It boots, and its worker reports", <p>Switch the board on, or off and on again. Its stages show below while it boots.</p>],
     ["The first video", <p><a href="/submit">Hand a video in</a>: drop a file there, or choose one of the media share.</p>],

@@ -22,7 +22,7 @@ export function SubmitPage() {
     setWrong({ text: "" });
     const wanted = requestOf(options);
     if (files.length > 0) {
-      upload(files, wanted);
+      upload(files, { options: wanted });
       setFiles([]);
     }
     if (source.trim()) await handIn({ ...wanted, source: source.trim() });
@@ -64,7 +64,7 @@ export function SubmitPage() {
 // Interrupted are uploads of before the page was loaded: a browser lets a page read a
 // file only when it is chosen again.
 function Interrupted({ files }: { files: File[] }) {
-  const open = begun.value.filter((one) => ![...files, ...uploads.value.map((upload) => upload.file)].some((file) => begunOf(file) === one));
+  const open = begun.value.filter((one) => one.options !== undefined && ![...files, ...uploads.value.map((upload) => upload.file)].some((file) => begunOf(file) === one));
   if (open.length === 0) return null;
   return (
     <div class="interrupted">
