@@ -33,7 +33,8 @@ type LiftUnit struct {
 	Later       float64 `json:"later"`  // those frames in seconds
 	Stream      int     `json:"stream"` // place among the source's streams of subtitles
 	Codec       string  `json:"codec"`
-	SourceStart float64 `json:"source_start"` // of the grid, in the source's time stamps
+	SourceStart float64 `json:"source_start"`    // of the grid, in the source's time stamps
+	Spans       []Span  `json:"spans,omitempty"` // in place of SourceStart
 	File        bool    `json:"file,omitempty"`
 }
 
@@ -129,6 +130,9 @@ func liftUnit(r Request, p Probe, grid Grid, s SubtitleStream) Unit {
 	}
 	if !lift.File && len(p.Spans) > 0 {
 		lift.SourceStart = p.Spans[0].First - p.Spans[0].At - p.CutSeconds
+		if lift.Spans = p.appended(); lift.Spans != nil {
+			lift.SourceStart = 0
+		}
 	}
 	return Unit{ID: string(KindLift), Kind: KindLift, Source: cmp.Or(s.File, r.Source), Lift: &lift}
 }

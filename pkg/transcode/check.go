@@ -91,6 +91,9 @@ func checkProbe(p Probe) error {
 			return err
 		}
 	}
+	if !within(p.MoreFilms, maxStreams*maxStreams) || !sane(p.MoreSeconds, maxStart) {
+		return fmt.Errorf("%d more films of %v s are out of range", p.MoreFilms, p.MoreSeconds)
+	}
 	if err := errors.Join(checkSpans(p), checkPauses(p)); err != nil {
 		return err
 	}
@@ -126,8 +129,8 @@ func checkSpans(p Probe) error {
 		return fmt.Errorf("%d spans with %d entries; want %d and %d at most", len(p.Spans), len(p.Entries), maxSpans, maxEntries)
 	}
 	for _, s := range p.Spans {
-		if !(math.Abs(s.First) <= maxStart) || !(math.Abs(s.At) <= maxStart) {
-			return fmt.Errorf("a span from %v at %v s is out of range", s.First, s.At)
+		if !(math.Abs(s.First) <= maxStart) || !(math.Abs(s.At) <= maxStart) || s.Bytes < 0 {
+			return fmt.Errorf("a span from %v at %v s, byte %d, is out of range", s.First, s.At, s.Bytes)
 		}
 	}
 	for _, e := range p.Entries {

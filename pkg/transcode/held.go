@@ -101,6 +101,16 @@ func (p *Plan) noteGaps(probe Probe) {
 	if probe.UnreadBytes > 0 {
 		p.note("nothing could be read of the last %.1f MB of the source", float64(probe.UnreadBytes)/1e6)
 	}
+	if probe.MoreFilms > 0 {
+		more := "1 more film that was"
+		if probe.MoreFilms > 1 {
+			more = fmt.Sprintf("%d more films that were", probe.MoreFilms)
+		}
+		if probe.MoreSeconds > 0 {
+			more = fmt.Sprintf("%.1f s of %s", probe.MoreSeconds, more)
+		}
+		p.note("not in the output: %s appended to an MP4 file: players see the first alone", more)
+	}
 	if v := probe.Video; v != nil && probe.Audio != nil && v.EndSeconds > 0 && probe.Audio.EndSeconds > v.EndSeconds+pauseSeconds {
 		p.note("the video ends %.1f s before the sound", probe.Audio.EndSeconds-v.EndSeconds)
 	}

@@ -114,7 +114,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	3: a unit names the streams that it reads and where in the source it begins to read,
 //	   and a file has several audio streams.
 //	4: subtitles are burnt in, and a unit may be a survey.
-const Protocol = 4
+//	5: subtitles of files that were appended to one another are moved with their file.
+const Protocol = 5
 
 // Hello reports that a worker is up. The worker repeats it while it runs.
 type Hello struct {

@@ -32,6 +32,7 @@ type TextRendition struct {
 type TextUnit struct {
 	Renditions  []TextRendition `json:"renditions"`
 	SourceStart float64         `json:"source_start"`          // of the source's own time; 0 of a file of subtitles
+	Spans       []Span          `json:"spans,omitempty"`       // in place of SourceStart, with what is left out
 	CutSeconds  float64         `json:"cut_seconds,omitempty"` // what is left out at the beginning
 	Seconds     float64         `json:"seconds"`               // of the output
 	// SegmentSeconds is the length of the segments, except the last; 0: a single file.
@@ -100,12 +101,28 @@ func (p *Plan) textUnit(r Request, probe Probe, s SubtitleStream) *TextUnit {
 	u := &TextUnit{Seconds: p.Grid.Seconds(p.Grid.Frames), CutSeconds: probe.CutSeconds}
 	if s.File == "" {
 		u.SourceStart = probe.Start - probe.CutSeconds
+		if u.Spans = probe.appended(); u.Spans != nil {
+			u.SourceStart = 0
+		}
 	}
 	if !r.IsFile() {
 		segment := p.Grid.Seconds(p.Grid.SegmentFrames)
 		u.SegmentSeconds = segment * max(math.Floor(maxTextSegment/segment), 1)
 	}
 	return u
+}
+
+// appended returns the spans of files that were appended to one another, as subtitles are
+// moved by them: on the axis of the whole source. Otherwise it returns none.
+func (p Probe) appended() []Span {
+	if !slices.ContainsFunc(p.Spans, func(s Span) bool { return s.Bytes > 0 }) {
+		return nil
+	}
+	spans := slices.Clone(p.Spans)
+	for i := range spans {
+		spans[i].At += p.CutSeconds
+	}
+	return spans
 }
 
 func textFormat(o Output, s SubtitleStream) TextFormat {

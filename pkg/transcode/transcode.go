@@ -63,6 +63,10 @@ type Probe struct {
 	OtherVideos []string `json:"other_videos,omitempty"`
 	// UnreadBytes is how much of the source follows on all that ffmpeg has read.
 	UnreadBytes int64 `json:"unread_bytes,omitempty"`
+	// MoreFilms is how many MP4 files were appended to the source, which nothing reads, of
+	// MoreSeconds together.
+	MoreFilms   int     `json:"more_films,omitempty"`
+	MoreSeconds float64 `json:"more_seconds,omitempty"`
 	// Spans are the parts of a source whose time stamps do not follow on each other,
 	// such as files that were appended to one another; empty if there is one.
 	Spans []Span `json:"spans,omitempty"`
@@ -94,6 +98,9 @@ type Color struct {
 type Span struct {
 	First float64 `json:"first"` // seconds
 	At    float64 `json:"at"`    // seconds
+	// Bytes is where it begins in a file that others were appended to; 0 at the beginning of
+	// the file, and where spans of several streams overlap.
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // An Entry is where to begin to read for a key frame of the video.

@@ -48,6 +48,14 @@ func (w *Worker) lift(ctx context.Context, u transcode.Unit, source, dir string,
 		}
 		return int(info.Size())
 	}
+	if spans := u.Lift.Spans; len(spans) > 0 {
+		straight, stderr, err := w.straighten(ctx, spans, source, dir, p)
+		if err != nil {
+			return stderr, err
+		}
+		defer os.Remove(straight)
+		source = straight
+	}
 	stderr, err := w.transcode(ctx, LiftArgs(*u.Lift, source, charset), dir, p, written)
 	if u.Lift.File && misread(err, stderr) {
 		err = fmt.Errorf("%w: the subtitles of %s cannot be read (%s)", errSource, filepath.Base(u.Source), complaint(stderr))

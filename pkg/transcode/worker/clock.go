@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"pibootd/pkg/transcode"
 )
@@ -16,6 +17,8 @@ type clock struct {
 	first   float64 // the time stamp at which it was found, in seconds
 	forward float64 // how far the time stamps went forward; 0 if they went back
 	wrapped bool    // it resumes at the wrap of the time stamps before
+	after   int64   // bytes before the packet before; -1 if unknown
+	bytes   int64   // before the packet at which it was found; -1 if unknown
 }
 
 const (
@@ -70,9 +73,11 @@ func (r *report) place(t *track, p packet) {
 	switch {
 	case !t.timed:
 		t.clock = len(r.clocks) - 1
+	case r.isBehind(t, at):
+		t.clock, t.held = len(r.clocks)-1, false
 	case follows(t.decoded, at):
 	case held && follows(t.pending.dts, at):
-		r.jump(t, t.pending.dts)
+		r.jump(t, t.pending)
 		t.decoded = at
 		r.keep(t, t.pending)
 	case r.jumps(t, at):
@@ -86,6 +91,7 @@ func (r *report) place(t *track, p packet) {
 // keep adds a packet to its track, and to the trail. If it is a key frame, reading
 // can begin at the oldest packet of the trail.
 func (r *report) keep(t *track, p packet) {
+	t.bytes = p.pos
 	shown, ok := t.add(p)
 	if !ok || p.pos < 0 {
 		return
@@ -127,9 +133,28 @@ func (r *report) jumps(t *track, at float64) bool {
 	return true
 }
 
-// jump moves t to the clock that begins at about this time stamp.
-func (r *report) jump(t *track, at float64) {
+// isBehind reports whether a packet of t, of which there are few, belongs to the newest
+// clock although it could follow on the packet before: it is nearer to the others of that
+// clock.
+func (r *report) isBehind(t *track, at float64) bool {
 	newest := len(r.clocks) - 1
+	if t.clock == newest {
+		return false
+	}
+	near := func(other *track) bool {
+		return other != t && other.timed && other.clock == newest && math.Abs(at-other.decoded) < min(math.Abs(at-t.decoded), 1)
+	}
+	for _, other := range r.packets {
+		if near(other) {
+			return true
+		}
+	}
+	return false
+}
+
+// jump moves t to the clock that begins at about p.
+func (r *report) jump(t *track, p packet) {
+	at, newest := p.dts, len(r.clocks)-1
 	if t.clock < newest && math.Abs(at-r.clocks[newest].first) < math.Abs(at-t.decoded) {
 		t.clock = newest
 		return
@@ -137,7 +162,7 @@ func (r *report) jump(t *track, at float64) {
 	if len(r.clocks) >= maxClocks {
 		return
 	}
-	c := clock{first: at, forward: max(at-t.decoded, 0)}
+	c := clock{first: at, forward: max(at-t.decoded, 0), after: t.bytes, bytes: p.pos}
 	c.wrapped = math.Abs(at+wrapSeconds-t.decoded) < jumpSeconds
 	r.clocks = append(r.clocks, c)
 	t.clock = len(r.clocks) - 1
@@ -206,6 +231,7 @@ func (t *track) flush() {
 // finish ends the report. In containers other than MPEG's, time stamps that go
 // forward are a pause, however long.
 func (r *report) finish() {
+	r.dropRepeated()
 	r.mergePauses()
 	for _, t := range r.packets {
 		t.flush()
@@ -222,6 +248,25 @@ func (r *report) finish() {
 // isMPEG reports whether the container is one whose time stamps can jump.
 func (r *report) isMPEG() bool {
 	return r.format.FormatName == "mpegts" || r.format.FormatName == "mpeg"
+}
+
+// isMP4 reports whether the container is of ISO 14496-12.
+func (r *report) isMP4() bool { return strings.HasPrefix(r.format.FormatName, "mov,mp4") }
+
+// dropRepeated removes what ffmpeg shows of fragments of MP4 that were appended to others: it
+// reads the first ones again.
+func (r *report) dropRepeated() {
+	again := slices.IndexFunc(r.clocks, func(c clock) bool { return c.bytes >= 0 && c.bytes < c.after })
+	if !r.isMP4() || again < 0 {
+		return
+	}
+	r.clocks = r.clocks[:again]
+	for _, t := range r.packets {
+		t.flush()
+		t.stretches = slices.DeleteFunc(t.stretches, func(s stretch) bool { return s.clock >= again })
+		t.pauses = slices.DeleteFunc(t.pauses, func(p trackPause) bool { return p.clock >= again })
+		t.entries = slices.DeleteFunc(t.entries, func(e entry) bool { return max(e.clock, e.of) >= again })
+	}
 }
 
 func (r *report) mergePauses() {

@@ -57,6 +57,12 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		err = w.peek(ctx, source, report, &result, p)
 	}
 	if err == nil {
+		err = w.moreFilms(ctx, source, report, &result)
+	}
+	if err == nil {
+		err = w.appended(ctx, source, report, &result, p)
+	}
+	if err == nil {
 		err = w.captions(ctx, source, report, &result, p)
 	}
 	if err == nil {
@@ -272,10 +278,13 @@ func (r *report) film() *stream {
 // leastUnread is more than an index of a short film has.
 const leastUnread = 64 << 10
 
+// continued are the formats besides MPEG's of which nothing long follows on the packets.
+var continued = []string{"matroska,webm", "flv", "asf", "avi", "wav"}
+
 // unreadBytes returns how much follows on the last packet, if that is much of the source:
 // what follows on most formats is not even an index.
 func (r *report) unreadBytes(size int64) int64 {
-	if left := size - r.lastEnd; r.lastEnd > 0 && left > max(size/5, leastUnread) && (r.isMPEG() || r.format.FormatName == "matroska,webm" || r.format.FormatName == "flv") {
+	if left := size - r.lastEnd; r.lastEnd > 0 && left > max(size/5, leastUnread) && (r.isMPEG() || slices.Contains(continued, r.format.FormatName)) {
 		return left
 	}
 	return 0

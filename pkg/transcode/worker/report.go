@@ -197,6 +197,7 @@ type track struct {
 	decoded     float64 // the latest decoding time
 	timed       bool    // decoded is set
 	clock       int     // of the latest packet
+	bytes       int64   // before the latest packet; -1 if unknown
 	held        bool    // a packet is pending
 	pending     packet  // begins another clock if the next packet confirms it
 	entries     []entry

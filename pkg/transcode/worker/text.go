@@ -121,6 +121,14 @@ func (w *Worker) convertText(ctx context.Context, u transcode.Unit, source, dir 
 		}
 		return int(size)
 	}
+	if spans := u.Text.Spans; len(spans) > 0 {
+		straight, stderr, err := w.straighten(ctx, spans, source, dir, p)
+		if err != nil {
+			return stderr, err
+		}
+		defer os.Remove(straight)
+		source = straight
+	}
 	return w.transcode(ctx, TextArgs(u, source, charset), dir, p, written)
 }
 

@@ -54,7 +54,7 @@ func (r *report) addTracks(p *transcode.Probe, a axis) {
 		p.Audio, p.MoreAudio = &audio[first], slices.Delete(slices.Clone(audio), first, first+1)
 	}
 	p.Subtitles = r.subtitleStreams(a)
-	p.Chapters = r.chapterList(p.Start)
+	p.Chapters = r.chapterList(a, 0)
 	p.Tags = r.sourceTags()
 	p.Cover = r.cover()
 	p.Unread = r.unread()
@@ -159,11 +159,11 @@ func handlerTitle(name string) string {
 
 const maxChapters = 1000
 
-// chapterList returns the chapters of the source.
-func (r *report) chapterList(start float64) []transcode.Chapter {
+// chapterList returns the chapters of the part of the source that counts from a clock.
+func (r *report) chapterList(a axis, clock int) []transcode.Chapter {
 	var list []transcode.Chapter
 	for _, c := range r.chapters[:min(len(r.chapters), maxChapters)] {
-		begin, end := max(number(c.StartTime)-start, 0), max(number(c.EndTime)-start, 0)
+		begin, end := max(a.at(clock, number(c.StartTime)), 0), max(a.at(clock, number(c.EndTime)), 0)
 		list = append(list, transcode.Chapter{StartSeconds: begin, EndSeconds: max(end, begin), Title: c.Tags.get("title")})
 	}
 	return list
