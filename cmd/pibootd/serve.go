@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/internal/fdstore"
 	"pibootd/pkg/config"
 	"pibootd/pkg/daemon"
 )
@@ -34,7 +35,7 @@ func serveCommand(std streams) *cli.Command {
 			if err := needRoot("serve binds ports below 1024 and preserves the owners of boards' files"); err != nil {
 				return err
 			}
-			o := daemon.Options{Config: cfg, Version: buildVersion(), Log: log}
+			o := daemon.Options{Config: cfg, Version: buildVersion(), Log: log, Kept: fdstore.Inherit()}
 			if std.terminal {
 				o.Terminal = std.err
 			}

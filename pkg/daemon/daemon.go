@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pibootd/internal/fdstore"
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
@@ -35,6 +36,9 @@ type Options struct {
 	Config  config.Config
 	Version string // of this program, as the API reports it
 	Log     *slog.Logger
+	// Kept is what a service manager has kept of the last daemon, and keeps of this one;
+	// nil: nothing is kept.
+	Kept *fdstore.Store
 	// Terminal is where a person reads what the first start has to say; nil: nobody
 	// does.
 	Terminal io.Writer
@@ -54,7 +58,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := cfg.CheckDHCP(network, boardAddresses(cfg, network)); err != nil {
 		return err
 	}
-	state, err := openState(ctx, cfg)
+	state, err := openState(ctx, cfg, o.Kept)
 	if err != nil {
 		return err
 	}
@@ -62,7 +66,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), log); err != nil {
 		return err
 	}
-	socks, err := listen(ctx, cfg, network.Addr(), log)
+	socks, err := listen(ctx, cfg, network.Addr(), o.Kept, log)
 	if err != nil {
 		return err
 	}
@@ -72,13 +76,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.open(ctx); err != nil {
 		return err
 	}
-	d.listenForLogs(ctx)
+	d.listenForLogs(ctx, o.Kept)
 	if err := d.fleet.Start(); err != nil {
 		return err
 	}
 	if err := d.welcome(ctx, o.Terminal); err != nil {
 		return err
 	}
+	d.keepSockets(o.Kept)
 	d.logStart()
 	err = d.run(ctx)
 	if d.nfs != nil { // nfsd continues to serve the roots

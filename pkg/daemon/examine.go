@@ -46,12 +46,12 @@ func tryPorts(ctx context.Context, cfg config.Config, addr netip.Addr) []doctor.
 	for _, p := range portsOf(cfg) {
 		b := binder{ctx: ctx, addr: addr, sockets: &sockets{}}
 		p.bind(&b, p.number)
-		if err := errors.Join(b.err, b.sockets.close()); err != nil {
+		if err := errors.Join(b.err, b.sockets.close()); err != nil && !ownerOf(p.number).keeps {
 			found = append(found, doctor.Failing("ports", err))
 		}
 	}
 	if len(found) == 0 {
-		found = []doctor.Finding{{Subject: "ports", Level: doctor.OK, Text: "all that serve needs are free: " + portsText(cfg)}}
+		found = []doctor.Finding{{Subject: "ports", Level: doctor.OK, Text: "all that serve needs are free, or kept for it: " + portsText(cfg)}}
 	}
 	return found
 }
@@ -63,7 +63,7 @@ type port struct {
 	bind    func(b *binder, number int)
 }
 
-// portsOf returns the ports that listen and openBroker bind.
+// portsOf returns the ports that listen binds.
 func portsOf(cfg config.Config) []port {
 	dhcp := func(b *binder, number int) { b.dhcp(cfg.Interface, number) }
 	both := func(service string) func(*binder, int) {

@@ -30,7 +30,7 @@ func TestTryState(t *testing.T) {
 		t.Error("the state directory was made")
 	}
 
-	state, err := openState(t.Context(), cfg)
+	state, err := openState(t.Context(), cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestTryState(t *testing.T) {
 		t.Errorf("a daemon had it: %s; want disk and state ok", got)
 	}
 	// Looking at it has left the lock free and the database as it was.
-	if state, err = openState(t.Context(), cfg); err != nil {
+	if state, err = openState(t.Context(), cfg, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := state.close(); err != nil {

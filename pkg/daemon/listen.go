@@ -11,14 +11,14 @@ import (
 	"os"
 	"syscall"
 
+	"pibootd/internal/fdstore"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/nfs"
 )
 
-// sockets are the sockets of the daemon, except the queue's, which its broker
-// opens. All are bound before any request is answered, so that a port in use
-// stops the whole start.
+// sockets are the sockets of the daemon. All are bound before any request is answered, so
+// that a port in use stops the whole start.
 type sockets struct {
 	dhcp    *dhcp.Conn
 	pxe     *dhcp.Conn // nil but in proxy mode
@@ -26,8 +26,22 @@ type sockets struct {
 	nfs     nfs.Listeners
 	http    net.Listener
 	https   net.Listener // nil: none
+	queue   net.Listener // nil: another server's
 	control net.Listener
 	open    []io.Closer
+	named   map[string]syscall.Conn // all of them, for the next daemon
+}
+
+// add notes a socket that was bound, or taken over from the last daemon.
+func (s *sockets) add(name string, socket interface {
+	io.Closer
+	syscall.Conn
+}) {
+	s.open = append(s.open, socket)
+	if s.named == nil {
+		s.named = map[string]syscall.Conn{}
+	}
+	s.named[name] = socket
 }
 
 // interfaceAddr returns the IPv4 address of the interface with its mask.
@@ -49,10 +63,11 @@ func interfaceAddr(name string) (netip.Prefix, error) {
 	return netip.Prefix{}, hintedError{fmt.Errorf("interface %q has no IPv4 address", name), "give it a fixed one, e.g. ip addr add 192.168.77.1/24 dev " + name}
 }
 
-// listen binds every socket of the daemon to addr.
-func listen(ctx context.Context, cfg config.Config, addr netip.Addr, log *slog.Logger) (_ *sockets, err error) {
+// listen binds every socket of the daemon to addr, unless the one of the last daemon was
+// kept.
+func listen(ctx context.Context, cfg config.Config, addr netip.Addr, kept *fdstore.Store, log *slog.Logger) (_ *sockets, err error) {
 	s := &sockets{}
-	b := binder{ctx: ctx, addr: addr, sockets: s}
+	b := binder{ctx: ctx, addr: addr, sockets: s, kept: kept}
 	s.dhcp = b.dhcp(cfg.Interface, cfg.DHCP.Port)
 	if cfg.DHCP.Mode == config.Proxy {
 		s.pxe = b.dhcp(cfg.Interface, pxePort)
@@ -64,6 +79,9 @@ func listen(ctx context.Context, cfg config.Config, addr netip.Addr, log *slog.L
 	s.http = b.tcp("http", cfg.HTTP.Port)
 	if s.https, err = b.optionalTCP(cfg.HTTP.TLSPort); err != nil {
 		log.Warn("no HTTPS: logins are possible on this machine alone; see http.tls_port", "component", "web", "err", err)
+	}
+	if cfg.Queue.URL == "" {
+		s.queue = b.tcp("queue", cfg.Queue.Port)
 	}
 	s.control = b.unix(cfg.SocketFile())
 	if b.err != nil {
@@ -91,6 +109,7 @@ type binder struct {
 	ctx     context.Context
 	addr    netip.Addr
 	sockets *sockets
+	kept    *fdstore.Store // nil: nothing was kept
 	err     error
 }
 
@@ -98,13 +117,22 @@ func (b *binder) dhcp(iface string, port int) *dhcp.Conn {
 	if b.err != nil {
 		return nil
 	}
-	conn, err := dhcp.Listen(iface, b.addr, port)
+	listen := func() (*dhcp.Conn, error) { return dhcp.Listen(iface, b.addr, port) }
+	if kept := b.kept.UDP(onInterface(iface, port)); kept != nil {
+		listen = func() (*dhcp.Conn, error) { return dhcp.Adopt(kept, iface, b.addr) }
+	}
+	conn, err := listen()
 	if err != nil {
 		b.err = portError("dhcp", port, err)
 		return nil
 	}
-	b.sockets.open = append(b.sockets.open, conn)
+	b.sockets.add(fmt.Sprintf("dhcp-%d", port), conn)
 	return conn
+}
+
+// onInterface is a socket that receives what arrives on an interface for any address.
+func onInterface(iface string, port int) fdstore.Socket {
+	return fdstore.Socket{Network: "udp4", Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(port)).String(), Interface: iface}
 }
 
 func (b *binder) nfs(cfg config.Config) nfs.Listeners {
@@ -120,12 +148,16 @@ func (b *binder) tcp(service string, port int) net.Listener {
 	if b.err != nil {
 		return nil
 	}
-	l, err := new(net.ListenConfig).Listen(b.ctx, "tcp4", netip.AddrPortFrom(b.addr, uint16(port)).String())
-	if err != nil {
-		b.err = portError(service, port, err)
-		return nil
+	addr := netip.AddrPortFrom(b.addr, uint16(port)).String()
+	l := b.kept.Listener(fdstore.Socket{Network: "tcp4", Addr: addr})
+	if l == nil {
+		var err error
+		if l, err = new(net.ListenConfig).Listen(b.ctx, "tcp4", addr); err != nil {
+			b.err = portError(service, port, err)
+			return nil
+		}
 	}
-	b.sockets.open = append(b.sockets.open, l)
+	b.sockets.add(service, l.(*net.TCPListener))
 	return l
 }
 
@@ -145,12 +177,16 @@ func (b *binder) udp(service string, port int) *net.UDPConn {
 	if b.err != nil {
 		return nil
 	}
-	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.addr, uint16(port))))
-	if err != nil {
-		b.err = portError(service, port, err)
-		return nil
+	addr := netip.AddrPortFrom(b.addr, uint16(port))
+	conn := b.kept.UDP(fdstore.Socket{Network: "udp4", Addr: addr.String()})
+	if conn == nil {
+		var err error
+		if conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr)); err != nil {
+			b.err = portError(service, port, err)
+			return nil
+		}
 	}
-	b.sockets.open = append(b.sockets.open, conn)
+	b.sockets.add(service+"-udp", conn)
 	return conn
 }
 
@@ -169,12 +205,20 @@ func (b *binder) unix(path string) net.Listener {
 	if b.err != nil {
 		return nil
 	}
+	info, err := os.Lstat(path)
+	exists := err == nil && info.Mode().Type() == os.ModeSocket
+	if exists {
+		if l := b.kept.Listener(fdstore.Socket{Network: "unix", Addr: path}); l != nil {
+			b.sockets.add("control", l.(*net.UnixListener))
+			return l
+		}
+	}
 	if conn, err := new(net.Dialer).DialContext(b.ctx, "unix", path); err == nil {
 		_ = conn.Close()
 		b.err = fmt.Errorf("control socket %s is another daemon's", path)
 		return nil
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+	if exists {
 		if err := os.Remove(path); err != nil {
 			b.err = fmt.Errorf("control socket: removing an old one: %w", err)
 			return nil
@@ -182,7 +226,7 @@ func (b *binder) unix(path string) net.Listener {
 	}
 	l, err := new(net.ListenConfig).Listen(b.ctx, "unix", path)
 	if err == nil {
-		b.sockets.open = append(b.sockets.open, l)
+		b.sockets.add("control", l.(*net.UnixListener))
 		err = os.Chmod(path, 0o600)
 	}
 	if err != nil {
@@ -195,16 +239,16 @@ func (b *binder) unix(path string) net.Listener {
 // portError names the service that cannot bind its port, and says what to do.
 func portError(service string, port int, err error) error {
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE) && service == "portmap":
-		return hintedError{
-			fmt.Errorf("portmap: port %d is taken by %s", port, portOwner(port)),
-			"stop rpcbind, or do without: nfs.portmap_port = 0 in the configuration (klibc's initramfs then finds no ports)",
-		}
 	case errors.Is(err, syscall.EADDRINUSE):
-		return hintedError{
-			fmt.Errorf("%s: port %d is taken by %s", service, port, portOwner(port)),
-			"stop it, or set another port in the configuration",
+		owner := ownerOf(port)
+		todo := "stop it, or set another port in the configuration"
+		if service == "portmap" {
+			todo = "stop rpcbind, or do without: nfs.portmap_port = 0 in the configuration (klibc's initramfs then finds no ports)"
 		}
+		if owner.keeps {
+			todo = "it keeps the port for pibootd's next start: systemctl stop pibootd, or end pibootd keep"
+		}
+		return hintedError{fmt.Errorf("%s: port %d is taken by %s", service, port, owner.name), todo}
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return hintedError{fmt.Errorf("%s: port %d needs more privileges: %w", service, port, err), "run it as root"}
 	default:

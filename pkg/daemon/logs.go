@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/fdstore"
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/pi"
@@ -36,7 +37,7 @@ type logSocket struct {
 
 // listenForLogs binds the ports for boards' logs. A port that is taken is no reason not to
 // boot boards, so it costs their logs only.
-func (d *daemon) listenForLogs(ctx context.Context) {
+func (d *daemon) listenForLogs(ctx context.Context, kept *fdstore.Store) {
 	for _, s := range []logSocket{
 		{service: "syslog", port: d.cfg.Logs.SyslogPort, format: boardlog.FormatSyslog},
 		{service: "netconsole", port: d.cfg.Logs.NetconsolePort, format: boardlog.FormatNetconsole},
@@ -44,13 +45,13 @@ func (d *daemon) listenForLogs(ctx context.Context) {
 		if s.port == 0 {
 			continue
 		}
-		if err := s.listen(ctx, d.cfg.Interface); err != nil {
+		if err := s.listen(ctx, d.cfg.Interface, kept); err != nil {
 			err = portError("logs."+s.service+"_port", s.port, err)
 			d.log.Error("logs of boards are not received", "component", "boardlog", "err", err, "todo", hintOf(err))
 			d.doctor.NoLogs = append(d.doctor.NoLogs, err)
 			continue
 		}
-		d.socks.open = append(d.socks.open, s.conn)
+		d.socks.add(s.service, s.conn)
 		d.logSockets = append(d.logSockets, s)
 	}
 }
@@ -69,7 +70,10 @@ const logBuffer = 1 << 20
 
 // listen binds the socket to the boards' interface, not to an address of it: boot code sends
 // netconsole to all.
-func (s *logSocket) listen(ctx context.Context, iface string) error {
+func (s *logSocket) listen(ctx context.Context, iface string, kept *fdstore.Store) error {
+	if s.conn = kept.UDP(onInterface(iface, s.port)); s.conn != nil {
+		return nil
+	}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var bindErr error
 		err := c.Control(func(fd uintptr) {

@@ -8,9 +8,14 @@ import (
 	"strings"
 )
 
-// portOwner names the program that has a TCP or UDP port of this machine, e.g.
-// "dnsmasq (process 812)"; "another program" if it cannot be found.
-func portOwner(port int) string {
+// A portOwner is the program that has a port of this machine.
+type portOwner struct {
+	name  string // e.g. "dnsmasq (process 812)"; "another program" if it cannot be found
+	keeps bool   // it keeps the port while pibootd restarts
+}
+
+// ownerOf finds the program that has a TCP or UDP port.
+func ownerOf(port int) portOwner {
 	for _, inode := range socketInodes(port) {
 		// /proc/PID/fd/N links to socket:[INODE] (proc(5)).
 		links, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")
@@ -20,11 +25,19 @@ func portOwner(port int) string {
 			}
 			process := filepath.Dir(filepath.Dir(link))
 			if name, err := os.ReadFile(filepath.Join(process, "comm")); err == nil {
-				return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+				name, pid := strings.TrimSpace(string(name)), filepath.Base(process)
+				return portOwner{fmt.Sprintf("%s (process %s)", name, pid), name == "systemd" && pid == "1" || isKeeper(process)}
 			}
 		}
 	}
-	return "another program"
+	return portOwner{name: "another program"}
+}
+
+// isKeeper reports whether a process is `pibootd keep`.
+func isKeeper(process string) bool {
+	line, err := os.ReadFile(filepath.Join(process, "cmdline"))
+	args := strings.Split(string(line), "\x00")
+	return err == nil && len(args) > 1 && filepath.Base(args[0]) == "pibootd" && args[1] == "keep"
 }
 
 // socketInodes returns the inodes of the sockets that are bound to a port and

@@ -20,11 +20,11 @@ func TestPortOwner(t *testing.T) {
 	}
 	defer udp.Close()
 	for _, port := range []int{tcp.Addr().(*net.TCPAddr).Port, udp.LocalAddr().(*net.UDPAddr).Port} {
-		if got, want := portOwner(port), fmt.Sprintf("(process %d)", os.Getpid()); !strings.Contains(got, want) {
-			t.Errorf("portOwner(%d) = %q; want %q in it", port, got, want)
+		if got, want := ownerOf(port).name, fmt.Sprintf("(process %d)", os.Getpid()); !strings.Contains(got, want) {
+			t.Errorf("ownerOf(%d) = %q; want %q in it", port, got, want)
 		}
 	}
-	if got := portOwner(1); got != "another program" {
+	if got := ownerOf(1).name; got != "another program" {
 		t.Errorf("the owner of a free port = %q; want %q", got, "another program")
 	}
 }

@@ -122,7 +122,7 @@ func loginDaemon(t *testing.T) *daemon {
 	}
 	log := slog.New(slog.DiscardHandler)
 	return &daemon{
-		cfg: config.Config{StateDir: t.TempDir()}, network: netip.MustParsePrefix("127.0.0.1/8"), log: log, state: &stateDir{registry: known, timeline: events},
+		cfg: config.Config{StateDir: t.TempDir()}, network: netip.MustParsePrefix("127.0.0.1/8"), log: log, state: &stateDir{registry: known, timeline: events}, socks: &sockets{},
 		policy: &boot.Policy{Registry: known, Timeline: events, Log: log},
 	}
 }

@@ -23,7 +23,7 @@ func TestHandOverMounts(t *testing.T) {
 	}
 	var length int
 	rights := make([]byte, unix.CmsgSpace(4))
-	for _, want := range []string{"FDSTOREREMOVE=1\nFDNAME=mounts", "FDSTORE=1\nFDNAME=mounts"} {
+	for _, want := range []string{"FDSTOREREMOVE=1\nFDNAME=mounts", "FDSTORE=1\nFDPOLL=0\nFDNAME=mounts"} {
 		text := make([]byte, 256)
 		var n int
 		if n, length, _, _, err = manager.ReadMsgUnix(text, rights); err != nil || string(text[:n]) != want {
@@ -46,20 +46,5 @@ func TestHandOverMounts(t *testing.T) {
 	}
 	if got, err := namespace.Stat(); err != nil || !os.SameFile(got, own) {
 		t.Errorf("the descriptor is of %v, %v; want the mount namespace", got, err)
-	}
-}
-
-// Without a service manager the daemon has no other mount namespace, and what
-// was meant for another process is not taken.
-func TestMachineMountsOfNobody(t *testing.T) {
-	for _, pid := range []string{"", "1"} {
-		t.Setenv("LISTEN_PID", pid)
-		t.Setenv("LISTEN_FDNAMES", mountsName)
-		if file := machineMounts(); file != nil {
-			t.Errorf("with LISTEN_PID=%q got a descriptor; want none", pid)
-		}
-		if _, there := os.LookupEnv("LISTEN_FDNAMES"); there {
-			t.Error("LISTEN_FDNAMES is still set; want it kept from programs that are started")
-		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"pibootd/internal/durable"
+	"pibootd/internal/fdstore"
 	"pibootd/pkg/backup"
 	"pibootd/pkg/config"
 	"pibootd/pkg/dhcp"
@@ -32,8 +33,8 @@ type stateDir struct {
 }
 
 // openState makes the state directory, unless it exists, and opens its files.
-func openState(ctx context.Context, cfg config.Config) (*stateDir, error) {
-	s := &stateDir{machine: machineMounts()}
+func openState(ctx context.Context, cfg config.Config, kept *fdstore.Store) (*stateDir, error) {
+	s := &stateDir{machine: kept.File(mountsName)}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

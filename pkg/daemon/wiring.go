@@ -115,18 +115,14 @@ func dhcpSubnets(subnets []config.Subnet) []dhcp.Subnet {
 	return list
 }
 
-// openBroker starts the embedded NATS server, the last socket to be bound, or
-// connects to the one that the configuration names.
+// openBroker starts the embedded NATS server, or connects to the one that the
+// configuration names.
 func (d *daemon) openBroker() (*broker.Broker, error) {
 	if d.cfg.Queue.URL != "" {
 		return broker.Connect(broker.ExternalOptions{URL: d.cfg.Queue.URL, Credentials: d.secrets.queue, Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
 	}
 	addr := netip.AddrPortFrom(d.network.Addr(), uint16(d.cfg.Queue.Port))
-	b, err := broker.Start(broker.Options{Addr: addr, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
-	if err != nil {
-		return nil, portError("queue", d.cfg.Queue.Port, err)
-	}
-	return b, nil
+	return broker.Start(broker.Options{Addr: addr, Listener: d.socks.queue, StoreDir: filepath.Join(d.cfg.StateDir, "nats"), Authenticate: d.authenticate, OnRefused: d.refused, Log: d.log})
 }
 
 func (d *daemon) newFleet(exporter fleet.Exporter, templates *rootfs.Templates, roots *rootfs.Roots) *fleet.Fleet {

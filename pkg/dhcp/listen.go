@@ -61,7 +61,21 @@ func Listen(iface string, addr netip.Addr, port int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: listening on %s: %w", iface, err)
 	}
-	c := &Conn{UDPConn: conn.(*net.UDPConn), index: card.Index, network: network}
+	return newConn(conn.(*net.UDPConn), card, network)
+}
+
+// Adopt is Listen on a socket that an earlier Listen has opened. It closes conn if it
+// fails.
+func Adopt(conn *net.UDPConn, iface string, addr netip.Addr) (*Conn, error) {
+	card, network, err := checkAddr(iface, addr)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return newConn(conn, card, network)
+}
+
+func newConn(conn *net.UDPConn, card *net.Interface, network netip.Prefix) (_ *Conn, err error) {
+	c := &Conn{UDPConn: conn, index: card.Index, network: network}
 	if c.link, err = openLink(card); err == nil && c.link != nil {
 		c.neigh, err = openNeighbours(card.Index)
 	}

@@ -13,7 +13,11 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"pibootd/internal/pause"
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
@@ -48,10 +52,43 @@ type Client struct {
 // NewClient returns a client of the daemon whose control socket is at socket. It
 // does not connect yet.
 func NewClient(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, socket) }
 	return &Client{base: "http://pibootd", at: socket, http: http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// restartTime is how long a command waits for a daemon that restarts.
+const restartTime = 10 * time.Second
+
+// dialControl connects to the control socket. While the daemon restarts, its service
+// manager keeps that open, and may do so for as long as the daemon cannot start.
+func dialControl(ctx context.Context, socket string) (net.Conn, error) {
+	wait, cancel := context.WithTimeout(ctx, restartTime)
+	defer cancel()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err != nil || listens(conn) {
+			return conn, err
+		}
+		_ = conn.Close()
+		if !pause.For(wait, 50*time.Millisecond) {
+			return nil, fmt.Errorf("it has ended and not started again within %v: its log says why", restartTime)
+		}
+	}
+}
+
+// listens reports whether the process still runs that has the other end listen; true if it
+// cannot be seen from here.
+func listens(conn net.Conn) bool {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	ended := false
+	_ = raw.Control(func(fd uintptr) {
+		peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		ended = err == nil && peer.Pid != 0 && errors.Is(unix.Kill(int(peer.Pid), 0), unix.ESRCH)
+	})
+	return !ended
 }
 
 // Info returns the daemon's description of itself.

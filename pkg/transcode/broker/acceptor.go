@@ -58,11 +58,14 @@ type client struct {
 	place *place // guarded by acceptor.mu
 }
 
-// listenFor listens on addr for workers.
-func listenFor(addr netip.AddrPort, log *slog.Logger) (*acceptor, error) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr.String())
-	if err != nil {
-		return nil, fmt.Errorf("queue: listening for workers on %s: %w; free the port or configure another for the queue", addr, err)
+// listenFor listens for workers.
+func listenFor(o Options, log *slog.Logger) (*acceptor, error) {
+	l := o.Listener
+	if l == nil {
+		var err error
+		if l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Addr.String()); err != nil {
+			return nil, fmt.Errorf("queue: listening for workers on %s: %w; free the port or configure another for the queue", o.Addr, err)
+		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	return &acceptor{

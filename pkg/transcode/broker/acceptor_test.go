@@ -277,7 +277,7 @@ func (noDescriptors) Accept() (net.Conn, error) { return nil, syscall.EMFILE }
 // An acceptor without file descriptors is closed at once, not after its pause.
 func TestAcceptorCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, err := listenFor(netip.MustParseAddrPort("127.0.0.1:0"), slog.New(slog.DiscardHandler))
+		a, err := listenFor(Options{Addr: netip.MustParseAddrPort("127.0.0.1:0")}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -41,6 +42,7 @@ const startTimeout = 30 * time.Second
 // Options say how to start a Broker.
 type Options struct {
 	Addr     netip.AddrPort // port 0 takes a free one
+	Listener net.Listener   // to be served, and closed by Close; nil: listen on Addr
 	StoreDir string         // on a local disk; created if need be; may be deleted between runs
 	// Authenticate is called at every login, from many goroutines.
 	Authenticate func(worker, token string) bool
@@ -83,7 +85,7 @@ func Start(o Options) (*Broker, error) {
 		return nil, errors.New("queue: Options.Authenticate is nil; want a function that knows the workers")
 	}
 	log := &serverLog{log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), fatal: make(chan string, 1)}
-	a, err := listenFor(o.Addr, log.log)
+	a, err := listenFor(o, log.log)
 	if err != nil {
 		return nil, err
 	}
