@@ -198,11 +198,13 @@ func TestAddPiPrintsItsResult(t *testing.T) {
 	board := registry.Pi{Name: "hlspi1", Serial: 0x3333347a, MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, IP: netip.MustParseAddr("10.0.0.10"), Root: registry.Root{Template: "minimal", Version: 1}}
 	added := fleet.Added{Pi: board, Export: "/roots/3333347a", Proof: []string{"mounted", "read"}}
 	added.Clone, added.Files, added.Bytes = "reflink", 1200, 150e6
+	added.Lacks = []string{"hlspi1 is a Raspberry Pi 3B and finds no kernel, k\x1b.img."}
 	const want = `hlspi1 added
   board    serial 3333347a, address b8:27:eb:33:34:7a
   network  10.0.0.10
   root     minimal@1 cloned by reflink: 1200 files, 150.0 MB
   export   /roots/3333347a, to 10.0.0.10 only, proved by a mount
+  warning  hlspi1 is a Raspberry Pi 3B and finds no kernel, k?.img.
 switch the Pi on and watch it boot: pibootd watch hlspi1
 `
 	var out bytes.Buffer
