@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/pkg/bootconfig"
 	"pibootd/pkg/dhcp"
 	"pibootd/pkg/nfs"
 	"pibootd/pkg/pi"
@@ -232,6 +233,37 @@ func TestOtherNamesOfGeneratedFiles(t *testing.T) {
 	got, err := open(t, p, "10.0.0.11", "3333347a/tryboot.txt")
 	if err != nil || !strings.HasSuffix(got, "gpu_mem=192\ngpu_mem_1024=192\ncmdline=cmdline.txt\n") {
 		t.Errorf("tryboot.txt = %q, %v; want pibootd's lines after it", got, err)
+	}
+}
+
+// Boot code asks in lower case for what a card has in any case, because FAT finds it all the same;
+// config.txt names files as it likes.
+func TestUpperAndLowerCase(t *testing.T) {
+	p := newPolicy(t)
+	dir := filepath.Join(p.Roots.Path(hlspi1.Serial), "boot/firmware")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"START4.ELF": "firmware", "Start.elf": "first", "start.elf": "exact", "CONFIG.TXT": "kernel=Kernel8.img\nos_prefix=\n", "CMDLINE.TXT": "console=tty8\n",
+		"KERNEL8.IMG": "kernel", "Overlays/VC4.dtbo": "overlay", "USERCONF.TXT": "secret", "AUTOBOOT.TXT": "boot_partition=2\n", "TRYBOOT.TXT": "arm_freq=1\n",
+	} {
+		write(t, filepath.Join(dir, name), text)
+	}
+	for name, want := range map[string]string{
+		"start4.elf": "firmware", "Start4.elf": "firmware", "start.elf": "exact", "START.ELF": "first", "Kernel8.img": "kernel", "overlays/vc4.dtbo": "overlay",
+		"config.txt": "kernel=Kernel8.img\nos_prefix=\n\n[all]\n# by pibootd", "Config.txt": "kernel=Kernel8.img\nos_prefix=\n\n[all]\n# by pibootd",
+		"cmdline.txt": "console=tty8 root=/dev/nfs ", "CMDLINE.TXT": "console=tty8 root=/dev/nfs ", "tryboot.txt": "arm_freq=1\n\n[all]\n# by pibootd",
+		"autoboot.txt": "", "AUTOBOOT.TXT": "", "userconf.txt": "", "USERCONF.TXT": "", "u\u017ferconf.txt": "", "overlays/none": "", "overlays/../start4.elf/": "",
+	} {
+		got, err := open(t, p, "10.0.0.11", "3333347a/"+name)
+		if want == "" && !errors.Is(err, fs.ErrNotExist) || want != "" && (err != nil || !strings.HasPrefix(got, want)) {
+			t.Errorf("%s = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	load, err := p.LoadsAs(hlspi1, bootconfig.Pi4B)
+	if err != nil || load.Names.Kernel != "Kernel8.img" || len(load.Missing) != 1 || load.Missing[0].What != "device tree" {
+		t.Errorf("a Pi 4 loads %+v, %v; want that it finds all but the device tree", load, err)
 	}
 }
 

@@ -37,6 +37,7 @@ func (p *Policy) Open(ctx context.Context, client netip.Addr, name string) (io.R
 	if file == name { // without a board's name before it
 		file = t.withoutPrefix(file)
 	}
+	file = canonical(file)
 	if file == bootconfig.AutoBootFile { // there is no partition to choose
 		return nil, 0, fmt.Errorf("boot: %s is not served, because it would choose a partition: %w", file, fs.ErrNotExist)
 	}
@@ -64,6 +65,17 @@ func (t *tree) withoutPrefix(name string) string {
 		return name
 	}
 	return rest
+}
+
+// canonical returns the name of a file that pibootd treats in a way of its own in
+// lower case.
+func canonical(name string) string {
+	for _, known := range []string{bootconfig.File, bootconfig.TryBootFile, bootconfig.AutoBootFile, commandLineFile} {
+		if dir, base := path.Split(name); strings.EqualFold(base, known) && (dir == "" || known == commandLineFile) {
+			return dir + known
+		}
+	}
+	return name
 }
 
 // commandLineFile is the name of the file with the kernel arguments, after os_prefix.

@@ -11,15 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/registry"
+	"pibootd/pkg/rootfs/confine"
 )
 
 // A tree is a board's root and the boot directory in it. The board is root
-// there and may change anything at any moment, so a name is resolved by the
-// kernel in one call, as the board itself would: an absolute link starts at the
-// root, and ".." ends there. What is found is used by its descriptor.
+// there and may change anything at any moment, so a name is resolved as the board
+// itself would, by package confine, and what is found is used by its descriptor.
+//
+// Boot code and config.txt name files as FAT finds them, whatever their upper and
+// lower case; a tree does, too. It serves one request.
 type tree struct {
-	root *os.File
-	dir  string // the boot directory
+	root     *os.Root
+	dir      string // the boot directory
+	spelling confine.Speller
 }
 
 // bootDirs are where a root may keep its boot files, in the order of looking:
@@ -28,11 +32,11 @@ var bootDirs = []string{"boot/firmware", "boot"}
 
 // openTree opens the board's root. The caller closes it.
 func (p *Policy) openTree(board registry.Pi) (*tree, error) {
-	root, err := os.OpenFile(p.Roots.Path(board.Serial), unix.O_PATH|unix.O_DIRECTORY, 0)
+	root, err := os.OpenRoot(p.Roots.Path(board.Serial))
 	if err != nil {
 		return nil, fmt.Errorf("boot: opening the root of %s: %w", board.Name, err)
 	}
-	t := &tree{root: root}
+	t := &tree{root: root, spelling: confine.Speller{Root: root}}
 	for _, file := range []string{"config.txt", "."} {
 		for _, t.dir = range bootDirs {
 			if t.has(file) {
@@ -46,27 +50,22 @@ func (p *Policy) openTree(board registry.Pi) (*tree, error) {
 
 func (t *tree) close() error { return t.root.Close() }
 
-// maxRaces is how often a name is resolved again because a directory was renamed
-// meanwhile.
-const maxRaces = 128
-
 // find returns what a name of the boot directory leads to, without opening it.
 // The error matches fs.ErrNotExist where it leads to nothing of the root.
 func (t *tree) find(name string) (*os.File, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	for range maxRaces {
-		fd, err := unix.Openat2(int(t.root.Fd()), t.dir+"/"+name, &how)
-		switch err {
-		case nil:
-			return os.NewFile(uintptr(fd), name), nil
-		case unix.EAGAIN, unix.EINTR:
-		case unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG:
-			return nil, fmt.Errorf("boot: %s: %w: %w", name, err, fs.ErrNotExist)
-		default:
-			return nil, fmt.Errorf("boot: %s: %w", name, err)
+	found, err := confine.Open(t.root, t.dir+"/"+name, unix.O_PATH)
+	if errors.Is(err, fs.ErrNotExist) {
+		if spelled := t.spelling.Spelled(t.dir, name); spelled != name {
+			found, err = confine.Open(t.root, t.dir+"/"+spelled, unix.O_PATH)
 		}
 	}
-	return nil, fmt.Errorf("boot: %s: its directories are renamed all the time", name)
+	switch {
+	case err == nil:
+		return found, nil
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG):
+		return nil, fmt.Errorf("boot: %s: %w: %w", name, err, fs.ErrNotExist)
+	}
+	return nil, fmt.Errorf("boot: %s: %w", name, err)
 }
 
 func (t *tree) has(name string) bool {
@@ -89,15 +88,14 @@ func (t *tree) open(name string) (*os.File, fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("boot: %s is %v; want a regular file: %w", name, info.Mode().Type(), fs.ErrNotExist)
 	}
-	self := fmt.Sprintf("/proc/self/fd/%d", found.Fd())
-	real, err := os.Readlink(self)
+	real, err := os.Readlink(confine.FDPath(found))
 	if err != nil {
 		return nil, nil, fmt.Errorf("boot: looking where %s leads to: %w", name, err)
 	}
 	if isSecret(name) || isSecret(path.Base(strings.TrimSuffix(real, " (deleted)"))) {
 		return nil, nil, fmt.Errorf("boot: %s is not served, because it may contain a password or a key: %w", name, fs.ErrNotExist)
 	}
-	file, err := os.Open(self)
+	file, err := os.Open(confine.FDPath(found))
 	if err != nil {
 		return nil, nil, fmt.Errorf("boot: %s: %w", name, err)
 	}

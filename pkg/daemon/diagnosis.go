@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,7 +124,7 @@ func (d *daemon) logged(board registry.Pi, since time.Time) string {
 // mismatch returns why the kernel that a board loads does not match its root.
 func (d *daemon) mismatch(board registry.Pi, kernel string) string {
 	found, err := d.fleet.Roots.CheckBoot(board.Serial, "")
-	i := slices.IndexFunc(found, func(m bootcheck.Mismatch) bool { return path.Base(m.File) == path.Base(kernel) })
+	i := slices.IndexFunc(found, func(m bootcheck.Mismatch) bool { return strings.EqualFold(path.Base(m.File), path.Base(kernel)) })
 	if err != nil || i < 0 {
 		return ""
 	}

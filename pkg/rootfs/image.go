@@ -210,10 +210,7 @@ func (i *imageImport) bootVolume() (*disk.Volume, error) {
 func hasBootFiles(v *disk.Volume) (bool, error) {
 	top, err := v.Top()
 	return slices.ContainsFunc(top, func(e disk.Entry) bool {
-		return slices.ContainsFunc(bootcheck.BootPatterns(), func(pattern string) bool {
-			ok, err := path.Match(pattern, strings.ToLower(e.Name))
-			return ok && err == nil
-		})
+		return bootcheck.IsBootFile(e.Name)
 	}), err
 }
 

@@ -120,14 +120,16 @@ func (a *adapter) bootCommand(boot string) error {
 
 // commandLines returns the files with kernel arguments that boards load.
 func (a *adapter) commandLines(boot string) []string {
+	spelling := confine.Speller{Root: a.root}
+	spelled := func(name string) string { return path.Join(boot, spelling.Spelled(boot, path.Clean(name))) }
 	dir := bootconfig.Dir{
-		Text: func(name string) ([]byte, error) { return confine.ReadText(a.root, path.Join(boot, name)) },
-		Has:  func(name string) bool { return confine.Exists(a.root, path.Join(boot, name)) },
+		Text: func(name string) ([]byte, error) { return confine.ReadText(a.root, spelled(name)) },
+		Has:  func(name string) bool { return confine.Exists(a.root, spelled(name)) },
 	}
-	found := []string{"cmdline.txt"}
+	found := []string{spelling.Spelled(boot, "cmdline.txt")}
 	for _, model := range bootconfig.Models() {
 		for _, again := range []bool{false, true} {
-			name := dir.Load(bootconfig.Board{Model: model, TryBoot: again}).Cmdline
+			name := spelling.Spelled(boot, path.Clean(dir.Load(bootconfig.Board{Model: model, TryBoot: again}).Cmdline))
 			if !slices.Contains(found, name) && dir.Has(name) {
 				found = append(found, name)
 			}

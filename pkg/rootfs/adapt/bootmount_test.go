@@ -56,6 +56,18 @@ func TestBootDirectoryIsMounted(t *testing.T) {
 	}
 }
 
+// A card's file with kernel arguments is found in upper case, too.
+func TestCommandLineInUpperCase(t *testing.T) {
+	dir := t.TempDir()
+	roottest.Spec{"boot/START4.ELF": "x", "boot/CMDLINE.TXT": "console=tty1 root=PARTUUID=1-02 rootwait\n"}.Make(t, dir)
+	if _, err := Root(roottest.OpenRoot(t, dir), "boot", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := roottest.ReadFile(t, dir, "boot/CMDLINE.TXT"); got != "console=tty1\n" {
+		t.Errorf("CMDLINE.TXT = %q; want it without the card", got)
+	}
+}
+
 // Each file with kernel arguments that a board loads is freed of its card.
 func TestCommandLinesOfPrefixes(t *testing.T) {
 	dir := t.TempDir()

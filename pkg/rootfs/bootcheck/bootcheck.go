@@ -57,11 +57,13 @@ type Checker struct {
 	boot  string
 	files []string // in the boot directory itself
 	Found []Mismatch
+
+	spelling confine.Speller
 }
 
 // New returns a Checker for root, whose boot directory is boot; "" if it has none.
 func New(root *os.Root, boot string) *Checker {
-	c := &Checker{root: root, boot: boot}
+	c := &Checker{root: root, boot: boot, spelling: confine.Speller{Root: root}}
 	if boot == "" {
 		return c
 	}
@@ -78,11 +80,17 @@ func New(root *os.Root, boot string) *Checker {
 func (c *Checker) Dir() bootconfig.Dir { return bootconfig.Dir{Text: c.text, Has: c.has} }
 
 func (c *Checker) text(name string) ([]byte, error) {
-	return confine.ReadText(c.root, path.Join(c.boot, name))
+	return confine.ReadText(c.root, c.path(name))
+}
+
+// path returns where a name of the boot directory is in the root, whatever its upper and lower case:
+// the firmware finds it on FAT, and pibootd serves it.
+func (c *Checker) path(name string) string {
+	return path.Join(c.boot, c.spelling.Spelled(c.boot, path.Clean(name)))
 }
 
 func (c *Checker) has(name string) bool {
-	return len(name) > 0 && confine.Exists(c.root, path.Join(c.boot, name))
+	return len(name) > 0 && confine.Exists(c.root, c.path(name))
 }
 
 func (c *Checker) add(file, what string) {
@@ -96,9 +104,9 @@ const maxKernels = 16
 // Check finds the mismatches that affect every model.
 func (c *Checker) Check() {
 	for _, file := range c.files {
-		if half, ok := strings.CutPrefix(file, "start"); ok && strings.HasSuffix(half, ".elf") {
+		if half, ok := strings.CutPrefix(strings.ToLower(file), "start"); ok && strings.HasSuffix(half, ".elf") {
 			fixup := "fixup" + strings.TrimSuffix(half, ".elf") + ".dat"
-			if !slices.Contains(c.files, fixup) {
+			if !c.has(fixup) {
 				c.add(file, "needs "+fixup+" beside it: without, boards have 128 MB of memory or do not start")
 			}
 		}
@@ -112,13 +120,13 @@ func (c *Checker) Check() {
 // kernels returns the kernels that boards load, and what else looks like one.
 func (c *Checker) kernels() []string {
 	found := slices.DeleteFunc(slices.Clone(c.files), func(file string) bool {
-		return !confine.MatchesAny(file, []string{"kernel*.img", "vmlinuz*"})
+		return !confine.MatchesAny(strings.ToLower(file), []string{"kernel*.img", "vmlinuz*"})
 	})
 	for _, model := range bootconfig.Models() {
 		for _, again := range []bool{false, true} {
 			kernel := c.Dir().Load(bootconfig.Board{Model: model, TryBoot: again}).Kernel
-			if c.has(kernel) && !slices.Contains(found, kernel) {
-				found = append(found, kernel)
+			if spelled := c.spelling.Spelled(c.boot, path.Clean(kernel)); c.has(kernel) && !slices.Contains(found, spelled) {
+				found = append(found, spelled)
 			}
 		}
 	}
@@ -126,7 +134,7 @@ func (c *Checker) kernels() []string {
 }
 
 func (c *Checker) checkKernel(file string) {
-	version, err := kernelVersion(c.root, path.Join(c.boot, file))
+	version, err := kernelVersion(c.root, c.path(file))
 	if err != nil {
 		c.add(file, "cannot be read as a kernel: "+err.Error())
 		return

@@ -172,6 +172,19 @@ func TestPrefixes(t *testing.T) {
 			s["boot/firmware/tryboot.txt"] = "kernel=try.img\n"
 			s["boot/firmware/try.img"] = "Linux version 6.18.0-1001-raspi (x)"
 		}, all, []string{"boot/firmware/try.img"}},
+		"in upper case, as on FAT": {func(s roottest.Spec) {
+			for name, text := range s {
+				if file, ok := strings.CutPrefix(name, "boot/firmware/"); ok {
+					delete(s, name)
+					s["boot/firmware/"+strings.ToUpper(file)] = text
+				}
+			}
+		}, all, nil},
+		"in upper case, without the modules": {func(s roottest.Spec) {
+			delete(s, "usr/lib/modules/6.17.0-1004-raspi/")
+			s["boot/firmware/current/VMLINUZ"] = s["boot/firmware/current/vmlinuz"]
+			delete(s, "boot/firmware/current/vmlinuz")
+		}, all, []string{"boot/firmware/current/VMLINUZ"}},
 		"by an included file": {func(s roottest.Spec) {
 			s["boot/firmware/config.txt"] = "kernel=vmlinuz\ninclude sys/conf.txt\n"
 			s["boot/firmware/sys/conf.txt"] = "[pi4]\nos_prefix=current/\n"

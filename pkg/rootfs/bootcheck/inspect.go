@@ -192,12 +192,14 @@ func kernels(root *os.Root) []string {
 func BootDir(root *os.Root) string {
 	for _, dir := range []string{"boot/firmware", "boot"} {
 		entries, err := confine.ReadDir(root, dir)
-		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return confine.MatchesAny(entry.Name(), BootPatterns()) }) {
+		if err == nil && slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return IsBootFile(entry.Name()) }) {
 			return dir
 		}
 	}
 	return ""
 }
 
-// BootPatterns match file names that only a boot directory has.
-func BootPatterns() []string { return []string{"kernel*.img", "start*.elf", "config.txt"} }
+// IsBootFile reports whether only a boot directory has a file of this name.
+func IsBootFile(name string) bool {
+	return confine.MatchesAny(strings.ToLower(name), []string{"kernel*.img", "start*.elf", "config.txt"})
+}
