@@ -173,6 +173,7 @@ func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Op
 				SourceStart:    p.Start,
 				CutSeconds:     p.CutSeconds,
 				Spans:          p.Spans,
+				Parts:          p.audioParts(rendition.Stream),
 				SegmentSeconds: grid.Seconds(grid.SegmentFrames),
 				Container:      r.unitContainer(),
 				Filter:         o.AudioFilter,

@@ -94,7 +94,7 @@ func checkProbe(p Probe) error {
 	if !within(p.MoreFilms, maxStreams*maxStreams) || !sane(p.MoreSeconds, maxStart) {
 		return fmt.Errorf("%d more films of %v s are out of range", p.MoreFilms, p.MoreSeconds)
 	}
-	if err := errors.Join(checkSpans(p), checkPauses(p)); err != nil {
+	if err := errors.Join(checkSpans(p), checkParts(p), checkPauses(p)); err != nil {
 		return err
 	}
 	return checkTracksOf(p)

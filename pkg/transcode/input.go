@@ -214,7 +214,10 @@ func (p *Probe) window(from, to float64) {
 		p.Audio = &first
 	}
 	p.Start, p.CutSeconds, p.Windowed = p.Start+from, from, true
-	p.Spans, p.Entries, p.Subtitles = slices.Clone(p.Spans), slices.Clone(p.Entries), slices.Clone(p.Subtitles)
+	p.Spans, p.Entries, p.Subtitles, p.Parts = slices.Clone(p.Spans), slices.Clone(p.Entries), slices.Clone(p.Subtitles), slices.Clone(p.Parts)
+	for i := range p.Parts {
+		p.Parts[i].Seconds -= from
+	}
 	for i := range p.Spans {
 		p.Spans[i].At -= from
 	}

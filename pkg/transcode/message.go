@@ -114,7 +114,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	3: a unit names the streams that it reads and where in the source it begins to read,
 //	   and a file has several audio streams.
 //	4: subtitles are burnt in, and a unit may be a survey.
-//	5: subtitles of files that were appended to one another are moved with their file.
+//	5: subtitles of files that were appended to one another are moved with their file, and
+//	   a source whose codecs change is read by its parts.
 const Protocol = 5
 
 // Hello reports that a worker is up. The worker repeats it while it runs.

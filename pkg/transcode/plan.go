@@ -87,6 +87,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	options.setKeys(grid)
 	plan := Plan{Output: r.Output, Grid: grid}
 	subtitles, burnt, err := r.burnt(p)
+	if err == nil {
+		err = plannableParts(p, subtitles)
+	}
 	if err == nil && burnt >= 0 && options.Whole != "" {
 		err = fmt.Errorf("subtitles are burnt in by units of the video, but one worker does the whole video: %s", options.Whole)
 	}
@@ -411,7 +414,12 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Filter:        o.Filter,
 				Options:       o.Video,
 			}
-			video.readFrom(p, max(grid.Seconds(first)-preroll(*p.Video), -p.CutSeconds))
+			from := max(grid.Seconds(first)-preroll(*p.Video), -p.CutSeconds)
+			if len(p.Parts) > 0 {
+				video.Parts, video.SourceCodec, video.Deinterlaced = r.videoParts(p, from, grid.Seconds(endFrame)), "", false
+			} else {
+				video.readFrom(p, from)
+			}
 			units = append(units, Unit{ID: id, Kind: KindVideo, Source: r.Source, Video: &video})
 		}
 	}
@@ -448,7 +456,7 @@ func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 // burn has u draw subtitles.
 func (u *VideoUnit) burn(p Probe, b *Burn, s SubtitleStream) {
 	u.Burn = b
-	if first := u.Grid.Seconds(u.FirstFrame); b.Map != "" {
+	if first := u.Grid.Seconds(u.FirstFrame); b.Map != "" && len(u.Parts) == 0 {
 		u.readFrom(p, max(min(first-preroll(*p.Video), s.readsFrom(first)), -p.CutSeconds))
 	}
 }

@@ -72,10 +72,13 @@ type Probe struct {
 	Spans []Span `json:"spans,omitempty"`
 	// Entries are the key frames at which reading can begin where Spans are not empty;
 	// empty if only the beginning can.
-	Entries    []Entry `json:"entries,omitempty"`
-	Untimed    bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
-	CutSeconds float64 `json:"-"`                 // what Input leaves out before Start; of the plan alone
-	Windowed   bool    `json:"-"`                 // Input leaves something out; of the plan alone
+	Entries []Entry `json:"entries,omitempty"`
+	// Parts are those of a source whose video changes its codec or its stream; empty if it
+	// does not.
+	Parts      []SourcePart `json:"parts,omitempty"`
+	Untimed    bool         `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
+	CutSeconds float64      `json:"-"`                 // what Input leaves out before Start; of the plan alone
+	Windowed   bool         `json:"-"`                 // Input leaves something out; of the plan alone
 }
 
 // A Color says what the numbers of a picture mean, by ffmpeg's names; "" is unknown.
@@ -308,6 +311,7 @@ type VideoUnit struct {
 	SeekSeconds  float64     `json:"seek_seconds"`         // where reading begins, relative to SourceStart; 0: at the beginning
 	SkipBytes    int64       `json:"skip_bytes,omitempty"` // in place of SeekSeconds, of a source with Spans
 	Spans        []Span      `json:"spans,omitempty"`      // in place of SourceStart: those from SkipBytes on
+	Parts        []UnitPart  `json:"parts,omitempty"`      // in place of SkipBytes, Spans, Map and Fields, of a source with Parts
 	Untimed      bool        `json:"untimed,omitempty"`    // Probe.Untimed
 	Slow         float64     `json:"slow,omitempty"`       // by how much its time stamps are stretched; 0: not
 	SourceCodec  string      `json:"source_codec"`
@@ -346,6 +350,7 @@ type AudioUnit struct {
 	SourceStart    float64        `json:"source_start"`          // Probe.Start
 	CutSeconds     float64        `json:"cut_seconds,omitempty"` // what is left out before SourceStart
 	Spans          []Span         `json:"spans,omitempty"`       // in place of SourceStart
+	Parts          []UnitPart     `json:"parts,omitempty"`       // in place of Spans
 	SegmentSeconds float64        `json:"segment_seconds"`       // SegmentFrames of the grid, in seconds
 	Container      Container      `json:"container,omitempty"`
 	Filter         string         `json:"filter,omitempty"`  // ffmpeg's

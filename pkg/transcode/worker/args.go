@@ -21,16 +21,21 @@ const indexName = "ffmpeg.m3u8"
 // playlist sent as a video makes nobody's network requests. decoder is one of ffmpeg's names, or
 // "" for its own choice.
 func inputArgs(source, decoder string, at position) []string {
-	args := []string{
-		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning",
-		"-progress", "pipe:1", "-stats_period", "1",
-		"-copyts", "-max_error_rate", "1", // what cannot be decoded is reported, not refused
-	}
+	args := readingArgs()
 	if decoder != "" {
 		args = append(args, "-c:v", decoder)
 	}
 	args = append(args, at.args()...)
 	return append(args, sourceArgs(source)...)
+}
+
+// readingArgs are the options of every reading of a source.
+func readingArgs() []string {
+	return []string{
+		"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning",
+		"-progress", "pipe:1", "-stats_period", "1",
+		"-copyts", "-max_error_rate", "1", // what cannot be decoded is reported, not refused
+	}
 }
 
 // A position is where in a source reading begins.
@@ -82,6 +87,9 @@ func sourceArgs(source string) []string {
 	if isURL(source) {
 		return []string{"-protocol_whitelist", "http,tcp", "-i", source}
 	}
+	if strings.HasPrefix(source, subfile) {
+		return []string{"-protocol_whitelist", "subfile,file,http,tcp", "-i", source}
+	}
 	return []string{"-protocol_whitelist", "file", "-i", "file:" + source}
 }
 
@@ -103,7 +111,11 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 	if u.Burn != nil {
 		at.canvas = u.Burn.Canvas
 	}
-	args := append(deviceArgs(encoderOf(u)), inputArgs(source, decoder, at)...)
+	inputs := inputArgs(source, decoder, at)
+	if len(u.Parts) > 0 {
+		inputs = append(readingArgs(), partsArgs(u.Parts, source, at.sized)...)
+	}
+	args := append(deviceArgs(encoderOf(u)), inputs...)
 	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
 		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
 	}
@@ -164,6 +176,9 @@ const startSeconds = transcode.StartPTS / 90000
 func gridFilter(u transcode.VideoUnit, first bool) string {
 	rate := u.Grid.Rate.String()
 	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
+	if len(u.Parts) > 0 {
+		filter = "null" // each has been put on the grid's clock
+	}
 	if u.Slow > 0 {
 		filter = fmt.Sprintf("setpts=PTS*%g,", u.Slow) + filter
 	}
@@ -192,7 +207,16 @@ func filterArgs(u transcode.VideoUnit, dir string) []string {
 	case u.Burn != nil:
 		before = join(before, burnText(u, ""))
 	}
-	return []string{"-map", cmp.Or(u.Map, "0:V:0"), "-vf", join(grid, before, after)}
+	return filmArgs(u, join(grid, before, after), "film"+dir)
+}
+
+// filmArgs have ffmpeg filter the pictures of u. to is a label that no other output has.
+func filmArgs(u transcode.VideoUnit, filter, to string) []string {
+	label, parts := videoSource(u)
+	if parts == "" {
+		return []string{"-map", label, "-vf", filter}
+	}
+	return []string{"-filter_complex", fmt.Sprintf("%s[%s]%s[%s]", parts, label, filter, "of"+to), "-map", "[of" + to + "]"}
 }
 
 // join joins chains of filters, of which some may be empty.
@@ -255,9 +279,8 @@ func keyFrames(u transcode.VideoUnit) string {
 // AudioArgs returns ffmpeg's arguments that encode u from the file source into
 // segments in its working directory.
 func AudioArgs(u transcode.AudioUnit, source string) []string {
-	args := append(inputArgs(source, "", position{raw: len(u.Spans) > 0}),
-		"-map", fmt.Sprintf("0:a:%d", u.Rendition.Stream), "-vn", "-sn", "-dn", "-map_chapters", "-1",
-		"-af", audioFilter(u),
+	args := append(soundArgs(u, source, readingArgs(), true, audioFilter(u)),
+		"-vn", "-sn", "-dn", "-map_chapters", "-1",
 		"-c:a", u.Rendition.EncoderName(), "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
 		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(u.Rendition.Rate()),
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
@@ -268,19 +291,25 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 	return append(args, segmentArgs(u.Container, "")...)
 }
 
-// audioFilter puts audio on the video's clock and gives it its planned length, with
-// silence where nothing could be decoded.
+// soundArgs have ffmpeg read the sound of u, in the time of the video, and filter it. options
+// come before the source.
+func soundArgs(u transcode.AudioUnit, source string, options []string, print bool, filter string) []string {
+	inputs, stream, clock := audioSource(u, source, print)
+	args := append(options, inputs...)
+	if stream == "" {
+		return append(args, "-filter_complex", clock+","+filter+"[sound]", "-map", "[sound]")
+	}
+	return append(args, "-map", stream, "-af", clock+","+filter)
+}
+
+// audioFilter gives audio that is on the video's clock its planned length, with silence
+// where nothing could be decoded.
 func audioFilter(u transcode.AudioUnit) string {
 	filter := ""
 	if u.Filter != "" {
 		filter = u.Filter + ","
 	}
-	cut := ""
-	if u.CutSeconds > 0 {
-		cut = "atrim=start=0,"
-	}
-	return fmt.Sprintf("asetpts=%s,%s%s,aresample=async=1:first_pts=0,%sapad,atrim=end=%s",
-		timeline(u.Spans, u.SourceStart, false), cut, printSound, filter, seconds(u.Rendition.Seconds))
+	return fmt.Sprintf("aresample=async=1:first_pts=0,%sapad,atrim=end=%s", filter, seconds(u.Rendition.Seconds))
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

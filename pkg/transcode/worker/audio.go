@@ -68,7 +68,7 @@ func (w *Worker) evenAudio(ctx context.Context, u transcode.AudioUnit, source, d
 		decodeErr = errors.Join(decodeErr, in.Close())
 	})
 	even := u
-	even.Spans, even.SourceStart, even.Rendition.Stream = nil, evenStart, 0
+	even.Spans, even.Parts, even.SourceStart, even.Rendition.Stream = nil, nil, evenStart, 0
 	playing := newPlaying(u)
 	encoder := child{
 		name: w.ffmpeg(), args: AudioArgs(even, fromPipe), dir: dir, pulse: p, stall: w.stall(), stdin: samples,
@@ -92,11 +92,9 @@ func (w *Worker) evenAudio(ctx context.Context, u transcode.AudioUnit, source, d
 // one rate and number of channels, in time of the video from evenStart on.
 func sampleArgs(u transcode.AudioUnit, source string) []string {
 	args := []string{"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-copyts", "-max_error_rate", "1"}
-	args = append(args, position{raw: len(u.Spans) > 0}.args()...)
-	args = append(args, sourceArgs(source)...)
+	args = soundArgs(u, source, args, false, fmt.Sprintf("asetpts=PTS+%d/TB", evenStart))
 	return append(args,
-		"-map", fmt.Sprintf("0:a:%d", u.Rendition.Stream), "-vn", "-sn", "-dn", "-map_chapters", "-1", "-map_metadata", "-1",
-		"-af", fmt.Sprintf("asetpts=%s,asetpts=PTS+%d/TB", timeline(u.Spans, u.SourceStart, false), evenStart),
+		"-vn", "-sn", "-dn", "-map_chapters", "-1", "-map_metadata", "-1",
 		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(u.Rendition.Rate()), "-c:a", "pcm_f32le", "-f", "nut", "pipe:1")
 }
 

@@ -143,7 +143,8 @@ func burnLayers(u transcode.VideoUnit, before, after, to string) string {
 	end := fmt.Sprintf(":end_pts=%d", u.EndFrame)
 	before = strings.Replace(before, end, "", 1)
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "[%s]%s[picture];", cmp.Or(u.Map, "0:V:0"), before)
+	label, parts := videoSource(u)
+	fmt.Fprintf(&b, "%s[%s]%s[picture];", parts, label, before)
 	if u.Burn.Map != "" {
 		size := fmt.Sprintf("scale=%d:%d", width, height)
 		if u.Burn.Fit {

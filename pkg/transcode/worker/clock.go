@@ -207,7 +207,9 @@ func (t *track) enter(m moment, e entry) {
 	if !m.key {
 		return
 	}
-	if n := len(t.entries); n > 0 && t.entries[n-1].of == e.of && math.Abs(m.at-t.entries[n-1].key) < max(t.entryEvery, entrySeconds) {
+	if t.entered == nil {
+		t.entered = &e
+	} else if n := len(t.entries); n > 0 && t.entries[n-1].of == e.of && math.Abs(m.at-t.entries[n-1].key) < max(t.entryEvery, entrySeconds) {
 		return
 	}
 	t.entries = append(t.entries, e)
@@ -393,7 +395,7 @@ func (r *report) axis(film *track, start float64, untimed bool) axis {
 	// ffmpeg would take time stamps that will wrap soon for negative ones, and some
 	// that begin at 0 for others.
 	misread := start > wrapSeconds-100 || start == 0 && r.isMPEG()
-	if len(r.clocks) < 2 && !misread && !untimed {
+	if len(r.clocks) < 2 && !misread && !untimed && len(r.parts) < 2 {
 		return a
 	}
 	end := 0.0

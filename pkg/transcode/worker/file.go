@@ -287,7 +287,9 @@ func (w *Worker) fileProof(ctx context.Context, format transcode.Format, dir str
 	if err != nil {
 		return transcode.Result{}, err
 	}
-	report, stderr, err := w.examine(ctx, filepath.Join(dir, name), p)
+	report := newReport(p)
+	stderr, err := w.examine(ctx, filepath.Join(dir, name), report, p)
+	report.finish()
 	if err != nil {
 		return transcode.Result{}, fmt.Errorf("looking at %s: %w: %s", name, err, lastOf(stderr))
 	}

@@ -16,25 +16,28 @@ func changeRows() []mediaRow {
 	noPicture := mediaWant{frames: 250, within: 2, rate: "25/1", note: []string{
 		"the source has no picture for 4.", ": the one before stands still there", "the source has no sound for 4.",
 	}}
-	undecoded := mediaWant{rate: "25/1", note: []string{"could be decoded there"}}
+	decoded := mediaWant{frames: 150, within: 2, rate: "25/1", size: "160x90", seconds: 6, tracks: []string{"video h264", "audio aac"}, also: followsOn}
+	narrower := decoded
+	narrower.also = bars(4, 20, 0)
+	restarted := func(t *testing.T, dir, file string) {
+		sound := "-f lavfi -i sine=440:d=3 "
+		joinFiles(t, dir, file, at(0, motion(25, 3)+sound+mpeg2+mp2), at(0, motion(25, 3)+sound+h264+aac), at(5000, motion(25, 3)+sound+h265+aac))
+	}
 	return []mediaRow{
-		{name: "H.265 after H.264", file: "a.ts", build: inTurn(h264+aac, h265+aac), want: undecoded},
-		{name: "MPEG-2 after H.264", file: "a.ts", long: true, build: inTurn(h264+aac, mpeg2+mp2), want: undecoded},
+		{name: "H.265 after H.264", file: "a.ts", build: inTurn(h264+aac, h265+aac), want: decoded},
+		{name: "H.264 after MPEG-2", file: "a.ts", build: inTurn(mpeg2+mp2, h264+aac), want: decoded},
+		{name: "MPEG-2 after H.264", file: "a.ts", long: true, build: inTurn(h264+aac, mpeg2+mp2), want: decoded},
+		{name: "H.264 after H.265", file: "a.ts", long: true, build: inTurn(h265+aac, h264+aac), want: decoded},
+		{name: "MP2 after AAC", file: "a.ts", build: inTurn(h264+aac, h264+mp2), want: decoded},
+		{name: "AC-3 after AAC", file: "a.ts", long: true, build: inTurn(h264+aac, h264+"-c:a ac3 "), want: decoded},
+		{name: "other streams midway", file: "a.ts", build: inTurn(h264+aac, h264+aac+streams), want: decoded},
+		{name: "three codecs with times of their own", file: "a.ts", build: restarted, want: mediaWant{frames: 225, within: 3, rate: "25/1", seconds: 9, also: followsOn}},
 		{
-			name: "H.264 after H.265", file: "a.ts", long: true, build: inTurn(h265+aac, h264+aac),
-			want: mediaWant{rate: "25/1", note: []string{"the video ends 2.", " s before the sound"}},
-		},
-		{
-			name: "MP2 after AAC", file: "a.ts", build: inTurn(h264+aac, h264+mp2),
-			want: mediaWant{frames: 150, within: 1, seconds: 6, note: []string{"the sound is silent for 3.", " on, because nothing could be decoded there"}},
-		},
-		{
-			name: "AC-3 after AAC", file: "a.ts", long: true, build: inTurn(h264+aac, h264+"-c:a ac3 "),
-			want: mediaWant{frames: 150, within: 1, note: []string{"sound"}},
-		},
-		{
-			name: "other streams midway", file: "a.ts", long: true, build: inTurn(h264+aac, h264+aac+streams),
-			want: mediaWant{frames: 75, within: 1, note: []string{"not in the output: the other video of the source, 160x90 of 3.0 s"}},
+			name: "a narrower picture of another codec", file: "a.ts", long: true, want: narrower,
+			build: func(t *testing.T, dir, file string) {
+				white := "-f lavfi -i color=white:s=%s:r=25:d=3 -f lavfi -i sine=440:d=3 "
+				joinFiles(t, dir, file, at(0, fmt.Sprintf(white, "160x90")+mpeg2+mp2), at(3, fmt.Sprintf(white, "240x180")+h264+aac))
+			},
 		},
 		{
 			name: "Matroska joined to itself", file: "a.mkv", long: true,

@@ -25,6 +25,8 @@ type shownFrame struct {
 	SideData   []sideData `json:"side_data_list"`
 }
 
+func (f shownFrame) interlaced() bool { return f.Interlaced != 0 }
+
 // mayBeInterlaced are the codecs whose frames can be made of fields without a word
 // of it in the header.
 var mayBeInterlaced = []string{"dvvideo", "mpeg2video", "mpeg1video", "mpeg4", "h264", "vc1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "utvideo"}
@@ -54,9 +56,12 @@ func (w *Worker) peek(ctx context.Context, source string, r *report, p *transcod
 		if late && len(frames) > 0 {
 			p.Video.DelaySeconds = min(max(number(frames[0].At)-track.first, 0), 2)
 		}
-		if slices.ContainsFunc(frames, func(f shownFrame) bool { return f.Interlaced != 0 }) {
+		if slices.ContainsFunc(frames, shownFrame.interlaced) {
 			p.Video.Interlaced, p.Video.Fields = true, transcode.FieldsFlagged
 		}
+	}
+	if len(p.Parts) > 0 {
+		return w.peekParts(ctx, r, p, pulse)
 	}
 	rate := p.Video.Rate.Float()
 	if p.Video.Interlaced && rate > 29.9 && rate < 30.1 {

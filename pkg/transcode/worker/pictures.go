@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,9 +24,9 @@ func CoverArgs(u transcode.CoverUnit, source string) []string {
 func pictureArgs(u transcode.VideoUnit) []string {
 	var args []string
 	u.Deinterlaced = false // costs more than all else, and cannot be seen in a thumbnail
-	for _, name := range u.PictureNames() {
-		args = append(args, "-map", cmp.Or(u.Map, "0:V:0"), "-an", "-sn", "-dn", "-map_chapters", "-1", "-frames:v", "1",
-			"-vf", join(gridFilter(u, false), pictureFilter(u, name)), "-fps_mode", "passthrough")
+	for i, name := range u.PictureNames() {
+		args = append(args, filmArgs(u, join(gridFilter(u, false), pictureFilter(u, name)), fmt.Sprintf("picture%d", i))...)
+		args = append(args, "-an", "-sn", "-dn", "-map_chapters", "-1", "-frames:v", "1", "-fps_mode", "passthrough")
 		args = append(args, jpegArgs(name)...)
 	}
 	return args

@@ -45,3 +45,21 @@ func TestPlaying(t *testing.T) {
 		}
 	}
 }
+
+// The decoders of two parts print in any order, and each tells what it is silent for.
+func TestPlayingParts(t *testing.T) {
+	u := transcode.AudioUnit{Rendition: transcode.AudioRendition{Seconds: 6}, Parts: []transcode.UnitPart{{}, {Seconds: 3}}}
+	p := newPlaying(u)
+	say := func(time, played float64, part int) {
+		p.line(fmt.Appendf(nil, "%f", time))
+		p.line(fmt.Appendf(nil, "%f", float64(1+part)*playedMark+played))
+	}
+	say(3, 0, 1)
+	for s := 0.0; s < 3; s += 0.25 {
+		say(s, s, 0)
+	}
+	say(3.25, 0.25, 1)
+	if got, want := p.end(), []transcode.Held{{From: 3.25, To: 6}}; !slices.Equal(got, want) {
+		t.Errorf("silent at %v; want %v", got, want)
+	}
+}

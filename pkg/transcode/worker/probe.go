@@ -42,11 +42,16 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 			return transcode.Probe{}, nil, err
 		}
 	}
-	report, stderr, err := w.examine(ctx, source, p)
+	report := newReport(p)
+	stderr, err := w.examine(ctx, source, report, p)
+	report.finish()
 	if refused(err, stderr) {
 		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, complaint(stderr))
 	}
 	if err != nil {
+		return transcode.Probe{}, stderr, err
+	}
+	if report, err = w.divide(ctx, source, report, p); err != nil {
 		return transcode.Probe{}, stderr, err
 	}
 	if err := w.setAside(ctx, report); err != nil {
@@ -71,19 +76,24 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	return result, stderr, err
 }
 
-// examine runs ffprobe on a file and parses its whole output.
-func (w *Worker) examine(ctx context.Context, file string, p *pulse) (*report, []string, error) {
-	var report *report
+// newReport returns a report of nothing, which shows progress by p.
+func newReport(p *pulse) *report {
+	return &report{packets: map[int]*track{}, progress: func(packets int) { p.advance(packets, 0, time.Now()) }}
+}
+
+// examine runs ffprobe on a file and adds its whole output to a report. options are more of
+// its options.
+func (w *Worker) examine(ctx context.Context, file string, report *report, p *pulse, options ...string) ([]string, error) {
 	var parseErr error
 	ffprobe := child{
-		name: w.ffprobe(), args: probeArgs(file), env: w.mediaStore().env(), pulse: p, stall: w.stall(),
+		name: w.ffprobe(), args: append(options, probeArgs(file)...), env: w.mediaStore().env(), pulse: p, stall: w.stall(),
 		stdout: func(r io.Reader) error {
-			report, parseErr = readReport(newPatientReader(ctx, r), func(packets int) { p.advance(packets, 0, time.Now()) })
+			parseErr = report.readFrom(newPatientReader(ctx, r))
 			return nil // ffprobe's exit status says more than its truncated output
 		},
 	}
 	stderr, err := ffprobe.run(ctx)
-	return report, stderr, errors.Join(err, parseErr)
+	return stderr, errors.Join(err, parseErr)
 }
 
 // refused reports whether ffprobe failed because of the source: its exit code is 1
@@ -223,7 +233,8 @@ func (r *report) probe() (transcode.Probe, error) {
 		p.Spans = axis.spans
 		p.Entries = axis.entries(film, p.Untimed && v.HasBFrames > 0, p.Untimed || r.isMPEG())
 		p.Video = v.video(film, axis)
-		p.HWDecodable = hwDecodable(*p.Video)
+		p.Parts = r.sourceParts(axis)
+		p.HWDecodable = hwDecodable(*p.Video) && len(p.Parts) == 0
 	}
 	r.addTracks(&p, axis)
 	p.UnreadBytes = r.unreadBytes(p.SizeBytes)
@@ -306,28 +317,30 @@ func (r *report) truncated(p transcode.Probe) error {
 
 // video describes a video stream by its packets.
 func (s *stream) video(t *track, a axis) *transcode.VideoStream {
-	v := &transcode.VideoStream{
-		Map:           s.specifier(),
-		Codec:         cut(s.CodecName),
-		PixelFormat:   cut(s.PixFmt),
-		Color:         s.color(),
-		Rate:          t.rate(rational(s.AvgFrameRate), rational(s.RFrameRate)),
-		BitrateBPS:    whole(s.BitRate),
-		Interlaced:    slices.Contains([]string{"tt", "bb", "tb", "bt"}, s.FieldOrder),
-		Frames:        t.count,
-		MaxGapSeconds: t.maxGap,
-		MaxGOPSeconds: t.maxGOP,
-	}
-	v.Pauses = a.pauses(t)
-	v.Width, v.Height = s.shownSize()
-	if quarterTurns(s) == 0 {
-		v.CodedWidth, v.CodedHeight = s.Width, s.Height
-	}
+	v := s.picture()
+	v.Rate = t.rate(rational(s.AvgFrameRate), rational(s.RFrameRate))
+	v.BitrateBPS, v.Frames, v.MaxGapSeconds, v.MaxGOPSeconds, v.Pauses = whole(s.BitRate), t.count, t.maxGap, t.maxGOP, a.pauses(t)
 	end := a.end(t)
 	if t.lastSeconds == 0 && v.Rate.Float() > 0 {
 		end += 1 / v.Rate.Float() // the container gives no durations
 	}
 	v.EndSeconds = end
+	return &v
+}
+
+// picture describes what the pictures of a video stream are.
+func (s *stream) picture() transcode.VideoStream {
+	v := transcode.VideoStream{
+		Map:         s.specifier(),
+		Codec:       cut(s.CodecName),
+		PixelFormat: cut(s.PixFmt),
+		Color:       s.color(),
+		Interlaced:  slices.Contains([]string{"tt", "bb", "tb", "bt"}, s.FieldOrder),
+	}
+	v.Width, v.Height = s.shownSize()
+	if quarterTurns(s) == 0 {
+		v.CodedWidth, v.CodedHeight = s.Width, s.Height
+	}
 	return v
 }
 

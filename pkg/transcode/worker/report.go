@@ -27,6 +27,10 @@ type report struct {
 	progress func(packets int)
 
 	undecodable []string // streams that were set aside
+
+	parts  []sourcePart // of a source whose video changes its codec
+	become map[int]int  // the numbers that the streams of the part have that is read; nil: their own
+	offset int64        // bytes before that part
 }
 
 type format struct {
@@ -70,22 +74,30 @@ const (
 // far.
 func readReport(r io.Reader, progress func(packets int)) (*report, error) {
 	report := &report{packets: make(map[int]*track), progress: progress}
-	lines := bufio.NewReaderSize(r, maxLineBytes)
+	if err := report.readFrom(r); err != nil {
+		return nil, err
+	}
+	report.finish()
+	return report, nil
+}
+
+// readFrom adds what ffprobe prints.
+func (r *report) readFrom(from io.Reader) error {
+	lines := bufio.NewReaderSize(from, maxLineBytes)
 	for {
 		line, err := nextLine(lines)
 		if errors.Is(err, io.EOF) && len(line) == 0 {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading ffprobe's report: %.100q is cut off: %w", line, err)
+			return fmt.Errorf("reading ffprobe's report: %.100q is cut off: %w", line, err)
 		}
-		report.line(line)
+		r.line(line)
 	}
-	if !report.ended {
-		return nil, errors.New("reading ffprobe's report: it ends before what it says of the container")
+	if !r.ended {
+		return errors.New("reading ffprobe's report: it ends before what it says of the container")
 	}
-	report.finish()
-	return report, nil
+	return nil
 }
 
 // nextLine returns a line without its end, which remains valid until the next call. It
@@ -134,7 +146,11 @@ func (r *report) section(line []byte) bool {
 	case "[/PACKET]":
 		r.add(r.packet)
 	case "[STREAM]":
-		r.about = listed(&r.streams)
+		if r.become != nil { // those of the first part are kept
+			r.about = &stream{}
+		} else {
+			r.about = listed(&r.streams)
+		}
 	case "[CHAPTER]":
 		r.about = listed(&r.chapters)
 	case "[FORMAT]":
@@ -170,6 +186,16 @@ func listed[T any, S interface {
 }
 
 func (r *report) add(p packet) {
+	if r.become != nil {
+		continued, ok := r.become[p.stream]
+		if !ok {
+			return
+		}
+		p.stream = continued
+	}
+	if p.pos >= 0 {
+		p.pos += r.offset
+	}
 	t := r.packets[p.stream]
 	if t == nil {
 		t = &track{}
@@ -202,6 +228,7 @@ type track struct {
 	pending     packet  // begins another clock if the next packet confirms it
 	entries     []entry
 	entryEvery  float64 // seconds
+	entered     *entry  // the first key frame of the part that is read
 	maxGap      float64
 	maxGOP      float64
 	gaps        gaps

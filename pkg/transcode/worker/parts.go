@@ -1,0 +1,437 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
+)
+
+// A change is where a transport stream announces another codec of a stream, or another
+// stream of its video: what came before ends at end, and what follows begins at bytes.
+type change struct{ end, bytes int64 }
+
+const (
+	// lookPlaces is in how many places of a long source its program maps are read, and
+	// lookBytes how much of it there: a map comes several times a second.
+	lookPlaces = 256
+	lookBytes  = 256 << 10
+	// lookAll is the size up to which all of a source is looked through.
+	lookAll = 16 << 20
+	// maxChanges bounds how often a video changes.
+	maxChanges = 31
+)
+
+// A mapReader reads the program maps of a source.
+type mapReader struct {
+	open func(from int64) (io.ReadCloser, error)
+	pid  uint16 // of the film
+	size int64
+}
+
+// film returns the stream of the film by a map: the one with its number, or else the other
+// video that there is; 0 if it is a map of another program.
+func (m mapReader) film(of mediafile.ProgramMap) uint16 {
+	if _, ok := of.Types[m.pid]; ok {
+		return m.pid
+	}
+	for _, pid := range slices.Sorted(maps.Keys(of.Types)) {
+		if of.Complete && mediafile.IsVideoType(of.Types[pid]) {
+			return pid
+		}
+	}
+	return 0
+}
+
+// changed reports whether a map has another film than the one before, or another codec for
+// one of its streams.
+func (m mapReader) changed(before, now mediafile.ProgramMap) bool {
+	if m.film(before) != m.film(now) {
+		return true
+	}
+	for pid, streamType := range now.Types {
+		if was, ok := before.Types[pid]; ok && was != streamType {
+			return true
+		}
+	}
+	return false
+}
+
+// next returns the first map of the film from a byte on that is not like the one before.
+// Only if all is set, it reads on after one that is.
+func (m mapReader) next(from, until int64, before mediafile.ProgramMap, all bool) (mediafile.ProgramMap, error) {
+	r, err := m.open(from)
+	if err != nil {
+		return mediafile.ProgramMap{}, fmt.Errorf("reading program maps: %w", err)
+	}
+	defer r.Close()
+	var found mediafile.ProgramMap
+	err = mediafile.ReadProgramMaps(io.LimitReader(r, until-from), from, func(of mediafile.ProgramMap) bool {
+		if m.film(of) == 0 {
+			return true
+		}
+		if before.Types == nil || m.changed(before, of) {
+			found = of
+			return false
+		}
+		return all
+	})
+	return found, err
+}
+
+// changes returns where the film becomes another one. Of a long source, it looks in places
+// only, and finds no other codec that is used for less than the time between two of them.
+func (m mapReader) changes() ([]change, error) {
+	now, err := m.next(0, min(m.size, lookAll), mediafile.ProgramMap{}, false)
+	if err != nil || now.Types == nil {
+		return nil, err
+	}
+	step, read, all := m.size, m.size, m.size <= lookAll
+	if !all {
+		step, read = m.size/lookPlaces, lookBytes
+	}
+	var list []change
+	for at := int64(0); at < m.size && len(list) < maxChanges; {
+		found, err := m.next(at, min(at+read, m.size), now, all)
+		if err != nil {
+			return nil, err
+		}
+		if found.Types == nil {
+			at += step
+			continue
+		}
+		if at > 0 && !all { // it was announced since the place before
+			if found, err = m.first(at-step, found.At, now); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, change{end: found.At, bytes: found.Bytes})
+		now, at = found, found.At+1
+	}
+	return list, nil
+}
+
+// first returns the first map after from that says something else than before does, as the
+// one at until is known to do.
+func (m mapReader) first(from, until int64, before mediafile.ProgramMap) (mediafile.ProgramMap, error) {
+	for until-from > 4*lookBytes {
+		middle := from + (until-from)/2
+		found, err := m.next(middle, middle+lookBytes, before, false)
+		if err != nil {
+			return found, err
+		}
+		if found.Types == nil {
+			from = middle
+		} else {
+			until = found.At
+		}
+	}
+	return m.next(max(from-lookBytes, 0), min(until+lookBytes, m.size), before, true)
+}
+
+// changes returns where the video of a source goes on in another codec, or another stream.
+// Only transport streams say so.
+func (w *Worker) changes(ctx context.Context, source string, r *report) ([]change, error) {
+	film := r.film()
+	if film == nil || r.format.FormatName != "mpegts" {
+		return nil, nil
+	}
+	pid, err := strconv.ParseUint(film.ID, 0, 13)
+	if err != nil {
+		return nil, nil
+	}
+	m := mapReader{pid: uint16(pid), size: int64(number(r.format.Size)), open: func(from int64) (io.ReadCloser, error) {
+		return w.openSource(ctx, source, from)
+	}}
+	return m.changes()
+}
+
+// openSource opens a source at a byte of it.
+func (w *Worker) openSource(ctx context.Context, source string, from int64) (io.ReadCloser, error) {
+	if isURL(source) {
+		response, err := w.remote.get(ctx, w.remote.reader.now.Load().name, fmt.Sprintf("bytes=%d-", from))
+		if err != nil {
+			return nil, err
+		}
+		return response.Body, nil
+	}
+	f, err := os.Open(source)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// subfile begins a source that is a part of another one.
+const subfile = "subfile,,"
+
+// partOf returns the part of a source from a byte on, up to end; 0: to its end.
+func partOf(source string, from, end int64) string {
+	if !isURL(source) {
+		source = "file:" + source
+	}
+	return fmt.Sprintf("%sstart,%d,end,%d,,:%s", subfile, from, end, source)
+}
+
+// A sourcePart is a part of a source that is read by itself.
+type sourcePart struct {
+	begin, end int64 // bytes; end is 0 at the end of the source
+	source     string
+	report     *report // of its streams
+	film       *stream
+	entry      entry // its first key frame
+}
+
+// divide returns the report of a source by its parts, if its video changes midway.
+func (w *Worker) divide(ctx context.Context, source string, r *report, p *pulse) (*report, error) {
+	changes, err := w.changes(ctx, source, r)
+	if err != nil || len(changes) == 0 {
+		return r, err
+	}
+	divided, err := w.examineParts(ctx, source, changes, r, p)
+	if err != nil || len(divided.parts) < 2 {
+		return r, err
+	}
+	return divided, nil
+}
+
+// examineParts reads all packets of a source whose video changes, as if each part
+// continued the streams of the first one.
+func (w *Worker) examineParts(ctx context.Context, source string, changes []change, whole *report, p *pulse) (*report, error) {
+	parts := []sourcePart{{}}
+	for _, c := range changes {
+		parts[len(parts)-1].end = c.end
+		parts = append(parts, sourcePart{begin: c.bytes})
+	}
+	all := &report{packets: map[int]*track{}, progress: whole.progress}
+	for _, part := range parts {
+		part.source = partOf(source, part.begin, part.end)
+		var err error
+		var stderr []string
+		part.report = newReport(p)
+		if stderr, err = w.examine(ctx, part.source, part.report, p, "-read_intervals", "%+#1"); refused(err, stderr) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if part.film = part.report.partFilm(whole.film().ID); part.film == nil {
+			continue
+		}
+		if err := w.readPart(ctx, all, part, p); err != nil {
+			return nil, err
+		}
+	}
+	all.format = whole.format
+	all.finish()
+	return all, nil
+}
+
+// partFilm returns the video of a part: the one with this ID, or else the first.
+func (r *report) partFilm(id string) *stream {
+	var film *stream
+	for _, s := range r.ofKind("video") {
+		if film == nil || s.ID == id {
+			film = s
+		}
+		if s.ID == id {
+			break
+		}
+	}
+	return film
+}
+
+// readPart adds the packets of the last part to all.
+func (w *Worker) readPart(ctx context.Context, all *report, part sourcePart, p *pulse) error {
+	all.become, all.offset, all.trail, all.ended = nil, part.begin, nil, false
+	if len(all.parts) > 0 {
+		first := all.parts[0]
+		all.become = map[int]int{part.film.Index: first.film.Index}
+		for _, kind := range []string{"audio", "subtitle"} {
+			for i, s := range first.report.ofKind(kind) {
+				if other := part.report.continues(s, i, kind); other != nil {
+					all.become[other.Index] = s.Index
+				}
+			}
+		}
+		all.packets[first.film.Index].entered = nil
+	}
+	if _, err := w.examine(ctx, part.source, all, p); err != nil {
+		return err
+	}
+	film := part.film.Index
+	if len(all.parts) > 0 {
+		film = all.parts[0].film.Index
+	}
+	if t := all.packets[film]; t != nil && t.entered != nil {
+		part.entry = *t.entered
+		all.parts = append(all.parts, part)
+	}
+	return nil
+}
+
+// continues returns the stream of a kind that continues s, which is the i-th of its kind in
+// another part: the one with its ID, or else in its place.
+func (r *report) continues(s *stream, i int, kind string) *stream {
+	list := r.ofKind(kind)
+	if j := slices.IndexFunc(list, func(other *stream) bool { return other.ID == s.ID }); j >= 0 {
+		return list[j]
+	}
+	if i < len(list) && kind == "audio" {
+		return list[i]
+	}
+	return nil
+}
+
+// sourceParts returns what each part is, and where its first frame is shown.
+func (r *report) sourceParts(a axis) []transcode.SourcePart {
+	if len(r.parts) < 2 {
+		return nil
+	}
+	var list []transcode.SourcePart
+	for _, part := range r.parts {
+		p := transcode.SourcePart{
+			Bytes: part.begin, End: part.end, Span: a.ofTime[part.entry.of], Seconds: a.at(part.entry.of, part.entry.key), Video: part.film.picture(),
+		}
+		for i, s := range r.parts[0].report.ofKind("audio") {
+			place := -1
+			if other := part.report.continues(s, i, "audio"); other != nil {
+				place = slices.Index(part.report.ofKind("audio"), other)
+			}
+			p.Audio = append(p.Audio, place)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// peekParts looks at the first frames of each part for fields, of which headers need not
+// say anything.
+func (w *Worker) peekParts(ctx context.Context, r *report, p *transcode.Probe, pulse *pulse) error {
+	for i, part := range r.parts {
+		v := &p.Parts[i].Video
+		if !v.Interlaced && part.film.FieldOrder != "progressive" && slices.Contains(mayBeInterlaced, v.Codec) {
+			frames, err := w.firstFrames(ctx, part.source, part.film, pulse)
+			if err != nil {
+				return err
+			}
+			v.Interlaced = slices.ContainsFunc(frames, shownFrame.interlaced)
+		}
+		if v.Interlaced {
+			v.Fields = transcode.FieldsFlagged
+			p.Video.Interlaced, p.Video.Fields = true, transcode.FieldsFlagged
+		}
+	}
+	return nil
+}
+
+// partsArgs returns the inputs that are the parts of a source.
+func partsArgs(parts []transcode.UnitPart, source string, sized bool) []string {
+	var args []string
+	for _, part := range parts {
+		args = append(args, position{raw: true, sized: sized}.args()...)
+		args = append(args, sourceArgs(partOf(source, part.Bytes, part.End))...)
+	}
+	return args
+}
+
+// inputMap returns ffmpeg's specifier of the stream of the i-th part.
+func inputMap(i int, part transcode.UnitPart) string {
+	return strconv.Itoa(i) + strings.TrimPrefix(part.Map, "0")
+}
+
+// videoSource returns the label of the pictures of u, and the filters that make them; "" if
+// they are a stream of the source. Parts of a source are shown one after the other, as if
+// they were of the size and the colors of the first.
+func videoSource(u transcode.VideoUnit) (label, filters string) {
+	if len(u.Parts) == 0 {
+		return cmp.Or(u.Map, "0:V:0"), ""
+	}
+	var b strings.Builder
+	labels := ""
+	for i, part := range u.Parts {
+		fmt.Fprintf(&b, "[%s]%s[part%d];", inputMap(i, part), partFilter(u, part), i)
+		labels += fmt.Sprintf("[part%d]", i)
+	}
+	fmt.Fprintf(&b, "%sinterleave=nb_inputs=%d[film];", labels, len(u.Parts))
+	return "film", b.String()
+}
+
+// partFilter returns the filters that make the pictures of a part like those of u.
+func partFilter(u transcode.VideoUnit, part transcode.UnitPart) string {
+	own := u
+	own.Deinterlaced, own.Fields, own.SourceWidth, own.SourceHeight, own.Aspect = part.Deinterlaced, part.Fields, part.Width, part.Height, part.Aspect
+	filter := "setpts=" + timeline(part.Spans, 0, false) + fieldFilter(own) + "," + letterbox(u.SourceWidth, u.SourceHeight, u.Aspect) +
+		fmt.Sprintf(",setsar=%.6f:max=10000", u.Aspect*float64(u.SourceHeight)/float64(u.SourceWidth))
+	if part.Color.VideoRange() != "" && u.Color.VideoRange() == "" {
+		filter += "," + toneMap(part.Color)
+	}
+	of := transcode.Color{}
+	if u.Color != nil {
+		of = *u.Color
+	}
+	if matrix := scaleMatrix(of.Matrix); matrix != "" && part.Color != nil && part.Color.Matrix != of.Matrix {
+		filter += ",scale=out_color_matrix=" + matrix
+	}
+	known := func(name string) string { return cmp.Or(name, "unknown") }
+	return filter + fmt.Sprintf(",format=%s,setparams=range=%s:color_primaries=%s:color_trc=%s:colorspace=%s",
+		part.Format, known(of.Range), known(of.Primaries), known(of.Transfer), known(of.Matrix))
+}
+
+// scaleMatrix returns what ffmpeg's filter scale calls a matrix; "" if it has none.
+func scaleMatrix(name string) string {
+	return map[string]string{"bt709": "bt709", "smpte170m": "smpte170m", "bt470bg": "bt470", "fcc": "fcc", "smpte240m": "smpte240m", "bt2020nc": "bt2020"}[name]
+}
+
+// audioSource returns what AudioArgs reads: the inputs, the stream and the filters that put
+// its samples on the clock of the video, and print them if wanted. Parts of a source follow
+// on each other: the sound of each begins and ends with its pictures.
+func audioSource(u transcode.AudioUnit, source string, print bool) (inputs []string, stream, filters string) {
+	then := func(part int) string {
+		if print {
+			return "," + printSound(part)
+		}
+		return ""
+	}
+	if len(u.Parts) == 0 {
+		inputs = append(position{raw: len(u.Spans) > 0}.args(), sourceArgs(source)...)
+		filters = "asetpts=" + timeline(u.Spans, u.SourceStart, false)
+		if u.CutSeconds > 0 {
+			filters += ",atrim=start=0"
+		}
+		return inputs, fmt.Sprintf("0:a:%d", u.Rendition.Stream), filters + then(0)
+	}
+	labels, begin := "", 0.0
+	for i, part := range u.Parts {
+		end, rest := u.Rendition.Seconds, ""
+		if i+1 < len(u.Parts) {
+			end = max(u.Parts[i+1].Seconds, begin)
+			rest = fmt.Sprintf(",apad,atrim=end=%f", end-begin)
+		}
+		// What ffmpeg decodes last of a part can have any time.
+		filters += fmt.Sprintf("[%[1]s]asetpts=%[2]s,atrim=start=%[3]f:end=%[4]f%[5]s,asetpts=PTS-%[3]f/TB,aresample=%[6]d:async=1:first_pts=0,"+
+			"aformat=sample_fmts=fltp:channel_layouts=%[7]s%[8]s[part%[9]d];",
+			inputMap(i, part), timeline(part.Spans, 0, false), begin, end, then(i), u.Rendition.Rate(), layoutOf(u.Rendition.Channels), rest, i)
+		labels += fmt.Sprintf("[part%d]", i)
+		begin = end
+	}
+	return partsArgs(u.Parts, source, false), "", fmt.Sprintf("%s%sconcat=n=%d:v=0:a=1", filters, labels, len(u.Parts))
+}
+
+// layoutOf returns ffmpeg's name of a layout of this many channels.
+func layoutOf(channels int) string {
+	names := []string{"mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1"}
+	return names[min(max(channels, 1), len(names))-1]
+}
