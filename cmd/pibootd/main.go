@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"pibootd/pkg/store"
 	"pibootd/pkg/web"
 )
 
@@ -142,7 +143,7 @@ func commandCategories(std streams) []category {
 		{"Transcoding", []*cli.Command{transcodeCommand(std), jobsCommand(std), drainCommand(std), undrainCommand(std)}},
 		{"Other machines", []*cli.Command{addWorkerCommand(std), listWorkersCommand(std), editWorkerCommand(std), removeWorkerCommand(std)}},
 		{"Daemon", []*cli.Command{
-			serveCommand(std), keepCommand(std), adminLinkCommand(std), tokenCommand(std), doctorCommand(std), backupCommand(std), restoreCommand(std), configCommand(std), versionCommand(std), completionCommand(std), manCommand(std),
+			serveCommand(std), keepCommand(std), adminLinkCommand(std), tokenCommand(std), doctorCommand(std), backupCommand(std), restoreCommand(std), dbCommand(std), configCommand(std), versionCommand(std), completionCommand(std), manCommand(std),
 		}},
 	}
 }
@@ -196,7 +197,7 @@ func versionCommand(std streams) *cli.Command {
 				return err
 			}
 			if c.Bool("json") {
-				return printJSON(std.out, map[string]string{"version": buildVersion()})
+				return printJSON(std.out, map[string]any{"version": buildVersion(), "schema": store.Schema()})
 			}
 			_, err := fmt.Fprintln(std.out, "pibootd", buildVersion())
 			return err

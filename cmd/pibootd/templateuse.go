@@ -57,7 +57,7 @@ func readRegistry(ctx context.Context, stateDir string, read func(*registry.Regi
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	s, err := store.Open(ctx, file)
+	s, err := store.Read(ctx, file)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/rootfs/stage"
+	"pibootd/pkg/store"
 )
 
 // A Target is where a backup is restored to.
@@ -50,6 +51,9 @@ func (t Target) Restore(ctx context.Context, from io.Reader) (Header, error) {
 	header, err := read(ctx, from, t.Identities, func(bytes int64) { t.Progress.Report(ReadStep, bytes, t.Size) }, u)
 	if err == nil {
 		err = u.finish()
+	}
+	if err == nil {
+		err = store.Check(ctx, filepath.Join(u.staged(), database)) // also: is it of a newer version?
 	}
 	if err == nil {
 		err = u.publish()

@@ -107,7 +107,7 @@ func (b *writer) snapshot(ctx context.Context) (file string, err error) {
 
 // header reads what there is.
 func (b *writer) header(ctx context.Context, snapshot string) (Header, error) {
-	db, err := store.Open(ctx, snapshot)
+	db, err := store.Read(ctx, snapshot) // the backup has what is there, of whatever version
 	if err != nil {
 		return Header{}, err
 	}

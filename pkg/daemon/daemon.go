@@ -63,6 +63,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.close()) }()
+	if file := state.store.Copied(); file != "" {
+		log.Warn("the database is of an earlier version and is migrated; this copy is the way back", "component", "store", "file", file)
+	}
 	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), log); err != nil {
 		return err
 	}

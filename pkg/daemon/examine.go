@@ -128,8 +128,8 @@ func tryFiles(ctx context.Context, cfg config.Config) error {
 			return err
 		}
 	}
-	if database := "pibootd.db"; exists(database) {
-		return store.Check(ctx, filepath.Join(cfg.StateDir, database))
+	if exists(Database) {
+		return store.Check(ctx, filepath.Join(cfg.StateDir, Database))
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (s *stateDir) open(ctx context.Context, cfg config.Config) (err error) {
 	if s.nfsKey, err = loadKey(filepath.Join(cfg.StateDir, "keys", "nfs")); err != nil {
 		return err
 	}
-	if s.store, err = store.Open(ctx, filepath.Join(cfg.StateDir, "pibootd.db")); err != nil {
+	if s.store, err = store.Open(ctx, filepath.Join(cfg.StateDir, Database)); err != nil {
 		return err
 	}
 	if s.registry, err = registry.Open(ctx, s.store); err != nil {
@@ -101,6 +101,22 @@ func makeDirs(cfg config.Config) error {
 		return fmt.Errorf("media share: %w", err)
 	}
 	return nil
+}
+
+// Database is the name of the database in a state directory.
+const Database = "pibootd.db"
+
+// LockState keeps a daemon from using the state directory until unlock is called. It is an
+// error if one does.
+func LockState(dir string) (unlock func() error, err error) {
+	if _, err := os.Stat(filepath.Join(dir, Database)); err != nil {
+		return nil, hintedError{fmt.Errorf("no pibootd has used the state directory %s: %w", dir, err), "give the daemon's with --state-dir"}
+	}
+	lock, err := lockState(dir)
+	if err != nil {
+		return nil, err
+	}
+	return lock.Close, nil
 }
 
 // lockState keeps a second daemon from using the state directory. The kernel

@@ -22,8 +22,8 @@ func Check(ctx context.Context, file string) (err error) {
 		return fmt.Errorf("store: opening %s: %w", file, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, _, err := schema(ctx, db); err != nil {
-		return fmt.Errorf("store: %s: %w", file, err)
+	if _, _, err := schema(ctx, db, file); err != nil {
+		return err
 	}
 	var result string
 	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result)

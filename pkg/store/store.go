@@ -7,31 +7,28 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
-	"path"
 	"sync"
 
 	_ "modernc.org/sqlite" // the "sqlite" driver of database/sql
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // A Store is the open database. It is safe for concurrent use.
 type Store struct {
-	db *sql.DB
+	db     *sql.DB
+	copied string
+	remove string // a directory that Close removes; "": none
 	// SQLite has one writer at a time. Waiting here is fair and needs no
 	// retries; waiting inside SQLite is a poll.
 	writer sync.Mutex
 }
 
 // Open opens the database at file, mode 0600, and brings its schema up to
-// date. A file that a newer pibootd has written is refused.
+// date. Before that it copies one that an earlier version has left: see Copied. A file
+// that a newer pibootd has written is refused; see NewerError.
 func Open(ctx context.Context, file string) (*Store, error) {
 	created, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -45,11 +42,31 @@ func Open(ctx context.Context, file string) (*Store, error) {
 		return nil, fmt.Errorf("store: opening %s: %w", file, err)
 	}
 	s := &Store{db: db}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %s: %w", file, err), db.Close())
+	if err := s.open(ctx, file); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
+
+func (s *Store) open(ctx context.Context, file string) error {
+	all, have, err := schema(ctx, s.db, file)
+	if err != nil {
+		return err
+	}
+	if have > 0 && have < len(all) {
+		if s.copied, err = copyBeside(ctx, file, have); err != nil {
+			return err
+		}
+	}
+	if err := s.migrate(ctx, all, have); err != nil {
+		return fmt.Errorf("store: %s: %w", file, err)
+	}
+	return nil
+}
+
+// Copied returns the file that has the database as it was before Open brought its schema
+// up to date: the way back to an earlier version. It is "" if there was nothing to do.
+func (s *Store) Copied() string { return s.copied }
 
 func source(file string) string {
 	query := url.Values{
@@ -70,7 +87,11 @@ func fileURL(file string, query url.Values) string {
 
 // Close closes the database.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	err := s.db.Close()
+	if s.remove != "" {
+		err = errors.Join(err, os.RemoveAll(s.remove))
+	}
+	if err != nil {
 		return fmt.Errorf("store: closing: %w", err)
 	}
 	return nil
@@ -111,51 +132,4 @@ func (s *Store) Query(ctx context.Context, query string, args ...any) (*sql.Rows
 // QueryRow runs a query for one row outside any transaction.
 func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	return s.db.QueryRowContext(ctx, query, args...)
-}
-
-// migrate applies the files of migrations/ that the database has not seen, in
-// the order of their names. Their count is kept in user_version.
-func (s *Store) migrate(ctx context.Context) error {
-	names, have, err := schema(ctx, s.db)
-	if err != nil {
-		return err
-	}
-	for version := have + 1; version <= len(names); version++ {
-		if err := s.apply(ctx, names[version-1], version); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// schema returns the names of the migrations and how many of them the database
-// has seen.
-func schema(ctx context.Context, db *sql.DB) (names []string, have int, err error) {
-	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil {
-		return nil, 0, err
-	}
-	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
-		return nil, 0, fmt.Errorf("reading the schema version: %w", err)
-	}
-	if have > len(names) {
-		return nil, 0, fmt.Errorf("the database has schema %d, this pibootd knows up to %d; use the newer pibootd", have, len(names))
-	}
-	return names, have, nil
-}
-
-func (s *Store) apply(ctx context.Context, name string, version int) error {
-	text, err := migrations.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	return s.Write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, string(text)); err != nil {
-			return fmt.Errorf("schema %s: %w", path.Base(name), err)
-		}
-		// A PRAGMA takes no bound value; version is our own count.
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
-			return fmt.Errorf("noting schema %d: %w", version, err)
-		}
-		return nil
-	})
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"os"
@@ -45,42 +44,15 @@ func TestFileIsPrivate(t *testing.T) {
 	}
 }
 
-func TestNewerSchemaIsRefused(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pibootd.db")
-	s := open(t, file)
-	if _, err := s.db.Exec("PRAGMA user_version = 999"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Open(context.Background(), file)
-	if err == nil || !strings.Contains(err.Error(), "schema 999") {
-		t.Errorf("Open = %v; want the schema refused", err)
-	}
-}
-
 // Jobs of a database from before there were labels are anybody's, and keep
 // their order.
 func TestOldJobsHaveNoLabels(t *testing.T) {
 	ctx := t.Context()
 	file := filepath.Join(t.TempDir(), "pibootd.db")
-	db, err := sql.Open("sqlite", source(file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := &Store{db: db}
-	names, _, err := schema(ctx, db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := slices.IndexFunc(names, func(name string) bool { return strings.HasSuffix(name, "_labels.sql") })
-	for i, name := range names[:before] {
-		if err := old.apply(ctx, name, i+1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, err = db.ExecContext(ctx, `
+	old := bare(t, file)
+	all := mustMigrations(t)
+	migrateTo(t, old, all, slices.IndexFunc(all, func(m migration) bool { return strings.HasSuffix(m.name, "_labels.sql") }))
+	_, err := old.db.ExecContext(ctx, `
 		INSERT INTO jobs (id, state, request, priority, mux, created) VALUES
 			(1, 'queued', '{"source":"a.mp4"}', 0, 0, 1), (2, 'running', '{"source":"b.mp4","mux_id":2}', 0, 2, 2),
 			(3, 'queued', '{"source":"c.mp4"}', 1, 0, 3), (4, 'done', '{"source":"d.mp4"}', 0, 0, 4);
