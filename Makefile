@@ -186,6 +186,11 @@ bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each, d
 	scripts/install-tools bench
 	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^(TestSpeed|TestMillionFiles)$$' -count=1 -v ./pkg/nfs
 
+.PHONY: bench-nfsroot
+bench-nfsroot: ## options of nfsroot= where 1 % of frames is lost: klibc mounts and a file is read, ROUNDS times, default 10 (root, under 10 minutes)
+	scripts/install-tools test
+	ROUNDS=$(or $(ROUNDS),10) go test -tags bench,soak -run '^TestNFSRootOptions$$' -count=1 -v -timeout 10m ./pkg/nfs/linuxclient
+
 .PHONY: bench-net
 bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian)
 	scripts/install-tools bench

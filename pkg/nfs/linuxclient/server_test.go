@@ -28,10 +28,11 @@ import (
 
 // The addresses of the test's network; testdata/init knows them too.
 const (
-	serverAddr = "10.78.0.1/24"
-	nfsAddr    = "10.78.0.1:2049"
-	guestAddr  = "10.78.0.2"
-	tapName    = "tap0"
+	serverAddr  = "10.78.0.1/24"
+	nfsAddr     = "10.78.0.1:2049"
+	portmapAddr = "10.78.0.1:111"
+	guestAddr   = "10.78.0.2"
+	tapName     = "tap0"
 )
 
 func newNetwork(t *testing.T) *netlab.Namespace {
@@ -69,6 +70,10 @@ func serve(dir string) error {
 	if err != nil {
 		return err
 	}
+	portmap, err := net.ListenPacket("udp", portmapAddr) // klibc's nfsmount asks it for the ports
+	if err != nil {
+		return err
+	}
 	calls, err := strconv.ParseUint(cmp.Or(os.Getenv(callsLeft), "0"), 10, 64)
 	if err != nil {
 		return err
@@ -77,7 +82,7 @@ func serve(dir string) error {
 		go killAfter(s, calls)
 	}
 	slog.Info("serving", "calls", calls)
-	return s.Serve(context.Background(), nfs.Listeners{NFS: l, MountUDP: mount})
+	return s.Serve(context.Background(), nfs.Listeners{NFS: l, MountUDP: mount, PortmapUDP: portmap})
 }
 
 // exportsFile is the file in the server's directory with what it exports.
