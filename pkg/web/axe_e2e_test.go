@@ -23,6 +23,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 	s.open(t)
 	p := browsertest.Open(t, (*exec.Cmd).Start, "about:blank")
 	p.Expected = []string{"/api/v1/session"}
+	s.logIn(p)
 	for view, address := range s.views() {
 		if problem := p.Go(s.url + address); problem != "" {
 			t.Fatalf("%s: %s", address, problem)
@@ -33,6 +34,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 			wantAccessible(p, string(axe), view+", "+screen)
 		}
 	}
+	p.Do("sessionStorage.clear()")
 	for dialog, open := range map[string][2]string{
 		"search": {"/", `document.querySelector(".find").click()`}, "add": {"/boards", `[...document.querySelectorAll(".title button")].at(-1).click()`},
 		"settings": {"/boards/hlspi9", `[...document.querySelectorAll(".actions button")].find(b => b.innerText === "Settings").click()`},

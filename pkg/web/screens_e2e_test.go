@@ -39,6 +39,7 @@ func TestScreens(t *testing.T) {
 
 func (s *show) shoot(p *browsertest.Page, into string) {
 	p.Helper()
+	s.logIn(p)
 	for view, address := range s.views() {
 		if problem := p.Go(s.url + address); problem != "" {
 			p.Fatalf("%s: %s", address, problem)

@@ -55,6 +55,7 @@ type show struct {
 	queue  *queue.Queue
 	server *Server
 	media  string
+	token  string // of an admin
 }
 
 const showToken = "the token of each worker of the show"
@@ -111,20 +112,25 @@ func (s *show) open(t *testing.T) {
 	must(err)
 	s.url = "http://" + public.Addr().String()
 	s.server.BoardLog = boardlog.New(filepath.Join(dir, "logs"))
-	ran := make(chan error, 3)
+	ran := make(chan error, 4)
+	go func() { s.server.BoardLog.(*boardlog.Log).Run(ctx); ran <- nil }()
 	go func() { ran <- s.events.Run(ctx) }()
 	go func() { ran <- s.queue.Run(ctx) }()
 	go func() { ran <- s.server.Serve(ctx, Listeners{Public: public, Control: control}) }()
 	t.Cleanup(func() {
 		stop()
-		err := errors.Join(<-ran, <-ran, <-ran, s.queue.Close())
+		err := errors.Join(<-ran, <-ran, <-ran, <-ran, s.queue.Close())
 		s.broker.Close()
 		if err := errors.Join(err, s.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	s.work(t)
+	s.earlierBoots()
 	s.boots(known)
+	s.logs(t)
+	_, s.token, err = s.server.Access.AddToken(ctx, "show", access.Admin)
+	must(err)
 }
 
 func (s *show) register(t *testing.T, known *registry.Registry) {
@@ -163,6 +169,7 @@ func (s *show) putTemplate(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "template.json"), string(text))
+		write(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "root", "boot/firmware/config.txt"), "arm_64bit=1\n")
 	}
 }
 
@@ -374,6 +381,46 @@ func (s *show) hello(t *testing.T, name string, progress []transcode.Progress) {
 	}
 }
 
+// earlierBoots records some boots of one board, one of which failed.
+func (s *show) earlierBoots() {
+	if s.boards < 2 {
+		return
+	}
+	board := s.boot[s.boards/2]
+	for i, took := range []int{31, 28, 30, 52, 0, 29, 27} {
+		begun := time.Now().Add(-time.Duration(40-i) * time.Hour)
+		record := func(kind timeline.Kind, after int) {
+			s.events.Record(timeline.Event{At: begun.Add(time.Duration(after) * time.Second), Board: board.Serial.String(), Name: board.Name, Kind: kind, Addr: board.IP, MAC: board.MAC})
+		}
+		record(timeline.Discover, 0)
+		record(timeline.Ack, 1)
+		record(timeline.Mount, 9)
+		if took > 0 {
+			record(timeline.WorkerOnline, took)
+		}
+	}
+}
+
+// logs has a board log what a boot looks like.
+func (s *show) logs(t *testing.T) {
+	t.Helper()
+	if s.boards < 2 {
+		return
+	}
+	serial := s.boot[s.boards/2].Serial.String()
+	var lines []boardlog.Line
+	for i, text := range []string{
+		"Booting Linux on physical CPU 0x0000000000 [0x410fd083]", "Linux version 6.12.34+deb13-arm64 (debian-kernel@lists.debian.org)", "bcmgenet fd580000.ethernet end0: Link is Up - 1Gbps/Full - flow control rx/tx",
+		"VFS: Mounted root (nfs filesystem) readonly on device 0:20.", "thermal thermal_zone0: failed to read out thermal zone (-61)", "hwmon hwmon1: Undervoltage detected!",
+	} {
+		lines = append(lines, boardlog.Line{At: time.Now().Add(time.Duration(i-60) * time.Second), Board: serial, Source: boardlog.Netconsole, Severity: []int{6, 6, 6, 6, 4, 2}[i], Text: text})
+	}
+	for i := range 20 {
+		lines = append(lines, boardlog.Line{At: time.Now().Add(time.Duration(i-50) * time.Second), Board: serial, Source: boardlog.Journal, Severity: 6, Program: "pibootd-worker", Text: fmt.Sprintf("unit done job=3 unit=video-%03d took=%d.%ds", i, 11+i%3, i%10)})
+	}
+	s.server.BoardLog.(*boardlog.Log).Add(serial, lines...)
+}
+
 // boots records what the boards have done to get there.
 func (s *show) boots(known *registry.Registry) {
 	for i, board := range s.boot {
@@ -400,6 +447,13 @@ func (s *show) boots(known *registry.Registry) {
 			s.events.Record(e)
 		}
 	}
+}
+
+// logIn gives the tab the token of an admin.
+func (s *show) logIn(p *browsertest.Page) {
+	p.Helper()
+	p.Go(s.url)
+	p.Do("sessionStorage.setItem('pibootd-token', '" + s.token + "')")
 }
 
 // screens are what people look at the dashboard on.

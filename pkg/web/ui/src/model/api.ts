@@ -57,7 +57,7 @@ async function refusal(answer: Response): Promise<Problem> {
 }
 
 async function fetchFrom(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
-  const headers: Record<string, string> = method === "GET" ? {} : authHeaders();
+  const headers = authHeaders();
   const init: RequestInit = { method, headers };
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
@@ -127,7 +127,11 @@ export async function steps<T>(method: "POST" | "GET", path: string, body: unkno
 // checkSession finds out who is logged in.
 export async function checkSession(): Promise<void> {
   try {
-    const answer = await fetch("/api/v1/session");
+    let answer = await fetch("/api/v1/session", { headers: authHeaders() });
+    if (answer.status === 401 && token()) {
+      setToken(""); // it is wrong, or was revoked
+      answer = await fetch("/api/v1/session");
+    }
     if (answer.ok) session.value = (await answer.json()) as Session;
     else {
       session.value = null;

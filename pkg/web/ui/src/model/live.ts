@@ -1,4 +1,6 @@
 import { signal } from "@preact/signals";
+import { authHeaders } from "./api";
+import { serverEvents, type ServerEvent } from "./events";
 import { patched, type Json } from "./patch";
 import type { State } from "./types";
 
@@ -14,9 +16,10 @@ export const lostSince = signal<Date | undefined>(undefined);
 export const locked = signal(false);
 
 const retryAfter = 3000; // ms
+const silentFor = 40000; // ms; pibootd says something every 15 s
 const hiddenFor = 60000; // ms, after which a page that nobody sees lets go of its connection
 
-let source: EventSource | undefined;
+let source: AbortController | undefined;
 let last = "";
 let waiting: number[] = [];
 
@@ -33,41 +36,44 @@ function apply(change: (before: State) => State): void {
 }
 let pending: ((before: State) => State)[] = [];
 
-function receive(event: MessageEvent<string>, change: (before: State, data: Json) => State): void {
+function receive(event: ServerEvent): void {
   const data = JSON.parse(event.data) as Json;
-  last = event.lastEventId;
+  last = event.id;
   lostSince.value = undefined;
   locked.value = false;
-  apply((before) => change(before, data));
+  apply((before) => patched(event.name === "snapshot" ? empty : before, data) as unknown as State);
 }
 
-// follow opens the stream of changes, and opens it again whenever it ends. A browser
-// opens a stream that broke off by itself, and asks for what it has missed.
+// follow opens the stream of changes, and opens it again whenever it ends, from where it was.
 export function follow(): void {
   stop();
-  source = new EventSource("/api/v1/live" + (last ? "?after=" + encodeURIComponent(last) : ""));
-  source.addEventListener("snapshot", (event) => receive(event, (_, data) => patched(empty, data) as unknown as State));
-  source.addEventListener("change", (event) => receive(event, (before, data) => patched(before, data) as unknown as State));
-  source.onerror = () => {
+  const mine = source = new AbortController();
+  void read(mine.signal).catch(() => false).then((again) => {
+    if (mine.signal.aborted) return;
+    source = undefined;
+    if (again === undefined) return;
     lostSince.value ??= new Date();
-    if (source?.readyState === EventSource.CLOSED) void refused();
-  };
+    waiting.push(window.setTimeout(follow, retryAfter));
+  });
 }
 
-// refused finds out why there is no stream: whoever is not logged in may not see it.
-async function refused(): Promise<void> {
-  stop();
-  try {
-    const answer = await fetch("/api/v1/info");
-    locked.value = answer.status === 401;
-  } catch {
-    // pibootd does not answer at all
+// read follows the stream until it ends. Without a result, it waits for a login.
+async function read(abort: AbortSignal): Promise<false | undefined> {
+  const dead = new AbortController();
+  let timer = 0;
+  const heard = () => { clearTimeout(timer); timer = window.setTimeout(() => dead.abort(), silentFor); };
+  heard();
+  const answer = await fetch("/api/v1/live" + (last ? "?after=" + encodeURIComponent(last) : ""), { headers: authHeaders(), signal: AbortSignal.any([abort, dead.signal]) });
+  if (answer.status === 401 || answer.status === 403) {
+    locked.value = true;
+    return undefined;
   }
-  if (!locked.value) waiting.push(window.setTimeout(follow, retryAfter));
+  if (answer.ok && answer.body) for await (const event of serverEvents(answer.body, heard)) receive(event);
+  return false;
 }
 
 function stop(): void {
-  source?.close();
+  source?.abort();
   source = undefined;
   waiting.forEach(clearTimeout);
   waiting = [];

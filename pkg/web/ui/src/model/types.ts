@@ -208,6 +208,9 @@ export interface Template {
   created: string;
 }
 
+// A line of what a board logs.
+export interface LogLine { id: number; at: string; board: string; source: "netconsole" | "syslog" | "journal"; severity: number; program?: string; text: string }
+
 // A template that is being made, or was.
 export interface Operation {
   id: number;

@@ -76,9 +76,39 @@ export function Timeline({ board }: { board: string }) {
   return (
     <section class="card" aria-labelledby="timeline">
       <header class="head"><h2 id="timeline">Timeline</h2><span class="grow" /><Search value={text} label="Search events" onChange={setText} /><CopyButton text={wanted.map(asText).join("\n")}>Copy</CopyButton></header>
+      {text === "" && <LastBoots boots={all} />}
       {events && all.length === 0 && <Empty title={events.length ? "No event is like that." : "Nothing has happened yet."} />}
       {all.map((boot, i) => <BootEvents key={boot.first.id ?? i} boot={boot} open={i === 0 || text !== ""} />)}
     </section>
+  );
+}
+
+// tookOf is how long a boot took until its worker was online; undefined: it did not get there.
+function tookOf(boot: Boot): number | undefined {
+  const online = boot.events.find((event) => event.kind === "worker_online");
+  return online && (new Date(online.at).getTime() - new Date(boot.first.at).getTime()) / 1000;
+}
+
+const bootsShown = 10;
+
+// LastBoots has a column for each of the last boots, as high as it was long. Those that did not
+// reach their worker are hollow.
+function LastBoots({ boots: all }: { boots: Boot[] }) {
+  const last = all.filter((boot) => boot.first.kind === "discover").slice(0, bootsShown).reverse();
+  if (last.length < 2) return null;
+  const times = last.map(tookOf), known = times.filter((one) => one !== undefined).sort((a, b) => a - b);
+  const longest = known.at(-1) ?? 1, median = known[Math.floor((known.length - 1) / 2)];
+  const failed = last.length - known.length;
+  return (
+    <div class="lastboots">
+      <span class="sparkline" role="img" aria-label={`The last ${last.length} boots, the newest last: ${times.map((one) => (one === undefined ? "not complete" : span(one))).join(", ")}`}>
+        {last.map((boot, i) => {
+          const took = times[i];
+          return <span key={boot.first.id ?? i} class={took === undefined ? "hollow" : ""} title={`${exact(new Date(boot.first.at))}: ${took === undefined ? "did not reach its worker" : span(took)}`} style={{ height: (took === undefined ? 100 : Math.max(12, (took / longest) * 100)) + "%" }} />;
+        })}
+      </span>
+      <span class="muted">Last {last.length} boots{median !== undefined && <>, usually <span class="num">{span(median)}</span></>}{failed > 0 && <>, <span class="num">{failed}</span> not complete</>}</span>
+    </div>
   );
 }
 

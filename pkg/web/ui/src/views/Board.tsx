@@ -7,8 +7,10 @@ import { bytes, digits, fps } from "../model/format";
 import { titleOf } from "../model/job";
 import { state } from "../model/live";
 import { path } from "../model/router";
+import { BoardLog } from "../parts/BoardLog";
 import { BoardSettingsForm } from "../parts/BoardSettings";
 import { BootBar, StageText } from "../parts/BootBar";
+import { BootFiles } from "../parts/BootFiles";
 import { Button } from "../parts/Button";
 import { Status } from "../parts/Icon";
 import { Labels } from "../parts/Labels";
@@ -37,7 +39,8 @@ export function BoardPage({ name }: { name: string }) {
         <section class="card" aria-labelledby="facts"><h2 id="facts">{view.board ? "The board" : "The machine"}</h2><Facts view={view} /></section>
         {view.board && <section class="card" aria-labelledby="root"><h2 id="root">Its root</h2><RootCard board={view.board} /></section>}
       </div>
-      <Timeline board={view.key} />
+      {view.board && <BootFiles board={view.board} />}
+      {view.board ? <div class="halves record"><Timeline board={view.key} /><BoardLog board={view.key} /></div> : <Timeline board={view.key} />}
     </section>
   );
 }

@@ -8,6 +8,7 @@ import type { Job, JobRequest } from "../model/types";
 import { begun, begunOf, forgetBegun, submit, upload, uploads } from "../model/upload";
 import { Button } from "../parts/Button";
 import { Glyph } from "../parts/Icon";
+import { LadderPreview } from "../parts/LadderPreview";
 import { OptionsForm, noOptions, optionsOf, requestOf, type Options } from "../parts/OptionsForm";
 import { TextField } from "../parts/Field";
 
@@ -46,6 +47,7 @@ export function SubmitPage() {
           <section class="card stack" aria-label="A video of the media share">
             <TextField label={again ? "Video" : "Or a video of the media share"} value={source} onChange={setSource} placeholder="videos/holiday.mp4" problem={wrong.field === "source" ? wrong.text : undefined} help={`Its path below ${state.value?.system?.media_dir ?? "the media share"}.`} />
           </section>
+          {source.trim() !== "" && <LadderPreview request={{ ...requestOf(options), source: source.trim() }} />}
         </div>
         <section class="card stack" aria-labelledby="options">
           <h2 id="options">What to make</h2>

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { act } from "../model/act";
+import { act, messageOf } from "../model/act";
 import { get, send } from "../model/api";
 import { bytes, count, percent } from "../model/format";
 import { state } from "../model/live";
@@ -77,10 +77,11 @@ interface Whole extends Template { users: string[]; kept?: string[]; mismatches?
 export function TemplatePage({ name }: { name: string }) {
   const one = state.value?.templates[name];
   const [whole, setWhole] = useState<Whole | undefined>(undefined);
+  const [problem, setProblem] = useState("");
   const [asking, setAsking] = useState(false);
   useEffect(() => {
     const abort = new AbortController();
-    get<Whole>("templates/" + encodeURIComponent(name), abort.signal).then(setWhole, () => undefined);
+    get<Whole>("templates/" + encodeURIComponent(name), abort.signal).then(setWhole, (error: unknown) => { if (!abort.signal.aborted) setProblem(messageOf(error)); });
     return () => abort.abort();
   }, [name]);
   if (!one) return <Missing what="template" />;
@@ -95,7 +96,7 @@ export function TemplatePage({ name }: { name: string }) {
             <dt>System</dt><dd>{one.os}, {one.arch}</dd>
             <dt>Kernels</dt><dd class="break">{one.kernels?.join(", ") || "none"}</dd>
             <dt>Boot files</dt><dd>{one.boot_dir ? "/" + one.boot_dir : "none: it cannot be netbooted"}</dd>
-            <dt>Complete for</dt><dd>{whole ? whole.boards?.join(", ") || "no model" : "…"}</dd>
+            <dt>Complete for</dt><dd>{whole ? whole.boards?.join(", ") || "no model" : "not known"}</dd>
             <dt>Size</dt><dd class="num">{bytes(one.size_bytes)}, {count(one.files, "file")}</dd>
             <dt>Made</dt><dd><Ago at={one.created} /></dd>
           </dl>
@@ -107,7 +108,8 @@ export function TemplatePage({ name }: { name: string }) {
         </section>
       </div>
       <section class="card" aria-labelledby="template-lacks"><h2 id="template-lacks">Boot files that do not fit</h2>
-        {!whole && <Loading rows={1} />}
+        {problem && <p class="problem" role="alert">{problem}</p>}
+        {!whole && !problem && <Loading rows={1} />}
         {whole && !whole.mismatches?.length && <Status shape="well" word="All fit each other" />}
         {whole?.mismatches && <ul class="rows plain">{whole.mismatches.map((one) => <li key={one.file} class="line"><Mark shape="warning" /><code>{one.file}</code><span class="break">{one.what}</span></li>)}</ul>}
       </section>
