@@ -80,6 +80,7 @@ type Config struct {
 		Inbox      string // in MediaDir; "": none is watched
 		InboxMakes Makes
 		TidyAfter  time.Duration // 0: originals stay
+		TrashKeep  time.Duration // of deleted videos; 0: until somebody removes them
 		ScratchGB  int           // of each board
 	}
 	Webhook struct {
@@ -180,6 +181,7 @@ func Default() Config {
 	c.HTTP.PublicMetrics, c.HTTP.PublicProgram = true, true
 	c.HTTP.TLSPort = 8443
 	c.HTTP.Session = 7 * 24 * time.Hour
+	c.Media.TrashKeep = 7 * 24 * time.Hour
 	c.Media.ScratchGB = 50
 	c.Boot.GPUMem = 192
 	c.Boot.IP = StaticIP

@@ -141,7 +141,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192,"ip":"static"},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":"","subnets":[]},` +
-		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s"},` +
+		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s","trash_keep":"168h"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
@@ -228,8 +228,8 @@ func TestProblems(t *testing.T) {
 		`state_dir = "state"`:                                 `FILE:1: state_dir: "state"; ` + aPath,
 		`socket = "a\u0000b"`:                                 `FILE:1: socket: "a\u0000b"; ` + aPath,
 		`webhook.url = "ftp://x/"`:                            `FILE:1: webhook.url: "ftp://x/"; want a URL, e.g. "https://cms.example/hooks/video", or ""`,
-		`media.inbox = "hls/x"`:                               `FILE:1: media.inbox: "hls/x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, or ""`,
-		`media.inbox = "../x"`:                                `FILE:1: media.inbox: "../x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, or ""`,
+		`media.inbox = "hls/x"`:                               `FILE:1: media.inbox: "hls/x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, trash, or ""`,
+		`media.inbox = "../x"`:                                `FILE:1: media.inbox: "../x"; want a directory in the media share, e.g. "inbox", without hidden parts and not in hls, mp4, mkv, originals, trash, or ""`,
 		`queue.url = "http://10.0.0.2"`:                       `FILE:1: queue.url: "http://10.0.0.2"; ` + aServer,
 		`queue.url = "nats://a:b@10.0.0.2"`:                   `FILE:1: queue.url: "nats://a:b@10.0.0.2"; ` + aServer,
 		`queue.url = "nats://10.0.0.2,"`:                      `FILE:1: queue.url: "nats://10.0.0.2,"; ` + aServer,

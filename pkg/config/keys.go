@@ -81,6 +81,7 @@ func keys(c *Config) []key {
 		{"media", "inbox", "A directory in the media share, for example \"inbox\", whose videos are\ntranscoded. \"\" watches none.", sharePath{&c.Media.Inbox}},
 		{"media", "inbox_makes", "What they become. \"hls\" or \"cmaf\": a stream with the usual ladder. \"author\": a\nstream with the source's bitrate, half of it and 200 kb/s. \"mp4\" or \"mkv\": a\nfile.", choice[Makes]{&c.Media.InboxMakes, []Makes{MakesHLS, MakesCMAF, MakesAuthor, MakesMP4, MakesMKV}}},
 		{"media", "tidy_after", "How long after its job is done an original is moved to originals in the media\nshare, for example \"72h\"; \"0s\" leaves originals where they are.", span{&c.Media.TidyAfter, 0, maxLease}},
+		{"media", "trash_keep", "How long a deleted video stays in trash in the media share, from where it can\nbe put back. \"0s\" keeps it until somebody deletes it there.", span{&c.Media.TrashKeep, 0, maxLease}},
 		{"media", "scratch_gb", "How many gigabytes each board may have in its scratch: what it has encoded and\npibootd has not accepted yet.", number{&c.Media.ScratchGB, 1, 100_000, "gigabytes, 1 to 100000"}},
 
 		{"webhook", "url", "The URL that pibootd posts to when a job ends, for example\n\"https://cms.example/hooks/video\"; \"\" posts nothing.", webURL{&c.Webhook.URL}},

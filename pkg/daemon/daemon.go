@@ -26,6 +26,7 @@ import (
 	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/tidy"
+	"pibootd/pkg/transcode/trash"
 	"pibootd/pkg/transcode/watchfolder"
 	"pibootd/pkg/transcode/webhook"
 	"pibootd/pkg/web"
@@ -128,6 +129,7 @@ type daemon struct {
 
 	hooks       *webhook.Sender
 	tidier      *tidy.Tidier
+	trash       *trash.Trash
 	watchFolder *watchfolder.Folder // nil: there is none
 }
 

@@ -10,6 +10,7 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/muxer"
 	"pibootd/pkg/transcode/tidy"
+	"pibootd/pkg/transcode/trash"
 	"pibootd/pkg/transcode/watchfolder"
 	"pibootd/pkg/transcode/webhook"
 	"pibootd/pkg/web"
@@ -33,6 +34,7 @@ func (d *daemon) muxers() http.Handler {
 func (d *daemon) startIntegrations() {
 	d.hooks = &webhook.Sender{Store: d.state.store, URL: d.cfg.Webhook.URL, Secret: d.secrets.webhook, Log: d.log}
 	d.tidier = &tidy.Tidier{Store: d.state.store, MediaDir: d.cfg.MediaDir(), After: d.cfg.Media.TidyAfter, Log: d.log}
+	d.trash = &trash.Trash{MediaDir: d.cfg.MediaDir(), Keep: d.cfg.Media.TrashKeep, Log: d.log}
 	if dir := d.cfg.Media.Inbox; dir != "" {
 		d.watchFolder = &watchfolder.Folder{
 			Store: d.state.store, Queue: d.queue, MediaDir: d.cfg.MediaDir(), Dir: dir, Output: outputs[d.cfg.Media.InboxMakes], Log: d.log,
@@ -43,6 +45,7 @@ func (d *daemon) startIntegrations() {
 func (d *daemon) runIntegrations(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.hooks.Run(ctx) })
 	g.Go(func() error { return d.tidier.Run(ctx) })
+	g.Go(func() error { return d.trash.Run(ctx) })
 	if d.watchFolder != nil {
 		g.Go(func() error { return d.watchFolder.Run(ctx) })
 	}

@@ -191,7 +191,7 @@ func (d *daemon) newWeb() *web.Server {
 	return &web.Server{
 		Registry: d.state.registry, Fleet: d.fleet, Roots: d.fleet.Roots, Queue: d.queue, Timeline: d.state.timeline, BoardLog: d.boardLog, Doctor: d.doctor, Diagnoses: d.diagnoses,
 		Metrics: metrics, Log: d.log, Packets: &d.packets, Config: d.cfg, Secrets: d.secretsOf,
-		Templates: d.fleet.Templates, Operations: d.operations, MinFree: d.cfg.MinFreeBytes(),
+		Templates: d.fleet.Templates, Operations: d.operations, Trash: d.trash, TrashKeep: d.cfg.Media.TrashKeep, MinFree: d.cfg.MinFreeBytes(),
 		Access: access.New(d.state.store, d.cfg.HTTP.Session),
 		Public: web.Public{
 			Media: public != config.PublicNone, Read: public == config.PublicRead,

@@ -363,11 +363,21 @@ func (src *liveSource) readFiles(ctx context.Context) error {
 			return err
 		}
 	}
+	items, err := src.s.Trash.List()
+	if err != nil {
+		return err
+	}
+	deleted := map[string]any{}
+	for _, one := range items {
+		if deleted[one.ID], err = asObject(one); err != nil {
+			return err
+		}
+	}
 	system, err := asObject(src.s.system())
 	if err != nil {
 		return err
 	}
-	return errors.Join(ctx.Err(), src.s.live.replace("media", media), src.s.live.replace("templates", templates), src.s.live.replace("system", system))
+	return errors.Join(ctx.Err(), src.s.live.replace("media", media), src.s.live.replace("templates", templates), src.s.live.replace("trash", deleted), src.s.live.replace("system", system))
 }
 
 // outputs returns the outputs of finished jobs, which may be in any directory.
@@ -389,11 +399,12 @@ type System struct {
 	Info
 	MediaFree int64 `json:"media_free"` // bytes, to three digits
 	StateFree int64 `json:"state_free"`
-	Uploads   bool  `json:"uploads"` // whether a token permits uploads
+	Uploads   bool  `json:"uploads"`    // whether a token permits uploads
+	TrashKeep int64 `json:"trash_keep"` // seconds that deleted videos stay in the trash; 0: until somebody removes them
 }
 
 func (s *Server) system() System {
-	return System{Info: s.Info, MediaFree: freeBytes(s.Info.MediaDir), StateFree: freeBytes(s.Info.StateDir), Uploads: s.UploadToken != nil}
+	return System{Info: s.Info, MediaFree: freeBytes(s.Info.MediaDir), StateFree: freeBytes(s.Info.StateDir), Uploads: s.UploadToken != nil, TrashKeep: int64(s.TrashKeep.Seconds())}
 }
 
 // freeBytes returns the free bytes of a file system to three digits, because more

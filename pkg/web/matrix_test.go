@@ -25,7 +25,7 @@ var needed = map[access.Scope][]string{
 	},
 	access.Read: {
 		"GET /api/v1/info", "GET /api/v1/live", "GET /api/v1/events", "GET /api/v1/pis", "GET /api/v1/pis/{ref}", "GET /api/v1/pis/{ref}/kept", "GET /api/v1/discovered",
-		"GET /api/v1/templates", "GET /api/v1/templates/{ref}", "GET /api/v1/operations", "GET /api/v1/operations/{id}",
+		"GET /api/v1/templates", "GET /api/v1/templates/{ref}", "GET /api/v1/media", "GET /api/v1/trash", "GET /api/v1/operations", "GET /api/v1/operations/{id}",
 		"GET /api/v1/workers", "GET /api/v1/workers/{ref}", "GET /api/v1/jobs", "GET /api/v1/jobs/{id}", "GET /api/v1/jobs/{id}/watch",
 	},
 	access.Submit: {
@@ -37,6 +37,7 @@ var needed = map[access.Scope][]string{
 		"POST /api/v1/pis", "PATCH /api/v1/pis/{ref}", "DELETE /api/v1/pis/{ref}", "POST /api/v1/pis/{ref}/root", "GET /api/v1/pis/{ref}/drift", "GET /api/v1/pis/{ref}/report",
 		"DELETE /api/v1/pis/{ref}/kept/{name}", "PUT /api/v1/pis/{ref}/drain", "DELETE /api/v1/pis/{ref}/drain",
 		"POST /api/v1/templates", "DELETE /api/v1/templates/{ref}", "DELETE /api/v1/operations/{id}",
+		"DELETE /api/v1/media/{name...}", "POST /api/v1/trash/{id}/restore", "DELETE /api/v1/trash/{id}",
 		"POST /api/v1/workers", "PATCH /api/v1/workers/{ref}", "DELETE /api/v1/workers/{ref}",
 		"PATCH /api/v1/jobs/{id}", "DELETE /api/v1/jobs/{id}", "POST /api/v1/jobs/{id}/retry",
 	},

@@ -41,11 +41,11 @@ func mediaHandler(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setMediaRules(w.Header())
 		name := path.Clean("/" + r.URL.Path)[1:]
-		if name == "" || isHidden(name) {
+		if name == "" || isWithheld(name) {
 			http.NotFound(w, r)
 			return
 		}
-		file, info, err := openMedia(dir, name, isHidden)
+		file, info, err := openMedia(dir, name, isWithheld)
 		if err != nil {
 			http.NotFound(w, r)
 			return

@@ -1,10 +1,14 @@
 package web
 
 import (
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"pibootd/pkg/transcode"
 )
 
 // What is published is described by its playlists; what only looks like it is not
@@ -73,4 +77,53 @@ func FuzzAttributes(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A deleted video is in the trash, players do not get it, and it can be put back. What
+// a job reads, or has another video in it, stays.
+func TestDeleteMedia(t *testing.T) {
+	d := start(t)
+	for _, name := range []string{"hls/film/master.m3u8", "hls/film/1.ts", "mp4/a b.mp4", "mp4/c.mp4", "hls/none.txt"} {
+		write(t, filepath.Join(d.media, name), "#EXTM3U\n")
+	}
+	if _, err := d.client.Submit(t.Context(), transcode.Request{Source: "mp4/c.mp4"}, false); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.client.DeleteMedia(t.Context(), "mp4/c.mp4")
+	wantRefused(t, err, 409, "name")
+	for _, name := range []string{"hls/none.txt", "hls/film", "hls/film/1.ts"} {
+		_, err := d.client.DeleteMedia(t.Context(), name)
+		wantRefused(t, err, 404, "name")
+	}
+	for name, moved := range map[string]string{"hls/film/master.m3u8": "hls/film", "mp4/a b.mp4": "mp4/a b.mp4"} {
+		item, err := d.client.DeleteMedia(t.Context(), name)
+		if err != nil || item.Path != moved || item.By != ownerName || item.Expires.IsZero() {
+			t.Fatalf("DeleteMedia of %s = %+v, %v; want it moved", name, item, err)
+		}
+		inTrash := "/media/trash/" + item.ID + "/content/" + path.Base(name)
+		for _, gone := range []string{"/media/" + name, inTrash, inTrash + "/master.m3u8"} {
+			if status, _, _ := d.ask(t, "GET", (&url.URL{Path: gone}).EscapedPath(), "", ""); status != 404 {
+				t.Errorf("a player gets %d for %s; want 404", status, gone)
+			}
+		}
+		if all, err := d.client.Trash(t.Context()); err != nil || len(all) != 1 {
+			t.Errorf("Trash = %+v, %v; want one item", all, err)
+		}
+		if _, err := d.client.Restore(t.Context(), item.ID); err != nil {
+			t.Error(err)
+		}
+		d.wantFile(t, name, "#EXTM3U\n")
+	}
+	item, err := d.client.DeleteMedia(t.Context(), "hls/film/master.m3u8")
+	if err == nil {
+		_, err = d.client.RemoveTrash(t.Context(), item.ID)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = d.client.Restore(t.Context(), item.ID)
+	wantRefused(t, err, 404, "id")
+	if all, err := d.client.Media(t.Context()); err != nil || len(all) != 2 {
+		t.Errorf("Media = %+v, %v; want the two files", all, err)
+	}
 }

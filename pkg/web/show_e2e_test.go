@@ -35,6 +35,7 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/trash"
 	"pibootd/pkg/web/browsertest"
 )
 
@@ -101,7 +102,7 @@ func (s *show) open(t *testing.T) {
 		Policy: &boot.Policy{Registry: known, Timeline: s.events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/16"),
 	})
 	s.server = &Server{
-		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Operations: operations, Queue: s.queue, Timeline: s.events, Log: log,
+		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Operations: operations, Trash: &trash.Trash{MediaDir: s.media, Keep: 168 * time.Hour, Log: log}, TrashKeep: 168 * time.Hour, Queue: s.queue, Timeline: s.events, Log: log,
 		Doctor: &doctor.Doctor{Fleet: boards, Timeline: s.events, Diagnoses: &diagnosis.Tracker{Timeline: s.events}}, Diagnoses: &diagnosis.Tracker{Timeline: s.events},
 		Info:        Info{Version: "v1.0.0", MediaDir: s.media, StateDir: dir, Interface: "eth0", Network: "10.9.0.1/16", HTTPPort: 8080},
 		UploadToken: []byte(uploadTestToken), MaxUpload: 1 << 30, Access: access.New(s.store, time.Hour), Public: Public{Media: true, Read: true},

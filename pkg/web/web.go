@@ -42,6 +42,8 @@ type Server struct {
 	Diagnoses   Diagnoses
 	Templates   Templates
 	Operations  Operations
+	Trash       Trash
+	TrashKeep   time.Duration          // how long deleted videos stay there; 0: until somebody removes them
 	MinFree     int64                  // bytes that making a template leaves free, as rootfs.Templates takes it
 	Metrics     []prometheus.Collector // see NFSMetrics, DHCPMetrics and TFTPMetrics
 	Muxers      http.Handler           // answers legacy muxers on the TCP port; nil: disabled

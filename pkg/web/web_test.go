@@ -40,6 +40,7 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/trash"
 )
 
 // Without a login the port shows what is public, and changes nothing.
@@ -451,7 +452,7 @@ func newServer(t *testing.T, ctx context.Context, dir, media string) (server *Se
 	server = &Server{
 		Access: access.New(s, time.Hour), Public: Public{Media: true, Read: true, Metrics: true, Program: true},
 		Registry: known, Fleet: boards, Roots: roots, Metrics: []prometheus.Collector{DHCPMetrics(&dhcp.Server{}), TFTPMetrics(&tftp.Server{})}, Queue: jobs, Timeline: events, Doctor: &doctor.Doctor{Fleet: boards, Timeline: events, Diagnoses: &diagnosis.Tracker{Timeline: events}}, Diagnoses: &diagnosis.Tracker{Timeline: events}, Log: log, Info: Info{Version: "test", MediaDir: media, Network: "10.9.0.1/24", HTTPPort: 8080},
-		Templates: boards.Templates, Operations: operations,
+		Templates: boards.Templates, Operations: operations, Trash: &trash.Trash{MediaDir: media, Keep: time.Hour, Log: log},
 		UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Names: []string{"nas.example.org"},
 	}
 	lines := boardlog.New(filepath.Join(dir, "logs"))

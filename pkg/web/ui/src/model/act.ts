@@ -2,15 +2,15 @@ import { signal } from "@preact/signals";
 import { Problem, checkSession, session, token } from "./api";
 
 // The messages at the edge of the page, until they are read.
-export interface Notice { id: number; text: string; bad: boolean }
+export interface Notice { id: number; text: string; bad: boolean; undo?: (() => Promise<unknown>) | undefined }
 export const notices = signal<Notice[]>([]);
 let numbers = 0;
 const readFor = 6000; // ms; what is wrong stays until it is closed
 
-export function tell(text: string, bad = false): void {
+export function tell(text: string, bad = false, undo?: () => Promise<unknown>): void {
   const id = ++numbers;
-  notices.value = [...notices.value.slice(-3), { id, text, bad }];
-  if (!bad) setTimeout(() => forget(id), readFor);
+  notices.value = [...notices.value.slice(-3), { id, text, bad, undo }];
+  if (!bad) setTimeout(() => forget(id), undo ? 2 * readFor : readFor);
 }
 
 export function forget(id: number): void {

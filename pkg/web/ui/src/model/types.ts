@@ -195,6 +195,9 @@ export interface Video {
   subtitles?: string[];
 }
 
+// What was deleted of the media share, and can be put back.
+export interface Deleted { id: string; path: string; by?: string; bytes: number; deleted: string; expires?: string }
+
 export interface Template {
   name: string;
   version: number;
@@ -239,6 +242,7 @@ export interface System {
   media_free: number;
   state_free: number;
   uploads: boolean;
+  trash_keep: number; // seconds; 0: until somebody removes them
 }
 
 // All that the live stream keeps up to date: things by key.
@@ -250,6 +254,7 @@ export interface State {
   media: Record<string, Video>;
   templates: Record<string, Template>;
   operations: Record<string, Operation>;
+  trash: Record<string, Deleted>;
   system?: System;
 }
 

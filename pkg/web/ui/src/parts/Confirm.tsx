@@ -10,7 +10,7 @@ interface Properties {
   word: string; // of the button
   typed?: string; // what has to be typed where something cannot come back
   run: () => Promise<unknown>;
-  done: string;
+  done?: string;
   onClose: () => void;
 }
 
@@ -21,7 +21,7 @@ export function Confirm({ title, lost, word, typed, run, done, onClose }: Proper
   const confirm = async () => {
     try {
       await attempt(run);
-      tell(done);
+      if (done) tell(done);
       onClose();
     } catch (error) {
       setProblem(messageOf(error));

@@ -79,6 +79,7 @@ function Notices() {
       {notices.value.map((notice) => (
         <div key={notice.id} class={"notice" + (notice.bad ? " bad" : "")}>
           <span>{notice.text}</span>
+          {notice.undo && <Button onPress={async () => { forget(notice.id); await notice.undo?.(); }}>Undo</Button>}
           <Button icon="close" label="Close" look="quiet" onPress={() => forget(notice.id)} />
         </div>
       ))}

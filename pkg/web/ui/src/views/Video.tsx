@@ -1,8 +1,13 @@
-import { bytes, runtime } from "../model/format";
+import { useState } from "preact/hooks";
+import { act, tell } from "../model/act";
+import { send } from "../model/api";
+import { bytes, runtime, span } from "../model/format";
 import { qualityOf, renditionName } from "../model/job";
 import { state } from "../model/live";
-import { path } from "../model/router";
-import type { Video } from "../model/types";
+import { go, path } from "../model/router";
+import type { Deleted, Video } from "../model/types";
+import { Button } from "../parts/Button";
+import { Confirm } from "../parts/Confirm";
 import { CopyButton, CopyLine } from "../parts/Copy";
 import { Glyph } from "../parts/Icon";
 import { Player } from "../parts/Player";
@@ -14,8 +19,21 @@ function embedOf(video: Video, address: string): string {
   return `<video id="video" controls></video>\n<script src="https://cdn.jsdelivr.net/npm/hls.js@1"></script>\n<script>\n  const hls = new Hls();\n  hls.loadSource("${address}");\n  hls.attachMedia(document.getElementById("video"));\n</script>`;
 }
 
+// DeleteVideo moves a video to the trash, from where it can be put back.
+function DeleteVideo({ video, onClose }: { video: Video; onClose: () => void }) {
+  const keep = state.value?.system?.trash_keep ?? 0;
+  const run = async () => {
+    const item = await send<Deleted>("DELETE", "media/" + video.path.split("/").map(encodeURIComponent).join("/"));
+    tell(`${video.name} is in the trash.`, false, () => act(() => send("POST", `trash/${item.id}/restore`), `${video.name} is back.`));
+    go("/videos");
+  };
+  const lost = `Its ${bytes(video.bytes)} go to the trash, and players do not get it any more. ${keep ? `It can be put back for ${span(keep)}; then it is deleted for good.` : "It can be put back until somebody deletes it there."}`;
+  return <Confirm title={`Delete ${video.name}?`} lost={lost} word="Delete" run={run} onClose={onClose} />;
+}
+
 export function VideoPage({ place }: { place: string }) {
   const video = state.value?.media[place];
+  const [deleting, setDeleting] = useState(false);
   if (!video) return <Missing what="video" />;
   const address = new URL(path.media(video.path), location.href).href;
   const job = Object.values(state.value?.jobs ?? {}).find((one) => one.output === video.path && one.state === "done");
@@ -27,6 +45,8 @@ export function VideoPage({ place }: { place: string }) {
         <div class="actions">
           <CopyButton text={address}>Copy link</CopyButton>
           {video.kind !== "hls" && <a class="button" href={path.media(video.path)} download={video.path.split("/").pop()}><Glyph name="download" />Download</a>}
+          <Button icon="trash" onPress={() => setDeleting(true)}>Delete</Button>
+          {deleting && <DeleteVideo video={video} onClose={() => setDeleting(false)} />}
         </div>
       </header>
       <Player key={video.path} video={video} />

@@ -1,11 +1,17 @@
-import { bytes, count } from "../model/format";
+import { useState } from "preact/hooks";
+import { act } from "../model/act";
+import { send } from "../model/api";
+import { bytes, count, exact } from "../model/format";
 import { state } from "../model/live";
 import { query, setQuery } from "../model/router";
-import type { Video } from "../model/types";
+import type { Deleted, Video } from "../model/types";
+import { Button } from "../parts/Button";
+import { Confirm } from "../parts/Confirm";
 import { Empty } from "../parts/Empty";
 import { ChoiceField, Search, Tabs } from "../parts/Field";
 import { Paged } from "../parts/Paged";
 import { useStable } from "../parts/stable";
+import { Ago } from "../parts/Time";
 import { VideoCard } from "../parts/VideoCard";
 
 const orders: Record<string, [text: string, compare: (a: Video, b: Video) => number]> = {
@@ -14,6 +20,29 @@ const orders: Record<string, [text: string, compare: (a: Video, b: Video) => num
   size: ["largest first", (a, b) => b.bytes - a.bytes],
   length: ["longest first", (a, b) => (b.seconds ?? 0) - (a.seconds ?? 0)],
 };
+
+// TrashCard lists what was deleted, and puts it back.
+function TrashCard() {
+  const [gone, setGone] = useState<Deleted | undefined>(undefined);
+  const items = Object.values(state.value?.trash ?? {}).sort((a, b) => b.deleted.localeCompare(a.deleted));
+  if (items.length === 0) return null;
+  return (
+    <details class="card trash">
+      <summary><h2>Trash</h2><span class="muted num">{count(items.length, "video")}, {bytes(items.reduce((sum, item) => sum + item.bytes, 0))}</span></summary>
+      <ul class="rows">
+        {items.map((item) => (
+          <li key={item.id} class="row deleted">
+            <span class="name clip" title={item.path}>{item.path}</span>
+            <span class="muted num">{bytes(item.bytes)}</span>
+            <span class="muted clip">deleted <Ago at={item.deleted} />{item.by && " by " + item.by}{item.expires && <>, stays until {exact(new Date(item.expires))}</>}</span>
+            <span class="actions"><Button icon="again" onPress={() => act(() => send("POST", `trash/${item.id}/restore`), `${item.path} is back.`)}>Put back</Button><Button icon="trash" label={`Delete ${item.path} for good`} look="quiet" onPress={() => setGone(item)} /></span>
+          </li>
+        ))}
+      </ul>
+      {gone && <Confirm title="Delete it for good?" lost={`${gone.path} (${bytes(gone.bytes)}) cannot come back then.`} word="Delete for good" done="Deleted for good." onClose={() => setGone(undefined)} run={() => send("DELETE", "trash/" + gone.id)} />}
+    </details>
+  );
+}
 
 export function VideosPage() {
   const all = Object.values(state.value?.media ?? {});
@@ -35,6 +64,7 @@ export function VideosPage() {
       {items.length === 0 && <div class="card">{all.length === 0
         ? <Empty title="Nothing is published yet."><a href="/submit">Transcode a video</a>. When it is done, it plays here.</Empty>
         : <Empty title="No video is like that."><a href="/videos">Show all media</a></Empty>}</div>}
+      <TrashCard />
     </section>
   );
 }
