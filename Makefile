@@ -31,7 +31,7 @@ help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
 
 .PHONY: build
-build: workers ui ## build bin/pibootd for this machine, workers and dashboard embedded
+build: workers ui ## build bin/pibootd for this machine, workers, dashboard and documentation embedded
 	$(GO_BUILD) -o bin/ ./cmd/pibootd
 
 .PHONY: binaries
@@ -51,10 +51,19 @@ images/worker/pibootd-worker-%.gz: FORCE
 
 # npm's packages are fetched as package-lock.json has them, and bundled by esbuild.
 .PHONY: ui
-ui: pkg/web/ui/dist/index.html.gz ## build the dashboard that pibootd serves
+ui: pkg/web/ui/dist/index.html.gz pkg/web/ui/dist/docs/index.html.gz ## build the dashboard and the documentation that pibootd serves
 
 pkg/web/ui/dist/index.html.gz: $(shell find pkg/web/ui/src pkg/web/ui/build -type f) pkg/web/ui/package-lock.json
 	go run ./pkg/web/ui/build
+
+SITE := $(wildcard *.md docs/*.md docs/img/* packaging/site/*.go packaging/site/static/* pkg/diagnosis/*.go)
+
+pkg/web/ui/dist/docs/index.html.gz: $(SITE)
+	go run ./packaging/site -gzip -o pkg/web/ui/dist/docs
+
+.PHONY: docs
+docs: ## build bin/site, the documentation as a static site with search, which needs no server
+	go run ./packaging/site
 
 .PHONY: FORCE
 FORCE:
@@ -89,6 +98,18 @@ test-deb: ## install, upgrade, downgrade, remove and purge the package in bare D
 	$(MAKE) --no-print-directory binaries man
 	go test -vet=off -tags release -run '^TestPackage$$' -count=1 -v -timeout 30m ./cmd/pibootd
 
+# IMAGE_ARCHS names other architectures, IMAGE_PACKAGES further Debian packages in the image.
+.PHONY: image
+image: binaries ## build bin/pibootd_*_image_ARCH.tar, a container image, without a container engine; IMAGE_ARCHS="amd64 arm64 armhf" for all (root, Debian)
+	scripts/install-tools image
+	scripts/image $(or $(IMAGE_ARCHS),$$(dpkg --print-architecture))
+
+.PHONY: test-image
+test-image: ## the image twice the same; a container of it with the capabilities of its compose file builds, imports, boots a virtual board, transcodes (root, Debian, minutes)
+	scripts/install-tools test-image
+	$(MAKE) --no-print-directory build binaries
+	go test -vet=off -tags release -run '^TestImage$$' -count=1 -v -timeout 30m ./cmd/pibootd
+
 .PHONY: demo
 demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_VIDEO=file takes yours)
 	scripts/install-tools demo
@@ -105,11 +126,11 @@ test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for 
 	scripts/install-tools fresh
 	RELEASE='$(RELEASE)' COMMANDS='$(COMMANDS)' scripts/test-fresh
 
-.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy docs tsc
-check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy docs tsc ## formatting, vet, staticcheck, go.mod, words and links
+.PHONY: check gofmt staticcheck vet vet-untagged vet-% tidy check-docs tsc
+check: gofmt $(RELEASES:%=vet-%) vet vet-untagged staticcheck tidy check-docs tsc ## formatting, vet, staticcheck, go.mod, words and links
 
 gofmt:
-	@test -z "$$(gofmt -l cmd images internal pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
+	@test -z "$$(gofmt -l cmd images internal packaging pkg | tee /dev/stderr)" || { echo 'gofmt: the files above are not formatted'; exit 1; }
 
 vet-untagged: # with the files that a tag excludes
 	go vet ./...
@@ -128,7 +149,7 @@ tsc: # the dashboard's types
 	scripts/install-tools ui
 	pkg/web/ui/node_modules/.bin/tsc -p pkg/web/ui
 
-docs: # words that are held out, links and lines of the pages, the generated reference
+check-docs: # words that are held out, links and lines of the pages, the generated reference
 	go test -vet=off -count=1 -run '^(TestWords|TestDoc.*|TestMentionedPagesExist)$$' ./cmd/pibootd
 	go test -vet=off -count=1 -run '^TestReferenceIsUpToDate$$' ./pkg/config
 
@@ -208,4 +229,4 @@ bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice 
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin images/worker/*.gz pkg/web/ui/node_modules pkg/web/ui/dist/assets pkg/web/ui/dist/index.html.gz
+	rm -rf bin images/worker/*.gz pkg/web/ui/node_modules pkg/web/ui/dist/assets pkg/web/ui/dist/docs pkg/web/ui/dist/index.html.gz

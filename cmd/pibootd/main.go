@@ -143,7 +143,7 @@ func commandCategories(std streams) []category {
 		{"Transcoding", []*cli.Command{transcodeCommand(std), jobsCommand(std), mediaCommand(std), drainCommand(std), undrainCommand(std)}},
 		{"Other machines", []*cli.Command{addWorkerCommand(std), listWorkersCommand(std), editWorkerCommand(std), removeWorkerCommand(std)}},
 		{"Daemon", []*cli.Command{
-			serveCommand(std), keepCommand(std), adminLinkCommand(std), tokenCommand(std), doctorCommand(std), backupCommand(std), restoreCommand(std), dbCommand(std), configCommand(std), versionCommand(std), completionCommand(std), manCommand(std),
+			serveCommand(std), keepCommand(std), adminLinkCommand(std), tokenCommand(std), doctorCommand(std), healthCommand(std), backupCommand(std), restoreCommand(std), dbCommand(std), configCommand(std), versionCommand(std), completionCommand(std), manCommand(std),
 		}},
 	}
 }

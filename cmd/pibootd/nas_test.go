@@ -75,6 +75,12 @@ func putText(t *testing.T, file, text string) {
 	}
 }
 
+// readAll returns what a file has; "" if there is none.
+func readAll(path string) string {
+	text, _ := os.ReadFile(path)
+	return string(text)
+}
+
 // tool runs a program and returns what it printed.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()

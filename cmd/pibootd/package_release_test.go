@@ -128,11 +128,6 @@ func leaderOf(t *testing.T, nspawn *exec.Cmd) int {
 	return 0
 }
 
-func readAll(path string) string {
-	text, _ := os.ReadFile(path)
-	return string(text)
-}
-
 // sh runs a script in the machine, of which every command has to succeed, and
 // returns all that it says.
 func (d bareDebian) sh(t *testing.T, script string) string {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"embed"
 	"errors"
@@ -43,6 +44,7 @@ func handlePage(mux *http.ServeMux) {
 		mux.HandleFunc("GET "+view, servePage)
 	}
 	mux.HandleFunc("GET /assets/{name}", serveAsset)
+	mux.HandleFunc("GET /docs/{name...}", serveDocs)
 }
 
 func servePage(w http.ResponseWriter, r *http.Request) {
@@ -68,6 +70,19 @@ func serveAsset(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	setPageHeader(w.Header(), mime.TypeByExtension(path.Ext(name)))
+	sendCompressed(w, r, content)
+}
+
+// serveDocs serves a page of the documentation, as packaging/site writes it.
+func serveDocs(w http.ResponseWriter, r *http.Request) {
+	name := cmp.Or(r.PathValue("name"), "index.html")
+	content, err := fs.ReadFile(bundle, path.Join("ui/dist/docs", name+".gz"))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	setPageHeader(w.Header(), cmp.Or(mime.TypeByExtension(path.Ext(name)), "text/plain; charset=utf-8"))
 	sendCompressed(w, r, content)
 }
 

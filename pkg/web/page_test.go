@@ -47,8 +47,10 @@ func TestPageKeepsItsRules(t *testing.T) {
 			t.Errorf("%s has %q in it", view, found)
 		}
 	}
-	if status, _, _ := d.ask(t, http.MethodGet, "/assets/none.js", "", ""); status != 404 {
-		t.Errorf("an asset that is not there: %d; want 404", status)
+	for _, none := range []string{"/assets/none.js", "/docs/none.html", "/docs/../../../web.go", "/docs/%2e%2e/index.html"} {
+		if status, _, _ := d.ask(t, http.MethodGet, none, "", ""); status != 404 {
+			t.Errorf("%s, which is not there: %d; want 404", none, status)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ const maxLoopTries = 64
 func attach(file *os.File, start, size int64) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("loop device: %w; want the kernel module loop, and to run as root outside of a container", err)
+		return nil, fmt.Errorf("loop device: %w; want the kernel module loop (modprobe loop), to run as root, and in a container that device", err)
 	}
 	defer control.Close()
 	for range maxLoopTries {
@@ -38,7 +39,7 @@ func attachFree(control, file *os.File, start, size int64) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
-	device, err := os.OpenFile("/dev/loop"+strconv.Itoa(number), os.O_RDONLY, 0)
+	device, err := openLoop(number)
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
@@ -51,6 +52,24 @@ func attachFree(control, file *os.File, start, size int64) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("loop device: %w", err), device.Close())
 	}
 	return device, nil
+}
+
+// loopMajor is the number of block devices that are loop devices
+// (Documentation/admin-guide/devices.txt).
+const loopMajor = 7
+
+// openLoop opens a loop device. In a container nobody has made the node of a
+// device that is new.
+func openLoop(number int) (*os.File, error) {
+	name := "/dev/loop" + strconv.Itoa(number)
+	device, err := os.OpenFile(name, os.O_RDONLY, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return device, err
+	}
+	if err := unix.Mknod(name, unix.S_IFBLK|0o600, int(unix.Mkdev(loopMajor, uint32(number)))); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("mknod %s: %w", name, err)
+	}
+	return os.OpenFile(name, os.O_RDONLY, 0)
 }
 
 // Ext4 mounts the ext4 file system in size bytes of file, from start, read-only and

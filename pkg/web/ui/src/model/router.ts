@@ -34,7 +34,7 @@ export function catchLinks(): void {
   document.addEventListener("click", (event) => {
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-    if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute("download") || link.origin !== location.origin || link.pathname.startsWith("/media/")) return;
+    if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute("download") || link.origin !== location.origin || /^\/(media|docs)\//.test(link.pathname)) return;
     event.preventDefault();
     go(link.href);
   });
@@ -44,5 +44,6 @@ export const path = {
   board: (name: string) => "/boards/" + encodeURIComponent(name),
   job: (id: number) => "/jobs/" + id,
   video: (place: string) => "/videos/" + place.split("/").map(encodeURIComponent).join("/"),
+  docs: (page: string) => "/docs/" + page,
   media: (place: string) => "/media/" + place.split("/").map(encodeURIComponent).join("/"),
 };
