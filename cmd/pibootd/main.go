@@ -137,7 +137,7 @@ func commandCategories(std streams) []category {
 		{"Boards", []*cli.Command{
 			addPiCommand(std), approvePiCommand(std), listPisCommand(std), showPiCommand(std), editPiCommand(std), removePiCommand(std),
 			resetPiCommand(std), upgradePiCommand(std), rollbackPiCommand(std), keptRootsCommand(std), driftPiCommand(std),
-			watchCommand(std), rehearseCommand(std), reportCommand(std),
+			watchCommand(std), rehearseCommand(std), reportCommand(std), importHowtoCommand(std),
 		}},
 		{"Templates", []*cli.Command{templateCommand(std)}},
 		{"Transcoding", []*cli.Command{transcodeCommand(std), jobsCommand(std), mediaCommand(std), drainCommand(std), undrainCommand(std)}},

@@ -28,9 +28,9 @@ var ownConfig = map[string]string{
 	"os_prefix":    "it names the directory of the kernel and its arguments; put it into the config.txt of the board's root",
 }
 
-// checkConfigLine verifies that a line adds exactly one setting to a config.txt,
+// CheckConfigLine verifies that a line adds exactly one setting to a config.txt,
 // and none that pibootd generates.
-func checkConfigLine(line string) error {
+func CheckConfigLine(line string) error {
 	key := configKey(line)
 	hint, own := ownConfig[strings.ToLower(key)]
 	switch {

@@ -32,7 +32,7 @@ func TestMergeConfig(t *testing.T) {
 
 func TestConfigLinesThatStand(t *testing.T) {
 	for _, line := range []string{"decode_MPG2=0x12345678", "hdmi_mode:1=82", "dtoverlay=gpio-fan,gpiopin=12,temp=6000", "gpio=2=op,dh", "hdmi_timings=1024 0 1"} {
-		if err := checkConfigLine(line); err != nil {
+		if err := CheckConfigLine(line); err != nil {
 			t.Errorf("line %q: %v", line, err)
 		}
 	}
@@ -44,7 +44,7 @@ func FuzzConfigLine(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		if checkConfigLine(line) != nil {
+		if CheckConfigLine(line) != nil {
 			return
 		}
 		if len(line) > maxConfigLine || strings.ContainsAny(line, "\r\n\x00") || strings.TrimSpace(line) != line || configKey(line) == "" || line[0] == '[' || line[0] == '#' {

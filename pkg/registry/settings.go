@@ -230,7 +230,7 @@ func (s *Settings) checkArgs() error {
 func (s *Settings) checkConfig() error {
 	var problems []error
 	for _, line := range s.Config {
-		problems = append(problems, checkConfigLine(line))
+		problems = append(problems, CheckConfigLine(line))
 	}
 	if len(s.Config) > maxConfigLines {
 		problems = append(problems, fmt.Errorf("%d lines for config.txt; want at most %d", len(s.Config), maxConfigLines))
