@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/fleet"
 	"pibootd/pkg/web"
@@ -82,7 +85,7 @@ type container struct {
 }
 
 func (c *container) globals() []string {
-	return []string{"--root", filepath.Join(c.storage, "root"), "--runroot", filepath.Join(c.storage, "run"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "crun"}
+	return []string{"--root", filepath.Join(c.storage, "root"), "--runroot", filepath.Join(c.storage, "run"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "runc"}
 }
 
 func (c *container) podman(t *testing.T, args ...string) string {
@@ -107,8 +110,8 @@ func (c *container) load(t *testing.T, file string) {
 func (c *container) run(t *testing.T, more ...string) []string {
 	t.Helper()
 	text := readText(t, "../../packaging/image/compose.yaml")
-	args := append(c.globals(), "run", "--rm", "--network", "host", "--cgroups", "disabled", "--read-only", "--read-only-tmpfs=false",
-		"--ulimit", "nofile=65536:65536", "--volume", c.state+":/var/lib/pibootd")
+	args := append(c.globals(), "run", "--rm", "--network", "host", "--read-only", "--read-only-tmpfs=false",
+		"--ulimit", openFiles(t), "--ulimit", "nproc=1024:1024", "--volume", c.state+":/var/lib/pibootd")
 	for key, flag := range map[string]string{
 		"tmpfs": "--tmpfs", "cap_drop": "--cap-drop", "cap_add": "--cap-add", "devices": "--device", "device_cgroup_rules": "--device-cgroup-rule", "security_opt": "--security-opt",
 	} {
@@ -121,6 +124,16 @@ func (c *container) run(t *testing.T, more ...string) []string {
 		}
 	}
 	return append(args, more...)
+}
+
+// openFiles is the limit of the compose file, or this machine's if that is less.
+func openFiles(t *testing.T) string {
+	t.Helper()
+	var have unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &have); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("nofile=%d:%[1]d", min(65536, have.Max))
 }
 
 // composeToPodman turns a value into podman's way of writing it.
