@@ -61,13 +61,17 @@ func buildImage(t *testing.T) string {
 			t.Errorf("skopeo inspect %s: %v\n%s\nwant this machine's architecture and the title pibootd", form, err, text)
 		}
 	}
+	config := output(t, "skopeo", "inspect", "--config", "--raw", "docker-archive:"+files[0])
+	if !strings.Contains(config, `"Healthcheck":{"Test":["CMD","/usr/bin/pibootd","health"]`) {
+		t.Errorf("the image's configuration has no health check:\n%s", config)
+	}
 	return files[0]
 }
 
 // output runs a command and returns what it prints to its standard output.
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd := exec.Command(name, args...) // also in a cleanup
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -157,7 +161,9 @@ func (c *container) buildsTemplate(t *testing.T) {
 
 func (c *container) serves(t *testing.T) {
 	t.Helper()
-	c.daemon = c.startProgram(t, "podman", c.run(t, "--name", "pibootd", c.image, "serve", "--interface", "br0")...)
+	health := []string{"--health-cmd", "pibootd health", "--health-interval", "disable"} // which would need systemd's timers
+	c.daemon = c.startProgram(t, "podman", c.run(t, append(health, "--name", "pibootd", c.image, "serve", "--interface", "br0")...)...)
+	t.Cleanup(func() { c.podman(t, "rm", "--force", "--ignore", "--time", "0", "pibootd") })
 	c.daemon.waitFor(t, "msg=serving")
 	c.podman(t, "healthcheck", "run", "pibootd")
 }
