@@ -41,13 +41,16 @@ func textOf(n ast.Node, source []byte) string {
 		case *ast.Text:
 			if entering {
 				out.Write(n.Value(source))
+				if n.SoftLineBreak() {
+					out.WriteByte(' ')
+				}
 			}
 		case *ast.FencedCodeBlock, *ast.CodeBlock:
 			if entering {
 				out.Write(n.Lines().Value(source))
 			}
 		}
-		if !entering && n.Type() == ast.TypeBlock || n.Kind() == ast.KindText {
+		if !entering && n.Type() == ast.TypeBlock {
 			out.WriteByte(' ')
 		}
 		return ast.WalkContinue, nil

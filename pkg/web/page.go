@@ -76,7 +76,7 @@ func serveAsset(w http.ResponseWriter, r *http.Request) {
 // serveDocs serves a page of the documentation, as packaging/site writes it.
 func serveDocs(w http.ResponseWriter, r *http.Request) {
 	name := cmp.Or(r.PathValue("name"), "index.html")
-	content, err := fs.ReadFile(bundle, path.Join("ui/dist/docs", name+".gz"))
+	content, err := fs.ReadFile(bundle, "ui/dist/docs/"+name+".gz") // which refuses ".." in a name
 	if err != nil {
 		http.NotFound(w, r)
 		return
