@@ -160,26 +160,33 @@ func audioRendition(o Output, p Probe, a AudioStream, name string, channels int)
 	}
 }
 
-// audioUnits returns a unit for each audio rendition.
+// audioUnits returns a unit for each audio rendition; of a progressive stream, one for
+// each portion of it.
 func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Options) []Unit {
 	var units []Unit
 	for _, rendition := range renditions {
-		units = append(units, Unit{
-			ID:     rendition.Dir(),
-			Kind:   KindAudio,
-			Source: r.Source,
-			Audio: &AudioUnit{
-				Rendition:      rendition,
-				SourceStart:    p.Start,
-				CutSeconds:     p.CutSeconds,
-				Spans:          p.Spans,
-				Parts:          p.audioParts(rendition.Stream),
-				SegmentSeconds: grid.Seconds(grid.SegmentFrames),
-				Container:      r.unitContainer(),
-				Filter:         o.AudioFilter,
-				Options:        o.Audio,
-			},
-		})
+		audio := AudioUnit{
+			Rendition:      rendition,
+			SourceStart:    p.Start,
+			CutSeconds:     p.CutSeconds,
+			Spans:          p.Spans,
+			Parts:          p.audioParts(rendition.Stream),
+			SegmentSeconds: grid.Seconds(grid.SegmentFrames),
+			Container:      r.unitContainer(),
+			Filter:         o.AudioFilter,
+			Options:        o.Audio,
+		}
+		portions := []portion{{}}
+		if r.Progressive {
+			portions = audio.portions()
+		}
+		for _, portion := range portions {
+			unit, id := audio, rendition.Dir()
+			if unit.First, unit.End = portion.first, portion.end; portion.first > 0 {
+				id = fmt.Sprintf("%s-from-%05d", id, portion.first)
+			}
+			units = append(units, Unit{ID: id, Kind: KindAudio, Source: r.Source, Audio: &unit})
+		}
 	}
 	return units
 }

@@ -257,16 +257,17 @@ func checkAudio(a AudioUnit, r Result) error {
 	if err := checkInit(a.Container, r.Init); err != nil {
 		return err
 	}
-	most := int(a.Rendition.Seconds/a.SegmentSeconds) + 2
+	most := int(a.seconds()/a.SegmentSeconds) + 2
 	if len(r.Segments) == 0 || len(r.Segments) > most {
 		return fmt.Errorf("%d segments; want 1 to %d", len(r.Segments), most)
 	}
 	next, frames := r.Segments[0].FirstPTS, 0
-	if seconds := float64(next-StartPTS) / mediafile.TicksPerSecond; math.Abs(seconds) > audioTolerance {
+	begin := float64(a.First) * a.SegmentSeconds
+	if seconds := float64(next-StartPTS)/mediafile.TicksPerSecond - begin; math.Abs(seconds) > audioTolerance {
 		return fmt.Errorf("audio begins %.3f s after the video's grid; want within %v", seconds, audioTolerance)
 	}
 	for i, s := range r.Segments {
-		name := a.Container.SegmentName(i)
+		name := a.Container.SegmentName(a.First + i)
 		if err := checkSegmentFile(s, name, maxSegmentBytes); err != nil {
 			return err
 		}
@@ -276,8 +277,8 @@ func checkAudio(a AudioUnit, r Result) error {
 		next = s.LastPTS + a.Rendition.ticks(1)
 		frames += s.Frames
 	}
-	if got := a.Rendition.Time(frames); math.Abs(got-a.Rendition.Seconds) > audioTolerance {
-		return fmt.Errorf("%.3f s of audio; want %.3f", got, a.Rendition.Seconds)
+	if got := a.Rendition.Time(frames); math.Abs(got-a.seconds()) > audioTolerance {
+		return fmt.Errorf("%.3f s of audio; want %.3f", got, a.seconds())
 	}
 	return nil
 }

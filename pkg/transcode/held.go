@@ -58,8 +58,12 @@ func (p *Plan) NoteHeld(probe Probe, results map[string]Result) {
 			}
 		}
 	}
+	dirs := map[string]string{}
+	for _, u := range p.Units {
+		dirs[u.ID] = u.Dir()
+	}
 	for id, r := range results {
-		if pauses, ok := sound[id]; ok {
+		if pauses, ok := sound[cmp.Or(dirs[id], id)]; ok {
 			audio = append(audio, without(r.Held, pauses)...)
 		} else {
 			video = append(video, r.Held...)

@@ -111,6 +111,19 @@ func Unlike(u Unit, r Result, other Unit, accepted Result) error {
 	return nil
 }
 
+// checkAudioTrack makes sure that the portions of an audio rendition follow on each other.
+func checkAudioTrack(a AudioRendition, t *SegmentList) error {
+	if t == nil {
+		return fmt.Errorf("joining units: no unit of %s", a.Dir())
+	}
+	for i, s := range t.Segments[1:] {
+		if next := t.Segments[i].LastPTS + a.ticks(1); !near(s.FirstPTS, next, 4) {
+			return fmt.Errorf("joining units: %s of %s begins at %d (90 kHz); want %d", s.Name, a.Dir(), s.FirstPTS, next)
+		}
+	}
+	return nil
+}
+
 // checkTracks makes sure that no list has a gap.
 func checkTracks(p Plan, tracks map[string]*SegmentList) error {
 	for _, r := range p.Renditions {
@@ -130,8 +143,8 @@ func checkTracks(p Plan, tracks map[string]*SegmentList) error {
 		}
 	}
 	for _, a := range p.AudioRenditions() {
-		if tracks[a.Dir()] == nil {
-			return fmt.Errorf("joining units: no unit of %s", a.Dir())
+		if err := checkAudioTrack(a, tracks[a.Dir()]); err != nil {
+			return err
 		}
 	}
 	for _, s := range p.Subtitles {

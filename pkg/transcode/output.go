@@ -48,6 +48,9 @@ type Output struct {
 	// NoPictures says that no poster, storyboard and playlists of key frames are made
 	// for a stream.
 	NoPictures bool `json:"no_pictures,omitempty"`
+	// Progressive publishes an HLS stream while it is made: it can be played from its
+	// first segments on.
+	Progressive bool `json:"progressive,omitempty"`
 	// InputOptions are ffmpeg's options for the source, one word each. See
 	// ParseInputOptions.
 	InputOptions []string `json:"input_options,omitempty"`

@@ -344,7 +344,7 @@ type VideoUnit struct {
 	Options []string `json:"options,omitempty"`
 }
 
-// An AudioUnit encodes the whole of one audio stream of the source.
+// An AudioUnit encodes one audio stream of the source, or a part of it.
 type AudioUnit struct {
 	Rendition      AudioRendition `json:"rendition"`
 	SourceStart    float64        `json:"source_start"`          // Probe.Start
@@ -353,6 +353,8 @@ type AudioUnit struct {
 	Parts          []UnitPart     `json:"parts,omitempty"`       // in place of Spans
 	SegmentSeconds float64        `json:"segment_seconds"`       // SegmentFrames of the grid, in seconds
 	Container      Container      `json:"container,omitempty"`
+	First          int            `json:"first,omitempty"`   // number of its first segment
+	End            int            `json:"end,omitempty"`     // number of the segment behind its last; 0: that is the last one
 	Filter         string         `json:"filter,omitempty"`  // ffmpeg's
 	Options        []string       `json:"options,omitempty"` // ffmpeg's, besides the usual
 }

@@ -286,6 +286,9 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
 		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 	)
+	if u.First > 0 {
+		args = append(args, "-start_number", strconv.Itoa(u.First-u.Lead()))
+	}
 	args = append(args, noMetadata()...)
 	args = append(args, u.Options...)
 	return append(args, segmentArgs(u.Container, "")...)
@@ -309,7 +312,12 @@ func audioFilter(u transcode.AudioUnit) string {
 	if u.Filter != "" {
 		filter = u.Filter + ","
 	}
-	return fmt.Sprintf("aresample=async=1:first_pts=0,%sapad,atrim=end=%s", filter, seconds(u.Rendition.Seconds))
+	portion := ""
+	if start := u.StartSeconds(); start > 0 {
+		// Samples are counted from the source's beginning: its time stamps may be rounded.
+		portion = fmt.Sprintf("atrim=start_pts=%.0f,", start*float64(u.Rendition.Rate()))
+	}
+	return fmt.Sprintf("aresample=async=1:first_pts=0,%s%sapad,atrim=end=%s", portion, filter, seconds(u.EndSeconds()))
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

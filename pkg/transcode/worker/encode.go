@@ -166,11 +166,11 @@ func readProgress(r io.Reader, p *pulse, done func() int) error {
 // audioProgress returns a count of the frames in the segments begun so far:
 // ffmpeg tells neither frames nor time of audio that goes into segments.
 func audioProgress(u transcode.AudioUnit, dir string) func() int {
-	begun := 0
+	begun := u.First
 	return func() int {
 		for exists(filepath.Join(dir, u.Container.SegmentName(begun))) {
 			begun++
 		}
-		return u.Rendition.Frames(float64(begun) * u.SegmentSeconds)
+		return u.Rendition.Frames(float64(begun-u.First) * u.SegmentSeconds)
 	}
 }

@@ -40,7 +40,7 @@ type playedPart struct {
 const leastSilence = 1
 
 func newPlaying(u transcode.AudioUnit) *playing {
-	p := &playing{parts: []playedPart{{to: u.Rendition.Seconds}}}
+	p := &playing{parts: []playedPart{{from: float64(u.First) * u.SegmentSeconds, to: u.PortionEnd()}}}
 	for _, part := range u.Parts[min(1, len(u.Parts)):] {
 		at := max(part.Seconds, 0)
 		p.parts[len(p.parts)-1].to = at

@@ -75,6 +75,10 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 	number := 0
 	if u.Audio != nil {
 		result.Encoder = u.Audio.Rendition.EncoderName()
+		number = u.Audio.First
+		if err := dropAround(*u.Audio, dir); err != nil {
+			return transcode.Result{}, err
+		}
 	}
 	if u.Video != nil {
 		result.Encoder = encoderOf(*u.Video)
@@ -113,6 +117,24 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 		return transcode.Result{}, fmt.Errorf("tidying: %w", err)
 	}
 	return result, durable.SyncDir(dir)
+}
+
+// dropAround removes the segments that a run has made before and behind its part.
+func dropAround(u transcode.AudioUnit, dir string) error {
+	var around []int
+	for n := range min(u.Lead(), u.First) {
+		around = append(around, u.First-1-n)
+	}
+	if u.End > 0 {
+		around = append(around, u.End, u.End+1) // a frame may be left for a second one
+	}
+	for _, number := range around {
+		err := os.Remove(filepath.Join(dir, u.Container.SegmentName(number)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("tidying: %w", err)
+		}
+	}
+	return nil
 }
 
 // segmentProof looks at one segment, and makes it durable.
