@@ -34,6 +34,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "burn-subtitles", Usage: "draw the subtitles in this `LANGUAGE` into the picture, e.g. de; und if it is unknown", DefaultText: "none"},
 		&cli.StringFlag{Name: "input-options", Usage: "read the video with ffmpeg's input `OPTIONS`, in one word, e.g. -ss 60 -t 90", DefaultText: "none"},
+		&cli.BoolFlag{Name: "progressive", Usage: "publish an HLS stream while it is made, so that it can be played from its first segments on"},
 		&cli.BoolFlag{Name: "no-pictures", Usage: "make no poster, storyboard and playlists of key frames for a stream"},
 		&cli.BoolFlag{Name: "encrypt", Usage: "encrypt the segments with AES-128"},
 		&cli.BoolFlag{Name: "sample-aes", Usage: "encrypt the samples of CMAF segments (SAMPLE-AES, cbcs) instead of whole segments"},
@@ -70,6 +71,7 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 			SegmentDir: c.String("segment-dir"), URLPrefix: c.String("url-prefix"), KeyName: c.String("key-name"), KeyEvery: c.Int("key-every"),
 		},
 		NoPictures:    c.Bool("no-pictures"),
+		Progressive:   c.Bool("progressive"),
 		BurnSubtitles: c.String("burn-subtitles"),
 		InputOptions:  strings.Fields(c.String("input-options")),
 	}

@@ -57,7 +57,23 @@ func (o Output) check() error {
 	if o.IsFile() {
 		return o.checkFile()
 	}
+	if o.Progressive {
+		if err := o.checkProgressive(); err != nil {
+			return err
+		}
+	}
 	return o.checkStream()
+}
+
+// checkProgressive checks that a stream can be published while it is made.
+func (o Output) checkProgressive() error {
+	switch {
+	case o.TwoPass:
+		return wrong("progressive", "a progressive stream in two passes: the first pass is of the whole film; want one pass")
+	case o.SampleAES:
+		return wrong("progressive", "a progressive stream with SAMPLE-AES, which is put on when the stream is whole; want AES-128")
+	}
+	return nil
 }
 
 // checkTracks checks the choice of tracks.
@@ -193,6 +209,8 @@ func (o Output) checkFile() error {
 		return wrong("segments", "%s segments in an %s file; want segments with hls only", o.Container, o.Format)
 	case o.Encrypted || o.SampleAES || o.KeyURI != "":
 		return wrong("", "an encrypted %s file; want encryption with hls only", o.Format)
+	case o.Progressive:
+		return wrong("progressive", "a progressive %s file; want hls, which can be played before it is whole", o.Format)
 	case len(o.MoreCodecs) > 0:
 		return wrong("more_codecs", "several codecs in an %s file; want one", o.Format)
 	case o.Ladder != "" || len(o.Rungs) > 1:

@@ -133,6 +133,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	groups := together(plan, r, options)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
+	if r.Progressive {
+		cuts = cutBegin(cuts)
+	}
 	cuts = plan.cutTail(cuts, groups, r, options)
 	units := videoUnits(r, p, grid, groups, options, cuts)
 	for _, u := range units {
@@ -145,6 +148,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	plan.Units = append(plan.Units, units...)
 	plan.addPictures(r, p)
 	plan.Units = AddSurveys(plan.Units)
+	if r.Progressive {
+		slices.SortStableFunc(plan.Units, func(a, b Unit) int { return cmp.Compare(a.begins(), b.begins()) })
+	}
 	return plan, nil
 }
 
@@ -377,6 +383,27 @@ func cut(segments, most, least, workers int) []int {
 		}
 	}
 	return cuts
+}
+
+// cutBegin cuts the first units of a progressive stream short: one of a segment, the next
+// one of twice as many, and so on, until they are as long as the others.
+func cutBegin(cuts []int) []int {
+	var begin []int
+	for next, length := 0, 1; ; length *= 2 {
+		i, found := slices.BinarySearch(cuts, next)
+		if !found {
+			i--
+		}
+		if i+1 >= len(cuts) || cuts[i+1]-next <= length {
+			if !found {
+				begin = append(begin, next)
+				i++
+			}
+			return append(begin, cuts[i:]...)
+		}
+		begin = append(begin, next)
+		next += length
+	}
 }
 
 // videoUnits returns the units of each group of renditions, divided at cuts.

@@ -214,7 +214,7 @@ func (v variantFile) check(video *mediaFile, alternates map[string][]*mediaFile)
 		}
 		peak, average = peak+most, average+mean
 	}
-	if v.peak < peak || float64(v.peak) > float64(peak)*(1+bandwidthSlack) {
+	if v.peak < peak || !video.grew && float64(v.peak) > float64(peak)*(1+bandwidthSlack) {
 		return fmt.Errorf("BANDWIDTH=%d; measured are %d", v.peak, peak)
 	}
 	if math.Abs(float64(v.average-average)) > float64(average)*bandwidthSlack {

@@ -98,7 +98,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"empty segment", func(f fstest.MapFS) { f["90p/00003.ts"] = &fstest.MapFile{} }, "90p/00003.ts is ---------- with 0 bytes"},
 		{"no end", replace("90p/index.m3u8", "#EXT-X-ENDLIST\n", ""), "no EXT-X-ENDLIST"},
 		{"something behind the end", replace("90p/index.m3u8", "#EXT-X-ENDLIST", "#EXT-X-ENDLIST\n#EXT-X-VERSION:4"), "something follows it"},
-		{"live", replace("90p/index.m3u8", "VOD", "EVENT"), `"EVENT"; want VOD`},
+		{"live", replace("90p/index.m3u8", "VOD", "LIVE"), `"LIVE"; want VOD`},
 		{"numbered from 1", replace("90p/index.m3u8", "SEQUENCE:0", "SEQUENCE:1"), `"1"; want 0`},
 		{"old version", replace("90p/index.m3u8", "VERSION:4", "VERSION:3"), "version 3; want at least 4"},
 		{"another target", replace("90p/index.m3u8", "TARGETDURATION:5", "TARGETDURATION:6"), "want one for all"},

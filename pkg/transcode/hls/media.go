@@ -21,6 +21,7 @@ type mediaFile struct {
 	uri      string
 	version  int
 	target   int
+	grew     bool   // it was published before it was whole
 	init     string // URI of EXT-X-MAP; "" without
 	method   string // of encryption; "" without
 	key      string // URI of the key of the next segments
@@ -87,7 +88,9 @@ func (m *mediaFile) parseTag(fsys fs.FS, tag, value string, last bool) (err erro
 		// The number that each segment was encrypted with.
 		err = want(value, "0")
 	case "#EXT-X-PLAYLIST-TYPE":
-		err = want(value, "VOD")
+		if m.grew = value == "EVENT"; !m.grew {
+			err = want(value, "VOD") // or EVENT
+		}
 	case "#EXT-X-INDEPENDENT-SEGMENTS":
 	case "#EXT-X-MAP":
 		err = m.parseMap(fsys, value)

@@ -36,6 +36,31 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result, sealed Sea
 	if err != nil {
 		return nil, err
 	}
+	s := newListing(p, tracks, sealed)
+	files := s.files()
+	if err := addBeside(files, p, results); err != nil {
+		return nil, err
+	}
+	n := p.Output.Naming
+	for _, r := range p.Renditions {
+		if t := s.tracks[r.Name]; hasIFrames(p.Output, t) {
+			files[path.Join(n.Place(r.Name), iframesName)] = iframesPlaylist(p.Output, n.Place(r.Name), t, s.target)
+		}
+	}
+	return files, nil
+}
+
+// A listing is the segments of a stream that its playlists list.
+type listing struct {
+	plan         transcode.Plan
+	tracks, text map[string]*transcode.SegmentList // of video and audio, and of subtitles
+	target       int                               // target duration, in seconds
+	textTarget   int                               // target duration of subtitles, in seconds
+	sealed       Sealed
+	growing      bool // more segments will follow
+}
+
+func newListing(p transcode.Plan, tracks map[string]*transcode.SegmentList, sealed Sealed) listing {
 	if p.Output.Encrypted {
 		for dir, t := range tracks {
 			t.Segments = sealed.segments(p.Output, dir, t)
@@ -46,24 +71,25 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result, sealed Sea
 		text[s.Name] = tracks[s.Name]
 		delete(tracks, s.Name)
 	}
-	target := targetDuration(tracks)
-	n := p.Output.Naming
-	files := map[string][]byte{n.Master(): masterPlaylist(p, tracks, text, target)}
-	if err := addBeside(files, p, results); err != nil {
-		return nil, err
+	s := listing{plan: p, tracks: tracks, text: text, target: targetDuration(tracks), textTarget: targetDuration(text), sealed: sealed}
+	if p.Output.Progressive {
+		s.target = plannedTarget(p)
+		s.textTarget = s.target
 	}
-	for dir, t := range tracks {
-		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, target, sealed)
+	return s
+}
+
+// files returns the master playlist and those of all segments.
+func (s listing) files() map[string][]byte {
+	n := s.plan.Output.Naming
+	files := map[string][]byte{n.Master(): s.master()}
+	for dir, t := range s.tracks {
+		files[path.Join(n.Place(dir), transcode.MediaName)] = s.media(n.Place(dir), t, s.target)
 	}
-	for _, r := range p.Renditions {
-		if t := tracks[r.Name]; hasIFrames(p.Output, t) {
-			files[path.Join(n.Place(r.Name), iframesName)] = iframesPlaylist(p.Output, n.Place(r.Name), t, target)
-		}
+	for dir, t := range s.text {
+		files[path.Join(n.Place(dir), transcode.MediaName)] = s.media(n.Place(dir), t, s.textTarget)
 	}
-	for dir, t := range text {
-		files[path.Join(n.Place(dir), transcode.MediaName)] = mediaPlaylist(p.Output, n.Place(dir), t, targetDuration(text), sealed)
-	}
-	return files, nil
+	return files
 }
 
 // targetDuration returns the one that all playlists of a stream share, except those
@@ -78,24 +104,27 @@ func targetDuration(tracks map[string]*transcode.SegmentList) int {
 	return int(target)
 }
 
-// mediaPlaylist writes a playlist of segments that lie beside it, in dir.
-func mediaPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, target int, sealed Sealed) []byte {
+// media writes a playlist of segments that lie beside it, in dir.
+func (s listing) media(dir string, t *transcode.SegmentList, target int) []byte {
 	var b bytes.Buffer
+	o := s.plan.Output
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", version(o))
 	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
-	b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n")
+	fmt.Fprintf(&b, "#EXT-X-PLAYLIST-TYPE:%s\n#EXT-X-INDEPENDENT-SEGMENTS\n", playlistType(o))
 	if t.Init != nil {
 		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", o.URI(dir, path.Join(dir, transcode.InitName)))
 	}
-	for i, s := range t.Segments {
+	for i, segment := range t.Segments {
 		if isEncrypted(o, t) && (i == 0 || o.Key(i) != o.Key(i-1)) {
 			// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
 			// initialization section needs an IV of its own (RFC 8216 §4.3.2.5).
-			b.WriteString(sealed.key(o, dir, i))
+			b.WriteString(s.sealed.key(o, dir, i))
 		}
-		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(s.Seconds), o.URI(dir, path.Join(dir, o.File(s.Name))))
+		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(segment.Seconds), o.URI(dir, path.Join(dir, o.File(segment.Name))))
 	}
-	b.WriteString("#EXT-X-ENDLIST\n")
+	if !s.growing {
+		b.WriteString(endList)
+	}
 	return b.Bytes()
 }
 
@@ -116,11 +145,14 @@ func keyURI(o transcode.Output, dir string, segment int) string {
 // the same numbers.
 func extinf(seconds float64) float64 { return math.Round(seconds*1e6) / 1e6 }
 
-// masterPlaylist writes the playlist that names the variant streams.
-func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.SegmentList, target int) []byte {
+// master writes the playlist that names the variant streams.
+func (s listing) master() []byte {
 	var b bytes.Buffer
+	p := s.plan
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
-	writeSessionData(&b, p)
+	if !s.growing {
+		writeSessionData(&b, p)
+	}
 	groups := audioGroups(p)
 	for _, g := range groups {
 		g.write(&b, p.Output.Naming)
@@ -130,13 +162,18 @@ func masterPlaylist(p transcode.Plan, tracks, text map[string]*transcode.Segment
 	}
 	writeSubtitles(&b, p.Output.Naming, p.Subtitles)
 	writeCaptions(&b, p.Captions)
-	textPeak, textAverage := largest(text, targetDuration(text))
-	for _, v := range variants(p, groups, tracks, target) {
+	textPeak, textAverage := largest(s.text, s.textTarget)
+	for _, v := range variants(p, groups, s.tracks, s.target) {
 		v.subtitles = len(p.Subtitles) > 0
 		v.peak, v.average = v.peak+textPeak, v.average+textAverage
+		if s.growing {
+			v.average = 0
+		}
 		v.write(&b, p.Output.Naming)
 	}
-	writeIFrames(&b, p, tracks, target)
+	if !s.growing {
+		writeIFrames(&b, p, s.tracks, s.target)
+	}
 	return b.Bytes()
 }
 
@@ -163,6 +200,9 @@ func variants(p transcode.Plan, groups []audioGroup, tracks map[string]*transcod
 	for _, g := range groups {
 		v := variant{rendition: transcode.Rendition{Name: g.members[0].Dir()}}
 		v.addAudio(g, target, tracks)
+		if p.Output.Progressive {
+			v.peak = max(v.peak, plannedPeak(p, transcode.Rendition{}, g.members))
+		}
 		if len(g.members) == 1 {
 			v.group = ""
 		}
@@ -184,7 +224,7 @@ func videoRange(p transcode.Plan, r transcode.Rendition) string {
 type variant struct {
 	rendition     transcode.Rendition
 	rate          float64 // frames per second; 0 without video
-	peak, average int     // bits per second, audio included
+	peak, average int     // bits per second, audio included; average 0: not known yet
 	codecs        []string
 	group         string // of the audio; "" without
 	subtitles     bool
@@ -199,6 +239,9 @@ func newVariant(p transcode.Plan, r transcode.Rendition, g audioGroup, target in
 	v := variant{rendition: r, rate: p.Grid.Rate.Float(), codecs: []string{video.Codecs}}
 	v.peak, v.average = bitrates(video.Segments, target)
 	v.addAudio(g, target, tracks)
+	if p.Output.Progressive {
+		v.peak = max(v.peak, plannedPeak(p, r, g.members))
+	}
 	return v
 }
 
@@ -216,7 +259,11 @@ func (v *variant) addAudio(g audioGroup, target int, tracks map[string]*transcod
 }
 
 func (v variant) write(b *bytes.Buffer, n transcode.Naming) {
-	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q", v.peak, v.average, strings.Join(v.codecs, ","))
+	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d", v.peak)
+	if v.average > 0 {
+		fmt.Fprintf(b, ",AVERAGE-BANDWIDTH=%d", v.average)
+	}
+	fmt.Fprintf(b, ",CODECS=%q", strings.Join(v.codecs, ","))
 	if v.rate > 0 {
 		fmt.Fprintf(b, ",RESOLUTION=%dx%d,FRAME-RATE=%.3f", v.rendition.Width, v.rendition.Height, v.rate)
 	}

@@ -22,12 +22,7 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 	if st.request.IsFile() {
 		return q.moveSegments(ctx, st, nil)
 	}
-	for _, dir := range append([]string{""}, st.dirs...) {
-		if err := q.makePublicDir(path.Join(st.work(), dir)); err != nil {
-			return err
-		}
-	}
-	keys, err := q.streamKeys(st)
+	keys, err := q.makePlace(st)
 	if err != nil {
 		return err
 	}
@@ -39,6 +34,24 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 			return err
 		}
 	}
+	if err := q.writePlaylists(ctx, st); err != nil {
+		return err
+	}
+	return errors.Join(ctx.Err(), q.checkStream(st))
+}
+
+// makePlace makes the directories of st, and its keys.
+func (q *Queue) makePlace(st *stream) (keys map[string][]byte, err error) {
+	for _, dir := range append([]string{""}, st.dirs...) {
+		if err := q.makePublicDir(path.Join(st.work(), dir)); err != nil {
+			return nil, err
+		}
+	}
+	return q.streamKeys(st)
+}
+
+// writePlaylists writes the playlists of st, and syncs its directories.
+func (q *Queue) writePlaylists(ctx context.Context, st *stream) error {
 	for _, name := range slices.Sorted(maps.Keys(st.playlists)) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -52,7 +65,7 @@ func (q *Queue) assemble(ctx context.Context, st *stream) error {
 			return err
 		}
 	}
-	return errors.Join(ctx.Err(), q.checkStream(st))
+	return nil
 }
 
 // checkStream checks the assembled stream as a strict player would.
@@ -201,12 +214,14 @@ func (q *Queue) revealKey(st *stream) error {
 	return nil
 }
 
+// writePlaylist writes a playlist, which may be read at any time, as a whole.
 func (q *Queue) writePlaylist(name string, text []byte) error {
-	if err := q.media.WriteFile(name, text, fileMode); err != nil {
+	temporary := name + ".part"
+	if err := q.media.WriteFile(temporary, text, fileMode); err != nil {
 		return err
 	}
-	if err := q.makePublic(name, fileMode); err != nil {
+	if err := q.makePublic(temporary, fileMode); err != nil {
 		return err
 	}
-	return syncPath(q.media, name)
+	return errors.Join(syncPath(q.media, temporary), q.media.Rename(temporary, name))
 }

@@ -39,7 +39,7 @@ var loadFixture = sync.OnceValues(func() (*fixture, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	return makeFixture(dir)
+	return makeFixture(dir, fixtureRequest)
 })
 
 func theFixture(t testing.TB) *fixture {
@@ -51,7 +51,7 @@ func theFixture(t testing.TB) *fixture {
 	return f
 }
 
-func makeFixture(dir string) (*fixture, error) {
+func makeFixture(dir string, r transcode.Request) (*fixture, error) {
 	source := filepath.Join(dir, "source.mp4")
 	length := fmt.Sprintf("duration=%d", sourceSeconds)
 	err := ffmpeg("-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=160x128:rate=%d:%s", sourceRate, length),
@@ -73,7 +73,7 @@ func makeFixture(dir string) (*fixture, error) {
 		Audio: &transcode.AudioStream{Codec: "aac", Channels: 1, SampleRate: 48000, EndSeconds: sourceSeconds},
 	}
 	f.results["probe"] = transcode.Result{Probe: &f.probe}
-	if f.plan, err = transcode.NewPlan(fixtureRequest, f.probe, 0); err != nil {
+	if f.plan, err = transcode.NewPlan(r, f.probe, 0); err != nil {
 		return nil, err
 	}
 	for _, u := range f.plan.Units {
@@ -95,13 +95,13 @@ func (f *fixture) encode(source, dir string, u transcode.Unit) error {
 	}
 	args = append([]string{"-copyts", "-i", source}, args...)
 	args = append(args, "-output_ts_offset", "10", "-muxdelay", "0", "-muxpreload", "0", "-f", "hls",
-		"-hls_list_size", "0", "-hls_playlist_type", "vod", "-hls_segment_filename", filepath.Join(dir, "%05d.ts"),
+		"-hls_list_size", "0", "-hls_playlist_type", "vod", "-start_number", fmt.Sprint(u.FirstSegment()), "-hls_segment_filename", filepath.Join(dir, "%05d.ts"),
 		filepath.Join(dir, "unit.m3u8"))
 	if err := ffmpeg(args...); err != nil {
 		return err
 	}
 	result, files := transcode.Result{Encoder: "libx264"}, map[string][]byte{}
-	for i := 0; ; i++ {
+	for i := u.FirstSegment(); ; i++ {
 		name := u.Container().SegmentName(i)
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if os.IsNotExist(err) {

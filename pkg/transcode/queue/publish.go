@@ -31,9 +31,14 @@ const (
 // not help.
 var errUnpublishable = errors.New("the results do not make a stream")
 
-// publishReady publishes every job whose units are all done. The error reports the
-// jobs that must wait.
+// publishReady publishes what is ready: every job whose units are all done, and the
+// segments of progressive streams. The error reports the jobs that must wait.
 func (q *Queue) publishReady(ctx context.Context) error {
+	return errors.Join(q.publishJobs(ctx), q.advanceStreams(ctx), q.endStreams(ctx))
+}
+
+// publishJobs publishes every job whose units are all done.
+func (q *Queue) publishJobs(ctx context.Context) error {
 	ids, err := q.jobsIn(ctx, Publishing)
 	if err != nil {
 		return err
@@ -52,6 +57,10 @@ func (q *Queue) jobsIn(ctx context.Context, state State) ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	return scanIDs(rows)
+}
+
+func scanIDs(rows *sql.Rows) ([]int64, error) {
 	defer rows.Close()
 	var ids []int64
 	for rows.Next() {
@@ -104,10 +113,13 @@ func (q *Queue) publishJob(ctx context.Context, id int64) error {
 		if err := q.assemble(ctx, st); err != nil {
 			return err
 		}
+	}
+	if !there && st.place == "" {
 		if err := q.reveal(ctx, st); err != nil {
 			return err
 		}
 	}
+	delete(q.announced, id)
 	if err := q.revealKey(st); err != nil {
 		return err
 	}
@@ -119,6 +131,8 @@ type stream struct {
 	job       int64
 	request   transcode.Request
 	output    string // directory or file in the media share; "" until it is chosen
+	place     string // where its beginning is published; "" if it is not
+	begin     int    // segments of a beginning
 	plan      transcode.Plan
 	results   map[string]transcode.Result
 	playlists map[string][]byte
@@ -154,11 +168,30 @@ func (q *Queue) verify(name string, s segment) error {
 	return q.verifySize(name, s.sizeBytes)
 }
 
-// work returns the directory in which the stream is assembled.
-func (st stream) work() string { return transcode.JobDir(st.job) + "/" + publishName }
+// work returns the directory in which the stream is assembled: an unpublished one, unless
+// its beginning is published.
+func (st stream) work() string {
+	if st.place != "" {
+		return st.place
+	}
+	return transcode.JobDir(st.job) + "/" + publishName
+}
 
 // readStream reads the results of a job's units and checks that they match.
 func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
+	st, err := q.readResultsOf(ctx, id)
+	if err != nil || st.request.IsFile() {
+		return st, err // a file was checked when the probe was accepted
+	}
+	if st.playlists, err = hls.Playlists(st.plan, st.results, hls.Sealed{}); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnpublishable, err)
+	}
+	st.addDirs()
+	return st, q.locate(st)
+}
+
+// readResultsOf reads the results of the units of a job that are done.
+func (q *Queue) readResultsOf(ctx context.Context, id int64) (*stream, error) {
 	var request column[transcode.Request]
 	var plan column[transcode.Plan]
 	st := &stream{job: id}
@@ -172,14 +205,12 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 		return nil, err
 	}
 	st.addFiles(plan.V, results)
-	if st.request.IsFile() {
-		return st, nil // checked when the probe was accepted
-	}
 	st.plan, st.results = plan.V, results.ofUnit
-	st.playlists, err = hls.Playlists(st.plan, st.results, hls.Sealed{})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnpublishable, err)
-	}
+	return st, nil
+}
+
+// addDirs records the directories in which st has playlists.
+func (st *stream) addDirs() {
 	dirs := map[string]bool{}
 	for name := range st.playlists {
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
@@ -187,7 +218,6 @@ func (q *Queue) readStream(ctx context.Context, id int64) (*stream, error) {
 		}
 	}
 	st.dirs = slices.Sorted(maps.Keys(dirs))
-	return st, nil
 }
 
 // unitResults are the results of a job's units and the directories of their files.
@@ -201,12 +231,12 @@ type querier interface {
 	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// readResults adds the stored units to plan, and returns their results. Subtitles that
+// readResults adds the units that are done to plan, and returns their results. Subtitles that
 // could not be read are taken out of it.
 func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int64) (unitResults, error) {
 	r := unitResults{map[string]transcode.Result{}, map[string]string{}}
-	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND kind NOT IN (?, ?, ?) ORDER BY seq`,
-		job, transcode.KindProbe, transcode.KindLift, transcode.KindSurvey)
+	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND state = ? AND kind NOT IN (?, ?, ?) ORDER BY seq`,
+		job, done, transcode.KindProbe, transcode.KindLift, transcode.KindSurvey)
 	if err != nil {
 		return r, err
 	}
@@ -262,10 +292,7 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 	for _, picture := range r.Pictures {
 		st.segments = append(st.segments, segment{from: path.Join(from, picture.Name), to: u.PictureName(picture.Name), sizeBytes: picture.SizeBytes})
 	}
-	first := 0
-	if u.Video != nil {
-		first, _ = u.Video.Segments()
-	}
+	first := u.FirstSegment()
 	for i, s := range r.Segments {
 		st.segments = append(st.segments, segment{
 			from: path.Join(from, s.Name), to: path.Join(names.Place(u.Dir()), names.File(s.Name)), sizeBytes: s.SizeBytes,
@@ -327,7 +354,7 @@ func (q *Queue) makePublicParents(dir string) error {
 func (q *Queue) published(ctx context.Context, st *stream) (bool, error) {
 	assembling, err := exists(q.media, st.work())
 	if err != nil || assembling {
-		return false, err
+		return false, err // also where its beginning is published
 	}
 	for _, s := range st.segments {
 		err := q.verify(path.Join(st.output, s.to), s)

@@ -137,6 +137,11 @@ type Queue struct {
 
 	workers *workers
 	claims  *claims
+
+	// announced has how many segments of a progressive stream are published, or
+	// endedStream, by job. It belongs to the goroutine that publishes.
+	announced map[int64]int
+
 	watches *watches
 
 	topics []topic
@@ -180,6 +185,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		unitSeconds: o.UnitSeconds,
 		workers:     newWorkers(o.Labels),
 		claims:      newClaims(),
+		announced:   map[int64]int{},
 		watches:     newWatches(),
 		lanes:       map[string]bool{},
 		announce:    make(chan struct{}, 1),

@@ -168,6 +168,7 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	if u.spec.Kind == transcode.KindSurvey {
 		return t.budget(ctx, u.key.job)
 	}
+	t.publish = t.publish || u.request.Progressive
 	var left int
 	err = t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ? AND state <> ?`, u.key.job, done).Scan(&left)
 	if err != nil || left > 0 {

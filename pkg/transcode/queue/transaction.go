@@ -307,9 +307,11 @@ func (t *transaction) endJob(ctx context.Context, job int64, state State, reason
 		return err
 	}
 	t.changed = append(t.changed, job)
+	t.publish = true // a progressive stream has to be ended
 	t.ended = append(t.ended, endedJob{job, state, reason})
 	return t.exec(ctx, `
-		UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ?, output = CASE ? WHEN ? THEN output ELSE '' END
+		UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ?,
+			output = CASE WHEN ? = ? OR json_extract(request, '$.progressive') THEN output ELSE '' END
 		WHERE id = ?`, state, reason, column[[]string]{stderr}, t.now.UnixNano(), state, Done, job)
 }
 

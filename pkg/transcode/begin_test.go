@@ -1,0 +1,20 @@
+package transcode
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestCutBegin(t *testing.T) {
+	for _, tt := range []struct{ cuts, want []int }{
+		{[]int{0, 1}, []int{0, 1}},
+		{[]int{0, 2}, []int{0, 1, 2}},
+		{[]int{0, 15, 30, 40}, []int{0, 1, 3, 7, 15, 30, 40}},
+		{[]int{0, 5, 10, 15, 18}, []int{0, 1, 3, 5, 10, 15, 18}},
+		{[]int{0, 60, 120}, []int{0, 1, 3, 7, 15, 31, 60, 120}},
+	} {
+		if got := cutBegin(tt.cuts); !slices.Equal(got, tt.want) {
+			t.Errorf("cutBegin(%v) = %v; want %v", tt.cuts, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package hls
+
+import (
+	"bytes"
+	"math"
+
+	"pibootd/pkg/transcode"
+)
+
+// A progressive stream is published while it is made. Its playlists grow (RFC 8216bis
+// §6.2.1: lines are appended and none is changed), so that what their first lines say
+// follows from the plan, and not from segments that are still to come.
+
+// endList is the last line of a playlist that does not grow any more.
+const endList = "#EXT-X-ENDLIST\n"
+
+// Begin is Playlists for the units that are done so far: the playlists of the first
+// segments, as many as every rendition has, and their number. There are no playlists
+// while that is 0.
+func Begin(p transcode.Plan, results map[string]transcode.Result) (map[string][]byte, int, error) {
+	tracks, segments, err := transcode.JoinBegin(p, results)
+	if err != nil || segments == 0 {
+		return nil, 0, err
+	}
+	s := newListing(p, tracks, Sealed{})
+	s.growing = true
+	return s.files(), segments, nil
+}
+
+// End returns the text of a media playlist that was to grow, and does not any more.
+func End(playlist []byte) []byte {
+	if bytes.HasSuffix(playlist, []byte(endList)) {
+		return playlist
+	}
+	return append(bytes.Clone(playlist), endList...)
+}
+
+func playlistType(o transcode.Output) string {
+	if o.Progressive {
+		return "EVENT"
+	}
+	return "VOD"
+}
+
+// plannedTarget returns the target duration of a progressive stream: no segment of the
+// plan is longer, and none of its audio, which ends with a whole frame.
+func plannedTarget(p transcode.Plan) int {
+	longest := 0.0
+	for i := range p.Grid.Segments() {
+		first, end := p.Grid.Segment(i)
+		longest = max(longest, p.Grid.Seconds(end-first))
+	}
+	const frameOfAudio = 0.04
+	return max(1, int(math.Round(longest+frameOfAudio)))
+}
+
+// plannedPeak returns a bitrate that a variant stream is not expected to exceed: what its
+// encoders are limited to and what their buffers add in a segment, and a tenth for the
+// container.
+func plannedPeak(p transcode.Plan, r transcode.Rendition, audio []transcode.AudioRendition) int {
+	seconds := p.Grid.Seconds(p.Grid.SegmentFrames)
+	bits := float64(r.MaxrateBPS) + float64(r.BufferBits)/seconds
+	most := 0
+	for _, a := range audio {
+		most = max(most, a.BitrateBPS)
+	}
+	return int(1.1 * (bits + 1.5*float64(most)))
+}
