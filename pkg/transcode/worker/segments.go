@@ -119,7 +119,7 @@ func segmentsProof(u transcode.Unit, dir string, p *pulse) (transcode.Result, er
 	return result, durable.SyncDir(dir)
 }
 
-// dropAround removes the segments that a run has made before and behind its part.
+// dropAround removes the segments that a run has made before and behind its portion.
 func dropAround(u transcode.AudioUnit, dir string) error {
 	var around []int
 	for n := range min(u.Lead(), u.First) {
