@@ -5,7 +5,7 @@ import "math"
 // The audio of a stream that is published while it is made is divided into portions, so
 // that the first of them is there at once. Each is encoded by a run that begins
 // some segments earlier and ends one later, of which it keeps its own: the encoder has
-// settled by the first frame that is kept, and the last one overlaps with what follows.
+// adapted by the first frame that is kept, and the last one overlaps with what follows.
 // Frames of all runs lie on one raster, because runs begin where a segment begins with a
 // whole frame.
 
