@@ -183,6 +183,9 @@ func (h lanHost) fetch(ctx context.Context, name string) (content []byte, err er
 	message := fmt.Appendf([]byte{0, 1}, "%s\x00octet\x00blksize\x00%d\x00", name, blockSize)
 	for {
 		got, from, err := conn.ask(to, message, func(got []byte) bool {
+			if len(got) >= 4 && got[1] == opData && binary.BigEndian.Uint16(got[2:]) == next-1 {
+				_ = conn.send(to, message) // the server has not had it
+			}
 			return len(got) >= 4 && (got[1] == opOACK && next == 0 || got[1] == opData && binary.BigEndian.Uint16(got[2:]) == next || got[1] == 5)
 		})
 		if err != nil && next > 0 {

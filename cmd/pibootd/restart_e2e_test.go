@@ -113,16 +113,19 @@ func (r *restarts) finish() {
 	r.done = make(chan struct{})
 }
 
-// answerTime is how long a client waits, once the daemon is there again, before it takes
-// a request for lost.
-const answerTime = 5 * time.Second
+// How long a client waits before it takes a request for lost: while the daemon serves, and
+// once it is there again.
+const (
+	lossTime   = 20 * time.Second
+	answerTime = 5 * time.Second
+)
 
-// patience returns a context that ends when what is asked now is lost by a restart.
+// patience returns a context that ends when what is asked now is lost.
 func (r *restarts) patience(ctx context.Context) (context.Context, context.CancelFunc) {
 	r.mu.Lock()
 	done := r.done
 	r.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, lossTime)
 	go func() {
 		select {
 		case <-done:
@@ -157,13 +160,13 @@ func (c *caller) run(ctx context.Context, r *restarts) {
 	}
 }
 
-// once asks, and asks again if that failed because of a restart.
+// once asks, and asks again if that was lost, or broken off by a restart.
 func (c *caller) once(ctx context.Context, r *restarts) error {
 	before := r.finished.Load()
 	patience, cancel := r.patience(ctx)
 	defer cancel()
 	err := c.ask(patience)
-	if err == nil || errors.Is(err, syscall.ECONNREFUSED) || r.began.Load() == before {
+	if err == nil || errors.Is(err, syscall.ECONNREFUSED) || r.began.Load() == before && patience.Err() == nil {
 		return err
 	}
 	c.again++
