@@ -15,7 +15,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"pibootd/pkg/store"
 	"pibootd/pkg/web"
 )
 
@@ -185,24 +184,6 @@ func arguments(c *cli.Context, names ...string) ([]string, error) {
 		return nil, usageError{hintedError{fmt.Errorf("got %d arguments %q; want %s", got, c.Args().Slice(), want), helpHint(c)}}
 	}
 	return c.Args().Slice(), nil
-}
-
-func versionCommand(std streams) *cli.Command {
-	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version",
-		Flags: []cli.Flag{jsonFlag()},
-		Action: func(c *cli.Context) error {
-			if _, err := arguments(c); err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				return printJSON(std.out, map[string]any{"version": buildVersion(), "schema": store.Schema()})
-			}
-			_, err := fmt.Fprintln(std.out, "pibootd", buildVersion())
-			return err
-		},
-	}
 }
 
 // buildVersion returns the version that the linker set, or else the revision that
