@@ -165,7 +165,6 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.nfs != nil {
 		g.Go(func() error { return d.nfs.Serve(ctx, d.socks.nfs) })
 	}
-	g.Go(func() error { return d.tftp.Serve(ctx, d.socks.tftp) })
 	g.Go(func() error { return d.dhcp.Serve(ctx, d.socks.dhcp) })
 	if d.socks.pxe != nil {
 		g.Go(func() error { return d.dhcp.Serve(ctx, d.socks.pxe) })
@@ -180,7 +179,9 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	d.receiveLogs(ctx, g)
 	d.runIntegrations(ctx, g)
-	err := g.Wait()
+	err := d.tftp.Serve(ctx, d.socks.tftp) // by this goroutine: it opens sockets, which have to be in its network
+	g.Go(func() error { return err })
+	err = g.Wait()
 	stopRecording()
 	logged.Wait()
 	return errors.Join(err, <-recorded)
