@@ -203,3 +203,47 @@ func (k *Keeper) IsNew(ctx context.Context) (bool, error) {
 	err := k.store.QueryRow(ctx, "SELECT (SELECT COUNT(*) FROM admin) + (SELECT COUNT(*) FROM setup_code)").Scan(&n)
 	return n == 0, failed("reading the password", err)
 }
+
+// A Login is a session that has not ended, without its secret.
+type Login struct {
+	ID      string    `json:"id"`
+	Addr    string    `json:"addr"` // where it logged in from
+	Since   time.Time `json:"since"`
+	Expires time.Time `json:"expires"`
+}
+
+// LoginID returns the ID of the session with this cookie.
+func LoginID(secret string) string { return hex.EncodeToString(hash(secret)[:8]) }
+
+// Logins returns the sessions that have not ended, the newest first.
+func (k *Keeper) Logins(ctx context.Context) (all []Login, err error) {
+	rows, err := k.store.Query(ctx, "SELECT lower(hex(substr(hash, 1, 8))), addr, made, expires FROM sessions WHERE expires > ? ORDER BY made DESC", k.now().UnixNano())
+	if err != nil {
+		return nil, failed("reading the sessions", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var l Login
+		var made, expires int64
+		if err := rows.Scan(&l.ID, &l.Addr, &made, &expires); err != nil {
+			return nil, failed("reading the sessions", err)
+		}
+		l.Since, l.Expires = time.Unix(0, made), time.Unix(0, expires)
+		all = append(all, l)
+	}
+	return all, failed("reading the sessions", rows.Err())
+}
+
+// EndLogin ends the session with this ID.
+func (k *Keeper) EndLogin(ctx context.Context, id string) error {
+	return failed("ending a session", k.store.Write(ctx, func(tx *sql.Tx) error {
+		ended, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE lower(hex(substr(hash, 1, 8))) = ?", id)
+		if err != nil {
+			return err
+		}
+		if n, err := ended.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, pi.RequestError{Reason: pi.Missing, Field: "id", Err: fmt.Errorf("no session %.40q; it may have ended", id)})
+		}
+		return nil
+	}))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"pibootd/pkg/doctor"
 )
@@ -16,7 +17,31 @@ func (s *Server) examine(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
+	if r.URL.Query()["board"] == nil {
+		s.examined.Store(newExamined(found))
+		s.live.nudge()
+	}
 	s.reply(w, list(found))
+}
+
+// An Examined is what the last examination of everything has found.
+type Examined struct {
+	At       time.Time `json:"at"`
+	Problems int       `json:"problems"`
+	Warnings int       `json:"warnings"`
+}
+
+func newExamined(found []doctor.Finding) *Examined {
+	e := &Examined{At: time.Now()}
+	for _, one := range found {
+		switch one.Level {
+		case doctor.Problem:
+			e.Problems++
+		case doctor.Warning:
+			e.Warnings++
+		}
+	}
+	return e
 }
 
 // Examine has the daemon examine its machine and these boards; none means all. It

@@ -1,9 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,14 +14,49 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
+// listJobs answers with a page of jobs. If there are more, the header Link has the
+// address of the next one (RFC 8288).
 func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
-	jobs, err := s.Queue.Jobs(r.Context())
+	page, err := pageOf(r)
+	var jobs []queue.Job
+	if err == nil {
+		jobs, err = s.Queue.Page(r.Context(), page)
+	}
 	if err != nil {
 		s.refuse(w, err)
 		return
 	}
+	if len(jobs) == page.Limit && jobs[len(jobs)-1].ID > 1 {
+		next := r.URL.Query()
+		next.Set("before", strconv.FormatInt(jobs[len(jobs)-1].ID, 10))
+		w.Header().Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, r.URL.Path, next.Encode()))
+	}
 	s.reply(w, list(jobs))
 }
+
+// pageOf returns which jobs a request is for.
+func pageOf(r *http.Request) (p queue.Page, err error) {
+	if p.Before, err = integer(r, "before"); err != nil {
+		return p, err
+	}
+	limit, err := integer(r, "limit")
+	if err != nil {
+		return p, err
+	}
+	if limit < 0 || limit > queue.MaxPage {
+		return p, pi.InvalidField("limit", fmt.Errorf("limit: got %d; want 1 to %d jobs", limit, queue.MaxPage))
+	}
+	p.Limit = int(cmp.Or(limit, queue.MaxPage))
+	for _, state := range r.URL.Query()["state"] {
+		p.States = append(p.States, queue.State(state))
+	}
+	if i := slices.IndexFunc(p.States, func(state queue.State) bool { return !slices.Contains(jobStates, state) }); i >= 0 {
+		return p, pi.InvalidField("state", fmt.Errorf("state: got %.40q; want some of %v", p.States[i], jobStates))
+	}
+	return p, nil
+}
+
+var jobStates = []queue.State{queue.Queued, queue.Running, queue.Publishing, queue.Done, queue.Failed, queue.Cancelled}
 
 func (s *Server) showJob(w http.ResponseWriter, r *http.Request) {
 	id, err := jobID(r)

@@ -397,14 +397,15 @@ func (src *liveSource) outputs() (paths []string) {
 // A System is what the dashboard shows of the machine.
 type System struct {
 	Info
-	MediaFree int64 `json:"media_free"` // bytes, to three digits
-	StateFree int64 `json:"state_free"`
-	Uploads   bool  `json:"uploads"`    // whether a token permits uploads
-	TrashKeep int64 `json:"trash_keep"` // seconds that deleted videos stay in the trash; 0: until somebody removes them
+	MediaFree int64     `json:"media_free"` // bytes, to three digits
+	StateFree int64     `json:"state_free"`
+	Uploads   bool      `json:"uploads"`          // whether a token permits uploads
+	Doctor    *Examined `json:"doctor,omitempty"` // nil: nobody has asked it since the start
+	TrashKeep int64     `json:"trash_keep"`       // seconds that deleted videos stay in the trash; 0: until somebody removes them
 }
 
 func (s *Server) system() System {
-	return System{Info: s.Info, MediaFree: freeBytes(s.Info.MediaDir), StateFree: freeBytes(s.Info.StateDir), Uploads: s.UploadToken != nil, TrashKeep: int64(s.TrashKeep.Seconds())}
+	return System{Info: s.Info, MediaFree: freeBytes(s.Info.MediaDir), StateFree: freeBytes(s.Info.StateDir), Uploads: s.UploadToken != nil, TrashKeep: int64(s.TrashKeep.Seconds()), Doctor: s.examined.Load()}
 }
 
 // freeBytes returns the free bytes of a file system to three digits, because more

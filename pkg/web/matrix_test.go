@@ -33,7 +33,7 @@ var needed = map[access.Scope][]string{
 		"GET /api/v1/uploads", "POST /api/v1/uploads", "HEAD /api/v1/uploads/{id}", "PATCH /api/v1/uploads/{id}", "DELETE /api/v1/uploads/{id}",
 	},
 	access.Admin: {
-		"GET /api/v1/tokens", "POST /api/v1/tokens", "DELETE /api/v1/tokens/{name}", "GET /api/v1/audit", "GET /api/v1/doctor", "GET /api/v1/logs",
+		"GET /api/v1/tokens", "POST /api/v1/tokens", "DELETE /api/v1/tokens/{name}", "GET /api/v1/audit", "GET /api/v1/sessions", "DELETE /api/v1/sessions/{id}", "GET /api/v1/config", "GET /api/v1/doctor", "GET /api/v1/logs",
 		"POST /api/v1/pis", "PATCH /api/v1/pis/{ref}", "DELETE /api/v1/pis/{ref}", "POST /api/v1/pis/{ref}/root", "GET /api/v1/pis/{ref}/drift", "GET /api/v1/pis/{ref}/report",
 		"DELETE /api/v1/pis/{ref}/kept/{name}", "PUT /api/v1/pis/{ref}/drain", "DELETE /api/v1/pis/{ref}/drain",
 		"POST /api/v1/templates", "DELETE /api/v1/templates/{ref}", "DELETE /api/v1/operations/{id}",

@@ -106,7 +106,7 @@ type Queue interface {
 
 // Jobs reads jobs.
 type Jobs interface {
-	Jobs(context.Context) ([]queue.Job, error)
+	Page(context.Context, queue.Page) ([]queue.Job, error)
 	Job(ctx context.Context, id int64) (queue.Job, error)
 	All(context.Context) ([]queue.Job, error)
 	Watch(ctx context.Context, id int64) iter.Seq2[queue.Job, error]

@@ -31,6 +31,9 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "GET /api/v1/tokens", scope: access.Admin, handler: s.listTokens},
 		{pattern: "POST /api/v1/tokens", scope: access.Admin, handler: s.addToken},
 		{pattern: "DELETE /api/v1/tokens/{name}", scope: access.Admin, handler: s.revokeToken},
+		{pattern: "GET /api/v1/sessions", scope: access.Admin, handler: s.listLogins},
+		{pattern: "DELETE /api/v1/sessions/{id}", scope: access.Admin, handler: s.endLogin},
+		{pattern: "GET /api/v1/config", scope: access.Admin, handler: s.showConfig},
 		{pattern: "GET /api/v1/audit", scope: access.Admin, handler: s.listAudit},
 
 		{pattern: "GET /api/v1/openapi.json", handler: s.describeAPI},

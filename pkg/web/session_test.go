@@ -294,3 +294,20 @@ func TestAudit(t *testing.T) {
 		t.Errorf("%d entries; want %d", len(changes), len(want))
 	}
 }
+
+// The admin sees which browsers are logged in, and logs one out.
+func TestLogins(t *testing.T) {
+	d := start(t)
+	b := d.browser(t)
+	d.setUp(t, b)
+	var all []Login
+	if status, _ := b.ask("GET", "/api/v1/sessions", nil, &all); status != 200 || len(all) != 1 || !all[0].Own || all[0].Addr != "127.0.0.1" {
+		t.Fatalf("sessions: %d, %+v; want the own one", status, all)
+	}
+	if status, _ := b.ask("DELETE", "/api/v1/sessions/"+all[0].ID, nil, nil); status != 204 {
+		t.Errorf("DELETE of the session: %d; want 204", status)
+	}
+	if status, _ := b.ask("GET", "/api/v1/sessions", nil, nil); status != 401 {
+		t.Errorf("after it was ended: %d; want 401", status)
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"pibootd/pkg/access"
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
+	"pibootd/pkg/config"
 	"pibootd/pkg/diagnosis"
 	"pibootd/pkg/doctor"
 	"pibootd/pkg/fleet"
@@ -102,7 +103,7 @@ func (s *show) open(t *testing.T) {
 		Policy: &boot.Policy{Registry: known, Timeline: s.events, Roots: roots, Log: log}, Network: netip.MustParsePrefix("10.9.0.1/16"),
 	})
 	s.server = &Server{
-		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Operations: operations, Trash: &trash.Trash{MediaDir: s.media, Keep: 168 * time.Hour, Log: log}, TrashKeep: 168 * time.Hour, Queue: s.queue, Timeline: s.events, Log: log,
+		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Operations: operations, Trash: &trash.Trash{MediaDir: s.media, Keep: 168 * time.Hour, Log: log}, TrashKeep: 168 * time.Hour, Config: config.Default(), Queue: s.queue, Timeline: s.events, Log: log,
 		Doctor: &doctor.Doctor{Fleet: boards, Timeline: s.events, Diagnoses: &diagnosis.Tracker{Timeline: s.events}}, Diagnoses: &diagnosis.Tracker{Timeline: s.events},
 		Info:        Info{Version: "v1.0.0", MediaDir: s.media, StateDir: dir, Interface: "eth0", Network: "10.9.0.1/16", HTTPPort: 8080},
 		UploadToken: []byte(uploadTestToken), MaxUpload: 1 << 30, Access: access.New(s.store, time.Hour), Public: Public{Media: true, Read: true},
@@ -130,6 +131,9 @@ func (s *show) open(t *testing.T) {
 	s.earlierBoots()
 	s.boots(known)
 	s.logs(t)
+	if s.boards == 12 {
+		s.server.examined.Store(&Examined{At: time.Now(), Warnings: 2})
+	}
 	_, s.token, err = s.server.Access.AddToken(ctx, "show", access.Admin)
 	must(err)
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,6 +63,7 @@ type Server struct {
 	unpacking sync.Mutex // held while a worker's program is unpacked
 	live      *live
 	published publisher
+	examined  atomic.Pointer[Examined] // nil: nobody has asked the doctor since the start
 }
 
 // Public says what the TCP ports do without a login.

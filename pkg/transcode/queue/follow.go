@@ -11,7 +11,7 @@ import (
 
 // All returns every job, newest first, without units.
 func (q *Queue) All(ctx context.Context) ([]Job, error) {
-	jobs, err := q.readJobs(ctx, allJobs)
+	jobs, err := q.readJobs(ctx, Page{}, allJobs)
 	if err == nil {
 		err = q.addAllFrames(ctx, jobs)
 	}

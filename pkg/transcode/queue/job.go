@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -110,9 +112,22 @@ func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
 	return job, nil
 }
 
-// Jobs returns the latest 500 jobs, newest first, without their units.
-func (q *Queue) Jobs(ctx context.Context) ([]Job, error) {
-	jobs, err := q.readJobs(ctx, maxJobs)
+// A Page selects jobs.
+type Page struct {
+	Before int64   // only jobs with a lower number; 0: the newest
+	Limit  int     // of jobs, up to MaxPage; 0 means that
+	States []State // nil: all
+}
+
+// MaxPage is the largest number of jobs on a page.
+const MaxPage = maxJobs
+
+// Jobs returns the latest 500 jobs, the newest first, without their units.
+func (q *Queue) Jobs(ctx context.Context) ([]Job, error) { return q.Page(ctx, Page{}) }
+
+// Page returns some jobs, the newest first, without their units.
+func (q *Queue) Page(ctx context.Context, p Page) ([]Job, error) {
+	jobs, err := q.readJobs(ctx, p, min(cmp.Or(p.Limit, maxJobs), maxJobs))
 	if err != nil {
 		return nil, fmt.Errorf("queue: reading jobs: %w", err)
 	}
@@ -124,8 +139,15 @@ func (q *Queue) Jobs(ctx context.Context) ([]Job, error) {
 	return jobs, nil
 }
 
-func (q *Queue) readJobs(ctx context.Context, limit int) ([]Job, error) {
-	rows, err := q.store.Query(ctx, `SELECT `+jobColumns+` FROM jobs WHERE preview = 0 ORDER BY id DESC LIMIT ?`, limit)
+func (q *Queue) readJobs(ctx context.Context, p Page, limit int) ([]Job, error) {
+	states, err := json.Marshal(p.States)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := q.store.Query(ctx, `
+		SELECT `+jobColumns+` FROM jobs
+		WHERE preview = 0 AND (? = 0 OR id < ?) AND (? = 0 OR state IN (SELECT value FROM json_each(?))) ORDER BY id DESC LIMIT ?`,
+		p.Before, p.Before, len(p.States), string(states), limit)
 	if err != nil {
 		return nil, err
 	}

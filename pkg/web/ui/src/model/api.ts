@@ -80,7 +80,8 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
 }
 
 export async function send<T>(method: "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<T> {
-  return (await (await fetchFrom(method, path, body)).json()) as T;
+  const answer = await fetchFrom(method, path, body);
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
 }
 
 // Streams end with the page, also if the browser keeps it.

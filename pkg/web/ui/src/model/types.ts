@@ -242,6 +242,7 @@ export interface System {
   media_free: number;
   state_free: number;
   uploads: boolean;
+  doctor?: { at: string; problems: number; warnings: number }; // what it found last
   trash_keep: number; // seconds; 0: until somebody removes them
 }
 

@@ -16,6 +16,7 @@ export function StatusLine() {
       <BoardsStatus views={views} found={Object.keys(all.discovered).length} />
       <JobsStatus jobs={Object.values(all.jobs)} />
       <DiskStatus state={all} />
+      <DoctorStatus state={all} />
     </div>
   );
 }
@@ -46,6 +47,14 @@ function JobsStatus({ jobs }: { jobs: Job[] }) {
       <span><b class="num">{running.length}</b> {running.length === 1 ? "job" : "jobs"}{speed > 0 && <> · <span class="num">{fps(speed)}</span></>}{left > 0 && <> · <span class="num">{span(left)}</span> left</>}{waiting > 0 && <> · <span class="num">{waiting}</span> waiting</>}</span>
     </a>
   );
+}
+
+// What the doctor has found when somebody asked it last.
+function DoctorStatus({ state }: { state: State }) {
+  const found = state.system?.doctor;
+  if (!found) return null;
+  const todo = found.problems + found.warnings;
+  return <a href="/doctor" class={found.problems ? "is-stuck" : found.warnings ? "is-slow" : ""}><Mark shape={found.problems ? "stuck" : found.warnings ? "warning" : "well"} /><span>{todo ? <><b class="num">{todo}</b> to look at</> : "Doctor: all well"}</span></a>;
 }
 
 const scarce = 10e9; // bytes

@@ -10,6 +10,7 @@ import { Empty } from "../parts/Empty";
 import { FirstRun } from "../parts/FirstRun";
 import { Mark, Status } from "../parts/Icon";
 import { RunningJob } from "../parts/JobRow";
+import { SpeedChart } from "../parts/SpeedChart";
 import { StrangerRow } from "../parts/StrangerRow";
 import { Ago } from "../parts/Time";
 import { VideoCard } from "../parts/VideoCard";
@@ -33,6 +34,7 @@ export function HomePage() {
         <BoardsPanel views={views} all={all} />
         <div class="column">
           <JobsPanel jobs={Object.values(all.jobs)} />
+          <SpeedChart jobs={Object.values(all.jobs)} />
           <FailedPanel jobs={Object.values(all.jobs)} />
           <LatestPanel all={all} />
         </div>

@@ -1,12 +1,22 @@
 import { act } from "../model/act";
 import { logOut, session, token } from "../model/api";
-import { bytes } from "../model/format";
+import { bytes, count } from "../model/format";
 import { state } from "../model/live";
+import { AdminCards } from "../parts/AdminCards";
 import { Button } from "../parts/Button";
 
 const pages: [to: string, text: string, more: string][] = [
   ["/templates", "Templates", "what boards boot"], ["/doctor", "Doctor", "looks everything over"], ["/submit", "Transcode a video", "from this machine or the media share"],
 ];
+
+// Versions are those of the workers, where they differ from pibootd's.
+function Versions() {
+  const all = state.value, own = all?.system?.version;
+  const workers = [...Object.values(all?.boards ?? {}), ...Object.values(all?.machines ?? {})].filter((one) => one.online && one.worker);
+  const others = workers.filter((one) => one.worker?.hello.version !== own);
+  if (workers.length === 0) return null;
+  return <><dt>Workers</dt><dd>{count(workers.length, "worker")} online{others.length === 0 ? ", all of this version" : <>, <a href={"/boards/" + (others[0]?.name ?? "")}>{others.length}</a> of another version: {[...new Set(others.map((one) => one.worker?.hello.version ?? "unknown"))].join(", ")}</>}</dd></>;
+}
 
 // SettingsPage shows how pibootd runs, and who is logged in. On a phone it is the way
 // to what the bar below has no place for.
@@ -27,14 +37,13 @@ export function SettingsPage() {
               <dt>Version</dt><dd class="break">{system.version}</dd>
               <dt>Network</dt><dd>{system.interface}, <span class="num">{system.network}</span></dd>
               <dt>Media share</dt><dd class="break">{system.media_dir}, <span class="num">{bytes(system.media_free)}</span> free</dd>
+              <Versions />
               <dt>State</dt><dd class="break">{system.state_dir}, <span class="num">{bytes(system.state_free)}</span> free</dd>
             </dl>
           )}
         </section>
       </div>
-      <section class="card stack" aria-labelledby="config"><h2 id="config">Configuration</h2>
-        <p>pibootd reads <code>/etc/pibootd.toml</code> when it starts. <code>pibootd config</code> checks it and explains each key.</p>
-      </section>
+      <AdminCards />
     </section>
   );
 }
