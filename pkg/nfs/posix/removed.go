@@ -285,16 +285,26 @@ func listLongNames(r *Recorder) {
 	r.ls("d")
 }
 
+func changeAll(change func(i int) error, from, to int) error {
+	for i := from; i < to; i++ {
+		if err := change(i); err != nil {
+			return fmt.Errorf("change %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
 // listWhile lists the directory d, a few names at a time, and changes something after each few.
-// Every stable name has to be listed once.
+// Every stable name has to be listed once. It depends on the file system how often a few names are
+// listed: with btrfs, those that are added meanwhile are not. So all changes are made in the end.
 func listWhile(change func(i int) error, stable int) error {
 	fd, err := unix.Open("d", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	seen := map[string]int{}
-	for i := 0; ; {
+	seen, changed := map[string]int{}, 0
+	for {
 		some, err := readNames(fd, 20)
 		if err != nil {
 			return err
@@ -305,14 +315,14 @@ func listWhile(change func(i int) error, stable int) error {
 		for _, name := range some {
 			seen[name]++
 		}
-		for range 10 {
-			if i < stable {
-				if err := change(i); err != nil {
-					return fmt.Errorf("change %d: %w", i, err)
-				}
-				i++
-			}
+		next := min(changed+10, stable)
+		if err := changeAll(change, changed, next); err != nil {
+			return err
 		}
+		changed = next
+	}
+	if err := changeAll(change, changed, stable); err != nil {
+		return err
 	}
 	for i := range stable {
 		name := fmt.Sprintf("stable %d", i)
