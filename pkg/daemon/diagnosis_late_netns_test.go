@@ -3,7 +3,6 @@
 package daemon
 
 import (
-	"context"
 	"net"
 	"os"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"pibootd/pkg/diagnosis"
+	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/virtualpi"
 )
@@ -20,19 +20,19 @@ import (
 // pace is how much faster than real boards those are whose deadlines pass: their kernel has 6 s.
 const pace = 20
 
-// stopAfter powers the board on, which hangs as soon as it has this file.
-func (p *patient) stopAfter(file string) {
-	p.t.Helper()
-	ctx, hang := context.WithCancel(p.t.Context())
-	defer hang()
+// hangAfter powers the board on, which hangs as soon as it has this file.
+func (p *patient) hangAfter(file string) {
+	ended := make(chan struct{})
 	p.board.OnStep = func(s virtualpi.Step) {
 		if s.Name == virtualpi.Fetched && strings.HasSuffix(s.File, "/"+file) {
-			hang()
+			<-p.t.Context().Done()
 		}
 	}
-	if _, err := p.board.PowerOn(ctx, virtualpi.Socket{Namespace: p.net, Bridge: "br0"}); err == nil {
-		p.t.Errorf("%s boots, though it hangs after %s", p.name, file)
-	}
+	go func() {
+		defer close(ended)
+		_, _ = p.board.PowerOn(p.t.Context(), virtualpi.Socket{Namespace: p.net, Bridge: netlabtest.Bridge}) // it hangs until the test ends
+	}()
+	p.t.Cleanup(func() { <-ended })
 }
 
 // systemMessage is like message, of a client that is no boot code.
@@ -131,7 +131,7 @@ func lateIllnesses() map[string]illness {
 			}
 			_ = p.powerOn()
 		}, stuck, diagnosis.NoBootFiles, ""},
-		"firmware that hangs": {four, func(p *patient) { p.stopAfter("fixup4.dat") }, stuck, diagnosis.FirmwareSilent,
+		"firmware that hangs": {four, func(p *patient) { p.hangAfter("fixup4.dat") }, stuck, diagnosis.FirmwareSilent,
 			"PI asked for SERIAL/fixup4.dat last and then for nothing more, though its kernel is still to come."},
 		"a kernel that is not heard": {four, func(p *patient) { p.loads() }, stuck, diagnosis.KernelSilent,
 			"PI loaded SERIAL/kernel8.img and has sent nothing since: this kernel does not run on the board, or it has no driver for its network."},
