@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { Problem, checkSession, session, token } from "./api";
+import { checkSession, Problem, session, setToken, token } from "./api";
 
 // The messages at the edge of the page, until they are read.
 export interface Notice { id: number; text: string; bad: boolean; undo?: (() => Promise<unknown>) | undefined }
@@ -38,6 +38,7 @@ export async function attempt<T>(what: () => Promise<T>): Promise<T> {
     } catch (error) {
       const refused = error instanceof Problem && (error.status === 401 || (error.status === 403 && !session.peek()?.csrf && session.peek() !== undefined && mayLogIn(error)));
       if (!refused) throw error;
+      if (error.status === 401) setToken(""); // it is wrong, and would refuse what is public
       if (session.peek()) await checkSession();
       if (!(await login(error.message))) throw error;
     }

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { authHeaders } from "./api";
+import { authHeaders, setToken, token } from "./api";
 import { serverEvents, type ServerEvent } from "./events";
 import { patched, type Json } from "./patch";
 import type { State } from "./types";
@@ -64,6 +64,10 @@ async function read(abort: AbortSignal): Promise<false | undefined> {
   const heard = () => { clearTimeout(timer); timer = window.setTimeout(() => dead.abort(), silentFor); };
   heard();
   const answer = await fetch("/api/v1/live" + (last ? "?after=" + encodeURIComponent(last) : ""), { headers: authHeaders(), signal: AbortSignal.any([abort, dead.signal]) });
+  if (answer.status === 401 && token()) {
+    setToken(""); // it was revoked; what is public can be seen without one
+    return false;
+  }
   if (answer.status === 401 || answer.status === 403) {
     locked.value = true;
     return undefined;
