@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,7 @@ func TestImage(t *testing.T) {
 	c.isConfined(t)
 	c.imports(t)
 	c.boots(t)
+	c.restarts(t)
 	c.transcodes(t)
 	c.podman(t, "stop", "pibootd")
 	<-c.daemon.ended
@@ -162,7 +164,7 @@ func (c *container) buildsTemplate(t *testing.T) {
 func (c *container) serves(t *testing.T) {
 	t.Helper()
 	health := []string{"--health-cmd", "pibootd health", "--health-interval", "disable"} // which would need systemd's timers
-	c.daemon = c.startProgram(t, "podman", c.run(t, append(health, "--name", "pibootd", c.image, "serve", "--interface", "br0")...)...)
+	c.daemon = c.startProgram(t, "podman", c.run(t, append(health, "--name", "pibootd", c.image, "keep", "--", "serve", "--interface", "br0")...)...)
 	t.Cleanup(func() { c.podman(t, "rm", "--force", "--ignore", "--time", "0", "pibootd") })
 	c.daemon.waitFor(t, "msg=serving")
 	c.podman(t, "healthcheck", "run", "pibootd")
@@ -210,6 +212,29 @@ func (c *container) boots(t *testing.T) {
 		}
 		c.lab.pibootd(t, "rehearse", board[3])
 	}
+}
+
+// restarts has the keeper, the first process, restart the daemon. Commands wait
+// meanwhile.
+func (c *container) restarts(t *testing.T) {
+	t.Helper()
+	before := c.info(t)
+	c.podman(t, "kill", "--signal", "HUP", "pibootd")
+	for deadline := time.Now().Add(labTimeout); c.info(t) == before; {
+		if time.Now().After(deadline) {
+			t.Fatal("the daemon has not restarted after SIGHUP")
+		}
+	}
+}
+
+// info returns the daemon's process.
+func (c *container) info(t *testing.T) int {
+	t.Helper()
+	var info web.Info
+	if err := json.Unmarshal([]byte(c.pibootd(t, "health", "--json")), &info); err != nil {
+		t.Fatal(err)
+	}
+	return info.PID
 }
 
 // transcodes has a worker on another machine of the network transcode a video.
