@@ -247,7 +247,9 @@ func (c *container) transcodes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	token, program := filepath.Join(dir, "token"), absolute(t, "../../bin/worker/pibootd-worker-"+runtime.GOARCH)
-	putText(t, token, added.Token+"\n")
+	if err := os.WriteFile(token, []byte(added.Token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	worker := c.startProgram(t, program, "--server", added.Server, "--name", "pc1", "--token-file", token, "--work-dir", filepath.Join(dir, "work"))
 	worker.waitFor(t, "worker ready")
 	makeVideo(t, filepath.Join(c.state, "media", "film.mp4"), "4")
