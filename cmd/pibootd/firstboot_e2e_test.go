@@ -123,10 +123,11 @@ var (
 	spaces = regexp.MustCompile(` +`)
 )
 
-// ending is the last line without what changes from run to run.
+// ending is how the last line begins, without what changes from run to run.
 func ending(text string) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return strings.TrimSpace(spaces.ReplaceAllString(number.ReplaceAllString(lines[len(lines)-1], "0"), " "))
+	line := strings.TrimSpace(spaces.ReplaceAllString(number.ReplaceAllString(lines[len(lines)-1], "0"), " "))
+	return line[:min(len(line), 40)]
 }
 
 // The picture's letters in pixels.
