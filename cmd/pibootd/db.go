@@ -19,7 +19,7 @@ func dbCommand(std streams) *cli.Command {
 			Name: "downgrade", Usage: "take the database back to an earlier schema, before an earlier pibootd is installed",
 			Description: "The daemon must not run. A copy of the database is made first, beside it. The earlier pibootd names the schema that it knows when it refuses the database.",
 			Flags: []cli.Flag{
-				&cli.IntFlag{Name: "to", Usage: "take it back to schema `N`", Required: true},
+				&cli.IntFlag{Name: "to", Usage: "take it back to schema `N`"},
 				&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask for confirmation"},
 				stateDirFlag(),
 			},
@@ -32,6 +32,9 @@ func dbCommand(std streams) *cli.Command {
 func downgrade(c *cli.Context, std streams) (err error) {
 	if _, err := arguments(c); err != nil {
 		return err
+	}
+	if !c.IsSet("to") {
+		return usageError{hintedError{errors.New("no schema given"), "give --to N; the earlier pibootd names its schema when it refuses the database"}}
 	}
 	if err := needRoot("the database is root's"); err != nil {
 		return err
