@@ -37,32 +37,42 @@ func TestFirmwarePackageInAnImportedRoot(t *testing.T) {
 	}
 }
 
-// cardInit upgrades the firmware as dpkg does, first as a card without its boot partition is. It is
-// the only program of this root that runs.
-const cardInit = `#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+// cardUnit and cardScript upgrade the firmware as dpkg does, under systemd: where the boot directory is
+// mounted on itself, and where it is not, as on a card without its boot partition.
+const cardUnit = `[Unit]
+After=local-fs.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh /usr/local/sbin/upgrade
+`
+
+const cardScript = `export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export DPKG_MAINTSCRIPT_PACKAGE=raspi-firmware DPKG_MAINTSCRIPT_NAME=postinst
 upgrade() {
 	/var/lib/raspi-firmware/postinst configure >/"$1.said" 2>&1
 	echo $? >/"$1.result"
 }
+systemctl is-active boot-firmware.mount >/mount.said
+until umount /boot/firmware && ! mountpoint -q /boot/firmware; do
+	sleep 1 # systemd may be looking at it
+done >>/mount.log 2>&1
 upgrade unmounted
-mount -a >/mount.said 2>&1
+mount /boot/firmware >>/mount.log 2>&1
 upgrade mounted
 touch /done
-while :; do sleep 3600; done
 `
 
 // cutDown is a start file of the package that the boards of this test do not load.
 const cutDown = "start4cd.elf"
 
-// debianCard makes a root as a card has it, of Debian's own packages, unpacked and not configured,
-// so that no program of another processor runs here. Kernel and initramfs are the minimal template's.
+// debianCard makes a root as a card has it, of Debian's own packages with systemd, unpacked and not
+// configured, so that no program of another processor runs here. Kernel and initramfs are the minimal
+// template's.
 func debianCard(t *testing.T, l *lab, release string) string {
 	t.Helper()
 	card := filepath.Join(t.TempDir(), "card")
 	build := exec.CommandContext(t.Context(), "mmdebstrap", "--mode=root", "--variant=extract", "--arch=arm64", "--components=main non-free-firmware",
-		"--include=raspi-firmware,dpkg,debianutils,util-linux,mount,coreutils,dash,grep,sed,findutils,libc-bin,base-files",
+		"--include=raspi-firmware,systemd-sysv,dpkg,debianutils,util-linux,mount,coreutils,dash,grep,sed,findutils,libc-bin,base-files",
 		`--extract-hook=dpkg-deb -e "$1"/var/cache/apt/archives/raspi-firmware_*.deb "$1/var/lib/raspi-firmware"`,
 		release, card)
 	if mirror := os.Getenv("PIBOOTD_TEST_MIRROR"); mirror != "" {
@@ -80,10 +90,13 @@ func debianCard(t *testing.T, l *lab, release string) string {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"etc/fstab":             "LABEL=RASPIROOT / ext4 rw 0 1\nLABEL=RASPIFIRM /boot/firmware vfat rw 0 2\n",
-		"boot/vmlinuz-9.9.9":    "a newer kernel",
-		"boot/initrd.img-9.9.9": "its initramfs",
-		"sbin/init":             cardInit,
+		"etc/fstab":                          "LABEL=RASPIROOT / ext4 rw 0 1\nLABEL=RASPIFIRM /boot/firmware vfat rw 0 2\n",
+		"boot/vmlinuz-9.9.9":                 "a newer kernel",
+		"boot/initrd.img-9.9.9":              "its initramfs",
+		"etc/passwd":                         "root:x:0:0:root:/root:/bin/sh\n",
+		"etc/group":                          "root:x:0:\n",
+		"etc/systemd/system/upgrade.service": cardUnit,
+		"usr/local/sbin/upgrade":             cardScript,
 	} {
 		path := filepath.Join(card, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -92,6 +105,17 @@ func debianCard(t *testing.T, l *lab, release string) string {
 		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// The scripts look for the mount only where this does not find them in a virtual machine.
+	if err := os.Remove(filepath.Join(card, "usr/bin/systemd-detect-virt")); err != nil {
+		t.Fatal(err)
+	}
+	wants := filepath.Join(card, "etc/systemd/system/multi-user.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/systemd/system/upgrade.service", filepath.Join(wants, "upgrade.service")); err != nil {
+		t.Fatal(err)
 	}
 	return card
 }
@@ -126,11 +150,14 @@ func checkUpgrade(t *testing.T, root string) {
 		}
 		return string(text)
 	}
+	if said := read("mount.said"); said != "active\n" {
+		t.Errorf("systemd says that the mount of the boot directory is %q; want active", said)
+	}
 	if said := read("unmounted.said"); read("unmounted.result") == "0\n" || !strings.Contains(said, "missing /boot/firmware, did you forget to mount it?") {
 		t.Errorf("without a mount the scripts say %q; want that they stop", said)
 	}
 	if result := read("mounted.result"); result != "0\n" {
-		t.Errorf("with it they end with %q: %s%s", result, read("mount.said"), read("mounted.said"))
+		t.Errorf("with it they end with %q: %s%s", result, read("mount.log"), read("mounted.said"))
 	}
 	if kernel := read("boot/firmware/vmlinuz-9.9.9"); kernel != "a newer kernel" {
 		t.Errorf("the boot directory has %q; want the newer kernel", kernel)
