@@ -84,7 +84,8 @@ func (q *Queue) readBegin(ctx context.Context, id int64) (*stream, error) {
 
 // locate finds out whether st has been published in part.
 func (q *Queue) locate(st *stream) error {
-	if !st.request.Progressive || st.output == "" || len(st.segments) == 0 {
+	listed := slices.IndexFunc(st.segments, func(s segment) bool { return s.number == 0 })
+	if !st.request.Progressive || st.output == "" || listed < 0 {
 		return nil
 	}
 	assembling, err := exists(q.media, st.work())
@@ -92,7 +93,7 @@ func (q *Queue) locate(st *stream) error {
 		return err
 	}
 	// The name may be another's by now, if this stream never got it.
-	first := st.segments[0]
+	first := st.segments[listed]
 	if err := q.verify(path.Join(st.output, first.to), first); err == nil {
 		st.place = st.output
 	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errOtherFile) {

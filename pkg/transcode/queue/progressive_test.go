@@ -2,7 +2,9 @@ package queue
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -27,7 +29,24 @@ func progressiveFixture(t *testing.T, r transcode.Request) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.addPictures()
 	return f
+}
+
+// addPictures gives the units of video the pictures that workers make of them.
+func (f *fixture) addPictures() {
+	for _, u := range f.plan.Units {
+		if u.Video == nil || u.Video.Pictures == nil {
+			continue
+		}
+		r := f.results[u.ID]
+		for _, name := range u.Video.PictureNames() {
+			data := []byte("a picture called " + name)
+			f.files[u.ID][name] = data
+			r.Pictures = append(r.Pictures, transcode.Segment{Name: name, SizeBytes: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))})
+		}
+		f.results[u.ID] = r
+	}
 }
 
 func progressiveRequest() transcode.Request {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -145,12 +146,15 @@ type segment struct {
 	from      string // path in the media share, as its worker left it
 	to        string // path in the stream; "" for the file, which is the whole output
 	sizeBytes int64
-	number    int  // number in its playlist
+	number    int  // number in its playlist; unlisted for what is in none
 	encrypted bool // whether it is encrypted when it is published
 	// init is the path of the initialization section that says how to encrypt samples; ""
 	// where whole segments are encrypted, or none.
 	init string
 }
+
+// unlisted is the number of a file that no playlist of segments has, such as a poster.
+const unlisted = math.MaxInt
 
 // verify verifies that a published segment is there. How large it is with encrypted
 // samples is not known beforehand.
@@ -290,7 +294,7 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 		})
 	}
 	for _, picture := range r.Pictures {
-		st.segments = append(st.segments, segment{from: path.Join(from, picture.Name), to: u.PictureName(picture.Name), sizeBytes: picture.SizeBytes})
+		st.segments = append(st.segments, segment{from: path.Join(from, picture.Name), to: u.PictureName(picture.Name), sizeBytes: picture.SizeBytes, number: unlisted})
 	}
 	first := u.FirstSegment()
 	for i, s := range r.Segments {
