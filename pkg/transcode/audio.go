@@ -164,6 +164,10 @@ func audioRendition(o Output, p Probe, a AudioStream, name string, channels int)
 // each portion of it.
 func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Options) []Unit {
 	var units []Unit
+	still := map[int][]Held{}
+	for _, a := range p.AudioStreams() {
+		still[a.Stream] = a.Still
+	}
 	for _, rendition := range renditions {
 		audio := AudioUnit{
 			Rendition:      rendition,
@@ -171,6 +175,7 @@ func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Op
 			CutSeconds:     p.CutSeconds,
 			Spans:          p.Spans,
 			Parts:          p.audioParts(rendition.Stream),
+			Still:          still[rendition.Stream],
 			SegmentSeconds: grid.Seconds(grid.SegmentFrames),
 			Container:      r.unitContainer(),
 			Filter:         o.AudioFilter,

@@ -35,10 +35,10 @@ func checkHeld(list []Held, most int) error {
 func checkPauses(p Probe) error {
 	var err error
 	if p.Video != nil {
-		err = checkHeld(p.Video.Pauses, maxPauses)
+		err = errors.Join(checkHeld(p.Video.Pauses, maxPauses), checkHeld(p.Video.Still, maxPauses))
 	}
 	for _, a := range p.AudioStreams() {
-		err = errors.Join(err, checkHeld(a.Pauses, maxPauses))
+		err = errors.Join(err, checkHeld(a.Pauses, maxPauses), checkHeld(a.Still, maxPauses))
 	}
 	if p.UnreadBytes < 0 {
 		err = errors.Join(err, fmt.Errorf("%d bytes that were not read are out of range", p.UnreadBytes))
@@ -101,6 +101,12 @@ func (p *Plan) noteGaps(probe Probe) {
 	}
 	if sound := probe.soundGaps(); len(sound) > 0 {
 		p.note("the source has no sound for %.1f s, from %.1f s on", total(sound), sound[0].From)
+	}
+	if v := probe.Video; v != nil && len(v.Still) > 0 {
+		p.note("by the edit list of the source, the picture stands still for %.1f s, from %.1f s on", total(v.Still), v.Still[0].From)
+	}
+	if a := probe.Audio; a != nil && len(a.Still) > 0 {
+		p.note("by the edit list of the source, there is no sound for %.1f s, from %.1f s on", total(a.Still), a.Still[0].From)
 	}
 	if probe.UnreadBytes > 0 {
 		p.note("nothing could be read of the last %.1f MB of the source", float64(probe.UnreadBytes)/1e6)

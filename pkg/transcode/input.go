@@ -195,14 +195,25 @@ func (p *Probe) slow(rate Rational) {
 	}
 }
 
+// later returns stretches that are so many seconds later; those before 0 are left out.
+func later(list []Held, seconds float64) []Held {
+	var moved []Held
+	for _, h := range list {
+		if h.To+seconds > 0 {
+			moved = append(moved, Held{From: max(h.From+seconds, 0), To: h.To + seconds})
+		}
+	}
+	return moved
+}
+
 // window leaves of p what is shown from one time to another.
 func (p *Probe) window(from, to float64) {
 	end := func(seconds float64) float64 { return max(min(seconds, to)-from, 0.001) }
 	if p.Video != nil {
-		p.Video.EndSeconds = end(videoSeconds(*p))
+		p.Video.EndSeconds, p.Video.Still = end(videoSeconds(*p)), later(p.Video.Still, -from)
 	}
 	audio := func(a AudioStream) AudioStream {
-		a.EndSeconds = end(audioSeconds(*p, a))
+		a.EndSeconds, a.Still = end(audioSeconds(*p, a)), later(a.Still, -from)
 		return a
 	}
 	if p.Audio != nil {

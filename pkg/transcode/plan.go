@@ -432,6 +432,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Color:         p.Video.Color,
 				FullRange:     p.Video.full(),
 				MaxGapSeconds: min(p.Video.MaxGapSeconds, pauseSeconds),
+				Still:         p.Video.Still,
 				RGB:           p.Video.rgb(),
 				SourceWidth:   p.Video.CodedWidth,
 				SourceHeight:  p.Video.CodedHeight,

@@ -133,6 +133,7 @@ type VideoStream struct {
 	MaxGOPSeconds float64  `json:"max_gop_seconds,omitempty"` // longest time between two key frames
 	EndSeconds    float64  `json:"end_seconds,omitempty"`     // end of the last frame, relative to Probe.Start
 	Pauses        []Held   `json:"pauses,omitempty"`          // longer than a second; nil if not examined
+	Still         []Held   `json:"still,omitempty"`           // where an edit list shows nothing new, and ffmpeg something wrong
 	// DelaySeconds is how much later than its packets say the decoder shows a frame.
 	DelaySeconds float64 `json:"delay_seconds,omitempty"`
 	// Slow is by how much Input makes it slower; 0: not. Of the plan alone.
@@ -164,6 +165,7 @@ type AudioStream struct {
 	BitrateBPS int     `json:"bitrate_bps,omitempty"` // 0 if unknown
 	EndSeconds float64 `json:"end_seconds,omitempty"` // relative to Probe.Start; 0 if unknown
 	Pauses     []Held  `json:"pauses,omitempty"`      // longer than a second
+	Still      []Held  `json:"still,omitempty"`       // where an edit list plays nothing, and ffmpeg something wrong
 }
 
 // A SubtitleStream is a subtitle stream of a source.
@@ -312,6 +314,7 @@ type VideoUnit struct {
 	SkipBytes    int64       `json:"skip_bytes,omitempty"` // in place of SeekSeconds, of a source with Spans
 	Spans        []Span      `json:"spans,omitempty"`      // in place of SourceStart: those from SkipBytes on
 	Parts        []UnitPart  `json:"parts,omitempty"`      // in place of SkipBytes, Spans, Map and Fields, of a source with Parts
+	Still        []Held      `json:"still,omitempty"`      // where frames are left out, and the one before is shown on
 	Untimed      bool        `json:"untimed,omitempty"`    // Probe.Untimed
 	Slow         float64     `json:"slow,omitempty"`       // by how much its time stamps are stretched; 0: not
 	SourceCodec  string      `json:"source_codec"`
@@ -351,6 +354,7 @@ type AudioUnit struct {
 	CutSeconds     float64        `json:"cut_seconds,omitempty"` // what is left out before SourceStart
 	Spans          []Span         `json:"spans,omitempty"`       // in place of SourceStart
 	Parts          []UnitPart     `json:"parts,omitempty"`       // in place of Spans
+	Still          []Held         `json:"still,omitempty"`       // what is made silent
 	SegmentSeconds float64        `json:"segment_seconds"`       // SegmentFrames of the grid, in seconds
 	Container      Container      `json:"container,omitempty"`
 	First          int            `json:"first,omitempty"`   // number of its first segment

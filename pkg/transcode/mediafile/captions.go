@@ -24,8 +24,9 @@ const (
 )
 
 // ReadCaptions returns which channels (CC1 to CC4) and services (SERVICE1 to SERVICE6)
-// the captions in a stream of video have. It reads to the end.
-func ReadCaptions(r io.Reader) ([]string, error) {
+// the captions in a stream of video have, and whether there is a message for captions at all.
+// It reads to the end.
+func ReadCaptions(r io.Reader) (names []string, some bool, err error) {
 	seen := map[string]int{}
 	var window []byte
 	block := make([]byte, captionsBlock)
@@ -36,10 +37,10 @@ func ReadCaptions(r io.Reader) ([]string, error) {
 		used := scanCaptions(window, last, seen)
 		window = append(window[:0], window[used:]...)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return captionNames(seen), nil
+			return captionNames(seen), len(seen) > 0, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading captions: %w", err)
+			return nil, false, fmt.Errorf("reading captions: %w", err)
 		}
 	}
 }
@@ -69,6 +70,7 @@ func countCaptions(message []byte, seen map[string]int) {
 	if len(message) < 2 || message[0]&0x40 == 0 {
 		return
 	}
+	seen[""]++
 	count := int(message[0] & 0x1f)
 	for triple := message[2:]; count > 0 && len(triple) >= 3; count, triple = count-1, triple[3:] {
 		if name := captionOf(triple[0], triple[1], triple[2]); name != "" {
@@ -94,7 +96,7 @@ func captionOf(marker, first, second byte) string {
 func captionNames(seen map[string]int) []string {
 	var names []string
 	for name, n := range seen {
-		if n >= repeated {
+		if name != "" && n >= repeated {
 			names = append(names, name)
 		}
 	}

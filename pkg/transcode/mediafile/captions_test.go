@@ -29,8 +29,8 @@ func TestReadCaptions(t *testing.T) {
 		{"services", slices.Concat(captioned(2, 0xff, 0x02, 0x21), captioned(2, 0xff, 0x42, 0x43)), []string{"SERVICE1", "SERVICE2"}},
 		{"across two blocks", far, []string{"CC1"}},
 	} {
-		got, err := ReadCaptions(bytes.NewReader(tt.data))
-		if err != nil || !slices.Equal(got, tt.want) {
+		got, some, err := ReadCaptions(bytes.NewReader(tt.data))
+		if err != nil || some != (tt.name != "none") || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
 		}
 	}
@@ -40,7 +40,7 @@ func FuzzReadCaptions(f *testing.F) {
 	f.Add(captioned(2, 0xfc, 0x94, 0x20))
 	f.Add(captioned(2, 0xff, 0x02, 0x21))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		names, err := ReadCaptions(bytes.NewReader(data))
+		names, _, err := ReadCaptions(bytes.NewReader(data))
 		if err != nil || len(names) > 10 {
 			t.Errorf("%q, %v", names, err)
 		}

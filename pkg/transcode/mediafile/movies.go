@@ -11,6 +11,8 @@ import (
 type Movie struct {
 	At      int64   // where it begins, in bytes
 	Seconds float64 // 0 if unknown
+
+	moov, moovEnd int64 // what its moov box has
 }
 
 const (
@@ -47,7 +49,8 @@ func ReadMovies(readAt func(p []byte, at int64) (int, error), fragments, size in
 			movies, described = append(movies, Movie{At: at}), false
 		}
 		if kind == "moov" {
-			described, movies[len(movies)-1].Seconds = true, movieSeconds(body)
+			m := &movies[len(movies)-1]
+			m.Seconds, m.moov, m.moovEnd, described = movieSeconds(body), at+int64(got-len(body)), at+length, true
 		}
 		at += length
 	}
@@ -83,13 +86,22 @@ func movieSeconds(moov []byte) float64 {
 	if length == 0 || kind != "mvhd" {
 		return 0
 	}
+	scale, duration := movieHeader(body)
+	if scale == 0 {
+		return 0
+	}
+	return float64(duration) / float64(scale)
+}
+
+// movieHeader reads an mvhd box: ticks in a second, and how many the movie lasts.
+func movieHeader(body []byte) (scale uint32, duration uint64) {
 	f := fields{data: body}
 	version, _ := f.full()
 	f.wide(version) // created
 	f.wide(version) // modified
-	scale, duration := f.uint32(), f.wide(version)
-	if f.err != nil || scale == 0 {
-		return 0
+	scale, duration = f.uint32(), f.wide(version)
+	if f.err != nil {
+		return 0, 0
 	}
-	return float64(duration) / float64(scale)
+	return scale, duration
 }

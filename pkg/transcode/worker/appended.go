@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"pibootd/pkg/transcode"
-	"pibootd/pkg/transcode/mediafile"
 )
 
 // Files that were appended to one another are read as one, but each has a header of its own
@@ -47,23 +46,6 @@ func (w *Worker) appended(ctx context.Context, source string, r *report, p *tran
 		chapters = append(chapters, list...)
 	}
 	p.Chapters = chapters[:min(len(chapters), maxChapters)]
-	return nil
-}
-
-// moreFilms adds to p which MP4 files were appended to the source. ffmpeg, as players do, reads
-// the first one.
-func (w *Worker) moreFilms(ctx context.Context, source string, r *report, p *transcode.Probe) error {
-	if !r.isMP4() {
-		return nil
-	}
-	from := w.bytesOf(source, p.SizeBytes)
-	films, err := mediafile.ReadMovies(func(buf []byte, at int64) (int, error) { return from.readAt(ctx, buf, at) }, r.lastEnd, p.SizeBytes)
-	if err != nil {
-		return err
-	}
-	for _, f := range films[min(len(films), 1):] {
-		p.MoreFilms, p.MoreSeconds = p.MoreFilms+1, min(p.MoreSeconds+f.Seconds, mostSeconds)
-	}
 	return nil
 }
 

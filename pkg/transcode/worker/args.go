@@ -185,6 +185,9 @@ func gridFilter(u transcode.VideoUnit, first bool) string {
 	if first {
 		filter += "," + printTimes
 	}
+	if still := between(u.Still); still != "" {
+		filter += ",select='not(" + still + ")'"
+	}
 	filter += fieldFilter(u) + ",fps=" + rate + ":round=near"
 	if u.FirstFrame == 0 {
 		filter += ":start_time=0" // shows a late first frame from the start
@@ -317,7 +320,22 @@ func audioFilter(u transcode.AudioUnit) string {
 		// Samples are counted from the source's beginning: its time stamps may be rounded.
 		portion = fmt.Sprintf("atrim=start_pts=%.0f,", start*float64(u.Rendition.Rate()))
 	}
-	return fmt.Sprintf("aresample=async=1:first_pts=0,%s%sapad,atrim=end=%s", portion, filter, seconds(u.EndSeconds()))
+	silence := ""
+	if still := between(u.Still); still != "" {
+		silence = "volume=0:enable='" + still + "',"
+	}
+	return fmt.Sprintf("aresample=async=1:first_pts=0,%s%s%sapad,atrim=end=%s", silence, portion, filter, seconds(u.EndSeconds()))
+}
+
+// between returns an expression that is not 0 in any of the stretches, of which the first
+// moment belongs to them and the last does not; "" without any.
+func between(list []transcode.Held) string {
+	const rounding = 0.002 // more than time stamps are
+	var parts []string
+	for _, h := range list {
+		parts = append(parts, fmt.Sprintf("gte(t,%s)*lt(t,%s)", seconds(h.From-rounding), seconds(h.To-rounding)))
+	}
+	return strings.Join(parts, "+")
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes

@@ -90,7 +90,7 @@ func burntSource(codec, text string) func(t *testing.T, dir, file string) {
 	return func(t *testing.T, dir, file string) {
 		name, content := "cues.srt", text
 		if text == "" {
-			name, content = "cues.sup", string(pgs(320, 180, box{0.3, 0.9, 20}, box{1.2, 9.1, 60}, box{9.5, 9.9, 100}))
+			name, content = "cues.sup", string(pgs(320, 180, box{0.3, 0.9, 20}, box{1.25, 9.15, 60}, box{9.55, 9.9, 100}))
 		}
 		film, cues := gradients, "-i "+written(t, name, content)
 		if codec == "dvbsub" { // seldom reads far back by chance

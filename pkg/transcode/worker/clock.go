@@ -63,7 +63,7 @@ func (r *report) place(t *track, p packet) {
 	if len(r.clocks) == 0 {
 		r.clocks = []clock{{}}
 	}
-	if !p.timed() {
+	if !p.timed() || p.discarded {
 		r.keep(t, p)
 		return
 	}
@@ -91,8 +91,10 @@ func (r *report) place(t *track, p packet) {
 // keep adds a packet to its track, and to the trail. If it is a key frame, reading
 // can begin at the oldest packet of the trail.
 func (r *report) keep(t *track, p packet) {
-	t.bytes = p.pos
 	shown, ok := t.add(p)
+	if ok {
+		t.bytes = p.pos
+	}
 	if !ok || p.pos < 0 {
 		return
 	}

@@ -11,7 +11,7 @@ import (
 type cues struct {
 	from    float64 // time stamp of the picture that is shown
 	clock   int
-	bytes   int // of the packets with this time stamp
+	bytes   int // of the packets with about this time stamp
 	any     bool
 	long    []longCue
 	longest float64 // of those that are not in long; 0: less than transcode.PictureSeconds
@@ -25,9 +25,13 @@ type longCue struct {
 // emptyBytes is more than a packet has that removes a picture: 30 bytes of PGS, 25 of DVB.
 const emptyBytes = 64
 
+// partSeconds is how far apart packets of one picture may be: in a transport stream, each
+// segment of PGS has a time stamp of its own.
+const partSeconds = 0.2
+
 // add adds a packet with a time stamp in seconds.
 func (c *cues) add(at float64, bytes, clock int) {
-	if c.any && c.clock == clock && at <= c.from {
+	if c.any && c.clock == clock && at <= c.from+partSeconds {
 		c.bytes += bytes
 		return
 	}

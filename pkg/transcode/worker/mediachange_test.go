@@ -48,7 +48,7 @@ func changeRows() []mediaRow {
 			want: mediaWant{frames: 150, within: 1, also: followsOn},
 		},
 		{name: "four seconds lost in a transport stream", file: "a.ts", build: without(0.3, 0.7, film+"-muxdelay 0 -muxpreload 0"), want: noPicture},
-		{name: "four seconds lost in FLV", file: "a.flv", long: true, build: without(0.3, 0.7, film+"-ar 44100"), want: noPicture},
+		{name: "four seconds lost in FLV", file: "a.flv", long: true, build: without(0.3, 0.7, film+"-ar 44100"), want: mediaWant{frames: 250, within: 2, note: []string{"the source has no picture for ", "the source has no sound for "}}},
 		{name: "four seconds lost in Matroska", file: "a.mkv", long: true, build: without(0.3, 0.7, film), want: mediaWant{note: noPicture.note[1:2]}},
 		{
 			name: "the rest cannot be read", file: "a.ts", long: true,

@@ -90,7 +90,7 @@ func (s mediaStream) String() string {
 
 // mediaRows returns the whole table. Rows are in files of their own by subject.
 func mediaRows() []mediaRow {
-	return slices.Concat(timeRows(), changeRows(), oddRows(), trackRows(), burnRows(), captionRows(), hdrRows(), inputRows(), joinedRows())
+	return slices.Concat(timeRows(), changeRows(), oddRows(), trackRows(), burnRows(), captionRows(), hdrRows(), inputRows(), joinedRows(), editRows())
 }
 
 // Every source of the table comes out right: by one worker, and spread over three.

@@ -62,7 +62,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		err = w.peek(ctx, source, report, &result, p)
 	}
 	if err == nil {
-		err = w.moreFilms(ctx, source, report, &result)
+		err = w.mp4(ctx, source, report, &result)
 	}
 	if err == nil {
 		err = w.appended(ctx, source, report, &result, p)
