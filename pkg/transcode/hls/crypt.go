@@ -28,7 +28,11 @@ func (s Sealed) segments(o transcode.Output, dir string, t *transcode.SegmentLis
 	list := slices.Clone(t.Segments)
 	for i := range list {
 		if o.SampleAES {
-			list[i].SizeBytes = cmp.Or(s.Sizes[path.Join(o.Place(dir), o.File(list[i].Name))], list[i].SizeBytes)
+			grown := cmp.Or(s.Sizes[path.Join(o.Place(dir), o.File(list[i].Name))], list[i].SizeBytes)
+			if list[i].KeyBytes > 0 { // what is added describes the samples, before the first of them
+				list[i].KeyBytes += grown - list[i].SizeBytes
+			}
+			list[i].SizeBytes = grown
 		} else {
 			list[i].SizeBytes = EncryptedSize(list[i].SizeBytes)
 		}
@@ -39,6 +43,14 @@ func (s Sealed) segments(o transcode.Output, dir string, t *transcode.SegmentLis
 // isEncrypted reports whether the segments of a list are encrypted. Text has no samples.
 func isEncrypted(o transcode.Output, t *transcode.SegmentList) bool {
 	return o.Encrypted && (!o.SampleAES || t.Init != nil)
+}
+
+// keyBefore returns the EXT-X-KEY before a segment; "" where the key remains what it was.
+func (s Sealed) keyBefore(o transcode.Output, dir string, t *transcode.SegmentList, segment int) string {
+	if !isEncrypted(o, t) || segment > 0 && o.Key(segment) == o.Key(segment-1) {
+		return ""
+	}
+	return s.key(o, dir, segment)
 }
 
 // key returns the EXT-X-KEY before a segment. With AES-128, the IV is the segment's media

@@ -18,11 +18,13 @@ import (
 // while they seek (RFC 8216bis §4.4.3.6).
 const iframesName = "iframes.m3u8"
 
-// hasIFrames reports whether the key frames of a list can be fetched by themselves: of
-// an encrypted segment only the whole can be decrypted.
+// hasIFrames reports whether the key frames of a list can be fetched by themselves. Those of
+// AES-128 are widened to whole blocks by players before they are decrypted (RFC 8216bis §6.3.6):
+// their ranges are those of the segments before encryption. Each is at the beginning of a
+// segment, so that it has the segment's number, and so its IV.
 func hasIFrames(o transcode.Output, t *transcode.SegmentList) bool {
 	unknown := func(s transcode.Segment) bool { return s.KeyBytes == 0 }
-	return !o.NoPictures && !o.Encrypted && !slices.ContainsFunc(t.Segments, unknown)
+	return !o.NoPictures && !slices.ContainsFunc(t.Segments, unknown)
 }
 
 // iframesOf returns the key frames of a list as if they were its segments.
@@ -35,14 +37,15 @@ func iframesOf(t *transcode.SegmentList) []transcode.Segment {
 }
 
 // iframesPlaylist writes the playlist of a list's key frames.
-func iframesPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, target int) []byte {
+func iframesPlaylist(o transcode.Output, dir string, t *transcode.SegmentList, target int, sealed Sealed) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", version(o), target)
 	b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-I-FRAMES-ONLY\n")
 	if t.Init != nil {
 		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%s\n", quoted(o.URI(dir, path.Join(dir, t.Init.Name))))
 	}
-	for _, s := range t.Segments {
+	for i, s := range t.Segments {
+		b.WriteString(sealed.keyBefore(o, dir, t, i))
 		fmt.Fprintf(&b, "#EXTINF:%.6f,\n#EXT-X-BYTERANGE:%d@0\n%s\n", extinf(s.Seconds), s.KeyBytes, o.URI(dir, path.Join(dir, o.File(s.Name))))
 	}
 	b.WriteString("#EXT-X-ENDLIST\n")
@@ -92,6 +95,7 @@ func readIFrames(fsys fs.FS, uri string, n transcode.Naming) (list []transcode.S
 	if err != nil {
 		return nil, 0, err
 	}
+	keys := mediaFile{uri: uri, naming: n}
 	only, pending := false, transcode.Segment{}
 	for _, line := range lines {
 		tag, value, _ := strings.Cut(line, ":")
@@ -100,12 +104,17 @@ func readIFrames(fsys fs.FS, uri string, n transcode.Naming) (list []transcode.S
 			only = true
 		case tag == "#EXT-X-TARGETDURATION":
 			target, err = strconv.Atoi(value)
+		case tag == "#EXT-X-MAP":
+			err = keys.parseMap(fsys, value)
+		case tag == "#EXT-X-KEY":
+			err = keys.parseKey(fsys, value)
 		case tag == "#EXTINF":
 			pending.Seconds, err = strconv.ParseFloat(strings.TrimSuffix(value, ","), 64)
 		case tag == "#EXT-X-BYTERANGE":
 			pending.SizeBytes, err = strconv.ParseInt(strings.TrimSuffix(value, "@0"), 10, 64)
 		case !strings.HasPrefix(line, "#"):
 			if err = checkIFrame(fsys, path.Join(path.Dir(uri), line), pending, target); err == nil {
+				keys.segments = append(keys.segments, mediaSegment{uri: line})
 				list, pending = append(list, pending), transcode.Segment{}
 			}
 		}

@@ -44,7 +44,7 @@ func Playlists(p transcode.Plan, results map[string]transcode.Result, sealed Sea
 	n := p.Output.Naming
 	for _, r := range p.Renditions {
 		if t := s.tracks[r.Name]; hasIFrames(p.Output, t) {
-			files[path.Join(n.Place(r.Name), iframesName)] = iframesPlaylist(p.Output, n.Place(r.Name), t, s.target)
+			files[path.Join(n.Place(r.Name), iframesName)] = iframesPlaylist(p.Output, n.Place(r.Name), t, s.target, sealed)
 		}
 	}
 	return files, nil
@@ -115,11 +115,9 @@ func (s listing) media(dir string, t *transcode.SegmentList, target int) []byte 
 		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", o.URI(dir, path.Join(dir, transcode.InitName)))
 	}
 	for i, segment := range t.Segments {
-		if isEncrypted(o, t) && (i == 0 || o.Key(i) != o.Key(i-1)) {
-			// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
-			// initialization section needs an IV of its own (RFC 8216 §4.3.2.5).
-			b.WriteString(s.sealed.key(o, dir, i))
-		}
+		// Behind EXT-X-MAP, so that it does not apply to it: an encrypted
+		// initialization section needs an IV of its own (RFC 8216 §4.3.2.5).
+		b.WriteString(s.sealed.keyBefore(o, dir, t, i))
 		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", extinf(segment.Seconds), o.URI(dir, path.Join(dir, o.File(segment.Name))))
 	}
 	if !s.growing {
