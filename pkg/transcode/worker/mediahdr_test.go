@@ -18,12 +18,17 @@ func hdrRows() []mediaRow {
 		{
 			name: "HDR10 in HDR and SDR", file: "hdr.mp4", args: hdr10,
 			request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265, MoreCodecs: []transcode.Codec{transcode.CodecH264}, Container: transcode.ContainerCMAF}},
-			want:    mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", also: inBothRanges},
+			want:    mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", also: inBothRanges("PQ")},
 		},
 		{
 			name: "HDR10 in SDR and HDR", file: "hdr.mp4", args: hdr10, long: true,
 			request: transcode.Request{Output: transcode.Output{MoreCodecs: []transcode.Codec{transcode.CodecH265}, Container: transcode.ContainerCMAF}},
-			want:    mediaWant{frames: 50, colors: sdr, also: inBothRanges},
+			want:    mediaWant{frames: 50, colors: sdr, also: inBothRanges("PQ")},
+		},
+		{
+			name: "HLG in HDR and SDR", file: "hlg.mkv", args: hlg, long: true,
+			request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265, MoreCodecs: []transcode.Codec{transcode.CodecH264}, Container: transcode.ContainerCMAF}},
+			want:    mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc arib-std-b67 bt2020", also: inBothRanges("HLG")},
 		},
 		{
 			name: "HDR10 by AV1", file: "hdr.mp4", args: hdr10,
@@ -43,7 +48,15 @@ func hdrRows() []mediaRow {
 
 // inBothRanges makes sure that the master playlist has each range, also of the playlists
 // of key frames, and that the poster is SDR.
-func inBothRanges(t *testing.T, o mediaOutput) {
+func inBothRanges(hdr string) func(t *testing.T, o mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		compareRanges(t, o, hdr)
+		hasLightPoster(t, o)
+	}
+}
+
+func compareRanges(t *testing.T, o mediaOutput, hdr string) {
 	t.Helper()
 	master, err := os.ReadFile(o.entry)
 	if err != nil {
@@ -55,13 +68,12 @@ func inBothRanges(t *testing.T, o mediaOutput) {
 		}
 		want := "VIDEO-RANGE=SDR"
 		if strings.Contains(line, "hvc1") {
-			want = "VIDEO-RANGE=PQ"
+			want = "VIDEO-RANGE=" + hdr
 		}
 		if !strings.Contains(line, ","+want) {
 			t.Errorf("%s; want %s", line, want)
 		}
 	}
-	hasLightPoster(t, o)
 }
 
 // hasLightPoster makes sure that the poster of hdr10 is as bright as in SDR.
