@@ -22,6 +22,18 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 75, rate: "25/1", size: "320x180", seconds: 3, tracks: []string{"video h264", "audio aac"}},
 		},
 		{
+			name: "plain by two passes", file: "plain.mp4", long: true,
+			args:    "-f lavfi -i testsrc2=s=320x180:r=25:d=3 -f lavfi -i sine=440:d=3 " + x264 + "-c:a aac",
+			request: transcode.Request{Output: transcode.Output{TwoPass: true, Rungs: []transcode.Rung{{Lines: 180, BitrateBPS: 300_000}}}},
+			want:    mediaWant{frames: 75, rate: "25/1", size: "320x180", seconds: 3, tracks: []string{"video h264", "audio aac"}, also: bitsOf(300_000)},
+		},
+		{
+			name: "plain with encrypted samples", file: "plain.mp4", long: true,
+			args:    "-f lavfi -i testsrc2=s=320x180:r=25:d=3 -f lavfi -i sine=440:d=3 " + x264 + "-c:a aac",
+			request: transcode.Request{Output: transcode.Output{Container: transcode.ContainerCMAF, Encrypted: true, SampleAES: true}},
+			want:    mediaWant{frames: 75, rate: "25/1", size: "320x180", seconds: 3, tracks: []string{"video h264", "audio aac"}},
+		},
+		{
 			name: "open GOP, late start", file: "open.ts", long: true,
 			args: "-f lavfi -i testsrc2=s=320x180:r=25:d=3 -f lavfi -i sine=440:d=3 " + openGOP + "-c:a aac",
 			want: mediaWant{frames: 75, within: 1, rate: "25/1", size: "320x180", tracks: []string{"video h264", "audio aac"}},
@@ -377,6 +389,21 @@ func followsOn(t *testing.T, o mediaOutput) {
 	out := ffmpegRun(t, ".", "ffmpeg", "-v", "info", "-nostats", "-i", o.video, "-map", "0:v", "-vf", "mpdecimate=hi=1:lo=1:frac=0,showinfo=checksum=0", "-f", "null", "-")
 	if n := strings.Count(out, " pts_time:"); n < len(o.frames)-2 {
 		t.Errorf("%s: %d of %d frames differ from the one before", o.video, n, len(o.frames))
+	}
+}
+
+// bitsOf makes sure that the video has about this bitrate.
+func bitsOf(want float64) func(*testing.T, mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		out := ffmpegRun(t, ".", "ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=size", "-of", "csv=p=0", o.video)
+		bits := 0.0
+		for line := range strings.Lines(out) {
+			bits += 8 * number(strings.Trim(line, ",\n"))
+		}
+		if got := bits / 3; got < 0.8*want || got > 1.2*want {
+			t.Errorf("%s: %.0f b/s; want %.0f", o.video, got, want)
+		}
 	}
 }
 
