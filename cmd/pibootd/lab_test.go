@@ -83,11 +83,16 @@ func (l *lab) start(t *testing.T, args ...string) *process {
 
 func (l *lab) startProgram(t *testing.T, program string, args ...string) *process {
 	t.Helper()
+	return l.startIn(t, l.net, program, args...)
+}
+
+func (l *lab) startIn(t *testing.T, where *netlab.Namespace, program string, args ...string) *process {
+	t.Helper()
 	p := &process{name: strings.Join(args, " "), ended: make(chan struct{}), lines: make(chan struct{})}
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = append(os.Environ(), "PIBOOTD_STATE_DIR="+l.state)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := l.net.Do(p.cmd.Start); err != nil {
+	if err := where.Do(p.cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

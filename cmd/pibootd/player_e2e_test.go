@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -15,16 +16,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"pibootd/images"
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/netlab"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
-	"pibootd/pkg/web/browsertest"
 )
 
 // published is what is made of one video, and what a browser has to make of it.
@@ -78,9 +77,8 @@ func TestStreamsArePlayed(t *testing.T) {
 	tool(t, "ffmpeg", "-v", "error", "-y", "-i", video, "-filter_complex", "[0:a]pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0[a]",
 		"-map", "0:v", "-map", "[a]", "-c:v", "copy", "-c:a", "ac3", surround)
 
-	urls := map[string]int{} // to the place in published
-	var order []string
-	for i, p := range published {
+	var urls []string
+	for _, p := range published {
 		source := video
 		switch {
 		case strings.HasPrefix(p.name, "tracks"):
@@ -95,26 +93,31 @@ func TestStreamsArePlayed(t *testing.T) {
 			args = append(args, "--rung", "180", "--rung", "90")
 		}
 		job := l.waitFor(t, decode[web.Submitted](t, l, args...).Job)
-		url := "http://10.77.0.1:8080/media/" + job.Output
-		urls[url] = i
-		order = append(order, url)
+		urls = append(urls, "http://10.77.0.1:8080/media/"+job.Output)
 	}
-	for url, report := range l.play(t, order) {
-		p := published[urls[url]]
-		if p.refused != "" && len(report) == 1 && strings.HasPrefix(report[0].Error, p.refused) {
+	// The page is of another origin than the streams.
+	page := l.openPage(t, l.servePage(t, playerPage(t)))
+	page.WaitFor("window.Hls")
+	for i, p := range published {
+		var levels []playedLevel
+		if err := json.Unmarshal([]byte(page.Text(fmt.Sprintf("play(%q)", urls[i]))), &levels); err != nil {
+			t.Fatal(err)
+		}
+		if p.refused != "" && len(levels) == 1 && strings.HasPrefix(levels[0].Error, p.refused) {
 			continue
 		}
-		if len(report) != p.levels {
-			t.Errorf("%s: %d levels were played; want %d", p.name, len(report), p.levels)
+		if len(levels) != p.levels {
+			t.Errorf("%s: %d levels were played; want %d", p.name, len(levels), p.levels)
 		}
-		for _, level := range report {
+		for _, level := range levels {
 			level.check(t, p.name, seconds)
 		}
 	}
 }
 
-// importTiny imports a template that nothing boots from.
-func (l *lab) importTiny(t *testing.T) {
+// importTiny imports a template that nothing boots from, but for the boot files that
+// are added to it.
+func (l *lab) importTiny(t *testing.T, bootFiles ...string) {
 	t.Helper()
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -122,19 +125,27 @@ func (l *lab) importTiny(t *testing.T) {
 	} {
 		putText(t, filepath.Join(root, name), text)
 	}
+	for _, name := range bootFiles {
+		putText(t, filepath.Join(root, "boot/firmware", name), strings.Repeat(name, 1000))
+	}
 	tool(t, "install", "-D", "/bin/busybox", filepath.Join(root, "sbin/init"))
 	tool(t, "install", "-D", "/bin/busybox", filepath.Join(root, "bin/sh"))
 	l.pibootd(t, "template", "import", "tiny", root)
 }
 
-// startWorker makes this machine the worker of a board that is registered and
-// off. The media share is its own directory.
+// startWorker makes this machine the worker of a board that is registered and off.
 func (l *lab) startWorker(t *testing.T) {
 	t.Helper()
 	l.importTiny(t)
 	added := decode[fleet.Added](t, l, "add-pi", "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--name", "hlspi1")
+	l.workAs(t, l.net, added.Pi.Serial)
+}
 
-	text, err := os.ReadFile(filepath.Join(l.state, "roots", added.Pi.Serial.String(), "etc/pibootd/worker.json"))
+// workAs starts the worker of a board in a network namespace. The media share is its
+// own directory.
+func (l *lab) workAs(t *testing.T, where *netlab.Namespace, board pi.Serial) *process {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.state, "roots", board.String(), "etc/pibootd/worker.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +167,7 @@ func (l *lab) startWorker(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, text, 0o600), os.WriteFile(program, worker, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	l.startProgram(t, program, "-config", file)
+	return l.startIn(t, where, program, "-config", file)
 }
 
 // waitFor returns a job that is done.
@@ -236,68 +247,17 @@ func (p playedLevel) checkTracks(t *testing.T, name string) {
 	}
 }
 
-// A playReport is what the page says of one stream.
-type playReport struct {
-	URL     string        `json:"url"`
-	Levels  []playedLevel `json:"levels"`
-	Failure string        `json:"failure"` // of the page itself
-}
-
-// play has a browser in the lab's network play streams one after the other.
-func (l *lab) play(t *testing.T, urls []string) map[string][]playedLevel {
+// playerPage serves the page and hls.js, as the dashboard has it.
+func playerPage(t *testing.T) http.Handler {
 	t.Helper()
+	const hlsJS = "../../pkg/web/ui/node_modules/hls.js/dist/hls.min.js"
 	if _, err := os.Stat(hlsJS); err != nil {
-		t.Fatalf("no hls.js to play with, run scripts/install-tools test first: %v", err)
+		t.Fatalf("no hls.js to play with, run make ui first: %v", err)
 	}
-	reports := make(chan playReport, len(urls)+1)
-	page := l.servePage(t, playerPage(urls, reports))
-	browser := l.startBrowser(t, page)
-	defer browser.end(t, syscall.SIGTERM)
-	late := time.After(labTimeout)
-	played := map[string][]playedLevel{}
-	for range urls {
-		select {
-		case report := <-reports:
-			if report.Failure != "" {
-				t.Fatalf("the page fails: %s", report.Failure)
-			}
-			played[report.URL] = report.Levels
-		case <-browser.ended:
-			t.Fatalf("the browser ended: %v", browser.err)
-		case <-late:
-			t.Fatalf("the browser played %d of %d streams", len(played), len(urls))
-		}
-	}
-	return played
-}
-
-// hlsJS is where scripts/install-tools puts it.
-const hlsJS = "../../bin/player/node_modules/hls.js/dist/hls.min.js"
-
-// playerPage serves the page, hls.js and the list of streams, and takes reports.
-func playerPage(urls []string, reports chan<- playReport) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, "testdata/player/index.html")
-	})
-	mux.HandleFunc("GET /hls.js", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, hlsJS)
-	})
-	mux.HandleFunc("GET /streams", func(w http.ResponseWriter, _ *http.Request) {
-		if err := json.NewEncoder(w).Encode(urls); err != nil {
-			reports <- playReport{Failure: err.Error()}
-		}
-	})
-	mux.HandleFunc("POST /report", func(_ http.ResponseWriter, r *http.Request) {
-		var report playReport
-		if err := json.NewDecoder(r.Body).Decode(&report); err != nil {
-			report.Failure = err.Error()
-		}
-		select {
-		case reports <- report:
-		default: // nobody waits for more than one each
-		}
-	})
+	for path, file := range map[string]string{"GET /{$}": "testdata/player.html", "GET /hls.js": hlsJS} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
+	}
 	return mux
 }
 
@@ -324,10 +284,4 @@ func (l *lab) servePage(t *testing.T, handler http.Handler) (url string) {
 		}
 	})
 	return "http://" + listener.Addr().String() + "/"
-}
-
-// startBrowser opens a page in a browser without a screen.
-func (l *lab) startBrowser(t *testing.T, url string) *process {
-	t.Helper()
-	return l.startProgram(t, "chromium", append(browsertest.Flags(t), url)...)
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,7 +13,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/access"
 )
 
@@ -52,8 +55,26 @@ func (s *Server) guard(to route) http.Handler {
 			s.refuseLogin(w, r, l, err)
 			return
 		}
-		s.audited(to, w, r.WithContext(context.WithValue(r.Context(), loginKey{}, l)))
+		ctx, end := context.WithCancel(context.WithValue(r.Context(), loginKey{}, l))
+		defer end()
+		if isSafe(r.Method) {
+			go s.endWithLogin(ctx, end, to, r)
+		}
+		s.audited(to, w, r.WithContext(ctx))
 	})
+}
+
+// loginEvery is how often the login of a request that lasts is looked at.
+const loginEvery = 15 * time.Second
+
+// endWithLogin ends a request once its login has ended: a stream may last for days.
+func (s *Server) endWithLogin(ctx context.Context, end context.CancelFunc, to route, r *http.Request) {
+	for pause.For(ctx, cmp.Or(s.loginEvery, loginEvery)) {
+		l, err := s.loginBy(r.WithContext(ctx))
+		if err != nil || s.permit(l, to, r) != nil {
+			end()
+		}
+	}
 }
 
 // asOwner lets every request through, which comes by the control socket.

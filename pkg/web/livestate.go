@@ -34,6 +34,7 @@ type liveSource struct {
 	s      *Server
 	last   map[string]timeline.Event // of each board, the newest that it caused itself
 	files  time.Time                 // when the files were looked at
+	roots  time.Time                 // when the templates were
 	making bool                      // a template is being made
 
 	mu    sync.Mutex
@@ -185,7 +186,7 @@ func (src *liveSource) readAll(ctx context.Context) error {
 	if err := src.s.live.replace("jobs", byID); err != nil {
 		return err
 	}
-	src.files = time.Time{}
+	src.files, src.roots = time.Time{}, time.Time{}
 	return src.readNews(ctx)
 }
 
@@ -211,6 +212,12 @@ func (src *liveSource) readNews(ctx context.Context) error {
 	}
 	if err := src.readOperations(); err != nil {
 		return err
+	}
+	if time.Since(src.roots) >= liveEvery {
+		src.roots = time.Now()
+		if err := src.readTemplates(); err != nil {
+			return err
+		}
 	}
 	if time.Since(src.files) < filesEvery {
 		return nil
@@ -336,30 +343,36 @@ func (src *liveSource) readOperations() error {
 		}
 	}
 	if src.making && !making {
-		src.files = time.Time{} // there may be a new template
+		src.roots = time.Time{} // there may be a new template
 	}
 	src.making = making
 	return src.s.live.replace("operations", operations)
 }
 
-// readFiles looks at the published videos, the templates and the disks.
+// readTemplates looks at the templates, which the command line makes without the daemon.
+func (src *liveSource) readTemplates() error {
+	made, err := src.s.Templates.List()
+	if err != nil {
+		return err
+	}
+	templates := map[string]any{}
+	for _, one := range made {
+		if templates[one.String()], err = asObject(one); err != nil {
+			return err
+		}
+	}
+	return src.s.live.replace("templates", templates)
+}
+
+// readFiles looks at the published videos and the disks.
 func (src *liveSource) readFiles(ctx context.Context) error {
 	published, err := src.s.published.list(src.outputs())
 	if err != nil {
 		return fmt.Errorf("listing the media share: %w", err)
 	}
-	media, templates := map[string]any{}, map[string]any{}
+	media := map[string]any{}
 	for _, one := range published {
 		if media[one.Path], err = asObject(one); err != nil {
-			return err
-		}
-	}
-	made, err := src.s.Templates.List()
-	if err != nil {
-		return err
-	}
-	for _, one := range made {
-		if templates[one.String()], err = asObject(one); err != nil {
 			return err
 		}
 	}
@@ -377,7 +390,7 @@ func (src *liveSource) readFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(ctx.Err(), src.s.live.replace("media", media), src.s.live.replace("templates", templates), src.s.live.replace("trash", deleted), src.s.live.replace("system", system))
+	return errors.Join(ctx.Err(), src.s.live.replace("media", media), src.s.live.replace("trash", deleted), src.s.live.replace("system", system))
 }
 
 // outputs returns the outputs of finished jobs, which may be in any directory.

@@ -12,8 +12,8 @@ import (
 	"pibootd/pkg/tftp"
 )
 
-// metricsHandler serves metrics to Prometheus: those in Metrics, the number of lost
-// timeline events, and those of the process.
+// metricsHandler serves metrics to Prometheus: those of the cluster, those in Metrics,
+// the number of lost timeline events, and those of the process.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -23,6 +23,7 @@ func (s *Server) metricsHandler() http.Handler {
 			Name: "pibootd_timeline_events_dropped_total", Help: "Events that were lost because the disk did not keep up.",
 		}, func() float64 { return float64(s.Timeline.Dropped()) }),
 	)
+	registry.MustRegister(clusterCollector{s})
 	registry.MustRegister(s.Metrics...)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pibootd/pkg/access"
 )
@@ -143,6 +144,33 @@ func TestSession(t *testing.T) {
 	}
 	if status, _ := other.ask("GET", "/api/v1/jobs", nil, nil); status != 200 {
 		t.Errorf("jobs of the other session: %d; want 200", status)
+	}
+}
+
+// A stream ends soon after the login that it was opened by.
+func TestStreamsEndWithTheirLogin(t *testing.T) {
+	d := startWith(t, func(s *Server, _ *Listeners) { s.Public.Read, s.loginEvery = false, 10*time.Millisecond })
+	b := d.browser(t)
+	d.setUp(t, b)
+	for _, path := range []string{"/api/v1/live", "/api/v1/events?follow=true"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.base+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", b.cookie)
+		stream, err := b.client.Do(r)
+		if err != nil || stream.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v, %v", path, stream, err)
+		}
+		defer stream.Body.Close()
+		if status, _ := b.ask("DELETE", "/api/v1/session", nil, nil); status != http.StatusNoContent {
+			t.Fatalf("logout: %d", status)
+		}
+		if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+			t.Errorf("%s ends with %v; want it ended as streams are", path, err)
+		}
+		b.csrf = ""
+		d.setUp(t, b)
 	}
 }
 

@@ -57,13 +57,14 @@ type Server struct {
 	Info        Info
 	Log         *slog.Logger
 
-	uploads   resumables // for the media share
-	images    resumables // that templates are imported from, in the state directory
-	changing  sync.Mutex // see ifUnchanged
-	unpacking sync.Mutex // held while a worker's program is unpacked
-	live      *live
-	published publisher
-	examined  atomic.Pointer[Examined] // nil: nobody has asked the doctor since the start
+	uploads    resumables // for the media share
+	images     resumables // that templates are imported from, in the state directory
+	changing   sync.Mutex // see ifUnchanged
+	unpacking  sync.Mutex // held while a worker's program is unpacked
+	live       *live
+	published  publisher
+	examined   atomic.Pointer[Examined] // nil: nobody has asked the doctor since the start
+	loginEvery time.Duration            // for tests; 0: the constant of that name
 }
 
 // Public says what the TCP ports do without a login.

@@ -187,6 +187,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
+		`pibootd_boards{state="stuck"} 0`, `pibootd_jobs{state="failed"} 0`, "pibootd_workers_online 0", "pibootd_encoding_frames_per_second 0", `pibootd_free_bytes{dir="media"} `,
 		`pibootd_dhcp_received_total{kind="discover"} 0`, `pibootd_dhcp_sent_total{kind="offer"} 0`,
 		`pibootd_dhcp_dropped_total{reason="overload"} 0`,
 		`pibootd_tftp_transfers_total{outcome="sent"} 0`, `pibootd_tftp_dropped_total{reason="overload"} 0`, "pibootd_tftp_sent_bytes_total 0", "pibootd_timeline_events_dropped_total 0",

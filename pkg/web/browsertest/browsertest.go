@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// timeout ends a browser that hangs.
+// timeout is how long a browser may take for one answer.
 const timeout = 5 * time.Minute
 
 // A Start starts the browser, in a network namespace perhaps.
@@ -43,8 +43,8 @@ type Page struct {
 	// Expected are parts of errors of the console that are meant, such as a status.
 	Expected   []string
 	Complaints []string // all other errors of the console, broken rules among them
-	in         *os.File
-	out        *bufio.Reader
+	in, from   *os.File
+	out        *bufio.Reader // of from
 	session    string
 	calls      int
 }
@@ -75,11 +75,7 @@ func Open(t *testing.T, start Start, url string) *Page {
 			t.Error(err)
 		}
 	})
-	// One that hangs fails the test.
-	if err := fromBrowser.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		t.Fatal(err)
-	}
-	p := &Page{T: t, in: toBrowser, out: bufio.NewReaderSize(fromBrowser, 1<<20)}
+	p := &Page{T: t, in: toBrowser, from: fromBrowser, out: bufio.NewReaderSize(fromBrowser, 1<<20)}
 	p.begin(url)
 	return p
 }
@@ -120,6 +116,9 @@ func (p *Page) Call(method string, params map[string]any, result any) {
 		p.Fatal(err)
 	}
 	if _, err := p.in.Write(append(text, 0)); err != nil {
+		p.Fatal(err)
+	}
+	if err := p.from.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		p.Fatal(err)
 	}
 	for {

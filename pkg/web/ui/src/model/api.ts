@@ -22,6 +22,7 @@ export interface NoSession {
   setup?: boolean;
   login?: boolean;
   https?: string;
+  public?: boolean; // reading needs no login
 }
 
 // Who is logged in; null: nobody; undefined: not known yet.

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { Button } from "./Button";
 
 interface Properties {
@@ -12,7 +12,8 @@ interface Properties {
 export function Dialog({ title, children, onClose }: Properties) {
   const box = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // At once, because nothing else can have the focus while a dialog is open.
+  useLayoutEffect(() => {
     const dialog = box.current, before = document.activeElement;
     dialog?.showModal();
     return () => {

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect } from "preact/hooks";
+import { useSignalEffect } from "@preact/signals";
 import { session } from "../model/api";
 import { asksLogin, forget, notices } from "../model/act";
 import { lostSince, state } from "../model/live";
@@ -43,7 +43,7 @@ function Header() {
         <Glyph name="search" /><span class="wide-only">Search</span><span class="sr narrow-only">Search</span><kbd class="wide-only" aria-hidden="true">{shortcut}</kbd>
       </button>
       <a class="button wide-only" href="/submit"><Glyph name="plus" />Transcode</a>
-      <a class="who" href={user ? "/settings" : "/login"}><Glyph name="user" /><span class="wide-only">{user ? user.user : "Log in"}</span><span class="sr narrow-only">{user ? user.user : "Log in"}</span></a>
+      <a class="who" href={user ? "/settings" : "/login?from=" + encodeURIComponent(address.value.pathname + address.value.search)}><Glyph name="user" /><span class="wide-only">{user ? user.user : "Log in"}</span><span class="sr narrow-only">{user ? user.user : "Log in"}</span></a>
     </header>
   );
 }
@@ -89,7 +89,7 @@ function Notices() {
 
 // The Frame is around every view: the way to the others, and whether all is well.
 export function Frame({ children, bare = false }: { children: ComponentChildren; bare?: boolean }) {
-  useEffect(() => { document.documentElement.classList.toggle("is-lost", lostSince.value !== undefined && state.value !== undefined); });
+  useSignalEffect(() => { document.documentElement.classList.toggle("is-lost", lostSince.value !== undefined && state.value !== undefined); });
   return (
     <>
       <a class="skip" href="#view">Skip to the content</a>

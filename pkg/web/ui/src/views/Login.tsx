@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { asksLogin, messageOf } from "../model/act";
 import { checkSession, logIn, noSession, session, setToken } from "../model/api";
 import { follow } from "../model/live";
-import { address, go } from "../model/router";
+import { address, go, query } from "../model/router";
 import { Button } from "../parts/Button";
 import { Dialog } from "../parts/Dialog";
 import { TextField } from "../parts/Field";
@@ -18,7 +18,8 @@ function LoginForm({ onDone }: { onDone: () => void }) {
   const [again, setAgain] = useState("");
   const [text, setText] = useState("");
   const [chosen, setChosen] = useState<boolean | undefined>(undefined);
-  const byToken = chosen ?? (!code && may.login === false);
+  const maybeToken = !code && may.public === true; // nothing is shown to a tab that has only a token
+  const byToken = maybeToken && (chosen ?? may.login === false);
   const [problem, setProblem] = useState("");
   const start = async () => {
     setProblem("");
@@ -27,7 +28,7 @@ function LoginForm({ onDone }: { onDone: () => void }) {
       return;
     }
     try {
-      if (byToken && !code) setToken(text.trim());
+      if (byToken) setToken(text.trim());
       else await logIn(code ? { password, code } : { password });
       onDone();
     } catch (error) {
@@ -42,14 +43,19 @@ function LoginForm({ onDone }: { onDone: () => void }) {
       {code && may.login !== false && <p>Choose a password of at least {shortest} characters for admin.</p>}
       {!byToken && !noPassword && may.login !== false && <TextField label="Password" type="password" value={password} onChange={setPassword} auto={code ? "new-password" : "current-password"} required focus />}
       {code && may.login !== false && <TextField label="The same again" type="password" value={again} onChange={setAgain} auto="new-password" required />}
-      {byToken && !code && <TextField label="Token" type="password" value={text} onChange={setText} help="The one in the file of http.upload_token_file, or of pibootd token add. This tab forgets it when it is closed." required focus />}
+      {byToken && <TextField label="Token" type="password" value={text} onChange={setText} help="The one in the file of http.upload_token_file, or of pibootd token add. This tab forgets it when it is closed." required focus />}
       {problem && <p class="problem" role="alert">{problem}</p>}
       <footer>
-        {!code && <Button look="quiet" onPress={() => setChosen(!byToken)}>{byToken ? "Use a password" : "Use a token"}</Button>}
+        {maybeToken && <Button look="quiet" onPress={() => setChosen(!byToken)}>{byToken ? "Use a password" : "Use a token"}</Button>}
         {(byToken || !noPassword && may.login !== false) && <Button look="primary" submit>{code ? "Make it" : byToken ? "Use it" : "Log in"}</Button>}
       </footer>
     </form>
   );
+}
+
+// within returns a place of the dashboard, whoever wrote the address.
+function within(place: string): string {
+  return URL.canParse(place, location.href) && new URL(place, location.href).origin === location.origin ? place || "/" : "/";
 }
 
 // LoginDialog asks for a login before something that needs one.
@@ -68,11 +74,14 @@ export function LoginDialog() {
   );
 }
 
+// LoginPage asks for a login, and then shows what was asked for: where it stands in the
+// place of another view, that one.
 export function LoginPage() {
+  const isPlace = ["/login", "/setup"].includes(address.value.pathname);
   const done = async () => {
     await checkSession();
+    if (isPlace) go(within(query("from")));
     follow();
-    go("/");
   };
   if (session.value) return <section class="card narrow"><h1>Logged in</h1><p>You are {session.value.user}. <a href="/">Go to the overview</a></p></section>;
   return <section class="card narrow"><h1>{address.value.pathname === "/setup" ? "Set pibootd up" : "Log in"}</h1><LoginForm onDone={() => void done()} /></section>;

@@ -29,7 +29,7 @@ export function SettingsPage() {
       <div class="halves">
         <section class="card stack" aria-labelledby="who"><h2 id="who">You</h2>
           <p>{user ? `Logged in as ${user.user}, who may ${user.scope === "admin" ? "change everything" : user.scope === "submit" ? "hand videos in" : "look"}.` : token() ? "This tab has a token." : "Not logged in. Looking is free; changing needs a login."}</p>
-          <p>{user || token() ? <Button onPress={() => act(logOut, "Logged out.")}>Log out</Button> : <a class="button" href="/login">Log in</a>}</p>
+          <p>{user || token() ? <Button onPress={() => act(logOut, "Logged out.")}>Log out</Button> : <a class="button" href="/login?from=/settings">Log in</a>}</p>
         </section>
         <section class="card" aria-labelledby="machine"><h2 id="machine">This machine</h2>
           {system && (

@@ -1,0 +1,71 @@
+import { addBoards, expect, notice, offPage, powerOn, row, sessionFile, status, test } from "./stage";
+
+test.use({ storageState: sessionFile });
+
+test("what is wrong with two boards is said in a sentence each, and both are removed", async ({ page }) => {
+  await addBoards(2, 3);
+  await offPage("damage", { board: "2", file: "boot/firmware/kernel8.img" });
+  await page.goto("/");
+  await powerOn(2);
+  const noKernel = "is a Raspberry Pi 4B and finds no kernel, kernel8.img.", elsewhere = "asked for its root from 10.77.0.77, not from 10.77.0.53 as registered: another DHCP server has answered it.";
+  await expect(page.getByRole("alert")).toContainText("hlspi2 " + noKernel);
+  await powerOn(3, { from: "10.77.0.77" });
+  await expect(page.getByRole("region", { name: "Is all well?" })).toContainText("1 of 3 boards well");
+  await expect(page.getByRole("region", { name: "Is all well?" })).toContainText("2 stuck");
+  await expect(page.getByRole("alert")).toContainText("and 1 more");
+  await page.getByRole("link", { name: "and 1 more" }).click();
+  await expect(page).toHaveURL("/boards?state=stuck");
+  await expect(row(page, "hlspi2")).toContainText(noKernel);
+  await expect(row(page, "hlspi3")).toContainText(elsewhere);
+
+  await row(page, "hlspi3").getByRole("link", { name: "hlspi3" }).click();
+  await expect(page.locator("#view").getByLabel("Now")).toContainText("hlspi3 " + elsewhere);
+  await expect(page.locator(".events").first()).toContainText("may not mount");
+  await page.getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+  await expect(notice(page, "hlspi3 is removed.")).toBeVisible();
+  await expect(page).toHaveURL("/boards");
+  await page.goto("/boards/hlspi2");
+  await page.getByRole("button", { name: "Remove" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Keep its root").uncheck();
+  await expect(dialog).toContainText("lost for good");
+  await expect(dialog.getByRole("button", { name: "Remove" })).toBeDisabled();
+  await dialog.getByLabel("Type hlspi2 to confirm").fill("hlspi2");
+  await dialog.getByRole("button", { name: "Remove" }).click();
+  await expect(page.getByRole("region", { name: "Is all well?" })).toContainText("1 of 1 board well");
+});
+
+test("a board is drained, a job cancelled, and another retried", async ({ page }) => {
+  for (const name of ["waits", "mended"]) await offPage("put", { name: `videos/${name}.mp4`, ...(name === "mended" ? { text: "no video" } : {}) });
+  const submit = async (source: string) => {
+    await page.goto("/submit");
+    await page.getByLabel("Or a video of the media share").fill(source);
+    await page.getByRole("button", { name: "Transcode" }).click();
+    await expect(notice(page, "Handed in as job")).toBeVisible();
+  };
+  await page.goto("/boards/hlspi1");
+  await page.getByRole("button", { name: "Drain" }).click();
+  await expect(status(page.locator("#view"))).toHaveText("drained");
+  await submit("videos/waits.mp4");
+  await expect(status(page.locator("#view"))).toHaveText("waiting");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(page.getByRole("dialog")).toContainText("Nothing is lost: no part of it is done.");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel the job" }).click();
+  await expect(status(page.locator("#view"))).toHaveText("cancelled");
+  await submit("videos/mended.mp4");
+  await page.goto("/boards/hlspi1");
+  await page.getByRole("button", { name: "End the drain" }).click();
+  await expect(status(page.locator("#view"))).toHaveText(/well|working/);
+
+  await page.goto("/jobs?state=failed");
+  await expect(row(page, "mended.mp4")).toContainText("failed");
+  await row(page, "mended.mp4").getByRole("link", { name: "mended.mp4" }).click();
+  await expect(page.getByLabel("Why it failed")).toContainText("not a video that ffmpeg can read");
+  await offPage("put", { name: "videos/mended.mp4" });
+  await page.getByRole("button", { name: "Retry" }).click();
+  await expect(notice(page, "Handed in again as job")).toBeVisible();
+  await expect(status(page.locator("#view"))).toHaveText("done");
+  await page.getByRole("link", { name: "Play" }).click();
+  await expect(page.getByRole("heading", { name: "mended" })).toBeVisible();
+});
