@@ -22,7 +22,10 @@ import (
 var version string
 
 func main() {
-	std := streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd())), width: terminalWidth(os.Stdout, os.Stderr)}
+	std := streams{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		screen: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb", width: terminalWidth(os.Stdout, os.Stderr),
+	}
 	os.Exit(run(os.Args, std))
 }
 
@@ -31,6 +34,7 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 	terminal bool // err is one: progress is drawn over itself
+	screen   bool // out is one, and understands control sequences
 	width    int  // of the terminal in columns; 0: unknown
 }
 

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/web"
@@ -65,7 +67,8 @@ func watch(c *cli.Context, std streams) error {
 }
 
 func watchBoard(c *cli.Context, std streams, board string) error {
-	event, line, err := printPast(c, std, board)
+	s := screenOf(c, std)
+	event, line, err := printPast(c, std, s, board)
 	if err != nil {
 		return err
 	}
@@ -75,11 +78,20 @@ func watchBoard(c *cli.Context, std streams, board string) error {
 	if err != nil || c.Bool("no-follow") {
 		return err
 	}
-	return follow(c, std, board, event, line)
+	return follow(c, std, board, event, line, s)
+}
+
+// screenOf returns the terminal that standard output is; nil: it is none, or programs
+// read it.
+func screenOf(c *cli.Context, std streams) *screen {
+	if !std.screen || c.Bool("json") {
+		return nil
+	}
+	return &screen{out: std.out, width: std.width, colour: os.Getenv("NO_COLOR") == ""}
 }
 
 // printPast prints what has happened, and returns the numbers of the last event and line.
-func printPast(c *cli.Context, std streams, board string) (event, line int64, err error) {
+func printPast(c *cli.Context, std streams, s *screen, board string) (event, line int64, err error) {
 	past, event, err := history(c, board)
 	if err == nil && c.Bool("logs") {
 		var logged []shown
@@ -88,7 +100,7 @@ func printPast(c *cli.Context, std streams, board string) (event, line int64, er
 		slices.SortStableFunc(past, func(a, b shown) int { return a.at.Compare(b.at) })
 	}
 	for _, one := range past {
-		if err := printShown(c, std, one); err != nil {
+		if err := printShown(c, std, s, one); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -154,7 +166,7 @@ func logHistory(c *cli.Context, board string) (past []shown, last int64, err err
 }
 
 // follow shows events and lines as they come.
-func follow(c *cli.Context, std streams, board string, event, line int64) error {
+func follow(c *cli.Context, std streams, board string, event, line int64, s *screen) error {
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
 	items, ended := make(chan shown), make(chan error, 2)
@@ -170,16 +182,52 @@ func follow(c *cli.Context, std streams, board string, event, line int64) error 
 	if c.Bool("logs") {
 		go func() { ended <- followLogs(ctx, c, board, line, send) }()
 	}
+	ticks := barsOf(ctx, s)
 	for {
 		select {
 		case one := <-items:
-			if err := printShown(c, std, one); err != nil {
+			if err := printShown(c, std, s, one); err != nil {
 				return err
 			}
 		case err := <-ended:
 			return cmp.Or(err, errDaemonGone)
+		case <-ticks:
+			if err := drawBars(ctx, c, board, s); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// barsOf says when the bars of a screen are to be drawn: at once, and each second.
+func barsOf(ctx context.Context, s *screen) <-chan time.Time {
+	if s == nil {
+		return nil
+	}
+	ticks := make(chan time.Time)
+	go func() {
+		for ok := true; ok; ok = pause.For(ctx, time.Second) {
+			select {
+			case ticks <- time.Now():
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return ticks
+}
+
+// drawBars draws the bars of all boards, or of the one that is watched.
+func drawBars(ctx context.Context, c *cli.Context, board string, s *screen) error {
+	boards, err := client(c).Pis(ctx)
+	if err != nil {
+		return err
+	}
+	if board != "" {
+		boards = slices.DeleteFunc(boards, func(one web.Pi) bool {
+			return one.Name != board && one.Serial.String() != board && one.MAC.String() != board
+		})
+	}
+	return s.draw(boards, time.Now())
 }
 
 func followEvents(ctx context.Context, c *cli.Context, board string, after int64, send func(shown) bool) error {
@@ -206,10 +254,18 @@ func followLogs(ctx context.Context, c *cli.Context, board string, after int64, 
 	return nil
 }
 
-func printShown(c *cli.Context, std streams, one shown) error {
+// printShown prints an event or a line, on a screen with its colour.
+func printShown(c *cli.Context, std streams, s *screen, one shown) error {
 	if c.Bool("json") {
 		return printJSONLine(std.out, one.item)
 	}
-	_, err := fmt.Fprintln(std.out, one.item)
-	return err
+	if s == nil {
+		_, err := fmt.Fprintln(std.out, one.item)
+		return err
+	}
+	colour := faint
+	if event, ok := one.item.(timeline.Event); ok {
+		colour = colourOf(event.Kind)
+	}
+	return s.print(s.paint(colour, one.item.String()))
 }

@@ -3,7 +3,10 @@
 // depends on nothing but those, the time and Facts.
 package diagnosis
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Stage is a part of a boot. It begins when the one before it is over.
 type Stage string
@@ -21,6 +24,9 @@ const (
 
 // stages are all of them, in their order.
 var stages = []Stage{Power, Address, Firmware, Kernel, Root, Init, Worker}
+
+// Stages returns all stages, in their order.
+func Stages() []Stage { return slices.Clone(stages) }
 
 // index returns the position of a stage in a boot.
 func (s Stage) index() int {
