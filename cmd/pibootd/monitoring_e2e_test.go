@@ -5,8 +5,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,22 +48,14 @@ func (l *lab) wantMonitored(t *testing.T) {
 	}
 }
 
-func (l *lab) scrape(t *testing.T) (text string) {
+// scrape returns what Prometheus gets.
+func (l *lab) scrape(t *testing.T) string {
 	t.Helper()
-	err := l.net.Do(func() error {
-		answer, err := http.Get("http://10.77.0.1:8080/metrics")
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		body, err := io.ReadAll(answer.Body)
-		text = string(body)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+	curl := l.startProgram(t, "curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "http://10.77.0.1:8080/metrics")
+	if <-curl.ended; curl.err != nil {
+		t.Fatalf("%v: %s", curl.err, curl.text())
 	}
-	return text
+	return curl.text()
 }
 
 // checkRules has promtool read a file of rules, with their queries.

@@ -35,7 +35,7 @@ var views = []string{
 // pageRules restrict the page to resources of this origin and forbid frames. The
 // page contains no markup from others; the rules make sure of that. A player hands
 // its browser what it has fetched as a blob.
-const pageRules = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; img-src 'self' data:; " +
+const pageRules = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob: data:; img-src 'self' data:; " +
 	"manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // handlePage serves the dashboard. Its files are public; what they show is not.

@@ -72,7 +72,7 @@ function Menu({ label, tracks, value, onChange }: { label: string; tracks: Track
   if (tracks.length === 0) return null;
   return (
     <label class="menu"><span>{label}</span>
-      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>{tracks.map((track) => <option key={track.value} value={track.value}>{track.text}</option>)}</select>
+      <select aria-label={label} value={value} onChange={(event) => onChange(event.currentTarget.value)}>{tracks.map((track) => <option key={track.value} value={track.value}>{track.text}</option>)}</select>
     </label>
   );
 }
