@@ -43,7 +43,7 @@ func TestDashboard(t *testing.T) {
 	putText(t, config, "[http]\ninsecure_login = true\n")
 	s.options = []string{"--config", config}
 	s.serve(t, s.options...)
-	s.gate = openGate(t, s.net, "10.77.0.1:8080")
+	s.gate = openLink(t, s.net, "10.77.0.1:8080")
 	film := filepath.Join(dir, "a film.mp4")
 	makeTracks(t, film, filepath.Join(dir, "sound.mp3"), "40")
 	pad(t, film, 16<<20)
@@ -84,7 +84,7 @@ type stage struct {
 	*lab
 	t      *testing.T
 	work   chan func() // for the test's own goroutine, which alone may end the test
-	gate   *gate
+	gate   *link
 	clip   string // a short video
 	boards map[int]*actor
 
@@ -126,7 +126,7 @@ func (s *stage) handler() http.Handler {
 		"power-on": s.powerOn,
 		"damage":   s.damage,
 		"put":      s.put,
-		"hold":     func(r *http.Request) string { s.gate.set(number(r, "bytes"), false); return "" },
+		"hold":     func(r *http.Request) string { s.gate.set(numberOf(r, "bytes"), false); return "" },
 		"cut":      func(*http.Request) string { s.gate.set(0, true); return "" },
 		"release":  func(*http.Request) string { s.gate.set(0, false); return "" },
 		"kill":     func(*http.Request) string { _ = s.daemon.end(s.t, syscall.SIGKILL); return "" },
@@ -141,7 +141,7 @@ func (s *stage) handler() http.Handler {
 	return mux
 }
 
-func number(r *http.Request, name string) int {
+func numberOf(r *http.Request, name string) int {
 	n, _ := strconv.Atoi(r.FormValue(name)) // 0 is no board's
 	return n
 }
@@ -159,7 +159,7 @@ func (s *stage) board(n int) *actor {
 // powerOn switches a board on. Its worker starts as soon as it has its kernel and has
 // mounted its root; with "from", its system has another address.
 func (s *stage) powerOn(r *http.Request) string {
-	a := s.board(number(r, "board"))
+	a := s.board(numberOf(r, "board"))
 	from, _ := netip.ParseAddr(r.FormValue("from"))
 	ctx, cancel := context.WithCancel(s.t.Context())
 	over := make(chan struct{})
@@ -214,7 +214,7 @@ func mountRoot(host *netlab.Namespace, board pi.Serial) error {
 
 // damage removes a file of a board's root.
 func (s *stage) damage(r *http.Request) string {
-	if err := os.Remove(filepath.Join(s.state, "roots", s.board(number(r, "board")).Serial.String(), r.FormValue("file"))); err != nil {
+	if err := os.Remove(filepath.Join(s.state, "roots", s.board(numberOf(r, "board")).Serial.String(), r.FormValue("file"))); err != nil {
 		s.t.Fatal(err)
 	}
 	return ""

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useId } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 
 interface Frame {
   label: string;
@@ -101,10 +101,16 @@ export function Search({ value, onChange, label }: { value: string; onChange: (v
 
 export interface Tab { value: string; text: string; count?: number }
 
-// Tabs choose which of a list are shown.
+// Tabs choose which of a list are shown. Where there is no room for all, the chosen one
+// is in sight.
 export function Tabs({ tabs, value, onChange, label }: { tabs: Tab[]; value: string; onChange: (value: string) => void; label: string }) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const chosen = box.current?.querySelector<HTMLElement>("[aria-pressed=true]");
+    if (box.current && chosen) box.current.scrollLeft = chosen.offsetLeft - box.current.offsetLeft - 16;
+  }, [value]);
   return (
-    <div class="tabs" role="group" aria-label={label}>
+    <div class="tabs" role="group" aria-label={label} ref={box}>
       {tabs.map((tab) => (
         <button key={tab.value} type="button" aria-pressed={tab.value === value} onClick={() => onChange(tab.value)}>
           {tab.text}{tab.count !== undefined && <span class="count num">{tab.count}</span>}

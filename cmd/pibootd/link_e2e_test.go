@@ -13,8 +13,8 @@ import (
 	"pibootd/pkg/netlab"
 )
 
-// A gate is a way to a server that can be held and cut.
-type gate struct {
+// A link is a way to a server that can be held and cut.
+type link struct {
 	url    string
 	server string
 	net    *netlab.Namespace
@@ -26,10 +26,10 @@ type gate struct {
 	changed chan struct{} // closed and replaced with each change
 }
 
-// openGate opens a gate to a server. It ends with the test.
-func openGate(t *testing.T, where *netlab.Namespace, server string) *gate {
+// openLink opens a link to a server. It ends with the test.
+func openLink(t *testing.T, where *netlab.Namespace, server string) *link {
 	t.Helper()
-	g := &gate{server: server, net: where, conns: map[net.Conn]bool{}, changed: make(chan struct{})}
+	l := &link{server: server, net: where, conns: map[net.Conn]bool{}, changed: make(chan struct{})}
 	var listener net.Listener
 	err := where.Do(func() (err error) {
 		listener, err = net.Listen("tcp4", "10.77.0.1:0")
@@ -38,7 +38,7 @@ func openGate(t *testing.T, where *netlab.Namespace, server string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.url = "http://" + listener.Addr().String() + "/"
+	l.url = "http://" + listener.Addr().String() + "/"
 	var running sync.WaitGroup
 	ctx, end := context.WithCancel(context.Background())
 	running.Go(func() {
@@ -51,7 +51,7 @@ func openGate(t *testing.T, where *netlab.Namespace, server string) *gate {
 			if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 				t.Error(err)
 			}
-			running.Go(func() { g.pass(ctx, conn) })
+			running.Go(func() { l.pass(ctx, conn) })
 		}
 	})
 	t.Cleanup(func() {
@@ -59,55 +59,55 @@ func openGate(t *testing.T, where *netlab.Namespace, server string) *gate {
 			t.Error(err)
 		}
 		end()
-		g.set(0, true)
+		l.set(0, true)
 		running.Wait()
 	})
-	return g
+	return l
 }
 
 // pass passes on what both sides of a connection send, until one of them ends it.
-func (g *gate) pass(ctx context.Context, client net.Conn) {
+func (l *link) pass(ctx context.Context, client net.Conn) {
 	defer client.Close()
 	var server net.Conn
-	err := g.net.Do(func() (err error) {
-		server, err = net.Dial("tcp4", g.server)
+	err := l.net.Do(func() (err error) {
+		server, err = net.Dial("tcp4", l.server)
 		return err
 	})
-	if err != nil || !g.enter(client, server) {
+	if err != nil || !l.enter(client, server) {
 		return
 	}
-	defer g.leave(client, server)
+	defer l.leave(client, server)
 	var answers sync.WaitGroup
 	answers.Go(func() {
 		_, _ = io.Copy(client, server) // both end with the connection
 		_ = errors.Join(client.Close(), server.Close())
 	})
-	g.send(ctx, server, client)
+	l.send(ctx, server, client)
 	_ = errors.Join(client.Close(), server.Close())
 	answers.Wait()
 }
 
-func (g *gate) enter(client, server net.Conn) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.barred {
+func (l *link) enter(client, server net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.barred {
 		_ = server.Close()
 		return false
 	}
-	g.conns[client], g.conns[server] = true, true
+	l.conns[client], l.conns[server] = true, true
 	return true
 }
 
-func (g *gate) leave(conns ...net.Conn) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (l *link) leave(conns ...net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, conn := range conns {
-		delete(g.conns, conn)
+		delete(l.conns, conn)
 	}
 }
 
-// send copies until the gate is held and enough has been sent, and then waits.
-func (g *gate) send(ctx context.Context, to io.Writer, from io.Reader) {
+// send copies until the link is held and enough has been sent, and then waits.
+func (l *link) send(ctx context.Context, to io.Writer, from io.Reader) {
 	buf := make([]byte, 16<<10)
 	for sent := 0; ; {
 		n, err := from.Read(buf)
@@ -115,7 +115,7 @@ func (g *gate) send(ctx context.Context, to io.Writer, from io.Reader) {
 			return
 		}
 		sent += n
-		for changed := g.holds(sent); changed != nil; changed = g.holds(sent) {
+		for changed := l.holds(sent); changed != nil; changed = l.holds(sent) {
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -126,26 +126,26 @@ func (g *gate) send(ctx context.Context, to io.Writer, from io.Reader) {
 }
 
 // holds returns what is closed when it may be otherwise; nil: go on.
-func (g *gate) holds(sent int) (changed <-chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.barred || g.left == 0 || sent < g.left {
+func (l *link) holds(sent int) (changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.barred || l.left == 0 || sent < l.left {
 		return nil
 	}
-	return g.changed
+	return l.changed
 }
 
 // set holds each connection that has sent so many bytes, 0: none; barred ends all of
 // them, and refuses others.
-func (g *gate) set(left int, barred bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.left, g.barred = left, barred
-	for conn := range g.conns {
+func (l *link) set(left int, barred bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left, l.barred = left, barred
+	for conn := range l.conns {
 		if barred {
 			_ = conn.Close() // its copies end
 		}
 	}
-	close(g.changed)
-	g.changed = make(chan struct{})
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
