@@ -62,6 +62,9 @@ func TestDashboard(t *testing.T) {
 	// interface comes or goes, as those of boards do.
 	laptop := netlabtest.Host{Port: "laptop", Addr: "10.77.0.200/24"}.Join(t, s.net)
 	s.run(t, s.startIn(t, laptop, playwright, args...))
+	if err := s.board(1).mountRoot(); err != nil { // the daemon has been started anew
+		t.Error(err)
+	}
 	s.wantMonitored(t)
 }
 
@@ -95,6 +98,7 @@ type stage struct {
 type actor struct {
 	*virtualpi.Board
 	number int
+	system *netlab.Namespace // once it has a kernel
 }
 
 // run does what is asked for until the browser has ended.
@@ -187,25 +191,27 @@ func (s *stage) startSystem(a *actor, addr netip.Prefix, from netip.Addr) {
 	if from.IsValid() {
 		addr = netip.PrefixFrom(from, addr.Bits())
 	}
-	host := netlabtest.Host{Port: fmt.Sprintf("board%d", a.number), MAC: a.MAC, Addr: addr.String()}.Join(s.t, s.net)
-	if err := mountRoot(host, a.Serial); err != nil {
+	a.system = netlabtest.Host{Port: fmt.Sprintf("board%d", a.number), MAC: a.MAC, Addr: addr.String()}.Join(s.t, s.net)
+	if err := a.mountRoot(); err != nil {
 		if !from.IsValid() {
 			s.t.Fatal(err)
 		}
 		return // it was refused, which is on the page
 	}
-	s.workAs(s.t, host, a.Serial)
+	s.workAs(s.t, a.system, a.Serial)
 }
 
-func mountRoot(host *netlab.Namespace, board pi.Serial) error {
-	return host.Do(func() error {
+// mountRoot mounts a board's root, and looks for what is not there.
+func (a *actor) mountRoot() error {
+	return a.system.Do(func() error {
 		mount, err := nfsclient.DialMount("10.77.0.1")
 		if err != nil {
 			return err
 		}
 		defer mount.Close()
-		target, err := mount.Mount("/roots/"+board.String(), rpc.NewAuthUnix("board", 0, 0).Auth())
+		target, err := mount.Mount("/roots/"+a.Serial.String(), rpc.NewAuthUnix("board", 0, 0).Auth())
 		if err == nil {
+			_, _, _ = target.Lookup("/nothing")
 			target.Close()
 		}
 		return err
