@@ -62,7 +62,7 @@ func TestDashboard(t *testing.T) {
 	// interface comes or goes, as those of boards do.
 	laptop := netlabtest.Host{Port: "laptop", Addr: "10.77.0.200/24"}.Join(t, s.net)
 	s.run(t, s.startIn(t, laptop, playwright, args...))
-	if err := s.board(1).mountRoot(); err != nil { // the daemon has been started anew
+	if err := s.board(1).mountRoot(); err != nil { // the daemon was restarted meanwhile
 		t.Error(err)
 	}
 	s.wantMonitored(t)

@@ -40,10 +40,10 @@ test("the first run leads from a set-up link to a board that works", async ({ pa
 
   await page.goto(address + "boards/hlspi1"); // by plain HTTP, where this login does not count
   await page.getByLabel("Password").fill("wrong password");
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(page.getByRole("alert")).toContainText("password");
   await page.getByLabel("Password").fill(password);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
   await expect(page.getByRole("heading", { name: "hlspi1" })).toBeVisible();
   await page.context().storageState({ path: sessionFile });
 });

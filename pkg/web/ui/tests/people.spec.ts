@@ -17,7 +17,7 @@ test.describe("after a session has ended", () => {
     await page.goto("/boards/hlspi1?from=here");
     const logIn = async () => {
       await page.getByLabel("Password").fill(password);
-      await page.getByRole("button", { name: "Log in" }).click();
+      await page.getByRole("button", { name: "Log in", exact: true }).click();
     };
     await logIn();
     await expect(page.getByRole("heading", { name: "hlspi1" })).toBeVisible();
