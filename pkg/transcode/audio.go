@@ -61,6 +61,16 @@ func (p Probe) AudioStreams() []AudioStream {
 	return append([]AudioStream{*p.Audio}, p.MoreAudio...)
 }
 
+// audioAt returns the audio stream in this place among those of the source.
+func (p Probe) audioAt(stream int) AudioStream {
+	for _, a := range p.AudioStreams() {
+		if a.Stream == stream {
+			return a
+		}
+	}
+	return AudioStream{}
+}
+
 // AudioRenditions returns all audio renditions of p, the default one first.
 func (p Plan) AudioRenditions() []AudioRendition {
 	if p.Audio == nil {
@@ -182,7 +192,9 @@ func audioUnits(r Request, p Probe, grid Grid, renditions []AudioRendition, o Op
 			Options:        o.Audio,
 		}
 		portions := []portion{{}}
-		if r.Progressive {
+		if rendition.loose() {
+			audio.Container = ContainerNUT
+		} else if r.Progressive {
 			portions = audio.portions()
 		}
 		for _, portion := range portions {

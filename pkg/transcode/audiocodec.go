@@ -38,15 +38,24 @@ func (r AudioRendition) EncoderName() string { return cmp.Or(r.Encoder, EncoderA
 
 func (r AudioRendition) codec() audioCodec { return audioCodecs()[r.EncoderName()] }
 
-// use makes r a rendition of this encoder at this sample rate, as far as the
-// encoder has it; "" and 0 mean the default.
+// use makes r a rendition of this encoder at this sample rate; "" and 0 mean the default.
 func (r *AudioRendition) use(encoder string, rate int) {
 	r.Encoder = encoder
+	if r.SampleRate = rate; r.loose() {
+		return
+	}
+	r.SampleRate = 0
 	codec := r.codec()
 	r.Channels, r.BitrateBPS = min(r.Channels, codec.channels), min(r.BitrateBPS, codec.bitrateBPS)
 	if slices.Contains(codec.rates, rate) {
 		r.SampleRate = rate
 	}
+}
+
+// loose reports whether r is of a kind that is not made in segments: one file has all of it.
+func (r AudioRendition) loose() bool {
+	codec, known := audioCodecs()[r.EncoderName()]
+	return !known || r.SampleRate != 0 && !slices.Contains(codec.rates, r.SampleRate)
 }
 
 // AudioNone asks for an output without audio.

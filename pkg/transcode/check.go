@@ -163,6 +163,9 @@ func checkPieces(u Unit, r Result) error {
 }
 
 func checkVideo(v VideoUnit, r Result) error {
+	if v.Container == ContainerNUT {
+		return checkNUT(v, r)
+	}
 	if err := checkCodecs(v, r.Codecs); err != nil {
 		return err
 	}
@@ -183,6 +186,27 @@ func checkVideo(v VideoUnit, r Result) error {
 		}
 	}
 	return nil
+}
+
+// checkNUT looks at a video that one worker has made, in one file.
+func checkNUT(v VideoUnit, r Result) error {
+	if err := checkOneNUT(r); err != nil {
+		return err
+	}
+	if frames := v.EndFrame - v.FirstFrame; !v.Free && r.Segments[0].Frames != frames {
+		return fmt.Errorf("%d frames; want %d", r.Segments[0].Frames, frames)
+	}
+	return nil
+}
+
+func checkOneNUT(r Result) error {
+	if len(r.Segments) != 1 || r.Init != nil || !shortText(r.Codecs) {
+		return fmt.Errorf("%d files; want one", len(r.Segments))
+	}
+	if s := r.Segments[0]; s.Frames < 1 || s.Frames > maxFrames || !sane(s.Seconds, maxSeconds+maxStart) {
+		return fmt.Errorf("%d frames in %v s are out of range", s.Frames, s.Seconds)
+	}
+	return checkSegmentFile(r.Segments[0], ContainerNUT.SegmentName(0), maxFileBytes)
 }
 
 // checkCodecs makes sure that a unit's codec is the one that was asked for.
@@ -250,6 +274,9 @@ func checkVideoSegment(g Grid, number int, s Segment) error {
 func checkAudio(a AudioUnit, r Result) error {
 	if err := checkHeld(r.Held, maxHeld); err != nil {
 		return err
+	}
+	if a.Container == ContainerNUT {
+		return checkOneNUT(r)
 	}
 	if want := a.Rendition.codec().codecs; r.Codecs != want {
 		return fmt.Errorf("codec %.50q; want %s", r.Codecs, want)

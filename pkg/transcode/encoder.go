@@ -13,6 +13,8 @@ const (
 	EncoderAOM  = "libaom-av1"
 	EncoderVP9  = "libvpx-vp9"
 	EncoderAAC  = "aac"
+	// EncoderCopy is no encoder: the packets of the source are copied.
+	EncoderCopy = "copy"
 )
 
 // encoderCodecs are the encoders that a rendition may be asked of. Units of one

@@ -16,6 +16,8 @@ const (
 	// fileTolerance is how far times may be off in a finished file: Matroska
 	// counts milliseconds.
 	fileTolerance = 0.002
+	// looseTolerance is how far the times of what is copied may be off, in seconds.
+	looseTolerance = 1
 )
 
 // Join returns the unit that makes the plan's file of what its other units have
@@ -38,13 +40,21 @@ func Join(p Plan, results map[string]Result, dirs map[string]string) (Unit, erro
 	}
 	for _, u := range p.Units {
 		part := Part{Dir: dirs[u.ID], End: len(results[u.ID].Segments)}
+		if u.Container() == ContainerNUT {
+			part.Container = ContainerNUT
+		}
 		if u.Text != nil {
 			join.addText(u, dirs[u.ID])
 			continue
 		}
 		if u.Video != nil {
-			part.First, part.End = u.Video.Segments()
-			join.Video, source = append(join.Video, part), u.Source
+			if part.Container != ContainerNUT {
+				part.First, part.End = u.Video.Segments()
+			}
+			join.Video, source, join.Free = append(join.Video, part), u.Source, u.Video.Free
+			if part.Container == ContainerNUT && p.Output.Format == FormatMP4 && encoderCodecs()[u.Video.Encoder] == CodecH265 {
+				join.Options = append(join.Options, "-tag:v", "hvc1") // as Apple's players want it
+			}
 			continue
 		}
 		join.addAudio(u.Audio.Rendition, part)
@@ -122,6 +132,12 @@ func checkJoin(j JoinUnit, r Result) error {
 		return err
 	}
 	v := r.File.Video
+	if len(r.File.Subtitles) != len(j.Subtitles) {
+		return fmt.Errorf("%s: %d tracks of subtitles; want %d", r.File.Name, len(r.File.Subtitles), len(j.Subtitles))
+	}
+	if j.Free {
+		return checkJoinedAudio(j, r.File)
+	}
 	if v.Frames != j.Grid.Frames {
 		return fmt.Errorf("%s: %d frames; want %d", r.File.Name, v.Frames, j.Grid.Frames)
 	}
@@ -137,9 +153,6 @@ func checkJoin(j JoinUnit, r Result) error {
 	if v.MaxGapSeconds > frame+fileTolerance {
 		return fmt.Errorf("%s: %.3f s between two frames; want %.3f", r.File.Name, v.MaxGapSeconds, frame)
 	}
-	if len(r.File.Subtitles) != len(j.Subtitles) {
-		return fmt.Errorf("%s: %d tracks of subtitles; want %d", r.File.Name, len(r.File.Subtitles), len(j.Subtitles))
-	}
 	return checkJoinedAudio(j, r.File)
 }
 
@@ -150,7 +163,11 @@ func checkJoinedAudio(j JoinUnit, f *File) error {
 	}
 	for i, t := range got {
 		begin, end := t.StartSeconds-f.Video.StartSeconds, t.EndSeconds-f.Video.StartSeconds
-		if math.Abs(begin) > audioTolerance || math.Abs(end-want[i].Seconds) > audioTolerance {
+		tolerance := audioTolerance
+		if loose := func(p Part) bool { return p.Container == ContainerNUT }; j.Free || slices.ContainsFunc(want[i].Parts, loose) {
+			tolerance = max(looseTolerance, want[i].Seconds/100)
+		}
+		if math.Abs(begin) > tolerance || math.Abs(end-want[i].Seconds) > tolerance {
 			return fmt.Errorf("%s: audio from %.3f to %.3f s after the video's begin; want 0 to %.3f", f.Name, begin, end, want[i].Seconds)
 		}
 	}

@@ -2,7 +2,9 @@ package transcode
 
 import (
 	"math"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -28,8 +30,8 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantVideo := []Part{{".work/1/v-180p-0000.1", 0, 8}, {".work/1/v-180p-0001.1", 8, 16}}
-	wantAudio := []Part{{".work/1/audio.1", 0, 17}}
+	wantVideo := []Part{{Dir: ".work/1/v-180p-0000.1", End: 8}, {Dir: ".work/1/v-180p-0001.1", First: 8, End: 16}}
+	wantAudio := []Part{{Dir: ".work/1/audio.1", End: 17}}
 	if j := u.Join; u.Kind != KindJoin || !slices.Equal(j.Video, wantVideo) || !slices.Equal(j.Audio, wantAudio) ||
 		!slices.Equal(j.Options, []string{"-metadata", "title=A film"}) || j.Seconds != 65 {
 		t.Errorf("Join = %+v; want %v and %v", j, wantVideo, wantAudio)
@@ -134,12 +136,30 @@ func TestCheckCMAF(t *testing.T) {
 	}
 }
 
+// What one worker does of a video is the video alone: everything else is made, and joined, as
+// if many did it.
 func TestPlanWhole(t *testing.T) {
+	spread := filePlan(t, Output{Format: FormatMKV, Options: []string{"-c:v", "libx264", "-t", "5"}})
 	p := filePlan(t, Output{Format: FormatMKV, Options: []string{"-c:v", "libx264", "-pass", "1", "-t", "5"}})
-	if len(p.Units) != 1 || p.Note != "one worker does the whole video: two passes need the whole video" {
-		t.Fatalf("plan = %+v; want one unit, and why", p)
+	if p.Note != "one worker does the whole video: two passes need the whole video" || len(p.Units) != 2 {
+		t.Fatalf("plan = %+v; want one unit of video, and why", p)
 	}
-	if w := p.Units[0].Whole; !w.TwoPass || w.Seconds != 0 || !slices.Equal(w.Options, []string{"-c:v", "libx264", "-t", "5"}) {
-		t.Errorf("unit = %+v; want two passes over 5 s", w)
+	v := unit(t, p, "v-180p-0000").Video
+	if v == nil || !v.Rendition.TwoPass || v.Container != ContainerNUT || v.Free || v.EndFrame != 120 {
+		t.Errorf("unit = %+v; want two passes over 5 s, in one file", v)
+	}
+	if a, b := unit(t, p, "audio"), unit(t, spread, "audio"); !reflect.DeepEqual(a, b) || !reflect.DeepEqual(p.Grid, spread.Grid) {
+		t.Errorf("audio %+v; want %+v", a, b)
+	}
+}
+
+// Audio that CMAF cannot carry does not take the video off the cluster.
+func TestPlanAudioOfAnyKind(t *testing.T) {
+	for _, options := range []string{"-c:a copy", "-c:a libvorbis", "-c:a flac -ar 44100", "-c:a libmp3lame -ar 22050", "-map 0:v:0 -map 0:a:0 -c:a copy"} {
+		p := filePlan(t, Output{Format: FormatMKV, Options: strings.Fields(options)})
+		a := unit(t, p, "audio").Audio
+		if a == nil || a.Container != ContainerNUT || p.Note != "" || len(p.Units) < 3 {
+			t.Errorf("%s: %d units, note %q, audio %+v; want the video in units and the audio in one file", options, len(p.Units), p.Note, a)
+		}
 	}
 }

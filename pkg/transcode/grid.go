@@ -122,8 +122,11 @@ func (c Container) SegmentName(number int) string {
 }
 
 func (c Container) extension() string {
-	if c == ContainerCMAF {
+	switch c {
+	case ContainerCMAF:
 		return "m4s"
+	case ContainerNUT:
+		return "nut"
 	}
 	return "ts"
 }

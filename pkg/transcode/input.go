@@ -54,10 +54,17 @@ func ParseInputOptions(words []string) (Input, error) {
 		}
 		words = words[2:]
 	}
-	if in.To > 0 && !in.Long && in.To <= in.From {
-		return in, fmt.Errorf("input options: from %g to %g s; want an end after the beginning", in.From, in.To)
+	if err := in.check(); err != nil {
+		return in, fmt.Errorf("input options: %w", err)
 	}
 	return in, nil
+}
+
+func (in Input) check() error {
+	if in.To > 0 && !in.Long && in.To <= in.From {
+		return fmt.Errorf("from %g to %g s; want an end after the beginning", in.From, in.To)
+	}
+	return nil
 }
 
 // inputValues returns the input options that are known, with their values; nil: none. Those
@@ -224,7 +231,7 @@ func (p *Probe) window(from, to float64) {
 		}
 		p.Audio = &first
 	}
-	p.Start, p.CutSeconds, p.Windowed = p.Start+from, from, true
+	p.Start, p.CutSeconds, p.Windowed = p.Start+from, p.CutSeconds+from, true
 	p.Spans, p.Entries, p.Subtitles, p.Parts = slices.Clone(p.Spans), slices.Clone(p.Entries), slices.Clone(p.Subtitles), slices.Clone(p.Parts)
 	for i := range p.Parts {
 		p.Parts[i].Seconds -= from

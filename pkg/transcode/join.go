@@ -1,6 +1,9 @@
 package transcode
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // MasterName and MediaName are the file names of a stream's playlists:
 //
@@ -138,7 +141,8 @@ func checkTracks(p Plan, tracks map[string]*SegmentList) error {
 			}
 			frames += s.Frames
 		}
-		if frames != p.Grid.Frames {
+		free := func(u Unit) bool { return u.Video != nil && u.Video.Free }
+		if frames != p.Grid.Frames && !slices.ContainsFunc(p.Units, free) {
 			return fmt.Errorf("joining units: %d frames of %s; want %d", frames, r.Name, p.Grid.Frames)
 		}
 	}

@@ -56,7 +56,7 @@ func knownOptions() map[string]knownOption {
 		"fps_mode": {class: classDrop, value: wordValue}, "vsync": {class: classDrop, value: wordValue},
 	}
 	addTo(known, classWhole, timeValue, 0, 0, "ss", "t", "to")
-	addTo(known, classWhole, numberValue, 1, 1e9, "frames", "vframes", "aframes")
+	addTo(known, classWhole, numberValue, 1, 1e9, "frames", "vframes")
 	addTo(known, classVideo, numberValue, 0, maxVideoBPS, "b", "maxrate", "minrate")
 	addTo(known, classVideo, numberValue, 0, 10*maxVideoBPS, "bufsize")
 	addTo(known, classVideo, numberValue, -1, 1024, "crf", "qp", "q", "qscale", "qmin", "qmax", "trellis", "me_range", "subq")
@@ -103,6 +103,8 @@ func refusedOption(base, name string) error {
 		why = "it names a file; -pass alone suffices"
 	case "vn":
 		why = "a file without video is not made here"
+	case "aframes":
+		why = "audio ends with its track; want -t or -to"
 	case "attach", "dump_attachment":
 		why = "it names a file; attachments are not made here"
 	case "fpre", "vpre", "apre", "spre", "pre":
@@ -117,4 +119,30 @@ func refusedOption(base, name string) error {
 		why = "it writes a file; see pibootd jobs show"
 	}
 	return fmt.Errorf("ffmpeg option -%.50s: %s", name, why)
+}
+
+var (
+	streamSpecifiers = []string{"", "v", "V", "v:0", "a", "a:0"}
+	// ofFile matches the stream specifiers of options for the finished file.
+	ofFile = regexp.MustCompile(`^(|g|s:[va](:[0-9]{1,2})?|[vas](:[0-9]{1,2})?)$`)
+)
+
+// maxOutputRate is the highest frame rate that a user can ask for.
+const maxOutputRate = 240
+
+// keyEvery matches the only expression for key frames that units can follow.
+var keyEvery = regexp.MustCompile(`^expr:gte\(t,n_forced\*([0-9]+(?:\.[0-9]+)?)\)$`)
+
+// audioRates are the sample rates that audio encoders have.
+var audioRates = []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000}
+
+// paramKeys are the parameters of x264 and x265 that can be the same for every
+// unit. The others name files, or make key frames that are none.
+var paramKeys = regexp.MustCompile(`^(aq-mode|aq-strength|b-adapt|bframes|ref|me|subme|merange|trellis|deblock|psy-rd|psy-rdoq|psy|rc-lookahead|` +
+	`crf|qp|qpmin|qpmax|qpstep|ipratio|pbratio|vbv-maxrate|vbv-bufsize|bitrate|level|level-idc|high-tier|cabac|weightp|weightb|mixed-refs|8x8dct|` +
+	`direct|partitions|nr|mbtree|cutree|sao|rd|rdoq-level|ctu|colorprim|transfer|colormatrix|range|threads|pools|log-level|` +
+	`keyint|min-keyint|scenecut|no-scenecut|force-cfr)$`)
+
+var paramLimits = map[string]float64{
+	"threads": maxThreads, "pools": maxThreads, "ref": 16, "bframes": 16, "rc-lookahead": 250, "merange": 1024, "keyint": 1e6, "min-keyint": 1e6,
 }

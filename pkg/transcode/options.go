@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,13 +30,17 @@ type Options struct {
 	NoChapters   bool
 	NoSubtitles  bool
 	TwoPass      bool // ffmpeg is run twice
-	Trimmed      bool // the output can be shorter or longer than its source
+	// AudioTracks are the audio tracks that -map chooses, as in Output; nil: all of them.
+	AudioTracks []int
+	Window      Input // what of the source is in the output
+	Frames      int   // of the video, at most; 0: all
+	Shortest    bool  // the output ends with the first of its streams
 	// Whole is the reason why the video cannot be divided into units; "" means that
 	// it can.
 	Whole string
-	// All has all options, for one run over the whole source, except those that
-	// select two passes.
-	All []string
+	Free  bool // frames keep their own times: VideoUnit.Free
+	// LooseAudio is the reason why the audio is no stream; "": it can be one.
+	LooseAudio string
 
 	maps []string // values of -map
 }
@@ -76,6 +78,12 @@ func ParseOptions(format Format, args []string) (Options, error) {
 		args = rest
 	}
 	o.finish()
+	if err := o.Window.check(); err != nil {
+		return Options{}, fmt.Errorf("ffmpeg options: %w", err)
+	}
+	if o.Encoder == EncoderCopy && o.Filter != "" || o.AudioEncoder == EncoderCopy && o.AudioFilter != "" {
+		return Options{}, errors.New("ffmpeg options: what is copied cannot be filtered; want an encoder, such as -c:v libx264 and -c:a aac")
+	}
 	return o, nil
 }
 
@@ -130,12 +138,6 @@ func (w optionWord) words() []string {
 	return []string{name, w.value}
 }
 
-var (
-	streamSpecifiers = []string{"", "v", "V", "v:0", "a", "a:0"}
-	// ofFile matches the stream specifiers of options for the finished file.
-	ofFile = regexp.MustCompile(`^(|g|s:[va](:[0-9]{1,2})?|[vas](:[0-9]{1,2})?)$`)
-)
-
 // add adds one option.
 func (o *Options) add(format Format, w optionWord, option knownOption) error {
 	switch w.base {
@@ -171,14 +173,12 @@ func (o *Options) addFlag(w optionWord, option knownOption) error {
 	switch w.base {
 	case "an":
 		o.NoAudio = true
-		o.All = append(o.All, "-an")
 		return nil
 	case "sn":
 		o.NoSubtitles = true
 	case "map_metadata", "map_chapters":
 		none := w.value == "-1"
 		o.NoMetadata, o.NoChapters = o.NoMetadata || none && w.base == "map_metadata", o.NoChapters || none && w.base == "map_chapters"
-		o.All = append(o.All, w.words()...)
 		return nil
 	case "pass":
 		o.TwoPass = true
@@ -187,13 +187,21 @@ func (o *Options) addFlag(w optionWord, option knownOption) error {
 	case "vsync", "fps_mode":
 		if w.value != "cfr" && w.value != "1" && w.value != "auto" && w.value != "-1" {
 			o.whole("-" + w.base + " " + w.value + " is about the whole video")
+			o.Free = true
 		}
 	case "s":
 		if err := checkSize(w.value); err != nil {
 			return err
 		}
-	case "ss", "t", "to", "frames", "vframes":
-		o.Trimmed = true
+	case "ss", "t", "to":
+		return o.Window.set(w.base, w.value)
+	case "frames", "vframes":
+		n, err := parseNumber(w.value)
+		o.Frames = int(n)
+		return err
+	case "shortest":
+		o.Shortest = true
+		return nil
 	}
 	o.sort(w, option.class)
 	return nil
@@ -218,10 +226,10 @@ func (o *Options) sort(w optionWord, class optionClass) {
 		w.stream = "v"
 	}
 	words := w.words()
-	o.All = append(o.All, words...)
 	switch {
 	case class == classWhole:
 		o.whole("-" + w.base + " is about the whole video")
+		o.Video = append(o.Video, words...)
 	case class == classFile:
 		o.File = append(o.File, words...)
 	case class == classBoth:
@@ -241,72 +249,6 @@ func (o *Options) whole(why string) {
 	}
 }
 
-// maxOutputRate is the highest frame rate that a user can ask for.
-const maxOutputRate = 240
-
-// keyEvery matches the only expression for key frames that units can follow.
-var keyEvery = regexp.MustCompile(`^expr:gte\(t,n_forced\*([0-9]+(?:\.[0-9]+)?)\)$`)
-
-// addClock adds an option that determines frames, samples or key frames in time.
-func (o *Options) addClock(w optionWord) error {
-	switch w.base {
-	case "r":
-		rate, err := ParseRate(w.value)
-		if err != nil {
-			return err
-		}
-		o.Rate = rate
-	case "ar":
-		rate, err := strconv.Atoi(w.value)
-		if err != nil || !slices.Contains(audioRates, rate) {
-			return fmt.Errorf("%.50q; want one of %v", w.value, audioRates)
-		}
-		o.AudioRate = rate
-	case "g":
-		o.Video = append(o.Video, "-g", w.value)
-	case "force_key_frames":
-		every := keyEvery.FindStringSubmatch(w.value)
-		if every == nil {
-			o.whole("-force_key_frames " + w.value + " is about the whole video")
-			break
-		}
-		seconds, err := strconv.ParseFloat(every[1], 64)
-		if err != nil || seconds < 0.01 || seconds > maxSeconds {
-			return fmt.Errorf("%.50q; want key frames 0.01 to %d seconds apart", w.value, maxSeconds)
-		}
-		o.KeySeconds = seconds
-	}
-	o.All = append(o.All, "-"+w.base, w.value)
-	return nil
-}
-
-// audioRates are the sample rates that audio encoders have.
-var audioRates = []int{8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000}
-
-// ParseRate reads frames per second: 25, 23.976 or 30000/1001.
-func ParseRate(text string) (Rational, error) {
-	num, den, fraction := strings.Cut(text, "/")
-	n, err := strconv.ParseFloat(num, 64)
-	d := 1.0
-	if err == nil && fraction {
-		d, err = strconv.ParseFloat(den, 64)
-	}
-	if err != nil || !(n > 0 && d > 0 && n/d >= 0.1 && n/d <= maxOutputRate) {
-		return Rational{}, fmt.Errorf("rate %.50q; want 0.1 to %d frames per second, e.g. 25 or 30000/1001", text, maxOutputRate)
-	}
-	if fraction && n == float64(int(n)) && d == float64(int(d)) && n < 1e6 && d < 1e6 {
-		return Rational{Num: int(n), Den: int(d)}, nil
-	}
-	for _, known := range usualRates {
-		if off := known.Float() - n/d; off < 0.001 && off > -0.001 {
-			return known, nil
-		}
-	}
-	thousandths := int(n/d*1000 + 0.5)
-	divisor := gcd(thousandths, 1000)
-	return Rational{Num: thousandths / divisor, Den: 1000 / divisor}, nil
-}
-
 func (o *Options) addCodec(w optionWord) error {
 	subtitles := w.base == "scodec" || w.stream == "s" || strings.HasPrefix(w.stream, "s:")
 	if !subtitles && !slices.Contains(streamSpecifiers, w.stream) {
@@ -323,15 +265,13 @@ func (o *Options) addCodec(w optionWord) error {
 		if w.value != "copy" {
 			return fmt.Errorf("%.50q for video and audio; want -c:v and -c:a", w.value)
 		}
-		o.All = append(o.All, "-c", w.value)
-		o.whole("-c " + w.value + " is not joined from units")
+		o.Encoder, o.AudioEncoder = EncoderCopy, EncoderCopy
 		return nil
 	}
 	if !slices.Contains(optionEncoders, w.value) {
 		return fmt.Errorf("%.50q is no encoder that is known here; want one of %s", w.value, strings.Join(optionEncoders, ", "))
 	}
 	o.Encoder = w.value
-	o.All = append(o.All, "-c:v", w.value)
 	return nil
 }
 
@@ -340,24 +280,18 @@ func (o *Options) addAudioCodec(name string) error {
 		return fmt.Errorf("%.50q is no audio encoder that is known here; want one of %s", name, strings.Join(optionAudioEncoders, ", "))
 	}
 	o.AudioEncoder = name
-	o.All = append(o.All, "-c:a", name)
 	return nil
 }
 
 func (o *Options) addFilter(w optionWord) error {
 	if w.base == "af" || w.audio() {
-		why, err := checkFilters(w.value, audioKind())
-		if err != nil {
+		if _, err := checkFilters(w.value, audioKind()); err != nil {
 			return err
 		}
 		if o.AudioFilter != "" {
 			return errors.New("there are two audio filters; want one, its parts joined by commas")
 		}
 		o.AudioFilter = w.value
-		o.All = append(o.All, "-af", w.value)
-		if why != "" {
-			o.whole(why)
-		}
 		return nil
 	}
 	why, err := checkFilters(w.value, videoKind())
@@ -371,27 +305,16 @@ func (o *Options) addFilter(w optionWord) error {
 		return errors.New("there are two video filters; want one, its parts joined by commas")
 	}
 	o.Filter = w.value
-	o.Trimmed = o.Trimmed || retimes(w.value)
-	o.All = append(o.All, "-vf", w.value)
+	o.Free = o.Free || retimes(w.value) || why != ""
 	if why != "" {
 		o.whole(why)
 	}
 	return nil
 }
 
-// addMap adds a choice of streams. Choices of the streams that are encoded in any
-// case are no reason to do the whole video in one go.
-func (o *Options) addMap(value string) error {
-	if !mapValue.MatchString(value) {
-		return fmt.Errorf("%.50q; want streams of the source, such as 0:v:0 or 0:a", value)
-	}
-	o.maps = append(o.maps, value)
-	return nil
-}
-
 // finish completes o after its last option.
 func (o *Options) finish() {
-	o.finishMaps()
+	o.Free = o.Free || o.Encoder == EncoderCopy
 	switch encoder := cmp.Or(o.Encoder, EncoderX264); {
 	case !slices.Contains(chunkEncoders, encoder):
 		o.whole("video by " + encoder + " is not joined from units")
@@ -402,54 +325,12 @@ func (o *Options) finish() {
 	case fixedKeys(encoder) && has(o.Video, "-g"):
 		o.whole(encoder + " makes key frames only every so many frames; without -g, all workers share the work")
 	}
-	audio := cmp.Or(o.AudioEncoder, EncoderAAC)
-	switch codec, known := audioCodecs()[audio]; {
-	case o.NoAudio:
-	case !known:
-		o.whole("audio by " + audio + " is not joined from units")
-	case o.AudioRate != 0 && !slices.Contains(codec.rates, o.AudioRate):
-		o.whole(fmt.Sprintf("audio of %d Hz by %s is not joined from units", o.AudioRate, audio))
-	}
-}
-
-// setKeys turns the time between key frames into a number of frames.
-func (o *Options) setKeys(g Grid) {
-	if o.KeySeconds > 0 {
-		frames := max(int(math.Round(o.KeySeconds*g.Rate.Float())), 1)
-		o.Video = append(o.Video, "-g", strconv.Itoa(frames))
-	}
-}
-
-// finishMaps decides by the values of -map what is encoded.
-func (o *Options) finishMaps() {
-	video, audio, other := false, false, false
-	for _, m := range o.maps {
-		switch strings.TrimSuffix(m, "?") {
-		case "0":
-			video, audio = true, true
-		case "0:v", "0:V", "0:v:0", "0:V:0":
-			video = true
-		case "0:a", "0:a:0":
-			audio = true
-		case "0:s", "0:d", "0:t", "-0:d", "-0:t":
-		case "-0:s":
-			o.NoSubtitles = true
-		case "-0:a":
-			audio, o.NoAudio = false, true
-		default:
-			other = true
+	audio := AudioRendition{Encoder: cmp.Or(o.AudioEncoder, EncoderAAC), SampleRate: o.AudioRate}
+	if !o.NoAudio && audio.loose() {
+		o.LooseAudio = fmt.Sprintf("audio by %s is not made in segments", audio.Encoder)
+		if o.AudioRate != 0 {
+			o.LooseAudio = fmt.Sprintf("audio of %d Hz by %s is not made in segments", o.AudioRate, audio.Encoder)
 		}
-	}
-	switch {
-	case len(o.maps) == 0:
-	case other || !video:
-		for _, m := range o.maps {
-			o.All = append(o.All, "-map", m)
-		}
-		o.whole("-map " + o.maps[0] + " is about the whole video")
-	case !audio:
-		o.NoAudio = true
-		o.All = append(o.All, "-an")
 	}
 }
 
@@ -466,17 +347,6 @@ func (o *Options) constantQuality() bool {
 // has reports whether options have one of these names.
 func has(options []string, names ...string) bool {
 	return slices.ContainsFunc(options, func(word string) bool { return slices.Contains(names, word) })
-}
-
-// paramKeys are the parameters of x264 and x265 that can be the same for every
-// unit. The others name files, or make key frames that are none.
-var paramKeys = regexp.MustCompile(`^(aq-mode|aq-strength|b-adapt|bframes|ref|me|subme|merange|trellis|deblock|psy-rd|psy-rdoq|psy|rc-lookahead|` +
-	`crf|qp|qpmin|qpmax|qpstep|ipratio|pbratio|vbv-maxrate|vbv-bufsize|bitrate|level|level-idc|high-tier|cabac|weightp|weightb|mixed-refs|8x8dct|` +
-	`direct|partitions|nr|mbtree|cutree|sao|rd|rdoq-level|ctu|colorprim|transfer|colormatrix|range|threads|pools|log-level|` +
-	`keyint|min-keyint|scenecut|no-scenecut|force-cfr)$`)
-
-var paramLimits = map[string]float64{
-	"threads": maxThreads, "pools": maxThreads, "ref": 16, "bframes": 16, "rc-lookahead": 250, "merange": 1024, "keyint": 1e6, "min-keyint": 1e6,
 }
 
 func (o *Options) addParams(w optionWord) error {

@@ -21,16 +21,16 @@ func TestParseOptions(t *testing.T) {
 		{"-f mp4 -movflags +faststart -y -sn -an", "", "", "", ""},
 		{"-metadata title=A", "", "", "-metadata title=A", ""},
 		{"-vf scale='min(320,iw)':-2,hflip -s 64x64", "-s 64x64", "", "", ""},
-		{"-c copy", "", "", "", "-c copy is not joined from units"},
+		{"-c copy", "", "", "", "video by copy is not joined from units"},
 		{"-c:v librav1e", "", "", "", "video by librav1e is not joined from units"},
 		{"-c:v libvpx-vp9", "", "", "", "libvpx-vp9 needs the whole video for a bitrate; with -crf and without -b:v, all workers share the work"},
 		{"-c:v libaom-av1 -crf 30 -b:v 1M", "-crf:v 30 -b:v 1M", "", "", "libaom-av1 needs the whole video for a bitrate; with -crf and without -b:v, all workers share the work"},
 		{"-c:v libvpx-vp9 -crf 30 -b:v 0 -deadline good", "-crf:v 30 -b:v 0 -deadline:v good", "", "", ""},
 		{"-c:v libsvtav1 -crf 30 -g 50", "-crf:v 30 -g 50", "", "", "libsvtav1 makes key frames only every so many frames; without -g, all workers share the work"},
-		{"-c:a libvorbis", "", "", "", "audio by libvorbis is not joined from units"},
+		{"-c:a libvorbis", "", "", "", ""},
 		{"-pass 2 -b:v 1M", "-b:v 1M", "", "", "two passes need the whole video"},
-		{"-ss 1 -t 0:10", "", "", "", "-ss is about the whole video"},
-		{"-frames:v 10", "", "", "", "-frames is about the whole video"},
+		{"-ss 1 -t 0:10", "", "", "", ""},
+		{"-frames:v 10", "", "", "", ""},
 		{"-vf minterpolate=fps=60", "", "", "", "filter minterpolate looks at more than one frame"},
 		{"-vf tinterlace", "", "", "", "filter tinterlace looks at more than one frame"},
 		{"-vf deshake=rx=16", "", "", "", "filter deshake looks at more than one frame"},
@@ -39,21 +39,21 @@ func TestParseOptions(t *testing.T) {
 		{"-g 48 -keyint_min 24 -sc_threshold 40", "-g 48 -keyint_min:v 24 -sc_threshold:v 40", "", "", ""},
 		{"-r 25", "", "", "", ""},
 		{"-ar 44100", "", "", "", ""},
-		{"-ar 11025 -c:a ac3", "", "", "", "audio of 11025 Hz by ac3 is not joined from units"},
+		{"-ar 11025 -c:a ac3", "", "", "", ""},
 		{"-af loudnorm=I=-16", "", "", "", ""},
-		{"-af atempo=2", "", "", "", "filter atempo changes the length of the audio"},
+		{"-af atempo=2", "", "", "", ""},
 		{"-c:a libmp3lame -b:a 192k", "", "-b:a 192k", "", ""},
 		{"-c:a ac3", "", "", "", ""},
 		{"-strict -2", "-strict -2", "-strict -2", "", ""},
 		{"-x264-params keyint=48:min-keyint=48:scenecut=0", "-x264-params:v keyint=48:min-keyint=48:scenecut=0", "", "", ""},
 		{"-force_key_frames expr:gte(t,n_forced*2)", "", "", "", ""},
-		{"-force_key_frames 1,2.5", "", "", "", "-force_key_frames 1,2.5 is about the whole video"},
+		{"-force_key_frames 1,2.5", "-force_key_frames 1,2.5", "", "", "-force_key_frames 1,2.5 is about the whole video"},
 		// Noise that many command lines have.
 		{"-hide_banner -loglevel error -v quiet -nostats -max_muxing_queue_size 1024 -sws_flags bicubic -fflags +genpts", "", "", "", ""},
 		{"-map_metadata 0 -map_chapters -1 -c:s mov_text -scodec copy -movflags +faststart+use_metadata_tags -vsync cfr", "", "", "", ""},
 		{"-map 0 -map -0:s", "", "", "", ""},
 		{"-map 0:v:0 -map 0:a:0?", "", "", "", ""},
-		{"-map 0:0", "", "", "", "-map 0:0 is about the whole video"},
+		{"-map 0:0", "", "", "", ""},
 		{"-metadata:s:a:0 language=ger -disposition:a:0 default", "", "", "-metadata:s:a:0 language=ger -disposition:a:0 default", ""},
 		{"-vf drawtext=text=hello:x=10:y=10:fontcolor=white@0.5", "", "", "", ""},
 	}
@@ -78,14 +78,52 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
-// Of an output that may be of another length its length is not checked.
-func TestOptionsChangeTheLength(t *testing.T) {
+// What is copied, or moved by a filter, has its own times; everything else is on the grid.
+func TestOptionsFreeTimes(t *testing.T) {
 	for args, want := range map[string]bool{
-		"-t 5": true, "-frames:v 10": true, "-vf setpts=2*PTS": true, "-vf scale=64:64,trim=end=3": true,
-		"-vf hqdn3d": false, "-vf fps=10": false, "-af loudnorm": false, "-vf drawbox=t=2": false,
+		"-c:v copy": true, "-vf setpts=2*PTS": true, "-vf scale=64:64,trim=end=3": true, "-vsync vfr": true,
+		"-t 5": false, "-frames:v 10": false, "-vf hqdn3d": true, "-vf fps=10": true, "-af loudnorm": false, "-c:a copy": false,
 	} {
-		if o, err := ParseOptions(FormatMP4, strings.Fields(args)); err != nil || o.Trimmed != want {
-			t.Errorf("%s: trimmed %v, %v; want %v", args, o.Trimmed, err, want)
+		if o, err := ParseOptions(FormatMP4, strings.Fields(args)); err != nil || o.Free != want {
+			t.Errorf("%s: free %v, %v; want %v", args, o.Free, err, want)
+		}
+	}
+}
+
+// -map chooses tracks, and is no reason to do the whole video in one go.
+func TestOptionsMaps(t *testing.T) {
+	probe := Probe{
+		Video: &VideoStream{Map: "0:0", Index: 1},
+		Audio: &AudioStream{TrackInfo: TrackInfo{Stream: 0, Index: 2}}, MoreAudio: []AudioStream{{TrackInfo: TrackInfo{Stream: 1, Index: 3}}},
+		Subtitles: []SubtitleStream{{TrackInfo: TrackInfo{Index: 4}}},
+	}
+	for args, want := range map[string]struct {
+		tracks          []int
+		noAudio, noText bool
+		err             string
+	}{
+		"-map 0:0":                       {noAudio: true},
+		"-map 0:0 -map 0:2 -map 0:3":     {tracks: []int{2}},
+		"-map 0:v:0 -map 0:a:1":          {tracks: []int{2}},
+		"-map 0:v -map 0:a:1 -map 0:a:0": {tracks: []int{2, 1}},
+		"-map 0 -map -0:a:0 -map -0:s":   {tracks: []int{2}, noText: true},
+		"-map 0:V:0 -map 0:a?":           {tracks: []int{1, 2}},
+		"-map 0:a:1":                     {err: "none of them is the video"},
+		"-map 0:v:1":                     {err: "only one video is encoded"},
+		"-map 0:v:0 -map 0:9":            {err: "neither the film nor audio or subtitles"},
+	} {
+		o, err := ParseOptions(FormatMP4, strings.Fields(args))
+		if err == nil {
+			err = o.choose(probe)
+		}
+		if want.err != "" {
+			if err == nil || !strings.Contains(err.Error(), want.err) {
+				t.Errorf("%s: %v; want %q", args, err, want.err)
+			}
+			continue
+		}
+		if err != nil || o.Whole != "" || !slices.Equal(o.AudioTracks, want.tracks) || o.NoAudio != want.noAudio || o.NoSubtitles != want.noText {
+			t.Errorf("%s: tracks %v, no audio %v, no text %v, whole %q, %v; want %+v", args, o.AudioTracks, o.NoAudio, o.NoSubtitles, o.Whole, err, want)
 		}
 	}
 }
@@ -217,7 +255,7 @@ func FuzzParseOptions(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, list := range [][]string{o.Video, o.Audio, o.File, o.All} {
+		for _, list := range [][]string{o.Video, o.Audio, o.File} {
 			for i := 0; i < len(list); i++ {
 				base, _, _ := strings.Cut(strings.TrimPrefix(list[i], "-"), ":")
 				option, ok := known[base]

@@ -76,6 +76,7 @@ type Container string
 const (
 	ContainerTS   Container = "ts"   // MPEG-TS; "" is the same
 	ContainerCMAF Container = "cmaf" // fragmented MP4
+	ContainerNUT  Container = "nut"  // one file of any codec, of which a file is joined
 )
 
 // A Codec is a codec of video.

@@ -63,7 +63,7 @@ func TestRequestCheck(t *testing.T) {
 		{Output{SampleAES: true, Encrypted: true, MoreCodecs: []Codec{CodecAV1}}, "SAMPLE-AES of AV1; want h264 or h265, or encryption of whole segments (AES-128)"},
 		{Output{KeyURI: "k"}, "a key URI without encryption; want both or neither"},
 		{Output{Encrypted: true, KeyURI: "a\"\n#EXT"}, `key URI "a\"\n#EXT"; want a URI of at most 1000 bytes, e.g. https://keys.example/1`},
-		{Output{Options: []string{"-t", "5"}}, "ffmpeg options for a stream: -t is about the whole video; want them with mp4 or mkv only"},
+		{Output{Options: []string{"-pass", "2"}}, "ffmpeg options for a stream: two passes need the whole video; want them with mp4 or mkv only"},
 		{Output{Options: []string{"-c:v", "libx264"}}, "ffmpeg option -c:v for a stream; want --encoder or --codec"},
 		{Output{Options: []string{"-c:a", "ac3"}}, "ffmpeg option -c:a for a stream; want --audio CODEC"},
 		{Output{Options: []string{"-b:v", "1M"}}, "ffmpeg option -b:v for a stream; want --rung SIZE:BITRATE, or --audio BITRATE"},

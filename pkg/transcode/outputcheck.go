@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -186,8 +187,8 @@ func (o Output) checkStreamOptions() error {
 		return fmt.Errorf("ffmpeg option -c:v for a stream; want --encoder or --codec")
 	case options.AudioEncoder != "":
 		return fmt.Errorf("ffmpeg option -c:a for a stream; want --audio CODEC")
-	case options.Whole != "" && len(o.Options) > 0:
-		return fmt.Errorf("ffmpeg options for a stream: %s; want them with mp4 or mkv only", options.Whole)
+	case cmp.Or(options.Whole, options.LooseAudio) != "" && len(o.Options) > 0:
+		return fmt.Errorf("ffmpeg options for a stream: %s; want them with mp4 or mkv only", cmp.Or(options.Whole, options.LooseAudio))
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -77,6 +76,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		return Plan{}, fmt.Errorf("planning %q: it has only sound, of which a stream can be made; an %s file needs video", r.Source, r.Format)
 	}
 	options, err := planOptions(r, p)
+	if err == nil {
+		p, err = options.trim(p)
+	}
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
@@ -84,14 +86,17 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 	}
+	if options.Frames > 0 {
+		grid.Frames = min(grid.Frames, options.Frames)
+	}
 	options.setKeys(grid)
 	plan := Plan{Output: r.Output, Grid: grid}
 	subtitles, burnt, err := r.burnt(p)
 	if err == nil {
 		err = plannableParts(p, subtitles)
 	}
-	if err == nil && burnt >= 0 && options.Whole != "" {
-		err = fmt.Errorf("subtitles are burnt in by units of the video, but one worker does the whole video: %s", options.Whole)
+	if err == nil && burnt >= 0 && options.Encoder == EncoderCopy {
+		err = errors.New("subtitles cannot be burnt into a video that is copied; want -c:v libx264")
 	}
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
@@ -102,18 +107,12 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	plan.noteTracks(p)
 	plan.noteGaps(p)
-	plan.noteSubtitles(r.subtitleStreams(p), options.Whole != "", burnt)
-	if options.Rate.Num == 0 && p.Video != nil {
+	plan.noteSubtitles(r.subtitleStreams(p), burnt)
+	if options.Rate.Num == 0 && p.Video != nil && !options.Free {
 		plan.noteRate(r, *p.Video)
 	}
 	if options.Whole != "" {
 		plan.note("one worker does the whole video: %s", options.Whole)
-		unit := wholeUnit(r, p, grid, options)
-		for _, a := range plan.chosenAudio(r.Output, p) {
-			unit.Whole.Audio = append(unit.Whole.Audio, a.Stream)
-		}
-		plan.Units = []Unit{unit}
-		return plan, nil
 	}
 	plan.Renditions = ladders(r.Output, p)
 	plan.noteRungs(r.Output, p)
@@ -137,6 +136,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		cuts = cutBegin(cuts)
 	}
 	cuts = plan.cutTail(cuts, groups, r, options)
+	if options.Whole != "" {
+		cuts = []int{0, grid.Segments()}
+	}
 	units := videoUnits(r, p, grid, groups, options, cuts)
 	for _, u := range units {
 		u.Video.ToneMap = toneMap && u.Video.Rendition.VideoRange == ""
@@ -151,6 +153,12 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if r.Progressive {
 		slices.SortStableFunc(plan.Units, func(a, b Unit) int { return cmp.Compare(a.begins(), b.begins()) })
 	}
+	for _, u := range plan.Units {
+		if u.Video != nil && options.Whole != "" {
+			u.Video.Container, u.Video.Free, u.Video.Rendition.TwoPass = ContainerNUT, options.Free, options.TwoPass
+			u.Video.CutSeconds = p.CutSeconds
+		}
+	}
 	return plan, nil
 }
 
@@ -163,18 +171,28 @@ func planOptions(r Request, p Probe) (Options, error) {
 	if err == nil && options.Filter != "" && p.Video != nil {
 		_, _, err = filteredSize(options.Filter, float64(p.Video.Width), float64(p.Video.Height))
 	}
+	if err == nil {
+		err = options.choose(p)
+	}
 	return options, err
 }
 
 // addAudio adds the audio renditions and their units. These come first: they cannot
 // be divided, and nobody should have to wait for them at the end.
 func (p *Plan) addAudio(r Request, probe Probe, o Options) {
+	if o.AudioTracks != nil {
+		r.AudioTracks, r.AudioLangs = o.AudioTracks, nil
+	}
 	renditions := audioRenditions(r, probe, p.chosenAudio(r.Output, probe))
 	if len(renditions) == 0 {
 		return
 	}
 	for i := range renditions {
-		renditions[i].use(cmp.Or(o.AudioEncoder, r.audioEncoder()), o.AudioRate)
+		encoder, rate := cmp.Or(o.AudioEncoder, r.audioEncoder()), o.AudioRate
+		if _, known := audioCodecs()[encoder]; !known && rate == 0 {
+			rate = probe.audioAt(renditions[i].Stream).SampleRate
+		}
+		renditions[i].use(encoder, rate)
 	}
 	p.Audio, p.MoreAudio = &renditions[0], renditions[1:]
 	p.Units = append(p.Units, audioUnits(r, probe, p.Grid, renditions, o)...)
@@ -208,32 +226,6 @@ func (p *Plan) noteRate(r Request, v VideoStream) {
 		most := cmp.Or(r.MaxFPS, DefaultMaxFPS)
 		p.note("%.4g of %.4g frames per second are kept: more than %g need --max-fps", rate, source, most)
 	}
-}
-
-// wholeUnit returns the only unit of a job that cannot be divided.
-func wholeUnit(r Request, p Probe, grid Grid, o Options) Unit {
-	whole := WholeUnit{Format: r.Format, Options: o.All, TwoPass: o.TwoPass, Frames: grid.Frames, Map: p.Video.Map}
-	whole.Input = wholeInput(p, grid)
-	if !o.Trimmed {
-		whole.Seconds = grid.Seconds(grid.Frames)
-	}
-	return Unit{ID: string(KindWhole), Kind: KindWhole, Source: r.Source, Whole: &whole}
-}
-
-// wholeInput returns ffmpeg's options for a source of which a part is left out, or that
-// has another rate.
-func wholeInput(p Probe, grid Grid) []string {
-	var words []string
-	if p.Video.Slow > 0 {
-		words = append(words, "-r", p.Video.Rate.String())
-	}
-	if p.CutSeconds > 0 {
-		words = append(words, "-ss", strconv.FormatFloat(p.CutSeconds, 'f', 6, 64))
-	}
-	if p.Windowed {
-		words = append(words, "-t", strconv.FormatFloat(grid.Seconds(grid.Frames), 'f', 6, 64))
-	}
-	return words
 }
 
 // plannable returns an error if p cannot be planned.

@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"cmp"
 	"path"
 	"strconv"
 	"strings"
@@ -52,9 +53,14 @@ func (u Unit) Reads(name string) bool {
 	return false
 }
 
+// SegmentName returns the name of a segment of p.
+func (p Part) SegmentName(number int) string {
+	return cmp.Or(p.Container, ContainerCMAF).SegmentName(number)
+}
+
 // has reports whether a segment of p has this path.
 func (p Part) has(name string) bool {
 	dir, file := path.Split(name)
-	number, err := strconv.Atoi(strings.TrimSuffix(file, "."+ContainerCMAF.extension()))
-	return err == nil && dir == p.Dir+"/" && number >= p.First && number < p.End && file == ContainerCMAF.SegmentName(number)
+	number, err := strconv.Atoi(strings.TrimSuffix(file, path.Ext(file)))
+	return err == nil && dir == p.Dir+"/" && number >= p.First && number < p.End && file == p.SegmentName(number)
 }

@@ -81,7 +81,7 @@ func (p *Plan) addSubtitles(r Request, probe Probe, burnt int) {
 			continue
 		}
 		rendition := TextRendition{
-			TrackInfo: s.TrackInfo, Source: s.File, Format: textFormat(r.Output, s),
+			TrackInfo: s.TrackInfo, Source: s.File, Format: textFormat(r.Output, probe, s),
 			Name: fmt.Sprintf("%s-%d", SubtitlesName, len(p.Subtitles)+1),
 		}
 		p.Subtitles = append(p.Subtitles, rendition)
@@ -125,11 +125,11 @@ func (p Probe) appended() []Span {
 	return spans
 }
 
-func textFormat(o Output, s SubtitleStream) TextFormat {
+func textFormat(o Output, p Probe, s SubtitleStream) TextFormat {
 	switch {
 	case !o.IsFile():
 		return TextVTT
-	case len(o.InputOptions) == 0 && o.Format == FormatMKV && (s.Codec == "ass" || s.Codec == "ssa"):
+	case len(o.InputOptions) == 0 && !p.Windowed && o.Format == FormatMKV && (s.Codec == "ass" || s.Codec == "ssa"):
 		return TextASS
 	}
 	return TextSRT
@@ -146,10 +146,10 @@ func (r Request) subtitleStreams(p Probe) []SubtitleStream {
 }
 
 // noteSubtitles says which subtitles the output lacks. burnt are in the picture.
-func (p *Plan) noteSubtitles(list []SubtitleStream, all bool, burnt int) {
+func (p *Plan) noteSubtitles(list []SubtitleStream, burnt int) {
 	var lacks []string
 	for i, s := range list {
-		if (s.Image || all) && i != burnt {
+		if s.Image && i != burnt {
 			lacks = append(lacks, fmt.Sprintf("%s (%s)", s.named("subtitles", i), subtitleKind(s.Codec)))
 		}
 	}

@@ -116,7 +116,8 @@ type Entry struct {
 
 // A VideoStream is the video stream of a source that people watch.
 type VideoStream struct {
-	Map           string   `json:"map,omitempty"` // ffmpeg's specifier of the stream, e.g. 0:1; "" means 0:V:0
+	Map           string   `json:"map,omitempty"`   // ffmpeg's specifier of the stream, e.g. 0:1; "" means 0:V:0
+	Index         int      `json:"index,omitempty"` // place among all streams, from 1; 0: unknown
 	Codec         string   `json:"codec"`
 	Width         int      `json:"width"`  // as shown: after rotation
 	Height        int      `json:"height"` // as shown: after rotation
@@ -146,6 +147,7 @@ type VideoStream struct {
 // chooses one.
 type TrackInfo struct {
 	Stream   int    `json:"stream,omitempty"`   // place among the source's streams of its kind, from 0
+	Index    int    `json:"index,omitempty"`    // place among all its streams, from 1; 0: unknown
 	Language string `json:"language,omitempty"` // BCP 47, e.g. de; "" if unknown
 	Title    string `json:"title,omitempty"`
 	Default  bool   `json:"default,omitempty"`
@@ -341,10 +343,14 @@ type VideoUnit struct {
 	Burn       *Burn `json:"burn,omitempty"` // subtitles in the picture; nil: none
 	// Custom says that only Options set the encoder's quality, and that only
 	// Filter changes the source's size.
-	Custom  bool     `json:"custom,omitempty"`
-	Pass    int      `json:"-"` // 1 or 2 of two passes, 0 for one pass; the worker sets it
-	Filter  string   `json:"filter,omitempty"`
-	Options []string `json:"options,omitempty"`
+	Custom bool `json:"custom,omitempty"`
+	// Free says that frames keep their own times: they are copied, or Filter moves them.
+	Free bool `json:"free,omitempty"`
+	// CutSeconds is what is left out before SourceStart, of a video that is copied.
+	CutSeconds float64  `json:"cut_seconds,omitempty"`
+	Pass       int      `json:"-"` // 1 or 2 of two passes, 0 for one pass; the worker sets it
+	Filter     string   `json:"filter,omitempty"`
+	Options    []string `json:"options,omitempty"`
 }
 
 // An AudioUnit encodes one audio stream of the source, or a part of it.
@@ -366,6 +372,7 @@ type AudioUnit struct {
 // A JoinUnit strings CMAF segments into one file, without encoding again.
 type JoinUnit struct {
 	Format  Format   `json:"format"`
+	Free    bool     `json:"free,omitempty"` // VideoUnit.Free: its frames are not those of the grid
 	Grid    Grid     `json:"grid"`
 	Video   []Part   `json:"video"`
 	Audio   []Part   `json:"audio,omitempty"`         // of the default audio
@@ -390,12 +397,13 @@ type JoinAudio struct {
 // A Part is a directory of the media share with an initialization section and
 // the segments [First, End).
 type Part struct {
-	Dir   string `json:"dir"`
-	First int    `json:"first"`
-	End   int    `json:"end"`
+	Dir       string    `json:"dir"`
+	First     int       `json:"first"`
+	End       int       `json:"end"`
+	Container Container `json:"container,omitempty"` // "" means cmaf; nut has no initialization section
 }
 
-// A WholeUnit encodes a source in one go, where it cannot be cut.
+// A WholeUnit encodes a source in one go. Only plans of earlier versions have one.
 type WholeUnit struct {
 	Format  Format   `json:"format"`
 	Options []string `json:"options"`

@@ -161,7 +161,7 @@ func TestPublishingFile(t *testing.T) {
 	checkModes(t, b.media("mp4"))
 }
 
-// A source that cannot be cut is one unit, and the job says so.
+// A video that cannot be cut is one unit, and the job says so. The rest is made as of others.
 func TestPublishingWhole(t *testing.T) {
 	t.Parallel()
 	b := open(t, newDirs(t), nil)
@@ -173,7 +173,11 @@ func TestPublishingWhole(t *testing.T) {
 	if want := "one worker does the whole video: filter minterpolate looks at more than one frame"; err != nil || got.Note != want || got.TotalFrames != sourceSeconds*sourceRate {
 		t.Errorf("job = %+v, %v; want it noted: %s", got, err, want)
 	}
-	b.pretend(job.ID, "whole")
+	b.pretend(job.ID, "audio")
+	b.pretend(job.ID, "v-128p-0000")
+	if join := b.pretend(job.ID, "join"); !join.Join.Free || join.Join.Video[0].Container != transcode.ContainerNUT {
+		t.Errorf("join = %+v; want one file of video, of any length", join.Join)
+	}
 	if err := b.publishJob(t.Context(), job.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +228,11 @@ func pretended(u transcode.Unit) transcode.Result {
 			Video: transcode.Track{Codec: "h264", Frames: sourceSeconds * sourceRate, EndSeconds: sourceSeconds, MaxGapSeconds: 1. / sourceRate},
 			Audio: &transcode.Track{Codec: "aac", Frames: 141, EndSeconds: sourceSeconds},
 		}}
+	}
+	if u.Container() == transcode.ContainerNUT {
+		s := describe(transcode.ContainerNUT.SegmentName(0))
+		s.Frames, s.Seconds = sourceSeconds*sourceRate, sourceSeconds
+		return transcode.Result{Segments: []transcode.Segment{s}}
 	}
 	init := describe(transcode.InitName)
 	r := transcode.Result{Codecs: "avc1.4d400d", Init: &init}

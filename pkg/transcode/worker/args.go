@@ -107,6 +107,9 @@ func isURL(source string) bool { return strings.HasPrefix(source, "http://") }
 // length meet without a frame lost or doubled; segments are cut at each forced
 // key frame, so that no rounding of lengths decides where.
 func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []string {
+	if u.Encoder == transcode.EncoderCopy {
+		return copyArgs(source, cmp.Or(u.Map, "0:V:0"), u.CutSeconds, u.Grid.Seconds(u.EndFrame), u.Options)
+	}
 	at := position{seek: u.SeekSeconds, raw: len(u.Spans) > 0, bytes: u.SkipBytes, untimed: u.Untimed, sized: u.Aspect > 0}
 	if u.Burn != nil {
 		at.canvas = u.Burn.Canvas
@@ -125,23 +128,29 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 // renditionArgs make the one rendition of u, in dir.
 func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	first, _ := u.Segments()
-	args := append(filterArgs(u, dir),
-		"-an", "-sn", "-dn", "-map_chapters", "-1",
-		"-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num),
-	)
+	args := append(filterArgs(u, dir), "-an", "-sn", "-dn", "-map_chapters", "-1")
+	if u.Free {
+		args = append(args, "-fps_mode", "vfr")
+	} else {
+		args = append(args, "-fps_mode", "passthrough", "-enc_time_base", fmt.Sprintf("%d:%d", u.Grid.Rate.Den, u.Grid.Rate.Num))
+	}
 	args = append(args, noMetadata()...)
 	args = append(args, encoderArgs(u)...)
 	if threads > 0 {
 		args = append(args, "-threads", strconv.Itoa(threads))
 	}
-	args = append(args,
-		"-force_key_frames", keyFrames(u),
-	)
+	if choosesKeys(u) {
+		args = append(args, "-force_key_frames", keyFrames(u))
+	}
 	if u.Pass == 1 {
 		return append(args, "-f", "null", os.DevNull)
 	}
 	args = append(args,
-		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
+		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0")
+	if u.Container == transcode.ContainerNUT {
+		return append(args, nutArgs()...)
+	}
+	args = append(args,
 		"-f", "hls", "-hls_time", cutAfter(u), "-hls_list_size", "0", "-hls_playlist_type", "vod",
 		"-hls_flags", "independent_segments", "-start_number", strconv.Itoa(first),
 	)
@@ -202,6 +211,9 @@ func gridFilter(u transcode.VideoUnit, first bool) string {
 // prints when frames are shown.
 func filterArgs(u transcode.VideoUnit, dir string) []string {
 	grid := gridFilter(u, dir == "")
+	if u.Free && u.Filter == "" { // frames keep their own times
+		grid = "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed) + "," + printTimes + fieldFilter(u)
+	}
 	before, after := pictureFilters(u)
 	switch layers := u.Burn != nil && (u.Burn.Map != "" || burnWhite(u) < 1); {
 	case layers:
@@ -282,18 +294,23 @@ func keyFrames(u transcode.VideoUnit) string {
 // AudioArgs returns ffmpeg's arguments that encode u from the file source into
 // segments in its working directory.
 func AudioArgs(u transcode.AudioUnit, source string) []string {
+	if u.Rendition.Encoder == transcode.EncoderCopy {
+		return copyArgs(source, fmt.Sprintf("0:a:%d", u.Rendition.Stream), u.CutSeconds, u.Rendition.Seconds, u.Options)
+	}
 	args := append(soundArgs(u, source, readingArgs(), true, audioFilter(u)),
 		"-vn", "-sn", "-dn", "-map_chapters", "-1",
 		"-c:a", u.Rendition.EncoderName(), "-b:a", strconv.Itoa(u.Rendition.BitrateBPS),
 		"-ac", strconv.Itoa(u.Rendition.Channels), "-ar", strconv.Itoa(u.Rendition.Rate()),
-		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0",
-		"-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod",
-	)
+		"-output_ts_offset", strconv.Itoa(startSeconds), "-muxdelay", "0", "-muxpreload", "0")
+	args = append(args, noMetadata()...)
+	args = append(args, u.Options...)
+	if u.Container == transcode.ContainerNUT {
+		return append(args, nutArgs()...)
+	}
+	args = append(args, "-f", "hls", "-hls_time", seconds(u.SegmentSeconds), "-hls_list_size", "0", "-hls_playlist_type", "vod")
 	if u.First > 0 {
 		args = append(args, "-start_number", strconv.Itoa(u.First-u.Lead()))
 	}
-	args = append(args, noMetadata()...)
-	args = append(args, u.Options...)
 	return append(args, segmentArgs(u.Container, "")...)
 }
 

@@ -24,9 +24,12 @@ func (w *Worker) audio(ctx context.Context, unit transcode.Unit, source, dir str
 	playing := newPlaying(u)
 	encoder := child{
 		name: w.ffmpeg(), args: AudioArgs(u, source), env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
-		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) }, line: playing.line,
+		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) }, line: playing.line, grows: growing(u.Container, dir),
 	}
 	stderr, err := encoder.run(ctx)
+	if u.Rendition.Encoder == transcode.EncoderCopy { // nothing is decoded
+		return stderr, err
+	}
 	p.held = playing.end()
 	if err != nil || !slices.ContainsFunc(stderr, wentBack) {
 		return stderr, err
@@ -72,7 +75,7 @@ func (w *Worker) evenAudio(ctx context.Context, u transcode.AudioUnit, source, d
 	playing := newPlaying(u)
 	encoder := child{
 		name: w.ffmpeg(), args: AudioArgs(even, fromPipe), dir: dir, pulse: p, stall: w.stall(), stdin: samples,
-		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) }, line: playing.line,
+		stdout: func(r io.Reader) error { return readProgress(r, p, audioProgress(u, dir)) }, line: playing.line, grows: growing(u.Container, dir),
 	}
 	stderr, err := encoder.run(ctx)
 	p.held = playing.end()

@@ -27,6 +27,9 @@ func encoderArgs(u transcode.VideoUnit) []string {
 	if u.NoCaptions && encoder == transcode.EncoderX264 {
 		args = append(args, "-a53cc", "0")
 	}
+	if u.Container == transcode.ContainerNUT && !choosesKeys(u) && encoder != transcode.EncoderX265 {
+		return args
+	}
 	return append(args, unlessGiven(u.Options, keyArgs(encoder, u))...)
 }
 

@@ -61,10 +61,12 @@ func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decod
 	shown := newShowing(u)
 	ffmpeg := child{
 		name: w.ffmpeg(), args: w.videoArgs(u, source, decoder), env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(),
-		stdout: func(r io.Reader) error { return readProgress(r, p, nil) }, line: shown.line,
+		stdout: func(r io.Reader) error { return readProgress(r, p, nil) }, line: shown.line, grows: growing(u.Container, dir),
 	}
 	stderr, err := ffmpeg.run(ctx)
-	p.held = shown.end()
+	if u.Encoder != transcode.EncoderCopy { // then nothing is shown
+		p.held = shown.end()
+	}
 	if err == nil {
 		err = dropLifted(u, dir)
 	}
@@ -123,7 +125,7 @@ func (w *Worker) memoryBytes() int64 {
 
 // decoderFor returns the hardware decoder for u; "" is none. They lose closed captions.
 func (w *Worker) decoderFor(u transcode.Unit) string {
-	if u.Video == nil || u.Video.SourceCodec != "h264" || u.Video.Deinterlaced || u.Video.Captions || len(w.decoders) == 0 {
+	if u.Video == nil || u.Video.Encoder == transcode.EncoderCopy || u.Video.SourceCodec != "h264" || u.Video.Deinterlaced || u.Video.Captions || len(w.decoders) == 0 {
 		return ""
 	}
 	return w.decoders[0]
@@ -166,6 +168,9 @@ func readProgress(r io.Reader, p *pulse, done func() int) error {
 // audioProgress returns a count of the frames in the segments begun so far:
 // ffmpeg tells neither frames nor time of audio that goes into segments.
 func audioProgress(u transcode.AudioUnit, dir string) func() int {
+	if u.Container == transcode.ContainerNUT {
+		return nil
+	}
 	begun := u.First
 	return func() int {
 		for exists(filepath.Join(dir, u.Container.SegmentName(begun))) {

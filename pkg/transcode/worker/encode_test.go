@@ -118,12 +118,9 @@ func (j *job) encodeAll() {
 	}
 }
 
-// join makes the file of a plan, unless a whole unit has.
+// join makes the file of a plan.
 func (j *job) join() {
 	j.Helper()
-	if j.plan.Units[0].Whole != nil {
-		return
-	}
 	dirs := map[string]string{}
 	for _, u := range j.plan.Units {
 		dirs[u.ID] = u.Dir()
@@ -149,7 +146,7 @@ func (j *job) join() {
 func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit {
 	var units []transcode.Unit
 	for _, u := range p.Units {
-		if u.Video == nil {
+		if u.Video == nil || u.Video.Container == transcode.ContainerNUT {
 			units = append(units, u)
 			continue
 		}

@@ -30,10 +30,10 @@ const joinQueue = "512"
 // Nothing is encoded again.
 func JoinArgs(u transcode.JoinUnit) []string {
 	args := []string{"-hide_banner", "-nostats", "-loglevel", "warning", "-progress", "pipe:1", "-stats_period", "1", "-copyts"}
-	args = append(args, pipeArgs(0)...)
+	args = append(args, pipeArgs(0, u.Video)...)
 	audio := u.AudioTracks()
-	for i := range audio {
-		args = append(args, pipeArgs(firstExtra+i)...)
+	for i, track := range audio {
+		args = append(args, pipeArgs(firstExtra+i, track.Parts)...)
 	}
 	for i, text := range u.Subtitles {
 		args = append(args, textPipeArgs(firstExtra+len(audio)+i, text.File)...)
@@ -60,9 +60,13 @@ func JoinArgs(u transcode.JoinUnit) []string {
 // firstExtra is the file descriptor of the first of child.extra.
 const firstExtra = 3
 
-// pipeArgs have ffmpeg read CMAF from a file descriptor.
-func pipeArgs(fd int) []string {
-	return []string{"-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", "mov", "-i", fmt.Sprintf("pipe:%d", fd)}
+// pipeArgs have ffmpeg read parts from a file descriptor.
+func pipeArgs(fd int, parts []transcode.Part) []string {
+	format := "mov"
+	if len(parts) > 0 && parts[0].Container == transcode.ContainerNUT {
+		format = "nut"
+	}
+	return []string{"-thread_queue_size", joinQueue, "-protocol_whitelist", "pipe", "-f", format, "-i", fmt.Sprintf("pipe:%d", fd)}
 }
 
 // textPipeArgs have ffmpeg read subtitles from a file descriptor, which begin when the
@@ -172,13 +176,13 @@ var errGone = errors.New("the reader is gone")
 // feed writes an initialization section and the segments of all parts to out.
 func (w *Worker) feed(ctx context.Context, out io.Writer, parts []transcode.Part) error {
 	for i, part := range parts {
-		if i == 0 {
+		if i == 0 && part.Container != transcode.ContainerNUT {
 			if err := w.feedFile(ctx, out, path.Join(part.Dir, transcode.InitName)); err != nil {
 				return err
 			}
 		}
 		for n := part.First; n < part.End; n++ {
-			if err := w.feedFile(ctx, out, path.Join(part.Dir, transcode.ContainerCMAF.SegmentName(n))); err != nil {
+			if err := w.feedFile(ctx, out, path.Join(part.Dir, part.SegmentName(n))); err != nil {
 				return err
 			}
 		}

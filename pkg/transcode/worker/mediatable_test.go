@@ -98,7 +98,7 @@ func mediaRows() []mediaRow {
 func TestMedia(t *testing.T) {
 	t.Parallel()
 	alone, spread := newMediaCluster(t, 1), newMediaCluster(t, 3)
-	for i, row := range mediaRows() {
+	for i, row := range slices.Concat(mediaRows(), wholeRows()) {
 		if row.long && !mediaLong {
 			continue
 		}

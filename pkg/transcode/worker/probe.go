@@ -332,6 +332,7 @@ func (s *stream) video(t *track, a axis) *transcode.VideoStream {
 func (s *stream) picture() transcode.VideoStream {
 	v := transcode.VideoStream{
 		Map:         s.specifier(),
+		Index:       s.Index + 1,
 		Codec:       cut(s.CodecName),
 		PixelFormat: cut(s.PixFmt),
 		Color:       s.color(),

@@ -37,6 +37,11 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	if u.Kind == transcode.KindSurvey {
 		return surveyProof(*u.Video, dir)
 	}
+	if u.Container() == transcode.ContainerNUT {
+		result, err := w.nutProof(ctx, u, dir, p)
+		result.Held = p.held
+		return result, err
+	}
 	var result transcode.Result
 	for i, piece := range transcode.Pieces(u, result) {
 		r, err := pieceProof(piece.Unit, filepath.Join(dir, piece.Dir), p)

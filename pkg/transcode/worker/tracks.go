@@ -136,6 +136,7 @@ func (r *report) ofKind(kind string) []*stream {
 func (s *stream) info(place int) transcode.TrackInfo {
 	return transcode.TrackInfo{
 		Stream:          place,
+		Index:           s.Index + 1,
 		Language:        transcode.Language(s.Tags.get("language")),
 		Title:           cmp.Or(s.Tags.get("title"), s.Tags.get("name"), handlerTitle(s.Tags.get("handler_name"))),
 		Default:         s.Disposition.Default != 0,
