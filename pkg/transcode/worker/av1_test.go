@@ -44,3 +44,22 @@ func TestAV1(t *testing.T) {
 		})
 	}
 }
+
+// Units of AV1 together have the bitrate that was asked for: each begins with more than its
+// share.
+func TestAV1Bitrate(t *testing.T) {
+	t.Parallel()
+	const seconds, asked = 24, 200_000
+	source := makeSource(t, "a.mkv", fmt.Sprintf("-f lavfi -i testsrc2=s=160x90:r=25:d=%d,noise=alls=12:allf=t -pix_fmt yuv420p ", seconds)+x264+"-crf 14")
+	output := transcode.Output{Codec: transcode.CodecAV1, Rungs: []transcode.Rung{{Lines: 90, BitrateBPS: asked}}, NoPictures: true}
+	j := transcodeAll(t, source, transcode.Request{Output: output}, 2)
+	var bytes int64
+	for _, r := range j.results {
+		for _, s := range r.Segments {
+			bytes += s.SizeBytes
+		}
+	}
+	if got := float64(bytes) * 8 / seconds; got < 0.95*asked || got > 1.05*asked {
+		t.Errorf("%.0f b/s in %d units; want %d within a twentieth", got, len(j.plan.Units), asked)
+	}
+}
