@@ -74,7 +74,9 @@ func (r *report) place(t *track, p packet) {
 	case !t.timed:
 		t.clock = len(r.clocks) - 1
 	case r.isBehind(t, at):
-		t.clock, t.held = len(r.clocks)-1, false
+		if t.clock = len(r.clocks) - 1; held && follows(t.pending.dts, at) {
+			r.keep(t, t.pending)
+		}
 	case follows(t.decoded, at):
 	case held && follows(t.pending.dts, at):
 		r.jump(t, t.pending)

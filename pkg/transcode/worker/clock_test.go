@@ -96,3 +96,27 @@ func TestUnwrapped(t *testing.T) {
 		t.Errorf("unwrapped = %v; want %v", got, joined)
 	}
 }
+
+// The first packet of a part is held back, and not lost if the sound shows first that time
+// has jumped.
+func TestFirstPacketAfterJump(t *testing.T) {
+	r := &report{packets: map[int]*track{}, progress: func(int) {}, format: format{FormatName: "mpegts"}}
+	send := func(stream int, at float64, key bool) {
+		p := newPacket()
+		p.stream, p.pts, p.dts, p.duration, p.key = stream, at, at, 0.04, key
+		r.add(p)
+	}
+	for _, at := range []float64{0, 0.04} {
+		send(0, at, at == 0)
+		send(1, at, true)
+	}
+	send(0, 5000, true)
+	send(1, 5000, true)
+	send(1, 5000.04, true)
+	send(0, 5000.04, false)
+	r.finish()
+	film := r.packets[0]
+	if n := len(film.stretches); film.count != 4 || n != 2 || film.stretches[n-1].first != 5000 {
+		t.Errorf("%d packets, stretches %+v; want 4, and the second from 5000 s on", film.count, film.stretches)
+	}
+}
