@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"strings"
@@ -28,16 +29,17 @@ func TestWorkersOfOtherBuildsGetNoWork(t *testing.T) {
 	}
 	b := start(t, newDirs(t), func(o *Options) { o.Broker = broker })
 	b.submit(fixtureRequest)
+	const ours = transcode.Protocol
 	for _, tt := range []struct {
 		name  string
 		hello map[string]any
 		want  string
 	}{
-		{"3333347a", oldHello, "restart the board: its worker is older than pibootd (protocol 0; want 4)"},
-		{"desk-pc", oldHello, "replace pibootd-worker by this pibootd's: its worker is older than pibootd (protocol 0; want 4)"},
-		{"00000001", with(oldHello, "protocol", 1), "restart the board: its worker is older than pibootd (protocol 1; want 4)"},
-		{"00000002", with(oldHello, "protocol", 5), "upgrade pibootd: its worker is newer than pibootd (protocol 5; want 4)"},
-		{"00000003", with(oldHello, "protocol", -1), "restart the board: its worker is older than pibootd (protocol -1; want 4)"},
+		{"3333347a", oldHello, fmt.Sprintf("restart the board: its worker is older than pibootd (protocol 0; want %d)", ours)},
+		{"desk-pc", oldHello, fmt.Sprintf("replace pibootd-worker by this pibootd's: its worker is older than pibootd (protocol 0; want %d)", ours)},
+		{"00000001", with(oldHello, "protocol", 1), fmt.Sprintf("restart the board: its worker is older than pibootd (protocol 1; want %d)", ours)},
+		{"00000002", with(oldHello, "protocol", ours+1), fmt.Sprintf("upgrade pibootd: its worker is newer than pibootd (protocol %d; want %d)", ours+1, ours)},
+		{"00000003", with(oldHello, "protocol", -1), fmt.Sprintf("restart the board: its worker is older than pibootd (protocol -1; want %d)", ours)},
 	} {
 		m := b.connect(tt.name)
 		var reply transcode.HelloReply
