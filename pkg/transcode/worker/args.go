@@ -157,7 +157,11 @@ func renditionArgs(u transcode.VideoUnit, dir string, threads int) []string {
 	if u.Container == transcode.ContainerCMAF {
 		args = append(args, "-video_track_timescale", strconv.Itoa(u.Grid.Rate.Num))
 	}
-	return append(args, segmentArgs(u.Container, dir)...)
+	if encoderOf(u) == transcode.EncoderAV1 {
+		// shareParam makes the bitrates of units differ, but not what they have in common.
+		return append(args, segmentArgs(u.Container, dir, ":write_btrt=0")...)
+	}
+	return append(args, segmentArgs(u.Container, dir, "")...)
 }
 
 // noMetadata keeps out of the output what the source says of itself, and
@@ -311,7 +315,7 @@ func AudioArgs(u transcode.AudioUnit, source string) []string {
 	if u.First > 0 {
 		args = append(args, "-start_number", strconv.Itoa(u.First-u.Lead()))
 	}
-	return append(args, segmentArgs(u.Container, "")...)
+	return append(args, segmentArgs(u.Container, "", "")...)
 }
 
 // soundArgs have ffmpeg read the sound of u, in the time of the video, and filter it. options
@@ -356,13 +360,14 @@ func between(list []transcode.Held) string {
 }
 
 // segmentArgs are the end of the arguments: segments in dir. frag_discont makes
-// each fragment say when it is decoded, as if all that came before it were there.
-func segmentArgs(c transcode.Container, dir string) []string {
+// each fragment say when it is decoded, as if all that came before it were there. more are
+// other options of the muxer of CMAF.
+func segmentArgs(c transcode.Container, dir, more string) []string {
 	name, index := filepath.Join(dir, "%05d."), filepath.Join(dir, indexName)
 	if c == transcode.ContainerCMAF {
 		return []string{
 			"-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", transcode.InitName, // beside the index
-			"-hls_segment_options", "movflags=+frag_discont", "-hls_segment_filename", name + "m4s", index,
+			"-hls_segment_options", "movflags=+frag_discont" + more, "-hls_segment_filename", name + "m4s", index,
 		}
 	}
 	return []string{"-hls_segment_type", "mpegts", "-hls_segment_filename", name + "ts", index}

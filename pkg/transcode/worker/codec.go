@@ -22,7 +22,7 @@ func encoderArgs(u transcode.VideoUnit) []string {
 	if u.Custom {
 		args = append(args, u.Options...)
 	} else {
-		args = append(append(args, qualityArgs(encoder, askedOf(encoder, u))...), u.Options...)
+		args = append(append(args, qualityArgs(encoder, u.Rendition)...), u.Options...)
 	}
 	if u.NoCaptions && encoder == transcode.EncoderX264 {
 		args = append(args, "-a53cc", "0")
@@ -51,14 +51,14 @@ func unlessGiven(given, args []string) []string {
 // at the beginning of a unit: 0.36 to 0.68 in units of 4 to 40 s.
 const av1Excess = 0.55
 
-// askedOf returns the rendition that the encoder of u is asked for, so that all units
-// together have the bitrate of theirs.
-func askedOf(encoder string, u transcode.VideoUnit) transcode.Rendition {
-	r := u.Rendition
-	if encoder == transcode.EncoderAV1 && u.Grid.Rate.Float() > 0 {
-		r.BitrateBPS = int(float64(r.BitrateBPS) / (1 + av1Excess/max(u.Grid.Seconds(u.EndFrame-u.FirstFrame), 1)))
+// shareParam asks libsvtav1 for so much less that all units together have the bitrate of
+// their rendition. A parameter leaves alone what they must have in common.
+func shareParam(u transcode.VideoUnit) string {
+	if u.Custom || u.Rendition.CRF > 0 {
+		return ""
 	}
-	return r
+	length := max(u.Grid.Seconds(u.EndFrame-u.FirstFrame), 1)
+	return fmt.Sprintf(":tbr=%.0f", max(float64(u.Rendition.BitrateBPS)/1000/(1+av1Excess/length), 1))
 }
 
 // qualityArgs are the bitrate, or the quality, of a rendition and how it is kept to.
@@ -143,7 +143,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 		if end-first == 1 {
 			frames = u.EndFrame - u.FirstFrame
 		}
-		return []string{"-g", strconv.Itoa(frames), "-svtav1-params", "scd=0"}
+		return []string{"-g", strconv.Itoa(frames), "-svtav1-params", "scd=0" + shareParam(u)}
 	case "mpeg4":
 		return []string{"-g", "600", "-sc_threshold", noSceneCut}
 	case "h264_v4l2m2m", "h264_omx":

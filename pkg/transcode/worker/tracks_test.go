@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pibootd/pkg/transcode"
 )
@@ -20,7 +21,7 @@ const twoLanguages = "-f lavfi -i testsrc2=s=64x64:r=25:d=3 -f lavfi -i sine=300
 func TestProbeListsTracks(t *testing.T) {
 	t.Parallel()
 	source := makeSource(t, "a.mkv", twoLanguages)
-	p, _, err := (&Worker{}).probe(t.Context(), source, nil)
+	p, _, err := (&Worker{}).probe(t.Context(), source, newPulse(time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}
