@@ -16,7 +16,6 @@ import (
 // for example by a restart, and is given up here before it expires.
 func (q *Queue) claim(ctx context.Context, worker, session string) (transcode.ClaimReply, error) {
 	var reply transcode.ClaimReply
-	var granted claim
 	err := q.write(ctx, func(t *transaction) error {
 		again, err := q.giveUp(ctx, t, worker, session)
 		if err != nil || again != nil {
@@ -30,15 +29,12 @@ func (q *Queue) claim(ctx context.Context, worker, session string) (transcode.Cl
 			reply = refused
 			return err
 		}
-		granted = q.newClaim(*u, u.tries+1, worker, t.now)
+		granted := q.newClaim(*u, u.tries+1, worker, t.now)
 		granted.session = session
 		u.attempt = granted.key.attempt
 		reply = grantReply(u)
 		return t.grant(ctx, *u, granted)
 	})
-	if err == nil && granted.worker != "" {
-		q.claims.put(granted)
-	}
 	return reply, err
 }
 
@@ -82,6 +78,7 @@ func (q *Queue) giveUp(ctx context.Context, t *transaction, worker, session stri
 // grant starts an attempt of a pending unit, or the speculative attempt of a running
 // one.
 func (t *transaction) grant(ctx context.Context, u unitRow, c claim) error {
+	t.granted = append(t.granted, c)
 	t.changed = append(t.changed, c.key.job)
 	t.events = append(t.events, UnitEvent{
 		Event: EventClaimed, Worker: c.worker, Job: c.key.job, Unit: c.key.unit, Attempt: c.key.attempt,

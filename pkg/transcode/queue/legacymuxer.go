@@ -50,7 +50,6 @@ const maxLegacyOffers = 1000
 // it still holds is given up. If it has not reported the start of that job, the
 // reply got lost, and it gets the same job again.
 func (q *Queue) ClaimLegacy(ctx context.Context, f LegacyMuxer, fits func(transcode.Request) bool) (*LegacyJob, error) {
-	var granted claim
 	var job *LegacyJob
 	err := q.write(ctx, func(t *transaction) error {
 		u, err := q.legacyOffer(ctx, t, f, fits)
@@ -61,14 +60,11 @@ func (q *Queue) ClaimLegacy(ctx context.Context, f LegacyMuxer, fits func(transc
 		if u.state == running {
 			return nil
 		}
-		granted = claim{key: attemptKey{u.key, u.tries + 1}, worker: f.Name(), deadline: t.now.Add(q.legacyTTL)}
+		granted := claim{key: attemptKey{u.key, u.tries + 1}, worker: f.Name(), deadline: t.now.Add(q.legacyTTL)}
 		return t.grant(ctx, *u, granted)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue: claim of %s: %w", f.Name(), err)
-	}
-	if granted.worker != "" {
-		q.claims.put(granted)
 	}
 	return job, nil
 }

@@ -27,6 +27,7 @@ type transaction struct {
 	now time.Time
 
 	events   []UnitEvent
+	granted  []claim
 	released []attemptKey // attempts that no longer run
 	changed  []int64      // jobs whose watchers are notified
 	ended    []endedJob
@@ -83,6 +84,9 @@ func (q *Queue) write(ctx context.Context, f func(*transaction) error) error {
 // follow does what t left to follow. A daemon that is killed before or during it
 // does the same at its next start.
 func (q *Queue) follow(ctx context.Context, t *transaction) {
+	for _, c := range t.granted {
+		q.claims.put(c) // before anybody is told
+	}
 	for _, key := range t.released {
 		q.claims.drop(key)
 		q.removeAttempt(key)
