@@ -64,8 +64,10 @@ func TestImportFromBoard(t *testing.T) {
 		t.Errorf("templates differ (-first +made):\n%s", diff)
 	}
 	wantNew := []string{
-		"etc/muxer.conf", "etc/pibootd", "etc/systemd/system/a.wants", "home/pi/notes\n\xff", "srv",
-		"usr/lib/pibootd", "var/log", "var/log/journal",
+		"etc/muxer.conf", "etc/pibootd",
+		"etc/systemd/network", "etc/systemd/network/04-pibootd-dhcp.network", "etc/systemd/network/05-pibootd.network",
+		"etc/systemd/system/a.wants", "etc/systemd/system/systemd-networkd.service.d", "etc/systemd/system/systemd-networkd.service.d/pibootd.conf",
+		"home/pi/notes\n\xff", "srv", "usr/lib/pibootd", "usr/lib/pibootd/name-servers", "var/log", "var/log/journal",
 	}
 	if diff := cmp.Diff(wantNew, slices.Sorted(maps.Keys(added))); diff != "" {
 		t.Errorf("new in the template (-want +got):\n%s", diff)

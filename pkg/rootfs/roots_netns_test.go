@@ -224,12 +224,32 @@ func TestImportAroundItself(t *testing.T) {
 	}
 }
 
-// ownFiles are what a clone does not share with its template.
-func ownFiles() map[string]bool {
+// laidFiles are what every clone of a systemd root gets, each the same.
+func laidFiles(t *testing.T) map[string]bool {
+	t.Helper()
 	names := map[string]bool{
-		"etc/hostname": true, "etc/hosts": true, "etc/machine-id": true, "etc/pibootd": true, "etc/pibootd/worker.json": true,
-		"usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, images.VolatileInitFile: true, "etc/systemd/system/pibootd-worker.service": true,
+		"etc/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, images.VolatileInitFile: true,
 		"etc/systemd/system/multi-user.target.wants/pibootd-worker.service": true,
+	}
+	err := fs.WalkDir(images.Overlay(), ".", func(name string, _ fs.DirEntry, err error) error {
+		names[name] = true
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shared := range []string{".", "etc", "usr", "usr/lib", "etc/systemd", "etc/systemd/system"} {
+		delete(names, shared) // directories that the template has
+	}
+	return names
+}
+
+// ownFiles are what a clone does not share with its template.
+func ownFiles(t *testing.T) map[string]bool {
+	t.Helper()
+	names := laidFiles(t)
+	for _, name := range []string{"etc/hostname", "etc/hosts", "etc/machine-id", "etc/pibootd/worker.json"} {
+		names[name] = true
 	}
 	for _, kind := range []string{"ecdsa", "ed25519"} {
 		names["etc/ssh/ssh_host_"+kind+"_key"] = true
@@ -258,7 +278,7 @@ func checkClones(t *testing.T, roots *Roots, src Template, by CloneMethod) Repor
 			t.Fatal(err)
 		}
 		clones[i] = roottest.Snapshot(t, roots.Path(serial))
-		if diff := cmp.Diff(without(template, ownFiles()), without(clones[i], ownFiles())); diff != "" {
+		if diff := cmp.Diff(without(template, ownFiles(t)), without(clones[i], ownFiles(t))); diff != "" {
 			t.Errorf("clone differs from its template (-template +clone):\n%s", diff)
 		}
 		if got := clones[i]["etc/hostname"].Content; got != name+"\n" {
@@ -268,11 +288,8 @@ func checkClones(t *testing.T, roots *Roots, src Template, by CloneMethod) Repor
 			t.Errorf("etc/machine-id = %q; want the report's %q", got, report.MachineID)
 		}
 	}
-	shared := map[string]bool{
-		"etc/pibootd": true, "usr/lib/pibootd": true, "usr/lib/pibootd/pibootd-worker": true, images.VolatileInitFile: true, "etc/systemd/system/pibootd-worker.service": true,
-		"etc/systemd/system/multi-user.target.wants/pibootd-worker.service": true,
-	}
-	for name := range ownFiles() {
+	shared := laidFiles(t)
+	for name := range ownFiles(t) {
 		one, two := clones[0][name], clones[1][name]
 		if one.Mode == 0 || !shared[name] && one.Content == two.Content {
 			t.Errorf("%s: clones have %q and %q; want both, and different", name, one.Content, two.Content)
