@@ -159,15 +159,15 @@ $(RELEASES:%=vet-%): vet-%:
 # check has vetted what is tested.
 .PHONY: unit
 unit: ## tests that need nothing but Go and ffmpeg
-	CGO_ENABLED=1 go test -vet=off -race -shuffle=on ./...
+	CGO_ENABLED=1 go test -vet=off -race -shuffle=on -timeout 20m ./...
 
 .PHONY: netns
 netns: build ## tests with real peers in network namespaces (root)
-	go test -vet=off -shuffle=on -tags netns $(call tagged,netns)
+	go test -vet=off -shuffle=on -tags netns -timeout 20m $(call tagged,netns)
 
 .PHONY: e2e
 e2e: build ## the whole way, with QEMU (root)
-	go test -vet=off -p 1 -shuffle=on -tags e2e -timeout 20m $(call tagged,e2e)
+	go test -vet=off -p 1 -shuffle=on -tags e2e -timeout 40m $(call tagged,e2e)
 
 .PHONY: test-release
 test-release: ## whole Debians built from packages, for 64 and 32 bits, netbooted in QEMU and upgraded there; RELEASE=trixie for another (root, 30-90 minutes)
