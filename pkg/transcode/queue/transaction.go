@@ -85,7 +85,7 @@ func (q *Queue) write(ctx context.Context, f func(*transaction) error) error {
 // does the same at its next start.
 func (q *Queue) follow(ctx context.Context, t *transaction) {
 	for _, c := range t.granted {
-		q.claims.put(c) // before anybody is told
+		q.claims.put(c) // before anybody hears of it
 	}
 	for _, key := range t.released {
 		q.claims.drop(key)
