@@ -127,8 +127,8 @@ func (l *lab) copies(t *testing.T) []string {
 	return files
 }
 
-// A gate is where each ffmpeg that reads the film waits, so that the test says how much of
-// it is encoded when.
+// A gate is where each ffmpeg that encodes some of the film waits, so that the test says how
+// much of it is encoded when.
 type gate struct{ dir string }
 
 // newGate has all programs that the test starts from now on use an ffmpeg that waits.
@@ -140,7 +140,7 @@ func newGate(t *testing.T) gate {
 	}
 	g := gate{t.TempDir()}
 	script := fmt.Sprintf(`#!/bin/sh
-case "$*" in *film.mp4*) until rmdir "$(ls -d %s/open-* | head -n 1)"; do sleep 0.1; done 2>/dev/null ;; esac
+case "$*" in *-progress*film.mp4*) until rmdir "$(ls -d %s/open-* | head -n 1)"; do sleep 0.1; done 2>/dev/null ;; esac
 exec %s "$@"
 `, g.dir, ffmpeg)
 	bin := t.TempDir()
