@@ -21,7 +21,7 @@ import (
 // advanceStreams extends the streams of running jobs. One goroutine publishes, so that a
 // stream is extended, completed or ended by one at a time.
 func (q *Queue) advanceStreams(ctx context.Context) error {
-	ids, err := q.progressiveIn(ctx, `state = ?`, Running)
+	ids, err := q.jobIDs(ctx, `state = ? AND `+isProgressive, Running)
 	if err != nil {
 		return err
 	}
@@ -34,14 +34,8 @@ func (q *Queue) advanceStreams(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// progressiveIn returns the jobs with a progressive stream for which a condition holds.
-func (q *Queue) progressiveIn(ctx context.Context, where string, args ...any) ([]int64, error) {
-	rows, err := q.store.Query(ctx, `SELECT id FROM jobs WHERE `+where+` AND json_extract(request, '$.progressive') ORDER BY id`, args...)
-	if err != nil {
-		return nil, err
-	}
-	return scanIDs(rows)
-}
+// isProgressive is the condition of jobs whose streams are published while they are made.
+const isProgressive = `json_extract(request, '$.progressive')`
 
 // advance publishes the segments of a job that all renditions have and that were not
 // published before.
@@ -118,7 +112,7 @@ func (q *Queue) assembleBegin(ctx context.Context, st *stream) error {
 // endStreams ends the playlists of jobs that have failed or were cancelled, so that
 // players do not wait for more.
 func (q *Queue) endStreams(ctx context.Context) error {
-	ids, err := q.progressiveIn(ctx, `state IN (?, ?) AND output <> ''`, Failed, Cancelled)
+	ids, err := q.jobIDs(ctx, `state IN (?, ?) AND output <> '' AND `+isProgressive, Failed, Cancelled)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (q *Queue) publishReady(ctx context.Context) error {
 
 // publishJobs publishes every job whose units are all done.
 func (q *Queue) publishJobs(ctx context.Context) error {
-	ids, err := q.jobsIn(ctx, Publishing)
+	ids, err := q.jobIDs(ctx, `state = ?`, Publishing)
 	if err != nil {
 		return err
 	}
@@ -53,15 +53,12 @@ func (q *Queue) publishJobs(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (q *Queue) jobsIn(ctx context.Context, state State) ([]int64, error) {
-	rows, err := q.store.Query(ctx, `SELECT id FROM jobs WHERE state = ? ORDER BY id`, state)
+// jobIDs returns the jobs for which a condition holds, oldest first.
+func (q *Queue) jobIDs(ctx context.Context, where string, args ...any) ([]int64, error) {
+	rows, err := q.store.Query(ctx, `SELECT id FROM jobs WHERE `+where+` ORDER BY id`, args...)
 	if err != nil {
 		return nil, err
 	}
-	return scanIDs(rows)
-}
-
-func scanIDs(rows *sql.Rows) ([]int64, error) {
 	defer rows.Close()
 	var ids []int64
 	for rows.Next() {

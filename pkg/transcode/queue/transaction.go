@@ -315,7 +315,7 @@ func (t *transaction) endJob(ctx context.Context, job int64, state State, reason
 	t.ended = append(t.ended, endedJob{job, state, reason})
 	return t.exec(ctx, `
 		UPDATE jobs SET state = ?, reason = ?, stderr = ?, ended = ?,
-			output = CASE WHEN ? = ? OR json_extract(request, '$.progressive') THEN output ELSE '' END
+			output = CASE WHEN ? = ? OR `+isProgressive+` THEN output ELSE '' END
 		WHERE id = ?`, state, reason, column[[]string]{stderr}, t.now.UnixNano(), state, Done, job)
 }
 
