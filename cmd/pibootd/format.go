@@ -33,6 +33,7 @@ func formatFlags() []cli.Flag {
 		&cli.StringFlag{Name: "audio-tracks", Usage: "keep only the audio tracks with these `NUMBERS`, e.g. 2,1, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "audio-lang", Usage: "keep only audio in these `LANGUAGES`, e.g. de,en, the default one first", DefaultText: "all"},
 		&cli.StringFlag{Name: "burn-subtitles", Usage: "draw the subtitles in this `LANGUAGE` into the picture, e.g. de; und if it is unknown", DefaultText: "none"},
+		&cli.StringFlag{Name: "omit-subtitles", Usage: "leave out the subtitles with these `NUMBERS`, e.g. 1,3", DefaultText: "none"},
 		&cli.StringFlag{Name: "input-options", Usage: "read the video with ffmpeg's input `OPTIONS`, in one word, e.g. -ss 60 -t 90", DefaultText: "none"},
 		&cli.BoolFlag{Name: "progressive", Usage: "publish an HLS stream while it is made, so that it can be played from its first segments on"},
 		&cli.BoolFlag{Name: "no-pictures", Usage: "make no poster, storyboard and playlists of key frames for a stream"},
@@ -100,6 +101,9 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 	if o.AudioTracks, err = numbers(c.String("audio-tracks")); err != nil {
 		return o, fmt.Errorf("--audio-tracks: %w", err)
 	}
+	if o.OmitSubtitles, err = numbers(c.String("omit-subtitles")); err != nil {
+		return o, fmt.Errorf("--omit-subtitles: %w", err)
+	}
 	if text := c.String("audio-lang"); text != "" {
 		o.AudioLangs = strings.Split(text, ",")
 	}
@@ -111,9 +115,9 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 	return o, nil
 }
 
-// numbers parses numbers with commas between them; "" and all are none.
+// numbers parses numbers with commas between them. Neither "" nor a default is one.
 func numbers(text string) ([]int, error) {
-	if text == "" || text == "all" {
+	if text == "" || text == "all" || text == "none" {
 		return nil, nil
 	}
 	var list []int

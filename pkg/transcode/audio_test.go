@@ -93,3 +93,35 @@ func TestChosenAudio(t *testing.T) {
 		}
 	}
 }
+
+// Subtitles are left out by their number, also those of a file beside the source and
+// those of which others are burnt in.
+func TestOmitSubtitles(t *testing.T) {
+	t.Parallel()
+	p := Probe{Seconds: 5, Subtitles: []SubtitleStream{{TrackInfo: TrackInfo{Stream: 0, Language: "de"}, Codec: "subrip"}, {TrackInfo: TrackInfo{Stream: 1, Language: "en"}, Codec: "subrip"}}}
+	r := Request{Source: "a.mkv", Sidecars: []string{"a.fr.srt"}}
+	for _, tt := range []struct {
+		omit  []int
+		burnt int
+		want  string
+	}{
+		{nil, -1, "[de en fr]"}, {[]int{2}, -1, "[de fr]"}, {[]int{3}, 0, "[en]"}, {[]int{1, 2, 3}, -1, "[]"},
+	} {
+		plan := Plan{Grid: Grid{Rate: Rational{25, 1}, SegmentFrames: 100, Frames: 125}}
+		r.OmitSubtitles = tt.omit
+		plan.addSubtitles(r, p, tt.burnt)
+		got := []string{}
+		for _, s := range plan.Subtitles {
+			got = append(got, s.Language)
+		}
+		if fmt.Sprint(got) != tt.want || len(got) == 0 && len(plan.Units) > 0 {
+			t.Errorf("without %v: %v, and %d units; want %s", tt.omit, got, len(plan.Units), tt.want)
+		}
+	}
+	for _, wrong := range [][]int{{0}, {2, 2}, {65}} {
+		r.OmitSubtitles = wrong
+		if r.Check() == nil {
+			t.Errorf("to leave out %v is accepted", wrong)
+		}
+	}
+}

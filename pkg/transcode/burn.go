@@ -81,7 +81,7 @@ func (r Request) burnt(p Probe) (SubtitleStream, int, error) {
 	if p.Video == nil {
 		return SubtitleStream{}, -1, fmt.Errorf("it has only sound, into which no subtitles can be burnt")
 	}
-	list, want, found := r.subtitleStreams(p), Language(r.BurnSubtitles), -1
+	list, want, found := r.SubtitleStreams(p), Language(r.BurnSubtitles), -1
 	for i, s := range list {
 		if s.Language == want && (found < 0 || s.burnRank() < list[found].burnRank()) {
 			found = i

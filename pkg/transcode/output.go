@@ -45,6 +45,9 @@ type Output struct {
 	// BurnSubtitles is the language of the subtitles that are drawn into the picture; ""
 	// means none, und those of an unknown language.
 	BurnSubtitles string `json:"burn_subtitles,omitempty"`
+	// OmitSubtitles are the subtitles that are left out, by their number from 1: first
+	// those of the source, then the files beside it; nil: none.
+	OmitSubtitles []int `json:"omit_subtitles,omitempty"`
 	// NoPictures says that no poster, storyboard and playlists of key frames are made
 	// for a stream.
 	NoPictures bool `json:"no_pictures,omitempty"`

@@ -82,10 +82,11 @@ func (o Output) checkTracks() error {
 	if len(o.AudioTracks) > 0 && len(o.AudioLangs) > 0 {
 		return wrong("", "audio tracks by number and by language; want one of them")
 	}
-	for i, n := range o.AudioTracks {
-		if n < 1 || n > maxStreams || slices.Contains(o.AudioTracks[:i], n) {
-			return wrong("audio_tracks", "audio track %d; want 1 to %d, each once", n, maxStreams)
-		}
+	if n := wrongTrack(o.AudioTracks); n != nil {
+		return wrong("audio_tracks", "audio track %d; want 1 to %d, each once", *n, maxStreams)
+	}
+	if n := wrongTrack(o.OmitSubtitles); n != nil {
+		return wrong("omit_subtitles", "subtitles %d; want 1 to %d, each once", *n, maxStreams)
 	}
 	for i, lang := range o.AudioLangs {
 		if Language(lang) == "" || slices.Contains(o.AudioLangs[:i], lang) || len(o.AudioLangs) > maxStreams {
@@ -97,6 +98,17 @@ func (o Output) checkTracks() error {
 	}
 	if b := o.BurnSubtitles; b != "" && b != undetermined && Language(b) == "" {
 		return wrong("burn_subtitles", "burn in subtitles in %.50q; want a language, e.g. de or deu, or und", b)
+	}
+	return nil
+}
+
+// wrongTrack returns a number that is no track's or not the first of its kind; nil if
+// there is none.
+func wrongTrack(tracks []int) *int {
+	for i, n := range tracks {
+		if n < 1 || n > maxStreams || slices.Contains(tracks[:i], n) {
+			return &n
+		}
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	plan.noteTracks(p)
 	plan.noteGaps(p)
-	plan.noteSubtitles(r.subtitleStreams(p), burnt)
+	plan.noteSubtitles(r.SubtitleStreams(p), burnt)
 	if options.Rate.Num == 0 && p.Video != nil && !options.Free {
 		plan.noteRate(r, *p.Video)
 	}

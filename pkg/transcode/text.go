@@ -76,8 +76,8 @@ func (u TextUnit) Segment(i int) (start, end float64) {
 func (p *Plan) addSubtitles(r Request, probe Probe, burnt int) {
 	units := map[string]*TextUnit{}
 	var order []string
-	for i, s := range r.subtitleStreams(probe) {
-		if s.Image || i == burnt {
+	for i, s := range r.SubtitleStreams(probe) {
+		if s.Image || i == burnt || slices.Contains(r.OmitSubtitles, i+1) {
 			continue
 		}
 		rendition := TextRendition{
@@ -135,9 +135,9 @@ func textFormat(o Output, p Probe, s SubtitleStream) TextFormat {
 	return TextSRT
 }
 
-// subtitleStreams returns the subtitles of a source and of the files beside it, those
+// SubtitleStreams returns the subtitles of a source and of the files beside it, those
 // first that a player would choose.
-func (r Request) subtitleStreams(p Probe) []SubtitleStream {
+func (r Request) SubtitleStreams(p Probe) []SubtitleStream {
 	list := slices.Clone(p.Subtitles)
 	for _, file := range r.Sidecars {
 		list = append(list, sidecarStream(r.Source, file))

@@ -202,7 +202,7 @@ func fits(r transcode.Request, muxID int) bool {
 		(o.Container == "" || o.Container == transcode.ContainerTS) &&
 		(o.Codec == "" || o.Codec == transcode.CodecH264) &&
 		o.Encoder == "" && len(o.Rungs) == 0 && o.AudioBPS == 0 && o.Audio == "" && !o.Encrypted &&
-		len(o.Options) == 0 && len(o.InputOptions) == 0 && o.BurnSubtitles == "" && !o.Constant && o.CRF == 0 && !o.TwoPass && o.Naming == (transcode.Naming{})
+		len(o.Options) == 0 && len(o.InputOptions) == 0 && o.BurnSubtitles == "" && len(o.OmitSubtitles) == 0 && !o.Constant && o.CRF == 0 && !o.TwoPass && o.Naming == (transcode.Naming{})
 }
 
 func (h *Handler) begin(_ context.Context, c call) (reply, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"pibootd/pkg/pi"
@@ -20,9 +21,36 @@ type Preview struct {
 	Renditions []transcode.Rendition      `json:"renditions"` // the ladder, highest first
 	Audio      []transcode.AudioRendition `json:"audio"`      // the default one first
 	Subtitles  []transcode.TextRendition  `json:"subtitles"`
+	Tracks     []Track                    `json:"tracks"`             // of the source: what a request can choose from
 	Note       string                     `json:"note,omitempty"`     // what the user should know about how the job would be done: sentences, a line each
 	Bytes      int64                      `json:"bytes"`              // expected size of the output, by the bitrates asked for; 0: unknown
 	Existing   int64                      `json:"existing,omitempty"` // the job that does or has done the same; 0: none
+}
+
+// A Track is audio or subtitles of a source, and whether the output has it.
+type Track struct {
+	Kind     string `json:"kind"`               // audio or subtitles
+	Number   int    `json:"number"`             // among those of its kind, from 1, as audio_tracks and omit_subtitles have it
+	Language string `json:"language,omitempty"` // BCP 47, e.g. de; "" if unknown
+	Title    string `json:"title,omitempty"`
+	Codec    string `json:"codec"` // ffmpeg's name
+	Channels int    `json:"channels,omitempty"`
+	File     string `json:"file,omitempty"` // beside the source, which has the subtitles
+	Kept     bool   `json:"kept"`
+}
+
+// tracksOf returns what a source has, and which of it the plan keeps.
+func tracksOf(r transcode.Request, plan transcode.Plan, probe transcode.Probe) []Track {
+	tracks := []Track{}
+	for _, a := range probe.AudioStreams() {
+		kept := plan.Audio != nil && plan.Audio.Stream == a.Stream || slices.ContainsFunc(plan.MoreAudio, func(k transcode.AudioRendition) bool { return k.Stream == a.Stream })
+		tracks = append(tracks, Track{Kind: "audio", Number: a.Stream + 1, Language: a.Language, Title: a.Title, Codec: a.Codec, Channels: a.Channels, Kept: kept})
+	}
+	for i, s := range r.SubtitleStreams(probe) {
+		kept := slices.ContainsFunc(plan.Subtitles, func(k transcode.TextRendition) bool { return k.Source == s.File && k.Stream == s.Stream })
+		tracks = append(tracks, Track{Kind: "subtitles", Number: i + 1, Language: s.Language, Title: s.Title, Codec: s.Codec, File: s.File, Kept: kept})
+	}
+	return tracks
 }
 
 // ErrNotProbed reports that no worker has read the source in time. It will be
@@ -57,14 +85,14 @@ func (q *Queue) Preview(ctx context.Context, r transcode.Request) (Preview, erro
 	if err != nil {
 		return Preview{}, pi.InvalidField("", fmt.Errorf("queue: %w", err))
 	}
-	preview := previewOf(plan, probe)
+	preview := previewOf(r, plan, probe)
 	preview.Existing, err = q.sameJob(ctx, identity)
 	return preview, err
 }
 
-func previewOf(plan transcode.Plan, probe transcode.Probe) Preview {
+func previewOf(r transcode.Request, plan transcode.Plan, probe transcode.Probe) Preview {
 	p := Preview{
-		Seconds: probe.Seconds, SizeBytes: probe.SizeBytes, Video: probe.Video, Note: plan.Note,
+		Seconds: probe.Seconds, SizeBytes: probe.SizeBytes, Video: probe.Video, Note: plan.Note, Tracks: tracksOf(r, plan, probe),
 		Renditions: append([]transcode.Rendition{}, plan.Renditions...), Audio: []transcode.AudioRendition{}, Subtitles: append([]transcode.TextRendition{}, plan.Subtitles...),
 	}
 	if plan.Audio != nil {

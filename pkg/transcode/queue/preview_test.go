@@ -31,6 +31,14 @@ func TestPreview(t *testing.T) {
 	if err != nil || !cmp.Equal(p.Renditions, f.plan.Renditions) || len(p.Audio) != 1 || p.Seconds != sourceSeconds || p.Bytes <= 0 || p.Existing != 0 {
 		t.Errorf("Preview = %+v, %v; want the ladder and the sound of the plan", p, err)
 	}
+	if len(p.Tracks) != 1 || p.Tracks[0].Kind != "audio" || p.Tracks[0].Number != 1 || !p.Tracks[0].Kept {
+		t.Errorf("Preview has the tracks %+v; want the sound of the source, kept", p.Tracks)
+	}
+	mute := fixtureRequest
+	mute.Output.Audio = transcode.AudioNone
+	if p, err := b.Preview(t.Context(), mute); err != nil || len(p.Tracks) != 1 || p.Tracks[0].Kept || len(p.Audio) != 0 {
+		t.Errorf("Preview without sound = %+v, %v; want the sound of the source to choose from, and none kept", p, err)
+	}
 	low := fixtureRequest
 	low.Rungs = []transcode.Rung{{Lines: 90}}
 	if p, err := b.Preview(t.Context(), low); err != nil || len(p.Renditions) != 1 {

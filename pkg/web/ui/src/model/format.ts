@@ -67,3 +67,6 @@ export function when(at: Date, now: Date): string {
   const day = at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
   return at.getFullYear() === now.getFullYear() ? `${day}, ${clock(at)}` : `${day} ${at.getFullYear()}`;
 }
+
+// words are what stands between spaces or commas.
+export const words = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);

@@ -1,7 +1,8 @@
 import type { State } from "./types";
 
 export interface PreviewRung { name: string; width: number; height: number; bitrate_bps: number; maxrate_bps: number; crf?: number; codec?: string; ten_bit?: boolean; video_range?: string }
-export interface PreviewTrack { language?: string; title?: string; name?: string; bitrate_bps?: number; channels?: number }
+// A SourceTrack is sound or subtitles of the source, and whether the output has it.
+export interface SourceTrack { kind: "audio" | "subtitles"; number: number; language?: string; title?: string; codec: string; channels?: number; file?: string; kept: boolean }
 
 // What a job would make.
 export interface Preview {
@@ -9,8 +10,7 @@ export interface Preview {
   size_bytes: number;
   video?: { codec: string; width: number; height: number; rate: string | { num: number; den: number } };
   renditions: PreviewRung[];
-  audio: PreviewTrack[];
-  subtitles: PreviewTrack[];
+  tracks: SourceTrack[];
   note?: string;
   bytes: number;
   existing?: number;

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { attempt, messageOf, tell } from "../model/act";
 import { Problem, steps, type Step } from "../model/api";
-import { bytes, percent } from "../model/format";
+import { bytes, percent, words } from "../model/format";
 import { state } from "../model/live";
 import type { Board, Discovered } from "../model/types";
 import { Bar } from "./Bar";
@@ -17,8 +17,6 @@ function freeName(taken: string[]): string {
   const prefix = numbered.at(-1)?.[1] ?? "hlspi";
   for (let i = 1; ; i++) if (!taken.includes(prefix + i)) return prefix + i;
 }
-
-export const words = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
 
 // AddBoard registers a board: pibootd clones a root for it, and it boots.
 export function AddBoard({ found, onClose }: { found?: Discovered; onClose: () => void }) {

@@ -1,8 +1,8 @@
 import { useState } from "preact/hooks";
 import { attempt, messageOf } from "../model/act";
 import { Problem, send } from "../model/api";
+import { words } from "../model/format";
 import type { Board } from "../model/types";
-import { words } from "./AddBoard";
 import { Button } from "./Button";
 import { Dialog } from "./Dialog";
 import { CheckField, TextField } from "./Field";

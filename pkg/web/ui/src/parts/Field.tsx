@@ -8,14 +8,15 @@ interface Frame {
   children: (id: string, describedBy: string | undefined) => ComponentChildren;
 }
 
+const describes = (id: string, help?: string, problem?: string): string | undefined => [help && id + "-help", problem && id + "-problem"].filter(Boolean).join(" ") || undefined;
+
 // A Field is an input with its name, what it is for, and what is wrong with it.
 function Field({ label, help, problem, children }: Frame) {
   const id = useId();
-  const said = [help && id + "-help", problem && id + "-problem"].filter(Boolean).join(" ");
   return (
     <div class={"field" + (problem ? " wrong" : "")}>
       <label for={id}>{label}</label>
-      {children(id, said || undefined)}
+      {children(id, describes(id, help, problem))}
       {help && <p class="help" id={id + "-help"}>{help}</p>}
       {problem && <p class="problem" id={id + "-problem"}>{problem}</p>}
     </div>
@@ -23,25 +24,26 @@ function Field({ label, help, problem, children }: Frame) {
 }
 
 interface Text {
+  name?: string;
   label: string;
   value: string;
   onChange: (value: string) => void;
   help?: string | undefined;
   problem?: string | undefined;
   type?: "text" | "password" | "number";
-  placeholder?: string;
+  placeholder?: string | undefined;
   required?: boolean;
   auto?: "off" | "current-password" | "new-password";
   focus?: boolean;
 }
 
-const kinds = { text: { type: "text" }, password: { type: "password" }, number: { type: "number" } } as const;
+const kinds = { text: { type: "text" }, password: { type: "password" }, number: { type: "number", step: "any" } } as const;
 
-export function TextField({ label, value, onChange, help, problem, type = "text", placeholder, required = false, auto = "off", focus = false }: Text) {
+export function TextField({ name, label, value, onChange, help, problem, type = "text", placeholder, required = false, auto = "off", focus = false }: Text) {
   return (
     <Field label={label} help={help} problem={problem}>
       {(id, described) => (
-        <input id={id} {...kinds[type]} value={value} placeholder={placeholder} required={required} autocomplete={auto} autofocus={focus} spellcheck={false}
+        <input id={id} name={name} {...kinds[type]} value={value} placeholder={placeholder} required={required} autocomplete={auto} autofocus={focus} spellcheck={false}
           aria-describedby={described} aria-invalid={problem ? true : undefined} onInput={(event) => onChange(event.currentTarget.value)} />
       )}
     </Field>
@@ -60,6 +62,7 @@ export function AreaField({ label, value, onChange, help, problem, placeholder }
 }
 
 interface Choice {
+  name?: string;
   label: string;
   value: string;
   options: [value: string, text: string][];
@@ -68,11 +71,11 @@ interface Choice {
   problem?: string | undefined;
 }
 
-export function ChoiceField({ label, value, options, onChange, help, problem }: Choice) {
+export function ChoiceField({ name, label, value, options, onChange, help, problem }: Choice) {
   return (
     <Field label={label} help={help} problem={problem}>
       {(id, described) => (
-        <select id={id} value={value} aria-describedby={described} onChange={(event) => onChange(event.currentTarget.value)}>
+        <select id={id} name={name} value={value} aria-describedby={described} onChange={(event) => onChange(event.currentTarget.value)}>
           {options.map(([option, text]) => <option key={option} value={option}>{text}</option>)}
         </select>
       )}
@@ -80,13 +83,16 @@ export function ChoiceField({ label, value, options, onChange, help, problem }: 
   );
 }
 
-export function CheckField({ label, checked, onChange, help }: { label: string; checked: boolean; onChange: (on: boolean) => void; help?: string }) {
+interface Check { name?: string; label: string; checked: boolean; onChange: (on: boolean) => void; help?: string; problem?: string | undefined }
+
+export function CheckField({ name, label, checked, onChange, help, problem }: Check) {
   const id = useId();
   return (
-    <div class="field check">
-      <input id={id} type="checkbox" checked={checked} aria-describedby={help && id + "-help"} onChange={(event) => onChange(event.currentTarget.checked)} />
+    <div class={"field check" + (problem ? " wrong" : "")}>
+      <input id={id} name={name} type="checkbox" checked={checked} aria-describedby={describes(id, help, problem)} onChange={(event) => onChange(event.currentTarget.checked)} />
       <label for={id}>{label}</label>
       {help && <p class="help" id={id + "-help"}>{help}</p>}
+      {problem && <p class="problem" id={id + "-problem"}>{problem}</p>}
     </div>
   );
 }

@@ -1,12 +1,11 @@
 import { useRef, useState } from "preact/hooks";
 import { messageOf, tell } from "../model/act";
 import { Problem } from "../model/api";
-import { bytes } from "../model/format";
+import { bytes, words } from "../model/format";
 import { state } from "../model/live";
 import { makeTemplate, type NewTemplate } from "../model/template";
 import type { Operation } from "../model/types";
 import { upload } from "../model/upload";
-import { words } from "./AddBoard";
 import { Button } from "./Button";
 import { Dialog } from "./Dialog";
 import { AreaField, CheckField, ChoiceField, TextField } from "./Field";

@@ -3,21 +3,31 @@ import { messageOf, tell } from "../model/act";
 import { Problem } from "../model/api";
 import { bytes } from "../model/format";
 import { state } from "../model/live";
+import { optionsOf, requestOf, type Options } from "../model/options";
 import { go, path, query } from "../model/router";
 import type { Job, JobRequest } from "../model/types";
 import { begun, begunOf, forgetBegun, submit, upload, uploads } from "../model/upload";
 import { Button } from "../parts/Button";
+import { Loading } from "../parts/Empty";
 import { Glyph } from "../parts/Icon";
 import { LadderPreview } from "../parts/LadderPreview";
-import { OptionsForm, noOptions, optionsOf, requestOf, type Options } from "../parts/OptionsForm";
-import { TextField } from "../parts/Field";
+import { OptionsForm } from "../parts/OptionsForm";
+import { CheckField, TextField } from "../parts/Field";
+import { Missing } from "./Missing";
 
 // SubmitPage hands videos in: files of this machine, or one of the media share.
 export function SubmitPage() {
-  const again: Job | undefined = state.value?.jobs[query("again")];
+  const id = query("again"), job = state.value?.jobs[id];
+  if (!id) return <SubmitForm again={undefined} />;
+  if (!state.value) return <Loading />;
+  return job ? <SubmitForm key={id} again={job} /> : <Missing what="job" />;
+}
+
+function SubmitForm({ again }: { again: Job | undefined }) {
   const [files, setFiles] = useState<File[]>([]);
   const [source, setSource] = useState(again?.request.source ?? query("source"));
-  const [options, setOptions] = useState<Options>(again ? optionsOf(again.request) : noOptions);
+  const [options, setOptions] = useState<Options>(again ? optionsOf(again.request) : {});
+  const [force, setForce] = useState(again !== undefined);
   const [wrong, setWrong] = useState<{ text: string; field?: string | undefined }>({ text: "" });
   const start = async () => {
     setWrong({ text: "" });
@@ -30,7 +40,7 @@ export function SubmitPage() {
   };
   const handIn = async (request: JobRequest) => {
     try {
-      const { job, existed } = await submit(request, again !== undefined);
+      const { job, existed } = await submit(request, force);
       tell(existed ? `The same has been asked for before: that is job ${job.id}.` : `Handed in as job ${job.id}.`);
       go(path.job(job.id));
     } catch (error) {
@@ -47,11 +57,12 @@ export function SubmitPage() {
           <section class="card stack" aria-label="A video of the media share">
             <TextField label={again ? "Video" : "Or a video of the media share"} value={source} onChange={setSource} placeholder="videos/holiday.mp4" problem={wrong.field === "source" ? wrong.text : undefined} help={`Its path below ${state.value?.system?.media_dir ?? "the media share"}.`} />
           </section>
-          {source.trim() !== "" && <LadderPreview request={{ ...requestOf(options), source: source.trim() }} />}
+          {source.trim() !== "" && <LadderPreview request={{ ...requestOf(options), source: source.trim() }} options={options} onChange={setOptions} />}
         </div>
         <section class="card stack" aria-labelledby="options">
           <h2 id="options">What to make</h2>
           <OptionsForm options={options} onChange={setOptions} problem={wrong} />
+          {!again && source.trim() !== "" && <CheckField label="Even if the same was made before" checked={force} onChange={setForce} />}
           {wrong.text && wrong.field !== "source" && <p class="problem" role="alert">{wrong.text}</p>}
           <footer>
             {sending && <span class="muted" role="status">An upload is under way, see below.</span>}
