@@ -103,6 +103,45 @@ func odd(b byte) byte {
 	return b
 }
 
+// Whether a video has captions is found out from its key frames alone: this ffmpeg, which
+// would read them all, runs for those that have some.
+func TestCaptionsAreLookedForWithoutFFmpeg(t *testing.T) {
+	t.Parallel()
+	const message = "\xb5\x00\x31GA94\x03\x41\xff\xfc\x94\x20\xff"
+	for _, tt := range []struct{ encoding, raw, containers, mark, message string }{
+		{"-c:v libx264 -preset ultrafast -bf 0 -x264-params aud=1", "a.h264", "mp4 mkv flv", "\x00\x00\x00\x01\x09", "\x06\x04\x0e" + message + "\x80"},
+		{"-c:v libx265 -preset ultrafast -x265-params aud=1:bframes=0:log-level=error", "a.hevc", "mp4", "\x00\x00\x00\x01\x46\x01", "\x4e\x01\x04\x0e" + message + "\x80"},
+		{"-c:v mpeg2video -bf 0", "a.m2v", "mkv avi", "\x00\x00\x01\xb5\x8f", "\xb2GA94\x03\x41\xff\xfc\x94\x20\xff"},
+	} {
+		plain := makeSource(t, tt.raw, "-f lavfi -i testsrc2=s=64x64:r=25:d=0.4 -pix_fmt yuv420p -g 5 "+tt.encoding)
+		stream, err := os.ReadFile(plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		with := written(t, tt.raw, string(afterEach(stream, tt.mark, tt.message)))
+		for container := range strings.FieldsSeq(tt.containers) {
+			for raw, captions := range map[string]bool{plain: false, with: true} {
+				file := makeSource(t, "a."+container, "-fflags +genpts -r 25 -i "+raw+" -c copy")
+				_, _, err := (&Worker{FFmpeg: "false"}).probe(t.Context(), file, newPulse(time.Now()))
+				if found := err != nil && strings.HasPrefix(err.Error(), "looking at closed captions: false: exit status 1"); found != captions || err != nil && !captions {
+					t.Errorf("%s in %s, captions %t: %v; want ffmpeg for captions alone", tt.raw, container, captions, err)
+				}
+			}
+		}
+	}
+}
+
+// afterEach puts a unit into a stream, after each one that begins with a mark.
+func afterEach(stream []byte, mark, unit string) []byte {
+	const start = "\x00\x00\x01"
+	parts := strings.Split(string(stream), mark)
+	for i, part := range parts[1:] {
+		at := strings.Index(part, start)
+		parts[i+1] = part[:at] + start + unit + part[at:]
+	}
+	return []byte(strings.Join(parts, mark))
+}
+
 // captionsOf decodes the captions of a video. Their times count from its first packet.
 func captionsOf(t *testing.T, video string) mediafile.TextTrack {
 	t.Helper()

@@ -100,6 +100,9 @@ func (r *report) keep(t *track, p packet) {
 	if !ok || p.pos < 0 {
 		return
 	}
+	if shown.key && len(t.keyFrames) < maxKeyFrames {
+		t.keyFrames = append(t.keyFrames, keyFrame{bytes: p.pos, size: p.size})
+	}
 	this := entry{clock: t.clock, stamp: shown.at, bytes: p.pos, key: shown.at, of: t.clock}
 	if !p.timed() {
 		t.enter(shown, this) // there are no tables, and nothing else, before it

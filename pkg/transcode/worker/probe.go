@@ -30,6 +30,7 @@ func probeArgs(source string) []string {
 		"-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,pos,flags:packet_side_data=side_data_type:" +
 			"format=format_name,start_time,duration,size,bit_rate:format_tags",
 		"-of", "default", "-correct_ts_overflow", "0",
+		"-o", "pipe:1", // which has a buffer; to standard output, each packet is a write of its own
 	}
 	return append(args, sourceArgs(source)...)
 }

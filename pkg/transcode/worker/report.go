@@ -227,8 +227,9 @@ type track struct {
 	held        bool    // a packet is pending
 	pending     packet  // begins another clock if the next packet confirms it
 	entries     []entry
-	entryEvery  float64 // seconds
-	entered     *entry  // the first key frame of the part that is read
+	entryEvery  float64    // seconds
+	entered     *entry     // the first key frame of the part that is read
+	keyFrames   []keyFrame // the first ones
 	maxGap      float64
 	maxGOP      float64
 	gaps        gaps
