@@ -134,9 +134,9 @@ func (l *lab) importTiny(t *testing.T, bootFiles ...string) {
 }
 
 // startWorker makes this machine the worker of a board that is registered and off.
-func (l *lab) startWorker(t *testing.T) {
+func (l *lab) startWorker(t *testing.T, bootFiles ...string) {
 	t.Helper()
-	l.importTiny(t)
+	l.importTiny(t, bootFiles...)
 	added := decode[fleet.Added](t, l, "add-pi", "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--name", "hlspi1")
 	l.workAs(t, l.net, added.Pi.Serial)
 }

@@ -37,7 +37,7 @@ type Source struct {
 
 // left are the entries of the state directory that are not copied: those that are of this
 // machine, are made again, or are written in a way of their own.
-var left = []string{database, "lock", "cache", "nats", "nfs-calls", "roots", "media", "templates", "logs", "operations", "uploads"}
+var left = []string{database, "lock", "cache", "nats", "nfs-calls", "reserve", "roots", "media", "templates", "logs", "operations", "uploads"}
 
 // A writer writes one backup.
 type writer struct {

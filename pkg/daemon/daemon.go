@@ -67,6 +67,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if file := state.store.Copied(); file != "" {
 		log.Warn("the database is of an earlier version and is migrated; this copy is the way back", "component", "store", "file", file)
 	}
+	if state.full {
+		log.Error("the disk of the state directory is full: boards boot and run, but nothing new is noted, made or transcoded until there is room again",
+			"component", "store", "state", cfg.StateDir)
+	}
 	if cfg.NFS.Driver, err = chooseDriver(ctx, cfg, network.Addr(), log); err != nil {
 		return err
 	}
@@ -78,6 +82,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	d := &daemon{cfg: cfg, network: network, version: o.Version, pace: o.Pace, state: state, socks: socks, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.open(ctx); err != nil {
+		if state.full {
+			err = fullError(cfg.StateDir, err)
+		}
 		return err
 	}
 	d.listenForLogs(ctx, o.Kept)
@@ -85,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if err := d.welcome(ctx, o.Terminal); err != nil {
-		return err
+		log.Warn("cannot say how to make the admin password; pibootd admin-link does", "component", "web", "err", err)
 	}
 	d.keepSockets(o.Kept)
 	d.logStart()

@@ -29,13 +29,18 @@ type stateDir struct {
 	timeline *timeline.Log
 	pool     *dhcp.Pool // nil but in pool mode
 	nfsKey   []byte
+	full     bool     // the disk was, at the start
 	machine  *os.File // the mount namespace of the machine; nil: the daemon has no other one
 }
 
 // openState makes the state directory, unless it exists, and opens its files.
 func openState(ctx context.Context, cfg config.Config, kept *fdstore.Store) (*stateDir, error) {
 	s := &stateDir{machine: kept.File(mountsName)}
-	if err := s.open(ctx, cfg); err != nil {
+	err := s.open(ctx, cfg)
+	if err != nil && s.full {
+		err = fullError(cfg.StateDir, err)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -46,6 +51,9 @@ func (s *stateDir) open(ctx context.Context, cfg config.Config) (err error) {
 		return err
 	}
 	if s.lock, err = lockState(cfg.StateDir); err != nil {
+		return err
+	}
+	if s.full, err = openReserve(cfg.StateDir); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(filepath.Join(cfg.StateDir, backup.Unfinished)); err == nil {

@@ -11,10 +11,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Limits of the embedded server. They hold for workers too, because a token can be
@@ -31,11 +34,9 @@ const (
 	maxPings     = 2 // unanswered, then the connection is closed
 )
 
-// Limits of the work stream in memory and on the state directory's disk.
-const (
-	maxStreamMemory = 32 << 20
-	MaxStreamBytes  = 256 << 20
-)
+// MaxStreamBytes bounds the work stream. It has at most 64 messages of some 100 bytes in each of
+// 256 lanes.
+const MaxStreamBytes = 16 << 20
 
 const startTimeout = 30 * time.Second
 
@@ -43,7 +44,7 @@ const startTimeout = 30 * time.Second
 type Options struct {
 	Addr     netip.AddrPort // port 0 takes a free one
 	Listener net.Listener   // to be served, and closed by Close; nil: listen on Addr
-	StoreDir string         // on a local disk; created if need be; may be deleted between runs
+	StoreDir string         // of the server, which keeps nothing there; created if need be
 	// Authenticate is called at every login, from many goroutines.
 	Authenticate func(worker, token string) bool
 	OnRefused    func(Refusal) // called for each refused login, from many goroutines; may be nil
@@ -107,6 +108,9 @@ func Start(o Options) (*Broker, error) {
 }
 
 func startServer(o Options, g *gate, log *serverLog) (*server.Server, error) {
+	if err := removeStreams(o.StoreDir); err != nil {
+		return nil, fmt.Errorf("queue: removing the streams of an earlier version: %w", err)
+	}
 	s, err := server.NewServer(serverOptions(o, g))
 	if err != nil {
 		return nil, fmt.Errorf("queue: configuring the embedded NATS server: %w", err)
@@ -127,6 +131,16 @@ func startServer(o Options, g *gate, log *serverLog) (*server.Server, error) {
 	return s, nil
 }
 
+// removeStreams removes the streams that earlier versions had on disk. The queue makes its stream
+// again from the database.
+func removeStreams(storeDir string) error {
+	streams, err := filepath.Glob(filepath.Join(storeDir, "jetstream", "*", "streams", "*"))
+	for _, stream := range streams {
+		err = errors.Join(err, os.RemoveAll(stream))
+	}
+	return err
+}
+
 func serverOptions(o Options, g *gate) *server.Options {
 	return &server.Options{
 		ServerName:         "pibootd",
@@ -142,9 +156,8 @@ func serverOptions(o Options, g *gate) *server.Options {
 		MaxPingsOut:        maxPings,
 		JetStream:          true,
 		StoreDir:           o.StoreDir,
-		SyncAlways:         true,            // the default loses two minutes of acknowledged writes
-		JetStreamMaxMemory: maxStreamMemory, // 0 would mean three quarters of the machine's
-		JetStreamMaxStore:  MaxStreamBytes,
+		JetStreamMaxMemory: 2 * MaxStreamBytes, // 0 would mean three quarters of the machine's
+		JetStreamMaxStore:  MaxStreamBytes,     // nothing is stored: see Storage
 
 		DisableJetStreamBanner:     true,
 		CustomClientAuthentication: g,
@@ -156,6 +169,16 @@ func (b *Broker) Conn() *nats.Conn { return b.conn }
 
 // URL returns where workers connect to.
 func (b *Broker) URL() string { return b.url }
+
+// Storage returns where the work stream is kept. The embedded server keeps it in memory: it shuts
+// JetStream down for good once a disk is full, and after a restart the queue announces all work
+// again anyway.
+func (b *Broker) Storage() jetstream.StorageType {
+	if b.server != nil {
+		return jetstream.MemoryStorage
+	}
+	return jetstream.FileStorage
+}
 
 // Reached reports whether the server is connected right now. The embedded one
 // always is.

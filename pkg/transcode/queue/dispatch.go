@@ -66,10 +66,10 @@ func (q *Queue) makeStreamOf(ctx context.Context, replicas int) (jetstream.Strea
 		Name:       transcode.StreamWork,
 		Subjects:   []string{transcode.SubjectWork + ".>"},
 		Retention:  jetstream.WorkQueuePolicy,
-		Storage:    jetstream.FileStorage,
+		Storage:    q.broker.Storage(),
 		Discard:    jetstream.DiscardNew,
 		MaxMsgSize: maxWorkMessage,
-		MaxBytes:   broker.MaxStreamBytes / 2,
+		MaxBytes:   broker.MaxStreamBytes,
 		Replicas:   replicas,
 	})
 	switch {

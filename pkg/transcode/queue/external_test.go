@@ -62,7 +62,7 @@ func TestExternalServerWithoutJetStream(t *testing.T) {
 	t.Parallel()
 	b := connectExternal(t, natstest.Start(t, manual, "jetstream {", "#"), "")
 	defer b.Close()
-	q := &Queue{conn: b.Conn(), lanes: map[string]bool{}}
+	q := &Queue{broker: b, conn: b.Conn(), lanes: map[string]bool{}}
 	if err := q.openStream(t.Context()); err == nil || !strings.Contains(err.Error(), "the server needs jetstream in its configuration") {
 		t.Errorf("without JetStream: %v; want that the server needs it", err)
 	}
