@@ -161,6 +161,32 @@ func (g gate) open(t *testing.T, n int) {
 	}
 }
 
+// isShut reports whether the next one has to wait.
+func (g gate) isShut(t *testing.T) bool {
+	t.Helper()
+	open, err := filepath.Glob(filepath.Join(g.dir, "open-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open) == 0
+}
+
+// close has the next one wait, however many were let through before.
+func (g gate) close(t *testing.T) {
+	t.Helper()
+	for !g.isShut(t) {
+		open, err := filepath.Glob(filepath.Join(g.dir, "open-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range open {
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // waitForUnits returns when some units of the job are done by ffmpeg and another is being
 // encoded.
 func (l *lab) waitForUnits(t *testing.T, job queue.Job, done int) {

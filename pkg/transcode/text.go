@@ -106,8 +106,12 @@ func (p *Plan) textUnit(r Request, probe Probe, s SubtitleStream) *TextUnit {
 		}
 	}
 	if !r.IsFile() {
-		segment := p.Grid.Seconds(p.Grid.SegmentFrames)
-		u.SegmentSeconds = segment * max(math.Floor(maxTextSegment/segment), 1)
+		u.SegmentSeconds = p.Grid.Seconds(p.Grid.SegmentFrames)
+	}
+	// Players ask for a playlist that grows again after its target duration, so subtitles
+	// of a progressive stream are cut as its video is.
+	if !r.IsFile() && !r.Progressive {
+		u.SegmentSeconds *= max(math.Floor(maxTextSegment/u.SegmentSeconds), 1)
 	}
 	return u
 }

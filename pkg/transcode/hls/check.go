@@ -118,6 +118,8 @@ func readMaster(fsys fs.FS, n transcode.Naming) (*masterFile, error) {
 		case "#EXT-X-VERSION":
 		case "#EXT-X-INDEPENDENT-SEGMENTS":
 			independent = true
+		case "#EXT-X-START":
+			err = want(value, "TIME-OFFSET=0")
 		case "#EXT-X-I-FRAME-STREAM-INF":
 			err = checkIFrames(fsys, value, n)
 		case "#EXT-X-SESSION-DATA":

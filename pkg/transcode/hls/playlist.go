@@ -148,6 +148,9 @@ func (s listing) master() []byte {
 	var b bytes.Buffer
 	p := s.plan
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-INDEPENDENT-SEGMENTS\n", version(p.Output))
+	if p.Output.Progressive {
+		b.WriteString(startAtBegin)
+	}
 	if !s.growing {
 		writeSessionData(&b, p)
 	}

@@ -14,6 +14,10 @@ import (
 // endList is the last line of a playlist that does not grow any more.
 const endList = "#EXT-X-ENDLIST\n"
 
+// startAtBegin has players begin with the first segment: without, those that open a
+// playlist that grows begin near its end, as if it were live (RFC 8216bis §4.4.2.2).
+const startAtBegin = "#EXT-X-START:TIME-OFFSET=0\n"
+
 // Begin is Playlists for the units that are done so far: the playlists of the first
 // segments, as many as every rendition has, and their number. There are no playlists
 // while that is 0.
@@ -43,7 +47,7 @@ func playlistType(o transcode.Output) string {
 }
 
 // plannedTarget returns the target duration of a progressive stream: no segment of the
-// plan is longer, and none of its audio, which ends with a whole frame.
+// plan is longer, none of its subtitles, and none of its audio, which ends with a whole frame.
 func plannedTarget(p transcode.Plan) int {
 	longest := 0.0
 	for i := range p.Grid.Segments() {

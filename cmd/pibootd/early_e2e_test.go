@@ -1,0 +1,102 @@
+//go:build e2e
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
+)
+
+// early is what is played while it is made.
+var early = []struct {
+	name    string
+	options []string
+}{
+	{"cmaf", []string{"--segments", "cmaf"}},
+	{"ts-encrypted", []string{"--encrypt"}},
+	{"cmaf-encrypted", []string{"--segments", "cmaf", "--encrypt", "--key-every", "2"}},
+}
+
+// hls.js in a browser begins to play a progressive stream, with two audio tracks and
+// subtitles, when its first segments are there and no others, and plays it to its end.
+func TestStreamsArePlayedEarly(t *testing.T) {
+	const seconds = 14
+	g := newGate(t)
+	l := newLab(t)
+	l.serve(t)
+	l.startWorker(t)
+	film := filepath.Join(t.TempDir(), "film.mp4")
+	makeTracks(t, film, filepath.Join(t.TempDir(), "sound.mp3"), strconv.Itoa(seconds))
+	page := l.openPage(t, l.servePage(t, playerPage(t)))
+	page.WaitFor("window.Hls")
+	for _, e := range early {
+		args := []string{"transcode", film, "--name", "early-" + e.name, "--progressive", "--segment-length", "2", "--rung", "180", "--rung", "90"}
+		job := l.waitForOutput(t, g, decode[web.Submitted](t, l, append(args, e.options...)...).Job)
+		var started playedLevel
+		url := "http://10.77.0.1:8080/media/" + job.Output
+		if err := json.Unmarshal([]byte(page.Text(fmt.Sprintf("startEarly(%q)", url))), &started); err != nil || started.Error != "" {
+			t.Fatalf("%s: %v %s; want it to play", e.name, err, started.Error)
+		}
+		if now, err := l.client.Job(t.Context(), job.ID); err != nil || now.State != queue.Running {
+			t.Fatalf("%s: the job is %s, %v; want it running while the stream plays", e.name, now.State, err)
+		}
+		g.open(t, len(job.Units))
+		l.waitFor(t, job)
+		g.close(t)
+		var played playedEarly
+		if err := json.Unmarshal([]byte(page.Text("endEarly()")), &played); err != nil {
+			t.Fatal(err)
+		}
+		played.check(t, e.name, seconds)
+	}
+}
+
+// waitForOutput lets a job through the gate, unit by unit, until its stream can be played.
+func (l *lab) waitForOutput(t *testing.T, g gate, job queue.Job) queue.Job {
+	t.Helper()
+	waitUntil(t, "nothing of the job can be played", func() bool {
+		now, err := l.client.Job(t.Context(), job.ID)
+		if err != nil {
+			return false
+		}
+		if job = now; job.State.Ended() {
+			t.Fatalf("job %d is %s: %s; want it held back", job.ID, job.State, job.Reason)
+		}
+		if job.Output == "" && g.isShut(t) {
+			g.open(t, 1)
+		}
+		return job.Output != ""
+	})
+	return job
+}
+
+// A playedEarly is what a browser says of a stream that it began to play early.
+type playedEarly struct {
+	playedLevel
+	Troubles []string `json:"troubles"`
+	Pieces   int      `json:"pieces"` // into which gaps divide what was played
+	From     float64  `json:"from"`
+	To       float64  `json:"to"`
+}
+
+func (p playedEarly) check(t *testing.T, name string, seconds float64) {
+	t.Helper()
+	if p.Error != "" || !p.Ended {
+		t.Errorf("%s: %q at %.2f s; want it played to the end", name, p.Error, p.At)
+	}
+	// hls.js begins TS a few frames late, that of a whole stream too.
+	if p.Pieces != 1 || p.From > 0.2 || math.Abs(p.To-seconds) > 0.2 {
+		t.Errorf("%s: played in %d pieces from %.2f to %.2f, after %q; want one of %.0f s", name, p.Pieces, p.From, p.To, p.Troubles, seconds)
+	}
+	if p.Frames == 0 || p.AudioBytes == 0 {
+		t.Errorf("%s: %d frames and %d bytes of audio were decoded; want both", name, p.Frames, p.AudioBytes)
+	}
+	p.checkTracks(t, name)
+}
