@@ -36,9 +36,8 @@ const (
 	// apartSeconds is the length of source from which on a unit makes all
 	// renditions. A shorter source is divided by renditions rather than by time.
 	apartSeconds = 20
-	// minPreroll is the minimum time that a unit reads before its first frame, in
-	// addition to the longest time between two key frames: the grid needs the frame
-	// that is shown before it.
+	// minPreroll is the minimum time in seconds that a unit reads before its first
+	// frame: the grid needs the frame that is shown before it.
 	minPreroll = 1
 )
 
@@ -130,7 +129,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	toneMap := plan.paint(r, *p.Video, options)
 	plan.passOnCaptions(r, *p.Video, p.Audio, options)
 	groups := together(plan, r, options)
-	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, preroll(*p.Video))))
+	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, p.Video.prerollSeconds())))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
 	if r.Progressive {
 		cuts = cutBegin(cuts)
@@ -434,7 +433,7 @@ func videoUnits(r Request, p Probe, grid Grid, together [][]Rendition, o Options
 				Filter:        o.Filter,
 				Options:       o.Video,
 			}
-			from := max(grid.Seconds(first)-preroll(*p.Video), -p.CutSeconds)
+			from := max(grid.Seconds(first)-p.PrerollSeconds(), -p.CutSeconds)
 			if len(p.Parts) > 0 {
 				video.Parts, video.SourceCodec, video.Deinterlaced = r.videoParts(p, from, grid.Seconds(endFrame)), "", false
 			} else {
@@ -477,12 +476,27 @@ func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 func (u *VideoUnit) burn(p Probe, b *Burn, s SubtitleStream) {
 	u.Burn = b
 	if first := u.Grid.Seconds(u.FirstFrame); b.Map != "" && len(u.Parts) == 0 {
-		u.readFrom(p, max(min(first-preroll(*p.Video), s.readsFrom(first)), -p.CutSeconds))
+		u.readFrom(p, max(min(first-p.PrerollSeconds(), s.readsFrom(first)), -p.CutSeconds))
 	}
 }
 
-// preroll returns how long before its first frame a unit must start to read, so
-// that a key frame lies between, and the frame that the source shows at that time.
-func preroll(v VideoStream) float64 {
+// PrerollSeconds returns how long before its first frame a unit must start to read, so
+// that a key frame lies between, and the frame that the source shows at that time. Where
+// ffmpeg has an index, it goes back to a key frame by itself, and what it would decode
+// besides is spared: of a film with a key frame every ten seconds, as much as that.
+func (p Probe) PrerollSeconds() float64 {
+	if p.indexed() && len(p.Parts) == 0 && len(p.Spans) == 0 {
+		return minPreroll + p.Video.MaxGapSeconds
+	}
+	return p.Video.prerollSeconds()
+}
+
+// prerollSeconds is the same for a source of which only packets are known.
+func (v VideoStream) prerollSeconds() float64 {
 	return minPreroll + max(v.MaxGOPSeconds, v.MaxGapSeconds)
+}
+
+// indexed reports whether the container says where its key frames are.
+func (p Probe) indexed() bool {
+	return strings.Contains(p.Format, "mp4") || strings.Contains(p.Format, "matroska")
 }

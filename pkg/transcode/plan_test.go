@@ -264,3 +264,19 @@ func TestPlanOfSound(t *testing.T) {
 		}
 	}
 }
+
+// A reader with an index goes back to a key frame by itself, and need not go further.
+func TestPreroll(t *testing.T) {
+	film := source(320, 180, Rational{25, 1}, 150)
+	film.Video.MaxGOPSeconds, film.Video.MaxGapSeconds = 10, 0.5
+	for format, want := range map[string]float64{"mov,mp4,m4a,3gp,3g2,mj2": 1.5, "matroska,webm": 1.5, "mpegts": 11, "avi": 11} {
+		film.Format = format
+		if got := film.PrerollSeconds(); got != want {
+			t.Errorf("a unit of %s reads from %v s before its first frame; want %v", format, got, want)
+		}
+	}
+	film.Format, film.Spans = "matroska,webm", []Span{{}, {At: 75}}
+	if got := film.PrerollSeconds(); got != 11 {
+		t.Errorf("a unit of a source in two spans reads from %v s before; want 11", got)
+	}
+}

@@ -158,8 +158,7 @@ func recut(p transcode.Plan, probe transcode.Probe, chunk int) []transcode.Unit 
 			v := *u.Video
 			v.FirstFrame, _ = p.Grid.Segment(i)
 			_, v.EndFrame = p.Grid.Segment(min(i+chunk, segments) - 1)
-			preroll := max(1, probe.Video.MaxGOPSeconds, probe.Video.MaxGapSeconds+1)
-			v.SeekSeconds = max(p.Grid.Seconds(v.FirstFrame)-preroll, 0)
+			v.SeekSeconds = max(p.Grid.Seconds(v.FirstFrame)-probe.PrerollSeconds(), 0)
 			units = append(units, transcode.Unit{ID: fmt.Sprintf("%s-%d", u.ID, i), Kind: u.Kind, Source: u.Source, Video: &v})
 		}
 	}

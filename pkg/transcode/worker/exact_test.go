@@ -35,6 +35,11 @@ func TestExact(t *testing.T) {
 		outputs          []transcode.Output
 	}{
 		{"open GOP", "a.mp4", clip + tone + openGOP + "-c:a aac", "", []transcode.Output{ts, cmaf, mp4}},
+		{"rare key frames", "a.mp4", clip + tone + "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -bf 3 -g 70 -c:a aac", "", []transcode.Output{ts}},
+		{"intra refresh", "a.mkv", clip + "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -bf 3 -g 25 -x264-params intra-refresh=1", "", []transcode.Output{cmaf}},
+		{"fragments without an index", "a.mp4", clip + tone + openGOP + "-c:a aac -movflags frag_keyframe+empty_moov+skip_trailer", "", []transcode.Output{cmaf}},
+		{"no cues", "a.mkv", clip + tone + openGOP + "-c:a aac -f matroska -live 1", "", []transcode.Output{mkv}},
+		{"H.265", "a.mp4", clip + tone + "-c:v libx265 -preset ultrafast -x265-params log-level=none:open-gop=1:keyint=40:bframes=4 -c:a aac", "", []transcode.Output{ts}},
 		{"variable rate", "a.mkv", clip + tone + "-vf select='gt(random(0),0.35)' -fps_mode vfr " + openGOP + "-c:a aac", "", []transcode.Output{ts, cmaf, mkv}},
 		{"late start", "a.ts", clip + tone + openGOP + "-c:a aac", "", []transcode.Output{ts, mp4}},
 		{"B-frames", "a.mkv", "-f lavfi -i testsrc2=s=192x128:r=24000/1001:d=4 " + bframes, "", []transcode.Output{cmaf, mkv}},
