@@ -45,7 +45,7 @@ func templateCommand(std streams) *cli.Command {
 			},
 			{
 				Name: "remove", Usage: "remove a version of a template that no Pi uses", ArgsUsage: "TEMPLATE@VERSION",
-				Flags:  []cli.Flag{stateDirFlag()},
+				Flags:  daemonFlags(),
 				Action: func(c *cli.Context) error { return removeTemplate(c, std) },
 			},
 			{

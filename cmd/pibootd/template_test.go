@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -102,5 +104,33 @@ func TestPrintable(t *testing.T) {
 		if got := printable(name); got != want {
 			t.Errorf("printable(%q) = %s; want %s", name, got, want)
 		}
+	}
+}
+
+// A template that a board uses is not removed, whether or not the daemon runs.
+func TestRemoveTemplateWithoutDaemon(t *testing.T) {
+	dir := stateWithBoard(t)
+	for version := 1; version <= 2; version++ {
+		made := filepath.Join(dir, "templates", "muxer", strconv.Itoa(version))
+		if err := os.MkdirAll(filepath.Join(made, "root"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprintf(`{"name":"muxer","version":%d,"arch":"arm64","os":"Debian","kernels":null,"boot_dir":"","size_bytes":1,"files":1,"created":"2026-11-30T09:00:00Z"}`, version)
+		if err := os.WriteFile(filepath.Join(made, "template.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ref, want := range map[string]string{"muxer@1": "", "muxer@2": "in use by kitchen", "muxer": "names no version"} {
+		var out, errs bytes.Buffer
+		if os.Geteuid() != 0 && ref != "muxer" {
+			want = "not root"
+		}
+		status := run([]string{"pibootd", "template", "remove", "--state-dir", dir, ref}, streams{out: &out, err: &errs})
+		if (status == 0) != (want == "") || !strings.Contains(errs.String(), want) {
+			t.Errorf("template remove %s = %d: %s%s; want %q", ref, status, out.String(), errs.String(), want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "templates/muxer/1/root")); err == nil && os.Geteuid() == 0 {
+		t.Error("muxer@1 is still there")
 	}
 }

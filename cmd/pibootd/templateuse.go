@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/pkg/fleet"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/bootcheck"
@@ -213,30 +214,25 @@ func removeTemplate(c *cli.Context, std streams) error {
 	if !strings.Contains(args[0], "@") {
 		return usageError{fmt.Errorf("%q names no version; want e.g. %s@1 (pibootd template list shows them)", args[0], args[0])}
 	}
-	if err := needRoot("template remove deletes files of all users"); err != nil {
-		return err
+	t, err := client(c).RemoveTemplate(c.Context, args[0])
+	if isNotRunning(err) && !isRemote(c) {
+		t, err = removeStoppedTemplate(c, std, args[0])
 	}
-	t, err := templates(c, std).Find(args[0])
 	if err != nil {
 		return err
 	}
-	users, err := templateUsers(c.Context, c.String("state-dir"), t)
-	if err != nil {
-		return err
-	}
-	if len(users) > 0 {
-		return hintedError{fmt.Errorf("template %s is in use by %s", t, strings.Join(users, ", ")), "remove these boards first (pibootd remove-pi), or keep the template"}
-	}
-	kept, err := roots(c, std).ArchivedOver(t)
-	if err != nil {
-		return err
-	}
-	if len(kept) > 0 {
-		return hintedError{fmt.Errorf("template %s is used by the archived roots %s", t, strings.Join(kept, ", ")), "remove these first (pibootd kept-roots SERIAL --remove NAME), or keep the template"}
-	}
-	if err := templates(c, std).Remove(t); err != nil {
-		return err
+	if c.Bool("json") {
+		return printJSON(std.out, t)
 	}
 	_, err = fmt.Fprintf(std.out, "%s removed\n", t)
 	return err
+}
+
+// removeStoppedTemplate is for a daemon that does not run.
+func removeStoppedTemplate(c *cli.Context, std streams, ref string) (rootfs.Template, error) {
+	if err := needRoot("template remove deletes files of all users"); err != nil {
+		return rootfs.Template{}, err
+	}
+	users := func(t rootfs.Template) ([]string, error) { return templateUsers(c.Context, c.String("state-dir"), t) }
+	return fleet.RemoveTemplate(templates(c, std), roots(c, std), ref, users)
 }

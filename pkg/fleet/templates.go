@@ -31,22 +31,32 @@ func (f *Fleet) TemplateUsers(t rootfs.Template) (names []string) {
 
 // RemoveTemplate removes a version of a template, NAME@VERSION, that nobody uses.
 func (f *Fleet) RemoveTemplate(ref string) (rootfs.Template, error) {
+	return RemoveTemplate(f.Templates, f.Roots, ref, func(t rootfs.Template) ([]string, error) { return f.TemplateUsers(t), nil })
+}
+
+// RemoveTemplate removes a version of a template, NAME@VERSION, unless an archived root needs it
+// or the boards that users returns, by their names.
+func RemoveTemplate(from *rootfs.Templates, roots *rootfs.Roots, ref string, users func(rootfs.Template) ([]string, error)) (rootfs.Template, error) {
 	if !strings.Contains(ref, "@") {
 		return rootfs.Template{}, pi.InvalidField("template", fmt.Errorf("fleet: %.100q names no version; want e.g. %.100s@1", ref, ref))
 	}
-	t, err := f.Templates.Find(ref)
+	t, err := from.Find(ref)
 	if err != nil {
 		return t, err
 	}
-	if users := f.TemplateUsers(t); len(users) > 0 {
-		return t, pi.Conflicting("", fmt.Errorf("fleet: template %s is in use by %s; remove these boards first, or keep it", t, strings.Join(users, ", ")))
+	names, err := users(t)
+	if err != nil {
+		return t, err
 	}
-	kept, err := f.Roots.ArchivedOver(t)
+	if len(names) > 0 {
+		return t, pi.Conflicting("", fmt.Errorf("fleet: template %s is in use by %s; remove these boards first (pibootd remove-pi), or keep it", t, strings.Join(names, ", ")))
+	}
+	kept, err := roots.ArchivedOver(t)
 	if err != nil {
 		return t, err
 	}
 	if len(kept) > 0 {
-		return t, pi.Conflicting("", fmt.Errorf("fleet: template %s is used by the archived roots %s; remove these first, or keep it", t, strings.Join(kept, ", ")))
+		return t, pi.Conflicting("", fmt.Errorf("fleet: template %s is used by the archived roots %s; remove these first (pibootd kept-roots), or keep it", t, strings.Join(kept, ", ")))
 	}
-	return t, f.Templates.Remove(t)
+	return t, from.Remove(t)
 }

@@ -34,6 +34,7 @@ const (
 	Minimal Recipe = "minimal" // a small system, made for transcoding alone
 	Debian  Recipe = "debian"  // a full Debian
 	Import  Recipe = "import"  // of a disk image or a tar archive
+	FromPi  Recipe = "from-pi" // of the root of a board
 )
 
 // An Order says which template to make. The zero values of what a recipe does not have are right.
@@ -45,15 +46,16 @@ type Order struct {
 	Arch           pi.Arch  `json:"arch,omitempty"`            // of a full Debian; "" means arm64
 	Packages       []string `json:"packages,omitempty"`        // added to a full Debian
 	AuthorizedKeys string   `json:"authorized_keys,omitempty"` // lines for authorized_keys, not of the minimal template
-	KeepPassword   bool     `json:"keep_password,omitempty"`   // of an import's source
+	KeepPassword   bool     `json:"keep_password,omitempty"`   // of an import's source, or a board
 	AllowMismatch  bool     `json:"allow_mismatch,omitempty"`  // import even if kernel modules or firmware files are missing
 
 	// Where it is made, and what from; the daemon says that.
-	StateDir string `json:"state_dir"`
-	MinFree  int64  `json:"min_free,omitempty"`  // as rootfs.Templates takes it
-	MediaDir string `json:"media_dir,omitempty"` // has Source; "": it is an upload
-	Source   string `json:"source,omitempty"`    // a path in MediaDir, or what the upload is called
-	Upload   string `json:"upload,omitempty"`    // its file, which is removed once the template is there
+	StateDir string    `json:"state_dir"`
+	MinFree  int64     `json:"min_free,omitempty"`  // as rootfs.Templates takes it
+	MediaDir string    `json:"media_dir,omitempty"` // has Source; "": it is an upload
+	Source   string    `json:"source,omitempty"`    // a path in MediaDir, what the upload is called, or the board's name
+	Upload   string    `json:"upload,omitempty"`    // its file, which is removed once the template is there
+	Board    pi.Serial `json:"board,omitzero"`      // whose root it is made of
 }
 
 // Check returns what is wrong with an order, as a pi.RequestError.
@@ -68,10 +70,10 @@ func (o Order) Check() error {
 	case Debian:
 		full := debian.Options{BuildOptions: build, Arch: o.Arch, Packages: o.Packages, AuthorizedKeys: o.AuthorizedKeys}
 		return pi.InvalidField("", full.Complete())
-	case Import:
+	case Import, FromPi:
 		return pi.InvalidField("authorized_keys", sshkeys.CheckAuthorized(o.AuthorizedKeys))
 	}
-	return pi.InvalidField("recipe", fmt.Errorf("recipe: got %q; want minimal, debian or import", o.Recipe))
+	return pi.InvalidField("recipe", fmt.Errorf("recipe: got %q; want minimal, debian, import or from-pi", o.Recipe))
 }
 
 // A State is what has become of an operation.
@@ -94,7 +96,7 @@ type Operation struct {
 	ID      int64     `json:"id"`
 	Name    string    `json:"name"` // of the template
 	Recipe  Recipe    `json:"recipe"`
-	Source  string    `json:"source,omitempty"` // of an import: a path in the media share, or what the upload is called
+	Source  string    `json:"source,omitempty"` // a path in the media share, what the upload is called, or a board's name
 	Created time.Time `json:"created"`
 	Status
 }

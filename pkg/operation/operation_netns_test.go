@@ -166,6 +166,33 @@ func TestImport(t *testing.T) {
 	b.wantTemplates("small@1", "small@2")
 }
 
+// The root of a board becomes a template that has what was set up on the board, and not
+// what makes it that board.
+func TestFromPi(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.await(b.begin(b.order("small", "small.tar.gz")).ID, Done)
+	root := filepath.Join(b.dir, "roots", pi.Serial(0x33333400).String())
+	roottest.Small().Make(t, root)
+	roottest.Spec{"etc/muxer.conf": "set up by hand", "etc/hostname": "hlspi1\n", "etc/pibootd/worker.json": "{}"}.Make(t, root)
+	o := b.order("mine", "hlspi1")
+	o.Recipe, o.Board, o.KeepPassword = FromPi, 0x33333400, true
+	op := b.await(b.begin(o).ID, Done)
+	if op.Template != "mine@1" || op.Source != "hlspi1" || len(op.Changes) == 0 {
+		t.Errorf("operation = %+v; want mine@1 of hlspi1, with what was removed", op)
+	}
+	made := filepath.Join(b.dir, "templates", "mine", "1", "root")
+	if text, err := os.ReadFile(filepath.Join(made, "etc/muxer.conf")); err != nil || string(text) != "set up by hand" {
+		t.Errorf("etc/muxer.conf = %q, %v; want it as on the board", text, err)
+	}
+	if _, err := os.Stat(filepath.Join(made, "etc/pibootd/worker.json")); err == nil {
+		t.Error("the worker's token is in the template")
+	}
+	o.Name, o.Board = "nobody", 0x99
+	b.await(b.begin(o).ID, Failed)
+	b.wantTemplates("mine@1", "small@1")
+}
+
 // What cannot be imported fails with a sentence that names it as its owner does.
 func TestImportFails(t *testing.T) {
 	b := newBench(t)

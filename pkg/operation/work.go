@@ -100,9 +100,20 @@ func (w *worker) make(ctx context.Context) (rootfs.Template, []filetree.Change, 
 		return t.BuildDebian(ctx, o.Name, debian.Options{BuildOptions: build, Arch: o.Arch, Packages: o.Packages, AuthorizedKeys: o.AuthorizedKeys}, w.report)
 	case Import:
 		path := fmt.Sprintf("/proc/self/fd/%d", source.Fd())
-		return t.Import(ctx, o.Name, path, rootfs.ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: o.KeepPassword, AllowMismatch: o.AllowMismatch}, w.report)
+		return t.Import(ctx, o.Name, path, w.importOptions(), w.report)
+	case FromPi:
+		roots := &rootfs.Roots{Dir: filepath.Join(o.StateDir, "roots"), Templates: t, Log: t.Log}
+		if err := roots.Mount(o.Board); err != nil { // the daemon may have ended meanwhile
+			return rootfs.Template{}, nil, err
+		}
+		return t.Import(ctx, o.Name, roots.Path(o.Board), w.importOptions(), w.report)
 	}
 	return rootfs.Template{}, nil, fmt.Errorf("this pibootd knows no recipe %q", o.Recipe)
+}
+
+func (w *worker) importOptions() rootfs.ImportOptions {
+	o := w.order
+	return rootfs.ImportOptions{AuthorizedKeys: o.AuthorizedKeys, KeepPassword: o.KeepPassword, AllowMismatch: o.AllowMismatch, FromBoard: o.Recipe == FromPi}
 }
 
 // open opens what an import reads; nil for other recipes. Others write to the media share, so that

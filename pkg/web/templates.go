@@ -27,16 +27,18 @@ type Template struct {
 // A NewTemplate says which template to make.
 type NewTemplate struct {
 	Name           string           `json:"name"`
-	Recipe         operation.Recipe `json:"recipe"`                    // minimal, debian or import
+	Recipe         operation.Recipe `json:"recipe"`                    // minimal, debian, import or from-pi
 	Release        string           `json:"release,omitempty"`         // of Debian; "" means bookworm
 	Mirror         string           `json:"mirror,omitempty"`          // of Debian's packages; "" means deb.debian.org
 	Arch           string           `json:"arch,omitempty"`            // of a full Debian: arm64, or armhf; "" means arm64
 	Packages       []string         `json:"packages,omitempty"`        // to add to a full Debian
 	AuthorizedKeys string           `json:"authorized_keys,omitempty"` // ssh public keys, a line each, that may log in
-	KeepPassword   bool             `json:"keep_password,omitempty"`   // keep the passwords of an import's source
+	KeepPassword   bool             `json:"keep_password,omitempty"`   // keep the passwords of an import's source, or of a board
 	AllowMismatch  bool             `json:"allow_mismatch,omitempty"`  // import even if kernel modules or firmware files are missing
 	Path           string           `json:"path,omitempty"`            // what to import, in the media share
 	Upload         string           `json:"upload,omitempty"`          // or the id of a complete upload for a template
+	Board          string           `json:"board,omitempty"`           // whose root to copy: its name, serial number or address
+	Force          bool             `json:"force,omitempty"`           // copy the root of a board that runs, although files that it writes meanwhile may be incomplete
 }
 
 func (s *Server) listTemplates(w http.ResponseWriter, _ *http.Request) {
@@ -112,9 +114,33 @@ func (s *Server) order(asked NewTemplate) (o operation.Order, err error) {
 	default:
 		return o, pi.InvalidField("arch", fmt.Errorf("arch: got %.40q; want arm64 or armhf", asked.Arch))
 	}
-	if o.StateDir, err = filepath.Abs(o.StateDir); err != nil || asked.Recipe != operation.Import {
+	if o.StateDir, err = filepath.Abs(o.StateDir); err != nil {
 		return o, err
 	}
+	switch asked.Recipe {
+	case operation.Import:
+		err = s.findSource(asked, &o)
+	case operation.FromPi:
+		err = s.findRoot(asked, &o)
+	}
+	return o, err
+}
+
+// findRoot finds the board whose root an order copies.
+func (s *Server) findRoot(asked NewTemplate, o *operation.Order) error {
+	board, err := s.Registry.Find(asked.Board)
+	if err != nil {
+		return pi.InvalidField("board", err)
+	}
+	if s.workers()[board.Serial.String()].Online && !asked.Force {
+		return pi.Conflicting("board", fmt.Errorf("%s is running and would change files while they are copied; shut it down first, or force it", board.Name))
+	}
+	o.Board, o.Source = board.Serial, board.Name
+	return nil
+}
+
+// findSource finds what an order imports.
+func (s *Server) findSource(asked NewTemplate, o *operation.Order) (err error) {
 	switch {
 	case (asked.Path == "") == (asked.Upload == ""):
 		err = pi.InvalidField("path", errors.New("want either the path of a file in the media share or the id of an upload"))
@@ -124,7 +150,7 @@ func (s *Server) order(asked NewTemplate) (o operation.Order, err error) {
 		o.Source, o.MediaDir = asked.Path, s.Info.MediaDir
 		err = s.checkSource(asked.Path)
 	}
-	return o, err
+	return err
 }
 
 // checkSource verifies that there is a file in the media share to import.

@@ -66,6 +66,7 @@ func TestMakeTemplate(t *testing.T) {
 		"release": {Name: "x", Recipe: operation.Minimal, Mirror: "a b"},
 		"path":    {Name: "x", Recipe: operation.Import, Path: "../etc/shadow"},
 		"upload":  {Name: "x", Recipe: operation.Import, Upload: "NOTHERE"},
+		"board":   {Name: "x", Recipe: operation.FromPi, Board: "nobody"},
 	} {
 		_, err := d.client.MakeTemplate(t.Context(), wrong)
 		wantRefused(t, err, http.StatusBadRequest, field)
@@ -87,6 +88,16 @@ func TestMakeTemplate(t *testing.T) {
 	}
 	_, err = d.client.Operation(t.Context(), op.ID)
 	wantRefused(t, err, http.StatusNotFound, "")
+}
+
+// The root of a board becomes a template.
+func TestTemplateFromPi(t *testing.T) {
+	d := start(t)
+	wanted := NewTemplate{Name: "mine", Recipe: operation.FromPi, Board: "hlspi1"}
+	op, err := d.client.MakeTemplate(t.Context(), wanted)
+	if err != nil || op.Source != "hlspi1" || op.Recipe != operation.FromPi {
+		t.Fatalf("MakeTemplate = %+v, %v; want it of hlspi1", op, err)
+	}
 }
 
 // An image for a template is uploaded by an admin alone, outside of the media share,

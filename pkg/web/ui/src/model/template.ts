@@ -12,8 +12,12 @@ export interface NewTemplate {
   packages?: string[];
   authorized_keys?: string;
   keep_password?: boolean;
+  allow_mismatch?: boolean;
+  mirror?: string;
   path?: string;
   upload?: string;
+  board?: string;
+  force?: boolean;
 }
 
 export const refOf = (template: Template): string => `${template.name}@${template.version}`;
@@ -23,7 +27,7 @@ export function makeTemplate(wanted: NewTemplate): Promise<Operation> {
   return attempt(() => send<Operation>("POST", "templates", wanted));
 }
 
-export const recipeWords: Record<Operation["recipe"], string> = { minimal: "the minimal system", debian: "a full Debian", import: "an import" };
+export const recipeWords: Record<Operation["recipe"], string> = { minimal: "the minimal system", debian: "a full Debian", import: "an import", "from-pi": "a board" };
 
 const stepWords: Record<string, string> = {
   download: "downloading packages", "package lists": "downloading package lists", install: "installing packages", unpack: "unpacking", copy: "copying", "kernel modules": "unpacking kernel modules",

@@ -218,7 +218,7 @@ export interface LogLine { id: number; at: string; board: string; source: "netco
 export interface Operation {
   id: number;
   name: string;
-  recipe: "minimal" | "debian" | "import";
+  recipe: "minimal" | "debian" | "import" | "from-pi";
   source?: string;
   created: string;
   state: "waiting" | "running" | "done" | "failed" | "cancelled";

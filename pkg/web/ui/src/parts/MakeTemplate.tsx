@@ -16,20 +16,26 @@ const recipes: [Recipe, title: string, text: string][] = [
   ["minimal", "Minimal", "A small system, made for transcoding alone. Some 300 MB, a minute or two."],
   ["debian", "Full Debian", "With ssh, systemd and apt; boards can be upgraded. 1 GB or more, and some ten minutes."],
   ["import", "An image of yours", "Raspberry Pi OS or another system, from a disk image or a tar archive."],
+  ["from-pi", "A board's root", "What was set up on a board, without what makes it that board."],
 ];
+const usualNames: Record<Recipe, string> = { minimal: "minimal", debian: "debian", import: "raspios", "from-pi": "muxer" };
 
 // MakeTemplate orders a template. pibootd makes it by itself then, whoever looks.
 export function MakeTemplate({ onClose }: { onClose: () => void }) {
-  const [form, setForm] = useState({ recipe: "minimal" as Recipe, name: "minimal", release: "bookworm", arch: "arm64", packages: "", keys: "", path: "", keepPassword: false });
+  const [form, setForm] = useState({ recipe: "minimal" as Recipe, name: "minimal", release: "bookworm", arch: "arm64", packages: "", keys: "", path: "", keepPassword: false, board: "", force: false, mirror: "", allowMismatch: false });
+  const boards = Object.values(state.value?.boards ?? {}).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  const board = boards.find((one) => one.serial === form.board) ?? boards[0];
   const [file, setFile] = useState<File | undefined>(undefined);
   const [wrong, setWrong] = useState<{ text: string; field?: string | undefined }>({ text: "" });
   const set = (to: Partial<typeof form>) => setForm({ ...form, ...to });
   const wanted = (): NewTemplate => {
-    const { recipe, name, release, arch, packages, keys, keepPassword } = form;
+    const { recipe, name, release, arch, packages, keys, keepPassword, force, allowMismatch } = form;
+    const mirror = form.mirror.trim() ? { mirror: form.mirror.trim() } : {};
     const access = keys.trim() ? { authorized_keys: keys.trim() + "\n" } : {};
-    if (recipe === "minimal") return { name, recipe, release };
-    if (recipe === "debian") return { name, recipe, release, arch, packages: words(packages), ...access };
-    return { name, recipe, keep_password: keepPassword, ...access };
+    if (recipe === "minimal") return { name, recipe, release, ...mirror };
+    if (recipe === "debian") return { name, recipe, release, arch, packages: words(packages), ...mirror, ...access };
+    if (recipe === "import") return { name, recipe, keep_password: keepPassword, allow_mismatch: allowMismatch, ...access };
+    return { name, recipe, keep_password: keepPassword, allow_mismatch: allowMismatch, board: board?.serial ?? "", ...(board?.online && force ? { force } : {}), ...access };
   };
   const make = async () => {
     setWrong({ text: "" });
@@ -45,7 +51,10 @@ export function MakeTemplate({ onClose }: { onClose: () => void }) {
     }
   };
   const problemOf = (field: string) => (wrong.field === field ? wrong.text : undefined);
-  const choose = (recipe: Recipe) => set({ recipe, name: form.name === "" || recipes.some(([one]) => one === form.name) || form.name === "raspios" ? { minimal: "minimal", debian: "debian", import: "raspios" }[recipe] : form.name });
+  const choose = (recipe: Recipe) =>
+    set({ recipe, keepPassword: recipe === "from-pi", name: Object.values(usualNames).includes(form.name) || form.name === "" ? usualNames[recipe] : form.name });
+  const copies = form.recipe === "import" || form.recipe === "from-pi";
+  const impossible = (form.recipe === "import" && !file && !form.path.trim()) || (form.recipe === "from-pi" && (!board || (board.online && !form.force)));
   return (
     <Dialog title="Make a template" onClose={onClose}>
       <form class="stack" onSubmit={(event) => { event.preventDefault(); void make(); }}>
@@ -58,18 +67,24 @@ export function MakeTemplate({ onClose }: { onClose: () => void }) {
           ))}
         </fieldset>
         {form.recipe === "import" && <Source file={file} onFile={setFile} path={form.path} onPath={(path) => set({ path })} problem={problemOf("path")} />}
+        {form.recipe === "from-pi" && (boards.length > 0
+          ? <ChoiceField label="Board" value={board?.serial ?? ""} onChange={(serial) => set({ board: serial, force: false })} options={boards.map((one) => [one.serial, one.name])} problem={problemOf("board")} />
+          : <p class="muted">There is no board yet.</p>)}
+        {form.recipe === "from-pi" && board?.online && <CheckField label={`${board.name} runs. Copy it all the same.`} checked={form.force} onChange={(force) => set({ force })} help="Files that it writes meanwhile may be incomplete. It is better to shut it down first." />}
         <div class="pair">
           <TextField label="Name" value={form.name} onChange={(name) => set({ name })} problem={problemOf("name")} required help="A name that exists gets a new version." />
-          {form.recipe !== "import" && <ChoiceField label="Release" value={form.release} onChange={(release) => set({ release })} problem={problemOf("release")} options={[["bookworm", "Debian 12, bookworm"], ["trixie", "Debian 13, trixie"]]} />}
+          {!copies && <ChoiceField label="Release" value={form.release} onChange={(release) => set({ release })} problem={problemOf("release")} options={[["bookworm", "Debian 12, bookworm"], ["trixie", "Debian 13, trixie"]]} />}
         </div>
         {form.recipe === "debian" && <div class="pair">
           <ChoiceField label="Architecture" value={form.arch} onChange={(arch) => set({ arch })} options={[["arm64", "64 bit, arm64"], ["armhf", "32 bit, armhf"]]} />
           <TextField label="Further packages" value={form.packages} onChange={(packages) => set({ packages })} problem={problemOf("packages")} placeholder="htop vim" />
         </div>}
         {form.recipe !== "minimal" && <AreaField label="ssh keys that may log in" value={form.keys} onChange={(keys) => set({ keys })} problem={problemOf("authorized_keys")} placeholder="ssh-ed25519 AAAA… you@desk" help="One a line, as in ~/.ssh/id_ed25519.pub." />}
-        {form.recipe === "import" && <CheckField label="Keep the passwords that are in it" checked={form.keepPassword} onChange={(keepPassword) => set({ keepPassword })} help="Otherwise they are locked: all boards would share them." />}
-        {wrong.text && !["name", "path", "release", "packages", "authorized_keys"].includes(wrong.field ?? "") && <p class="problem" role="alert">{wrong.text}</p>}
-        <footer><Button onPress={onClose}>Cancel</Button><Button look="primary" submit disabled={form.recipe === "import" && !file && !form.path.trim()}>{form.recipe === "import" && file ? "Upload and import" : form.recipe === "import" ? "Import" : "Build"}</Button></footer>
+        {copies && <CheckField label="Keep the passwords that are in it" checked={form.keepPassword} onChange={(keepPassword) => set({ keepPassword })} help="Otherwise they are locked: all boards would share them." />}
+        {copies && <CheckField label="Even if kernel modules or firmware files are missing" checked={form.allowMismatch} onChange={(allowMismatch) => set({ allowMismatch })} />}
+        {!copies && <TextField label="Debian mirror" value={form.mirror} onChange={(mirror) => set({ mirror })} problem={problemOf("mirror")} placeholder="deb.debian.org" />}
+        {wrong.text && !["name", "path", "release", "packages", "authorized_keys", "board", "mirror"].includes(wrong.field ?? "") && <p class="problem" role="alert">{wrong.text}</p>}
+        <footer><Button onPress={onClose}>Cancel</Button><Button look="primary" submit disabled={impossible}>{form.recipe === "import" && file ? "Upload and import" : form.recipe === "import" ? "Import" : form.recipe === "from-pi" ? "Copy" : "Build"}</Button></footer>
       </form>
     </Dialog>
   );
