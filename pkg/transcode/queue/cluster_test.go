@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/broker/natstest"
 
 	"github.com/nats-io/nats.go"
@@ -20,7 +21,7 @@ func TestStreamOfACluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		q := &Queue{conn: conn}
+		q := &Queue{broker: new(broker.Broker), conn: conn} // an external one
 		if q.js, err = jetstream.New(conn); err != nil {
 			t.Fatal(err)
 		}
