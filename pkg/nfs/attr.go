@@ -118,7 +118,6 @@ func change(f func() error, objects ...*object) ([]wcc, error) {
 		all[i].before = o.statNow()
 	}
 	err := f()
-	objects[0].tree.changes.Add(1)
 	for i, o := range objects {
 		all[i].after = o.statNow()
 	}

@@ -71,7 +71,7 @@ type Server struct {
 	memory   *rpc.Memory
 	verifier atomic.Uint64
 	handles  *handleKey
-	pages    pageCache
+	attrs    attrCache
 	walking  chan struct{} // one held by each walk of an export
 	floors   floors
 	journal  *journal

@@ -20,8 +20,8 @@ const (
 // one stands for a file that could not be opened: it may be closed, and has no
 // attributes to send.
 //
-// Nothing of it is kept for the next call, except by a listing for a moment (see
-// page). Kept attributes would be wrong as soon as somebody edits a root on
+// Nothing of it is kept for the next call, except for listings (see attrCache).
+// Kept attributes would be wrong as soon as somebody edits a root on
 // this machine, and a file that is kept open takes up space after its removal;
 // opening one by its handle costs a fraction of what the network does.
 type object struct {
@@ -191,6 +191,11 @@ func (o *object) permit(mask uint32) error {
 		return nil
 	}
 	return o.as(func() error { return o.access(mask) })
+}
+
+// maySearch reports whether the caller may search the directory o.
+func (o *object) maySearch() bool {
+	return o.as(func() error { return o.access(unix.X_OK) }) == nil
 }
 
 // access asks the kernel whether the calling thread has the rights in mask.

@@ -45,6 +45,9 @@ func (c *call) read() error {
 	if !c.reply.Spliced() {
 		c.Buf = c.reply.Bytes[:head]
 	}
+	if st.Atime != o.attr.Atime { // the kernel does not report it
+		c.server.attrs.forget(o.fh)
+	}
 	c.status(nil)
 	c.Bool(true)
 	c.attr(&st, o.tree.export.ID)

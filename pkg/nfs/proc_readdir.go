@@ -3,8 +3,12 @@ package nfs
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/nfs/rpc"
 )
 
 const (
@@ -16,6 +20,8 @@ const (
 	direntOff    = 8
 	direntReclen = 16
 	direntName   = 19
+
+	shortDirent = 24 // the least length of one, in bytes
 )
 
 // A dirent is a directory entry as the kernel lists it. The cookie is the position of the next
@@ -23,11 +29,15 @@ const (
 // the server restarts.
 type dirent struct {
 	fileID, cookie uint64
-	name           string
+	name           []byte // in the buffer that the kernel has written, where a NUL follows it
 }
 
-// direntBuffer is the size of the buffer for one getdents64, in bytes.
-const direntBuffer = 16 << 10
+// direntBuffer is the size of the buffer for one getdents64, in bytes. For READDIRPLUS, whose
+// entries are several times as long, it is plusBuffer, so that few entries are read in vain.
+const (
+	direntBuffer = 16 << 10
+	plusBuffer   = 7 << 10
+)
 
 // cookieVerifier is the verifier of all cookies (RFC 1813 §3.3.16): they do not
 // expire.
@@ -86,52 +96,71 @@ func readdirplusResults(args decoder) uint32 {
 // dirent writes the fields with which both an entry3 and an entryplus3 start.
 func (e *encoder) dirent(d dirent) {
 	e.Uint64(d.fileID)
-	e.String(d.name)
+	e.Opaque(d.name)
 	e.Uint64(d.cookie)
 }
 
-// list executes a call that lists a directory.
+// list executes a call that lists a directory. The directory's attributes are from before its
+// entries were read, so that a client whose cache has these attributes never misses an entry.
 func (c *call) list(wire []byte, from place, l listing) error {
 	dir, err := c.open(wire)
 	defer dir.close()
-	l.limit = min(l.limit, maxDirReply)
+	start := len(c.Buf)
 	if err == nil {
 		err = from.check()
 	}
 	if err == nil {
+		c.status(nil)
+		c.openAttr(dir)
+		c.Uint64(cookieVerifier)
+		most := int(min(l.limit, maxDirReply))
+		c.reserve(most)
+		l.out, l.most = &c.encoder, start+most-listTail
 		err = l.run(dir, from.cookie)
 	}
-	ok := c.status(err)
-	c.postAttr(dir)
-	if ok {
-		c.Uint64(cookieVerifier)
-		c.Buf = append(c.Buf, l.out.Buf...)
-		c.Bool(false) // no further entry
-		c.Bool(l.eof)
+	if err != nil {
+		c.Buf = c.Buf[:start]
+		c.status(err)
+		c.postAttr(dir)
+		return nil
 	}
+	c.Bool(false) // no further entry
+	c.Bool(l.eof)
 	return nil
 }
 
-// listHead is the size of a listing's result without its entries: status, attributes, cookie
-// verifier, end of list and end of directory.
-const listHead = 4 + attrSize + 8 + 4 + 4
-
-// A listing collects entries.
-type listing struct {
-	limit uint32 // of the result, in bytes
-	plus  bool   // with attributes and handles
-	out   encoder
-	eof   bool
-
-	// page records the entries of a quiescent directory as they are written. It is nil if the
-	// directory is not quiescent, or once the attributes or handle of an entry could not be
-	// read.
-	page *page
+// reserve makes room for n bytes of results, so that they are written without being moved.
+func (c *call) reserve(n int) {
+	c.reply.Bytes = append(c.reply.Bytes[:0], c.Buf...)
+	c.reply.Grow(n)
+	c.Buf = c.reply.Bytes[:len(c.Buf)]
 }
 
-// run collects entries, starting at cookie, until the result reaches the limit. In a quiescent
-// directory it looks entries up by name, which takes half as many system calls as opening each
-// entry. With a cached page it needs one call for each entry, or none.
+// listTail is the size of what follows the entries: end of list and end of directory.
+const listTail = 4 + 4
+
+// A listing writes entries.
+type listing struct {
+	plus  bool // with attributes and handles
+	limit uint32
+	out   *encoder
+	most  int // length of out that the entries must not exceed
+	first int // length of out before the first entry
+	eof   bool
+
+	see     bool    // the caller may search the directory
+	clock   uint64  // of the attribute cache, before the directory was read
+	cache   bool    // the attribute cache can be used
+	entries []entry // that are written
+}
+
+// An entry is a directory entry with what the attribute cache has about it, if anything.
+type entry struct {
+	dirent
+	file *cachedFile
+}
+
+// run writes entries, starting at cookie, until the result reaches the limit.
 func (l *listing) run(dir *object, cookie uint64) error {
 	if !dir.is(unix.S_IFDIR) {
 		return statusNotDir
@@ -139,69 +168,53 @@ func (l *listing) run(dir *object, cookie uint64) error {
 	if err := dir.permit(unix.R_OK); err != nil {
 		return err
 	}
-	if l.plus && dir.quiescent() {
-		err := l.runQuiescent(dir, cookie)
-		if !dir.moved() {
-			return err
+	l.first = len(l.out.Buf)
+	attrs := &dir.tree.server.attrs
+	if l.plus {
+		if l.see = dir.maySearch(); l.see {
+			l.clock, l.cache = attrs.watch(dir.tree)
 		}
-		l.page, l.eof, l.out.Buf = nil, false, nil
 	}
-	return l.read(dir, int64(cookie))
-}
-
-// runQuiescent is run for a quiescent directory. The result is valid if the directory has not
-// changed by the end.
-func (l *listing) runQuiescent(dir *object, cookie uint64) error {
-	pages := &dir.tree.server.pages
-	kept := pages.find(dir, cookie)
-	if kept != nil && kept.current(dir) && listHead+len(kept.out) <= int(l.limit) && dir.maySearch() {
-		l.out.Buf, l.eof = kept.out, kept.eof
+	if !l.cache {
+		return l.read(dir, cookie)
+	}
+	start := time.Now()
+	names, done := attrs.list(dir, cookie, l)
+	if done {
 		return nil
 	}
-	l.page = newPage(dir)
-	err := l.fill(dir, cookie, kept)
-	if l.page != nil && err == nil && !dir.moved() {
-		l.page.out, l.page.eof = l.out.Buf, l.eof
-		pages.keep(dir, cookie, l.page)
+	err := l.complete(dir, cookie, names)
+	if now, e := dir.stat(); e != nil || now.Atime != dir.attr.Atime {
+		attrs.forget(dir.fh) // the kernel does not report it
+	}
+	if err == nil {
+		attrs.keep(dir, cookie, &page{entries: l.entries, eof: l.eof, read: start}, l.clock)
 	}
 	return err
 }
 
-// fill collects the entries of a page, or those of the directory if there is no page.
-func (l *listing) fill(dir *object, cookie uint64, kept *page) error {
-	if kept == nil {
-		return l.read(dir, int64(cookie))
+// complete writes the entries of a page, or those of the directory if there is no page.
+func (l *listing) complete(dir *object, cookie uint64, names *page) error {
+	if names == nil {
+		return l.read(dir, cookie)
 	}
-	return dir.as(func() error {
-		for _, e := range kept.entries {
-			if full, err := l.write(dir, e); full || err != nil {
-				return err
-			}
-		}
-		l.eof = kept.eof
-		return nil
-	})
+	full, err := l.writeAll(dir, slices.Clone(names.entries))
+	l.eof = names.eof && !full
+	return err
 }
 
-// read collects entries from the directory itself.
-func (l *listing) read(dir *object, cookie int64) error {
+// read writes entries of the directory itself.
+func (l *listing) read(dir *object, cookie uint64) error {
 	fd, err := dir.reopen(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if _, err := unix.Seek(fd, cookie, unix.SEEK_SET); err != nil {
+	if _, err := unix.Seek(fd, int64(cookie), unix.SEEK_SET); err != nil {
 		return statusBadCookie
 	}
-	if !l.plus {
-		return l.readEntries(dir, fd)
-	}
-	return dir.as(func() error { return l.readEntries(dir, fd) })
-}
-
-func (l *listing) readEntries(dir *object, fd int) error {
-	buf := make([]byte, direntBuffer)
 	for {
+		buf := make([]byte, l.bufferSize())
 		n, err := unix.Getdents(fd, buf)
 		if err != nil {
 			return err
@@ -210,93 +223,149 @@ func (l *listing) readEntries(dir *object, fd int) error {
 			l.eof = true
 			return nil
 		}
-		if full, err := l.writeAll(dir, buf[:n]); full || err != nil {
+		if full, err := l.writeAll(dir, l.parse(dir, buf[:n])); full || err != nil {
 			return err
 		}
 	}
 }
 
-// writeAll writes the entries in buf and reports whether the result has reached the limit.
-func (l *listing) writeAll(dir *object, buf []byte) (full bool, err error) {
-	for len(buf) > 0 {
-		d, n := parseDirent(buf)
-		buf = buf[n:]
-		if !dir.shows(d.name) {
-			continue
-		}
-		if d.name == ".." && dir.isRoot() {
-			d.fileID = dir.attr.Ino // clients must not see the directory above the root
-		}
-		if full, err := l.write(dir, entry{dirent: d}); full || err != nil {
+func (l *listing) bufferSize() int {
+	if l.plus {
+		return plusBuffer
+	}
+	return direntBuffer
+}
+
+// writeAll writes entries and reports whether the result has reached the limit.
+func (l *listing) writeAll(dir *object, entries []entry) (full bool, err error) {
+	if l.cache {
+		dir.lookUp(entries, l.clock)
+	}
+	for i := range entries {
+		if full, err := l.write(dir, &entries[i]); full || err != nil {
 			return full, err
 		}
+		l.entries = append(l.entries, entries[i])
 	}
 	return false, nil
 }
 
+// parse returns the entries in buf, which the caller does not use again.
+func (l *listing) parse(dir *object, buf []byte) []entry {
+	entries := make([]entry, 0, len(buf)/shortDirent)
+	for len(buf) > 0 {
+		d, n := parseDirent(buf)
+		buf = buf[n:]
+		if !dir.shows(string(d.name)) {
+			continue
+		}
+		if string(d.name) == ".." && dir.isRoot() {
+			d.fileID = dir.attr.Ino // clients must not see the directory above the root
+		}
+		entries = append(entries, entry{dirent: d})
+	}
+	return entries
+}
+
 // write writes an entry, unless that would exceed the limit.
-func (l *listing) write(dir *object, e entry) (full bool, err error) {
+func (l *listing) write(dir *object, e *entry) (full bool, err error) {
 	before := len(l.out.Buf)
 	l.out.Bool(true)
-	if l.plus {
-		e = l.writePlus(dir, e)
-	} else {
+	switch {
+	case e.file != nil:
+		l.out.dirent(e.dirent)
+		l.out.Buf = append(l.out.Buf, e.file.tail...)
+	case l.plus:
+		l.writePlus(dir, e.dirent)
+	default:
 		l.out.dirent(e.dirent)
 	}
-	if listHead+len(l.out.Buf) > int(l.limit) {
+	if len(l.out.Buf) > l.most {
 		l.out.Buf = l.out.Buf[:before]
-		if before == 0 {
+		if before == l.first {
 			return true, statusTooSmall
 		}
 		return true, nil
 	}
-	if l.page != nil {
-		l.page.entries = append(l.page.entries, e)
-	}
 	return false, nil
 }
 
-// writePlus writes an entry with attributes and handle, and returns it with what it found. It
-// omits attributes and handle if the entry no longer exists, or if the caller may see only its
-// name.
-func (l *listing) writePlus(dir *object, e entry) entry {
-	st, wire, err := l.look(dir, e)
-	if err != nil {
-		l.page = nil
-		l.out.dirent(e.dirent)
-		l.out.Bool(false)
-		l.out.Bool(false)
-		return e
+// writePlus writes an entry with the attributes and handle of what has its name now. It omits
+// them if the entry no longer exists, or if the caller may see only its name.
+func (l *listing) writePlus(dir *object, d dirent) {
+	var child *object
+	if l.see {
+		child, _ = dir.child(string(d.name)) // nil if it has gone
+		defer child.close()
 	}
-	e.fileID, e.wire = st.Ino, wire
-	l.out.dirent(e.dirent)
-	l.out.Bool(true)
-	l.out.attr(&st, dir.tree.export.ID)
-	l.out.Bool(true)
-	l.out.Opaque(wire)
-	return e
+	if child != nil {
+		d.fileID = child.attr.Ino
+	}
+	l.out.dirent(d)
+	l.out.openAttr(child)
+	l.out.postHandle(child)
 }
 
-// look returns attributes and handle of an entry, with the rights of the calling thread.
-func (l *listing) look(dir *object, e entry) (st unix.Statx_t, wire []byte, err error) {
-	if e.wire == nil && l.page == nil {
-		child, err := dir.child(e.name)
-		if err != nil {
-			return st, nil, err
+// lookUp sets the files of entries that the attribute cache has or can have.
+func (o *object) lookUp(entries []entry, clock uint64) {
+	cache := &o.tree.server.attrs
+	for i := range entries {
+		entries[i].file = nil
+	}
+	clock = cache.find(o, clock, entries)
+	var missing []*entry
+	var files []*cachedFile
+	for i := range entries {
+		if e := &entries[i]; e.file == nil {
+			if f := o.newCachedFile(e); f != nil {
+				missing, files = append(missing, e), append(files, f)
+			}
 		}
-		defer child.close()
-		return child.attr, child.wire, nil
 	}
-	err = unix.Statx(dir.fd, e.name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_SYNC_AS_STAT, unix.STATX_BASIC_STATS, &st)
-	if err != nil || e.wire != nil && st.Ino == e.fileID {
-		return st, e.wire, err
+	if len(files) == 0 {
+		return
 	}
-	fh, err := nameToHandle(dir.fd, e.name, 0)
+	cache.enter(files, clock)
+	tails := make([][]byte, len(files))
+	for i, e := range missing {
+		tails[i] = o.readTail(e, files[i])
+	}
+	for i, same := range cache.confirm(files, tails) {
+		if same {
+			missing[i].file = files[i]
+		}
+	}
+}
+
+// newCachedFile returns the file that has the name of e now, without its attributes.
+func (o *object) newCachedFile(e *entry) *cachedFile {
+	fh, err := nameToHandle(o.fd, string(e.name), 0)
 	if err != nil {
-		return st, nil, err
+		return nil
 	}
-	wire, err = sealHandle(dir.tree.server.handles, dir.tree.export.ID, fh)
-	return st, wire, err
+	wire, err := sealHandle(o.tree.server.handles, o.tree.export.ID, fh)
+	if err != nil {
+		return nil
+	}
+	handle := appendHandleKey(nil, fh.Type(), fh.Bytes())
+	return &cachedFile{key: fileKey{o.tree, e.fileID}, handle: string(handle), wire: wire}
+}
+
+// readTail returns the attributes and the handle of f as an entryplus3 has them, or nil if the
+// name of e stands for another file now.
+func (o *object) readTail(e *entry, f *cachedFile) []byte {
+	var st unix.Statx_t
+	err := unix.Statx(o.fd, string(e.name), unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_SYNC_AS_STAT, unix.STATX_BASIC_STATS, &st)
+	if err != nil || st.Ino != e.fileID ||
+		unix.Mkdev(st.Dev_major, st.Dev_minor) != o.tree.dev {
+		return nil
+	}
+	tail := encoder{rpc.Encoder{Buf: make([]byte, 0, attrSize+8+maxHandle)}}
+	tail.Bool(true)
+	tail.attr(&st, o.tree.export.ID)
+	tail.Bool(true)
+	tail.Opaque(f.wire)
+	return tail.Buf
 }
 
 // parseDirent reads the first entry in buf, which the kernel has written, and returns the
@@ -307,6 +376,6 @@ func parseDirent(buf []byte) (dirent, int) {
 	return dirent{
 		fileID: binary.NativeEndian.Uint64(buf[direntIno:]),
 		cookie: binary.NativeEndian.Uint64(buf[direntOff:]),
-		name:   string(name),
+		name:   name,
 	}, n
 }

@@ -94,7 +94,6 @@ func TestSpeed(t *testing.T) {
 	if err := makeSpeedDir(dir); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(quietTime) // directories that are listed are seldom just made
 	servers := []*contender{startOurs(t, dir), startGanesha(t, dir)}
 	all := slices.DeleteFunc(works(), func(w work) bool { return !strings.Contains(w.name, os.Getenv("ROWS")) })
 	got := make([][2][]sample, len(all))

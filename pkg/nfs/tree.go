@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +36,6 @@ type tree struct {
 
 	calls    sync.WaitGroup // those using the tree
 	changing turnstile      // of those that may change something
-	changes  atomic.Uint64  // made by calls so far
 	quota    *quota
 	floor    *floor // nil: none
 	intake   *intake
@@ -170,6 +168,7 @@ func (t *tree) retire() error {
 	t.calls.Wait()
 	close(t.stop)
 	t.walks.Wait()
+	t.server.attrs.forgetTree(t)
 	defer t.server.exports.forget(t)
 	return t.close()
 }

@@ -75,7 +75,7 @@ func (w *walker) directory(fh unix.FileHandle) error {
 		for rest := w.buf[:n]; len(rest) > 0; {
 			d, size := parseDirent(rest)
 			rest = rest[size:]
-			if err := w.entry(fd, d.name); err != nil && !hasGone(err) {
+			if err := w.entry(fd, string(d.name)); err != nil && !hasGone(err) {
 				return err
 			}
 		}
