@@ -28,7 +28,7 @@ func TestHelpListsEachCommandInItsCategory(t *testing.T) {
 		"\nUsage: pibootd COMMAND ",
 		"\nBoards:\n  add-pi ", "\n  watch ", "\n  rehearse ",
 		"\nTemplates:\n  template ",
-		"\nTranscoding:\n  transcode ", "\n  jobs ", "\n  drain ",
+		"\nTranscoding:\n  transcode ", "\n  live ", "\n  jobs ", "\n  drain ",
 		"\nOther machines:\n  add-worker ", "\n  remove-worker ",
 		"\nDaemon:\n  serve ", "\n  doctor ", "\n  config ", "\n  completion ",
 	} {

@@ -143,7 +143,7 @@ func commandCategories(std streams) []category {
 			watchCommand(std), rehearseCommand(std), reportCommand(std), importHowtoCommand(std),
 		}},
 		{"Templates", []*cli.Command{templateCommand(std)}},
-		{"Transcoding", []*cli.Command{transcodeCommand(std), jobsCommand(std), mediaCommand(std), drainCommand(std), undrainCommand(std)}},
+		{"Transcoding", []*cli.Command{transcodeCommand(std), liveCommand(std), jobsCommand(std), mediaCommand(std), drainCommand(std), undrainCommand(std)}},
 		{"Other machines", []*cli.Command{addWorkerCommand(std), listWorkersCommand(std), editWorkerCommand(std), removeWorkerCommand(std)}},
 		{"Daemon", []*cli.Command{
 			serveCommand(std), keepCommand(std), adminLinkCommand(std), tokenCommand(std), doctorCommand(std), healthCommand(std), backupCommand(std), restoreCommand(std), dbCommand(std), configCommand(std), versionCommand(std), completionCommand(std), manCommand(std),

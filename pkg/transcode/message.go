@@ -18,6 +18,7 @@ import (
 //	done:     pb.done.<worker>      Done, request; answered by Verdict
 //	failed:   pb.failed.<worker>    Failed, request; answered by Verdict
 //	logs:     pb.logs.<worker>      Logs, request; answered by Verdict
+//	live:     pb.live.<worker>      LivePiece, a line feed and its body, request; answered by LiveReply
 const (
 	StreamWork      = "PB_WORK"
 	SubjectWork     = "pb.work"
@@ -27,6 +28,7 @@ const (
 	SubjectDone     = "pb.done"
 	SubjectFailed   = "pb.failed"
 	SubjectLogs     = "pb.logs"
+	SubjectLive     = "pb.live"
 )
 
 // LaneAny is the lane of work that every worker may do. Work for one muxer id
@@ -116,7 +118,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	4: subtitles are burnt in, and a unit may be a survey.
 //	5: subtitles of files that were appended to one another are moved with their file, and
 //	   a source whose codecs change is read by its parts.
-const Protocol = 5
+//	6: a unit receives the source of a live stream, while its worker does others.
+const Protocol = 6
 
 // Hello reports that a worker is up. The worker repeats it while it runs.
 type Hello struct {

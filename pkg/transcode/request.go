@@ -40,6 +40,9 @@ func (r Request) Check() error {
 	if r.Name != "" && !validName(r.Name) {
 		return wrong("name", "name %.300q cannot name a directory; want 1 to %d bytes without slashes, control characters or a leading dot", r.Name, maxName)
 	}
+	if err := r.checkLive(); err != nil {
+		return err
+	}
 	return r.Output.check()
 }
 

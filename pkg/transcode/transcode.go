@@ -22,6 +22,7 @@ type Request struct {
 	// Sidecars are the files with subtitles beside the source, as Sidecars finds them.
 	// The queue sets them.
 	Sidecars []string `json:"sidecars,omitempty"`
+	Live     *Live    `json:"live,omitempty"` // nil: it is no live stream
 	Output
 }
 
@@ -276,26 +277,29 @@ const (
 	KindSurvey Kind = "survey" // makes the first of two passes, for the bitrates of all units
 	KindVideo  Kind = "video"
 	KindAudio  Kind = "audio"
-	KindText   Kind = "text"  // converts subtitles
-	KindLift   Kind = "lift"  // takes subtitles out of the source that are burnt in
-	KindCover  Kind = "cover" // makes a poster of a picture that belongs to the source
-	KindJoin   Kind = "join"  // makes a file of what the others have made
-	KindWhole  Kind = "whole" // makes a file of the source in one go
+	KindText   Kind = "text"   // converts subtitles
+	KindLift   Kind = "lift"   // takes subtitles out of the source that are burnt in
+	KindCover  Kind = "cover"  // makes a poster of a picture that belongs to the source
+	KindJoin   Kind = "join"   // makes a file of what the others have made
+	KindWhole  Kind = "whole"  // makes a file of the source in one go
+	KindIngest Kind = "ingest" // receives the source of a live stream
 )
 
 // A Unit is the piece of a job that one worker does in one go. Exactly the
 // field that belongs to its Kind is set; a probe has none, and a survey that of a video.
 type Unit struct {
-	ID     string     `json:"id"` // unique in its job; letters, digits and dashes, so safe in a subject and a path
-	Kind   Kind       `json:"kind"`
-	Source string     `json:"source"` // path in the media share
-	Video  *VideoUnit `json:"video,omitempty"`
-	Audio  *AudioUnit `json:"audio,omitempty"`
-	Text   *TextUnit  `json:"text,omitempty"`
-	Lift   *LiftUnit  `json:"lift,omitempty"`
-	Cover  *CoverUnit `json:"cover,omitempty"`
-	Join   *JoinUnit  `json:"join,omitempty"`
-	Whole  *WholeUnit `json:"whole,omitempty"`
+	ID     string      `json:"id"` // unique in its job; letters, digits and dashes, so safe in a subject and a path
+	Kind   Kind        `json:"kind"`
+	Source string      `json:"source"` // path in the media share
+	Video  *VideoUnit  `json:"video,omitempty"`
+	Audio  *AudioUnit  `json:"audio,omitempty"`
+	Text   *TextUnit   `json:"text,omitempty"`
+	Lift   *LiftUnit   `json:"lift,omitempty"`
+	Cover  *CoverUnit  `json:"cover,omitempty"`
+	Join   *JoinUnit   `json:"join,omitempty"`
+	Whole  *WholeUnit  `json:"whole,omitempty"`
+	Ingest *IngestUnit `json:"ingest,omitempty"`
+	Live   *LivePart   `json:"live,omitempty"` // of a part of a live stream
 	// Surveyed says that a unit of video waits for all surveys, from which its bitrates
 	// follow.
 	Surveyed bool `json:"surveyed,omitempty"`

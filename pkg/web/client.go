@@ -238,6 +238,21 @@ func (c *Client) RetryJob(ctx context.Context, id int64) (Submitted, error) {
 	return send[Submitted](ctx, c, http.MethodPost, fmt.Sprintf("/api/v1/jobs/%d/retry", id), nil)
 }
 
+// Streams returns the live streams, oldest first.
+func (c *Client) Streams(ctx context.Context) ([]queue.Live, error) {
+	return get[[]queue.Live](ctx, c, "/api/v1/streams")
+}
+
+// AddStream starts a live stream.
+func (c *Client) AddStream(ctx context.Context, r transcode.Request) (queue.Live, error) {
+	return send[queue.Live](ctx, c, http.MethodPost, "/api/v1/streams", r)
+}
+
+// StopStream ends a live stream.
+func (c *Client) StopStream(ctx context.Context, name string) (queue.Live, error) {
+	return send[queue.Live](ctx, c, http.MethodDelete, "/api/v1/streams/"+url.PathEscape(name), nil)
+}
+
 // Machines returns the machines that are not boards, sorted by name.
 func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
 	return get[[]Machine](ctx, c, "/api/v1/workers")

@@ -26,7 +26,7 @@ var needed = map[access.Scope][]string{
 	access.Read: {
 		"GET /api/v1/info", "GET /api/v1/live", "GET /api/v1/events", "GET /api/v1/pis", "GET /api/v1/pis/{ref}", "GET /api/v1/pis/{ref}/kept", "GET /api/v1/discovered",
 		"GET /api/v1/templates", "GET /api/v1/templates/{ref}", "GET /api/v1/media", "GET /api/v1/trash", "GET /api/v1/operations", "GET /api/v1/operations/{id}",
-		"GET /api/v1/workers", "GET /api/v1/workers/{ref}", "GET /api/v1/jobs", "GET /api/v1/jobs/{id}", "GET /api/v1/jobs/{id}/watch",
+		"GET /api/v1/workers", "GET /api/v1/workers/{ref}", "GET /api/v1/jobs", "GET /api/v1/jobs/{id}", "GET /api/v1/jobs/{id}/watch", "GET /api/v1/streams", "GET /api/v1/streams/{name}",
 	},
 	access.Submit: {
 		"POST /api/v1/jobs", "PUT /api/v1/media/{name...}",
@@ -39,7 +39,7 @@ var needed = map[access.Scope][]string{
 		"POST /api/v1/templates", "DELETE /api/v1/templates/{ref}", "DELETE /api/v1/operations/{id}",
 		"DELETE /api/v1/media/{name...}", "POST /api/v1/trash/{id}/restore", "DELETE /api/v1/trash/{id}",
 		"POST /api/v1/workers", "PATCH /api/v1/workers/{ref}", "DELETE /api/v1/workers/{ref}",
-		"PATCH /api/v1/jobs/{id}", "DELETE /api/v1/jobs/{id}", "POST /api/v1/jobs/{id}/retry",
+		"PATCH /api/v1/jobs/{id}", "DELETE /api/v1/jobs/{id}", "POST /api/v1/jobs/{id}/retry", "POST /api/v1/streams", "DELETE /api/v1/streams/{name}",
 	},
 }
 

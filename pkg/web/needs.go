@@ -102,6 +102,18 @@ type Queue interface {
 	Jobs
 	JobChanger
 	Workers
+	Streams
+}
+
+// Streams are the live streams.
+type Streams interface {
+	AddLive(context.Context, transcode.Request) (queue.Live, error)
+	StopLive(ctx context.Context, name string) (queue.Live, error)
+	Live(name string) (queue.Live, error)
+	Lives() []queue.Live
+	LiveMaster(ctx context.Context, name string) ([]byte, error)
+	LiveMedia(ctx context.Context, name, rendition string, place *queue.LivePlace) ([]byte, error)
+	OpenLive(ctx context.Context, name, rendition, file string) (*queue.LiveFile, error)
 }
 
 // Jobs reads jobs.

@@ -59,13 +59,15 @@ func statusOf(err error) int {
 		return http.StatusTooManyRequests
 	case because(pi.Invalid):
 		return http.StatusBadRequest
-	case because(pi.Missing), isAny(err, registry.ErrUnknown, registry.ErrNoMachine, queue.ErrNoJob, rootfs.ErrNoTemplate, operation.ErrUnknown):
+	case because(pi.Missing), isAny(err, registry.ErrUnknown, registry.ErrNoMachine, queue.ErrNoJob, queue.ErrNoLive, rootfs.ErrNoTemplate, operation.ErrUnknown):
 		return http.StatusNotFound
 	case because(pi.Conflict), isAny(err, queue.ErrState):
 		return http.StatusConflict
 	case isAny(err, access.ErrUnknown):
 		return http.StatusUnauthorized
-	case isAny(err, queue.ErrNotProbed):
+	case isAny(err, queue.ErrFarAhead):
+		return http.StatusBadRequest
+	case isAny(err, queue.ErrNotProbed, queue.ErrNotYet):
 		return http.StatusServiceUnavailable
 	case errors.As(err, new(busyError)), isAny(err, context.Canceled): // pibootd stops, or the client is gone
 		return http.StatusServiceUnavailable

@@ -78,6 +78,10 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "DELETE /api/v1/jobs/{id}", scope: access.Admin, handler: s.cancelJob},
 		{pattern: "GET /api/v1/jobs/{id}/watch", scope: access.Read, handler: s.watchJob(followers)},
 		{pattern: "POST /api/v1/jobs/{id}/retry", scope: access.Admin, handler: s.retryJob},
+		{pattern: "GET /api/v1/streams", scope: access.Read, handler: s.listStreams},
+		{pattern: "POST /api/v1/streams", scope: access.Admin, handler: s.addStream},
+		{pattern: "GET /api/v1/streams/{name}", scope: access.Read, handler: s.showStream},
+		{pattern: "DELETE /api/v1/streams/{name}", scope: access.Admin, handler: s.stopStream},
 		{pattern: "PUT /api/v1/media/{name...}", scope: access.Submit, handler: s.uploadHandler(slots), secret: true},
 		{pattern: "GET /api/v1/media", scope: access.Read, handler: s.listMedia},
 		{pattern: "DELETE /api/v1/media/{name...}", scope: access.Admin, handler: s.deleteMedia},
@@ -98,8 +102,10 @@ func (s *Server) routes(followers *slots) []route {
 func (s *Server) publicHandler() http.Handler {
 	media := http.NewServeMux()
 	media.Handle("GET /media/", s.guard(route{scope: unless(s.Public.Media, access.Read), handler: http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)).ServeHTTP}))
+	media.Handle("GET /live/{name}/{file...}", s.guard(route{scope: unless(s.Public.Media, access.Read), handler: s.liveHandler(newSlots("requests for live streams", maxPlayers, maxOwnPlayers))}))
 	all := http.NewServeMux()
 	all.Handle("/media/", media)
+	all.Handle("/live/", media)
 	all.Handle("/", s.guardHost(s.guardedHandler()))
 	return all
 }

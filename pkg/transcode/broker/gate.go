@@ -93,6 +93,7 @@ func workerPermissions(worker string) *server.Permissions {
 			transcode.SubjectDone + "." + worker,
 			transcode.SubjectFailed + "." + worker,
 			transcode.SubjectLogs + "." + worker,
+			transcode.SubjectLive + "." + worker,
 			"$JS.API.CONSUMER.MSG.NEXT." + transcode.StreamWork + ".>",
 			"$JS.API.CONSUMER.INFO." + transcode.StreamWork + ".>",
 			"$JS.ACK." + transcode.StreamWork + ".>",

@@ -207,7 +207,8 @@ func InspectCMAF(init InitInfo, r io.Reader) (SegmentInfo, error) {
 type fragments struct {
 	init InitInfo
 	info SegmentInfo
-	end  int64 // decode time at which the last fragment ended
+	// begin and end are the decode times at which the first fragment began and the last ended.
+	begin, end int64
 }
 
 func (s *fragments) addFragment(moof []byte) error {
@@ -251,6 +252,9 @@ func (s *fragments) addTrack(traf []byte) error {
 	}
 	if s.info.Frames > 0 && at != s.end {
 		return fmt.Errorf("a fragment begins at %d, the one before it ends at %d; want no gap", at, s.end)
+	}
+	if s.info.Frames == 0 {
+		s.begin = at
 	}
 	for _, b := range list {
 		if b.kind != "trun" {

@@ -194,7 +194,7 @@ func (q *Queue) idleSpeculators(now time.Time) int {
 	}
 	busy := map[string]bool{}
 	for _, c := range all {
-		busy[c.worker] = true
+		busy[c.worker] = busy[c.worker] || c.spec.Kind != transcode.KindIngest
 	}
 	n := 0
 	for _, w := range q.workers.list() {

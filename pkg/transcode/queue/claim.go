@@ -41,8 +41,16 @@ func (q *Queue) claim(ctx context.Context, worker, session string) (transcode.Cl
 func (q *Queue) newClaim(u unitRow, attempt int, worker string, now time.Time) claim {
 	return claim{
 		key: attemptKey{u.key, attempt}, worker: worker, total: u.frames, spec: u.spec, request: u.request,
-		granted: now, deadline: now.Add(q.ttl(worker)),
+		granted: now, deadline: now.Add(q.ttlOf(worker, u.spec)),
 	}
+}
+
+// ttlOf returns how long a claim on a unit lasts without progress.
+func (q *Queue) ttlOf(worker string, u transcode.Unit) time.Duration {
+	if liveUnit(u) {
+		return min(liveTTL, q.ttl(worker))
+	}
+	return q.ttl(worker)
 }
 
 // grantReply grants the attempt of u, or nothing if u is nil.
@@ -64,6 +72,9 @@ func (q *Queue) giveUp(ctx context.Context, t *transaction, worker, session stri
 	}
 	for _, u := range held {
 		key := u.attemptOf(worker)
+		if c, ok := q.claims.get(worker, key); ok && u.spec.Kind == transcode.KindIngest && (c.session == session || c.adopted) {
+			continue // it does that beside others; if it does not, the claim expires
+		}
 		if c, ok := q.claims.get(worker, key); ok && c.heard.IsZero() && !c.adopted && c.session == session {
 			u.attempt = key.attempt
 			return &u, nil
@@ -108,7 +119,7 @@ func (q *Queue) expireClaims(ctx context.Context, now time.Time) {
 			if !u.runs(c.worker, c.key.attempt) {
 				return nil // it has ended meanwhile
 			}
-			return t.release(ctx, u, c.key, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.ttl(c.worker))})
+			return t.release(ctx, u, c.key, ending{outcome: EventExpired, detail: fmt.Sprintf("no progress for %v", q.ttlOf(c.worker, c.spec))})
 		})
 		if err == nil {
 			q.claims.drop(c.key)

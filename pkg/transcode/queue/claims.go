@@ -134,6 +134,9 @@ func (cs *claims) progress(worker string, p transcode.Progress, now, deadline ti
 	if !ok || c.worker != worker {
 		return false
 	}
+	if liveUnit(c.spec) {
+		deadline = now.Add(min(liveTTL, deadline.Sub(now)))
+	}
 	c.deadline, c.heard = deadline, now
 	c.frames = min(max(p.Frames, 0), c.total)
 	c.fps = min(max(p.FPS, 0), maxFPS)

@@ -23,6 +23,7 @@ const (
 	maxSmallWaiting = 4096
 	maxDoneWaiting  = 64
 	maxLogsWaiting  = 256
+	maxLiveWaiting  = 2 * maxLive
 	// verifyAtOnce is how many results are hashed at a time.
 	verifyAtOnce = 4
 )
@@ -47,6 +48,7 @@ func (q *Queue) listen() error {
 		{transcode.SubjectProgress, maxSmall, small(), 1, q.onProgress},
 		{transcode.SubjectFailed, maxSmall, small(), 1, q.onFailed},
 		{transcode.SubjectLogs, maxSmall, make(chan *nats.Msg, maxLogsWaiting), 1, q.onLogs},
+		{transcode.SubjectLive, broker.MaxPayload, make(chan *nats.Msg, maxLiveWaiting), 1, q.onLive},
 		{transcode.SubjectDone, broker.MaxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
 	}
 	for _, t := range q.topics {

@@ -52,6 +52,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pibootd/internal/turns"
 	"pibootd/pkg/share"
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode"
@@ -144,6 +145,9 @@ type Queue struct {
 
 	watches *watches
 
+	live      *liveStreams
+	liveTurns turns.Turns[int64] // changes of what is received, by job
+
 	topics []topic
 	subs   []*nats.Subscription
 
@@ -187,6 +191,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		claims:      newClaims(),
 		announced:   map[int64]int{},
 		watches:     newWatches(),
+		live:        newLiveStreams(),
 		lanes:       map[string]bool{},
 		announce:    make(chan struct{}, 1),
 		publish:     make(chan struct{}, 1),
@@ -206,6 +211,9 @@ func (q *Queue) prepare(ctx context.Context) error {
 		return fmt.Errorf("queue: preparing the media share: %w", err)
 	}
 	if err := q.openStream(ctx); err != nil {
+		return err
+	}
+	if err := q.loadLive(ctx); err != nil {
 		return err
 	}
 	// Before anything can be submitted: in a new store the number of the first job may
@@ -269,7 +277,7 @@ func (q *Queue) work(ctx context.Context, what string, woken <-chan struct{}, f 
 
 // watchClock expires claims and workers.
 func (q *Queue) watchClock(ctx context.Context) error {
-	tick := time.NewTicker(max(min(q.claimTTL, q.helloEvery)/8, time.Millisecond))
+	tick := time.NewTicker(max(min(q.claimTTL/8, q.helloEvery/8, liveTTL/8), time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -279,6 +287,9 @@ func (q *Queue) watchClock(ctx context.Context) error {
 			q.expireClaims(ctx, now)
 			for _, name := range q.workers.expire(now.Add(-missedHellos * q.helloEvery)) {
 				q.notifyWorker(name)
+			}
+			if err := q.watchLive(ctx, now); err != nil && ctx.Err() == nil {
+				q.log.Error("live streams not looked after, trying again", "err", err)
 			}
 			if q.idleSpeculators(now) > 0 {
 				wake(q.announce)

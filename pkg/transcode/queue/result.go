@@ -153,6 +153,10 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 			return err
 		}
 	}
+	if liveUnit(u.spec) {
+		q.finishLive(u, t, key, r)
+		return nil
+	}
 	if err := q.measure(ctx, t, u, key); err != nil {
 		return err
 	}

@@ -77,8 +77,8 @@ func when(unixNano int64) string { return time.Unix(0, unixNano).Format(time.Dat
 // blameSource returns an errSourceGone if the source of a unit is not what it was: then
 // the worker's result is of another video, or its failure the source's.
 func (q *Queue) blameSource(ctx context.Context, u unitRow) error {
-	if u.spec.Kind == transcode.KindJoin {
-		return nil // it reads what others made
+	if u.spec.Kind == transcode.KindJoin || liveUnit(u.spec) {
+		return nil // it reads what others made, or what changes
 	}
 	job := u.key.job
 	err := q.checkStillThere(ctx, job)

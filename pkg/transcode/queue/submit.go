@@ -128,6 +128,9 @@ func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity 
 // checkRequest returns r with its name filled in and its labels sorted. The error
 // is meant for the user.
 func (q *Queue) checkRequest(r transcode.Request) (transcode.Request, error) {
+	if r.Live != nil {
+		return r, pi.InvalidField("live", errors.New("a live stream is no job of its own; start it with pibootd live add, or by POST /api/v1/streams"))
+	}
 	if err := q.checkSource(r.Source); err != nil {
 		return r, pi.InvalidField("source", err)
 	}

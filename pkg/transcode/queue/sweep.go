@@ -42,6 +42,9 @@ func (q *Queue) sweepJob(ctx context.Context, id int64) error {
 	if err != nil && !errors.Is(err, ErrNoJob) {
 		return err
 	}
+	if q.live.holds(id) {
+		return nil // what leaves the window is removed
+	}
 	if err != nil || job.State.Ended() {
 		q.removeJob(id)
 		return nil

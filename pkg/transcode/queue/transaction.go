@@ -35,6 +35,10 @@ type transaction struct {
 	aside    []string       // leftovers of muxers, now in the trash
 	announce bool           // there are new pending units
 	publish  bool           // there is a job to publish
+
+	began       []*liveStream
+	liveStopped []int64 // jobs whose source has ended
+	liveParts   []livePartEnd
 }
 
 // An endedJob is a job that has come to its final state.
@@ -98,9 +102,12 @@ func (q *Queue) follow(ctx context.Context, t *transaction) {
 	for _, w := range t.speeds {
 		q.workers.measured(w.worker, w.speeds)
 	}
+	q.followLive(ctx, t)
 	for _, job := range t.ended {
 		q.log.Info("job ended", "job", job.id, "state", job.state, "reason", job.reason)
-		q.removeJob(job.id)
+		if !q.live.holds(job.id) {
+			q.removeJob(job.id)
+		}
 	}
 	for _, e := range t.events {
 		if e.Event != EventClaimed {
@@ -237,10 +244,17 @@ func (t *transaction) release(ctx context.Context, u unitRow, key attemptKey, e 
 	if poison != "" {
 		next = failed
 	}
+	if u.spec.Kind == transcode.KindIngest {
+		next, poison = pending, "" // its source may come back
+	}
 	if err := t.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, next, u.key.job, u.key.unit); err != nil {
 		return err
 	}
 	if poison == "" {
+		return nil
+	}
+	if u.spec.Live != nil { // the stream goes on without it
+		t.liveParts = append(t.liveParts, livePartEnd{key: u.key})
 		return nil
 	}
 	what := u.key.unit

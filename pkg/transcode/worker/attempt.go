@@ -59,6 +59,10 @@ func (s *session) handle(ctx context.Context, msg jetstream.Msg) {
 		pause.For(ctx, s.refusalDelay())
 	default:
 		a := &attempt{session: s, job: cmp.Or(reply.Job, work.Job), number: reply.Attempt, unit: reply.Unit, pulse: newPulse(time.Now())}
+		if reply.Unit.Kind == transcode.KindIngest { // it lasts, and is little work
+			s.ingests.Go(func() { a.run(ctx) })
+			return
+		}
 		a.run(ctx)
 	}
 }
@@ -222,6 +226,9 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 	if err := checkUnit(a.unit); err != nil {
 		return transcode.Result{}, nil, err
 	}
+	if a.unit.Kind == transcode.KindIngest {
+		return a.ingest(ctx)
+	}
 	source, err := a.mediaStore().source(ctx, a.unit.Source)
 	if err != nil {
 		return transcode.Result{}, nil, err
@@ -268,7 +275,8 @@ func checkUnit(u transcode.Unit) error {
 		(u.Kind == transcode.KindVideo || u.Kind == transcode.KindSurvey) && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
 			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||
 		u.Kind == transcode.KindJoin && u.Join != nil && u.Join.Grid.Rate.Float() > 0 && isFile(u.Join.Format) ||
-		u.Kind == transcode.KindWhole && u.Whole != nil && isFile(u.Whole.Format)
+		u.Kind == transcode.KindWhole && u.Whole != nil && isFile(u.Whole.Format) ||
+		u.Kind == transcode.KindIngest && u.Ingest != nil && u.Ingest.Audio != nil
 	for _, p := range transcode.Pieces(u, transcode.Result{}) {
 		ok = ok && (p.Dir == "" || validUnitID.MatchString(p.Dir))
 	}

@@ -152,6 +152,7 @@ type session struct {
 	reply     atomic.Pointer[transcode.HelloReply] // the queue's latest
 	undrained chan struct{}                        // work may be taken again
 	failures  map[string]int                       // of hardware encoders since they last proved their work
+	ingests   sync.WaitGroup                       // of live sources, which are received beside other units
 }
 
 // connect returns a session, or nil if ctx ended first. It retries until the server
@@ -318,6 +319,7 @@ func helloEvery(r transcode.HelloReply) time.Duration {
 
 // work fetches work messages and handles them one after the other.
 func (s *session) work(ctx context.Context) error {
+	defer s.ingests.Wait()
 	wait := s.retryAfter()
 	for s.ready(ctx) {
 		msg, err := s.next(ctx)

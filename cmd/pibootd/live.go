@@ -1,0 +1,134 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+)
+
+func liveCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "live", Usage: "stream live: encode a source while it is sent, for players of HLS",
+		Subcommands: []*cli.Command{liveAddCommand(std), liveListCommand(std), liveStopCommand(std)},
+	}
+}
+
+func liveAddCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "add", Usage: "start a live stream", ArgsUsage: "NAME SOURCE",
+		Description: "SOURCE is a file, or a path in the media share, and is sent as fast as it is played.",
+		Flags: daemonFlags(append(liveFormatFlags(),
+			&cli.DurationFlag{Name: "dvr", Usage: "let players go back this `DURATION`, 30s to 12h", DefaultText: "30s"},
+			&cli.Float64Flag{Name: "part-length", Usage: "make parts of this length in `SECONDS`, 0.5 to 4: less latency costs more bits", DefaultText: "1"},
+			&cli.StringSliceFlag{Name: "label", Usage: "use only workers that have every given `LABEL`"},
+		)...),
+		Action: func(c *cli.Context) error { return addLive(c, std) },
+	}
+}
+
+// liveFormatFlags are those of formatFlags that a live stream can have.
+func liveFormatFlags() []cli.Flag {
+	known := []string{"codec", "encoder", "ladder", "rung", "stretch", "constant", "crf", "max-fps", "hdr", "deinterlace"}
+	return slices.DeleteFunc(formatFlags(), func(f cli.Flag) bool { return !slices.Contains(known, f.Names()[0]) })
+}
+
+func liveListCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list live streams", Flags: daemonFlags(),
+		Action: func(c *cli.Context) error { return listLive(c, std) },
+	}
+}
+
+func liveStopCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "stop", Usage: "end a live stream", ArgsUsage: "NAME", Flags: daemonFlags(),
+		Action: func(c *cli.Context) error { return stopLive(c, std) },
+	}
+}
+
+func addLive(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME", "SOURCE")
+	if err != nil {
+		return err
+	}
+	request := transcode.Request{
+		Name: args[0], Labels: c.StringSlice("label"),
+		Live: &transcode.Live{PartSeconds: c.Float64("part-length"), DVRSeconds: int(c.Duration("dvr") / time.Second)},
+	}
+	if request.Output, err = outputOf(c, nil); err == nil {
+		err = request.Check()
+	}
+	if err != nil { // before a file is copied
+		return usageError{hintedError{err, helpHint(c)}}
+	}
+	info, err := client(c).Info(c.Context)
+	if err != nil {
+		return err
+	}
+	if request.Source, err = (&batch{c: c, std: std, share: info.MediaDir}).source(args[1]); err != nil {
+		return err
+	}
+	live, err := client(c).AddStream(c.Context, request)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, live)
+	}
+	_, err = fmt.Fprintf(std.out, "live stream %s started\nplayers open %s at pibootd's HTTP port\n", live.Name, live.URL)
+	return err
+}
+
+func listLive(c *cli.Context, std streams) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	list, err := client(c).Streams(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, list)
+	}
+	return printLive(std.out, list)
+}
+
+// printLive shows live streams in lines of at most 100 columns.
+func printLive(w io.Writer, list []queue.Live) error {
+	rows := [][]string{{"NAME", "STATE", "RECEIVED", "BEHIND", "INGEST", "RENDITIONS", "PATH"}}
+	for _, l := range list {
+		rows = append(rows, []string{
+			cut(printable(l.Name), 20), l.State, durationText(l.Seconds), durationText(l.BehindSeconds),
+			cut(cmp.Or(l.Ingest, "-"), 12), cut(cmp.Or(strings.Join(l.Renditions, ","), "-"), 20), cut(l.URL, 40),
+		})
+	}
+	return printList(w, rows, "no live stream is running; see pibootd live add --help")
+}
+
+func durationText(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}
+
+func stopLive(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	live, err := client(c).StopStream(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, live)
+	}
+	_, err = fmt.Fprintf(std.out, "live stream %s stopped\n", live.Name)
+	return err
+}
