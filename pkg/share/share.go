@@ -113,3 +113,13 @@ func FreeBytes(dir string) (int64, error) {
 	}
 	return int64(st.Bavail) * int64(st.Bsize), nil // Bsize is 32 bits wide on armv7
 }
+
+// SizeBytes returns the size of the file system of dir, as far as users other than root
+// can use it.
+func SizeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("size of %s: %w", dir, err)
+	}
+	return int64(st.Blocks-st.Bfree+st.Bavail) * int64(st.Bsize), nil
+}

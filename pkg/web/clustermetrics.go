@@ -55,8 +55,10 @@ func (c clusterCollector) Collect(out chan<- prometheus.Metric) {
 	online, fps := c.workers()
 	gauge(clusterWorkers, online)
 	gauge(clusterFPS, fps)
-	gauge(clusterFree, float64(freeBytes(c.s.Info.MediaDir)), "media")
-	gauge(clusterFree, float64(freeBytes(c.s.Info.StateDir)), "state")
+	for name, dir := range map[string]string{"media": c.s.Info.MediaDir, "state": c.s.Info.StateDir} {
+		free, _ := diskSpace(dir)
+		gauge(clusterFree, float64(free), name)
+	}
 }
 
 // boards counts each state, also those that no board has: a query of what is missing

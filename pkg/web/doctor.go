@@ -1,25 +1,65 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/doctor"
 )
 
+// While somebody follows the dashboard, everything is examined this often, and not before boards
+// have had time to boot after a start. One examination takes some seconds.
+const (
+	examineEvery = time.Hour
+	examineAfter = 2 * time.Minute
+	examineLook  = time.Minute // how often it is looked whether it is time
+)
+
+// keepExamined has everything examined while the dashboard is open, until ctx ends.
+func (s *Server) keepExamined(ctx context.Context) {
+	every := cmp.Or(s.examineEvery, examineEvery)
+	for wait := min(every, examineAfter); pause.For(ctx, wait); wait = min(every, examineLook) {
+		if last := s.examined.Load(); !s.live.followed() || last != nil && time.Since(last.At) < every {
+			continue
+		}
+		if _, err := s.examineAll(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Warn("nothing examined", "component", "web", "err", err)
+		}
+	}
+}
+
+func (s *Server) examineAll(ctx context.Context) ([]doctor.Finding, error) {
+	found, err := s.Doctor.Examine(ctx, nil)
+	if err == nil {
+		s.examined.Store(newExamined(found))
+		s.live.nudge()
+	}
+	return found, err
+}
+
 // examine answers with the doctor's findings about the machine, and about the
-// boards that the parameters "board" name, or about all boards.
+// boards that the parameters "board" name, or about all boards. With "last=true" it
+// examines nothing if that was done before.
 func (s *Server) examine(w http.ResponseWriter, r *http.Request) {
-	found, err := s.Doctor.Examine(r.Context(), r.URL.Query()["board"])
+	boards := r.URL.Query()["board"]
+	last := s.examined.Load()
+	var found []doctor.Finding
+	var err error
+	switch {
+	case boards != nil:
+		found, err = s.Doctor.Examine(r.Context(), boards)
+	case r.URL.Query().Get("last") == "true" && last != nil:
+		found = last.found
+	default:
+		found, err = s.examineAll(r.Context())
+	}
 	if err != nil {
 		s.refuse(w, err)
 		return
-	}
-	if r.URL.Query()["board"] == nil {
-		s.examined.Store(newExamined(found))
-		s.live.nudge()
 	}
 	s.reply(w, list(found))
 }
@@ -29,10 +69,11 @@ type Examined struct {
 	At       time.Time `json:"at"`
 	Problems int       `json:"problems"`
 	Warnings int       `json:"warnings"`
+	found    []doctor.Finding
 }
 
 func newExamined(found []doctor.Finding) *Examined {
-	e := &Examined{At: time.Now()}
+	e := &Examined{At: time.Now(), found: found}
 	for _, one := range found {
 		switch one.Level {
 		case doctor.Problem:

@@ -10,7 +10,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"pibootd/pkg/doctor"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -226,5 +228,19 @@ func TestMergePatch(t *testing.T) {
 		if none := mergePatch(is, clone(is)); len(none) != 0 {
 			t.Fatalf("the patch between %v and itself is %v", is, none)
 		}
+	}
+}
+
+// While somebody follows, the doctor looks by itself. What it found last is answered with at once.
+func TestDoctorLooksWhileFollowed(t *testing.T) {
+	d := startWith(t, func(s *Server, _ *Listeners) { s.examineEvery = time.Millisecond })
+	f := d.followLive(t, "")
+	f.until(func(state map[string]any) bool { return at(state, "system", "doctor", "at") != nil })
+	found, err := get[[]doctor.Finding](t.Context(), d.client, "/api/v1/doctor?last=true")
+	if err != nil || len(found) == 0 {
+		t.Errorf("what was found last = %v, %v; want findings", found, err)
+	}
+	if size := at(f.state, "system", "media_size"); size == nil || size.(float64) < at(f.state, "system", "media_free").(float64) {
+		t.Errorf("the disk has %v bytes; want more than are free", size)
 	}
 }

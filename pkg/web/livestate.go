@@ -412,22 +412,28 @@ type System struct {
 	Info
 	MediaFree int64     `json:"media_free"` // bytes, to three digits
 	StateFree int64     `json:"state_free"`
+	MediaSize int64     `json:"media_size"` // bytes of the file system
+	StateSize int64     `json:"state_size"`
 	Uploads   bool      `json:"uploads"`          // whether a token permits uploads
-	Doctor    *Examined `json:"doctor,omitempty"` // nil: nobody has asked it since the start
+	Doctor    *Examined `json:"doctor,omitempty"` // nil: it has not looked since the start
 	TrashKeep int64     `json:"trash_keep"`       // seconds that deleted videos stay in the trash; 0: until somebody removes them
 }
 
 func (s *Server) system() System {
-	return System{Info: s.Info, MediaFree: freeBytes(s.Info.MediaDir), StateFree: freeBytes(s.Info.StateDir), Uploads: s.UploadToken != nil, TrashKeep: int64(s.TrashKeep.Seconds()), Doctor: s.examined.Load()}
+	out := System{Info: s.Info, Uploads: s.UploadToken != nil, TrashKeep: int64(s.TrashKeep.Seconds()), Doctor: s.examined.Load()}
+	out.MediaFree, out.MediaSize = diskSpace(s.Info.MediaDir)
+	out.StateFree, out.StateSize = diskSpace(s.Info.StateDir)
+	return out
 }
 
-// freeBytes returns the free bytes of a file system to three digits, because more
-// change all the time; 0 if they are unknown.
-func freeBytes(dir string) int64 {
-	free, err := share.FreeBytes(dir)
-	if err != nil || free <= 0 {
-		return 0
+// diskSpace returns the bytes of a file system, and how many of them are free, to three
+// digits, because more change all the time; 0 if they are unknown.
+func diskSpace(dir string) (free, size int64) {
+	free, freeErr := share.FreeBytes(dir)
+	size, err := share.SizeBytes(dir)
+	if errors.Join(freeErr, err) != nil || free <= 0 {
+		return 0, 0
 	}
 	unit := math.Pow(10, math.Max(0, math.Floor(math.Log10(float64(free)))-2))
-	return int64(math.Floor(float64(free)/unit) * unit)
+	return int64(math.Floor(float64(free)/unit) * unit), size
 }

@@ -57,14 +57,15 @@ type Server struct {
 	Info        Info
 	Log         *slog.Logger
 
-	uploads    resumables // for the media share
-	images     resumables // that templates are imported from, in the state directory
-	changing   sync.Mutex // see ifUnchanged
-	unpacking  sync.Mutex // held while a worker's program is unpacked
-	live       *live
-	published  publisher
-	examined   atomic.Pointer[Examined] // nil: nobody has asked the doctor since the start
-	loginEvery time.Duration            // for tests; 0: the constant of that name
+	uploads   resumables // for the media share
+	images    resumables // that templates are imported from, in the state directory
+	changing  sync.Mutex // see ifUnchanged
+	unpacking sync.Mutex // held while a worker's program is unpacked
+	live      *live
+	published publisher
+	examined  atomic.Pointer[Examined] // nil: the doctor has not looked since the start
+	// For tests; 0: the constants of these names.
+	loginEvery, examineEvery time.Duration
 }
 
 // Public says what the TCP ports do without a login.
@@ -116,6 +117,7 @@ func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.sweepExpired(ctx) })
 	background.Go(func() { s.runLive(ctx) })
+	background.Go(func() { s.keepExamined(ctx) })
 	defer background.Wait()
 	defer end()
 	requests, stop := context.WithCancelCause(context.WithoutCancel(ctx))

@@ -241,6 +241,8 @@ export interface System {
   http_port: number;
   media_free: number;
   state_free: number;
+  media_size: number;
+  state_size: number;
   uploads: boolean;
   doctor?: { at: string; problems: number; warnings: number }; // what it found last
   trash_keep: number; // seconds; 0: until somebody removes them

@@ -5,6 +5,7 @@ import { active } from "../model/job";
 import { state } from "../model/live";
 import type { Job, State } from "../model/types";
 import { Glyph, Mark } from "./Icon";
+import { Ago } from "./Time";
 
 // StatusLine answers whether all is well, on every view.
 export function StatusLine() {
@@ -49,18 +50,18 @@ function JobsStatus({ jobs }: { jobs: Job[] }) {
   );
 }
 
-// What the doctor has found when somebody asked it last.
+// What the doctor has found, and when.
 function DoctorStatus({ state }: { state: State }) {
   const found = state.system?.doctor;
   if (!found) return null;
   const todo = found.problems + found.warnings;
-  return <a href="/doctor" class={found.problems ? "is-stuck" : found.warnings ? "is-slow" : ""}><Mark shape={found.problems ? "stuck" : found.warnings ? "warning" : "well"} /><span>{todo ? <><b class="num">{todo}</b> to look at</> : "Doctor: all well"}</span></a>;
+  return <a href="/doctor" class={found.problems ? "is-stuck" : found.warnings ? "is-slow" : ""}><Mark shape={found.problems ? "stuck" : found.warnings ? "warning" : "well"} /><span>{todo ? <><b class="num">{todo}</b> to look at</> : "Doctor: all well"} <span class="muted"><Ago at={found.at} /></span></span></a>;
 }
 
 const scarce = 10e9; // bytes
 
 function DiskStatus({ state }: { state: State }) {
-  const free = state.system?.media_free;
+  const { media_free: free = 0, media_size: size = 0 } = state.system ?? {};
   if (!free) return null;
-  return <a href="/settings" class={free < scarce ? "is-slow" : ""}><Glyph name="boards" /><span><b class="num">{bytes(free)}</b> free</span></a>;
+  return <a href="/settings" class={free < scarce ? "is-slow" : ""}><Glyph name="boards" /><span><b class="num">{bytes(free)}</b> free of <span class="num">{bytes(size)}</span></span></a>;
 }

@@ -36,9 +36,9 @@ export function SettingsPage() {
             <dl class="facts-list">
               <dt>Version</dt><dd class="break">{system.version}</dd>
               <dt>Network</dt><dd>{system.interface}, <span class="num">{system.network}</span></dd>
-              <dt>Media share</dt><dd class="break">{system.media_dir}, <span class="num">{bytes(system.media_free)}</span> free</dd>
+              <dt>Media share</dt><dd class="break">{system.media_dir}, <span class="num">{bytes(system.media_free)}</span> free of <span class="num">{bytes(system.media_size)}</span></dd>
               <Versions />
-              <dt>State</dt><dd class="break">{system.state_dir}, <span class="num">{bytes(system.state_free)}</span> free</dd>
+              <dt>State</dt><dd class="break">{system.state_dir}, <span class="num">{bytes(system.state_free)}</span> free of <span class="num">{bytes(system.state_size)}</span></dd>
             </dl>
           )}
         </section>
