@@ -25,6 +25,7 @@ func (s *Server) audited(to route, w http.ResponseWriter, r *http.Request) {
 		r.Body = body
 	}
 	to.handler(seen, r)
+	s.live.touch()
 	// Attempts that come too often are not even counted.
 	if seen.status != http.StatusTooManyRequests && (l.Scope != access.Nobody || to.secret) {
 		name, _ := tusName(r.Header) // "" if it creates no upload

@@ -30,7 +30,8 @@ type live struct {
 	ready   chan struct{} // closed once state is whole
 	follow  int           // followers
 	woken   chan struct{} // the first one has come
-	nudged  chan struct{} // something has changed that nothing else tells of
+	touched chan struct{} // a request has changed something
+	nudged  chan struct{} // a request has changed files
 }
 
 // Limits of the changes that are kept.
@@ -40,13 +41,19 @@ const (
 )
 
 func newLive() *live {
-	return &live{epoch: rand.Text()[:8], state: map[string]any{}, changed: make(chan struct{}), ready: make(chan struct{}), woken: make(chan struct{}, 1), nudged: make(chan struct{}, 1)}
+	return &live{epoch: rand.Text()[:8], state: map[string]any{}, changed: make(chan struct{}), ready: make(chan struct{}), woken: make(chan struct{}, 1), touched: make(chan struct{}, 1), nudged: make(chan struct{}, 1)}
 }
 
-// nudge has files and operations looked at soon, because a request has changed them.
-func (l *live) nudge() {
+// touch has what is in memory looked at soon, because a request has changed something.
+func (l *live) touch() { signal(l.touched) }
+
+// nudge has files and operations looked at soon, too.
+func (l *live) nudge() { signal(l.nudged) }
+
+// signal leaves a signal unless there is one.
+func signal(c chan struct{}) {
 	select {
-	case l.nudged <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -130,10 +137,7 @@ func (l *live) join() (wait <-chan struct{}, leave func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.follow++; l.follow == 1 {
-		select {
-		case l.woken <- struct{}{}:
-		default:
-		}
+		signal(l.woken)
 	}
 	return l.ready, func() {
 		l.mu.Lock()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pibootd/pkg/doctor"
+	"pibootd/pkg/fleet"
+	"pibootd/pkg/registry"
 	"pibootd/pkg/timeline"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -229,6 +231,21 @@ func TestMergePatch(t *testing.T) {
 			t.Fatalf("the patch between %v and itself is %v", is, none)
 		}
 	}
+}
+
+// What a request has changed is in the stream at once, not only when everything is looked at again.
+func TestLiveHasChangesAtOnce(t *testing.T) {
+	d := startWith(t, func(s *Server, _ *Listeners) { s.liveEvery = time.Hour })
+	d.putTemplate(t, "minimal@2")
+	f := d.followLive(t, "")
+	f.until(func(state map[string]any) bool { return at(state, "templates", "minimal@2") != nil })
+	// It is changed, although this server has no exports, of which the error is.
+	_, _ = d.client.EditPi(t.Context(), "hlspi1", fleet.Edit{Settings: registry.Settings{Labels: []string{"attic"}}, Fields: []string{"labels"}})
+	f.until(func(state map[string]any) bool { return at(state, "boards", "3333347a", "settings", "labels") != nil })
+	if _, err := d.client.RemoveTemplate(t.Context(), "minimal@2"); err != nil {
+		t.Fatal(err)
+	}
+	f.until(func(state map[string]any) bool { return at(state, "templates", "minimal@2") == nil })
 }
 
 // While somebody follows, the doctor looks by itself. What it found last is answered with at once.

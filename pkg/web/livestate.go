@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,10 +55,7 @@ func (s *Server) runLive(ctx context.Context) {
 		if err := s.keepLive(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("the dashboard is stuck, trying again", "component", "web", "err", err)
 			pause.For(ctx, liveEvery)
-			select {
-			case s.live.woken <- struct{}{}:
-			default:
-			}
+			signal(s.live.woken)
 		}
 	}
 }
@@ -96,7 +94,7 @@ func (s *Server) keepLive(ctx context.Context) error {
 
 // wait waits until something has changed, but no longer than liveEvery.
 func (src *liveSource) wait(ctx context.Context) bool {
-	every := liveEvery
+	every := cmp.Or(src.s.liveEvery, liveEvery)
 	if src.making {
 		every = makingEvery
 	}
@@ -106,8 +104,9 @@ func (src *liveSource) wait(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	case <-src.woken:
+	case <-src.s.live.touched:
 	case <-src.s.live.nudged:
-		src.files = time.Time{}
+		src.files, src.roots = time.Time{}, time.Time{}
 	case <-timer.C:
 	}
 	return true
@@ -137,12 +136,7 @@ func (src *liveSource) followJobs(changes func(func([]int64) bool)) {
 	}
 }
 
-func (src *liveSource) wake() {
-	select {
-	case src.woken <- struct{}{}:
-	default:
-	}
-}
+func (src *liveSource) wake() { signal(src.woken) }
 
 // drain returns what has changed since it was called before.
 func (src *liveSource) drain() (news []timeline.Event, jobs map[int64]bool) {
