@@ -48,6 +48,11 @@ var published = []struct {
 	{"tracks", nil, 2, ""},
 	{"tracks-cmaf", []string{"--segments", "cmaf"}, 2, ""},
 	{"sound", nil, 1, ""},
+	{"0.04", []string{"--rung", "180"}, 1, ""},
+	{"0.04-cmaf", []string{"--rung", "180", "--segments", "cmaf"}, 1, ""},
+	{"0.2", []string{"--rung", "180"}, 1, ""},
+	{"0.2-cmaf", []string{"--rung", "180", "--segments", "cmaf"}, 1, ""},
+	{"slow", []string{"--rung", "180"}, 1, ""},
 }
 
 // makeTracks makes a video with two audio tracks and subtitles, and one of only sound.
@@ -77,6 +82,14 @@ func TestStreamsArePlayed(t *testing.T) {
 	tool(t, "ffmpeg", "-v", "error", "-y", "-i", video, "-filter_complex", "[0:a]pan=5.1|FL=c0|FR=c0|FC=c0|LFE=c0|BL=c0|BR=c0[a]",
 		"-map", "0:v", "-map", "[a]", "-c:v", "copy", "-c:a", "ac3", surround)
 
+	short := map[string]string{}
+	for name, picture := range map[string]string{"0.04": "rate=25:duration=0.04", "0.2": "rate=25:duration=0.2", "slow": "rate=1:duration=3"} {
+		short[name] = filepath.Join(t.TempDir(), name+".mp4")
+		_, length, _ := strings.Cut(picture, "duration=")
+		tool(t, "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x180:"+picture, "-f", "lavfi", "-i", "sine=440:duration="+length,
+			"-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", short[name])
+	}
+
 	var urls []string
 	for _, p := range published {
 		source := video
@@ -87,6 +100,8 @@ func TestStreamsArePlayed(t *testing.T) {
 			source = sound
 		case p.name == "surround":
 			source = surround
+		case short[strings.TrimSuffix(p.name, "-cmaf")] != "":
+			source = short[strings.TrimSuffix(p.name, "-cmaf")]
 		}
 		args := append([]string{"transcode", source, "--name", p.name, "--segment-length", "2"}, p.options...)
 		if p.levels > 1 {
@@ -109,8 +124,15 @@ func TestStreamsArePlayed(t *testing.T) {
 		if len(levels) != p.levels {
 			t.Errorf("%s: %d levels were played; want %d", p.name, len(levels), p.levels)
 		}
+		length := float64(seconds)
+		switch {
+		case p.name == "slow":
+			length = 3 + 2./3 // hls.js counts from the first decoding time, two frames earlier
+		case strings.HasPrefix(p.name, "0."):
+			length = 0.4 // as long as browsers need
+		}
 		for _, level := range levels {
-			level.check(t, p.name, seconds)
+			level.check(t, p.name, length)
 		}
 	}
 }

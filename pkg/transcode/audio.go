@@ -161,13 +161,17 @@ func audioRendition(o Output, p Probe, a AudioStream, name string, channels int)
 	if bitrate > 0 && channels > stereoChannels && !o.IsFile() {
 		bitrate = min(bitrate*channels/stereoChannels, maxAudioBPS)
 	}
-	return AudioRendition{
+	rendition := AudioRendition{
 		TrackInfo:  a.TrackInfo,
 		Name:       name,
 		BitrateBPS: cmp.Or(bitrate, channels*audioChannelBPS),
 		Channels:   channels,
 		Seconds:    audioSeconds(p, a),
 	}
+	if p.Video != nil && !o.IsFile() {
+		rendition.Seconds = max(rendition.Seconds, leastStream)
+	}
+	return rendition
 }
 
 // audioUnits returns a unit for each audio rendition; of a progressive stream, one for

@@ -38,6 +38,29 @@ func gridRate(r Rational, most float64) Rational {
 	return Rational{r.Num / divisor, r.Den / divisor}
 }
 
+const (
+	// leastStream is how long a stream with sound is at least, in seconds, and leastFrames how
+	// many frames it has. Chromium shows the first frame of a stream that has not ended when it
+	// has four frames and 0.2 s of sound, and hls.js ends a stream with a rendition of its
+	// sound only after that. So it would wait forever for one that is shorter.
+	leastStream = 0.4
+	leastFrames = 8
+)
+
+// playable returns g with as many frames as browsers need of a stream with sound: each is shown
+// more than once if there are few, and the last one stands still. The rate is not changed if it is
+// fixed.
+func (g Grid) playable(fixed bool) Grid {
+	if times := (leastFrames + g.Frames - 1) / g.Frames; times > 1 && !fixed && g.Seconds(g.Frames) > leastStream/2 {
+		g.Rate.Num *= times
+		divisor := gcd(g.Rate.Num, g.Rate.Den)
+		g.Rate.Num, g.Rate.Den = g.Rate.Num/divisor, g.Rate.Den/divisor
+		g.Frames, g.SegmentFrames = g.Frames*times, g.SegmentFrames*times
+	}
+	g.Frames = max(g.Frames, int(math.Ceil(leastStream*g.Rate.Float())))
+	return g
+}
+
 // usualRate returns the usual rate, or else the whole number, that r is about; r
 // in thousandths at most if there is none.
 func usualRate(r Rational) Rational {

@@ -88,6 +88,10 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if options.Frames > 0 {
 		grid.Frames = min(grid.Frames, options.Frames)
 	}
+	own := grid
+	if !r.IsFile() && p.Video != nil && p.Audio != nil && r.Audio != AudioNone {
+		grid = grid.playable(options.Rate.Num > 0 || r.MaxFPS > 0)
+	}
 	options.setKeys(grid)
 	plan := Plan{Output: r.Output, Grid: grid}
 	subtitles, burnt, err := r.burnt(p)
@@ -103,6 +107,9 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	if burnt >= 0 && !subtitles.Image && d.Lifted == "" {
 		plan.Units = []Unit{liftUnit(r, p, grid, subtitles)}
 		return plan, nil
+	}
+	if longer := grid.Seconds(grid.Frames); longer > own.Seconds(own.Frames)+0.001 {
+		plan.note("the last picture stands still until %.2g s: browsers do not play shorter streams with sound", longer)
 	}
 	plan.noteTracks(p)
 	plan.noteGaps(p)
@@ -132,7 +139,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, p.Video.prerollSeconds())))
 	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
 	if r.Progressive {
-		cuts = cutBegin(cuts)
+		cuts = cutBegin(cuts, grid.fewestSegments())
 	}
 	cuts = plan.cutTail(cuts, groups, r, options)
 	if options.Whole != "" {
@@ -343,8 +350,22 @@ func chunkSegments(g Grid, together [][]Rendition, shortest float64) (most, leas
 	for _, group := range together {
 		work = max(work, float64(pixels(group))/float64(max(pixels(group[:1]), 1)))
 	}
-	most = max(int(maxChunkSeconds/work/segment), 1)
-	return most, min(int(math.Ceil(shortest/segment)), most)
+	fewest := g.fewestSegments()
+	most = max(int(maxChunkSeconds/work/segment), fewest)
+	return most, max(min(int(math.Ceil(shortest/segment)), most), fewest)
+}
+
+// reordered is more frames than an encoder delays to reorder them. One that gets fewer does not
+// delay them, which its initialization section says.
+const reordered = 4
+
+// fewestSegments returns how many segments a unit has at least, so that it has frames enough,
+// though the last segment may have but a quarter of the others' frames.
+func (g Grid) fewestSegments() int {
+	if g.SegmentFrames >= 4*reordered {
+		return 1
+	}
+	return 1 + (reordered+g.SegmentFrames-1)/g.SegmentFrames
 }
 
 func pixels(renditions []Rendition) int {
@@ -376,18 +397,20 @@ func cut(segments, most, least, workers int) []int {
 	return cuts
 }
 
-// cutBegin cuts the first units of a progressive stream short: one of a segment, the next
-// one of twice as many, and so on, until they are as long as the others.
-func cutBegin(cuts []int) []int {
+// cutBegin cuts the first units of a progressive stream short: one of the fewest segments, the
+// next one of twice as many, and so on, until they are as long as the others.
+func cutBegin(cuts []int, fewest int) []int {
 	var begin []int
-	for next, length := 0, 1; ; length *= 2 {
+	for next, length := 0, fewest; ; length *= 2 {
 		i, found := slices.BinarySearch(cuts, next)
 		if !found {
 			i--
 		}
 		if i+1 >= len(cuts) || cuts[i+1]-next <= length {
-			if !found {
+			if !found && cuts[i+1]-next >= fewest {
 				begin = append(begin, next)
+			}
+			if !found {
 				i++
 			}
 			return append(begin, cuts[i:]...)

@@ -68,6 +68,64 @@ func TestGridSegments(t *testing.T) {
 	}
 }
 
+// Browsers play what is planned of short sources with sound, and files keep their length.
+func TestShortStreams(t *testing.T) {
+	for _, tt := range []struct {
+		rate    int
+		seconds float64
+		silent  bool
+		output  Output
+		want    Grid
+		sound   float64
+	}{
+		{25, 0.04, false, Output{}, Grid{Rational{25, 1}, 100, 10}, 0.4},
+		{25, 0.2, false, Output{Container: ContainerCMAF}, Grid{Rational{25, 1}, 100, 10}, 0.4},
+		{25, 0.2, false, Output{Format: FormatMP4}, Grid{Rational{25, 1}, 100, 5}, 0.2},
+		{25, 0.2, true, Output{}, Grid{Rational{25, 1}, 100, 5}, 0},
+		{25, 0.2, false, Output{Audio: AudioNone}, Grid{Rational{25, 1}, 100, 5}, 0},
+		{1, 3, false, Output{}, Grid{Rational{3, 1}, 12, 9}, 3},
+		{1, 3, false, Output{MaxFPS: 1}, Grid{Rational{1, 1}, 4, 3}, 3},
+		{5, 0.4, false, Output{}, Grid{Rational{20, 1}, 80, 8}, 0.4},
+		{60, 0.1, false, Output{}, Grid{Rational{60, 1}, 240, 24}, 0.4},
+		{25, 10, false, Output{}, Grid{Rational{25, 1}, 100, 250}, 10},
+	} {
+		p := Probe{Seconds: tt.seconds, Video: &VideoStream{Codec: "h264", Width: 320, Height: 180, Rate: Rational{tt.rate, 1}}}
+		if !tt.silent {
+			p.Audio = &AudioStream{Codec: "aac", Channels: 2}
+		}
+		plan, err := NewPlan(Request{Source: "a.mp4", Output: tt.output}, p, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sound := 0.0
+		if plan.Audio != nil {
+			sound = plan.Audio.Seconds
+		}
+		longer := plan.Grid.Seconds(plan.Grid.Frames) > tt.seconds+0.001
+		if plan.Grid != tt.want || sound != tt.sound || strings.Contains(plan.Note, "stands still until 0.4 s") != longer {
+			t.Errorf("%.2f s at %d frames/s, %+v: %+v, %.2f s of sound, note %q; want %+v, %.2f s", tt.seconds, tt.rate, tt.output, plan.Grid, sound, plan.Note, tt.want, tt.sound)
+		}
+	}
+}
+
+// No unit has so few frames that its encoder does not delay them.
+func TestUnitsHaveFramesEnough(t *testing.T) {
+	for segment := 1; segment <= 40; segment++ {
+		for frames := 4; frames < 300; frames++ {
+			g := Grid{Rate: Rational{1, 1}, SegmentFrames: segment, Frames: frames}
+			most, least := chunkSegments(g, [][]Rendition{{{Width: 320, Height: 180}}}, 1)
+			for _, cuts := range [][]int{cut(g.Segments(), most, least, 1), cutBegin(cut(g.Segments(), most, least, 5), g.fewestSegments())} {
+				for i, end := range cuts[1:] {
+					first, _ := g.Segment(cuts[i])
+					if _, last := g.Segment(end - 1); last-first < reordered {
+						t.Fatalf("%+v: units begin with the segments %v, one has %d frames; want %d at least", g, cuts, last-first, reordered)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestGridPTS(t *testing.T) {
 	g := Grid{Rate: Rational{24000, 1001}}
 	for frame, want := range map[int]int64{0: 900000, 1: 903754, 96: 1260360, 24000: 900000 + 1001*90000} {

@@ -20,6 +20,10 @@ func trackRows() []mediaRow {
 	const pictureOf = "-f lavfi -i testsrc2=s=64x64:r=25:d=3 "
 	const languages = pictureOf + "-f lavfi -i sine=300:d=3 -f lavfi -i sine=600:d=3 -map 0 -map 1 -map 2 " + x264 +
 		"-c:a aac -metadata:s:a:0 language=eng -metadata:s:a:0 title=Commentary -metadata:s:a:1 language=ger "
+	stillUntil := mediaWant{
+		frames: 10, seconds: 0.4, also: hasTracks("video", "audio"),
+		note: []string{"the last picture stands still until 0.4 s: browsers do not play shorter streams with sound"},
+	}
 	return []mediaRow{
 		{
 			name: "default track second", file: "default-second.mkv",
@@ -79,14 +83,33 @@ func trackRows() []mediaRow {
 			want: mediaWant{seconds: 3, also: hasTracks("audio")},
 		},
 		{
-			name: "a fifth of a second", file: "a.mp4", args: "-f lavfi -i testsrc2=s=64x64:r=25:d=0.2 -f lavfi -i sine=300:d=0.2 " + x264 + "-c:a aac",
+			name: "a fifth of a second", file: "a.mp4", args: briefly("0.2"), request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMP4}},
 			want: mediaWant{frames: 5, also: hasTracks("video", "audio")},
 		},
 		{
-			name: "one frame with sound", file: "a.mp4", args: "-f lavfi -i testsrc2=s=64x64:r=25:d=0.04 -f lavfi -i sine=300:d=0.04 " + x264 + "-c:a aac", long: true,
+			name: "one frame with sound", file: "a.mp4", args: briefly("0.04"), long: true, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMKV}},
 			want: mediaWant{frames: 1, also: hasTracks("video", "audio")},
 		},
+		{
+			name: "one frame with sound as a stream", file: "a.mp4", args: briefly("0.04"), request: transcode.Request{Output: transcode.Output{Format: transcode.FormatHLS}},
+			want: stillUntil,
+		},
+		{
+			name: "a fifth of a second as a stream of CMAF", file: "a.mp4", args: briefly("0.2"), long: true,
+			request: transcode.Request{Output: transcode.Output{Format: transcode.FormatHLS, Container: transcode.ContainerCMAF}},
+			want:    stillUntil,
+		},
+		{
+			name: "three frames in three seconds", file: "a.mp4", args: "-f lavfi -i testsrc2=s=64x64:r=1:d=3 -f lavfi -i sine=300:d=3 " + x264 + "-c:a aac",
+			request: transcode.Request{Output: transcode.Output{Format: transcode.FormatHLS}},
+			want:    mediaWant{frames: 9, rate: "3/1", seconds: 3, also: hasTracks("video", "audio")},
+		},
 	}
+}
+
+// briefly returns arguments for a film that ends at once.
+func briefly(seconds string) string {
+	return "-f lavfi -i testsrc2=s=64x64:r=25:d=" + seconds + " -f lavfi -i sine=300:d=" + seconds + " " + x264 + "-c:a aac"
 }
 
 // hasTracks compares kinds and languages of the tracks.
