@@ -207,6 +207,11 @@ bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each, d
 	scripts/install-tools bench
 	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^(TestSpeed|TestMillionFiles)$$' -count=1 -v ./pkg/nfs
 
+.PHONY: bench-apt
+bench-apt: ## the NFS calls of an apt install of FILES files, default 2000, by one board and by four, beside nfs-ganesha's; ROUNDS times, default 3 (root, Debian)
+	scripts/install-tools bench
+	ROUNDS=$(or $(ROUNDS),3) FILES=$(or $(FILES),2000) go test -tags bench -run '^TestAptSpeed$$' -count=1 -v -timeout 60m ./pkg/nfs
+
 .PHONY: bench-nfsroot
 bench-nfsroot: ## options of nfsroot= where 1 % of frames is lost: klibc mounts and a file is read, ROUNDS times, default 10 (root, under 10 minutes)
 	scripts/install-tools test

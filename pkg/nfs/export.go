@@ -56,6 +56,11 @@ type Export struct {
 	// lately must leave up to twice as much, so that others can still write after
 	// they have filled it. Calls that would use more get NFS3ERR_NOSPC.
 	MinFree int64
+
+	// Relaxed answers calls that change names or attributes at once and brings the
+	// changes to the disk within a second. A power cut loses those that it finds in
+	// memory, and no client makes them again. WRITE and COMMIT are not affected.
+	Relaxed bool
 }
 
 // firstUserPort is the first that needs no privilege.

@@ -16,63 +16,69 @@ import (
 // also waits for all data that anybody has written to the file system. The zero
 // value is ready for use.
 type inodeSyncer struct {
-	once   sync.Once
-	method func(fd int) error // nil: syncfs
-	fd     int                // what method is called with
-	file   bool               // fd is the inodeSyncer's own, see touch
+	once    sync.Once
+	method  func() error // nil: syncfs
+	journal *committer   // nil: the file system has none with all changes in their order
 
 	// apart is whether syncing a directory leaves out the inodes of its new
 	// entries.
 	apart bool
 }
 
-// sync returns once earlier changes of inodes are on the disk, in the file system
-// that holds root.
-func (s *inodeSyncer) sync(root int) error {
-	s.once.Do(func() { s.choose(root) })
-	if s.method != nil && s.method(s.fd) == nil {
+// sync returns once earlier changes of inodes and directories are on the disk, in
+// the file system that holds t.
+func (s *inodeSyncer) sync(t *tree) error {
+	s.once.Do(func() { s.choose(t) })
+	if s.method != nil && s.method() == nil {
 		return nil
 	}
-	return unix.Syncfs(root)
+	return unix.Syncfs(t.root)
 }
 
 // syncNew is sync for an inode whose directory is synced too.
-func (s *inodeSyncer) syncNew(root int) error {
-	s.once.Do(func() { s.choose(root) })
+func (s *inodeSyncer) syncNew(t *tree) error {
+	s.once.Do(func() { s.choose(t) })
 	if !s.apart {
 		return nil
 	}
-	return s.sync(root)
+	return s.sync(t)
+}
+
+// inOrder reports whether sync costs no more than syncing one file, for all earlier
+// changes.
+func (s *inodeSyncer) inOrder(t *tree) bool {
+	s.once.Do(func() { s.choose(t) })
+	return s.journal != nil
 }
 
 // choose picks the method that suits the file system. An overlay gets syncfs,
 // because the file systems below it are not known.
-func (s *inodeSyncer) choose(root int) {
+func (s *inodeSyncer) choose(t *tree) {
 	var fs unix.Statfs_t
-	if unix.Fstatfs(root, &fs) != nil {
+	if unix.Fstatfs(t.root, &fs) != nil {
 		return
 	}
 	switch magic := uint32(fs.Type); {
 	case magic == unix.TMPFS_MAGIC:
-		s.method = func(int) error { return nil } // it has no disk
+		s.method = func() error { return nil } // it has no disk
 	case magic == unix.BTRFS_SUPER_MAGIC:
-		s.method, s.fd = commitBtrfs, root
-	case magic == unix.EXT4_SUPER_MAGIC && !hasJournal(root):
+		s.method = func() error { return commitBtrfs(t.root) }
+	case magic == unix.EXT4_SUPER_MAGIC && !hasJournal(t.root):
 		s.apart = true
 	case magic == unix.EXT4_SUPER_MAGIC, magic == unix.XFS_SUPER_MAGIC:
-		fd, err := unix.Openat(root, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		journal, err := t.server.committers.enter(t.dev, t.root)
 		if err == nil {
-			s.method, s.fd, s.file = touch, fd, true
+			s.journal, s.method = journal, journal.sync
 		}
 	}
 }
 
 // close lets go of what sync needs. It must not be used any more.
-func (s *inodeSyncer) close() error {
-	if !s.file {
+func (s *inodeSyncer) close(t *tree) error {
+	if s.journal == nil {
 		return nil
 	}
-	return unix.Close(s.fd)
+	return t.server.committers.leave(t.dev)
 }
 
 // hasJournal reports whether an ext4, or what is mounted as one, has a journal.
@@ -87,17 +93,6 @@ func hasJournal(root int) bool {
 	}
 	task, err := os.ReadFile(filepath.Join("/sys/fs/ext4", filepath.Base(device), "journal_task"))
 	return err == nil && !strings.HasPrefix(string(task), "<none>")
-}
-
-// touch changes the times of a file that has no name, and syncs it. Where one
-// journal takes all changes of inodes in their order, that brings the earlier
-// ones to the disk as well.
-func touch(fd int) error {
-	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
-	if err := unix.UtimesNanoAt(fd, "", now, unix.AT_EMPTY_PATH); err != nil {
-		return fmt.Errorf("touching an unnamed file: %w", err)
-	}
-	return unix.Fsync(fd)
 }
 
 // commitBtrfs ends the running transaction of a btrfs, which holds all changes

@@ -64,20 +64,21 @@ type Server struct {
 	// fit. When it is used up, sockets are read later.
 	MaxMemory int
 
-	start    sync.Once
-	startErr error
-	self     identity
-	running  chan struct{}
-	memory   *rpc.Memory
-	verifier atomic.Uint64
-	handles  *handleKey
-	attrs    attrCache
-	walking  chan struct{} // one held by each walk of an export
-	floors   floors
-	journal  *journal
-	exports  exportTable
-	mounts   mountTable
-	counters counters // of calls that reach no export
+	start      sync.Once
+	startErr   error
+	self       identity
+	running    chan struct{}
+	memory     *rpc.Memory
+	verifier   atomic.Uint64
+	handles    *handleKey
+	attrs      attrCache
+	walking    chan struct{} // one held by each walk of an export
+	floors     floors
+	committers committers
+	journal    *journal
+	exports    exportTable
+	mounts     mountTable
+	counters   counters // of calls that reach no export
 }
 
 // A MountOp is what a board did with an export.

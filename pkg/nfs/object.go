@@ -229,18 +229,11 @@ func (o *object) reopen(flags int) (int, error) {
 
 // sync brings what changed about o, or in it if it is a directory, to the
 // disk.
-func (o *object) sync() error {
-	err := o.syncFile()
-	if err != nil {
-		o.tree.server.newVerifier()
-		return fmt.Errorf("syncing: %w", err)
-	}
-	return nil
-}
+func (o *object) sync() error { return o.tree.checkSync(o.syncFile()) }
 
 func (o *object) syncFile() error {
 	if !o.is(unix.S_IFDIR) && !o.is(unix.S_IFREG) {
-		return o.tree.syncer.sync(o.tree.root)
+		return o.tree.syncer.sync(o.tree)
 	}
 	fd, err := o.reopen(unix.O_RDONLY)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,68 @@ func TestPowerCut(t *testing.T) {
 			cut.verify()
 		})
 	}
+}
+
+// TestPowerCutOfSharedCommits: what was answered is there after a power cut, with many calls in
+// flight that share commits of the journal.
+func TestPowerCutOfSharedCommits(t *testing.T) {
+	for _, tt := range []struct {
+		name, size, options, copied string
+		mkfs                        []string
+	}{
+		{"ext4", "24M", "commit=900", "", []string{"mkfs.ext4", "-q", "-F", "-J", "size=4"}},
+		{"xfs", "320M", "", "nouuid", []string{"mkfs.xfs", "-q"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			image := newImage(t, tt.size, tt.mkfs...)
+			cut := &powerCuts{T: t, image: image, options: tt.options, copied: tt.copied}
+			cut.during(func(b *bench) {
+				var clients []*rawClient
+				for range 8 {
+					clients = append(clients, dial(b.T, b.s.addr))
+				}
+				for round := range 4 {
+					cut.check(fmt.Sprint("round ", round), b.changeTogether(clients, round)...)
+				}
+			})
+			cut.verify()
+		})
+	}
+}
+
+// changeTogether makes changes with several clients at a time, and returns what must be found
+// after a power cut.
+func (b *bench) changeTogether(clients []*rawClient, round int) (checks []func(dir string) error) {
+	const files = 6
+	var all sync.WaitGroup
+	for i, c := range clients {
+		all.Go(func() {
+			for n := range files {
+				name := fmt.Sprintf("%d-%d-%d", round, i, n)
+				f := c.create(b.root, name, 0o600)
+				b.want("SETATTR", b.call(c, 2, f, sattr{mode: ptr(uint32(0o640))}, false), statusOK)
+				b.want("LINK", b.call(c, 15, f, b.root, name+".link"), statusOK)
+				b.want("RENAME", b.call(c, 14, b.root, name, b.root, name+".new"), statusOK)
+				b.want("REMOVE", b.call(c, 12, b.root, name+".link"), statusOK)
+			}
+		})
+		for n := range files {
+			checks = append(checks, func(dir string) error {
+				name := fmt.Sprintf("%d-%d-%d", round, i, n)
+				st, err := os.Lstat(filepath.Join(dir, name+".new"))
+				if err != nil {
+					return err
+				}
+				if st.Mode().Perm() != 0o640 {
+					return fmt.Errorf("the mode of %s is %v; want 0640", name, st.Mode())
+				}
+				return errors.Join(removed(name)(dir), removed(name+".link")(dir))
+			})
+		}
+	}
+	all.Wait()
+	return checks
 }
 
 // powerCuts are copies of a disk image, and what must be found in each.
@@ -80,17 +143,6 @@ func (p *powerCuts) verify() {
 // changeEverything makes every kind of change and calls then after each.
 func changeEverything(b *bench, then func(what string, checks ...func(dir string) error)) {
 	var f []byte
-	exists := func(name string) func(string) error {
-		return func(dir string) error { _, err := os.Lstat(filepath.Join(dir, name)); return err }
-	}
-	gone := func(name string) func(string) error {
-		return func(dir string) error {
-			if err := exists(name)(dir); !errors.Is(err, os.ErrNotExist) {
-				return errors.New(name + " is still there")
-			}
-			return nil
-		}
-	}
 	check := func(what string, s status, checks ...func(dir string) error) {
 		b.Helper()
 		b.want(what, s, statusOK)
@@ -126,9 +178,22 @@ func changeEverything(b *bench, then func(what string, checks ...func(dir string
 		})
 	}
 	check("LINK", b.call(b.c, 15, f, b.root, "g"), exists("g"))
-	check("RENAME", b.call(b.c, 14, b.root, "g", b.root, "h"), exists("h"), gone("g"))
-	check("REMOVE", b.call(b.c, 12, b.root, "h"), gone("h"), exists("f"))
-	check("RMDIR", b.call(b.c, 13, b.root, "d"), gone("d"))
+	check("RENAME", b.call(b.c, 14, b.root, "g", b.root, "h"), exists("h"), removed("g"))
+	check("REMOVE", b.call(b.c, 12, b.root, "h"), removed("h"), exists("f"))
+	check("RMDIR", b.call(b.c, 13, b.root, "d"), removed("d"))
+}
+
+func exists(name string) func(string) error {
+	return func(dir string) error { _, err := os.Lstat(filepath.Join(dir, name)); return err }
+}
+
+func removed(name string) func(string) error {
+	return func(dir string) error {
+		if err := exists(name)(dir); !errors.Is(err, os.ErrNotExist) {
+			return errors.New(name + " is still there")
+		}
+		return nil
+	}
 }
 
 func holds(name, content string) func(string) error {

@@ -45,11 +45,19 @@ func (c *call) setattr() error {
 		return o.set(want)
 	})
 	if err == nil {
-		err = o.sync()
+		err = o.syncSet(want)
 	}
 	c.status(err)
 	c.wcc(w)
 	return nil
+}
+
+// syncSet brings to the disk what SETATTR has set. A new size also changes the file's data.
+func (o *object) syncSet(s sattr) error {
+	if s.size != nil && !o.tree.export.Relaxed {
+		return o.sync()
+	}
+	return o.syncChange()
 }
 
 // set sets o's attributes to those in s, with the rights of the caller. The order matters,

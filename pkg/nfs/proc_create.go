@@ -173,7 +173,7 @@ func (c *call) make(wire []byte, name string, m maker) error {
 		dir.tree.finalizeGrown(cost{}, w)
 	}
 	if err == nil {
-		err = errors.Join(child.syncNew(), dir.sync())
+		err = dir.syncMade(child)
 	}
 	if c.status(err) {
 		c.postHandle(child)
@@ -270,7 +270,7 @@ func (o *object) syncNew() error {
 	if o.is(unix.S_IFREG) || o.is(unix.S_IFDIR) {
 		return o.sync()
 	}
-	return o.tree.syncer.syncNew(o.tree.root)
+	return o.tree.syncer.syncNew(o.tree)
 }
 
 // create creates a regular file, with the rights of the calling thread.

@@ -1,10 +1,6 @@
 package nfs
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // remove implements REMOVE (RFC 1813 §3.3.12).
 func (c *call) remove() error {
@@ -61,7 +57,7 @@ func (c *call) unlink(wire []byte, name string, r removal) error {
 	if err == nil {
 		dir.tree.freed()
 		dir.tree.writers.dropDeleted()
-		err = dir.sync()
+		err = dir.syncChange()
 	}
 	c.status(err)
 	c.wcc(w)
@@ -94,7 +90,7 @@ func (c *call) rename() error {
 	}
 	if err == nil {
 		to.tree.writers.dropDeleted()
-		err = errors.Join(from.sync(), to.sync())
+		err = from.syncMoved(to)
 	}
 	c.status(err)
 	c.wcc(w[0])
@@ -185,7 +181,7 @@ func (c *call) link() error {
 		err = nil
 	}
 	if err == nil {
-		err = errors.Join(file.syncNew(), dir.sync())
+		err = dir.syncMade(file)
 	}
 	c.status(err)
 	c.postAttr(file)

@@ -30,6 +30,9 @@ const (
 	speedDir     = "PIBOOTD_SPEED_DIR"
 	speedProfile = "PIBOOTD_SPEED_PROFILE"
 
+	// speedRelaxed makes the export relaxed if it is not empty.
+	speedRelaxed = "PIBOOTD_SPEED_RELAXED"
+
 	speedAddr  = "127.0.0.1:2049"
 	streamAddr = "127.0.0.1:2050"
 	piecesAddr = "127.0.0.1:2051"
@@ -66,8 +69,9 @@ func serveSpeed(dir, profile string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	s := &Server{Key: testKey(), CallsFile: dir + ".calls"} // as pibootd has it // as pibootd has it
-	if err := s.Export(Export{ID: 1, Path: dir, Dir: dir, Clients: append(seenFrom(), loopback)}); err != nil {
+	s := &Server{Key: testKey(), CallsFile: dir + os.Getenv(speedRelaxed) + ".calls"} // as pibootd has it
+	export := Export{ID: 1, Path: dir, Dir: dir, Clients: append(seenFrom(), loopback), Relaxed: os.Getenv(speedRelaxed) != ""}
+	if err := s.Export(export); err != nil {
 		return err
 	}
 	ln, err := net.Listen("tcp", speedAddr)

@@ -43,6 +43,7 @@ type tree struct {
 	stop     chan struct{}  // closed to end them
 	writers  writers
 	syncer   inodeSyncer
+	late     lateSync
 	locks    [64]sync.Mutex // by inode: held while a call changes it
 }
 
@@ -178,7 +179,7 @@ func (t *tree) close() error {
 	if t.floor != nil {
 		t.server.floors.leave(t.dev)
 	}
-	errs := []error{t.syncer.close()}
+	errs := []error{t.syncer.close(t)}
 	for _, fd := range []int{t.root, t.mount} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))
