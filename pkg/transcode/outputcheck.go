@@ -68,11 +68,8 @@ func (o Output) check() error {
 
 // checkProgressive checks that a stream can be published while it is made.
 func (o Output) checkProgressive() error {
-	switch {
-	case o.TwoPass:
-		return wrong("progressive", "a progressive stream in two passes: the first pass is of the whole film; want one pass")
-	case o.SampleAES:
-		return wrong("progressive", "a progressive stream with SAMPLE-AES, which is put on when the stream is whole; want AES-128")
+	if o.TwoPass {
+		return wrong("progressive", "a progressive stream in two passes: the first pass surveys the whole video before anything is encoded; want one pass")
 	}
 	return nil
 }

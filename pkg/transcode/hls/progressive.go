@@ -21,12 +21,12 @@ const startAtBegin = "#EXT-X-START:TIME-OFFSET=0\n"
 // Begin is Playlists for the units that are done so far: the playlists of the first
 // segments, as many as every rendition has, and their number. There are no playlists
 // while that is 0.
-func Begin(p transcode.Plan, results map[string]transcode.Result) (map[string][]byte, int, error) {
+func Begin(p transcode.Plan, results map[string]transcode.Result, sealed Sealed) (map[string][]byte, int, error) {
 	tracks, segments, err := transcode.JoinBegin(p, results)
 	if err != nil || segments == 0 {
 		return nil, 0, err
 	}
-	s := newListing(p, tracks, Sealed{})
+	s := newListing(p, tracks, sealed)
 	s.growing = true
 	return s.files(), segments, nil
 }

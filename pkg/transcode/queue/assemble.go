@@ -20,13 +20,13 @@ import (
 // playlists last.
 func (q *Queue) assemble(ctx context.Context, st *stream) error {
 	if st.request.IsFile() {
-		return q.moveSegments(ctx, st, nil)
+		return q.moveSegments(ctx, st, nil, nil)
 	}
 	keys, err := q.makePlace(st)
 	if err != nil {
 		return err
 	}
-	if err := q.moveSegments(ctx, st, keys); err != nil {
+	if err := q.moveSegments(ctx, st, keys, nil); err != nil {
 		return err
 	}
 	if st.request.SampleAES {
@@ -81,8 +81,13 @@ func (q *Queue) checkStream(st *stream) error {
 	return nil
 }
 
-func (q *Queue) moveSegments(ctx context.Context, st *stream, keys map[string][]byte) error {
+// moveSegments moves the accepted segments into the assembled stream, except those of
+// units whose segments are there.
+func (q *Queue) moveSegments(ctx context.Context, st *stream, keys map[string][]byte, there map[string]bool) error {
 	for _, s := range st.segments {
+		if there[s.unit] {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -16,7 +16,16 @@ import (
 // A progressive stream is published as soon as all renditions have their first segments,
 // and grows with each unit that is done. What was announced stays as it is: the results
 // that it was made of are final. So nothing has to be stored about how far it has come;
-// it follows from the results, also after a restart.
+// it follows from the results, also after a restart. Segments that are done early are at
+// their place before a playlist announces them, for players that look elsewhere
+// (streamfile.go).
+
+// An extent is how far a progressive stream is published.
+type extent struct {
+	segments int             // that are announced
+	units    map[string]bool // whose segments are at their place
+	ended    bool            // it does not grow any more
+}
 
 // advanceStreams extends the streams of running jobs. One goroutine publishes, so that a
 // stream is extended, completed or ended by one at a time.
@@ -37,16 +46,15 @@ func (q *Queue) advanceStreams(ctx context.Context) error {
 // isProgressive is the condition of jobs whose streams are published while they are made.
 const isProgressive = `json_extract(request, '$.progressive')`
 
-// advance publishes the segments of a job that all renditions have and that were not
-// published before.
+// advance publishes the segments of a job that were not published before, and announces
+// those that all renditions have.
 func (q *Queue) advance(ctx context.Context, id int64) error {
 	st, err := q.readBegin(ctx, id)
 	before := q.announced[id]
-	if err != nil || st.begin == before {
+	if err != nil || st.begin == 0 || len(st.results) == len(before.units) {
 		return err
 	}
-	st.segments = slices.DeleteFunc(st.segments, func(s segment) bool { return s.number < before })
-	if err := q.assembleBegin(ctx, st); err != nil {
+	if err := q.assembleBegin(ctx, st, before); err != nil {
 		return err
 	}
 	if st.place == "" {
@@ -57,7 +65,12 @@ func (q *Queue) advance(ctx context.Context, id int64) error {
 			return err
 		}
 	}
-	q.announced[id] = st.begin
+	now := extent{segments: st.begin, units: map[string]bool{}}
+	for unit := range st.results {
+		now.units[unit] = true
+	}
+	q.announced[id] = now
+	defer q.watches.notify(id)
 	return q.revealKey(st)
 }
 
@@ -67,11 +80,11 @@ func (q *Queue) readBegin(ctx context.Context, id int64) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.playlists, st.begin, err = hls.Begin(st.plan, st.results)
+	st.playlists, st.begin, err = hls.Begin(st.plan, st.results, hls.Sealed{})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnpublishable, err)
 	}
-	st.segments = slices.DeleteFunc(st.segments, func(s segment) bool { return s.number >= st.begin })
+	st.segments = slices.DeleteFunc(st.segments, func(s segment) bool { return s.number == unlisted })
 	st.addDirs()
 	return st, q.locate(st)
 }
@@ -97,14 +110,23 @@ func (q *Queue) locate(st *stream) error {
 }
 
 // assembleBegin moves the segments of st to where they are published, and then writes
-// its playlists.
-func (q *Queue) assembleBegin(ctx context.Context, st *stream) error {
+// its playlists, if they announce more than before.
+func (q *Queue) assembleBegin(ctx context.Context, st *stream, before extent) error {
 	keys, err := q.makePlace(st)
 	if err != nil {
 		return err
 	}
-	if err := q.moveSegments(ctx, st, keys); err != nil {
+	if err := q.moveSegments(ctx, st, keys, before.units); err != nil || st.begin == before.segments {
 		return err
+	}
+	if st.request.SampleAES {
+		sealed, err := q.sealed(st, keys)
+		if err != nil {
+			return err
+		}
+		if st.playlists, _, err = hls.Begin(st.plan, st.results, sealed); err != nil {
+			return fmt.Errorf("%w: %w", errUnpublishable, err)
+		}
 	}
 	return q.writePlaylists(ctx, st)
 }
@@ -118,21 +140,18 @@ func (q *Queue) endStreams(ctx context.Context) error {
 	}
 	var errs []error
 	for _, id := range ids {
-		if q.announced[id] == endedStream {
+		if q.announced[id].ended {
 			continue
 		}
 		if err := q.endStream(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("ending the stream of job %d: %w", id, err))
 			continue
 		}
-		q.announced[id] = endedStream
+		q.announced[id] = extent{ended: true}
 	}
-	maps.DeleteFunc(q.announced, func(id int64, segments int) bool { return segments == endedStream && !slices.Contains(ids, id) })
+	maps.DeleteFunc(q.announced, func(id int64, e extent) bool { return e.ended && !slices.Contains(ids, id) })
 	return errors.Join(errs...)
 }
-
-// endedStream stands in Queue.announced for a stream that does not grow any more.
-const endedStream = -1
 
 // endStream ends the playlists of a job.
 func (q *Queue) endStream(ctx context.Context, id int64) error {

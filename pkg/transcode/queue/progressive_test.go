@@ -91,7 +91,7 @@ func (g *growth) publish(step int) (stopped bool) {
 		ctx := newCountdown(g.t.Context(), step)
 		stopped = g.publishReady(ctx) != nil || ctx.left.Load() < 0
 		g.look()
-		g.announced = map[int64]int{} // the daemon was killed
+		g.announced = map[int64]extent{} // the daemon was killed
 	}
 	if err := g.publishReady(g.t.Context()); err != nil {
 		g.t.Fatal(err)

@@ -66,20 +66,27 @@ func sampleKeys(keys map[string][]byte) (map[string]mediafile.SampleKey, error) 
 // describeSealed writes the playlists of st anew, with the sizes of segments that have
 // encrypted samples.
 func (q *Queue) describeSealed(st *stream, keys map[string][]byte) error {
-	sealed := hls.Sealed{Sizes: map[string]int64{}}
-	for _, s := range st.segments {
-		info, err := q.media.Lstat(path.Join(st.work(), s.to))
-		if err != nil {
-			return err
-		}
-		sealed.Sizes[s.to] = info.Size()
-	}
-	var err error
-	if sealed.Keys, err = sampleKeys(keys); err != nil {
+	sealed, err := q.sealed(st, keys)
+	if err != nil {
 		return err
 	}
 	if st.playlists, err = hls.Playlists(st.plan, st.results, sealed); err != nil {
 		return fmt.Errorf("%w: %w", errUnpublishable, err)
 	}
 	return nil
+}
+
+// sealed reads what has become of the segments of st, which are at their place.
+func (q *Queue) sealed(st *stream, keys map[string][]byte) (hls.Sealed, error) {
+	sealed := hls.Sealed{Sizes: map[string]int64{}}
+	for _, s := range st.segments {
+		info, err := q.media.Lstat(path.Join(st.work(), s.to))
+		if err != nil {
+			return sealed, err
+		}
+		sealed.Sizes[s.to] = info.Size()
+	}
+	var err error
+	sealed.Keys, err = sampleKeys(keys)
+	return sealed, err
 }

@@ -140,6 +140,7 @@ type stream struct {
 
 // A segment is a segment of a stream, its initialization section, or the file.
 type segment struct {
+	unit      string // that made it
 	from      string // path in the media share, as its worker left it
 	to        string // path in the stream; "" for the file, which is the whole output
 	sizeBytes int64
@@ -263,7 +264,7 @@ func (st *stream) addFiles(plan transcode.Plan, results unitResults) {
 	for _, u := range plan.Units {
 		r, from := results.ofUnit[u.ID], results.dirs[u.ID]
 		if r.File != nil {
-			st.segments = []segment{{from: path.Join(from, r.File.Name), sizeBytes: r.File.SizeBytes}}
+			st.segments = []segment{{unit: u.ID, from: path.Join(from, r.File.Name), sizeBytes: r.File.SizeBytes}}
 		}
 		if st.request.IsFile() {
 			continue
@@ -286,17 +287,17 @@ func (st *stream) addPiece(p transcode.Piece, from string, inits map[string]bool
 	if r.Init != nil && !inits[u.Dir()] {
 		inits[u.Dir()] = true
 		st.segments = append(st.segments, segment{
-			from: path.Join(from, r.Init.Name), to: path.Join(names.Place(u.Dir()), r.Init.Name), sizeBytes: r.Init.SizeBytes,
+			unit: u.ID, from: path.Join(from, r.Init.Name), to: path.Join(names.Place(u.Dir()), r.Init.Name), sizeBytes: r.Init.SizeBytes,
 			encrypted: init != "", init: init,
 		})
 	}
 	for _, picture := range r.Pictures {
-		st.segments = append(st.segments, segment{from: path.Join(from, picture.Name), to: u.PictureName(picture.Name), sizeBytes: picture.SizeBytes, number: unlisted})
+		st.segments = append(st.segments, segment{unit: u.ID, from: path.Join(from, picture.Name), to: u.PictureName(picture.Name), sizeBytes: picture.SizeBytes, number: unlisted})
 	}
 	first := u.FirstSegment()
 	for i, s := range r.Segments {
 		st.segments = append(st.segments, segment{
-			from: path.Join(from, s.Name), to: path.Join(names.Place(u.Dir()), names.File(s.Name)), sizeBytes: s.SizeBytes,
+			unit: u.ID, from: path.Join(from, s.Name), to: path.Join(names.Place(u.Dir()), names.File(s.Name)), sizeBytes: s.SizeBytes,
 			number: first + i, encrypted: st.request.Encrypted && (init != "" || !st.request.SampleAES), init: init,
 		})
 	}

@@ -139,9 +139,9 @@ type Queue struct {
 	workers *workers
 	claims  *claims
 
-	// announced has how many segments of a progressive stream are published, or
-	// endedStream, by job. It belongs to the goroutine that publishes.
-	announced map[int64]int
+	// announced has the progressive streams by job. It belongs to the goroutine that
+	// publishes.
+	announced map[int64]extent
 
 	watches *watches
 
@@ -189,7 +189,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		unitSeconds: o.UnitSeconds,
 		workers:     newWorkers(o.Labels),
 		claims:      newClaims(),
-		announced:   map[int64]int{},
+		announced:   map[int64]extent{},
 		watches:     newWatches(),
 		live:        newLiveStreams(),
 		lanes:       map[string]bool{},

@@ -18,7 +18,8 @@ import (
 
 // Streams with encrypted samples decode to what those without encryption have: by ffmpeg
 // with each of their keys, and by its HLS reader where there is one key. They are made by
-// one unit and by several, of each codec that can be encrypted so.
+// one unit and by several, also while they are published, of each codec that can be
+// encrypted so.
 func TestSampleAES(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -27,7 +28,7 @@ func TestSampleAES(t *testing.T) {
 	one := []transcode.Rung{{Lines: 180, BitrateBPS: 400_000}}
 	for name, o := range map[string]transcode.Output{
 		"one-key": {Rungs: one, Audio: "opus"},
-		"rotated": {Rungs: append(one, transcode.Rung{Lines: 90}), Naming: transcode.Naming{KeyEvery: 5, SegmentDir: "parts", SegmentName: "s"}},
+		"rotated": {Progressive: true, Rungs: append(one, transcode.Rung{Lines: 90}), Naming: transcode.Naming{KeyEvery: 5, SegmentDir: "parts", SegmentName: "s"}},
 		"hevc":    {Rungs: []transcode.Rung{{Lines: 180, BitrateBPS: 20_000_000}}, CRF: 30, Codec: transcode.CodecH265, Audio: "ac3", Naming: transcode.Naming{KeyEvery: 7}},
 	} {
 		t.Run(name, func(t *testing.T) {
