@@ -12,6 +12,7 @@ import (
 
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/web"
+	"pibootd/pkg/web/browsertest"
 )
 
 // early is what is played while it is made.
@@ -39,11 +40,7 @@ func TestStreamsArePlayedEarly(t *testing.T) {
 	for _, e := range early {
 		args := []string{"transcode", film, "--name", "early-" + e.name, "--progressive", "--segment-length", "2", "--rung", "180", "--rung", "90"}
 		job := l.waitForOutput(t, g, decode[web.Submitted](t, l, append(args, e.options...)...).Job)
-		var started playedLevel
-		url := "http://10.77.0.1:8080/media/" + job.Output
-		if err := json.Unmarshal([]byte(page.Text(fmt.Sprintf("startEarly(%q)", url))), &started); err != nil || started.Error != "" {
-			t.Fatalf("%s: %v %s; want it to play", e.name, err, started.Error)
-		}
+		wantStarted(t, page, fmt.Sprintf("startEarly(%q)", "http://10.77.0.1:8080/media/"+job.Output))
 		if now, err := l.client.Job(t.Context(), job.ID); err != nil || now.State != queue.Running {
 			t.Fatalf("%s: the job is %s, %v; want it running while the stream plays", e.name, now.State, err)
 		}
@@ -55,6 +52,63 @@ func TestStreamsArePlayedEarly(t *testing.T) {
 			t.Fatal(err)
 		}
 		played.check(t, e.name, seconds)
+	}
+}
+
+// hls.js goes to a place that no worker has begun with, plays from there what is encoded
+// then, before all that lies between, and goes on to the end when the job is done.
+func TestSeekWhileItIsMade(t *testing.T) {
+	const seconds, segment, far = 44, 2, 38
+	g := newGate(t)
+	l := newLab(t)
+	l.serve(t)
+	l.startWorker(t)
+	film := filepath.Join(t.TempDir(), "film.mp4")
+	makeTracks(t, film, filepath.Join(t.TempDir(), "sound.mp3"), strconv.Itoa(seconds))
+	page := l.openPage(t, l.servePage(t, playerPage(t)))
+	page.WaitFor("window.Hls")
+	job := l.waitForOutput(t, g, decode[web.Submitted](t, l, "transcode", film, "--name", "seek", "--progressive",
+		"--segments", "cmaf", "--encrypt", "--segment-length", strconv.Itoa(segment), "--rung", "180", "--rung", "90").Job)
+	url := fmt.Sprintf("http://10.77.0.1:8080/stream/%d/seek.m3u8", job.ID)
+	wantStarted(t, page, fmt.Sprintf("startEarly(%q)", url))
+	wantStarted(t, page, fmt.Sprintf("seekEarly(%d)", far))
+	waitUntil(t, "the place is not played", func() bool {
+		if g.isShut(t) {
+			g.open(t, 1)
+		}
+		return page.Value(fmt.Sprintf("early.video.currentTime > %d.2", far))
+	})
+	job, err := l.client.Job(t.Context(), job.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for _, u := range job.Units {
+		if u.State == "pending" {
+			left++
+		}
+	}
+	if job.State != queue.Running || left < 2 {
+		t.Errorf("job is %s, %d units are left; want the place encoded before others", job.State, left)
+	}
+	g.open(t, len(job.Units))
+	var played playedEarly
+	if err := json.Unmarshal([]byte(page.Text("endEarly()")), &played); err != nil {
+		t.Fatal(err)
+	}
+	if played.Error != "" || !played.Ended || played.Pieces != 2 || math.Abs(played.To-seconds) > 0.2 {
+		t.Errorf("%+v; want it played to the end in two pieces", played)
+	}
+	l.waitFor(t, job)
+	wantStarted(t, page, fmt.Sprintf("startEarly(%q)", url)) // goes on to be served
+}
+
+// wantStarted has the page do something that must succeed.
+func wantStarted(t *testing.T, page *browsertest.Page, expression string) {
+	t.Helper()
+	var started playedLevel
+	if err := json.Unmarshal([]byte(page.Text(expression)), &started); err != nil || started.Error != "" {
+		t.Fatalf("%s: %v %s; want it to play", expression, err, started.Error)
 	}
 }
 

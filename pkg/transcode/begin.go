@@ -35,9 +35,8 @@ func JoinBegin(p Plan, results map[string]Result) (tracks map[string]*SegmentLis
 	return tracks, segments, nil
 }
 
-// common returns how many segments all renditions of p have from their beginning. One
-// that has ended holds nobody up.
-func (p Plan) common(tracks map[string]*SegmentList, ended map[string]bool) int {
+// Dirs returns the directories of the renditions of p.
+func (p Plan) Dirs() []string {
 	var dirs []string
 	for _, r := range p.Renditions {
 		dirs = append(dirs, r.Name)
@@ -48,8 +47,14 @@ func (p Plan) common(tracks map[string]*SegmentList, ended map[string]bool) int 
 	for _, s := range p.Subtitles {
 		dirs = append(dirs, s.Name)
 	}
+	return dirs
+}
+
+// common returns how many segments all renditions of p have from their beginning. One
+// that has ended holds nobody up.
+func (p Plan) common(tracks map[string]*SegmentList, ended map[string]bool) int {
 	most, least := 0, math.MaxInt
-	for _, dir := range dirs {
+	for _, dir := range p.Dirs() {
 		n := tracks[dir].len()
 		if most = max(most, n); n == 0 || !ended[dir] {
 			least = min(least, n)
@@ -87,15 +92,4 @@ func (u Unit) isLast() bool {
 		return u.Audio.End == 0
 	}
 	return true
-}
-
-// begins returns when on the grid the first segment of u begins, in seconds.
-func (u Unit) begins() float64 {
-	switch {
-	case u.Video != nil:
-		return u.Video.Grid.Seconds(u.Video.FirstFrame)
-	case u.Audio != nil:
-		return float64(u.Audio.First) * u.Audio.SegmentSeconds
-	}
-	return 0
 }

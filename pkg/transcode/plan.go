@@ -157,7 +157,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	plan.addPictures(r, p)
 	plan.Units = AddSurveys(plan.Units)
 	if r.Progressive {
-		slices.SortStableFunc(plan.Units, func(a, b Unit) int { return cmp.Compare(a.begins(), b.begins()) })
+		slices.SortStableFunc(plan.Units, func(a, b Unit) int { return cmp.Compare(a.from(), b.from()) })
 	}
 	for _, u := range plan.Units {
 		if u.Video != nil && options.Whole != "" {

@@ -124,6 +124,7 @@ type Jobs interface {
 	Watch(ctx context.Context, id int64) iter.Seq2[queue.Job, error]
 	Changes(context.Context) iter.Seq[[]int64]
 	Preview(context.Context, transcode.Request) (queue.Preview, error)
+	StreamFile(ctx context.Context, id int64, name string) (queue.StreamFile, error)
 }
 
 // A JobChanger submits jobs and changes them.

@@ -103,9 +103,11 @@ func (s *Server) publicHandler() http.Handler {
 	media := http.NewServeMux()
 	media.Handle("GET /media/", s.guard(route{scope: unless(s.Public.Media, access.Read), handler: http.StripPrefix("/media/", mediaHandler(s.Info.MediaDir)).ServeHTTP}))
 	media.Handle("GET /live/{name}/{file...}", s.guard(route{scope: unless(s.Public.Media, access.Read), handler: s.liveHandler(newSlots("requests for live streams", maxPlayers, maxOwnPlayers))}))
+	media.Handle("GET "+SeekPath+"{id}/{name...}", s.guard(route{scope: unless(s.Public.Media, access.Read), handler: s.seekHandler()}))
 	all := http.NewServeMux()
 	all.Handle("/media/", media)
 	all.Handle("/live/", media)
+	all.Handle(SeekPath, media)
 	all.Handle("/", s.guardHost(s.guardedHandler()))
 	return all
 }

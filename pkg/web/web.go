@@ -65,7 +65,7 @@ type Server struct {
 	published publisher
 	examined  atomic.Pointer[Examined] // nil: the doctor has not looked since the start
 	// For tests; 0: the constants of these names.
-	loginEvery, examineEvery, liveEvery time.Duration
+	loginEvery, examineEvery, liveEvery, seekWait time.Duration
 }
 
 // Public says what the TCP ports do without a login.

@@ -58,6 +58,7 @@ type listing struct {
 	textTarget   int                               // target duration of subtitles, in seconds
 	sealed       Sealed
 	growing      bool // more segments will follow
+	planned      bool // all segments are listed, but not all are there
 }
 
 func newListing(p transcode.Plan, tracks map[string]*transcode.SegmentList, sealed Sealed) listing {
@@ -110,7 +111,7 @@ func (s listing) media(dir string, t *transcode.SegmentList, target int) []byte 
 	o := s.plan.Output
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n", version(o))
 	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", target)
-	fmt.Fprintf(&b, "#EXT-X-PLAYLIST-TYPE:%s\n#EXT-X-INDEPENDENT-SEGMENTS\n", playlistType(o))
+	fmt.Fprintf(&b, "#EXT-X-PLAYLIST-TYPE:%s\n#EXT-X-INDEPENDENT-SEGMENTS\n", s.playlistType())
 	if t.Init != nil {
 		fmt.Fprintf(&b, "#EXT-X-MAP:URI=%q\n", o.URI(dir, path.Join(dir, transcode.InitName)))
 	}
@@ -151,7 +152,8 @@ func (s listing) master() []byte {
 	if p.Output.Progressive {
 		b.WriteString(startAtBegin)
 	}
-	if !s.growing {
+	complete := !s.growing && !s.planned
+	if complete {
 		writeSessionData(&b, p)
 	}
 	groups := audioGroups(p)
@@ -167,12 +169,12 @@ func (s listing) master() []byte {
 	for _, v := range variants(p, groups, s.tracks, s.target) {
 		v.subtitles = len(p.Subtitles) > 0
 		v.peak, v.average = v.peak+textPeak, v.average+textAverage
-		if s.growing {
+		if !complete {
 			v.average = 0
 		}
 		v.write(&b, p.Output.Naming)
 	}
-	if !s.growing {
+	if complete {
 		writeIFrames(&b, p, s.tracks, s.target)
 	}
 	return b.Bytes()

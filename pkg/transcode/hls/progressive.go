@@ -31,6 +31,22 @@ func Begin(p transcode.Plan, results map[string]transcode.Result, sealed Sealed)
 	return s.files(), segments, nil
 }
 
+// Whole is Begin for players that look anywhere: its playlists list all segments of the
+// plan, whether they are there or not, by paths within the stream.
+func Whole(p transcode.Plan, results map[string]transcode.Result, sealed Sealed) (map[string][]byte, error) {
+	tracks, segments, err := transcode.JoinBegin(p, results)
+	if err != nil || segments == 0 {
+		return nil, err
+	}
+	p.Output.URLPrefix = ""
+	for dir, t := range tracks {
+		t.Segments = p.PlannedSegments(dir)
+	}
+	s := newListing(p, tracks, sealed)
+	s.planned = true
+	return s.files(), nil
+}
+
 // End returns the text of a media playlist that was to grow, and does not any more.
 func End(playlist []byte) []byte {
 	if bytes.HasSuffix(playlist, []byte(endList)) {
@@ -39,8 +55,8 @@ func End(playlist []byte) []byte {
 	return append(bytes.Clone(playlist), endList...)
 }
 
-func playlistType(o transcode.Output) string {
-	if o.Progressive {
+func (s listing) playlistType() string {
+	if s.plan.Output.Progressive && !s.planned {
 		return "EVENT"
 	}
 	return "VOD"

@@ -38,18 +38,37 @@ func (q *Queue) choose(ctx context.Context, t *transaction, worker string) (*uni
 	if err != nil {
 		return nil, transcode.ClaimReply{}, err
 	}
-	rows, err := t.tx.QueryContext(ctx, offers, me.Hello.MuxID, labels)
+	u, refused, err := q.firstFit(ctx, t, me, labels)
 	if err != nil {
 		return nil, transcode.ClaimReply{}, err
 	}
+	if u != nil {
+		u, err = q.byDeadline(ctx, t, me, u)
+		return u, transcode.ClaimReply{}, err
+	}
+	if refused.Gone {
+		u, err = q.straggler(ctx, t, me)
+		if u == nil && err == nil {
+			refused, err = t.forOthers(ctx, me, labels, refused)
+		}
+	}
+	return u, refused, err
+}
+
+// firstFit returns the first pending unit that a worker should do.
+func (q *Queue) firstFit(ctx context.Context, t *transaction, me Worker, labels string) (*unitRow, transcode.ClaimReply, error) {
+	refused := transcode.ClaimReply{Refused: "nothing is to be done", Gone: true}
+	rows, err := t.tx.QueryContext(ctx, offers, me.Hello.MuxID, labels)
+	if err != nil {
+		return nil, refused, err
+	}
 	defer rows.Close()
 	all := q.workers.list()
-	refused := transcode.ClaimReply{Refused: "nothing is to be done", Gone: true}
 	for n := 0; n < maxOffers && rows.Next(); n++ {
 		var failedOn string
 		u, err := scanUnit(offer{rows, &failedOn})
 		if err != nil {
-			return nil, transcode.ClaimReply{}, err
+			return nil, refused, err
 		}
 		why := unfit(u, me, all, strings.Split(failedOn, ","))
 		if why == "" {
@@ -57,17 +76,7 @@ func (q *Queue) choose(ctx context.Context, t *transaction, worker string) (*uni
 		}
 		refused = transcode.ClaimReply{Refused: fmt.Sprintf("job %d, unit %s: %s", u.key.job, u.key.unit, why)}
 	}
-	if err := rows.Err(); err != nil {
-		return nil, transcode.ClaimReply{}, err
-	}
-	if refused.Gone {
-		u, err := q.straggler(ctx, t, me)
-		if u == nil && err == nil {
-			refused, err = t.forOthers(ctx, me, labels, refused)
-		}
-		return u, refused, err
-	}
-	return nil, refused, nil
+	return nil, refused, rows.Err()
 }
 
 // An offer is a row of offers: a unit, and the workers that failed at it.
@@ -124,7 +133,12 @@ const (
 // straggler returns the running unit for which a speculative attempt of this worker
 // saves most time; nil if it would save none.
 func (q *Queue) straggler(ctx context.Context, t *transaction, me Worker) (*unitRow, error) {
-	c, ok := q.slowest(me, q.claims.all(), t.now)
+	return q.outrun(ctx, t, me, q.claims.all())
+}
+
+// outrun is straggler among some claims.
+func (q *Queue) outrun(ctx context.Context, t *transaction, me Worker, among []claim) (*unitRow, error) {
+	c, ok := q.slowest(me, among, t.now)
 	if !ok {
 		return nil, nil
 	}

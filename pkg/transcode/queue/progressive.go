@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"time"
 
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/hls"
@@ -70,6 +71,7 @@ func (q *Queue) advance(ctx context.Context, id int64) error {
 		now.units[unit] = true
 	}
 	q.announced[id] = now
+	q.places.begin(id, time.Now())
 	defer q.watches.notify(id)
 	return q.revealKey(st)
 }

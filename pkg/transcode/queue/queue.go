@@ -144,6 +144,7 @@ type Queue struct {
 	announced map[int64]extent
 
 	watches *watches
+	places  *places
 
 	live      *liveStreams
 	liveTurns turns.Turns[int64] // changes of what is received, by job
@@ -192,6 +193,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		announced:   map[int64]extent{},
 		watches:     newWatches(),
 		live:        newLiveStreams(),
+		places:      newPlaces(),
 		lanes:       map[string]bool{},
 		announce:    make(chan struct{}, 1),
 		publish:     make(chan struct{}, 1),

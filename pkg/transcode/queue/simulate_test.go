@@ -54,10 +54,7 @@ func (s simulation) run(t testing.TB) simulated {
 	request := fixtureRequest
 	request.SegmentSeconds = 0 // the usual
 	job := b.submit(request)
-	probe := transcode.Probe{
-		Format: "mov", Seconds: s.film, BitrateBPS: 20_000_000,
-		Video: &transcode.VideoStream{Codec: "h264", Width: 1920, Height: 1080, Rate: transcode.Rational{Num: 25, Den: 1}, PixelFormat: "yuv420p", BitrateBPS: 20_000_000, EndSeconds: s.film},
-	}
+	probe := filmProbe(s.film)
 	grant, err := b.claim(t.Context(), "pi0", "")
 	if err != nil || grant.Refused != "" {
 		t.Fatalf("claim: %+v, %v", grant, err)
@@ -93,6 +90,14 @@ func (s simulation) run(t testing.TB) simulated {
 		}
 	}
 	return s.sum(t, b, job.ID, began, time.Since(began))
+}
+
+// filmProbe is what a worker finds in a film of 1080p without sound.
+func filmProbe(seconds float64) transcode.Probe {
+	return transcode.Probe{
+		Format: "mov", Seconds: seconds, BitrateBPS: 20_000_000,
+		Video: &transcode.VideoStream{Codec: "h264", Width: 1920, Height: 1080, Rate: transcode.Rational{Num: 25, Den: 1}, PixelFormat: "yuv420p", BitrateBPS: 20_000_000, EndSeconds: seconds},
+	}
 }
 
 func (s simulation) sum(t testing.TB, b *bench, id int64, began time.Time, took time.Duration) simulated {

@@ -105,6 +105,7 @@ func (q *Queue) follow(ctx context.Context, t *transaction) {
 	q.followLive(ctx, t)
 	for _, job := range t.ended {
 		q.log.Info("job ended", "job", job.id, "state", job.state, "reason", job.reason)
+		q.places.forget(job.id)
 		if !q.live.holds(job.id) {
 			q.removeJob(job.id)
 		}
