@@ -95,7 +95,7 @@ func (p *Plan) noteStretches(what string, list []Held) {
 }
 
 // noteGaps notes what the source itself lacks.
-func (p *Plan) noteGaps(probe Probe) {
+func (p *Plan) noteGaps(probe Probe, o Options) {
 	if picture := probe.pictureGaps(); len(picture) > 0 {
 		p.note("the source has no picture for %.1f s, from %.1f s on: the one before stands still there", total(picture), picture[0].From)
 	}
@@ -103,10 +103,10 @@ func (p *Plan) noteGaps(probe Probe) {
 		p.note("the source has no sound for %.1f s, from %.1f s on", total(sound), sound[0].From)
 	}
 	if v := probe.Video; v != nil && len(v.Still) > 0 {
-		p.note("by the edit list of the source, the picture stands still for %.1f s, from %.1f s on", total(v.Still), v.Still[0].From)
+		p.noteStill("the picture stands still", "-c:v libx264", v.Still, o.Encoder)
 	}
 	if a := probe.Audio; a != nil && len(a.Still) > 0 {
-		p.note("by the edit list of the source, there is no sound for %.1f s, from %.1f s on", total(a.Still), a.Still[0].From)
+		p.noteStill("there is no sound", "-c:a aac", a.Still, o.AudioEncoder)
 	}
 	if probe.UnreadBytes > 0 {
 		p.note("nothing could be read of the last %.1f MB of the source", float64(probe.UnreadBytes)/1e6)
@@ -124,6 +124,15 @@ func (p *Plan) noteGaps(probe Probe) {
 	if v := probe.Video; v != nil && probe.Audio != nil && v.EndSeconds > 0 && probe.Audio.EndSeconds > v.EndSeconds+pauseSeconds {
 		p.note("the video ends %.1f s before the sound", probe.Audio.EndSeconds-v.EndSeconds)
 	}
+}
+
+// noteStill notes what an edit list holds, which a copy does not.
+func (p *Plan) noteStill(what, instead string, list []Held, encoder string) {
+	if encoder == EncoderCopy {
+		p.note("by the edit list of the source, %s for %.1f s, from %.1f s on: a copy does not keep that; %s does", what, total(list), list[0].From, instead)
+		return
+	}
+	p.note("by the edit list of the source, %s for %.1f s, from %.1f s on", what, total(list), list[0].From)
 }
 
 // broadcast reports whether a source is of a kind that has pictures and sound all the

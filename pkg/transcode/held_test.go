@@ -57,7 +57,7 @@ func TestNoteGaps(t *testing.T) {
 		"not read to its end":  {unread, "nothing could be read of the last 5.0 MB of the source"},
 	} {
 		var p Plan
-		if p.noteGaps(tt.probe); p.Note != tt.want {
+		if p.noteGaps(tt.probe, Options{}); p.Note != tt.want {
 			t.Errorf("%s: note %q; want %q", name, p.Note, tt.want)
 		}
 	}

@@ -112,7 +112,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		plan.note("the last picture stands still until %.2g s: browsers do not play shorter streams with sound", longer)
 	}
 	plan.noteTracks(p)
-	plan.noteGaps(p)
+	plan.noteGaps(p, options)
 	plan.noteSubtitles(r.SubtitleStreams(p), burnt)
 	if options.Rate.Num == 0 && p.Video != nil && !options.Free {
 		plan.noteRate(r, *p.Video)

@@ -184,10 +184,9 @@ func cutAfter(u transcode.VideoUnit) string {
 
 const startSeconds = transcode.StartPTS / 90000
 
-// gridFilter puts the frames of u on the grid, and passes on those of u alone. first
-// has it print when frames are shown.
-func gridFilter(u transcode.VideoUnit, first bool) string {
-	rate := u.Grid.Rate.String()
+// clockFilter puts the frames of u on the clock of the grid, and leaves out those that an edit
+// list does not show. first has it print when frames are shown.
+func clockFilter(u transcode.VideoUnit, first bool) string {
 	filter := "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed)
 	if len(u.Parts) > 0 {
 		filter = "null" // each has been put on the grid's clock
@@ -201,7 +200,13 @@ func gridFilter(u transcode.VideoUnit, first bool) string {
 	if still := between(u.Still); still != "" {
 		filter += ",select='not(" + still + ")'"
 	}
-	filter += fieldFilter(u) + ",fps=" + rate + ":round=near"
+	return filter + fieldFilter(u)
+}
+
+// gridFilter puts the frames of u on the grid, and passes on those of u alone. first
+// has it print when frames are shown.
+func gridFilter(u transcode.VideoUnit, first bool) string {
+	filter := clockFilter(u, first) + ",fps=" + u.Grid.Rate.String() + ":round=near"
 	if u.FirstFrame == 0 {
 		filter += ":start_time=0" // shows a late first frame from the start
 	}
@@ -216,7 +221,7 @@ func gridFilter(u transcode.VideoUnit, first bool) string {
 func filterArgs(u transcode.VideoUnit, dir string) []string {
 	grid := gridFilter(u, dir == "")
 	if u.Free && u.Filter == "" { // frames keep their own times
-		grid = "setpts=" + timeline(u.Spans, u.SourceStart, u.Untimed) + "," + printTimes + fieldFilter(u)
+		grid = clockFilter(u, true)
 	}
 	before, after := pictureFilters(u)
 	switch layers := u.Burn != nil && (u.Burn.Map != "" || burnWhite(u) < 1); {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"pibootd/pkg/transcode"
 )
 
 // editRows are sources of MP4 whose tracks are shown by an edit list. Each second of the
@@ -15,13 +17,30 @@ import (
 func editRows() []mediaRow {
 	const all, dwell, empty = 1, 0, -1
 	still := []string{"by the edit list of the source, the picture stands still for 1.0 s, from 1.0 s on", "there is no sound for 1.0 s, from 1.0 s on"}
+	gap := editedBy(true, edit{1, 0, all}, edit{1, empty, all}, edit{2, 2, all})
 	return []mediaRow{
 		{name: "edits, late", file: "a.mp4", long: true, build: editedBy(true, edit{1, empty, all}, edit{4, 0, all}), want: mediaWant{frames: 100, also: secondsShown("0 1 2 3", "0 1 2 3")}},
 		{name: "edits, a late picture", file: "a.mp4", build: editedBy(false, edit{1, empty, all}, edit{4, 0, all}), want: mediaWant{frames: 125, also: secondsShown("0 0 1 2 3", "0 1 2 3")}},
 		{name: "edits, a part left out", file: "a.mp4", build: editedBy(true, edit{1, 0, all}, edit{1, 2, all}), want: mediaWant{frames: 50, within: 1, also: secondsShown("0 2", "0 2")}},
 		{name: "edits, in another order", file: "a.mp4", long: true, build: editedBy(true, edit{1, 3, all}, edit{2, 1, all}), want: mediaWant{frames: 75, within: 1, also: secondsShown("3 1 2", "3 1 2")}},
-		{name: "edits, a gap", file: "a.mp4", build: editedBy(true, edit{1, 0, all}, edit{1, empty, all}, edit{2, 2, all}), want: mediaWant{frames: 100, within: 1, note: still, also: secondsShown("0 0 2 3", "0 - 2 3")}},
+		{name: "edits, a gap", file: "a.mp4", build: gap, want: mediaWant{frames: 100, within: 1, note: still, also: secondsShown("0 0 2 3", "0 - 2 3")}},
 		{name: "edits, a dwell", file: "a.mp4", long: true, build: editedBy(true, edit{1, 0, all}, edit{1, 1.6, dwell}, edit{2, 2, all}), want: mediaWant{frames: 100, within: 1, note: still[:1], also: secondsShown("0 1 2 3", "0 - 2 3")}},
+		{
+			name: "edits, a gap in frames with their own times", file: "a.mp4", build: gap, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMKV, Options: []string{"-c:v", "libx264", "-fps_mode", "vfr"}}},
+			want: mediaWant{uneven: true, note: append(still, "is about the whole video"), also: secondsShown("0 0 2 3", "0 - 2 3")},
+		},
+		{
+			name: "edits, a gap by another encoder", file: "a.mp4", long: true, build: gap, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMKV, Options: []string{"-c:v", "ffv1"}}},
+			want: mediaWant{frames: 100, within: 1, note: append(still, "one worker does the whole video"), also: secondsShown("0 0 2 3", "0 - 2 3")},
+		},
+		{
+			name: "edits, a gap and a filter of the whole video", file: "a.mp4", long: true, build: gap, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMP4, Options: []string{"-c:v", "libx264", "-vf", "hqdn3d"}}},
+			want: mediaWant{frames: 100, within: 1, note: append(still, "one worker does the whole video"), also: secondsShown("0 0 2 3", "0 - 2 3")},
+		},
+		{
+			name: "edits, a gap in a copy", file: "a.mp4", build: gap, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMKV, Options: []string{"-c", "copy"}}},
+			want: mediaWant{uneven: true, note: []string{still[0] + ": a copy does not keep that; -c:v libx264 does", still[1] + ": a copy does not keep that; -c:a aac does"}},
+		},
 	}
 }
 
@@ -125,7 +144,7 @@ func mp4Box(kind string, body []byte) []byte {
 func secondsShown(pictures, sounds string) func(*testing.T, mediaOutput) {
 	return func(t *testing.T, o mediaOutput) {
 		t.Helper()
-		gray := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", o.video, "-map", "0:v", "-vf", "scale=2:2,format=gray", "-f", "rawvideo", "-")
+		gray := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", o.video, "-map", "0:v", "-vf", "scale=2:2,format=gray", "-r", "25", "-f", "rawvideo", "-")
 		var shown []string
 		for at := 12; at < len(gray)/4; at += 25 {
 			shown = append(shown, strconv.Itoa((int(gray[4*at])-15)/50))
