@@ -87,6 +87,7 @@ type variantFile struct {
 	codecs  []string
 	// captions is the group of its closed captions, NONE, or "".
 	captions string
+	score    float64 // SCORE; 0 without
 }
 
 func (m *masterFile) uris() []string {
@@ -142,7 +143,22 @@ func readMaster(fsys fs.FS, n transcode.Naming) (*masterFile, error) {
 	if !independent || len(m.variants) == 0 {
 		return nil, fmt.Errorf("%d variant streams, EXT-X-INDEPENDENT-SEGMENTS: %t; want at least one, and it", len(m.variants), independent)
 	}
-	return m, errors.Join(m.checkGroups(), m.checkCaptions())
+	return m, errors.Join(m.checkGroups(), m.checkCaptions(), m.checkScores())
+}
+
+// checkScores makes sure that all variant streams have a SCORE where one has, and that streams
+// of several codecs have them: RFC 8216bis §4.4.6.2.
+func (m *masterFile) checkScores() error {
+	first := m.variants[0]
+	for _, v := range m.variants {
+		if (v.score > 0) != (first.score > 0) {
+			return fmt.Errorf("variant stream %q: SCORE=%g, another has %g; want it of all or of none", v.uri, v.score, first.score)
+		}
+		if kind := func(v variantFile) string { return v.codecs[0][:min(4, len(v.codecs[0]))] }; v.score == 0 && v.hasVideo() && kind(v) != kind(first) {
+			return fmt.Errorf("variant stream %q is %s, another %s; want a SCORE of each", v.uri, v.codecs[0], first.codecs[0])
+		}
+	}
+	return nil
 }
 
 // maxFPS is the highest frame rate of a variant stream. Apple's authoring
@@ -169,6 +185,11 @@ func (m *masterFile) parseVariant(value, uri string) error {
 	v.average, errAverage = strconv.Atoi(a["AVERAGE-BANDWIDTH"])
 	if errPeak != nil || errAverage != nil || v.hasVideo() && !isPicture(a) {
 		return fmt.Errorf("variant stream %q: %.200s; want numbers, and at most %d frames per second", uri, value, maxFPS)
+	}
+	if text := a["SCORE"]; text != "" {
+		if v.score, err = strconv.ParseFloat(text, 64); err != nil || !(v.score > 0) {
+			return fmt.Errorf("variant stream %q: SCORE=%.20s; want a positive number", uri, text)
+		}
 	}
 	for kind := range alternates {
 		if id := a[kind]; id != "" && m.group(kind, id) == nil {

@@ -87,9 +87,14 @@ func TestCheckRefuses(t *testing.T) {
 		{"bandwidth too high", replace(transcode.MasterName, "BANDWIDTH=", "BANDWIDTH=9"), "measured are"},
 		{"no codecs", replace(transcode.MasterName, "CODECS", "CODEX"), "has no CODECS"},
 		{"codecs of video only", replace(transcode.MasterName, ",mp4a.40.2", ""), `CODECS=["avc1.4d400d"]; want avc1, hvc1 or av01, and mp4a with audio`},
-		{"H.265 in MPEG-TS", replace(transcode.MasterName, "avc1.4d400d", "hvc1.1.6.L30.90"), "H.265 or AV1 in MPEG-TS; want CMAF"},
+		{"H.265 in MPEG-TS", func(f fstest.MapFS) {
+			f[transcode.MasterName].Data = bytes.ReplaceAll(f[transcode.MasterName].Data, []byte("avc1."), []byte("hvc1."))
+		}, "H.265 or AV1 in MPEG-TS; want CMAF"},
 		{"frame rate", replace(transcode.MasterName, "FRAME-RATE=23.976", "FRAME-RATE=300"), "at most 240 frames per second"},
 		{"resolution", replace(transcode.MasterName, "RESOLUTION=320x180", "RESOLUTION=big"), "want numbers"},
+		{"a score of one", replace(transcode.MasterName, "RESOLUTION=320x180", "SCORE=1.0,RESOLUTION=320x180"), "want it of all or of none"},
+		{"no number as a score", replace(transcode.MasterName, "RESOLUTION=320x180", "SCORE=best,RESOLUTION=320x180"), "SCORE=best; want a positive number"},
+		{"two codecs without scores", replace(transcode.MasterName, "avc1.4d400d", "av01.0.00M.08"), "want a SCORE of each"},
 		{"no group", replace(transcode.MasterName, `AUDIO="audio"`, `AUDIO="other"`), `no EXT-X-MEDIA before it has TYPE=AUDIO and the group "other"`},
 		{"a way out", replace(transcode.MasterName, "\n180p/index.m3u8", "\n../180p/index.m3u8"), "want the path of a playlist"},
 		{"strange tag", replace(transcode.MasterName, "#EXT-X-INDEPENDENT", "#EXT-X-MAGIC\n#EXT-X-INDEPENDENT"), `"#EXT-X-MAGIC" is not expected there`},

@@ -4,6 +4,7 @@ package hls
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"path"
@@ -187,7 +188,7 @@ func variants(p transcode.Plan, groups []audioGroup, tracks map[string]*transcod
 	for _, r := range p.Renditions {
 		for _, g := range groups {
 			v := newVariant(p, r, g, target, tracks)
-			v.videoRange = videoRange(p, r)
+			v.videoRange, v.score = videoRange(p, r), score(p.Renditions, r)
 			switch {
 			case p.HasCaptions(r):
 				v.captions = fmt.Sprintf("%q", captionsGroup)
@@ -223,6 +224,31 @@ func videoRange(p transcode.Plan, r transcode.Rendition) string {
 	return r.VideoRange
 }
 
+// score returns the SCORE of one of several renditions: its place among them by the size of the
+// picture, then by its range, then by its bitrate and how far its codec makes that go. Players go
+// by bitrates otherwise, which say nothing across codecs. It is 0 if all have one codec.
+func score(all []transcode.Rendition, r transcode.Rendition) int {
+	other := func(a transcode.Rendition) bool { return a.Codec != all[0].Codec }
+	if !slices.ContainsFunc(all, other) {
+		return 0
+	}
+	place := 1
+	for _, a := range all {
+		if compareQuality(a, r) < 0 {
+			place++
+		}
+	}
+	return place
+}
+
+func compareQuality(a, b transcode.Rendition) int {
+	dynamic := func(r transcode.Rendition) int { return min(len(r.VideoRange), 1) }
+	worth := func(r transcode.Rendition) float64 { // in bits of H.264, about
+		return float64(r.BitrateBPS) * map[transcode.Codec]float64{transcode.CodecH265: 1.5, transcode.CodecAV1: 2, transcode.CodecH264: 1, "": 1}[r.Codec]
+	}
+	return cmp.Or(cmp.Compare(a.Width*a.Height, b.Width*b.Height), cmp.Compare(dynamic(a), dynamic(b)), cmp.Compare(worth(a), worth(b)))
+}
+
 // A variant is one variant stream of the master playlist.
 type variant struct {
 	rendition     transcode.Rendition
@@ -233,6 +259,7 @@ type variant struct {
 	subtitles     bool
 	captions      string // CLOSED-CAPTIONS; "" without
 	videoRange    string // VIDEO-RANGE; "" if all are SDR
+	score         int    // SCORE; 0 if all have one codec
 }
 
 // newVariant joins a rendition's video with a group of audio, which may be empty. Its
@@ -272,6 +299,9 @@ func (v variant) write(b *bytes.Buffer, n transcode.Naming) {
 	}
 	if v.videoRange != "" {
 		fmt.Fprintf(b, ",VIDEO-RANGE=%s", v.videoRange)
+	}
+	if v.score > 0 {
+		fmt.Fprintf(b, ",SCORE=%d.0", v.score)
 	}
 	if v.group != "" {
 		fmt.Fprintf(b, ",AUDIO=%q", v.group)

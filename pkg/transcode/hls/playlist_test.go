@@ -55,6 +55,29 @@ func golden(t *testing.T, name string, text []byte) {
 	}
 }
 
+// Where several codecs stand side by side, players learn which rendition looks best.
+func TestScores(t *testing.T) {
+	of := func(codec transcode.Codec, width, kbps int, videoRange string) transcode.Rendition {
+		return transcode.Rendition{Codec: codec, Width: width, Height: 9 * width / 16, BitrateBPS: 1000 * kbps, VideoRange: videoRange}
+	}
+	for _, tt := range []struct {
+		all  []transcode.Rendition
+		want []int
+	}{
+		{[]transcode.Rendition{of("", 1280, 3000, ""), of("", 640, 800, "")}, []int{0, 0}},
+		{[]transcode.Rendition{of(transcode.CodecH264, 1280, 3000, ""), of(transcode.CodecH264, 640, 800, ""), of(transcode.CodecAV1, 1280, 1800, ""), of(transcode.CodecAV1, 640, 500, "")}, []int{3, 1, 4, 2}},
+		{[]transcode.Rendition{of(transcode.CodecH265, 1280, 1000, "PQ"), of(transcode.CodecH264, 1280, 3000, "")}, []int{2, 1}},
+	} {
+		var got []int
+		for _, r := range tt.all {
+			got = append(got, score(tt.all, r))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("scores of %+v are %v; want %v", tt.all, got, tt.want)
+		}
+	}
+}
+
 // What an independent parser reads must be what was meant.
 func TestPlaylistsParse(t *testing.T) {
 	p := testPlan(t)

@@ -28,6 +28,16 @@ func TestEncryptedIFrames(t *testing.T) {
 		if len(want) != 12 || want[0] == want[1] {
 			t.Fatalf("%s: key frames %q; want 12", container, want)
 		}
+		if container == transcode.ContainerTS {
+			// ffmpeg's reader strings all ranges together. Of CMAF it then looks for the other frames
+			// that a fragment lists in what follows, so it reads no such playlist of anybody's.
+			list := filepath.Join(c.media, "hls", "plain-ts", "180p", "iframes.m3u8")
+			out := strings.Fields(ffmpegRun(t, "", "ffmpeg", "-v", "error", "-i", list, "-map", "0:v", "-fps_mode", "passthrough", "-f", "framehash", "-hash", "md5", "-"))
+			got := slices.DeleteFunc(out, func(word string) bool { return len(word) != 32 || word == "" })
+			if !slices.Equal(got, want) {
+				t.Errorf("ffmpeg's HLS reader finds the frames %q in %s; want %q", got, list, want)
+			}
+		}
 		whole, samples := plain, plain
 		whole.Encrypted, whole.KeyEvery = true, 5
 		samples.Encrypted, samples.SampleAES, samples.Container = true, true, ""

@@ -70,6 +70,9 @@ func compareRanges(t *testing.T, o mediaOutput, hdr string) {
 		if strings.Contains(line, "hvc1") {
 			want = "VIDEO-RANGE=" + hdr
 		}
+		if strings.HasPrefix(line, "#EXT-X-STREAM-INF") {
+			want += map[bool]string{true: ",SCORE=2.0", false: ",SCORE=1.0"}[strings.Contains(line, "hvc1")]
+		}
 		if !strings.Contains(line, ","+want) {
 			t.Errorf("%s; want %s", line, want)
 		}
