@@ -283,6 +283,12 @@ func clonedBy(method string) string {
 	return " by " + method
 }
 
+// relaxedText says what a board can lose.
+const relaxedText = `            a power cut of the NAS can undo what the board has created, removed, renamed, linked
+            or given another mode, owner or time in the last second, though programs were told
+            that it is done; what they have synced of files' contents stays
+`
+
 func printPi(w io.Writer, b web.Pi) error {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s\n", b.Name)
@@ -291,6 +297,9 @@ func printPi(w io.Writer, b web.Pi) error {
 	fmt.Fprintf(&out, "  template  %s@%d%s, added %s\n", b.Template, b.Version, clonedBy(b.Clone), since(b.Added))
 	for i, setting := range describeSettings(b.Settings) {
 		fmt.Fprintf(&out, "  %-9s %s\n", []string{"settings", ""}[min(i, 1)], setting)
+	}
+	if b.Settings.Durable == registry.Relaxed {
+		out.WriteString(relaxedText)
 	}
 	fmt.Fprintf(&out, "  state     %s\n", state(b))
 	fmt.Fprintf(&out, "  diagnosis %s", strings.ReplaceAll(diagnosisText(b.Diagnosis), "\n->", "\n            ->"))

@@ -102,6 +102,11 @@ func TestEverySettingIsShown(t *testing.T) {
 	if err := printPi(&text, two); err != nil || !strings.Contains(text.String(), "\n  settings  labels row1 fast\n            weight 0.25\n") {
 		t.Errorf("a board is shown as\n%s; want its settings one below the other", text.String())
 	}
+	text.Reset()
+	relaxed := web.Pi{Pi: registry.Pi{Settings: registry.Settings{Durable: registry.Relaxed}}}
+	if err := printPi(&text, relaxed); err != nil || !strings.Contains(text.String(), "durable relaxed\n            a power cut of the NAS can undo") {
+		t.Errorf("a relaxed board is shown as\n%s; want what a power cut loses", text.String())
+	}
 }
 
 // checkSet wants all but the ith setting to be unset.

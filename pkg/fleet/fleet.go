@@ -164,6 +164,7 @@ func (f *Fleet) rootExport(board registry.Pi) nfs.Export {
 		Squash:  nfs.NoSquash,
 
 		ReadOnly:       board.Settings.Volatile,
+		Relaxed:        board.Settings.Durable == registry.Relaxed,
 		MinFree:        boardsFloor(f.Roots.Path(board.Serial)),
 		PrivilegedPort: f.PrivilegedPort,
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -203,5 +204,51 @@ func holds(name, content string) func(string) error {
 			err = errors.New("it holds " + string(got))
 		}
 		return err
+	}
+}
+
+// TestRelaxedExport: what is answered before it is on the disk is there soon, at once for contents
+// that are synced, and always when the export ends.
+func TestRelaxedExport(t *testing.T) {
+	image := newImage(t, "12M", "mkfs.ext4", "-q", "-F", "-J", "size=4")
+	cut := &powerCuts{T: t, image: image, options: "commit=900"}
+	cut.during(func(b *bench) {
+		tr := b.s.exports.at("/roots/1")
+		relaxed := tr.export
+		relaxed.Relaxed = true
+		b.locally(b.s.Export(relaxed))
+		tr = b.s.exports.at("/roots/1")
+
+		f := b.c.create(b.root, "f", 0o600)
+		b.want("WRITE", b.c.write(f, 0, fileSync, []byte("synced")), statusOK)
+		cut.check("WRITE", holds("f", "synced"))
+
+		b.want("SETATTR", b.call(b.c, 2, f, sattr{size: ptr(uint64(4))}, false), statusOK)
+		b.want("RENAME", b.call(b.c, 14, b.root, "f", b.root, "g"), statusOK)
+		tr.late.mu.Lock()
+		pending := tr.late.pending
+		tr.late.mu.Unlock()
+		if pending == nil {
+			b.Error("RENAME has waited for the disk")
+		}
+		awaitLate(b, tr)
+		cut.check("RENAME", holds("g", "sync"), removed("f"))
+
+		b.want("LINK", b.call(b.c, 15, f, b.root, "h"), statusOK)
+		b.locally(b.s.Unexport("/roots/1"))
+		cut.check("end of the export", exists("h"))
+	})
+	cut.verify()
+}
+
+// awaitLate waits until nothing is promised in tr: its calls hold back its end for so long.
+func awaitLate(b *bench, tr *tree) {
+	b.Helper()
+	done := make(chan struct{})
+	go func() { tr.calls.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		b.Fatal("what was promised is not on the disk after a minute")
 	}
 }

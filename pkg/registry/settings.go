@@ -23,6 +23,7 @@ type Settings struct {
 	Config   []string `json:"config,omitempty"`   // further lines of its config.txt, key=value; see MergeConfig
 	BootMenu string   `json:"boot_menu,omitzero"` // form of DHCP option 43: one of BootMenus
 	Labels   []string `json:"labels,omitempty"`   // the user's names for groups of boards
+	Durable  string   `json:"durable,omitzero"`   // Strict, the meaning of "", or Relaxed: see nfs.Export
 	Weight   float64  `json:"weight,omitzero"`    // share of its time in which it transcodes; 0 means 1, the whole time
 }
 
@@ -30,6 +31,13 @@ type Settings struct {
 // boot server: the one that all known boards accept, the one that dnsmasq sends,
 // and the words "Raspberry Pi Boot" alone.
 var BootMenus = []string{"", "dnsmasq", "raw"}
+
+// Values of Settings.Durable: whether a change of names or attributes in the root is on the disk
+// before the board gets its answer, or within a second.
+const (
+	Strict  = "strict"
+	Relaxed = "relaxed"
+)
 
 // Limits of a board's settings.
 const (
@@ -87,6 +95,10 @@ func (s *Settings) Table() []Setting {
 		{Field: "weight", Flag: "weight", Name: "weight", Share: &s.Weight, check: s.checkWeight,
 			Usage: "transcode for `SHARE` of the time, 0.01 to 1, and rest between units", Unset: "1",
 			Live: "its worker applies the weight within half a minute"},
+		{Field: "durable", Flag: "durable", Name: "durable", Word: &s.Durable, check: s.checkDurable,
+			Usage: "strict, the default, or relaxed: answer before the disk has what the board does to names and attributes in its root. " +
+				"A power cut then loses `HOW` it was up to a second before, and programs on the board do not notice",
+			Live: "it applies to what the board does from now on"},
 		{Field: "boot_menu", Flag: "boot-menu", Name: "boot-menu", Word: &s.BootMenu, check: s.checkBootMenu,
 			Usage: "send DHCP option 43 in this `FORM`, dnsmasq or raw, to a board that rejects the usual one"},
 	}
@@ -210,6 +222,13 @@ func (s *Settings) checkWeight() error {
 func (s *Settings) checkBootMenu() error {
 	if !slices.Contains(BootMenus, s.BootMenu) {
 		return fmt.Errorf("boot menu %q; want one of %q", s.BootMenu, BootMenus)
+	}
+	return nil
+}
+
+func (s *Settings) checkDurable() error {
+	if s.Durable != "" && s.Durable != Strict && s.Durable != Relaxed {
+		return fmt.Errorf("durable %q; want %s or %s", s.Durable, Strict, Relaxed)
 	}
 	return nil
 }

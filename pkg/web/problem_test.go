@@ -144,6 +144,7 @@ var wrongFields = []refusedRequest{
 	{false, "PATCH", onePi, `{"weight":7}`, 400, "weight", "want 0.01 to 1"},
 	{false, "PATCH", onePi, `{"mux_id":-1}`, 400, "mux_id", "muxer id -1"},
 	{false, "PATCH", onePi, `{"boot_menu":"x"}`, 400, "boot_menu", "want one of"},
+	{false, "PATCH", onePi, `{"durable":"often"}`, 400, "durable", "want strict or relaxed"},
 	{false, "PATCH", onePi, `{"name":"a.b"}`, 400, "name", "not a host name"},
 	{false, "PATCH", onePi, `{"ip":"10.10.0.1"}`, 400, "ip", "cannot be a board's address"},
 	{false, "POST", onePi + "/root", `{"template":"nosuch"}`, 400, "template", "nosuch"},

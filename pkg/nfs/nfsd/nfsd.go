@@ -69,7 +69,7 @@ func (s *Server) MountPath(_, dir string) string { return dir }
 // is e.Dir. Other clients notice nothing. It returns an error, and changes
 // nothing, where nfsd cannot serve e; the text has exportfs's own words.
 //
-// nfsd knows no limits: MaxBytes, MaxNames and MinFree do nothing, and
+// nfsd knows no limits: MaxBytes, MaxNames, MinFree and Relaxed do nothing, and
 // StreamDirs leaves to modes what AnonUID may change.
 func (s *Server) Export(e nfs.Export) error {
 	e.Clients = slices.Clone(e.Clients)

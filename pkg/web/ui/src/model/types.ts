@@ -78,6 +78,7 @@ export interface BoardSettings {
   args?: string[];
   config?: string[];
   boot_menu?: string;
+  durable?: "strict" | "relaxed";
   labels?: string[];
   weight?: number;
 }

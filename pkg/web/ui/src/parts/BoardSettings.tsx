@@ -17,6 +17,7 @@ export function BoardSettingsForm({ board, onClose, onSaved }: { board: Board; o
   const [form, setForm] = useState({
     name: board.name, ip: board.ip, mux_id: String(was.mux_id ?? ""), labels: (was.labels ?? []).join(" "), weight: was.weight ? String(Math.round(was.weight * 100)) : "",
     gpu_mem: String(was.gpu_mem ?? ""), args: (was.args ?? []).join(" "), config: (was.config ?? []).join("\n"), hw_decode: was.hw_decode ?? false, volatile: was.volatile ?? false,
+    durable: was.durable === "relaxed",
   });
   const [start] = useState(form);
   const [wrong, setWrong] = useState<{ text: string; field?: string | undefined }>({ text: "" });
@@ -24,6 +25,7 @@ export function BoardSettingsForm({ board, onClose, onSaved }: { board: Board; o
   const of: Record<string, unknown> = {
     name: form.name, ip: form.ip, mux_id: Number(form.mux_id), labels: words(form.labels), weight: Number(form.weight) / 100,
     gpu_mem: Number(form.gpu_mem), args: words(form.args), config: lines(form.config), hw_decode: form.hw_decode, volatile: form.volatile,
+    durable: form.durable ? "relaxed" : "strict",
   };
   const save = async () => {
     const changed = Object.fromEntries((Object.keys(form) as (keyof typeof form)[]).filter((name) => form[name] !== start[name]).map((name) => [name, of[name]]));
@@ -54,6 +56,7 @@ export function BoardSettingsForm({ board, onClose, onSaved }: { board: Board; o
         <TextField label="Kernel arguments" value={form.args} onChange={(args) => set({ args })} problem={problemOf("args")} placeholder="none" />
         <CheckField label="Decode in hardware where the board can" checked={form.hw_decode} onChange={(hw_decode) => set({ hw_decode })} />
         <CheckField label="Volatile: its root is read-only, and changes are lost when it is switched off" checked={form.volatile} onChange={(volatile) => set({ volatile })} />
+        <CheckField label="Relaxed: faster on slow disks, but a power cut of the NAS undoes its last second of changes of names and attributes" checked={form.durable} onChange={(durable) => set({ durable })} />
         {wrong.text && !(wrong.field !== undefined && wrong.field in form) && <p class="problem" role="alert">{wrong.text}</p>}
         <footer><Button onPress={onClose}>Cancel</Button><Button look="primary" submit>Save</Button></footer>
       </form>
