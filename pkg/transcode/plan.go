@@ -134,6 +134,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		return plan, nil
 	}
 	toneMap := plan.paint(r, *p.Video, options)
+	plan.notePartColors(p)
 	plan.passOnCaptions(r, *p.Video, p.Audio, options)
 	groups := together(plan, r, options)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, p.Video.prerollSeconds())))

@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -129,9 +130,21 @@ func (p Probe) audioParts(stream int) []UnitPart {
 	return list
 }
 
-// plannableParts returns an error if a source that changes its codec is to become what
-// cannot be made of it.
+// notePartColors notes which parts of a source change their range of brightness.
+func (p *Plan) notePartColors(probe Probe) {
+	for _, part := range probe.Parts {
+		if dynamic := part.Video.Color.VideoRange(); dynamic != "" && probe.Video.Color.VideoRange() == "" {
+			p.note("HDR (%s) from %.1f s on is tone-mapped to SDR, in which the source begins", dynamic, part.Seconds)
+		}
+	}
+}
+
+// plannableParts returns an error if a source that changes its codec, or that was joined, is to
+// become what cannot be made of it.
 func plannableParts(p Probe, burnt SubtitleStream) error {
+	if burnt.Image && burnt.File == "" && p.appended() != nil {
+		return errors.New("it is several files in one, and pictures of text cannot be burnt into such a source; want each file by itself")
+	}
 	if len(p.Parts) > 0 && burnt.Image {
 		return fmt.Errorf("its video changes from %s to %s midway, and pictures of text cannot be burnt into such a source; want subtitles that are text",
 			p.Parts[0].Video.Codec, p.Parts[1].Video.Codec)

@@ -75,6 +75,10 @@ func joinedRows() []mediaRow {
 			want:    mediaWant{frames: 200, within: 2, rate: "25/1", also: textLit},
 		},
 		{
+			name: "joined, burnt PGS", file: "a.mkv", build: joinedPGS, request: transcode.Request{Output: transcode.Output{BurnSubtitles: "de"}},
+			want: mediaWant{fails: "it is several files in one, and pictures of text cannot be burnt into such a source; want each file by itself"},
+		},
+		{
 			name: "joined, a part of it", file: "a.mkv", build: joinedTexts(motion(25, 4), "srt"), long: true,
 			request: transcode.Request{Output: transcode.Output{InputOptions: []string{"-ss", "2"}}},
 			want:    mediaWant{frames: 150, within: 2, rate: "25/1", also: textsFollowCut},
@@ -95,6 +99,15 @@ func joinedTexts(picture, codec string) func(t *testing.T, dir, file string) {
 				"[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=3000\ntitle=A\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=3000\nEND=4000\ntitle=B\n"),
 			film("1\n00:00:03,200 --> 00:00:03,700\nlast\n", "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=C\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=4000\ntitle=D\n"))
 	}
+}
+
+// joinedPGS makes what joinedTexts makes, with pictures of text.
+func joinedPGS(t *testing.T, dir, file string) {
+	film := func(after string, boxes ...box) string { // ffmpeg shifts the first picture of text to 0
+		return "-f lavfi -i color=black:s=160x90:r=25:d=4 -itsoffset " + after + " -i " + written(t, "cues.sup", string(pgs(160, 90, boxes...))) +
+			" -map 0 -map 1 -t 4 " + x264 + "-g 25 -c:s copy -metadata:s:s:0 language=ger "
+	}
+	joinFiles(t, dir, file, film("1", box{0, 0.5, 20}, box{2, 9, 40}), film("3.2", box{0, 0.5, 30}))
 }
 
 func textsFollow(t *testing.T, o mediaOutput) {

@@ -110,6 +110,9 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 	if u.Encoder == transcode.EncoderCopy {
 		return copyArgs(source, cmp.Or(u.Map, "0:V:0"), u.CutSeconds, u.Grid.Seconds(u.EndFrame), u.Options)
 	}
+	if len(u.Parts) > 0 && u.ToneMap { // each by its own colors
+		u.Color, u.ToneMap = &transcode.Color{Range: "tv", Matrix: "bt709", Transfer: "bt709", Primaries: "bt709"}, false
+	}
 	at := position{seek: u.SeekSeconds, raw: len(u.Spans) > 0, bytes: u.SkipBytes, untimed: u.Untimed, sized: u.Aspect > 0}
 	if u.Burn != nil {
 		at.canvas = u.Burn.Canvas

@@ -36,6 +36,22 @@ func hdrRows() []mediaRow {
 			want:    mediaWant{frames: 50, colors: sdr, note: []string{"HDR (PQ) is tone-mapped to SDR, because av1 has 8 bits here"}, also: hasLightPoster},
 		},
 		{
+			name: "SDR after HDR10", file: "a.ts", build: inRanges(hdr10, sdrPart),
+			want: mediaWant{frames: 100, within: 2, colors: sdr, note: []string{"HDR (PQ) is tone-mapped to SDR"}, also: lights([2]int{180, 230}, [2]int{120, 132})},
+		},
+		{
+			name: "SDR after HDR10, kept", file: "a.ts", build: inRanges(hdr10, sdrPart), request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 100, within: 2, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", also: lights([2]int{141, 147}, [2]int{105, 110})},
+		},
+		{
+			name: "HDR10 after SDR", file: "a.ts", long: true, build: inRanges(sdrPart, hdr10),
+			want: mediaWant{frames: 100, within: 2, colors: sdr, note: []string{"HDR (PQ) from 2.0 s on is tone-mapped to SDR, in which the source begins"}, also: lights([2]int{120, 132}, [2]int{180, 230})},
+		},
+		{
+			name: "SDR after HLG, kept", file: "a.ts", long: true, build: inRanges(hlg, sdrPart), request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 100, within: 2, colors: "yuv420p10le tv bt2020nc arib-std-b67 bt2020", also: lights([2]int{180, 190}, [2]int{111, 117})},
+		},
+		{
 			name: "Dolby Vision 5", file: "a.mp4", build: dolbySource(5, 0),
 			want: mediaWant{fails: "its video is Dolby Vision of profile 5, whose colors only a decoder of Dolby Vision can show"},
 		},
@@ -43,6 +59,28 @@ func hdrRows() []mediaRow {
 			name: "Dolby Vision 8", file: "a.mp4", build: dolbySource(8, 1), request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
 			want: mediaWant{frames: 50, colors: "yuv420p10le tv bt2020nc smpte2084 bt2020", note: []string{"of Dolby Vision, the base layer is kept, which is PQ"}},
 		},
+	}
+}
+
+// sdrPart is of the same size as hdr10, in another codec.
+const sdrPart = "-f lavfi -i color=0x808080:s=160x90:r=25:d=2 " + x264 + "-color_primaries bt709 -colorspace bt709 -color_trc bt709"
+
+// inRanges makes a transport stream of two parts of 2 s.
+func inRanges(first, second string) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) { joinFiles(t, dir, file, at(0, first), at(2, second)) }
+}
+
+// lights makes sure that the greys of two parts of 2 s are within these, of 255.
+func lights(want ...[2]int) func(t *testing.T, o mediaOutput) {
+	return func(t *testing.T, o mediaOutput) {
+		t.Helper()
+		out := ffmpegRun(t, ".", "ffmpeg", "-v", "error", "-i", o.video, "-map", "0:v", "-vf", "scale=2:2,format=yuv420p10le", "-f", "rawvideo", "-")
+		for i, w := range want {
+			frame := out[12*(25+50*i):]
+			if luma := int(binary.LittleEndian.Uint16([]byte(frame))) / 4; luma < w[0] || luma > w[1] {
+				t.Errorf("%s: grey of %d at %d s; want %d to %d", o.video, luma, 1+2*i, w[0], w[1])
+			}
+		}
 	}
 }
 

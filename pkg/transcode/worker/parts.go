@@ -375,19 +375,32 @@ func partFilter(u transcode.VideoUnit, part transcode.UnitPart) string {
 	own.Deinterlaced, own.Fields, own.SourceWidth, own.SourceHeight, own.Aspect = part.Deinterlaced, part.Fields, part.Width, part.Height, part.Aspect
 	filter := "setpts=" + timeline(part.Spans, 0, false) + fieldFilter(own) + "," + letterbox(u.SourceWidth, u.SourceHeight, u.Aspect) +
 		fmt.Sprintf(",setsar=%.6f:max=10000", u.Aspect*float64(u.SourceHeight)/float64(u.SourceWidth))
-	if part.Color.VideoRange() != "" && u.Color.VideoRange() == "" {
-		filter += "," + toneMap(part.Color)
-	}
 	of := transcode.Color{}
 	if u.Color != nil {
 		of = *u.Color
 	}
-	if matrix := scaleMatrix(of.Matrix); matrix != "" && part.Color != nil && part.Color.Matrix != of.Matrix {
-		filter += ",scale=out_color_matrix=" + matrix
-	}
+	filter += partColors(part.Color, of)
 	known := func(name string) string { return cmp.Or(name, "unknown") }
 	return filter + fmt.Sprintf(",format=%s,setparams=range=%s:color_primaries=%s:color_trc=%s:colorspace=%s",
 		part.Format, known(of.Range), known(of.Primaries), known(of.Transfer), known(of.Matrix))
+}
+
+// partColors returns the filters that bring the colors of a part to others.
+func partColors(c *transcode.Color, of transcode.Color) (filter string) {
+	own := transcode.Color{}
+	if c != nil {
+		own = *c
+	}
+	if own.VideoRange() != "" && own.VideoRange() != of.VideoRange() {
+		filter, own = ","+toneMap(&own), transcode.Color{Matrix: "bt709"}
+	}
+	if own.VideoRange() == "" && of.VideoRange() != "" {
+		return filter + "," + brighten(own, of)
+	}
+	if matrix := scaleMatrix(of.Matrix); matrix != "" && own.Matrix != "" && own.Matrix != of.Matrix {
+		filter += ",scale=out_color_matrix=" + matrix
+	}
+	return filter
 }
 
 // scaleMatrix returns what ffmpeg's filter scale calls a matrix; "" if it has none.

@@ -28,6 +28,15 @@ func toneMap(c *transcode.Color) string {
 		c.Transfer, cmp.Or(c.Matrix, "bt2020nc"), cmp.Or(c.Primaries, "bt2020"), cmp.Or(c.Range, "tv"))
 }
 
+// brighten returns the filters that bring SDR to the colors of HDR: its white becomes 203 cd/m²,
+// as that of graphics (ITU-R BT.2408 §2.2). What c does not say is BT.709.
+func brighten(c, to transcode.Color) string {
+	named := func(name string) string { return cmp.Or(name, "bt709") }
+	return fmt.Sprintf("setparams=range=%s:color_primaries=%s:color_trc=%s:colorspace=%s,zscale=t=linear,format=gbrpf32le,zscale=p=%s:t=%s:m=%s:r=%s:npl=203",
+		cmp.Or(c.Range, "tv"), named(c.Primaries), named(c.Transfer), named(c.Matrix),
+		cmp.Or(to.Primaries, "bt2020"), to.Transfer, cmp.Or(to.Matrix, "bt2020nc"), cmp.Or(to.Range, "tv"))
+}
+
 // colorFilter returns the filters that give the encoder of u a pixel format, and the
 // colors of RGB and HDR new numbers.
 func colorFilter(u transcode.VideoUnit) string {
