@@ -30,6 +30,8 @@ type simulation struct {
 	film   float64
 	speeds func(i int) float64 // frames per second of node i
 	ttl    time.Duration
+
+	progressive bool
 }
 
 // simulated is what came of it. Times are from the first video unit on.
@@ -53,6 +55,7 @@ func (s simulation) run(t testing.TB) simulated {
 	b := start(t, newDirs(t), func(o *Options) { o.ClaimTTL = s.ttl; o.OnUnit = nil })
 	request := fixtureRequest
 	request.SegmentSeconds = 0 // the usual
+	request.Progressive = s.progressive
 	job := b.submit(request)
 	probe := filmProbe(s.film)
 	grant, err := b.claim(t.Context(), "pi0", "")

@@ -6,6 +6,8 @@ export const jobWords: Record<JobState, string> = {
 };
 
 export const active = (job: Job): boolean => job.state === "running" || job.state === "publishing";
+// growing is a job whose stream can be played while it is made, once there is something of it.
+export const growing = (job: Job): boolean => active(job) && job.request.progressive === true;
 export const ended = (job: Job): boolean => job.state === "done" || job.state === "failed" || job.state === "cancelled";
 
 export function titleOf(job: Job): string {

@@ -45,5 +45,6 @@ export const path = {
   job: (id: number) => "/jobs/" + id,
   video: (place: string) => "/videos/" + place.split("/").map(encodeURIComponent).join("/"),
   docs: (page: string) => "/docs/" + page,
+  stream: (job: number) => `/stream/${job}/seek.m3u8`, // of a job that is not done
   media: (place: string) => "/media/" + place.split("/").map(encodeURIComponent).join("/"),
 };

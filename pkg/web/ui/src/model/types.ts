@@ -136,6 +136,7 @@ export interface JobRequest {
   segments?: string;
   codec?: string;
   encoder?: string;
+  progressive?: boolean;
   labels?: string[];
   [option: string]: unknown;
 }

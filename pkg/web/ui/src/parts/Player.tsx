@@ -26,7 +26,9 @@ function useScenes(video: Video): Scene[] {
 }
 
 // A Player plays a video in the page, with a choice of quality, sound and subtitles.
-export function Player({ video }: { video: Video }) {
+// It stays at the address that it began with: that of a stream that is made serves it when it is done, too.
+export function Player({ video, address }: { video: Video; address: string }) {
+  const [source] = useState(address);
   const frame = useRef<HTMLDivElement>(null), element = useRef<HTMLVideoElement>(null), playback = useRef<Playback | undefined>(undefined);
   const [tracks, setTracks] = useState<Tracks>(noTracks);
   const [problem, setProblem] = useState("");
@@ -35,9 +37,9 @@ export function Player({ video }: { video: Video }) {
   useEffect(() => {
     const shown = element.current;
     if (!shown) return;
-    playback.current = playInto(shown, path.media(video.path), { onTracks: setTracks, onProblem: setProblem });
+    playback.current = playInto(shown, source, { onTracks: setTracks, onProblem: setProblem });
     return () => playback.current?.end();
-  }, [video.path]);
+  }, [source]);
   const note = () => { if (element.current) setTimes(timesOf(element.current)); };
   const seek = (to: number) => { if (element.current) { element.current.currentTime = to; note(); } };
   const toggle = () => { const shown = element.current; if (shown) void (shown.paused ? shown.play().catch(() => undefined) : shown.pause()); };

@@ -3,7 +3,7 @@ import { act } from "../model/act";
 import { get, send } from "../model/api";
 import { workerName } from "../model/board";
 import { digits, fps, percent, span } from "../model/format";
-import { active, ended, formatOf, jobWords, progressOf, secondsOf, speedOf, titleOf, unitsOf } from "../model/job";
+import { active, ended, formatOf, growing, jobWords, progressOf, secondsOf, speedOf, titleOf, unitsOf } from "../model/job";
 import { state } from "../model/live";
 import { go, path } from "../model/router";
 import type { Job, Unit } from "../model/types";
@@ -80,6 +80,7 @@ function JobActions({ job }: { job: Job }) {
       {(job.state === "failed" || job.state === "cancelled") && <Button icon="again" look="primary" onPress={retry}>Retry</Button>}
       {ended(job) && <a class="button" href={"/submit?again=" + job.id}>Again with other options</a>}
       {job.state === "done" && job.output && <a class="button primary" href={path.video(job.output)}>Play</a>}
+      {growing(job) && job.output && state.value?.media[job.output] && <a class="button primary" href={path.video(job.output)}>Watch</a>}
       {open && <Button icon="close" onPress={() => setAsking("cancel")}>Cancel</Button>}
       {ended(job) && <Button icon="trash" label="Forget" onPress={() => setAsking("forget")} />}
       {asking === "cancel" && <Confirm title={`Cancel job ${job.id}?`} lost={job.frames > 0 ? `What the boards have encoded so far (${progressOf(job)} %) is thrown away.` : "Nothing is lost: no part of it is done."} word="Cancel the job" done="Cancelled." onClose={() => setAsking("")} run={() => send("DELETE", "jobs/" + job.id)} />}
@@ -118,7 +119,7 @@ function Facts({ job }: { job: Job }) {
     <dl class="facts-list">
       <dt>Source</dt><dd class="break">{source}</dd>
       <dt>Makes</dt><dd>{formatOf(job)}{options && ", " + options}</dd>
-      <dt>Output</dt><dd class="break">{job.output ? (job.state === "done" ? <a href={path.video(job.output)}>{job.output}</a> : job.output) : (name ?? "not chosen yet")}</dd>
+      <dt>Output</dt><dd class="break">{job.output ? (job.state === "done" || growing(job) ? <a href={path.video(job.output)}>{job.output}</a> : job.output) : (name ?? "not chosen yet")}</dd>
       {labels && labels.length > 0 && <><dt>Only on</dt><dd>{labels.join(", ")}</dd></>}
       <dt>Handed in</dt><dd><Ago at={job.created} /></dd>
       {job.started && <><dt>Started</dt><dd><Ago at={job.started} /></dd></>}

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { act, tell } from "../model/act";
 import { send } from "../model/api";
 import { bytes, runtime, span } from "../model/format";
-import { qualityOf, renditionName } from "../model/job";
+import { growing, qualityOf, renditionName } from "../model/job";
 import { state } from "../model/live";
 import { go, path } from "../model/router";
 import type { Deleted, Video } from "../model/types";
@@ -36,7 +36,8 @@ export function VideoPage({ place }: { place: string }) {
   const [deleting, setDeleting] = useState(false);
   if (!video) return <Missing what="video" />;
   const address = new URL(path.media(video.path), location.href).href;
-  const job = Object.values(state.value?.jobs ?? {}).find((one) => one.output === video.path && one.state === "done");
+  const jobs = Object.values(state.value?.jobs ?? {}).filter((one) => one.output === video.path);
+  const job = jobs.find((one) => one.state === "done"), making = jobs.find(growing);
   return (
     <section class="page watch">
       <p class="crumbs"><a href="/videos">Media</a> / {video.kind.toUpperCase()}</p>
@@ -49,7 +50,7 @@ export function VideoPage({ place }: { place: string }) {
           {deleting && <DeleteVideo video={video} onClose={() => setDeleting(false)} />}
         </div>
       </header>
-      <Player key={video.path} video={video} />
+      <Player key={video.path} video={video} address={making ? path.stream(making.id) : path.media(video.path)} />
       <div class="halves">
         <section class="card" aria-labelledby="video-facts"><h2 id="video-facts">The video</h2>
           <dl class="facts-list">
@@ -58,7 +59,7 @@ export function VideoPage({ place }: { place: string }) {
             {video.renditions && video.renditions.length > 0 && <><dt>Renditions</dt><dd class="num">{[...video.renditions].sort((a, b) => b.bps - a.bps).map((one) => <span key={one.bps} class="block">{renditionName(one)}</span>)}</dd></>}
             {video.audio && video.audio.length > 0 && <><dt>Sound</dt><dd>{video.audio.join(", ")}</dd></>}
             {video.subtitles && video.subtitles.length > 0 && <><dt>Subtitles</dt><dd>{video.subtitles.join(", ")}</dd></>}
-            <dt>Made</dt><dd><Ago at={video.modified} />{job && <>, by <a href={path.job(job.id)}>job {job.id}</a></>}</dd>
+            <dt>Made</dt><dd><Ago at={video.modified} />{job && <>, by <a href={path.job(job.id)}>job {job.id}</a></>}{making && <>, not all of it yet: <a href={path.job(making.id)}>job {making.id}</a></>}</dd>
           </dl>
         </section>
         <section class="card stack" aria-labelledby="share"><h2 id="share">Elsewhere</h2>
