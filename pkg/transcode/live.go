@@ -70,6 +70,8 @@ type LivePart struct {
 	Index     int    `json:"index"`     // of the part in its segment
 	Number    int    `json:"number"`    // of the part in its session
 	Time      int64  `json:"time"`      // when its first frame was received: Unix, milliseconds
+	// Received is how much has been received until its end, over all sessions, in seconds.
+	Received float64 `json:"received"`
 }
 
 // A LivePiece is the header of a message about what is received of a live source. Its
@@ -208,6 +210,7 @@ const LiveStartSeconds = float64(StartPTS) / mediafile.TicksPerSecond
 type IngestUnit struct {
 	Audio   *AudioRendition `json:"audio,omitempty"` // as all sound is encoded
 	Seconds int             `json:"seconds"`         // after which it connects again
+	File    bool            `json:"file,omitempty"`  // Unit.Source is a file, which ends
 }
 
 // liveAudio is how all sound of a live stream is encoded.
@@ -218,7 +221,7 @@ func liveAudio(r Request) AudioRendition {
 // NewIngestUnit returns the unit that receives the source of a live stream.
 func NewIngestUnit(r Request) Unit {
 	audio := liveAudio(r)
-	return Unit{ID: IngestUnitID, Kind: KindIngest, Source: r.Source, Ingest: &IngestUnit{Audio: &audio, Seconds: sessionSeconds}}
+	return Unit{ID: IngestUnitID, Kind: KindIngest, Source: r.Source, Ingest: &IngestUnit{Audio: &audio, Seconds: sessionSeconds, File: true}}
 }
 
 // LiveAudioSlack is by how much a part of sound may be longer than one of video, in

@@ -330,6 +330,7 @@ func (q *Queue) loadParts(ctx context.Context, s *liveStream) error {
 		}
 		p := newLivePart(s, spec.V)
 		s.parts = append(s.parts, p)
+		s.received = max(s.received, p.Received)
 		s.next.session, s.next.segment = max(s.next.session, p.Session+1), max(s.next.segment, p.Segment+1)
 		switch state {
 		case done:

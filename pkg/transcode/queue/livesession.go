@@ -237,16 +237,17 @@ func (c *liveSession) shown() float64 {
 // makePart adds the units of the next part, which ends before the frame end.
 func (q *Queue) makePart(ctx context.Context, s *liveStream, c *liveSession, end int) error {
 	now := time.Now()
+	grid := c.plan.Plan.Grid
+	from, to := grid.Seconds(c.part*c.plan.Frames), grid.Seconds(end)
 	s.mu.Lock()
 	if c.number < 0 {
 		c.number, c.firstSegment = s.next.session, s.next.segment
 	}
+	received := s.received + to - from
 	s.mu.Unlock()
-	grid := c.plan.Plan.Grid
-	from, to := grid.Seconds(c.part*c.plan.Frames), grid.Seconds(end)
 	p := transcode.LivePart{
 		Session: c.number, Segment: c.firstSegment + c.part/c.plan.SegmentParts, Index: c.part % c.plan.SegmentParts, Number: c.part,
-		Time: c.zero.Add(time.Duration(from * float64(time.Second))).UnixMilli(),
+		Time: c.zero.Add(time.Duration(from * float64(time.Second))).UnixMilli(), Received: received,
 	}
 	source, err := q.writeFragments(s, p, c.video.needed(from, to), c.video.init)
 	if err != nil {
@@ -288,7 +289,7 @@ func (q *Queue) addParts(s *liveStream, c *liveSession, units []transcode.Unit, 
 	defer s.mu.Unlock()
 	for _, u := range units {
 		s.parts = append(s.parts, newLivePart(s, u))
-		s.next.session, s.next.segment = c.number+1, u.Live.Segment+1
+		s.next.session, s.next.segment, s.received = c.number+1, u.Live.Segment+1, u.Live.Received
 	}
 	if sound != nil {
 		p := newLivePart(s, sound.unit)
@@ -300,7 +301,6 @@ func (q *Queue) addParts(s *liveStream, c *liveSession, units []transcode.Unit, 
 			q.completePart(s, p, 1, sound.result)
 		}
 	}
-	s.received += to - c.plan.Plan.Grid.Seconds(c.part*c.plan.Frames)
 	c.part++
 	c.video.dropBefore(to, true)
 	c.audio.dropBefore(to, false)

@@ -98,6 +98,9 @@ func (c *connection) receive(ctx context.Context) ([]string, error) {
 		stdout: func(r io.Reader) error { return c.cut(ctx, r) },
 	}
 	stderr, err := from.run(ctx)
+	if err != nil && ctx.Err() == nil && c.unit.Ingest.File && c.pieces < 2 {
+		return stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, complaint(stderr))
+	}
 	if err == nil {
 		_, err = c.send(ctx, transcode.LivePiece{End: true}, nil)
 	}
