@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +26,7 @@ func liveCommand(std streams) *cli.Command {
 func liveAddCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "start a live stream", ArgsUsage: "NAME SOURCE",
-		Description: "SOURCE is a file, or a path in the media share, and is sent as fast as it is played.",
+		Description: "SOURCE is the URL of an encoder or a camera (rtmp, rtsp, http, https) at an address that live.allow of the configuration has, a named pipe of the media share, or a file, which is sent as fast as it is played.",
 		Flags: daemonFlags(append(liveFormatFlags(),
 			&cli.DurationFlag{Name: "dvr", Usage: "let players go back this `DURATION`, 30s to 12h", DefaultText: "30s"},
 			&cli.Float64Flag{Name: "part-length", Usage: "make parts of this length in `SECONDS`, 0.5 to 4: less latency costs more bits", DefaultText: "1"},
@@ -73,7 +75,10 @@ func addLive(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if request.Source, err = (&batch{c: c, std: std, share: info.MediaDir}).source(args[1]); err != nil {
+	if request.Source = args[1]; !transcode.IsLiveURL(args[1]) && !isPipe(info.MediaDir, args[1]) {
+		request.Source, err = (&batch{c: c, std: std, share: info.MediaDir}).source(args[1])
+	}
+	if err != nil {
 		return err
 	}
 	live, err := client(c).AddStream(c.Context, request)
@@ -85,6 +90,12 @@ func addLive(c *cli.Context, std streams) error {
 	}
 	_, err = fmt.Fprintf(std.out, "live stream %s started\nplayers open %s at pibootd's HTTP port\n", live.Name, live.URL)
 	return err
+}
+
+// isPipe reports whether a path is a named pipe of the media share on this machine.
+func isPipe(share, name string) bool {
+	info, err := os.Lstat(filepath.Join(share, name))
+	return err == nil && info.Mode().Type() == os.ModeNamedPipe
 }
 
 func listLive(c *cli.Context, std streams) error {

@@ -83,6 +83,9 @@ type Config struct {
 		TrashKeep  time.Duration // of deleted videos; 0: until somebody removes them
 		ScratchGB  int           // of each board
 	}
+	Live struct {
+		Allow []netip.Prefix // where sources may be
+	}
 	Webhook struct {
 		URL        string // "": nothing is posted
 		SecretFile string // "": posts are not signed

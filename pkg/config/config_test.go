@@ -141,7 +141,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192,"ip":"static"},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":"","subnets":[]},` +
-		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s","trash_keep":"168h"},` +
+		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","live":{"allow":[]},"log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s","trash_keep":"168h"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
@@ -178,7 +178,7 @@ func TestProblems(t *testing.T) {
 		kernel   = `want a list of "key" or "key=value" without white space and quotes, at most 256 bytes in all, no --, none of root, rootfstype, rootflags, nfsroot, ip, BOOTIF, ro, rw, fsck.repair, muxid, muxhwdec, init, which are pibootd's own`
 		topLevel = "no such key; want one of interface, state_dir, socket, or a section"
 		dhcpKeys = "no such key; want one of port, mode, pool, discovered, reply_delay, addresses, lease, router, dns, subnets, domain"
-		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [roots], [boot], [media], [webhook], [logs], [log]"
+		sections = "no such section; want one of [dhcp], [tftp], [nfs], [queue], [http], [roots], [boot], [media], [live], [webhook], [logs], [log]"
 	)
 	for in, want := range map[string]string{
 		"[dhcp]\nport = 70000":       "FILE:2: dhcp.port: 70000; " + aPort,

@@ -84,6 +84,8 @@ func keys(c *Config) []key {
 		{"media", "trash_keep", "How long a deleted video stays in trash in the media share, from where it can\nbe put back. \"0s\" keeps it until somebody deletes it there.", span{&c.Media.TrashKeep, 0, maxLease}},
 		{"media", "scratch_gb", "How many gigabytes each board may have in its scratch: what it has encoded and\npibootd has not accepted yet.", number{&c.Media.ScratchGB, 1, 100_000, "gigabytes, 1 to 100000"}},
 
+		{"live", "allow", "Addresses and networks where sources of live streams may be, for example\n[\"192.168.1.20\", \"10.1.0.0/24\"]; [] allows files and named pipes of the media\nshare only. Never this machine.", prefixes{&c.Live.Allow}},
+
 		{"webhook", "url", "The URL that pibootd posts to when a job ends, for example\n\"https://cms.example/hooks/video\"; \"\" posts nothing.", webURL{&c.Webhook.URL}},
 		{"webhook", "secret_file", "A file (mode 0600) with a secret of at least 16 bytes that signs these posts;\n\"\" signs nothing.", path{&c.Webhook.SecretFile, true}},
 

@@ -158,6 +158,7 @@ func (d *daemon) openQueue(ctx context.Context) (*queue.Queue, error) {
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Inbox: d.cfg.Media.Inbox, Broker: d.broker, Log: d.log,
 		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight, Labels: d.labels,
 		OnMisuse: func(worker, what string) { d.policy.Broke(worker, "scratch", what) }, Revoke: d.revoke(), OnLogs: d.journals(),
+		LiveAllow: d.cfg.Live.Allow,
 	})
 }
 

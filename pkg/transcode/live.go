@@ -211,6 +211,10 @@ type IngestUnit struct {
 	Audio   *AudioRendition `json:"audio,omitempty"` // as all sound is encoded
 	Seconds int             `json:"seconds"`         // after which it connects again
 	File    bool            `json:"file,omitempty"`  // Unit.Source is a file, which ends
+	// URL is of a source that is no file; it may have a password. Without, and without File,
+	// Unit.Source is a named pipe. Both are reached by TunnelRequests.
+	URL     string `json:"url,omitempty"`
+	Address string `json:"address,omitempty"` // of the URL, with its port, when the stream was added
 }
 
 // liveAudio is how all sound of a live stream is encoded.
@@ -221,7 +225,7 @@ func liveAudio(r Request) AudioRendition {
 // NewIngestUnit returns the unit that receives the source of a live stream.
 func NewIngestUnit(r Request) Unit {
 	audio := liveAudio(r)
-	return Unit{ID: IngestUnitID, Kind: KindIngest, Source: r.Source, Ingest: &IngestUnit{Audio: &audio, Seconds: sessionSeconds, File: true}}
+	return Unit{ID: IngestUnitID, Kind: KindIngest, Source: r.Source, Ingest: &IngestUnit{Audio: &audio, Seconds: sessionSeconds}}
 }
 
 // LiveAudioSlack is by how much a part of sound may be longer than one of video, in

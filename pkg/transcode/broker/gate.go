@@ -94,6 +94,7 @@ func workerPermissions(worker string) *server.Permissions {
 			transcode.SubjectFailed + "." + worker,
 			transcode.SubjectLogs + "." + worker,
 			transcode.SubjectLive + "." + worker,
+			transcode.SubjectTunnel + "." + worker,
 			"$JS.API.CONSUMER.MSG.NEXT." + transcode.StreamWork + ".>",
 			"$JS.API.CONSUMER.INFO." + transcode.StreamWork + ".>",
 			"$JS.ACK." + transcode.StreamWork + ".>",

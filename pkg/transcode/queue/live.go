@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -102,6 +103,9 @@ type liveStream struct {
 	source   *liveSession        // what is being received; nil: nothing
 	next     struct{ session, segment int }
 	received float64 // seconds, over all sessions
+
+	dialing sync.Mutex // held while tunnel is replaced
+	tunnel  *tunnel    // to the source; nil: none
 }
 
 // A livePart is a part of one rendition.
@@ -150,9 +154,6 @@ func (q *Queue) AddLive(ctx context.Context, r transcode.Request) (Live, error) 
 	if r.Live == nil {
 		r.Live = &transcode.Live{}
 	}
-	if err := q.checkSource(r.Source); err != nil {
-		return Live{}, fmt.Errorf("queue: %w", pi.InvalidField("source", err))
-	}
 	if r.Name == "" || strings.ContainsAny(r.Name, "?#%") {
 		return Live{}, fmt.Errorf("queue: %w", pi.InvalidField("name", fmt.Errorf("name %.200q of a live stream; want one, without ?, # and %%", r.Name)))
 	}
@@ -163,14 +164,59 @@ func (q *Queue) AddLive(ctx context.Context, r transcode.Request) (Live, error) 
 	if s := q.live.named(r.Name); s != nil && !s.over() {
 		return Live{}, fmt.Errorf("queue: %w", pi.Conflicting("name", fmt.Errorf("live stream %q is running already; stop it first, or choose another name", r.Name)))
 	}
-	if err := q.write(ctx, func(t *transaction) error { return t.addLive(ctx, r) }); err != nil {
+	u, err := q.ingestUnit(ctx, &r)
+	if err != nil {
+		return Live{}, fmt.Errorf("queue: %w", err)
+	}
+	if err := q.write(ctx, func(t *transaction) error { return t.addLive(ctx, r, u) }); err != nil {
 		return Live{}, fmt.Errorf("queue: adding live stream %q: %w", r.Name, err)
 	}
 	return q.Live(r.Name)
 }
 
+// ingestUnit returns the unit that receives the source of r, and hides in r what of its URL
+// may be secret.
+func (q *Queue) ingestUnit(ctx context.Context, r *transcode.Request) (transcode.Unit, error) {
+	if !transcode.IsLiveURL(r.Source) {
+		u := transcode.NewIngestUnit(*r)
+		if q.checkPipe(r.Source) == nil {
+			return u, nil
+		}
+		u.Ingest.File = true
+		if err := q.checkSource(r.Source); err != nil {
+			return u, pi.InvalidField("source", err)
+		}
+		return u, nil
+	}
+	parsed, err := transcode.ParseLiveURL(r.Source)
+	if err != nil {
+		return transcode.Unit{}, err
+	}
+	address, err := q.pinSource(ctx, parsed)
+	if err != nil {
+		return transcode.Unit{}, err
+	}
+	secret := r.Source
+	r.Source = transcode.ShownLiveURL(parsed)
+	u := transcode.NewIngestUnit(*r)
+	u.Source, u.Ingest.URL, u.Ingest.Address = "", secret, address.String()
+	return u, nil
+}
+
+// checkPipe returns an error if a path in the media share is no named pipe.
+func (q *Queue) checkPipe(source string) error {
+	if !fs.ValidPath(source) || transcode.IsReserved(source) {
+		return fs.ErrInvalid
+	}
+	info, err := q.media.Lstat(source)
+	if err == nil && info.Mode().Type() != fs.ModeNamedPipe {
+		err = fs.ErrInvalid
+	}
+	return err
+}
+
 // addLive stores a live stream with the unit that receives its source.
-func (t *transaction) addLive(ctx context.Context, r transcode.Request) error {
+func (t *transaction) addLive(ctx context.Context, r transcode.Request, ingest transcode.Unit) error {
 	var running int
 	var id int64
 	if err := t.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE ended = 0 AND `+isLive).Scan(&running); err != nil {
@@ -185,7 +231,7 @@ func (t *transaction) addLive(ctx context.Context, r transcode.Request) error {
 		return err
 	}
 	t.announce, t.changed, t.began = true, append(t.changed, id), append(t.began, newLiveStream(id, r))
-	return t.addUnit(ctx, id, 0, transcode.NewIngestUnit(r))
+	return t.addUnit(ctx, id, 0, ingest)
 }
 
 // isLive is the condition of jobs that are live streams.

@@ -208,6 +208,7 @@ func (q *Queue) makeParts(ctx context.Context, s *liveStream, c *liveSession) er
 
 // endSession makes a part of what is left, and then lets the next connection begin.
 func (q *Queue) endSession(ctx context.Context, s *liveStream) {
+	s.closeTunnel()
 	s.mu.Lock()
 	c := s.source
 	s.source = nil

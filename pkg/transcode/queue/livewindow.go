@@ -69,6 +69,7 @@ func (q *Queue) followLive(ctx context.Context, t *transaction) {
 	for _, e := range t.ended {
 		if s := q.live.get(e.id); s != nil {
 			s.end(t.now)
+			s.closeTunnel()
 		}
 	}
 }

@@ -49,6 +49,7 @@ func (q *Queue) listen() error {
 		{transcode.SubjectFailed, maxSmall, small(), 1, q.onFailed},
 		{transcode.SubjectLogs, maxSmall, make(chan *nats.Msg, maxLogsWaiting), 1, q.onLogs},
 		{transcode.SubjectLive, broker.MaxPayload, make(chan *nats.Msg, maxLiveWaiting), 1, q.onLive},
+		{transcode.SubjectTunnel, broker.MaxPayload, make(chan *nats.Msg, maxLiveWaiting), 2 * maxLive, q.onTunnel},
 		{transcode.SubjectDone, broker.MaxPayload, make(chan *nats.Msg, maxDoneWaiting), verifyAtOnce, q.onDone},
 	}
 	for _, t := range q.topics {

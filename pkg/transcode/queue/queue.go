@@ -47,6 +47,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -105,6 +106,11 @@ type Options struct {
 	// transcode.Division's own.
 	UnitSeconds float64
 
+	// LiveAllow is where sources of live streams may be; none is on this machine, whose
+	// addresses OwnNets returns (nil asks the system).
+	LiveAllow []netip.Prefix
+	OwnNets   func() ([]netip.Prefix, error)
+
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
 	Keep       int           // ended jobs that are kept; 0 means 1000
@@ -147,6 +153,8 @@ type Queue struct {
 	places  *places
 
 	live      *liveStreams
+	liveAllow []netip.Prefix
+	ownNets   func() ([]netip.Prefix, error)
 	liveTurns turns.Turns[int64] // changes of what is received, by job
 
 	topics []topic
@@ -194,9 +202,14 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		watches:     newWatches(),
 		live:        newLiveStreams(),
 		places:      newPlaces(),
+		liveAllow:   o.LiveAllow,
+		ownNets:     ownNets,
 		lanes:       map[string]bool{},
 		announce:    make(chan struct{}, 1),
 		publish:     make(chan struct{}, 1),
+	}
+	if o.OwnNets != nil {
+		q.ownNets = o.OwnNets
 	}
 	if err := q.prepare(ctx); err != nil {
 		return nil, errors.Join(err, q.Close())

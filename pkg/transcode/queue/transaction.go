@@ -245,8 +245,8 @@ func (t *transaction) release(ctx context.Context, u unitRow, key attemptKey, e 
 	if poison != "" {
 		next = failed
 	}
-	if u.spec.Kind == transcode.KindIngest {
-		next, poison = pending, "" // its source may come back
+	if u.spec.Kind == transcode.KindIngest && e.outcome != EventFailed {
+		next, poison = pending, "" // workers may come and go while a stream lasts
 	}
 	if err := t.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, next, u.key.job, u.key.unit); err != nil {
 		return err

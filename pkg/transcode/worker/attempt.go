@@ -280,7 +280,8 @@ func checkUnit(u transcode.Unit) error {
 	for _, p := range transcode.Pieces(u, transcode.Result{}) {
 		ok = ok && (p.Dir == "" || validUnitID.MatchString(p.Dir))
 	}
-	if !ok || !validUnitID.MatchString(u.ID) || !filepath.IsLocal(filepath.FromSlash(u.Source)) {
+	local := filepath.IsLocal(filepath.FromSlash(u.Source)) || u.Ingest != nil && u.Ingest.URL != ""
+	if !ok || !validUnitID.MatchString(u.ID) || !local {
 		return fmt.Errorf("unit %.100q of kind %.20q on %.200q is not one this worker knows to do", u.ID, u.Kind, u.Source)
 	}
 	return nil

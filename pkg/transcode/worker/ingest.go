@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pibootd/internal/pause"
@@ -47,7 +48,7 @@ func (a *attempt) ingest(ctx context.Context) (transcode.Result, []string, error
 		c := &connection{attempt: a, number: n, pulse: newPulse(time.Now())}
 		stderr, err := c.receive(ctx)
 		switch {
-		case err == nil:
+		case err == nil && a.unit.Ingest.File:
 			return transcode.Result{}, nil, nil
 		case ctx.Err() != nil || errors.Is(err, errRevoked) || errors.Is(err, errSource):
 			return transcode.Result{}, stderr, err
@@ -79,6 +80,8 @@ type connection struct {
 	number int
 	pulse  *pulse // of what is received
 
+	lost atomic.Pointer[string] // why the daemon could not read the source; nil: it could
+
 	mu     sync.Mutex // held while a piece is sent
 	pieces int
 }
@@ -89,15 +92,24 @@ func (c *connection) receive(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := c.mediaStore().source(ctx, c.unit.Source)
+	from := child{name: c.ffmpeg(), pulse: c.pulse, stall: liveStall, stdout: func(r io.Reader) error { return c.cut(ctx, r) }}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if c.unit.Ingest.File {
+		var source string
+		source, err = c.mediaStore().source(ctx, c.unit.Source)
+		from.args, from.env = liveFileArgs(source, reply.Skip), c.mediaStore().env()
+	} else {
+		from.args, from.stdin, err = c.tunnelled(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	from := child{
-		name: c.ffmpeg(), args: receiveArgs(*c.unit.Ingest, source, reply.Skip), env: c.mediaStore().env(), pulse: c.pulse, stall: liveStall,
-		stdout: func(r io.Reader) error { return c.cut(ctx, r) },
-	}
+	from.args = receiveArgs(*c.unit.Ingest, from.args)
 	stderr, err := from.run(ctx)
+	if lost := c.lost.Load(); lost != nil {
+		err = errors.New(*lost)
+	}
 	if err != nil && ctx.Err() == nil && c.unit.Ingest.File && c.pieces < 2 {
 		return stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, complaint(stderr))
 	}
@@ -107,13 +119,18 @@ func (c *connection) receive(ctx context.Context) ([]string, error) {
 	return stderr, err
 }
 
-// receiveArgs have ffmpeg copy a source, as fast as it is played.
-func receiveArgs(u transcode.IngestUnit, source string, skip float64) []string {
-	args := []string{"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning", "-re"}
+// liveFileArgs have ffmpeg read a file as fast as it is played, from some time on.
+func liveFileArgs(source string, skip float64) []string {
+	args := []string{"-re"}
 	if skip > 0 {
 		args = append(args, "-ss", seconds(skip))
 	}
-	args = append(args, sourceArgs(source)...)
+	return append(args, sourceArgs(source)...)
+}
+
+// receiveArgs have ffmpeg copy what input has it read.
+func receiveArgs(u transcode.IngestUnit, input []string) []string {
+	args := append([]string{"-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning"}, input...)
 	return append(args, "-t", strconv.Itoa(u.Seconds), "-map", "0:V:0", "-map", "0:a:0?", "-c", "copy", "-map_metadata", "-1", "-map_chapters", "-1",
 		"-flush_packets", "1", "-f", "nut", "pipe:1")
 }

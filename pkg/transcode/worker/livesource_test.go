@@ -1,0 +1,170 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
+)
+
+// newLiveSourceTest is newLiveTest with a queue that takes loopback addresses for those of
+// another machine, and a worker.
+func newLiveSourceTest(t *testing.T) *liveTest {
+	t.Helper()
+	l := &liveTest{T: t, dir: t.TempDir()}
+	l.queue = queuetest.Start(t, l.dir, func(o *queue.Options) {
+		o.Log = testLog(t)
+		o.LiveAllow, o.OwnNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, func() ([]netip.Prefix, error) { return nil, nil }
+	})
+	startWorker(t, &Worker{Config: Config{Name: "a", Token: queuetest.Token, QueueURL: "nats://" + l.queue.Broker.Addr().String(), MediaDir: l.queue.MediaDir}})
+	return l
+}
+
+// send has ffmpeg send the test's source as fast as it is played, until the test ends.
+func (l *liveTest) send(to ...string) {
+	l.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	source := makeSource(l.T, "live30.mp4", fmt.Sprintf(liveSource, 30))
+	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-v", "error", "-nostdin", "-y", "-re", "-i", source, "-c", "copy"}, to...)...)
+	cmd.Stderr = l.Output()
+	if err := cmd.Start(); err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() { cancel(); _ = cmd.Wait() })
+}
+
+// follow adds a stream of a source and follows it until it has some parts.
+func (l *liveTest) follow(source string) {
+	l.Helper()
+	if _, err := l.queue.AddLive(l.Context(), transcode.Request{Source: source, Name: "show", Output: liveRungs}); err != nil {
+		l.Fatal(err)
+	}
+	for _, rendition := range []string{"90p", transcode.AudioName} {
+		f := &liveFollower{rendition: rendition}
+		for range 3 {
+			l.next(f)
+		}
+	}
+	if _, err := l.queue.StopLive(l.Context(), "show"); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// freePort returns a port of this machine that nobody has.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// An encoder that waits for a client of HTTP is a source. It is asked again until it is
+// there.
+func TestLiveSourceHTTP(t *testing.T) {
+	t.Parallel()
+	l, addr := newLiveSourceTest(t), freePort(t)
+	l.send("-f", "mpegts", "-listen", "1", "http://"+addr)
+	l.follow("http://" + addr + "/secret")
+	for _, stream := range l.queue.Lives() {
+		if strings.Contains(fmt.Sprint(stream), "secret") {
+			t.Errorf("the list has %+v; want no path of the source", stream)
+		}
+	}
+}
+
+// A server of RTMP is a source. ffmpeg speaks to it through the daemon.
+func TestLiveSourceRTMP(t *testing.T) {
+	t.Parallel()
+	l, addr := newLiveSourceTest(t), freePort(t)
+	l.send("-f", "flv", "-listen", "1", "rtmp://"+addr+"/live/key")
+	l.follow("rtmp://" + addr + "/live/key")
+}
+
+// What is written to a named pipe is a source.
+func TestLiveSourcePipe(t *testing.T) {
+	t.Parallel()
+	l := newLiveSourceTest(t)
+	pipe := filepath.Join(l.queue.MediaDir, "camera")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.send("-f", "mpegts", pipe)
+	l.follow("camera")
+}
+
+// What is not allowed is no source: addresses that are not listed, this machine, other
+// protocols; and no redirection leads anywhere.
+func TestLiveSourceRefused(t *testing.T) {
+	t.Parallel()
+	log := testLog(t)
+	q := queuetest.Start(t, t.TempDir(), func(o *queue.Options) {
+		o.Log, o.LiveAllow = log, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("224.0.0.0/4")}
+	})
+	for source, want := range map[string]string{
+		"rtmp://127.0.0.1/live/key":          "which is this machine",
+		"rtmp://[::1]/live/key":              "which is this machine",
+		"http://[::ffff:127.0.0.1]:8080/":    "which is this machine",
+		"http://localhost/":                  "which is this machine",
+		"http://198.51.100.7/a.ts":           "not allowed",
+		"http://0.0.0.0:8080/":               "one other machine",
+		"rtsp://224.0.0.1/a":                 "one other machine",
+		"file:///etc/passwd":                 "no URL",
+		"ftp://192.0.2.1/a":                  "rtmp, rtsp, http or https",
+		"concat://192.0.2.1/a":               "rtmp, rtsp, http or https",
+		"http://192.0.2.1:99999/":            "port",
+		"http://192.0.2.1:0/":                "port",
+		"http:///a":                          "no URL",
+		"http://no-such-host.invalid/":       "not found",
+		"rtmp://" + strings.Repeat("a", 3e3): "no URL",
+		"../a":                               "not a path in the media share",
+		".work/1":                            "outside pibootd's own",
+		"missing.mp4":                        "no such file",
+	} {
+		_, err := q.AddLive(t.Context(), transcode.Request{Source: source, Name: "show"})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %v; want it refused: %s", source, err, want)
+		}
+	}
+}
+
+// A source that redirects is not followed.
+func TestLiveSourceRedirects(t *testing.T) {
+	t.Parallel()
+	l := newLiveSourceTest(t)
+	asked := make(chan string, 100)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- r.URL.Path:
+		default:
+		}
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	if _, err := l.queue.AddLive(t.Context(), transcode.Request{Source: "http://" + listener.Addr().String() + "/first", Name: "show"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if path := <-asked; path != "/first" {
+			t.Errorf("%s was asked for; want the source alone", path)
+		}
+	}
+}
