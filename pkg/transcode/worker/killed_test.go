@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,28 +30,32 @@ func stderrLog(name string) *slog.Logger {
 }
 
 // The daemon with its broker, the workers and their ffmpeg are killed at random
-// points. What is published then is the same, byte by byte, as where nobody was.
+// points. What is published then is the same, byte by byte, as where nobody was. What a
+// progressive stream has announced meanwhile stays.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	// Short enough to be cut alike, however many workers are known then.
 	source := makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=320x180:r=25:d=16 -f lavfi -i sine=440:d=16 "+x264+"-c:a aac")
-	undisturbed := newHistory(t, source, 0)
-	want := undisturbed.finish()
-	if len(want) < 40 {
-		t.Fatalf("%d files are published; want segments of two renditions and of audio", len(want))
+	want := map[bool]map[string]string{}
+	for _, progressive := range []bool{false, true} {
+		want[progressive] = newHistory(t, source, 0, progressive).finish()
+		if n := len(want[progressive]); n < 40 {
+			t.Fatalf("%d files are published; want segments of two renditions and of audio", n)
+		}
 	}
 	for seed := range killSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			h := newHistory(t, source, uint64(seed))
+			progressive := seed%4 == 1 || seed%4 == 2
+			h := newHistory(t, source, uint64(seed), progressive)
 			if seed%2 == 0 { // else already while the workers try their ffmpeg
 				h.await(func() bool { return exists(filepath.Join(h.dir, "media", transcode.JobDir(1))) })
 			}
 			for range kills {
 				h.killOne()
 			}
-			if got := h.finish(); !maps.Equal(got, want) {
-				t.Errorf("published: %v; want, as where nobody was killed, %v", got, want)
+			if got := h.finish(); !maps.Equal(got, want[progressive]) {
+				t.Errorf("published: %v; want, as where nobody was killed, %v", got, want[progressive])
 			}
 			t.Logf("killed: %v", h.killed)
 		})
@@ -72,7 +77,7 @@ type history struct {
 	before  map[string]string // what the job has nothing to do with, and its source
 }
 
-func newHistory(t *testing.T, source string, seed uint64) *history {
+func newHistory(t *testing.T, source string, seed uint64, progressive bool) *history {
 	t.Helper()
 	dir := t.TempDir()
 	data, err := os.ReadFile(source)
@@ -84,11 +89,17 @@ func newHistory(t *testing.T, source string, seed uint64) *history {
 			os.MkdirAll(filepath.Join(dir, "media/hls/other"), 0o755),
 			os.WriteFile(filepath.Join(dir, "media/hls/other/master.m3u8"), []byte("published before"), 0o644))
 	}
+	if progressive && err == nil {
+		err = os.WriteFile(filepath.Join(dir, progressiveMark), nil, 0o644)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &history{T: t, dir: dir, random: rand.New(rand.NewPCG(seed, 3)), killed: map[string]int{}}
 	h.before = h.others()
+	if progressive {
+		h.follow()
+	}
 	h.daemon = startProcess(t, dir, daemonDir, dir)
 	// Workers know one address, and each daemon has another.
 	h.network = newNetwork(t, h.daemon.says, h.random)
@@ -146,7 +157,49 @@ func (h *history) await(there func() bool) {
 	}
 }
 
-func (h *history) published() bool { return exists(filepath.Join(h.dir, "media/hls/a/master.m3u8")) }
+// published reports whether the stream is whole: a progressive one has its average then.
+func (h *history) published() bool {
+	master, err := os.ReadFile(filepath.Join(h.dir, "media/hls/a/master.m3u8"))
+	return err == nil && bytes.Contains(master, []byte("AVERAGE-BANDWIDTH"))
+}
+
+// follow reads the playlists again and again, until the test ends, and complains where one
+// has changed but for what was appended.
+func (h *history) follow() {
+	done, ended := make(chan struct{}), make(chan struct{})
+	h.Cleanup(func() { close(done); <-ended })
+	go func() {
+		defer close(ended)
+		again, seen := time.NewTicker(10*time.Millisecond), map[string]string{}
+		defer again.Stop()
+		for {
+			h.followOnce(seen)
+			select {
+			case <-done:
+				return
+			case <-again.C:
+			}
+		}
+	}()
+}
+
+func (h *history) followOnce(seen map[string]string) {
+	lists, err := filepath.Glob(filepath.Join(h.dir, "media/hls/a/*/index.m3u8"))
+	if err != nil {
+		h.Error(err)
+	}
+	for _, name := range lists {
+		text, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the test ends
+		}
+		if now := string(text); err != nil || !strings.HasPrefix(now, seen[name]) {
+			h.Errorf("%s, %v:\n%s\nwant what was announced, and more:\n%s", name, err, now, seen[name])
+		} else {
+			seen[name] = now
+		}
+	}
+}
 
 // finish waits for the end of the job and returns what was published, with the
 // hash of each file.

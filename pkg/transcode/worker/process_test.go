@@ -25,6 +25,9 @@ const (
 	workerConfig = "PIBOOTD_WORKER_TEST_CONFIG" // what is in it is the configuration of a worker
 )
 
+// progressiveMark is a file in the directory of a daemon that makes a progressive stream.
+const progressiveMark = "progressive"
+
 // killedRequest is what a daemon of these tests is to do.
 var killedRequest = transcode.Request{Source: "a.mp4", Name: "a", SegmentSeconds: 1}
 
@@ -34,7 +37,9 @@ func TestProcess(t *testing.T) {
 	switch {
 	case os.Getenv(daemonDir) != "":
 		q := queuetest.Start(t, os.Getenv(daemonDir), func(o *queue.Options) { o.Log = stderrLog("daemon") })
-		if _, _, err := q.Submit(t.Context(), killedRequest); err != nil {
+		request := killedRequest
+		request.Progressive = exists(filepath.Join(os.Getenv(daemonDir), progressiveMark))
+		if _, _, err := q.Submit(t.Context(), request); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println(q.Broker.Addr())
