@@ -40,7 +40,7 @@ func (s *stream) set(key, value string) {
 		"color_range": &s.ColorRange, "color_space": &s.ColorSpace, "color_transfer": &s.ColorTransfer, "color_primaries": &s.ColorPrimaries,
 	}
 	numbers := map[string]*int{
-		"index": &s.Index, "has_b_frames": &s.HasBFrames, "closed_captions": &s.Captions, "width": &s.Width, "height": &s.Height, "channels": &s.Channels,
+		"index": &s.Index, "has_b_frames": &s.HasBFrames, "nb_frames": &s.Frames, "closed_captions": &s.Captions, "width": &s.Width, "height": &s.Height, "channels": &s.Channels,
 		"DISPOSITION:attached_pic": &s.Disposition.AttachedPic, "DISPOSITION:timed_thumbnails": &s.Disposition.TimedThumbnails,
 		"DISPOSITION:default": &s.Disposition.Default, "DISPOSITION:forced": &s.Disposition.Forced, "DISPOSITION:comment": &s.Disposition.Comment,
 		"DISPOSITION:hearing_impaired": &s.Disposition.HearingImpaired, "DISPOSITION:visual_impaired": &s.Disposition.VisualImpaired,

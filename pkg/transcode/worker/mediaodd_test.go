@@ -75,6 +75,16 @@ func oddRows() []mediaRow {
 		{name: "odd wide", file: "a.mkv", long: true, args: "-f lavfi -i testsrc2=s=8192x64:r=5:d=1 -c:v ffv1", want: mediaWant{frames: 5}},
 		{name: "odd too wide", file: "a.mkv", long: true, args: "-f lavfi -i color=s=8300x64:d=0.1 -c:v ffv1", want: mediaWant{fails: "its picture is 8300x64"}},
 		{name: "odd tiny", file: "a.mkv", long: true, args: "-f lavfi -i testsrc2=s=16x16:r=25:d=2 -c:v ffv1", want: mediaWant{frames: 50, size: "16x16"}},
+		{name: "odd AVI that is cut short", file: "a.avi", build: cutShort("-c:v mpeg4 -c:a mp3"), want: mediaWant{fails: "it ends after 3."}},
+		{name: "odd WMV that is cut short", file: "a.wmv", build: cutShort("-c:v wmv2 -c:a wmav2"), want: mediaWant{fails: "it ends after 3."}},
+		{name: "odd FLV that is cut short", file: "a.flv", long: true, build: cutShort(x264 + "-c:a aac -ar 44100"), want: mediaWant{fails: "it ends after 3."}},
+		{name: "odd Matroska that is cut short", file: "a.mkv", long: true, build: cutShort(x264 + "-c:a aac"), want: mediaWant{fails: "it ends after 3."}},
+		{name: "odd MP4 that is cut short", file: "a.mp4", long: true, build: cutShort(x264 + "-c:a aac"), want: mediaWant{fails: "it has no index, as an MP4 file that was cut short"}},
+		{name: "odd rate of 30.3", file: "a.mp4", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=1000/33:d=2 " + x264, want: mediaWant{frames: 61, rate: "1000/33"}},
+		{name: "odd MP4 with a timecode", file: "a.mov", long: true, args: shortPicture + beep + x264 + "-c:a aac -timecode 01:00:00:00", want: mediaWant{frames: 50, rate: "25/1", note: []string{"not in the output: streams of the source, 1 of data"}}},
+		{name: "odd two programs", file: "a.ts", long: true, args: shortPicture + "-f lavfi -i testsrc=s=160x90:r=25:d=2 " + beep + "-map 0 -map 1 -map 2 " + x264 + "-c:a aac -program st=0:st=2 -program st=1", want: mediaWant{frames: 50, within: 1, size: "320x180", note: []string{"the other video of the source, 160x90"}}},
+		{name: "odd transparent WebM", file: "a.webm", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=2,format=yuva420p -c:v libvpx-vp9 -auto-alt-ref 0 -deadline realtime -cpu-used 8", want: mediaWant{frames: 50, size: "320x180"}},
+		{name: "odd one pixel", file: "a.mkv", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=1,scale=1:1,setsar=1,format=yuv444p -c:v ffv1", want: mediaWant{fails: "its picture is 1x1; want 16 to 8192 on each side"}},
 		{name: "odd playlist", file: "a.mp4", build: playlistSource, want: mediaWant{fails: "not a video"}},
 		{name: "odd empty sound", file: "a.mkv", long: true, args: shortPicture + "-f lavfi -i sine=d=2 " + x264 + "-c:a aac -frames:a 0", want: film},
 	}
@@ -120,6 +130,20 @@ func gappedSource(t *testing.T, dir, file string) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, file), gapped, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// cutShort makes a film of six seconds of which the last two fifths are missing.
+func cutShort(codecs string) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		source := makeSource(t, file, "-f lavfi -i testsrc2=s=320x180:r=25:d=6 -f lavfi -i sine=440:d=6 "+codecs)
+		data, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), data[:len(data)*3/5], 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

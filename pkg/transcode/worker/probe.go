@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/mediafile"
 )
 
 // errSource marks a fault of the source, at which every other worker would fail
@@ -56,6 +57,9 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		return transcode.Probe{}, stderr, err
 	}
 	if err := w.setAside(ctx, report); err != nil {
+		return transcode.Probe{}, stderr, err
+	}
+	if err := w.promised(ctx, source, report); err != nil {
 		return transcode.Probe{}, stderr, err
 	}
 	result, err := report.probe()
@@ -300,6 +304,30 @@ func (r *report) unreadBytes(size int64) int64 {
 		return left
 	}
 	return 0
+}
+
+// promised has the report say how long the container claims to be where ffprobe does not: in ASF
+// and AVI, it goes by the size of a file that was cut short.
+func (w *Worker) promised(ctx context.Context, source string, r *report) error {
+	switch r.format.FormatName {
+	case "asf":
+		if r.format.Duration != "" {
+			return nil
+		}
+		head := make([]byte, mediafile.ASFHead)
+		n, err := w.bytesOf(source, int64(number(r.format.Size))).readAt(ctx, head, 0)
+		if err != nil {
+			return fmt.Errorf("looking at how long it is: %w", err)
+		}
+		r.format.Duration = seconds(mediafile.ASFSeconds(head[:n]))
+	case "avi":
+		film := r.film()
+		if film == nil || rational(film.AvgFrameRate).Float() == 0 {
+			return nil
+		}
+		r.format.Duration = seconds(max(number(r.format.Duration), float64(film.Frames)/rational(film.AvgFrameRate).Float()))
+	}
+	return nil
 }
 
 // truncated reports whether the packets end earlier than the container claims. It

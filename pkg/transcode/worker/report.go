@@ -43,6 +43,7 @@ type stream struct {
 	ID, CodecType, CodecName      string
 	CodecTag, BitRate             string
 	HasBFrames, Width, Height     int
+	Frames                        int // as the header says; 0 if it does not
 	Captions                      int // closed captions: 1 if there are some
 	SampleAspectRatio, PixFmt     string
 	FieldOrder                    string
