@@ -179,6 +179,12 @@ test-release: ## whole Debians built from packages, for 64 and 32 bits, netboote
 screens: ui ## pictures of the dashboard, to be looked at: light, dark, on a phone, with up to 500 boards; in SCREENS, default bin/screens
 	PIBOOTD_SCREENS=$(abspath $(or $(SCREENS),bin/screens)) go test -tags e2e,screens -run '^TestScreens$$' -count=1 -timeout 20m ./pkg/web
 
+.PHONY: test-firefox
+test-firefox: ## Firefox plays streams in the page (root, Debian, a minute)
+	scripts/install-tools firefox
+	$(MAKE) --no-print-directory build
+	go test -vet=off -tags e2e,release -run '^TestFirefox$$' -count=1 -v -timeout 20m ./cmd/pibootd
+
 .PHONY: soak
 soak: ## the long form of what a Linux kernel does to the NFS server while that is killed again and again (root, 5-10 minutes)
 	scripts/install-tools test

@@ -14,6 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pibootd/internal/pause"
+	"pibootd/pkg/operation"
+	"pibootd/pkg/web"
 )
 
 // The Debian package is installed from a signed repository, upgraded, taken
@@ -162,6 +166,7 @@ func installPackage(t *testing.T, d bareDebian) {
 
 	d.sh(t, `echo 'interface = "eth7"' >>/etc/pibootd.toml; pibootd config check /etc/pibootd.toml; systemctl enable --now pibootd`)
 	d.isServing(t)
+	d.makesTemplate(t)
 	for _, version := range []string{secondPackage, firstPackage} {
 		before := d.sh(t, "systemctl show -P MainPID pibootd")
 		d.sh(t, "apt-get install -y --no-install-recommends --allow-downgrades pibootd="+version)
@@ -184,4 +189,22 @@ func installPackage(t *testing.T, d bareDebian) {
 func (d bareDebian) isServing(t *testing.T) {
 	t.Helper()
 	d.sh(t, `for i in $(seq 300); do pibootd list-pis >/dev/null 2>&1 && exit 0; sleep 0.2; done; journalctl -o cat -n 30 -u pibootd; exit 1`)
+}
+
+// makesTemplate has the daemon import an archive of the media share, as the dashboard does. Its
+// unit does that, because the daemon's own sandbox does not permit it.
+func (d bareDebian) makesTemplate(t *testing.T) {
+	t.Helper()
+	d.sh(t, `mkdir -p /tmp/tiny/etc /tmp/tiny/sbin; echo PRETTY_NAME=Tiny >/tmp/tiny/etc/os-release; cp /bin/true /tmp/tiny/sbin/init
+		tar -C /tmp/tiny -cf "/var/lib/pibootd/media/a tiny one.tar" .`)
+	client := web.NewClient(fmt.Sprintf("/proc/%d/root/var/lib/pibootd/pibootd.sock", d.leader))
+	op, err := client.MakeTemplate(t.Context(), web.NewTemplate{Name: "tiny", Recipe: operation.Import, Path: "a tiny one.tar", AllowMismatch: true})
+	for err == nil && !op.State.Ended() && pause.For(t.Context(), 100*time.Millisecond) {
+		op, err = client.Operation(t.Context(), op.ID)
+	}
+	if err != nil || op.Template != "tiny@1" {
+		t.Fatalf("the import is %+v, %v; want tiny@1\n%s", op, err, d.sh(t, `journalctl -o cat -n 40 -u 'pibootd*'`))
+	}
+	d.wants(t, `journalctl -o short -u 'pibootd-template@*'`, `pibootd-template@make\x20-var-lib-pibootd-operations-1.service`)
+	d.sh(t, "pibootd template remove tiny@1")
 }

@@ -32,6 +32,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 			p.Show(screens[screen])
 			p.WaitFor(`document.querySelector("#view h1") && !document.querySelector("#view .skeleton")`)
 			wantAccessible(p, string(axe), view+", "+screen)
+			wantTidy(p, view+", "+screen)
 		}
 	}
 	p.Do("sessionStorage.clear()")
@@ -47,6 +48,25 @@ func TestNobodyIsKeptOut(t *testing.T) {
 		wantAccessible(p, string(axe), dialog)
 	}
 	p.Expected = append(p.Expected, "401")
+}
+
+// wantTidy makes sure that a page is as long as what is in it, that nothing stands out at its
+// side, and no field out of its card.
+func wantTidy(p *browsertest.Page, what string) {
+	p.Helper()
+	const look = `(() => {
+		const page = document.documentElement, end = document.querySelector("#view").getBoundingClientRect().bottom + scrollY, found = [];
+		if (page.scrollHeight > Math.max(innerHeight, end + 200)) found.push("it is " + page.scrollHeight + " long, with " + end + " of content");
+		if (page.scrollWidth > innerWidth) found.push("it is " + page.scrollWidth + " wide");
+		for (const field of document.querySelectorAll("#view .card input:not(.sr), #view .card select, #view .card .button")) {
+			const box = field.getBoundingClientRect(), card = field.closest(".card").getBoundingClientRect();
+			if (box.width > 1 && (box.right > card.right || box.left < card.left)) found.push("out of its card: " + field.outerHTML.slice(0, 200));
+		}
+		return found;
+	})()`
+	if found := p.Text(look); found != "[]" {
+		p.Errorf("%s: %s", what, found)
+	}
 }
 
 func wantAccessible(p *browsertest.Page, axe, what string) {

@@ -31,10 +31,10 @@ func isWithheld(name string) bool {
 
 // listMedia lists what is published.
 func (s *Server) listMedia(w http.ResponseWriter, r *http.Request) {
-	jobs, err := s.Queue.All(r.Context())
+	outputs, err := s.Queue.Outputs(r.Context())
 	var all []Published
 	if err == nil {
-		all, err = s.published.list(outputsOf(jobs))
+		all, err = s.published.list(outputs)
 	}
 	if err != nil {
 		s.refuse(w, err)

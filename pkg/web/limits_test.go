@@ -158,7 +158,7 @@ func serveInBubble(t *testing.T, media string, talk func(conn net.Conn, in *bufi
 	}
 	defer db.Close()
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{Access: access.New(db, time.Hour), Public: Public{Media: true}, Info: Info{MediaDir: media}, UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Log: slog.New(slog.DiscardHandler)}
+		s := &Server{live: newLive(), Access: access.New(db, time.Hour), Public: Public{Media: true}, Info: Info{MediaDir: media}, UploadToken: []byte(uploadTestToken), MaxUpload: uploadTestMax, Log: slog.New(slog.DiscardHandler)}
 		server := s.newServer(context.Background(), s.publicHandler())
 		listener := make(pipeListener, 1)
 		served := make(chan error, 1)

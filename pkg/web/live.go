@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -74,6 +75,14 @@ func (l *live) replace(name string, is map[string]any) error {
 	l.state[name] = is
 	l.addLocked(text)
 	return nil
+}
+
+// collection returns a copy of a collection, whose things are not to be changed.
+func (l *live) collection(name string) map[string]any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	is, _ := l.state[name].(map[string]any)
+	return maps.Clone(is)
 }
 
 // set replaces one thing of a collection; nil removes it.

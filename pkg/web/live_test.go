@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
@@ -246,6 +247,40 @@ func TestLiveHasChangesAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.until(func(state map[string]any) bool { return at(state, "templates", "minimal@2") == nil })
+}
+
+// The stream has the latest jobs and those that have not ended, and says that there are others,
+// also when further ones end.
+func TestLiveHasLatestJobs(t *testing.T) {
+	d := startWith(t, func(s *Server, _ *Listeners) { s.liveJobs = 10 })
+	submit := func(i int, cancel bool) {
+		name := fmt.Sprintf("%d.mp4", i)
+		write(t, filepath.Join(d.media, name), "no video")
+		job, err := d.client.Submit(t.Context(), transcode.Request{Source: name}, false)
+		if err == nil && cancel {
+			_, err = d.client.CancelJob(t.Context(), job.Job.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 14 {
+		submit(i+1, i != 1)
+	}
+	f := d.followLive(t, "")
+	f.until(func(state map[string]any) bool { return at(state, "system") != nil })
+	if n := len(at(f.state, "jobs").(map[string]any)); n != 11 || at(f.state, "jobs", "2") == nil || at(f.state, "jobs", "4") != nil || at(f.state, "system", "older_jobs") != true {
+		t.Errorf("%d jobs are shown, older ones: %v; want the latest 10, and job 2, which waits", n, at(f.state, "system", "older_jobs"))
+	}
+	for i := range 3 {
+		submit(i+15, true)
+	}
+	f.until(func(state map[string]any) bool {
+		return at(state, "jobs", "17", "ended") != nil && at(state, "jobs", "5") == nil
+	})
+	if at(f.state, "jobs", "2") == nil {
+		t.Error("a job that waits is no longer shown")
+	}
 }
 
 // While somebody follows, the doctor looks by itself. What it found last is answered with at once.

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,6 +28,9 @@ const (
 	filesEvery  = 30 * time.Second
 	livePause   = 250 * time.Millisecond
 	livePart    = 10
+	// liveJobs is how many jobs are shown, the latest ones, besides all that have not ended. Pages
+	// of GET /api/v1/jobs have the others.
+	liveJobs = 2000
 )
 
 // A liveSource reads what the dashboard shows, and keeps what is dear to read.
@@ -37,6 +40,7 @@ type liveSource struct {
 	files  time.Time                 // when the files were looked at
 	roots  time.Time                 // when the templates were
 	making bool                      // a template is being made
+	older  bool                      // there are jobs that are not shown
 
 	mu    sync.Mutex
 	jobs  map[int64]bool // have changed
@@ -159,10 +163,11 @@ func (src *liveSource) readAll(ctx context.Context) error {
 			src.last[board.Serial.String()] = event
 		}
 	}
-	jobs, err := src.s.Queue.All(ctx)
+	jobs, err := src.s.Queue.Latest(ctx, cmp.Or(src.s.liveJobs, liveJobs))
 	if err != nil {
 		return err
 	}
+	src.older = len(jobs) >= cmp.Or(src.s.liveJobs, liveJobs)
 	byID := map[string]any{}
 	for _, job := range jobs {
 		if job.State == queue.Running || job.State == queue.Publishing {
@@ -201,6 +206,11 @@ func (src *liveSource) readNews(ctx context.Context) error {
 			src.files = time.Time{} // there may be a new video
 		}
 	}
+	if len(changed) > 0 {
+		if err := src.trimJobs(); err != nil {
+			return err
+		}
+	}
 	if err := src.readWorkers(ctx); err != nil {
 		return err
 	}
@@ -235,6 +245,30 @@ func (src *liveSource) readJob(ctx context.Context, id int64) (ended bool, err e
 		return false, err
 	}
 	return job.State.Ended(), src.s.live.set("jobs", key, object)
+}
+
+// trimJobs no longer shows the oldest jobs that have ended, once they are a tenth too many.
+func (src *liveSource) trimJobs() error {
+	most := cmp.Or(src.s.liveJobs, liveJobs)
+	var over []int64
+	shown := src.s.live.collection("jobs")
+	for key, job := range shown {
+		if job, _ := job.(map[string]any); job["ended"] != nil {
+			id, _ := strconv.ParseInt(key, 10, 64)
+			over = append(over, id)
+		}
+	}
+	if len(shown) <= most+most/10 {
+		return nil
+	}
+	slices.Sort(over)
+	src.older = true
+	for _, id := range over[:min(len(over), len(shown)-most)] {
+		if err := src.s.live.set("jobs", strconv.FormatInt(id, 10), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // liveJobOf returns what the dashboard shows of a job: the lists that grow with a job
@@ -360,7 +394,11 @@ func (src *liveSource) readTemplates() error {
 
 // readFiles looks at the published videos and the disks.
 func (src *liveSource) readFiles(ctx context.Context) error {
-	published, err := src.s.published.list(src.outputs())
+	outputs, err := src.s.Queue.Outputs(ctx)
+	if err != nil {
+		return err
+	}
+	published, err := src.s.published.list(outputs)
 	if err != nil {
 		return fmt.Errorf("listing the media share: %w", err)
 	}
@@ -380,25 +418,13 @@ func (src *liveSource) readFiles(ctx context.Context) error {
 			return err
 		}
 	}
-	system, err := asObject(src.s.system())
+	described := src.s.system()
+	described.OlderJobs = src.older
+	system, err := asObject(described)
 	if err != nil {
 		return err
 	}
 	return errors.Join(ctx.Err(), src.s.live.replace("media", media), src.s.live.replace("trash", deleted), src.s.live.replace("system", system))
-}
-
-// outputs returns the outputs of finished jobs, which may be in any directory.
-func (src *liveSource) outputs() (paths []string) {
-	src.s.live.mu.Lock()
-	defer src.s.live.mu.Unlock()
-	jobs, _ := src.s.live.state["jobs"].(map[string]any)
-	for job := range maps.Values(jobs) {
-		job, _ := job.(map[string]any)
-		if output, ok := job["output"].(string); ok && job["state"] == string(queue.Done) {
-			paths = append(paths, output)
-		}
-	}
-	return paths
 }
 
 // A System is what the dashboard shows of the machine.
@@ -408,9 +434,10 @@ type System struct {
 	StateFree int64     `json:"state_free"`
 	MediaSize int64     `json:"media_size"` // bytes of the file system
 	StateSize int64     `json:"state_size"`
-	Uploads   bool      `json:"uploads"`          // whether a token permits uploads
-	Doctor    *Examined `json:"doctor,omitempty"` // nil: it has not looked since the start
-	TrashKeep int64     `json:"trash_keep"`       // seconds that deleted videos stay in the trash; 0: until somebody removes them
+	OlderJobs bool      `json:"older_jobs,omitempty"` // there are more than are shown
+	Uploads   bool      `json:"uploads"`              // whether a token permits uploads
+	Doctor    *Examined `json:"doctor,omitempty"`     // nil: it has not looked since the start
+	TrashKeep int64     `json:"trash_keep"`           // seconds that deleted videos stay in the trash; 0: until somebody removes them
 }
 
 func (s *Server) system() System {

@@ -121,6 +121,8 @@ type Jobs interface {
 	Page(context.Context, queue.Page) ([]queue.Job, error)
 	Job(ctx context.Context, id int64) (queue.Job, error)
 	All(context.Context) ([]queue.Job, error)
+	Latest(ctx context.Context, most int) ([]queue.Job, error)
+	Outputs(context.Context) ([]string, error)
 	Watch(ctx context.Context, id int64) iter.Seq2[queue.Job, error]
 	Changes(context.Context) iter.Seq[[]int64]
 	Preview(context.Context, transcode.Request) (queue.Preview, error)

@@ -49,7 +49,7 @@ func (s *show) shoot(p *browsertest.Page, into string) {
 				continue
 			}
 			p.Show(on)
-			p.WaitFor(`document.querySelector("#view h1") && !document.querySelector("#view .skeleton") && [...document.images].every(image => image.complete)`)
+			p.WaitFor(`document.querySelector("#view h1") && !document.querySelector("#view .skeleton") && [...document.images].every(image => image.complete || image.getBoundingClientRect().top > innerHeight)`)
 			p.Screenshot(filepath.Join(into, view+"-"+screen+".png"))
 		}
 	}

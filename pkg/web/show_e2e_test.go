@@ -420,8 +420,8 @@ func (s *show) logs(t *testing.T) {
 	} {
 		lines = append(lines, boardlog.Line{At: time.Now().Add(time.Duration(i-60) * time.Second), Board: serial, Source: boardlog.Netconsole, Severity: []int{6, 6, 6, 6, 4, 2}[i], Text: text})
 	}
-	for i := range 20 {
-		lines = append(lines, boardlog.Line{At: time.Now().Add(time.Duration(i-50) * time.Second), Board: serial, Source: boardlog.Journal, Severity: 6, Program: "pibootd-worker", Text: fmt.Sprintf("unit done job=3 unit=video-%03d took=%d.%ds", i, 11+i%3, i%10)})
+	for i := range 60 {
+		lines = append(lines, boardlog.Line{At: time.Now().Add(time.Duration(i-90) * time.Second), Board: serial, Source: boardlog.Journal, Severity: 6, Program: "pibootd-worker", Text: fmt.Sprintf("unit done job=3 unit=video-%03d took=%d.%ds", i, 11+i%3, i%10)})
 	}
 	s.server.BoardLog.(*boardlog.Log).Add(serial, lines...)
 }

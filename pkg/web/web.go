@@ -66,6 +66,7 @@ type Server struct {
 	examined  atomic.Pointer[Examined] // nil: the doctor has not looked since the start
 	// For tests; 0: the constants of these names.
 	loginEvery, examineEvery, liveEvery, seekWait time.Duration
+	liveJobs                                      int
 }
 
 // Public says what the TCP ports do without a login.

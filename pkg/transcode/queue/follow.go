@@ -21,6 +21,41 @@ func (q *Queue) All(ctx context.Context) ([]Job, error) {
 	return jobs, nil
 }
 
+// Latest returns the latest jobs, as many as most, and all others that have not ended, newest
+// first, without units.
+func (q *Queue) Latest(ctx context.Context, most int) ([]Job, error) {
+	jobs, err := q.readJobs(ctx, Page{}, most)
+	if err == nil && len(jobs) == most {
+		var open []Job
+		open, err = q.readJobs(ctx, Page{Before: jobs[most-1].ID, States: []State{Queued, Running, Publishing}}, allJobs)
+		jobs = append(jobs, open...)
+	}
+	if err == nil {
+		err = q.addAllFrames(ctx, jobs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("queue: reading jobs: %w", err)
+	}
+	return jobs, nil
+}
+
+// Outputs returns what the jobs that are done have published.
+func (q *Queue) Outputs(ctx context.Context) (paths []string, err error) {
+	rows, err := q.store.Query(ctx, `SELECT DISTINCT output FROM jobs WHERE state = ? AND output <> ''`, Done)
+	if err != nil {
+		return nil, fmt.Errorf("queue: reading outputs: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var path string
+		if err := rows.Scan(&path); err != nil {
+			return nil, fmt.Errorf("queue: reading outputs: %w", err)
+		}
+		paths = append(paths, path)
+	}
+	return paths, rows.Err()
+}
+
 // addAllFrames adds the sums of all jobs' units by one query.
 func (q *Queue) addAllFrames(ctx context.Context, jobs []Job) error {
 	byID := make(map[int64]*Job, len(jobs))

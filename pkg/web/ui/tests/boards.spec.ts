@@ -1,4 +1,4 @@
-import { addBoards, expect, notice, offPage, powerOn, row, sessionFile, status, test } from "./stage";
+import { addBoards, expect, notice, offPage, pibootd, powerOn, row, sessionFile, status, test } from "./stage";
 
 test.use({ storageState: sessionFile });
 
@@ -68,4 +68,58 @@ test("a board is drained, a job cancelled, and another retried", async ({ page }
   await expect(status(page.locator("#view"))).toHaveText("done");
   await page.getByRole("link", { name: "Play" }).click();
   await expect(page.getByRole("heading", { name: "mended" })).toBeVisible();
+});
+
+test("the root of a board is compared, reset, upgraded, rolled back and copied", async ({ page }) => {
+  await addBoards(4);
+  await offPage("damage", { board: "4", file: "etc/os-release" });
+  await page.goto("/boards/hlspi4");
+  const dialog = page.getByRole("dialog"), root = page.getByRole("region", { name: "Its root" });
+  const differs = async (text: string) => {
+    await root.getByRole("button", { name: "What differs?" }).click();
+    await expect(dialog).toContainText(text);
+    await dialog.getByRole("button", { name: "Close", exact: true }).last().click();
+    await expect(dialog).toBeHidden();
+  };
+  await differs("etc/os-release");
+  await root.getByRole("button", { name: "Reset" }).click();
+  await expect(dialog).toContainText("the present root is kept");
+  await dialog.getByRole("button", { name: "Reset" }).click();
+  await expect(notice(page, "hlspi4 has another root.")).toBeVisible();
+  await expect(root.getByRole("heading", { name: "Kept roots" })).toBeVisible();
+  await differs("Nothing differs from tiny@1.");
+
+  await offPage("template");
+  await expect(root).toContainText("a newer version is there");
+  await root.getByRole("button", { name: "Reset or upgrade" }).click();
+  await dialog.getByLabel("Template").selectOption("tiny@2");
+  await dialog.getByRole("button", { name: "Reset" }).click();
+  await expect(root.locator("dd").first()).toHaveText("tiny@2");
+  await expect(root.locator(".rows > li")).toHaveCount(2);
+  await root.getByRole("button", { name: "Roll back" }).click();
+  await dialog.getByLabel("Root").selectOption({ index: 1 }); // the first one that was kept
+  await dialog.getByRole("button", { name: "Roll back" }).click();
+  await expect(root.locator("dd").first()).toContainText("tiny@1");
+  await differs("etc/os-release");
+  await root.getByRole("button", { name: /^Delete the root of/ }).first().click();
+  await dialog.getByRole("textbox").fill("hlspi4");
+  await dialog.getByRole("button", { name: "Delete it" }).click();
+  await expect(notice(page, "Deleted.")).toBeVisible();
+  await expect(root.locator(".rows > li")).toHaveCount(1);
+
+  await page.goto("/templates");
+  await page.getByRole("button", { name: "Make a template" }).click();
+  await dialog.getByText("A board's root").click();
+  await expect(dialog.getByRole("button", { name: "Copy" })).toBeDisabled(); // hlspi1 runs
+  await dialog.getByLabel("Board", { exact: true }).selectOption("hlspi4");
+  await dialog.getByLabel("Name").fill("copied");
+  await dialog.getByLabel("Even if kernel modules or firmware files are missing").check();
+  await dialog.getByRole("button", { name: "Copy" }).click();
+  await expect(row(page, "copied@1")).toContainText("no board");
+  await row(page, "copied@1").getByRole("link").click();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await dialog.getByRole("textbox").fill("copied@1");
+  await dialog.getByRole("button", { name: "Delete it" }).click();
+  await expect(notice(page, "copied@1 is deleted.")).toBeVisible();
+  await pibootd("remove-pi", "hlspi4", "--yes");
 });

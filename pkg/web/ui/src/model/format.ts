@@ -70,3 +70,9 @@ export function when(at: Date, now: Date): string {
 
 // words are what stands between spaces or commas.
 export const words = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
+
+// sentence begins a text that pibootd has for the command line with a capital, and ends it.
+export function sentence(text: string): string {
+  const whole = /^[a-z]+\b(?![.@/-])/.test(text) && !/^(pibootd|ffmpeg|ffprobe)\b/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+  return /[.!?:]$/.test(whole) ? whole : whole + ".";
+}

@@ -1,4 +1,7 @@
 import { bitrate, digits, percent } from "./format";
+import { useEffect, useState } from "preact/hooks";
+import { get, Problem } from "./api";
+import { state } from "./live";
 import type { Job, JobState, Unit, Video } from "./types";
 
 export const jobWords: Record<JobState, string> = {
@@ -63,4 +66,25 @@ export function qualityOf(video: Video): string {
 
 export function renditionName(r: { width?: number; height?: number; bps: number }): string {
   return r.height ? `${Math.min(r.width ?? r.height, r.height)}p, ${bitrate(r.bps)}` : bitrate(r.bps);
+}
+
+// As requests have jobs: with a list of units.
+export type Listed = Omit<Job, "units"> & { units?: Unit[] };
+export const fromList = (job: Listed): Job => ({ ...job, units: Object.fromEntries(Object.entries(job.units ?? [])) });
+
+// useJob has a job with all of it. The live stream leaves out lists of jobs that have ended, and
+// the oldest jobs. null: there is none; undefined: not known yet.
+export function useJob(id: string): Job | null | undefined {
+  const all = state.value, live = all?.jobs[id];
+  const [whole, setWhole] = useState<Job | null | undefined>(undefined);
+  const asks = id !== "" && all !== undefined && (live === undefined || ended(live));
+  useEffect(() => {
+    setWhole(undefined);
+    if (!asks) return;
+    const abort = new AbortController();
+    get<Listed>("jobs/" + id, abort.signal).then((full) => setWhole(fromList(full)), (error: unknown) => { if (error instanceof Problem && error.status === 404) setWhole(null); });
+    return () => abort.abort();
+  }, [id, asks]);
+  if (live) return ended(live) && whole ? { ...live, ...whole } : live;
+  return whole;
 }

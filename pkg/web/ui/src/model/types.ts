@@ -246,6 +246,7 @@ export interface System {
   media_size: number;
   state_size: number;
   uploads: boolean;
+  older_jobs?: boolean; // there are more than the live stream has
   doctor?: { at: string; problems: number; warnings: number }; // what it found last
   trash_keep: number; // seconds; 0: until somebody removes them
 }

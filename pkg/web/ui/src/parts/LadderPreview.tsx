@@ -1,7 +1,8 @@
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { attempt, messageOf } from "../model/act";
 import { Problem, send } from "../model/api";
-import { bitrate, bytes, digits, runtime, span, words } from "../model/format";
+import { bitrate, bytes, digits, runtime, sentence, span, words } from "../model/format";
 import { state } from "../model/live";
 import { frameRate, workTime, type Preview, type SourceTrack } from "../model/preview";
 import type { Options } from "../model/options";
@@ -46,13 +47,13 @@ export function LadderPreview({ request, options, onChange }: { request: JobRequ
       <header class="head"><h2 id="preview">What it becomes</h2><span class="grow" /><Button icon="again" onPress={() => { setWanted(true); return look(); }}>{preview || problem ? "Look again" : "Show"}</Button></header>
       {busy && !preview && <p class="muted" role="status">A worker looks at the video…</p>}
       {problem && <p class="problem" role="alert">{problem}</p>}
-      {preview && !problem && <><Shown preview={preview} codec={request.codec ?? "h264"} /><Tracks tracks={preview.tracks} options={options} onChange={onChange} /></>}
+      {preview && !problem && <Shown preview={preview} codec={request.codec ?? "h264"}><Tracks tracks={preview.tracks} options={options} onChange={onChange} /></Shown>}
       {!preview && !problem && !busy && <p class="muted">Renditions, sound, subtitles, size and time, before anything is encoded.</p>}
     </section>
   );
 }
 
-function Shown({ preview, codec }: { preview: Preview; codec: string }) {
+function Shown({ preview, codec, children }: { preview: Preview; codec: string; children: ComponentChildren }) {
   const all = state.value, widest = Math.max(1, ...preview.renditions.map((rung) => rung.bitrate_bps || rung.maxrate_bps));
   const fps = frameRate(preview), time = all ? workTime(preview, codec, fps, all) : 0;
   return (
@@ -68,7 +69,8 @@ function Shown({ preview, codec }: { preview: Preview; codec: string }) {
           </li>
         ))}
       </ul>
-      {preview.note?.split("\n").map((sentence) => <p key={sentence} class="muted">{sentence}</p>)}
+      {children}
+      {preview.note?.split("\n").map((text) => <p key={text} class="muted">{sentence(text)}</p>)}
       <p class="num">{runtime(preview.seconds)} of {digits(fps)} fps{preview.bytes > 0 && <> become some {bytes(preview.bytes)}</>}{time > 0 && <>, in about {span(time)} if nothing else runs</>}.</p>
     </>
   );
@@ -103,19 +105,19 @@ function Tracks({ tracks, options, onChange }: { tracks: SourceTrack[]; options:
   return (
     <>
       {sound.length > 0 && (
-        <div class="tracks" role="group" aria-label="Sound">
+        <div class="tracks" role="group" aria-label="Sound"><span class="name" aria-hidden="true">Sound</span>
           {sound.map((track) => <Chip key={track.number} on={keeps(track)} text={trackText(track)} onPress={() => toggle(track)} />)}
           {kept.length > 1 && (
-            <label>first: <select value={kept[0]} onChange={(event) => { const first = Number(event.currentTarget.value); setSound([first, ...kept.filter((number) => number !== first)]); }}>
+            <label>first <select value={kept[0]} onChange={(event) => { const first = Number(event.currentTarget.value); setSound([first, ...kept.filter((number) => number !== first)]); }}>
               {sound.filter(keeps).map((track) => <option key={track.number} value={track.number}>{languageName(track.language)}{track.title && ", " + track.title}</option>)}
             </select></label>
           )}
         </div>
       )}
       {subtitles.length > 0 && (
-        <div class="tracks" role="group" aria-label="Subtitles">
+        <div class="tracks" role="group" aria-label="Subtitles"><span class="name" aria-hidden="true">Subtitles</span>
           {subtitles.map((track) => <Chip key={track.number} on={track.kept && !omitted.includes(track.number)} disabled={!track.kept && !omitted.includes(track.number)} text={trackText(track)} onPress={() => toggleText(track)} />)}
-          <label>in the picture: <select value={options["burn_subtitles"] ?? ""} onChange={(event) => onChange({ ...options, burn_subtitles: event.currentTarget.value })}>
+          <label>in the picture <select value={options["burn_subtitles"] ?? ""} onChange={(event) => onChange({ ...options, burn_subtitles: event.currentTarget.value })}>
             <option value="">none</option>
             {[...new Set(subtitles.map((track) => track.language || "und"))].map((language) => <option key={language} value={language}>{languageName(language)}</option>)}
           </select></label>

@@ -22,13 +22,16 @@ export function OptionsForm({ options, onChange, problem }: Properties) {
         return (
           <details key={group.title} class="more-options" open={group.options.some((option) => option.field === problem.field)}>
             <summary>{group.title}{set > 0 && <span class="count num">{set} set</span>}</summary>
-            <div class="options">{shown(group.options).map(field)}</div>
+            <div class="options">{shown(group.options).filter((option) => !isCheck(option)).map(field)}</div>
+            <div class="options checks">{shown(group.options).filter(isCheck).map(field)}</div>
           </details>
         );
       })}
     </>
   );
 }
+
+const isCheck = ({ kind }: Option): boolean => kind === "check" || kind === "uncheck";
 
 function OptionField({ option: { field, kind, label, help, placeholder, choices }, value, onChange, problem }: { option: Option; value: string; onChange: (value: string) => void; problem: string | undefined }) {
   if (kind === "check" || kind === "uncheck") {

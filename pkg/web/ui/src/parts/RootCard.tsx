@@ -1,7 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
 import { attempt, messageOf, tell } from "../model/act";
 import { get, send, steps, type Step } from "../model/api";
-import { count } from "../model/format";
+import { now } from "../model/clock";
+import { count, when } from "../model/format";
 import { state } from "../model/live";
 import type { Board } from "../model/types";
 import { Button } from "./Button";
@@ -48,7 +49,7 @@ export function RootCard({ board }: { board: Board }) {
 function Replace({ board, kept, rollback, onClose }: { board: Board; kept: Kept[]; rollback: boolean; onClose: () => void }) {
   const templates = Object.keys(state.value?.templates ?? {});
   const [template, setTemplate] = useState(templates.filter((one) => one.startsWith(board.template + "@")).at(-1) ?? templates[0] ?? "");
-  const [chosen, setChosen] = useState(kept.at(-1)?.name ?? "");
+  const [chosen, setChosen] = useState(kept[0]?.name ?? "");
   const [force, setForce] = useState(false);
   const [step, setStep] = useState("");
   const [problem, setProblem] = useState("");
@@ -67,7 +68,7 @@ function Replace({ board, kept, rollback, onClose }: { board: Board; kept: Kept[
     <Dialog title={rollback ? `Roll ${board.name} back` : `Reset the root of ${board.name}`} onClose={onClose}>
       <p>{rollback ? "The kept root takes the place of the present one, which is kept in turn." : "A fresh clone takes the place of the present root. What was changed on the board is not in it, but the present root is kept, and can be rolled back to."}</p>
       {rollback
-        ? <ChoiceField label="Root" value={chosen} onChange={setChosen} options={kept.map((one) => [one.name, `${one.template ?? "unknown"}@${one.version ?? "?"}, ${one.why}`])} />
+        ? <ChoiceField label="Root" value={chosen} onChange={setChosen} options={kept.map((one) => [one.name, `${one.template ?? "unknown"}@${one.version ?? "?"}, ${one.why}, ${when(new Date(one.at), now.value)}`])} />
         : <ChoiceField label="Template" value={template} onChange={setTemplate} options={templates.map((one) => [one, one])} />}
       {board.online && <CheckField label="The board runs, and loses its root at once. Do it all the same." checked={force} onChange={setForce} />}
       {step && <p class="muted" role="status">{step}</p>}

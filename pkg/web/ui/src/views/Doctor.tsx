@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { attempt, messageOf } from "../model/act";
 import { get, session, token } from "../model/api";
-import { count } from "../model/format";
+import { count, sentence } from "../model/format";
 import { state } from "../model/live";
 import type { Finding } from "../model/types";
 import { Button } from "../parts/Button";
@@ -44,7 +44,7 @@ export function DoctorPage() {
               <li key={i} class="row finding">
                 <Status shape={one.level === "ok" ? "well" : one.level === "warning" ? "warning" : "stuck"} word={one.level} />
                 <b>{one.subject}</b>
-                <span class="break">{one.text}{one.todo && <span class="todo"> {one.todo}</span>}</span>
+                <span class="break">{sentence(one.text)}{one.todo && <span class="todo"> {sentence(one.todo)}</span>}</span>
               </li>
             ))}
           </ul>

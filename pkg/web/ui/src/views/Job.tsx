@@ -1,9 +1,9 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { act } from "../model/act";
-import { get, send } from "../model/api";
+import { send } from "../model/api";
 import { workerName } from "../model/board";
-import { digits, fps, percent, span } from "../model/format";
-import { active, ended, formatOf, growing, jobWords, progressOf, secondsOf, speedOf, titleOf, unitsOf } from "../model/job";
+import { digits, fps, percent, sentence, span } from "../model/format";
+import { active, ended, formatOf, growing, jobWords, progressOf, secondsOf, speedOf, titleOf, unitsOf, useJob } from "../model/job";
 import { state } from "../model/live";
 import { go, path } from "../model/router";
 import type { Job, Unit } from "../model/types";
@@ -11,7 +11,7 @@ import { Bar } from "../parts/Bar";
 import { Button } from "../parts/Button";
 import { Confirm } from "../parts/Confirm";
 import { CopyButton } from "../parts/Copy";
-import { Empty } from "../parts/Empty";
+import { Empty, Loading } from "../parts/Empty";
 import { Mark, Status } from "../parts/Icon";
 import { Paged } from "../parts/Paged";
 import { Ago, Until } from "../parts/Time";
@@ -20,22 +20,10 @@ import { Missing } from "./Missing";
 
 const nameOf = (worker: string): string => workerName(state.value, worker);
 
-// useWhole has what the live stream leaves out of jobs that have ended.
-function useWhole(job: Job | undefined): Job | undefined {
-  const [whole, setWhole] = useState<Job | undefined>(undefined);
-  const over = job !== undefined && ended(job);
-  useEffect(() => {
-    if (!over) return;
-    const abort = new AbortController();
-    get<Omit<Job, "units"> & { units?: Unit[] }>("jobs/" + job.id, abort.signal).then((full) => setWhole({ ...full, units: Object.fromEntries(Object.entries(full.units ?? [])) }), () => undefined);
-    return () => abort.abort();
-  }, [job?.id, over]);
-  return over && whole ? { ...job, ...whole } : job;
-}
-
 export function JobPage({ id }: { id: number }) {
-  const job = useWhole(state.value?.jobs[String(id)]);
+  const job = useJob(String(id));
   const [chosen, setChosen] = useState("");
+  if (job === undefined) return <Loading />;
   if (!job) return <Missing what="job" />;
   const choose = (unit: string) => {
     setChosen(unit);
@@ -106,7 +94,7 @@ function Words({ job }: { job: Job }) {
   return (
     <section class={"card said" + (job.state === "failed" ? " is-stuck" : "")} aria-label={job.state === "failed" ? "Why it failed" : "Note"}>
       {job.reason && <p><Mark shape={job.state === "failed" ? "failed" : "warning"} /> {job.reason}</p>}
-      {job.note?.split("\n").map((sentence) => <p key={sentence}>{sentence}</p>)}
+      {job.note?.split("\n").map((text) => <p key={text}>{sentence(text)}</p>)}
       {stderr.length > 0 && <div class="log"><header><b>ffmpeg's last lines</b><CopyButton text={stderr.join("\n")} /></header><pre tabIndex={0} aria-label="ffmpeg's last lines">{stderr.join("\n")}</pre></div>}
     </section>
   );

@@ -1,8 +1,8 @@
 import { useState } from "preact/hooks";
 import { act } from "../model/act";
-import { send } from "../model/api";
+import { get, send } from "../model/api";
 import { count } from "../model/format";
-import { active, byTurn, ended, formatOf } from "../model/job";
+import { active, byTurn, ended, formatOf, fromList, type Listed } from "../model/job";
 import { state } from "../model/live";
 import { query, setQuery } from "../model/router";
 import type { Job } from "../model/types";
@@ -54,9 +54,26 @@ function Bulk({ jobs, onDone }: { jobs: Job[]; onDone: () => void }) {
   );
 }
 
+// useOlder has the jobs that the live stream leaves out, a page at a time on demand.
+function useOlder(jobs: Job[]): { older: Job[]; more: (() => Promise<void>) | undefined } {
+  const [older, setOlder] = useState<Job[]>([]);
+  const [left, setLeft] = useState(true);
+  const before = Math.min(...older.map((job) => job.id), ...jobs.filter(ended).map((job) => job.id));
+  const more = async () => {
+    const page = await act(() => get<Listed[]>(`jobs?limit=${pageSize}&before=${before}&state=done&state=failed&state=cancelled`));
+    if (!page) return;
+    setOlder([...older, ...page.map(fromList)]);
+    setLeft(page.length === pageSize);
+  };
+  return { older, more: state.value?.system?.older_jobs && left ? more : undefined };
+}
+const pageSize = 100;
+
 export function JobsPage() {
   const [chosen, setChosen] = useState<ReadonlySet<number>>(new Set());
-  const jobs = Object.values(state.value?.jobs ?? {});
+  const shown = Object.values(state.value?.jobs ?? {});
+  const { older, more } = useOlder(shown);
+  const jobs = [...shown, ...older];
   const text = query("q"), group = query("state");
   const found = jobs.filter((job) => matches(job, text));
   const wanted = found.filter(groups[group] ?? (() => true)).sort(byTurn);
@@ -78,7 +95,7 @@ export function JobsPage() {
       {running.length > 0 && <section class="card" aria-label="Running jobs"><ul class="runnings">{running.map((job) => <RunningJob key={job.id} job={job} />)}</ul></section>}
       {(items.length > 0 || running.length === 0) && (
         <div class="card" {...hold}>
-          <ul class="rows"><Paged items={items}>{(job) => <JobRow key={job.id} job={job} chosen={chosen.has(job.id)} onChoose={chooseOne} />}</Paged></ul>
+          <ul class="rows"><Paged items={items}>{(job) => <JobRow key={job.id} job={job} chosen={chosen.has(job.id)} onChoose={chooseOne} />}</Paged>{more && <li class="more"><Button onPress={more}>Show older jobs</Button></li>}</ul>
           {items.length === 0 && (jobs.length === 0
             ? <Empty title="No video has been handed in yet."><a href="/submit">Transcode a video</a>, or put one into the watch folder of the media share.</Empty>
             : <Empty title="No job is like that."><a href="/jobs">Show all jobs</a></Empty>)}

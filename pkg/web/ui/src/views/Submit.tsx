@@ -2,6 +2,7 @@ import { useRef, useState } from "preact/hooks";
 import { messageOf, tell } from "../model/act";
 import { Problem } from "../model/api";
 import { bytes } from "../model/format";
+import { useJob } from "../model/job";
 import { state } from "../model/live";
 import { optionsOf, requestOf, type Options } from "../model/options";
 import { go, path, query } from "../model/router";
@@ -17,9 +18,9 @@ import { Missing } from "./Missing";
 
 // SubmitPage hands videos in: files of this machine, or one of the media share.
 export function SubmitPage() {
-  const id = query("again"), job = state.value?.jobs[id];
+  const id = query("again"), job = useJob(id);
   if (!id) return <SubmitForm again={undefined} />;
-  if (!state.value) return <Loading />;
+  if (job === undefined) return <Loading />;
   return job ? <SubmitForm key={id} again={job} /> : <Missing what="job" />;
 }
 
