@@ -63,7 +63,15 @@ function change(id: number, to: Partial<Upload>): void {
   uploads.value = uploads.value.map((upload) => (upload.id === id ? { ...upload, ...to } : upload));
 }
 
-const nameOf = (file: File): string => file.name.replace(/^\.+/, "");
+const maxName = 200; // bytes, for pibootd
+
+// nameOf is what pibootd can call a file: without leading dots and control characters, and short enough.
+function nameOf(file: File): string {
+  const name = file.name.replace(/^\.+/, "").replace(/[\u0000-\u001f\u007f]/g, "_"), dot = name.lastIndexOf(".");
+  const end = dot > 0 && name.length - dot < 10 ? name.slice(dot) : "", stem = [...name.slice(0, name.length - end.length)];
+  while (new TextEncoder().encode(stem.join("") + end).length > maxName) stem.pop();
+  return stem.join("").trimEnd() + end;
+}
 const pathOf = (file: File): string => "uploads/" + nameOf(file);
 const waits = [1, 2, 5, 10, 20, 30, 60, 60, 60]; // s, after which a connection that broke off is tried again
 

@@ -28,7 +28,7 @@ export function TemplatesPage() {
       {operations.length > 0 && <section class="card" aria-label="Being made"><ul class="rows">{operations.map((op) => <OperationRow key={op.id} op={op} />)}</ul></section>}
       <div class="card">
         <ul class="rows">{templates.map((one) => <TemplateRow key={refOf(one)} template={one} />)}</ul>
-        {templates.length === 0 && <Empty title="There is no template yet."><p>A template is the system that boards boot a copy of.</p>{make}</Empty>}
+        {templates.length === 0 && <Empty title="There is no template yet."><p>A template is the system that boards boot a copy of.</p>{operations.some(isOpen) ? <p>The first one is being made.</p> : make}</Empty>}
       </div>
       {making && <MakeTemplate onClose={close} />}
     </section>
