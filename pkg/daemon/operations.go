@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,11 +31,32 @@ func launchTemplate(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return fmt.Errorf("pibootd template: %w: %.400s", err, lines[len(lines)-1])
+	// A file, because a pipe would end the process with its first line after the daemon.
+	said, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		return fmt.Errorf("pibootd template: %w", err)
+	}
+	defer said.Close()
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("pibootd template: %w: %s", err, lastLine(said))
 	}
 	return nil
+}
+
+// lastLine returns the last line of a file, of its last bytes.
+func lastLine(file *os.File) string {
+	const most = 400
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err.Error()
+	}
+	text, err := io.ReadAll(io.NewSectionReader(file, max(0, size-most), most))
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1]
 }
 
 // templateCommand returns the command that works on an operation. A unit goes on when the daemon

@@ -137,7 +137,7 @@ func writeJSON(name string, v any) error {
 }
 
 // errKilled is the error of an operation whose process has gone without a word.
-const errKilled = "its process was ended before the template was done, and nothing of it is left; make it again"
+const errKilled = "its process was ended; unless the template is there, make it again: nothing half-made is left of it"
 
 // read returns the operation in dir. launched is true if a process was started for it that has
 // not come back yet. The error matches fs.ErrNotExist if there is none.
