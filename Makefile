@@ -233,6 +233,11 @@ bench-rootfs: ## how long clones take on ext4, XFS and btrfs beside cp, and an i
 	scripts/install-tools test
 	go test -tags bench,netns -run '^Test(Clone|Import)Speed$$' -count=1 -v -timeout 30m ./pkg/rootfs
 
+.PHONY: bench-live
+bench-live: ## how far behind its source a live stream of 360p is, with two workers on this machine
+	scripts/install-tools bench
+	go test -tags bench -run '^TestLiveLatency$$' -count=1 -v -timeout 10m ./pkg/transcode/worker
+
 .PHONY: bench-transcode
 bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice for each, ROUNDS times, default 2; a probe; 200 simulated boards; 10,000 jobs
 	ROUNDS=$(or $(ROUNDS),2) go test -tags bench -run '^Test(Probe)?Speed$$' -count=1 -v -timeout 30m ./pkg/transcode/worker

@@ -30,6 +30,7 @@ func liveAddCommand(std streams) *cli.Command {
 		Flags: daemonFlags(append(liveFormatFlags(),
 			&cli.DurationFlag{Name: "dvr", Usage: "let players go back this `DURATION`, 30s to 12h", DefaultText: "30s"},
 			&cli.Float64Flag{Name: "part-length", Usage: "make parts of this length in `SECONDS`, 0.5 to 4: less latency costs more bits", DefaultText: "1"},
+			&cli.BoolFlag{Name: "keep", Usage: "publish the whole stream as a video when it has ended"},
 			&cli.StringSliceFlag{Name: "label", Usage: "use only workers that have every given `LABEL`"},
 		)...),
 		Action: func(c *cli.Context) error { return addLive(c, std) },
@@ -63,7 +64,7 @@ func addLive(c *cli.Context, std streams) error {
 	}
 	request := transcode.Request{
 		Name: args[0], Labels: c.StringSlice("label"),
-		Live: &transcode.Live{PartSeconds: c.Float64("part-length"), DVRSeconds: int(c.Duration("dvr") / time.Second)},
+		Live: &transcode.Live{PartSeconds: c.Float64("part-length"), DVRSeconds: int(c.Duration("dvr") / time.Second), Keep: c.Bool("keep")},
 	}
 	if request.Output, err = outputOf(c, nil); err == nil {
 		err = request.Check()

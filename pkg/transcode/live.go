@@ -23,6 +23,8 @@ type Live struct {
 	PartSeconds float64 `json:"part_seconds,omitempty"`
 	// DVRSeconds is how far back a player can go; 0 means defaultWindowSeconds.
 	DVRSeconds int `json:"dvr_seconds,omitempty"`
+	// Keep publishes the whole stream as a video when it has ended.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // Limits of a live stream.

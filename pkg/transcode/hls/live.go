@@ -22,6 +22,7 @@ type LivePlaylist struct {
 	Segments        []LiveSegment
 	Hint            string // URI of the part that will be next; "": there is none
 	Ended           bool
+	VOD             bool // it is kept as a video: without parts
 }
 
 // A LiveSegment is a segment of a live stream, of one part at least.
@@ -61,10 +62,14 @@ func (p LivePlaylist) Text() []byte {
 	var b bytes.Buffer
 	hold := 3 * p.PartTarget
 	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%d\n", versionLive, p.Target)
-	if !p.Ended {
+	if p.VOD {
+		b.WriteString("#EXT-X-PLAYLIST-TYPE:VOD\n")
+	} else if !p.Ended {
 		fmt.Fprintf(&b, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=%.3f,HOLD-BACK=%d\n", hold, 3*p.Target)
 	}
-	fmt.Fprintf(&b, "#EXT-X-PART-INF:PART-TARGET=%.3f\n", p.PartTarget)
+	if !p.VOD {
+		fmt.Fprintf(&b, "#EXT-X-PART-INF:PART-TARGET=%.3f\n", p.PartTarget)
+	}
 	first := 0
 	if len(p.Segments) > 0 {
 		first = p.Segments[0].Number
@@ -90,8 +95,11 @@ func (p LivePlaylist) Text() []byte {
 
 // firstWithParts returns the first segment whose parts are listed.
 func (p LivePlaylist) firstWithParts() int {
-	left := float64(partsOf * p.Target)
 	i := len(p.Segments)
+	if p.VOD {
+		return i
+	}
+	left := float64(partsOf * p.Target)
 	for ; i > 0 && left > 0; i-- {
 		left -= p.Segments[i-1].Seconds()
 	}

@@ -53,6 +53,11 @@ func (r *liveReader) line(line string) error {
 		return wantNumber(value, versionLive, versionLive)
 	case "#EXT-X-INDEPENDENT-SEGMENTS":
 		return nil
+	case "#EXT-X-PLAYLIST-TYPE":
+		if r.list.VOD = true; value != "VOD" {
+			return errors.New("want VOD, or none")
+		}
+		return nil
 	case "#EXT-X-TARGETDURATION":
 		return readNumber(value, &r.list.Target)
 	case "#EXT-X-MEDIA-SEQUENCE":
@@ -187,6 +192,8 @@ func (r *liveReader) finish() error {
 		}
 	}
 	switch {
+	case r.list.VOD && !r.list.Ended:
+		return errors.New("a video without EXT-X-ENDLIST")
 	case r.list.Ended && r.list.Hint != "":
 		return errors.New("EXT-X-PRELOAD-HINT in a playlist that has ended")
 	case !r.list.Ended && (!r.block || r.hold < 2*r.list.PartTarget):

@@ -92,17 +92,18 @@ type liveStream struct {
 	job     int64
 	request transcode.Request
 
-	mu       sync.Mutex
-	plan     *transcode.LivePlan // nil: nothing has been received
-	parts    []*livePart         // of all renditions, in order
-	inits    map[string][]byte   // by rendition and session
-	codecs   map[string]string   // by rendition
-	changed  chan struct{}       // closed at the next change
-	ended    time.Time           // zero: it goes on
-	stopping time.Time           // zero: it goes on
-	source   *liveSession        // what is being received; nil: nothing
-	next     struct{ session, segment int }
-	received float64 // seconds, over all sessions
+	mu         sync.Mutex
+	plan       *transcode.LivePlan // nil: nothing has been received
+	parts      []*livePart         // of all renditions, in order
+	inits      map[string][]byte   // by rendition and session
+	codecs     map[string]string   // by rendition
+	changed    chan struct{}       // closed at the next change
+	ended      time.Time           // zero: it goes on
+	stopping   time.Time           // zero: it goes on
+	publishing bool                // its files are needed until its job has ended
+	source     *liveSession        // what is being received; nil: nothing
+	next       struct{ session, segment int }
+	received   float64 // seconds, over all sessions
 
 	dialing sync.Mutex // held while tunnel is replaced
 	tunnel  *tunnel    // to the source; nil: none
@@ -120,7 +121,7 @@ type livePart struct {
 }
 
 func newLiveStream(job int64, r transcode.Request) *liveStream {
-	return &liveStream{job: job, request: r, inits: map[string][]byte{}, codecs: map[string]string{}, changed: make(chan struct{})}
+	return &liveStream{job: job, request: r, publishing: r.Live.Keep, inits: map[string][]byte{}, codecs: map[string]string{}, changed: make(chan struct{})}
 }
 
 // notifyLocked wakes those who wait for a change.
@@ -332,7 +333,7 @@ func (s *liveStream) describe(q *Queue) Live {
 // loadLive reads the live streams of the store. Their sources have to be connected again,
 // because what was received and was no part yet is lost.
 func (q *Queue) loadLive(ctx context.Context) error {
-	rows, err := q.store.Query(ctx, `SELECT id, request, plan FROM jobs WHERE ended = 0 AND `+isLive+` ORDER BY id`)
+	rows, err := q.store.Query(ctx, `SELECT id, request, plan, state FROM jobs WHERE ended = 0 AND `+isLive+` ORDER BY id`)
 	if err != nil {
 		return fmt.Errorf("queue: reading live streams: %w", err)
 	}
@@ -341,11 +342,15 @@ func (q *Queue) loadLive(ctx context.Context) error {
 		var id int64
 		var request column[transcode.Request]
 		var plan column[*transcode.LivePlan]
-		if err := rows.Scan(&id, &request, &plan); err != nil {
+		var state State
+		if err := rows.Scan(&id, &request, &plan, &state); err != nil {
 			return fmt.Errorf("queue: reading live streams: %w", err)
 		}
 		s := newLiveStream(id, request.V)
 		s.plan = plan.V
+		if state == Publishing {
+			s.ended = time.Now()
+		}
 		if err := q.loadParts(ctx, s); err != nil {
 			return fmt.Errorf("queue: reading live stream %q: %w", request.V.Name, err)
 		}

@@ -139,16 +139,25 @@ func (s *liveStream) renditions() []string {
 	return list
 }
 
-// playlist returns the playlist of a rendition: what all parts before are there of, or
-// could not be made. s.mu is held.
+// playlist returns the playlist of a rendition, as far as the window goes. s.mu is held.
 func (s *liveStream) playlist(rendition string, now time.Time) hls.LivePlaylist {
+	if !s.ended.IsZero() {
+		now = s.ended
+	}
+	list := s.allParts(rendition)
+	list.Trim(now.Add(-time.Duration(s.request.Live.Window() * float64(time.Second))))
+	if list.Hint == "" {
+		list.Hint = nextPart(list.Segments, s.plan.SegmentParts)
+	}
+	return list
+}
+
+// allParts returns the playlist of all parts of a rendition before the first one that is
+// still being made. s.mu is held.
+func (s *liveStream) allParts(rendition string) hls.LivePlaylist {
 	list := hls.LivePlaylist{Target: hls.LiveTarget(*s.plan), PartTarget: s.plan.PartSeconds(), Ended: !s.ended.IsZero()}
 	if rendition == s.plan.Audio {
 		list.PartTarget += transcode.LiveAudioSlack
-	}
-	oldest := now.Add(-time.Duration(s.request.Live.Window() * float64(time.Second)))
-	if !s.ended.IsZero() {
-		oldest = s.ended.Add(-time.Duration(s.request.Live.Window() * float64(time.Second)))
 	}
 	for _, p := range s.parts {
 		if p.Rendition != rendition {
@@ -167,10 +176,6 @@ func (s *liveStream) playlist(rendition string, now time.Time) hls.LivePlaylist 
 	}
 	if n := len(list.Segments); list.Ended && n > 0 {
 		list.Segments[n-1].Open = false
-	}
-	list.Trim(oldest)
-	if list.Hint == "" {
-		list.Hint = nextPart(list.Segments, s.plan.SegmentParts)
 	}
 	return list
 }

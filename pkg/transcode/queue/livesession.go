@@ -170,6 +170,9 @@ func (q *Queue) planSession(ctx context.Context, s *liveStream, c *liveSession, 
 	s.mu.Lock()
 	first := s.plan
 	s.mu.Unlock()
+	if wrong == nil && first == nil {
+		wrong = q.checkCapacity(s, plan)
+	}
 	switch {
 	case wrong != nil && first != nil:
 		return wrong, nil

@@ -69,6 +69,9 @@ func (q *Queue) followLive(ctx context.Context, t *transaction) {
 	for _, e := range t.ended {
 		if s := q.live.get(e.id); s != nil {
 			s.end(t.now)
+			s.mu.Lock()
+			s.publishing = false
+			s.mu.Unlock()
 			s.closeTunnel()
 		}
 	}
@@ -124,6 +127,14 @@ func (q *Queue) endDrained(ctx context.Context, s *liveStream, now time.Time) er
 	if over {
 		return nil
 	}
+	if s.request.Live.Keep {
+		s.end(now)
+		return q.write(ctx, func(t *transaction) error {
+			t.publish, t.changed = true, append(t.changed, s.job)
+			_, err := t.tx.ExecContext(ctx, `UPDATE jobs SET state = ? WHERE id = ? AND state = ?`, Publishing, s.job, Running)
+			return err
+		})
+	}
 	return q.write(ctx, func(t *transaction) error { return t.endJob(ctx, s.job, Done, "", nil) })
 }
 
@@ -133,7 +144,7 @@ func (q *Queue) watchLive(ctx context.Context, now time.Time) error {
 	for _, s := range q.live.all() {
 		errs = append(errs, q.endDrained(ctx, s, now))
 		s.mu.Lock()
-		gone := !s.ended.IsZero() && now.Sub(s.ended) > liveGrace+time.Duration(min(s.request.Live.Window(), 600))*time.Second
+		gone := !s.ended.IsZero() && !s.publishing && now.Sub(s.ended) > liveGrace+time.Duration(min(s.request.Live.Window(), 600))*time.Second
 		s.mu.Unlock()
 		if gone {
 			q.live.drop(s.job)
@@ -148,6 +159,9 @@ func (q *Queue) watchLive(ctx context.Context, now time.Time) error {
 func (s *liveStream) leaving(now time.Time) []*livePart {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.request.Live.Keep {
+		return nil
+	}
 	oldest := now.Add(-time.Duration(s.request.Live.Window()*float64(time.Second)) - liveGrace).UnixMilli()
 	keep := -1 // the first segment that stays
 	for _, p := range s.parts {

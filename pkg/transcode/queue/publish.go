@@ -94,6 +94,9 @@ func (q *Queue) notPublished(ctx context.Context, id int64, cause error) error {
 // directory, and that directory, or the file, has either its temporary name or its
 // final name, which was stored before.
 func (q *Queue) publishJob(ctx context.Context, id int64) error {
+	if q.live.holds(id) {
+		return q.keepLive(ctx, id)
+	}
 	st, err := q.readStream(ctx, id)
 	if err != nil {
 		return err

@@ -155,7 +155,7 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	}
 	if liveUnit(u.spec) {
 		q.finishLive(u, t, key, r)
-		return nil
+		return q.measure(ctx, t, u, key)
 	}
 	if err := q.measure(ctx, t, u, key); err != nil {
 		return err

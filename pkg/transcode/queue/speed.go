@@ -54,7 +54,11 @@ func (q *Queue) measure(ctx context.Context, t *transaction, u unitRow, key atte
 	if took <= 0 {
 		return nil
 	}
-	speeds := average(q.workers.memory(worker).speeds, speedOf(u.spec, float64(u.frames)/took))
+	speed := speedOf(u.spec, float64(u.frames)/took)
+	if u.spec.Live != nil {
+		speed.Encoder = liveEncoder(speed.Encoder)
+	}
+	speeds := average(q.workers.memory(worker).speeds, speed)
 	t.speeds = append(t.speeds, workerSpeeds{worker, speeds})
 	return t.exec(ctx, `INSERT INTO workers (name, speeds) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET speeds = excluded.speeds`,
 		worker, column[[]transcode.Speed]{speeds})

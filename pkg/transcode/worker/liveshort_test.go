@@ -214,3 +214,36 @@ func TestLiveStreamIsStopped(t *testing.T) {
 		}
 	}
 }
+
+// A stream that is kept is a video in the end, with all that was received.
+func TestLiveStreamIsKept(t *testing.T) {
+	t.Parallel()
+	l := newLiveTest(t, 6)
+	l.startWorker("a")
+	l.add(transcode.Request{Live: &transcode.Live{Keep: true}})
+	var job queue.Job
+	for update, err := range l.queue.Watch(t.Context(), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		job = update
+	}
+	if job.State != queue.Done || job.Output != "hls/show/master.m3u8" {
+		t.Fatalf("the job is %s, %q, with %q; want a stream", job.State, job.Reason, job.Output)
+	}
+	dir := filepath.Join(l.queue.MediaDir, "hls/show")
+	for _, rendition := range []string{"180p", "90p", transcode.AudioName} {
+		text, err := os.ReadFile(filepath.Join(dir, rendition, transcode.MediaName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := hls.CheckLive(text)
+		if seconds, gaps := inPlaylist(list); err != nil || !list.VOD || seconds < 5.9 || seconds > 6.1 || gaps > 0 {
+			t.Errorf("%s: %v, %v s with %d gaps; want a video of 6 s\n%s", rendition, err, seconds, gaps, text)
+		}
+	}
+	out := ffmpegRun(t, dir, "ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0", "master.m3u8")
+	if got := strings.Fields(out); len(got) == 0 || got[0] != "150" { // a line for each variant stream
+		t.Errorf("%q frames can be decoded; want 150", got)
+	}
+}
