@@ -218,6 +218,10 @@ bench-apt: ## the NFS calls of an apt install of FILES files, default 2000, by o
 	scripts/install-tools bench
 	ROUNDS=$(or $(ROUNDS),3) FILES=$(or $(FILES),2000) go test -tags bench -run '^TestAptSpeed$$' -count=1 -v -timeout 60m ./pkg/nfs
 
+.PHONY: bench-idle
+bench-idle: build ## memory and processor time of the daemon with fifty boards that do nothing (root)
+	go test -tags bench -run '^TestIdleDaemon$$' -count=1 -v ./cmd/pibootd
+
 .PHONY: bench-nfsroot
 bench-nfsroot: ## options of nfsroot= where 1 % of frames is lost: klibc mounts and a file is read, ROUNDS times, default 10 (root, under 10 minutes)
 	scripts/install-tools test

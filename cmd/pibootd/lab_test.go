@@ -1,4 +1,4 @@
-//go:build e2e || release
+//go:build e2e || release || bench
 
 package main
 

@@ -10,8 +10,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	ossignal "os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
 
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/netlab/netlabtest"
@@ -40,12 +43,28 @@ const (
 
 // speedRates are the rates that are tried, in exchanges a second, up to the
 // first at which a server loses 1 %.
-var speedRates = []int{200, 1000, 2000, 3000, 4000, 6000, 8000, 10000, 12000, 15000, 20000, 30000}
+var speedRates = []int{200, 1000, 2000, 4000, 6000, 8000, 10000, 12000, 16000, 24000}
 
 // A contender is a server to be measured, on the server's end of a cable.
 type contender struct {
 	name  string
-	start func(t *testing.T, ns *netlab.Namespace) (stop func())
+	start func(t *testing.T, ns *netlab.Namespace) *process
+}
+
+// A process is a server that runs.
+type process struct {
+	pid  int
+	stop func()
+}
+
+// cpu is the processor time that p has used so far.
+func (p *process) cpu() (time.Duration, error) {
+	const schedClock = 2 // clock_getcpuclockid(3)
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^p.pid<<3|schedClock), &ts); err != nil {
+		return 0, fmt.Errorf("reading the CPU time of process %d: %w", p.pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
 }
 
 // TestSpeed prints what perfdhcp and bursts of DISCOVERs get out of this server,
@@ -58,10 +77,15 @@ func TestSpeed(t *testing.T) {
 	rates := func(args ...string) func(*testing.T, contender) string {
 		return func(t *testing.T, c contender) string { return highestRate(t, c, args...) }
 	}
+	costs := func(args ...string) func(*testing.T, contender) string {
+		return func(t *testing.T, c contender) string { return costOf(t, c, args...) }
+	}
 	for _, row := range []struct {
 		name string
 		run  func(*testing.T, contender) string
 	}{
+		{"CPU µs for an OFFER", costs("-i")},
+		{"CPU µs for a DORA", costs()},
 		{"DISCOVER/OFFER a second, < 1 % lost", rates("-i")},
 		{"DORA a second, < 1 % lost", rates()},
 		{"OFFER, unloaded: p50, p99", unloaded},
@@ -83,16 +107,23 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
-// with starts the server at one end of a cable and calls f for the other.
+// with is withProcess for what needs nothing of the server but its answers.
 func with[T any](t *testing.T, c contender, f func(relay *netlab.Namespace) (T, error)) T {
+	t.Helper()
+	return withProcess(t, c, func(relay *netlab.Namespace, _ *process) (T, error) { return f(relay) })
+}
+
+// withProcess starts the server at one end of a cable and calls f for the other.
+func withProcess[T any](t *testing.T, c contender, f func(relay *netlab.Namespace, p *process) (T, error)) T {
 	t.Helper()
 	server, relay := netlabtest.New(t), netlabtest.New(t)
 	must(t, netlab.Connect(
 		netlab.End{Namespace: server, Name: "s0", Addr: speedServer},
 		netlab.End{Namespace: relay, Name: "c0", Addr: speedRelay}))
-	defer c.start(t, server)()
+	p := c.start(t, server)
+	defer p.stop()
 	awaitOffer(t, c.name, relay)
-	got, err := f(relay)
+	got, err := f(relay, p)
 	must(t, err)
 	return got
 }
@@ -104,27 +135,63 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func runOurs(t *testing.T, ns *netlab.Namespace) func() {
-	t.Helper()
-	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
-	must(t, err)
-	pool, err := OpenPool(t.Context(), st, speedFirst, speedLast, nil)
-	must(t, err)
-	s := &Server{Policy: boards{}, Addr: speedServer, Pool: pool}
-	var conn *Conn
-	must(t, ns.Do(func() (err error) { conn, err = Listen("s0", speedServer.Addr(), serverPort); return err }))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, conn) }()
-	return func() {
-		cancel()
-		must(t, <-ended)
-		must(t, conn.Close())
-		must(t, st.Close())
+// speedState and speedProfile are set for a process that is to serve instead of testing: where its
+// leases are, and where it writes a CPU profile, if anywhere.
+const (
+	speedState   = "PIBOOTD_SPEED_STATE"
+	speedProfile = "PIBOOTD_SPEED_PROFILE"
+)
+
+// TestMain serves instead of testing where the environment says so, so that the server is a process
+// of its own whose CPU time can be read.
+func TestMain(m *testing.M) {
+	dir := os.Getenv(speedState)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	if err := serveSpeed(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
-func runDnsmasq(t *testing.T, ns *netlab.Namespace) func() {
+// serveSpeed serves on s0 until it gets SIGTERM.
+func serveSpeed(dir string) error {
+	ctx, stop := ossignal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	if name := os.Getenv(speedProfile); name != "" {
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	st, err := store.Open(ctx, filepath.Join(dir, "db"))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	pool, err := OpenPool(ctx, st, speedFirst, speedLast, nil)
+	if err != nil {
+		return err
+	}
+	conn, err := Listen("s0", speedServer.Addr(), serverPort)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return (&Server{Policy: boards{}, Addr: speedServer, Pool: pool}).Serve(ctx, conn)
+}
+
+func runOurs(t *testing.T, ns *netlab.Namespace) *process {
+	return startProcess(t, ns, []string{speedState + "=" + t.TempDir()}, os.Args[0])
+}
+
+func runDnsmasq(t *testing.T, ns *netlab.Namespace) *process {
 	dir := t.TempDir()
 	return startProcess(t, ns, nil, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping",
 		"--interface=s0", "--bind-interfaces", "--dhcp-authoritative", "--dhcp-lease-max=65536", "--quiet-dhcp", "--log-facility="+filepath.Join(dir, "log"),
@@ -132,7 +199,7 @@ func runDnsmasq(t *testing.T, ns *netlab.Namespace) func() {
 		fmt.Sprintf("--dhcp-range=%s,%s,255.255.0.0,12h", speedFirst, speedLast))
 }
 
-func runKea(t *testing.T, ns *netlab.Namespace) func() {
+func runKea(t *testing.T, ns *netlab.Namespace) *process {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "kea.conf")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, `{"Dhcp4": {
@@ -145,18 +212,18 @@ func runKea(t *testing.T, ns *netlab.Namespace) func() {
 	return startProcess(t, ns, []string{"KEA_PIDFILE_DIR=" + dir, "KEA_LOCKFILE_DIR=" + dir}, "kea-dhcp4", "-c", config)
 }
 
-func startProcess(t *testing.T, ns *netlab.Namespace, env []string, name string, args ...string) func() {
+func startProcess(t *testing.T, ns *netlab.Namespace, env []string, name string, args ...string) *process {
 	t.Helper()
 	var out bytes.Buffer
 	cmd := exec.Command(name, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), env...), &out, &out
 	must(t, ns.Do(cmd.Start))
-	return func() {
-		if err := cmd.Process.Kill(); err != nil {
+	return &process{pid: cmd.Process.Pid, stop: func() {
+		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 			t.Errorf("%s ended: %v: %s", name, err, out.String())
 		}
-		_ = cmd.Wait()
-	}
+		_ = cmd.Wait() // some end with an error
+	}}
 }
 
 var (
@@ -185,7 +252,54 @@ func highestRate(t *testing.T, c contender, args ...string) string {
 	return strconv.Itoa(best)
 }
 
-const perfSeconds = 3
+// costRate is the rate at which the cost of an exchange is measured: one at which neither the servers
+// nor perfdhcp are at their limits, except dnsmasq, whose cost for a DORA is that of those it answers.
+const costRate = 1000
+
+// costOf returns the processor time that a server uses for an answered exchange, the median of so
+// many runs. Where other work is done on the machine, or perfdhcp is slower than the servers, it says
+// more than a rate.
+func costOf(t *testing.T, c contender, args ...string) string {
+	const runs = 3
+	var all []float64
+	for range runs {
+		all = append(all, withProcess(t, c, func(relay *netlab.Namespace, p *process) (float64, error) {
+			before, err := p.cpu()
+			if err != nil {
+				return 0, err
+			}
+			run, err := perfdhcp(relay, costRate, args...)
+			if err != nil {
+				return 0, err
+			}
+			after, err := p.cpu()
+			return float64((after - before).Microseconds()) / float64(run.received/run.exchanges), err
+		}))
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("%.0f", all[runs/2])
+}
+
+const perfSeconds = 2
+
+// A perfRun is what perfdhcp has counted.
+type perfRun struct{ sent, received, late, exchanges int }
+
+func perfdhcp(relay *netlab.Namespace, rate int, args ...string) (perfRun, error) {
+	args = append([]string{"-4", "-l", "c0", "-r", strconv.Itoa(rate), "-p", strconv.Itoa(perfSeconds), "-R", "40000", "-W", "1000000"}, args...)
+	var out, counters []byte
+	err := relay.Do(func() (err error) {
+		// The exit status is 3 when something was lost.
+		out, _ = exec.Command("perfdhcp", append(args, speedServer.Addr().String())...).CombinedOutput()
+		counters, err = os.ReadFile("/proc/thread-self/net/snmp")
+		return err
+	})
+	r := perfRun{sum(sentPackets, out), sum(receivedPackets, out), sum(rcvbufErrors, counters), len(sentPackets.FindAll(out, -1))}
+	if err != nil || r.received == 0 {
+		return r, fmt.Errorf("perfdhcp: %w: %s", err, out)
+	}
+	return r, nil
+}
 
 // rateOf returns how many exchanges a second were answered, 0 if the server lost
 // 1 %. What came back but did not find room in perfdhcp's socket, which has the
@@ -193,23 +307,11 @@ const perfSeconds = 3
 // lose.
 func rateOf(t *testing.T, c contender, rate int, args ...string) int {
 	return with(t, c, func(relay *netlab.Namespace) (int, error) {
-		args := append([]string{"-4", "-l", "c0", "-r", strconv.Itoa(rate), "-p", strconv.Itoa(perfSeconds), "-R", "40000", "-W", "1000000"}, args...)
-		var out, counters []byte
-		err := relay.Do(func() (err error) {
-			// The exit status is 3 when something was lost.
-			out, _ = exec.Command("perfdhcp", append(args, speedServer.Addr().String())...).CombinedOutput()
-			counters, err = os.ReadFile("/proc/thread-self/net/snmp")
-			return err
-		})
-		sent, received, late := sum(sentPackets, out), sum(receivedPackets, out), sum(rcvbufErrors, counters)
-		if err != nil || sent == 0 {
-			return 0, fmt.Errorf("perfdhcp: %w: %s", err, out)
+		r, err := perfdhcp(relay, rate, args...)
+		if err != nil || r.sent-r.received-r.late >= r.sent/100 {
+			return 0, err
 		}
-		if sent-received-late >= sent/100 {
-			return 0, nil
-		}
-		exchanges := len(sentPackets.FindAll(out, -1)) // DISCOVER-OFFER, and REQUEST-ACK
-		return (received + late) / exchanges / perfSeconds, nil
+		return (r.received + r.late) / r.exchanges / perfSeconds, nil
 	})
 }
 

@@ -104,8 +104,8 @@ func (b *Board) Follow(e timeline.Event) {
 	}
 }
 
-// boots reports whether the board is on its way, or was never seen.
-func (b *Board) boots() bool { return b.boot.done.IsZero() }
+// boots reports whether the board is on its way.
+func (b *Board) boots() bool { return b.boot.stage != "" && b.boot.done.IsZero() }
 
 // begin begins a boot in a stage.
 func (b *Board) begin(stage Stage, at time.Time) {

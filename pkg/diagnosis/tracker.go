@@ -45,15 +45,17 @@ func (t *Tracker) of(ctx context.Context, board registry.Pi) (Diagnosis, *Board,
 	if err := t.follow(ctx, board, known); err != nil {
 		return Diagnosis{}, nil, err
 	}
-	facts := t.facts(board, &known.board)
+	facts := t.facts(board, &known.board, known.board.boots())
 	known.board.Seen(facts.Seen)
 	return known.board.At(time.Now(), facts), &known.board, nil
 }
 
-func (t *Tracker) facts(board registry.Pi, b *Board) Facts {
+// facts returns what is known of a board now. Its root is looked at only if the board boots, because
+// that reads a dozen files.
+func (t *Tracker) facts(board registry.Pi, b *Board, boots bool) Facts {
 	facts := FactsOf(board)
 	if t.Facts != nil {
-		facts = t.Facts(board, b.boot.model, b.boots())
+		facts = t.Facts(board, b.boot.model, boots)
 	}
 	b.Unseen, b.Addr = facts.Unseen, facts.IP
 	if facts.Kernel != "" { // it was asked for
@@ -70,7 +72,7 @@ func (t *Tracker) known(board registry.Pi) *tracked {
 	if !ok {
 		known = &tracked{board: Board{Pace: t.Pace}}
 		t.boards[board.Serial] = known
-		t.facts(board, &known.board)
+		t.facts(board, &known.board, true)
 	}
 	return known
 }
@@ -81,6 +83,9 @@ func (t *Tracker) follow(ctx context.Context, board registry.Pi, known *tracked)
 		events, err := t.Timeline.Events(ctx, board.Serial.String(), known.after, 0)
 		if err != nil || len(events) == 0 {
 			return err
+		}
+		if known.board.boot.stage == "" { // its first boot may begin, and its root may have changed
+			t.facts(board, &known.board, true)
 		}
 		for _, e := range events {
 			known.board.Follow(e)
