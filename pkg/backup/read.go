@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -58,13 +60,26 @@ func (c *counted) Read(buf []byte) (int, error) {
 	return n, err
 }
 
+// unpacked is the archive in a backup, and whether reading it failed, as opposed to doing something with it.
+type unpacked struct {
+	io.Reader
+	failed bool
+}
+
+func (u *unpacked) Read(buf []byte) (int, error) {
+	n, err := u.Reader.Read(buf)
+	u.failed = u.failed || err != nil && !errors.Is(err, io.EOF)
+	return n, err
+}
+
 func read(ctx context.Context, r io.Reader, identities []age.Identity, tick func(int64), v receiver) (Header, error) {
 	in, err := unseal(&counted{Reader: r, tick: tick}, identities)
 	if err != nil {
 		return Header{}, err
 	}
 	defer in.Close()
-	m := &members{tar: tar.NewReader(in), receiver: v}
+	from := &unpacked{Reader: in}
+	m := &members{from: from, tar: tar.NewReader(from), receiver: v}
 	if err := m.all(ctx); err != nil {
 		return Header{}, fmt.Errorf("backup: %w", err)
 	}
@@ -77,7 +92,8 @@ func read(ctx context.Context, r io.Reader, identities []age.Identity, tick func
 
 // members reads the members of a backup.
 type members struct {
-	tar *tar.Reader
+	from *unpacked
+	tar  *tar.Reader
 	receiver
 	head  Header
 	begun bool
@@ -98,7 +114,11 @@ func (m *members) all(ctx context.Context) error {
 		case m.ended:
 			return fmt.Errorf("%q follows its end; want a file that pibootd backup has made", header.Name)
 		}
-		if err := errors.Join(ctx.Err(), m.member(header)); err != nil {
+		err = m.member(header)
+		if err != nil && (m.from.failed || errors.Is(err, io.ErrUnexpectedEOF)) {
+			err = fmt.Errorf("it is damaged: %w", err)
+		}
+		if err := errors.Join(ctx.Err(), err); err != nil {
 			return err
 		}
 	}
@@ -108,6 +128,10 @@ func (m *members) member(header *tar.Header) error {
 	name := header.Name
 	if !m.begun {
 		return m.first(header)
+	}
+	// Files of roots are unpacked when all else has its name already.
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return fmt.Errorf("%q leaves its directory, which no backup has", name)
 	}
 	if rest, ok := strings.CutPrefix(name, stateDir); ok {
 		return m.state(renamed(header, stateDir, rest), m.tar)
@@ -146,6 +170,9 @@ func (m *members) first(header *tar.Header) error {
 	}
 	if m.head.Format != Format {
 		return fmt.Errorf("it has the format %d; want %d: use the pibootd that made it, %s", m.head.Format, Format, m.head.Version)
+	}
+	if !filepath.IsAbs(m.head.StateDir) || !filepath.IsAbs(m.head.MediaDir) || m.head.StateDir == m.head.MediaDir {
+		return fmt.Errorf("its state directory is %q and its media share %q; want two absolute paths", m.head.StateDir, m.head.MediaDir)
 	}
 	m.begun = true
 	return m.receiver.header(m.head)

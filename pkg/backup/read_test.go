@@ -11,7 +11,7 @@ import (
 // member is one of a backup.
 type member struct{ name, content string }
 
-const someHeader = `{"format":1,"version":"1.0"}`
+const someHeader = `{"format":1,"version":"1.0","state_dir":"/state","media_dir":"/state/media"}`
 
 func pack(t testing.TB, members ...member) []byte {
 	t.Helper()
@@ -48,7 +48,9 @@ func TestVerify(t *testing.T) {
 		"file of no root":   {[]member{head, {"roots/3333347a/etc/hosts", "x"}, end}, "is not of the root before it"},
 		"file of another":   {[]member{head, root, {"roots/3333347b/etc/hosts", "x"}, end}, "is not of the root before it"},
 		"root of another":   {[]member{head, {"roots/3333347b.json", `{"serial":"3333347a"}`}, end}, "is of the board 3333347a"},
-		"root with a path":  {[]member{head, {"roots/../x.json", `{"serial":"3333347a"}`}, end}, "is not of the root before it"},
+		"without paths":     {[]member{{headerName, `{"format":1}`}, end}, "want two absolute paths"},
+		"a path outside":    {[]member{head, root, {"roots/3333347a/../../x", "x"}, end}, "leaves its directory"},
+		"root with a path":  {[]member{head, {"roots/../x.json", `{"serial":"3333347a"}`}, end}, "leaves its directory"},
 	} {
 		_, err := Verify(t.Context(), bytes.NewReader(pack(t, c.members...)), nil, nil)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
