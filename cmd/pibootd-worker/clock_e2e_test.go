@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pibootd/internal/skew"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
@@ -28,7 +28,7 @@ import (
 // there. A worker does its work all the same, and so it does while the clock is
 // being set.
 func TestOtherClock(t *testing.T) {
-	program := buildWorker(t)
+	program := skew.Build(t)
 	for name, clock := range map[string][2]string{
 		"a day ahead":             {"+86400", "+86400"},
 		"a day behind":            {"-86400", "-86400"},
@@ -60,64 +60,6 @@ func TestOtherClock(t *testing.T) {
 			w.check(clock[0])
 		})
 	}
-}
-
-// timeNow is how package time's Now begins. skewedNow is the rest of it, by a file
-// that is mapped into memory, since the runtime calls it where no call of the
-// kernel is possible.
-const (
-	timeNow   = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
-	skewedNow = timeNow + "\tsec += *skew\n"
-	mapSkew   = `
-var skew = mapSkew()
-
-func mapSkew() *int64 {
-	name, _ := syscall.Getenv("SKEW_FILE")
-	fd, err := syscall.Open(name, syscall.O_RDONLY, 0)
-	if err != nil {
-		panic("opening " + name + ": " + err.Error())
-	}
-	seconds, err := syscall.Mmap(fd, 0, 8, syscall.PROT_READ, syscall.MAP_SHARED)
-	if err != nil {
-		panic("mapping " + name + ": " + err.Error())
-	}
-	return (*int64)(unsafe.Pointer(&seconds[0]))
-}
-`
-)
-
-// buildWorker builds a worker whose clock is off by what a file says. Go asks the
-// kernel for the time, past any library, so package time itself is another.
-func buildWorker(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
-	text, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := strings.Replace(string(text), timeNow, skewedNow, 1)
-	changed = strings.Replace(changed, "\nimport (\n", "\nimport (\n\t\"syscall\"\n\t\"unsafe\"\n", 1) + mapSkew
-	if !strings.Contains(changed, skewedNow) || !strings.Contains(changed, "\"syscall\"") {
-		t.Fatalf("%s has no longer the lines that this test changes", source)
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: filepath.Join(dir, "time.go")}})
-	err = errors.Join(err, os.WriteFile(filepath.Join(dir, "time.go"), []byte(changed), 0o644),
-		os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o644))
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "pibootd-worker")
-	build := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the worker: %v\n%s", err, out)
-	}
-	return program
 }
 
 func makeClip(t *testing.T, file string) {
@@ -182,13 +124,7 @@ func (w *skewed) set(offset string) {
 	}
 	next := w.clock + ".next"
 	err = errors.Join(os.WriteFile(next, []byte(offset+"\n"), 0o644), os.Rename(next, w.clock))
-	file, openErr := os.OpenFile(w.clock+".bin", os.O_CREATE|os.O_WRONLY, 0o644)
-	if err = errors.Join(err, openErr); err != nil {
-		w.t.Error(err)
-		return
-	}
-	defer file.Close()
-	if _, err := file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0); err != nil {
+	if err := errors.Join(err, skew.Set(w.clock+".bin", time.Duration(seconds)*time.Second)); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -202,7 +138,7 @@ func (w *skewed) start(program, config string) {
 	cmd := exec.CommandContext(ctx, program, "--config", config)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = time.Minute
-	cmd.Env = append(os.Environ(), "LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+w.clock, "SKEW_FILE="+w.clock+".bin",
+	cmd.Env = append(os.Environ(), "LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+w.clock, skew.File+"="+w.clock+".bin",
 		"FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_CACHE_DURATION=1")
 	log, err := cmd.StderrPipe()
 	if err != nil {

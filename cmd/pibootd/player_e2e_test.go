@@ -167,6 +167,13 @@ func (l *lab) startWorker(t *testing.T, bootFiles ...string) {
 // own directory.
 func (l *lab) workAs(t *testing.T, where *netlab.Namespace, board pi.Serial) *process {
 	t.Helper()
+	worker := l.workerOf(t, board)
+	return l.startIn(t, where, worker[0], worker[1:]...)
+}
+
+// workerOf returns the program that is the worker of a board on this machine, and its arguments.
+func (l *lab) workerOf(t *testing.T, board pi.Serial) []string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(l.state, "roots", board.String(), "etc/pibootd/worker.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +196,7 @@ func (l *lab) workAs(t *testing.T, where *netlab.Namespace, board pi.Serial) *pr
 	if err := errors.Join(os.WriteFile(file, text, 0o600), os.WriteFile(program, worker, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	return l.startIn(t, where, program, "-config", file)
+	return []string{program, "-config", file}
 }
 
 // waitFor returns a job that is done.
