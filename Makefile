@@ -190,6 +190,13 @@ soak: ## the long form of what a Linux kernel does to the NFS server while that 
 	scripts/install-tools test
 	go test -tags soak -skip '^TestPOSIX$$' -timeout 20m $(call tagged,soak)
 
+.PHONY: soak-all
+soak-all: ## BOARDS boards, default 200, that boot, work and lose their power for SOAK_TIME, default 30m, while all else is killed, disk and clock too; a table (root); SOAK_SEED=N for the same again
+	scripts/install-tools test
+	$(MAKE) --no-print-directory build
+	BOARDS=$(or $(BOARDS),200) SOAK_TIME=$(or $(SOAK_TIME),30m) SOAK_SEED=$(SOAK_SEED) \
+		go test -vet=off -tags e2e -run '^TestSoak$$' -count=1 -v -timeout 0 ./cmd/pibootd
+
 .PHONY: test-posix
 test-posix: ## what a Linux client sees of exports of every file system, clone and mount option, beside the same on the local disk (root, 20-60 minutes)
 	scripts/install-tools test

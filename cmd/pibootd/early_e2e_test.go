@@ -29,8 +29,8 @@ var early = []struct {
 // subtitles, when its first segments are there and no others, and plays it to its end.
 func TestStreamsArePlayedEarly(t *testing.T) {
 	const seconds = 14
-	g := newGate(t)
 	l := newLab(t)
+	g := l.newGate(t)
 	config := filepath.Join(t.TempDir(), "pibootd.toml")
 	putText(t, config, "[http]\npublic = \"read\"\n")
 	l.serve(t, "--config", config)
@@ -64,8 +64,8 @@ func TestStreamsArePlayedEarly(t *testing.T) {
 // then, before all that lies between, and goes on to the end when the job is done.
 func TestSeekWhileItIsMade(t *testing.T) {
 	const seconds, segment, far = 44, 2, 38
-	g := newGate(t)
 	l := newLab(t)
+	g := l.newGate(t)
 	l.serve(t)
 	l.startWorker(t)
 	film := filepath.Join(t.TempDir(), "film.mp4")

@@ -23,6 +23,7 @@ import (
 // root by the handles that it has, and another boots. Without the reserve too the daemon refuses
 // to start in one sentence. Once there is room again, videos are transcoded, too.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.mountState(t, 96<<20)
 	l.daemon = l.start(t, "keep", "--", "serve", "--interface", "br0", "--state-dir", l.state)

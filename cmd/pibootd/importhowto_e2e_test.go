@@ -16,6 +16,7 @@ import (
 // what would be done and does nothing, the import makes boards that boot, and leaves
 // the older servers' files as they were.
 func TestImportHowto(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.buildTemplate(t)
 	old := t.TempDir()

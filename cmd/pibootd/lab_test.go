@@ -28,6 +28,7 @@ type lab struct {
 	net    *netlab.Namespace
 	binary string
 	state  string
+	env    []string // of the programs that it starts, beside the test's own
 	daemon *process
 	client *web.Client
 }
@@ -90,7 +91,7 @@ func (l *lab) startIn(t *testing.T, where *netlab.Namespace, program string, arg
 	t.Helper()
 	p := &process{name: strings.Join(args, " "), ended: make(chan struct{}), lines: make(chan struct{})}
 	p.cmd = exec.Command(program, args...)
-	p.cmd.Env = append(os.Environ(), "PIBOOTD_STATE_DIR="+l.state)
+	p.cmd.Env = l.environ()
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	if err := where.Do(p.cmd.Start); err != nil {
 		t.Fatal(err)
@@ -109,6 +110,10 @@ func (l *lab) startIn(t *testing.T, where *netlab.Namespace, program string, arg
 	return p
 }
 
+func (l *lab) environ() []string {
+	return append(append(os.Environ(), "PIBOOTD_STATE_DIR="+l.state), l.env...)
+}
+
 // pibootd runs a command in the lab's network and returns what it printed. The
 // test fails if the command does.
 func (l *lab) pibootd(t *testing.T, args ...string) string {
@@ -125,7 +130,7 @@ func (l *lab) try(t *testing.T, args ...string) (stdout, stderr string, err erro
 	ctx, cancel := context.WithTimeout(t.Context(), labTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, l.binary, args...)
-	cmd.Env = append(os.Environ(), "PIBOOTD_STATE_DIR="+l.state)
+	cmd.Env = l.environ()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := l.net.Do(cmd.Start); err != nil {

@@ -22,6 +22,7 @@ import (
 // when it is asked for again, once. A socket that the new configuration does not have is
 // closed.
 func TestRestartLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.importTiny(t)
 	config := filepath.Join(t.TempDir(), "pibootd.toml")

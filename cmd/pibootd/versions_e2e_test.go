@@ -33,6 +33,7 @@ import (
 // root and encodes, and then this one again. The board's handles stay valid, nothing that
 // it has written is lost, and no unit is done twice.
 func TestUpgradeAndDowngrade(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	this, installed := l.binary, filepath.Join(t.TempDir(), "pibootd")
 	next := buildNext(t)
@@ -41,7 +42,7 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	l.daemon = l.start(t, "keep", "--", "serve", "--interface", "br0", "--state-dir", l.state)
 	l.daemon.waitFor(t, "msg=serving")
 	makeVideo(t, filepath.Join(l.state, "media", "film.mp4"), "60")
-	gate := newGate(t)
+	gate := l.newGate(t)
 	l.startWorker(t)
 	board := l.useRoot(t)
 	submitted, err := l.client.Submit(t.Context(), transcode.Request{Source: "film.mp4", Name: "film", SegmentSeconds: 2}, false)
@@ -131,8 +132,8 @@ func (l *lab) copies(t *testing.T) []string {
 // much of it is encoded when.
 type gate struct{ dir string }
 
-// newGate has all programs that the test starts from now on use an ffmpeg that waits.
-func newGate(t *testing.T) gate {
+// newGate has all programs that the lab starts from now on use an ffmpeg that waits.
+func (l *lab) newGate(t *testing.T) gate {
 	t.Helper()
 	ffmpeg, err := exec.LookPath("ffmpeg")
 	if err != nil {
@@ -147,7 +148,7 @@ exec %s "$@"
 	if err := os.WriteFile(filepath.Join(bin, "ffmpeg"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	l.env = append(l.env, "PATH="+bin+":"+os.Getenv("PATH"))
 	return g
 }
 
