@@ -44,27 +44,28 @@ func (s *soak) newBoard(i int) *soakBoard {
 	return b
 }
 
-// live switches the board on and off until busy ends. If it is on then, it stays on until alive ends.
+// live switches the board on and off until busy ends. Then it is on until alive ends: a worker that
+// claims again gives up what it had when its board died.
 func (b *soakBoard) live(busy, alive context.Context) {
-	for b.between(busy, 0, 2*b.pace) {
-		select {
-		case b.booting <- struct{}{}:
-		case <-busy.Done():
-			return
-		}
-		booted := b.boot(busy)
-		<-b.booting
-		if booted {
+	for alive.Err() == nil {
+		b.between(busy, 0, 2*b.pace)
+		if b.boot(busy, alive) {
 			b.run(busy, alive, b.pick(b.pace, 8*b.pace))
 		}
 	}
 }
 
 // boot does what boot code does. One boot in five loses its power.
-func (b *soakBoard) boot(ctx context.Context) bool {
-	on, off := context.WithCancel(ctx)
+func (b *soakBoard) boot(busy, alive context.Context) bool {
+	select {
+	case b.booting <- struct{}{}:
+	case <-alive.Done():
+		return false
+	}
+	defer func() { <-b.booting }()
+	on, off := context.WithCancel(alive)
 	defer off()
-	if cut, after := b.IntN(5) == 0, b.pick(0, 5*time.Second); cut {
+	if cut, after := b.IntN(5) == 0, b.pick(0, 5*time.Second); cut && busy.Err() == nil {
 		defer time.AfterFunc(after, off).Stop()
 	}
 	began := time.Now()
@@ -117,11 +118,6 @@ func (b *soakBoard) plugIn() (host *netlab.Namespace, port string, err error) {
 	if err == nil {
 		err = b.net.Attach(port, netlabtest.Bridge)
 	}
-	if err == nil {
-		err = host.Do(func() error { // else calls would wait for minutes once the cable is pulled
-			return errors.Join(os.WriteFile("/proc/sys/net/ipv4/tcp_retries2", []byte("3"), 0), os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("2"), 0))
-		})
-	}
 	if err != nil {
 		return nil, "", errors.Join(err, host.Close())
 	}
@@ -130,7 +126,7 @@ func (b *soakBoard) plugIn() (host *netlab.Namespace, port string, err error) {
 
 // system mounts the root, reads in it who the board is, and works.
 func (b *soakBoard) system(ctx context.Context, host *netlab.Namespace) {
-	root := &mounted{soak: b.soak, host: host, path: "/roots/" + b.pi.Serial.String()}
+	root := &mounted{host: host, path: "/roots/" + b.pi.Serial.String()}
 	defer root.close()
 	var config worker.Config
 	err := root.do(ctx, func(target *nfsclient.Target) error {
@@ -201,18 +197,24 @@ func (b *soakBoard) useRoot(ctx context.Context, root *mounted) {
 // A mounted is an export as a board has it mounted, hard: by a handle that it got once, over as many
 // connections as that takes.
 type mounted struct {
-	*soak
-	host   *netlab.Namespace
-	path   string
-	handle []byte
-	target *nfsclient.Target // nil: there is no connection
+	host *netlab.Namespace
+	path string
+	connection
 }
 
-// do does something with the export, again and again while that is lost. An error of the file system
-// is returned.
+type connection struct {
+	handle []byte            // of the export; nil: it is not mounted yet
+	target *nfsclient.Target // nil: there is none
+}
+
+// do does something with the export, again and again while the connection is lost. An error of the
+// file system is returned.
 func (m *mounted) do(ctx context.Context, f func(*nfsclient.Target) error) error {
 	for {
-		err := m.try(f)
+		err := m.connect(ctx)
+		if err == nil {
+			err = call(ctx, m.target, f)
+		}
 		if err == nil || isOfFile(err) {
 			return err
 		}
@@ -223,40 +225,65 @@ func (m *mounted) do(ctx context.Context, f func(*nfsclient.Target) error) error
 	}
 }
 
-func (m *mounted) try(f func(*nfsclient.Target) error) (err error) {
+// call calls f, whose calls end with ctx.
+func call(ctx context.Context, target *nfsclient.Target, f func(*nfsclient.Target) error) (err error) {
 	defer probe.Recover(&err)
-	if m.target == nil {
-		if err := m.host.Do(m.connect); err != nil {
+	defer context.AfterFunc(ctx, func() { _ = target.Close() })()
+	return f(target)
+}
+
+// connect connects, unless there is a connection. One that a board without power waits for is left to
+// itself: the client knows no end of waiting for a portmapper.
+func (m *mounted) connect(ctx context.Context) error {
+	if m.target != nil {
+		return nil
+	}
+	type result struct {
+		connection
+		err error
+	}
+	connected := make(chan result, 1)
+	handle := m.handle
+	go func() {
+		var r result
+		r.err = m.host.Do(func() (err error) {
+			r.connection, err = dial(m.path, handle)
 			return err
+		})
+		connected <- r
+	}()
+	select {
+	case r := <-connected:
+		if r.err == nil {
+			m.connection = r.connection
 		}
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return f(m.target)
 }
 
-func (m *mounted) connect() (err error) {
+// dial mounts an export, or connects to one of which there is a handle.
+func dial(export string, handle []byte) (c connection, err error) {
 	defer probe.Recover(&err)
-	if m.handle == nil {
-		return m.mount()
+	if c.handle = handle; handle != nil {
+		if c.target, err = nfsclient.NewTarget("10.77.0.1", rootAuth(), handle, "/"); err == nil {
+			c.target.SetTimeout(answerTime)
+		}
+		return c, err
 	}
-	if m.target, err = nfsclient.NewTarget("10.77.0.1", rootAuth(), m.handle, "/"); err == nil {
-		m.target.SetTimeout(answerTime)
-	}
-	return err
-}
-
-func (m *mounted) mount() error {
 	client, err := nfsclient.DialMount("10.77.0.1")
 	if err != nil {
-		return err
+		return c, err
 	}
 	defer client.Close()
 	client.SetTimeout(answerTime)
-	if m.target, err = client.Mount(m.path, rootAuth()); err != nil {
-		return fmt.Errorf("mount: %v", err) // it is tried again
+	if c.target, err = client.Mount(export, rootAuth()); err != nil {
+		return c, fmt.Errorf("mount: %v", err) // without its cause, because it is tried again
 	}
-	m.target.SetTimeout(answerTime)
-	_, m.handle, err = m.target.Lookup(".")
-	return err
+	c.target.SetTimeout(answerTime)
+	_, c.handle, err = c.target.Lookup(".")
+	return c, err
 }
 
 func (m *mounted) close() {

@@ -114,7 +114,10 @@ func (s *soak) report(t *testing.T) {
 	for _, what := range s.odd {
 		t.Error(what)
 	}
-	for _, what := range []string{"boots", "jobs done", "daemons killed", "full disks", "boards that lost their power", "units done by boards", "numbers written into roots"} {
+	if s.counts["daemons killed"]+s.counts["keepers killed"]+s.counts["daemons restarted"] == 0 {
+		t.Error("no daemon was killed")
+	}
+	for _, what := range []string{"boots", "jobs done", "full disks", "boards that lost their power", "units done by boards", "numbers written into roots"} {
 		if s.counts[what] == 0 {
 			t.Errorf("%s: none; want some", what)
 		}

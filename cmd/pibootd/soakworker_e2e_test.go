@@ -38,7 +38,7 @@ const helloEvery = 5 * time.Second
 
 // work says hello, claims units and hands in their results, until ctx ends.
 func (b *soakBoard) work(ctx context.Context, host *netlab.Namespace, config worker.Config) {
-	w := &soakWorker{soakBoard: b, config: config, session: rand.Text(), scratch: &mounted{soak: b.soak, host: host, path: config.ScratchExport}}
+	w := &soakWorker{soakBoard: b, config: config, session: rand.Text(), scratch: &mounted{host: host, path: config.ScratchExport}}
 	defer w.scratch.close()
 	var err error
 	w.conn, err = nats.Connect(config.QueueURL, nats.UserInfo(config.Name, config.Token), nats.CustomInboxPrefix("_INBOX."+config.Name), nats.SetCustomDialer(w.scratch),
@@ -57,15 +57,17 @@ func (b *soakBoard) work(ctx context.Context, host *netlab.Namespace, config wor
 	hello := transcode.Hello{
 		Protocol: transcode.Protocol, Hostname: config.Name, Version: "soak", Arch: "arm64", FFmpeg: "5.1", CPUs: 4, Encoders: []string{transcode.EncoderX264},
 	}
+	woken := true // by its start
 	for said := (time.Time{}); ctx.Err() == nil; {
 		if time.Since(said) > helloEvery {
 			var reply transcode.HelloReply
 			w.ask(ctx, transcode.SubjectHello, hello, &reply)
 			said = time.Now()
 		}
-		if !w.next(ctx, js) {
+		if !(woken || w.hasWork(ctx, js)) || !w.claim(ctx) {
 			w.between(ctx, time.Second/2, 2*time.Second)
 		}
+		woken = false
 	}
 }
 
@@ -87,8 +89,8 @@ func (w *soakWorker) ask(ctx context.Context, subject string, request, reply any
 	}
 }
 
-// next waits for a message that there is work, and does a unit. It reports whether it has.
-func (w *soakWorker) next(ctx context.Context, js jetstream.JetStream) bool {
+// hasWork waits for a message that there is work.
+func (w *soakWorker) hasWork(ctx context.Context, js jetstream.JetStream) bool {
 	within, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	consumer, err := js.Consumer(within, transcode.StreamWork, transcode.WorkConsumer(transcode.LaneAny, transcode.PriorityNormal))
@@ -100,6 +102,11 @@ func (w *soakWorker) next(ctx context.Context, js jetstream.JetStream) bool {
 		return false
 	}
 	_ = message.DoubleAck(within) // a message that is not acknowledged wakes another
+	return true
+}
+
+// claim claims a unit, and does it. It reports whether there was one.
+func (w *soakWorker) claim(ctx context.Context) bool {
 	var grant transcode.ClaimReply
 	w.ask(ctx, transcode.SubjectClaim, transcode.Claim{Session: w.session}, &grant)
 	if grant.Refused != "" || ctx.Err() != nil {
