@@ -57,7 +57,7 @@ func TestSoak(t *testing.T) {
 	running.Go(func() { s.follow(alive) })
 	s.killDaemons(busy, t)
 	<-busy.Done()
-	s.waitForJobs(t)
+	s.waitForJobs(alive)
 	end()
 	running.Wait()
 	s.check(t)
@@ -199,6 +199,7 @@ const (
 	killRole
 	workerRole = 100
 	boardRole  = 1000
+	workRole   = 2000
 )
 
 func (d dice) pick(a, b time.Duration) time.Duration { return a + time.Duration(d.Int64N(int64(b-a))) }

@@ -186,9 +186,15 @@ func (s *soak) lookAt(job queue.Job) {
 }
 
 // waitForJobs returns when all jobs have ended.
-func (s *soak) waitForJobs(t *testing.T) {
-	t.Helper()
-	waitUntil(t, "jobs do not end", func() bool { return s.unfinished() == 0 })
+func (s *soak) waitForJobs(ctx context.Context) {
+	late, cancel := context.WithTimeout(ctx, labTimeout)
+	defer cancel()
+	for s.unfinished() > 0 {
+		if !pause.For(late, time.Second) {
+			s.note("%d jobs do not end", s.unfinished())
+			return
+		}
+	}
 }
 
 // noteAccepted counts the attempts of a unit that were accepted.

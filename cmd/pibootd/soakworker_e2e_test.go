@@ -26,6 +26,7 @@ import (
 // A soakWorker is the worker of a board without ffmpeg: it hands in what was recorded.
 type soakWorker struct {
 	*soakBoard
+	dice    // its own, because the board uses its root at the same time
 	config  worker.Config
 	conn    *nats.Conn
 	scratch *mounted
@@ -38,7 +39,7 @@ const helloEvery = 5 * time.Second
 
 // work says hello, claims units and hands in their results, until ctx ends.
 func (b *soakBoard) work(ctx context.Context, host *netlab.Namespace, config worker.Config) {
-	w := &soakWorker{soakBoard: b, config: config, session: rand.Text(), scratch: &mounted{host: host, path: config.ScratchExport}}
+	w := &soakWorker{soakBoard: b, dice: b.soak.dice(workRole + uint64(b.pi.Serial)), config: config, session: rand.Text(), scratch: &mounted{host: host, path: config.ScratchExport}}
 	defer w.scratch.close()
 	var err error
 	w.conn, err = nats.Connect(config.QueueURL, nats.UserInfo(config.Name, config.Token), nats.CustomInboxPrefix("_INBOX."+config.Name), nats.SetCustomDialer(w.scratch),
@@ -78,14 +79,14 @@ func (w *soakWorker) ask(ctx context.Context, subject string, request, reply any
 		w.note("%s: %v", subject, err)
 		return
 	}
-	for ctx.Err() == nil {
+	for wait := time.Second / 2; ctx.Err() == nil; wait = min(2*wait, 10*time.Second) { // as the real worker
 		within, cancel := context.WithTimeout(ctx, answerTime)
 		answer, err := w.conn.RequestWithContext(within, subject+"."+w.config.Name, body)
 		cancel()
 		if err == nil && json.Unmarshal(answer.Data, reply) == nil {
 			return
 		}
-		pause.For(ctx, time.Second/2)
+		pause.For(ctx, wait)
 	}
 }
 
@@ -142,13 +143,15 @@ func (w *soakWorker) do(ctx context.Context, g transcode.ClaimReply) {
 	}
 	var verdict transcode.Verdict
 	switch err := w.write(ctx, g, recorded.result); {
-	case ctx.Err() != nil || err != nil && w.revoked(g):
+	case ctx.Err() != nil:
 		return
 	case isFull(err):
 		w.ask(ctx, transcode.SubjectFailed, transcode.Failed{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Reason: "the media share is full: " + err.Error()}, &verdict)
 		return
+	case err != nil && w.revoked(g):
+		return
 	case err != nil:
-		w.note("scratch of %s: %v", w.config.Name, err)
+		w.note("scratch of %s, unit %d/%s: %v", w.config.Name, g.Job, g.Unit.ID, err)
 		return
 	}
 	w.ask(ctx, transcode.SubjectDone, transcode.Done{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Result: recorded.result}, &verdict)
