@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -125,25 +126,17 @@ func (w *soakWorker) do(ctx context.Context, g transcode.ClaimReply) {
 		w.note("unit %s is %s, %v; want it to be %s", g.Unit.ID, spec, err, recorded.spec)
 		return
 	}
-	inbox := w.conn.NewInbox()
-	replies, err := w.conn.SubscribeSync(inbox)
-	if err != nil {
+	working, stop := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	defer stop()
+	beating.Go(func() { w.beat(working, stop, g) })
+	if !w.between(working, 0, 6*time.Second) {
 		return
 	}
-	defer func() { _ = replies.Unsubscribe() }()
-	for range w.IntN(4) {
-		body, _ := json.Marshal(transcode.Progress{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt})
-		_ = w.conn.PublishRequest(transcode.SubjectProgress+"."+w.config.Name, inbox, body)
-		if !w.between(ctx, 0, 2*time.Second) {
-			return
-		}
-		if told, _ := replies.NextMsg(time.Microsecond); told != nil {
-			return // it no longer counts
-		}
-	}
 	var verdict transcode.Verdict
-	switch err := w.write(ctx, g, recorded.result); {
-	case ctx.Err() != nil:
+	switch err := w.write(working, g, recorded.result); {
+	case working.Err() != nil: // the board has no power, or the attempt no longer counts
 		return
 	case isFull(err):
 		w.ask(ctx, transcode.SubjectFailed, transcode.Failed{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Reason: "the media share is full: " + err.Error()}, &verdict)
@@ -157,6 +150,23 @@ func (w *soakWorker) do(ctx context.Context, g transcode.ClaimReply) {
 	w.ask(ctx, transcode.SubjectDone, transcode.Done{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt, Result: recorded.result}, &verdict)
 	if verdict.Accepted {
 		w.noteAccepted(strconv.FormatInt(g.Job, 10)+"/"+g.Unit.ID, g.Attempt)
+	}
+}
+
+// beat reports progress until ctx ends, and stops what no longer counts.
+func (w *soakWorker) beat(ctx context.Context, stop context.CancelFunc, g transcode.ClaimReply) {
+	inbox := w.conn.NewInbox()
+	replies, err := w.conn.SubscribeSync(inbox)
+	if err != nil {
+		return // the connection is closed
+	}
+	defer func() { _ = replies.Unsubscribe() }()
+	body, _ := json.Marshal(transcode.Progress{Job: g.Job, Unit: g.Unit.ID, Attempt: g.Attempt})
+	for pause.For(ctx, 2*time.Second) {
+		_ = w.conn.PublishRequest(transcode.SubjectProgress+"."+w.config.Name, inbox, body)
+		if told, _ := replies.NextMsg(time.Microsecond); told != nil {
+			stop()
+		}
 	}
 }
 
