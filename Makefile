@@ -254,6 +254,10 @@ bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice 
 	ROUNDS=$(or $(ROUNDS),2) go test -tags bench -run '^Test(Probe)?Speed$$' -count=1 -v -timeout 30m ./pkg/transcode/worker
 	go test -tags bench -run '^(TestSimulatedFilm|TestClaimsOfManyJobs)$$' -count=1 -v ./pkg/transcode/queue
 
+.PHONY: bench-first
+bench-first: ## how soon a video of 20 minutes can be watched while two workers make it, at its beginning and after a jump, and what that costs (under 10 minutes)
+	go test -tags bench -run '^TestFirstPicture$$' -count=1 -v -timeout 15m ./pkg/transcode/worker
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin images/worker/*.gz pkg/web/ui/node_modules pkg/web/ui/dist/assets pkg/web/ui/dist/docs pkg/web/ui/dist/index.html.gz

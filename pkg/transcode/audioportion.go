@@ -14,10 +14,13 @@ type portion struct{ first, end int }
 
 const (
 	// firstPortionSeconds is how long the first portion of the audio is at least, and each
-	// further one is portionGrowth times as long as the one before: since all are read from
-	// the source's beginning, that costs a third of the reading at most.
+	// further one is portionGrowth times as long as the one before, up to a limit: players
+	// that go to a place wait for the portion that it is in. All are read from the source's
+	// beginning, so that portions of a fifth of it cost its reading three times at most.
 	firstPortionSeconds = 16
 	portionGrowth       = 4
+	longPortionSeconds  = 256
+	fewPortions         = 5
 	// maxLead bounds the segments that a run begins earlier than its portion.
 	maxLead = 64
 )
@@ -30,8 +33,11 @@ func (a AudioUnit) portions() []portion {
 		return []portion{{}}
 	}
 	var portions []portion
-	length := lead * max(1, int(math.Ceil(firstPortionSeconds/a.SegmentSeconds/float64(lead))))
-	for first := 0; ; length *= portionGrowth {
+	segments := func(seconds float64) int {
+		return lead * max(1, int(math.Ceil(seconds/a.SegmentSeconds/float64(lead))))
+	}
+	length, most := segments(firstPortionSeconds), segments(max(longPortionSeconds, a.Rendition.Seconds/fewPortions))
+	for first := 0; ; length = min(length*portionGrowth, most) {
 		// A short rest is worth no portion of its own, and the one before needs a segment
 		// behind it.
 		if first+length+length/2+1 >= all {

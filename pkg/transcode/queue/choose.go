@@ -15,15 +15,17 @@ import (
 // may all need an encoder or a label that this worker lacks.
 const maxOffers = 2000
 
-// offers selects the pending units in the order in which they are claimed, and the
-// workers that failed at each. Units that only some workers can do come first.
-// CROSS JOIN keeps the order of the index of jobs, so that reading can stop at the
-// first unit that fits.
-const offers = `
+// offered selects pending units and the workers that failed at each.
+const offered = `
 	SELECT ` + unitColumns + `, coalesce((
 		SELECT group_concat(a.worker) FROM attempts a
 		WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN ('failed', 'expired', 'given_up')), '')
-	FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = 'pending'
+	FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = 'pending'`
+
+// offers selects the pending units in the order in which they are claimed. Units that
+// only some workers can do come first. CROSS JOIN keeps the order of the index of jobs,
+// so that reading can stop at the first unit that fits.
+const offers = offered + `
 	WHERE j.ended = 0 AND j.paused = 0 AND (j.mux = 0 OR j.mux = ?) AND j.labels IN (SELECT value FROM json_each(?))
 	ORDER BY j.priority DESC, j.mux DESC, (j.labels <> '') DESC, j.id, u.seq`
 

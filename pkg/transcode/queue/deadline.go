@@ -31,12 +31,7 @@ func (q *Queue) byDeadline(ctx context.Context, t *transaction, me Worker, next 
 }
 
 // offersOf is offers of one job, in the order in which its film is.
-const offersOf = `
-	SELECT ` + unitColumns + `, coalesce((
-		SELECT group_concat(a.worker) FROM attempts a
-		WHERE a.job = u.job AND a.unit = u.unit AND a.outcome IN ('failed', 'expired', 'given_up')), '')
-	FROM jobs j CROSS JOIN units u ON u.job = j.id AND u.state = 'pending'
-	WHERE j.id = ? ORDER BY u.seq`
+const offersOf = offered + ` WHERE j.id = ? ORDER BY u.seq`
 
 // nearest returns the pending unit of next's job that is nearest ahead of a player; next
 // if there is none.

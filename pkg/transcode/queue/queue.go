@@ -22,7 +22,9 @@
 //
 // When nothing is pending, an idle worker may start a speculative attempt of a unit
 // whose worker is much slower, a straggler. The first result is accepted and ends
-// the other attempt.
+// the other attempt. Units of progressive jobs have deadlines: what a player waits for
+// is claimed first of its job, and what would be late gets its speculative attempt while
+// others are pending (deadline.go).
 //
 // A result counts only if its attempt still runs. So a worker that was thought dead
 // can do no harm when it comes back. Before a result is accepted, its files are moved

@@ -1,0 +1,154 @@
+//go:build bench
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/transcode/queue/queuetest"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	firstMinutes = 20
+	jumpMinute   = 16
+	filmWidth    = 320
+	filmHeight   = 180
+	filmRate     = 25
+)
+
+// TestFirstPicture prints how soon somebody sees something of a video of twenty minutes
+// that two workers make: its beginning, and the place that he goes to then; and what that
+// costs the job.
+func TestFirstPicture(t *testing.T) {
+	c, seen := newTimed(t)
+	provideFilm(c)
+	output := transcode.Output{Rungs: []transcode.Rung{{Lines: 180, BitrateBPS: 400_000}, {Lines: 120, BitrateBPS: 200_000}}, NoPictures: true}
+	began := time.Now()
+	c.wantDone(c.submit(transcode.Request{Source: "film.mp4", Name: "whole", Output: output}))
+	whole := time.Since(began)
+
+	output.Progressive = true
+	began = time.Now()
+	job := c.submit(transcode.Request{Source: "film.mp4", Name: "progressive", Output: output})
+	c.get(job.ID, queue.SeekName)
+	first := time.Since(began)
+	jumped := time.Now()
+	var g errgroup.Group
+	for _, dir := range []string{"180p", "120p", transcode.AudioName} {
+		g.Go(func() error {
+			c.get(job.ID, path.Join(dir, transcode.ContainerTS.SegmentName(jumpMinute*60/4)))
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	jump := time.Since(jumped)
+	c.wantDone(job)
+	took, chunk := time.Since(began), seen.longest(job.ID)
+
+	row := func(what string, got time.Duration, want string) {
+		t.Logf("%-44s %6.1f s, want %s", what, got.Seconds(), want)
+	}
+	t.Logf("%d minutes of %dx%d in two renditions and sound, two workers; what else this machine does counts", firstMinutes, filmWidth, filmHeight)
+	row("first segment of all renditions", first, "<= 8.0 s")
+	row(fmt.Sprintf("minute %d, after a jump to it", jumpMinute), jump, fmt.Sprintf("<= %.1f s, the longest chunk and 2 s", chunk.Seconds()+2))
+	row("the whole job, progressive", took, fmt.Sprintf("<= %.1f s, 1.05 x %.1f s of one that is not (%.2f)", 1.05*whole.Seconds(), whole.Seconds(), took.Seconds()/whole.Seconds()))
+}
+
+// provideFilm makes a film of noise and puts it into the media share.
+func provideFilm(c *cluster) {
+	c.Helper()
+	const loop = 40 // seconds; the film repeats it
+	clip := makeSource(c.T, "loop.mp4", fmt.Sprintf("-f lavfi -i testsrc2=s=%dx%d:r=%d:d=%d,noise=alls=20:allf=t -f lavfi -i sine=440:d=%d -c:v libx264 -preset ultrafast -crf 20 -pix_fmt yuv420p -g 50 -c:a aac",
+		filmWidth, filmHeight, filmRate, loop, loop))
+	film := filepath.Join(c.media, "film.mp4")
+	ffmpegRun(c.T, c.media, "ffmpeg", "-v", "error", "-stream_loop", fmt.Sprint(firstMinutes*60/loop-1), "-i", clip, "-c", "copy", film)
+}
+
+// get waits for a file of a job's stream as players do.
+func (c *cluster) get(job int64, name string) {
+	for {
+		ctx, cancel := context.WithTimeout(c.Context(), 9*time.Second)
+		_, err := c.queue.StreamFile(ctx, job, name)
+		cancel()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, queue.ErrNotYet) || c.Context().Err() != nil {
+			c.Errorf("%s: %v", name, err)
+			return
+		}
+	}
+}
+
+// wantDone waits for the end of a job, however slow this machine is.
+func (c *cluster) wantDone(job queue.Job) {
+	c.Helper()
+	for now, err := range c.queue.Watch(c.Context(), job.ID) {
+		if err != nil {
+			c.Fatal(err)
+		}
+		job = now
+	}
+	if job.State != queue.Done {
+		c.Fatalf("job is %s: %s %q; want it done", job.State, job.Reason, job.Stderr)
+	}
+}
+
+// unitTimes has when units were begun, and how long they took.
+type unitTimes struct {
+	mu    sync.Mutex
+	begun map[string]time.Time
+	took  map[string]time.Duration
+}
+
+func (u *unitTimes) note(e queue.UnitEvent) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	key := fmt.Sprintf("%d %s %d", e.Job, e.Unit, e.Attempt)
+	switch e.Event {
+	case queue.EventClaimed:
+		u.begun[key] = time.Now()
+	case queue.EventDone:
+		u.took[key] = time.Since(u.begun[key])
+	}
+}
+
+// longest returns how long the longest unit of video of a job took.
+func (u *unitTimes) longest(job int64) time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var all []time.Duration
+	for key, took := range u.took {
+		if strings.HasPrefix(key, fmt.Sprintf("%d v-", job)) {
+			all = append(all, took)
+		}
+	}
+	return slices.Max(all)
+}
+
+// newTimed is newCluster that notes how long units take.
+func newTimed(t *testing.T) (*cluster, *unitTimes) {
+	t.Helper()
+	times := &unitTimes{begun: map[string]time.Time{}, took: map[string]time.Duration{}}
+	q := queuetest.Start(t, t.TempDir(), func(o *queue.Options) { o.OnUnit = times.note })
+	c := &cluster{T: t, queue: q.Queue, addr: q.Broker.Addr(), media: q.MediaDir}
+	for i := range 2 {
+		startWorker(t, &Worker{Config: c.config(fmt.Sprintf("worker%d", i))})
+	}
+	return c, times
+}
