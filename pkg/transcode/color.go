@@ -37,7 +37,7 @@ var alpha = regexp.MustCompile(`^(yuva|gbrap|argb|rgba|abgr|bgra|ya8|ya16|ayuv)`
 // transparent reports whether a video can be meant to be seen through. ffmpeg decodes
 // animated pictures with transparency, whether they have any or not.
 func (v VideoStream) transparent() bool {
-	return alpha.MatchString(v.PixelFormat) && !slices.Contains([]string{"gif", "apng", "png", "webp"}, v.Codec)
+	return v.Alpha || alpha.MatchString(v.PixelFormat) && !slices.Contains([]string{"gif", "apng", "png", "webp"}, v.Codec)
 }
 
 // bits returns how many bits each sample of a pixel format has.

@@ -125,6 +125,7 @@ type VideoStream struct {
 	Rate          Rational `json:"rate"`   // nominal frames per second, while the picture moves
 	PixelFormat   string   `json:"pixel_format"`
 	Color         *Color   `json:"color,omitempty"` // nil: unknown
+	Alpha         bool     `json:"alpha,omitempty"` // its transparency is beside its pictures, as in WebM
 	Interlaced    bool     `json:"interlaced,omitempty"`
 	Fields        Fields   `json:"fields,omitempty"`          // how its frames are made of fields, if it is interlaced
 	CodedWidth    int      `json:"coded_width,omitempty"`     // of a picture that is not rotated

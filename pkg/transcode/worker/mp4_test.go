@@ -38,7 +38,7 @@ func editRows() []mediaRow {
 			want: mediaWant{frames: 100, within: 1, note: append(still, "one worker does the whole video"), also: secondsShown("0 0 2 3", "0 - 2 3")},
 		},
 		{
-			name: "edits, a gap in a copy", file: "a.mp4", build: gap, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMKV, Options: []string{"-c", "copy"}}},
+			name: "edits, a gap in a copy", file: "a.mp4", long: true, build: gap, request: transcode.Request{Output: transcode.Output{Format: transcode.FormatMKV, Options: []string{"-c", "copy"}}},
 			want: mediaWant{uneven: true, note: []string{still[0] + ": a copy does not keep that; -c:v libx264 does", still[1] + ": a copy does not keep that; -c:a aac does"}},
 		},
 	}

@@ -365,6 +365,7 @@ func (s *stream) picture() transcode.VideoStream {
 		Codec:       cut(s.CodecName),
 		PixelFormat: cut(s.PixFmt),
 		Color:       s.color(),
+		Alpha:       s.Tags.get("alpha_mode") == "1",
 		Interlaced:  slices.Contains([]string{"tt", "bb", "tb", "bt"}, s.FieldOrder),
 	}
 	v.Width, v.Height = s.shownSize()
