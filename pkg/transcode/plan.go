@@ -507,9 +507,10 @@ func (u *VideoUnit) burn(p Probe, b *Burn, s SubtitleStream) {
 // PrerollSeconds returns how long before its first frame a unit must start to read, so
 // that a key frame lies between, and the frame that the source shows at that time. Where
 // ffmpeg has an index, it goes back to a key frame by itself, and what it would decode
-// besides is spared: of a film with a key frame every ten seconds, as much as that.
+// besides is spared: of a film with a key frame every ten seconds, as much as that. The
+// index of a damaged one cannot be trusted.
 func (p Probe) PrerollSeconds() float64 {
-	if p.indexed() && len(p.Parts) == 0 && len(p.Spans) == 0 {
+	if p.indexed() && !p.Damaged && len(p.Parts) == 0 && len(p.Spans) == 0 {
 		return minPreroll + p.Video.MaxGapSeconds
 	}
 	return p.Video.prerollSeconds()

@@ -333,7 +333,11 @@ func TestPreroll(t *testing.T) {
 			t.Errorf("a unit of %s reads from %v s before its first frame; want %v", format, got, want)
 		}
 	}
-	film.Format, film.Spans = "matroska,webm", []Span{{}, {At: 75}}
+	film.Format, film.Damaged = "matroska,webm", true
+	if got := film.PrerollSeconds(); got != 11 {
+		t.Errorf("a unit of a damaged source reads from %v s before; want 11", got)
+	}
+	film.Damaged, film.Spans = false, []Span{{}, {At: 75}}
 	if got := film.PrerollSeconds(); got != 11 {
 		t.Errorf("a unit of a source in two spans reads from %v s before; want 11", got)
 	}

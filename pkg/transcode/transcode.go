@@ -76,10 +76,13 @@ type Probe struct {
 	Entries []Entry `json:"entries,omitempty"`
 	// Parts are those of a source whose video changes its codec or its stream; empty if it
 	// does not.
-	Parts      []SourcePart `json:"parts,omitempty"`
-	Untimed    bool         `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
-	CutSeconds float64      `json:"-"`                 // what Input leaves out before Start; of the plan alone
-	Windowed   bool         `json:"-"`                 // Input leaves something out; of the plan alone
+	Parts []SourcePart `json:"parts,omitempty"`
+	// Damaged says that ffprobe complained of packets: the container may take some for key
+	// frames that are none.
+	Damaged    bool    `json:"damaged,omitempty"`
+	Untimed    bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
+	CutSeconds float64 `json:"-"`                 // what Input leaves out before Start; of the plan alone
+	Windowed   bool    `json:"-"`                 // Input leaves something out; of the plan alone
 }
 
 // A Color says what the numbers of a picture mean, by ffmpeg's names; "" is unknown.

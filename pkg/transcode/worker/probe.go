@@ -63,6 +63,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 		return transcode.Probe{}, stderr, err
 	}
 	result, err := report.probe()
+	result.Damaged = len(stderr) > 0
 	if err == nil {
 		err = w.peek(ctx, source, report, &result, p)
 	}
