@@ -212,7 +212,17 @@ func (h lanHost) fetch(ctx context.Context, name string) (content []byte, err er
 // A datagramSocket hears of closed ports.
 type datagramSocket struct {
 	net.PacketConn
-	buf [64 << 10]byte
+	buf   [64 << 10]byte
+	stop  func() bool   // keeps the end of its context from ending it
+	ended chan struct{} // closed when that has ended it
+}
+
+// Close frees the port at once: while a deadline is set, it would be freed a little later.
+func (s *datagramSocket) Close() error {
+	if !s.stop() {
+		<-s.ended
+	}
+	return s.PacketConn.Close()
 }
 
 func (h lanHost) listen(ctx context.Context, addr string) (*datagramSocket, error) {
@@ -224,12 +234,15 @@ func (h lanHost) listen(ctx context.Context, addr string) (*datagramSocket, erro
 		})
 		return errors.Join(err, set)
 	}}
-	s := &datagramSocket{}
+	s := &datagramSocket{ended: make(chan struct{})}
 	err := h.net.Do(func() (err error) { s.PacketConn, err = config.ListenPacket(ctx, "udp4", addr); return err })
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) })
+	s.stop = context.AfterFunc(ctx, func() {
+		_ = s.SetDeadline(time.Unix(1, 0))
+		close(s.ended)
+	})
 	return s, nil
 }
 
