@@ -39,7 +39,9 @@ func serveCommand(std streams) *cli.Command {
 			if std.terminal {
 				o.Terminal = std.err
 			}
-			return daemon.Run(c.Context, o)
+			ctx, cancel := o.Kept.Within(c.Context)
+			defer cancel()
+			return daemon.Run(ctx, o)
 		},
 	}
 }

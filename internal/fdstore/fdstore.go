@@ -5,12 +5,14 @@
 package fdstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +31,7 @@ const (
 // A Store is what a service manager keeps for this process. Nil is one that keeps nothing.
 type Store struct {
 	manager string // the socket where it listens; "": nobody keeps anything
+	keeper  int    // its process id, if it is a Keeper; else 0
 	kept    []*keptFile
 }
 
@@ -45,7 +48,10 @@ type keptFile struct {
 // takes them for its own. Call it once.
 func Inherit() *Store {
 	s := &Store{manager: os.Getenv(envNotify)}
-	ours := os.Getenv(envPID) == strconv.Itoa(os.Getpid()) || os.Getenv(envKeeper) == strconv.Itoa(os.Getppid())
+	ours := os.Getenv(envPID) == strconv.Itoa(os.Getpid())
+	if parent := os.Getppid(); os.Getenv(envKeeper) == strconv.Itoa(parent) {
+		s.keeper, ours = parent, true
+	}
 	count, _ := strconv.Atoi(os.Getenv(envCount))
 	names := strings.Split(os.Getenv(envNames), ":")
 	for _, name := range []string{envNotify, envCount, envNames, envPID, envKeeper} {
@@ -61,6 +67,32 @@ func Inherit() *Store {
 		s.kept = append(s.kept, k)
 	}
 	return s
+}
+
+// keeperLook is how often a process looks whether its Keeper is there.
+const keeperLook = time.Second
+
+// Within returns a context that ends with ctx, or when the Keeper of this process has ended. The
+// signal for that, which the Keeper asks for, is not enough: the kernel forgets it when a thread
+// takes the rights of another user, as an NFS server does (prctl(2), PR_SET_PDEATHSIG).
+func (s *Store) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if s == nil || s.keeper == 0 {
+		return ctx, cancel
+	}
+	go func() {
+		look := time.NewTicker(keeperLook)
+		defer look.Stop()
+		for os.Getppid() == s.keeper {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // File returns what was kept under a name and is no socket; nil if nothing was. The

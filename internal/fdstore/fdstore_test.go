@@ -23,6 +23,9 @@ const (
 
 // TestMain runs the program of the tests, or the tests.
 func TestMain(m *testing.M) {
+	if role := os.Getenv(envRole); role != "" {
+		os.Exit(play(role))
+	}
 	dir := os.Getenv(envLife)
 	if dir == "" {
 		os.Exit(m.Run())
