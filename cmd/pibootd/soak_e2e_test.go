@@ -250,8 +250,8 @@ func (s *soak) killDaemons(ctx context.Context, t *testing.T) {
 		case 0:
 			s.count("keepers killed")
 			s.daemon.signal(t, syscall.SIGKILL)
-			<-s.daemon.ended
 			waitUntil(t, "the daemon does not end with its keeper", func() bool { return hasEnded(pid) })
+			<-s.daemon.ended
 			s.keep(t)
 		case 1:
 			s.count("daemons restarted")

@@ -203,19 +203,51 @@ func (q *Queue) waitingUnits(ctx context.Context) (map[int]int, error) {
 	return waiting, rows.Err()
 }
 
+// A stall is since when a lane has had the same message that a worker had and did not acknowledge.
+type stall struct {
+	message uint64 // the one before it
+	since   time.Time
+}
+
+// messages returns how many messages of a lane wake workers. Those that were delivered do not count
+// if one of them should have been delivered again: the server's clock says when, and if that was set
+// back, it is not for a long time. since has a clock that nobody sets.
+func (q *Queue) messages(ctx context.Context, lane string) (int, error) {
+	consumer, err := q.stream.Consumer(ctx, transcode.WorkConsumer(lane, transcode.PriorityNormal))
+	if err != nil {
+		return 0, err
+	}
+	info := consumer.CachedInfo()
+	there := min(int(info.NumPending), maxMessages)
+	if q.stalledFor(lane, info) <= ackWait {
+		there += info.NumAckPending
+	}
+	return there, nil
+}
+
+func (q *Queue) stalledFor(lane string, info *jetstream.ConsumerInfo) time.Duration {
+	q.lanesMu.Lock()
+	defer q.lanesMu.Unlock()
+	now, last := time.Now(), q.stalls[lane]
+	if info.NumAckPending == 0 || last.since.IsZero() || last.message != info.AckFloor.Stream {
+		last = stall{info.AckFloor.Stream, now}
+		q.stalls[lane] = last
+	}
+	return now.Sub(last.since)
+}
+
 // fill adds the messages that this many units of a lane need.
 func (q *Queue) fill(ctx context.Context, lane string, units int) error {
 	if err := q.openLane(ctx, lane); err != nil {
 		return err
 	}
-	info, err := q.stream.Info(ctx, jetstream.WithSubjectFilter(transcode.WorkFilter(lane, transcode.PriorityNormal)))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	there, err := q.messages(ctx, lane)
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
 		q.lost.Store(true) // it was deleted
 	}
 	if err != nil {
 		return fmt.Errorf("reading the stream: %w", err)
 	}
-	there := len(info.State.Subjects)
 	if there >= min(units, minMessages) {
 		return nil
 	}

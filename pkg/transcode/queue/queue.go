@@ -164,8 +164,9 @@ type Queue struct {
 
 	lanesMu sync.Mutex
 	lanes   map[string]bool // those that have a consumer
-	number  atomic.Int64    // of the latest work message
-	lost    atomic.Bool     // the server may have lost the stream
+	stalls  map[string]stall
+	number  atomic.Int64 // of the latest work message
+	lost    atomic.Bool  // the server may have lost the stream
 
 	announce chan struct{} // there may be units that no message announces
 	publish  chan struct{} // there may be a job whose units are all done
@@ -207,6 +208,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		liveAllow:   o.LiveAllow,
 		ownNets:     ownNets,
 		lanes:       map[string]bool{},
+		stalls:      map[string]stall{},
 		announce:    make(chan struct{}, 1),
 		publish:     make(chan struct{}, 1),
 	}

@@ -228,3 +228,32 @@ func TestLostMessagesAreAnnouncedAgain(t *testing.T) {
 		t.Errorf("%d messages, %v; want %d at least", info.State.Msgs, err, want)
 	}
 }
+
+// A worker dies with the message that announces a unit, and the server's clock is set back, so that it
+// does not deliver that again. Another worker is woken all the same.
+func TestUnitOfAMessageThatNobodyAcknowledges(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	b.submit(fixtureRequest)
+	dead := b.join("pi1", transcode.Hello{})
+	consumer, err := dead.js.Consumer(t.Context(), transcode.StreamWork, transcode.WorkConsumer(transcode.LaneAny, transcode.PriorityNormal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := consumer.Next(jetstream.FetchMaxWait(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.reconcile(t.Context()); err != nil { // it notes the message
+		t.Fatal(err)
+	}
+	b.lanesMu.Lock()
+	last := b.stalls[transcode.LaneAny]
+	b.stalls[transcode.LaneAny] = stall{last.message, last.since.Add(-2 * ackWait)} // that time has passed
+	b.lanesMu.Unlock()
+	if err := b.reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := consumer.Info(t.Context()); err != nil || info.NumPending == 0 {
+		t.Errorf("%d messages wait for a worker, %v; want one", info.NumPending, err)
+	}
+}
