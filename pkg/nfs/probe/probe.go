@@ -30,6 +30,9 @@ const (
 	// Size is how many bytes a board reads and writes.
 	Size = 16 << 10
 
+	// TracePrefix begins the name of the file that a board writes.
+	TracePrefix = ".pibootd-probe-"
+
 	rpcVersion = 2 // RFC 5531 §9
 
 	// maxLinks is how many symbolic links a board follows on one path, as Linux.
@@ -239,7 +242,7 @@ func (b *Board) list(target *nfsclient.Target) error {
 func (b *Board) write(target *nfsclient.Target) error {
 	data := make([]byte, Size)
 	_, _ = rand.Read(data) // never fails
-	b.trace = ".pibootd-probe-" + hex.EncodeToString(data[:8])
+	b.trace = TracePrefix + hex.EncodeToString(data[:8])
 	if err := put(target, b.trace, data); err != nil {
 		return err
 	}

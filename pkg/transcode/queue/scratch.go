@@ -11,10 +11,14 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
+	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/share"
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/broker"
+
+	"golang.org/x/sys/unix"
 )
 
 // A worker is root on its own machine, so its scratch is hostile. The queue follows
@@ -109,7 +113,7 @@ func (q *Queue) sweepScratch(ctx context.Context, worker string) error {
 			return err
 		}
 		for _, entry := range entries {
-			if running[entry.Name()] && entry.IsDir() {
+			if running[entry.Name()] && entry.IsDir() || isProbe(scratch, entry.Name()) {
 				continue
 			}
 			if kind := share.Kind(entry.Type()); !entry.IsDir() {
@@ -120,6 +124,15 @@ func (q *Queue) sweepScratch(ctx context.Context, worker string) error {
 			}
 		}
 	}
+}
+
+// isProbe reports whether an entry can be what a proof of the export is writing at this moment.
+func isProbe(scratch *os.File, name string) bool {
+	var st unix.Stat_t
+	if !strings.HasPrefix(name, probe.TracePrefix) || unix.Fstatat(int(scratch.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return false
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size <= probe.Size && time.Since(time.Unix(st.Mtim.Unix())).Abs() < 2*probe.Timeout
 }
 
 // oddText returns the number of entries of each kind, with a name as an example.

@@ -11,7 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"pibootd/pkg/nfs/probe"
 	"pibootd/pkg/transcode"
 
 	"golang.org/x/sys/unix"
@@ -235,5 +237,30 @@ func TestAcceptedIsACopyWhereNothingIsRevoked(t *testing.T) {
 	got, err := os.ReadFile(b.media(transcode.AttemptDir(work.Job, work.Unit, reply.Attempt) + "/" + name))
 	if err != nil || string(got) != string(theFixture(t).files[work.Unit][name]) {
 		t.Errorf("what was accepted has changed: %v", err)
+	}
+}
+
+// What a proof of the scratch's export writes is there until the proof has removed it. What has its
+// name and is not that is swept.
+func TestProofInAScratch(t *testing.T) {
+	t.Parallel()
+	b := start(t, newDirs(t), nil)
+	scratch := filepath.Join(b.media(transcode.ScratchDir), "pi1")
+	old := time.Now().Add(-time.Hour)
+	for name, size := range map[string]int{"now": probe.Size, "old": 1, "big": probe.Size + 1} {
+		file := filepath.Join(scratch, probe.TracePrefix+name)
+		if err := errors.Join(os.MkdirAll(scratch, 0o777), os.WriteFile(file, make([]byte, size), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(filepath.Join(scratch, probe.TracePrefix+"old"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.sweepScratches(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(scratch, "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != probe.TracePrefix+"now" {
+		t.Errorf("%q, %v; want what a proof writes now, and no more", left, err)
 	}
 }
