@@ -23,9 +23,9 @@ import (
 // sound into one stream of NUT; of the beginning of that, ffprobe finds out what it is.
 // The second one cuts it into fragments: the video as it is, the sound encoded.
 const (
-	// beginSeconds and beginBytes are how much of a source is probed.
-	beginSeconds = 2 * time.Second
-	beginBytes   = 16 << 20
+	// beginTime and beginBytes are how much of a source is probed.
+	beginTime  = 2 * time.Second
+	beginBytes = 16 << 20
 	// liveStall is how long a live source may send nothing before it is connected again.
 	liveStall = 20 * time.Second
 	// reconnectAfter is the pause before a source that has ended is connected again.
@@ -159,7 +159,7 @@ func readBegin(r io.Reader) (begin []byte, first time.Time, err error) {
 		if begin = append(begin, part[:n]...); n > 0 && first.IsZero() {
 			first = time.Now()
 		}
-		if errors.Is(err, io.EOF) || len(begin) > beginBytes || !first.IsZero() && time.Since(first) >= beginSeconds {
+		if errors.Is(err, io.EOF) || len(begin) > beginBytes || !first.IsZero() && time.Since(first) >= beginTime {
 			return begin, first, nil
 		}
 		if err != nil {
