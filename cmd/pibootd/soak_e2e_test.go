@@ -115,7 +115,7 @@ func newSoak(t *testing.T) *soak {
 	s.ownDisk(t)
 	s.storm.Store(true)
 	s.config = filepath.Join(t.TempDir(), "pibootd.toml")
-	putText(t, s.config, fmt.Sprintf("[queue]\nkeep = %d\n[dhcp]\naddresses = \"10.77.0.241-10.77.0.250\"\n", soakKeep))
+	putText(t, s.config, fmt.Sprintf("[queue]\nkeep = %d\n[logs]\nboard_mb = 1\n[dhcp]\naddresses = \"10.77.0.241-10.77.0.250\"\n", soakKeep))
 	s.importTiny(t, pi3Files...)
 	s.keep(t)
 	return s

@@ -142,7 +142,9 @@ func anyOf(states []State) string {
 const maxPruned = 1000
 
 // prune removes the oldest ended jobs beyond the number that is kept. It keeps
-// those whose end has not been reported to the watch folder yet.
+// those whose end has not been reported to the watch folder yet. Those that ended in
+// the future, because the clock was set back, go first: others would go as soon as
+// they have ended, until it is then.
 func (q *Queue) prune(ctx context.Context) error {
 	return q.write(ctx, func(t *transaction) error {
 		if _, err := t.tx.ExecContext(ctx, `DELETE FROM jobs WHERE preview = 1 AND ended > 0 AND ended < ?`, t.now.Add(-previewsStay).UnixNano()); err != nil {
@@ -151,7 +153,7 @@ func (q *Queue) prune(ctx context.Context) error {
 		rows, err := t.tx.QueryContext(ctx, `
 			DELETE FROM jobs WHERE id IN (
 				SELECT id FROM jobs WHERE preview = 0 AND ended > 0 AND id NOT IN (SELECT job FROM inbox WHERE reported = 0)
-				ORDER BY ended DESC, id DESC LIMIT ? OFFSET ?) RETURNING id`, maxPruned, q.keep)
+				ORDER BY ended > ?, ended DESC, id DESC LIMIT ? OFFSET ?) RETURNING id`, t.now.UnixNano(), maxPruned, q.keep)
 		if err != nil {
 			return err
 		}

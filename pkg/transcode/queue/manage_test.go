@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -137,6 +138,14 @@ func TestPrune(t *testing.T) {
 		if err := b.Cancel(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// The first ended before the clock was set back.
+	err := b.store.Write(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE jobs SET ended = ? WHERE id = ?", time.Now().Add(24*time.Hour).UnixNano(), ids[0])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := b.prune(t.Context()); err != nil {
 		t.Fatal(err)
