@@ -2,6 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -50,6 +54,27 @@ func serverFlags() []cli.Flag {
 // is named on the command line is preferred to a server of the environment.
 func isRemote(c *cli.Context) bool {
 	return c.String("server") != "" && c.String("socket") == ""
+}
+
+// errHere is the error of a command that works on this machine alone.
+func errHere(c *cli.Context) error {
+	return hintedError{fmt.Errorf("%s works only on the machine whose files it uses", strings.TrimPrefix(c.Command.HelpName, c.App.Name+" ")), "log in to the NAS and run it there, without --server and " + envServer}
+}
+
+// onlyHere refuses to do here what other commands do on another machine, as the
+// environment says.
+func onlyHere(c *cli.Context) error {
+	if os.Getenv(envServer) == "" {
+		return nil
+	}
+	return errHere(c)
+}
+
+// isAboutServer reports whether err is about a flag of serverFlags that a command does
+// not have.
+func isAboutServer(err error) bool {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	return unknown && slices.ContainsFunc(serverFlags(), func(f cli.Flag) bool { return f.Names()[0] == name })
 }
 
 // client returns a client of the daemon that the flags name. What is wrong with them

@@ -155,6 +155,9 @@ func commandCategories(std streams) []category {
 // pages of help around it.
 func setUsageErrors(app *cli.App) {
 	wrong := func(c *cli.Context, err error, _ bool) error {
+		if isAboutServer(err) {
+			return usageError{errHere(c)}
+		}
 		return usageError{hintedError{err, helpHint(c)}}
 	}
 	app.OnUsageError = wrong

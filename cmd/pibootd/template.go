@@ -16,6 +16,7 @@ import (
 	"pibootd/pkg/operation"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/web"
 )
 
 func templateCommand(std streams) *cli.Command {
@@ -30,7 +31,7 @@ func templateCommand(std streams) *cli.Command {
 			templateMakeCommand(),
 			{
 				Name: "show", Usage: "show a template and the Pis that use it", ArgsUsage: "TEMPLATE",
-				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Flags:  templateFlags(),
 				Action: func(c *cli.Context) error { return showTemplate(c, std) },
 			},
 			{
@@ -50,7 +51,7 @@ func templateCommand(std streams) *cli.Command {
 			},
 			{
 				Name: "list", Usage: "list the templates",
-				Flags:  []cli.Flag{jsonFlag(), stateDirFlag()},
+				Flags:  templateFlags(),
 				Action: func(c *cli.Context) error { return listTemplates(c, std) },
 			},
 		},
@@ -61,8 +62,7 @@ func templateBuildCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name: "build", Usage: "build a template from Debian packages", ArgsUsage: "NAME",
 		Description: "The name minimal builds the minimal template, which boots and transcodes. Any other NAME builds a full Debian.",
-		Flags: []cli.Flag{
-			jsonFlag(), stateDirFlag(),
+		Flags: templateFlags(
 			&cli.StringFlag{Name: "name", Usage: "call the minimal template `NAME`", DefaultText: "minimal"},
 			&cli.StringFlag{Name: "release", Usage: "use the Debian `RELEASE` bookworm or trixie", DefaultText: "bookworm"},
 			&cli.StringFlag{Name: "arch", Usage: "build a full Debian for `ARCH`, arm64 or armhf", DefaultText: "arm64"},
@@ -71,7 +71,7 @@ func templateBuildCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "mirror", Usage: "download packages from the Debian mirror `URL`", DefaultText: "deb.debian.org"},
 			configFlag(),
 			&cli.StringFlag{Name: "cache", Usage: "keep downloaded packages in `DIR`", DefaultText: "cache in the state directory"},
-		},
+		),
 		Action: func(c *cli.Context) error { return buildTemplate(c, std) },
 	}
 }
@@ -79,13 +79,13 @@ func templateBuildCommand(std streams) *cli.Command {
 func templateImportCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name: "import", Usage: "import a disk image, a tar archive or a directory", ArgsUsage: "NAME SOURCE",
-		Flags: []cli.Flag{
-			jsonFlag(), stateDirFlag(),
+		Description: "With --server, SOURCE is a file of this machine, which is uploaded, or else a path in the media share there.",
+		Flags: templateFlags(
 			&cli.StringFlag{Name: "authorized-keys", Usage: "let the ssh public keys in `FILE` log in as the first user"},
 			&cli.BoolFlag{Name: "keep-password", Usage: "keep the passwords of the source"},
 			configFlag(),
 			&cli.BoolFlag{Name: "allow-mismatch", Usage: "import even if kernel modules or firmware files are missing"},
-		},
+		),
 		Action: func(c *cli.Context) error { return importTemplate(c, std) },
 	}
 }
@@ -116,6 +116,12 @@ func templateFromPiCommand(std streams) *cli.Command {
 		),
 		Action: func(c *cli.Context) error { return templateFromPi(c, std) },
 	}
+}
+
+// templateFlags returns more with the flags of the commands that work on the templates
+// of this machine, without the daemon, or else on those of another one's daemon.
+func templateFlags(more ...cli.Flag) []cli.Flag {
+	return append(append(more, serverFlags()...), jsonFlag(), stateDirFlag())
 }
 
 // templates opens the state directory's templates. They are plain files, so these
@@ -166,6 +172,13 @@ func importTemplate(c *cli.Context, std streams) error {
 	args, err := arguments(c, "NAME", "SOURCE")
 	if err != nil {
 		return err
+	}
+	if isRemote(c) {
+		if err := notFor(c, "config"); err != nil {
+			return err
+		}
+		t := web.NewTemplate{Name: args[0], Recipe: operation.Import, KeepPassword: c.Bool("keep-password"), AllowMismatch: c.Bool("allow-mismatch")}
+		return importRemotely(c, std, t, args[1])
 	}
 	if err := needRoot("template import preserves owners and device nodes"); err != nil {
 		return err
@@ -240,10 +253,7 @@ func listTemplates(c *cli.Context, std streams) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	all, err := templates(c, std).List()
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
+	all, err := allTemplates(c, std)
 	if err != nil {
 		return err
 	}
@@ -255,4 +265,19 @@ func listTemplates(c *cli.Context, std streams) error {
 		rows = append(rows, []string{t.Name + "@" + strconv.Itoa(t.Version), shorten(t.OS, 30), string(t.Arch), shorten(kernels(t), 20), strconv.Itoa(t.Files), byteText(t.SizeBytes), since(t.Created)})
 	}
 	return printList(std.out, rows, "no templates; pibootd template build minimal builds one")
+}
+
+func allTemplates(c *cli.Context, std streams) (all []rootfs.Template, err error) {
+	if !isRemote(c) {
+		all, err = templates(c, std).List()
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return all, err
+	}
+	there, err := client(c).Templates(c.Context)
+	for _, t := range there {
+		all = append(all, t.Template)
+	}
+	return all, err
 }

@@ -7,10 +7,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"pibootd/pkg/operation"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/rootfs"
 	"pibootd/pkg/rootfs/debian"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/web"
 )
 
 // minimalRecipe is the argument of template build for the minimal template. Any
@@ -24,6 +26,9 @@ func buildTemplate(c *cli.Context, std streams) error {
 	}
 	if err := onlyFor(c, args[0]); err != nil {
 		return err
+	}
+	if isRemote(c) {
+		return buildRemotely(c, std, args[0])
 	}
 	if err := needRoot("template build preserves owners and device nodes"); err != nil {
 		return err
@@ -41,11 +46,7 @@ func buildTemplate(c *cli.Context, std streams) error {
 	var built rootfs.Template
 	var changes []filetree.Change
 	if args[0] == minimalRecipe {
-		name := c.String("name")
-		if name == "" {
-			name = minimalRecipe
-		}
-		built, err = to.BuildMinimal(c.Context, name, o, templateProgress(c, m))
+		built, err = to.BuildMinimal(c.Context, minimalName(c), o, templateProgress(c, m))
 	} else {
 		built, changes, err = buildDebian(c, to, args[0], o, m)
 	}
@@ -54,6 +55,39 @@ func buildTemplate(c *cli.Context, std streams) error {
 		return err
 	}
 	return printTemplate(c, std, built, changes)
+}
+
+// buildRemotely has the daemon on another machine build a template.
+func buildRemotely(c *cli.Context, std streams, name string) (err error) {
+	if err := notFor(c, "cache", "config"); err != nil {
+		return err
+	}
+	t := web.NewTemplate{
+		Name: name, Recipe: operation.Debian, Release: c.String("release"), Mirror: c.String("mirror"),
+		Arch: c.String("arch"), Packages: packages(c),
+	}
+	if name == minimalRecipe {
+		t.Name, t.Recipe = minimalName(c), operation.Minimal
+	}
+	if t.AuthorizedKeys, err = authorizedKeys(c); err != nil {
+		return err
+	}
+	m := newMeter(std)
+	m.describe = describeBuild
+	return makeRemotely(c, std, m, t)
+}
+
+// minimalName is the name of a minimal template.
+func minimalName(c *cli.Context) string {
+	if name := c.String("name"); name != "" {
+		return name
+	}
+	return minimalRecipe
+}
+
+// packages are those to add to a full Debian.
+func packages(c *cli.Context) []string {
+	return strings.FieldsFunc(c.String("packages"), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // describeBuild is describeStep, except for the step that unpacks packages.
@@ -88,7 +122,7 @@ func buildDebian(c *cli.Context, to *rootfs.Templates, name string, build debian
 	default:
 		return rootfs.Template{}, nil, usageError{fmt.Errorf("--arch: got %q; want arm64 or armhf", arch)}
 	}
-	o.Packages = strings.FieldsFunc(c.String("packages"), func(r rune) bool { return r == ',' || r == ' ' })
+	o.Packages = packages(c)
 	var err error
 	if o.AuthorizedKeys, err = authorizedKeys(c); err != nil {
 		return rootfs.Template{}, nil, err

@@ -13,16 +13,20 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/fleet"
+	"pibootd/pkg/operation"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs"
-	"pibootd/pkg/rootfs/bootcheck"
 	"pibootd/pkg/rootfs/filetree"
 	"pibootd/pkg/store"
+	"pibootd/pkg/web"
 )
 
 // foundTemplates returns the templates that the arguments name.
 func foundTemplates(c *cli.Context, std streams, names ...string) ([]rootfs.Template, error) {
 	args, err := arguments(c, names...)
+	if err == nil {
+		err = onlyHere(c)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +80,9 @@ func templateFromPi(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if isRemote(c) {
+		return fromPiRemotely(c, std, args[0], args[1])
+	}
 	if err := needRoot("template from-pi preserves owners and device nodes"); err != nil {
 		return err
 	}
@@ -106,44 +113,74 @@ func templateFromPi(c *cli.Context, std streams) error {
 	})
 }
 
+// fromPiRemotely has the daemon on another machine make a template of a board's root.
+func fromPiRemotely(c *cli.Context, std streams, name, board string) error {
+	if err := notFor(c, "config"); err != nil {
+		return err
+	}
+	keys, err := authorizedKeys(c)
+	if err != nil {
+		return err
+	}
+	return makeRemotely(c, std, newMeter(std), web.NewTemplate{
+		Name: name, Recipe: operation.FromPi, Board: board, Force: c.Bool("force"), AuthorizedKeys: keys,
+		KeepPassword: !c.Bool("lock-passwords"), AllowMismatch: c.Bool("allow-mismatch"),
+	})
+}
+
 func showTemplate(c *cli.Context, std streams) error {
-	found, err := foundTemplates(c, std, "TEMPLATE")
+	args, err := arguments(c, "TEMPLATE")
 	if err != nil {
 		return err
 	}
-	t := found[0]
-	users, err := templateUsers(c.Context, c.String("state-dir"), t)
-	if err != nil {
-		return err
+	var t web.Template
+	if isRemote(c) {
+		t, err = client(c).Template(c.Context, args[0])
+	} else {
+		t, err = describeTemplate(c, std, args[0])
 	}
-	mismatches, err := templates(c, std).CheckBoot(t, "")
 	if err != nil {
-		return err
-	}
-	if t.Boards, err = templates(c, std).Supported(t); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(std.out, struct {
-			rootfs.Template
-			Users      []string             `json:"users"`
-			Mismatches []bootcheck.Mismatch `json:"mismatches,omitempty"`
-		}{t, users, mismatches})
+		return printJSON(std.out, t)
 	}
 	var models []string
 	for _, model := range t.Boards {
 		models = append(models, string(model))
 	}
 	rows := [][]string{
-		{"template", t.String()}, {"system", t.OS}, {"architecture", string(t.Arch)}, {"kernels", kernels(t)},
+		{"template", t.String()}, {"system", t.OS}, {"architecture", string(t.Arch)}, {"kernels", kernels(t.Template)},
 		{"boot files", orNone("/"+t.BootDir, t.BootDir == "")}, {"complete for", orNone(strings.Join(models, ", "), len(models) == 0)},
 		{"size", fmt.Sprintf("%s, %d files", byteText(t.SizeBytes), t.Files)}, {"made", since(t.Created)},
-		{"boards", orNone(strings.Join(users, " "), len(users) == 0)},
+		{"boards", orNone(strings.Join(t.Users, " "), len(t.Users) == 0)},
 	}
-	for _, m := range mismatches {
+	if len(t.Kept) > 0 {
+		rows = append(rows, []string{"kept roots", strings.Join(t.Kept, " ")})
+	}
+	for _, m := range t.Mismatches {
 		rows = append(rows, []string{"mismatch", m.String()})
 	}
 	return printTable(std.out, rows)
+}
+
+// describeTemplate is what the daemon would answer about a template of this machine.
+func describeTemplate(c *cli.Context, std streams, ref string) (t web.Template, err error) {
+	all := templates(c, std)
+	if t.Template, err = all.Find(ref); err != nil {
+		return t, err
+	}
+	if t.Users, err = templateUsers(c.Context, c.String("state-dir"), t.Template); err != nil {
+		return t, err
+	}
+	if t.Mismatches, err = all.CheckBoot(t.Template, ""); err != nil {
+		return t, err
+	}
+	if t.Boards, err = all.Supported(t.Template); err != nil {
+		return t, err
+	}
+	t.Kept, err = roots(c, std).ArchivedOver(t.Template)
+	return t, err
 }
 
 func orNone(text string, none bool) string {

@@ -30,7 +30,7 @@ func upload(c *cli.Context, std streams, video string) (string, error) {
 	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("video: %s is not a regular file", video)
 	}
-	name := "uploads/" + strings.ToValidUTF8(strings.TrimLeft(filepath.Base(video), "."), "_")
+	name := "uploads/" + uploadName(video)
 	m := newMeter(std)
 	defer m.clear()
 	sent := int64(0)
@@ -45,6 +45,11 @@ func upload(c *cli.Context, std streams, video string) (string, error) {
 		return "", fmt.Errorf("uploading %s: %w", printable(video), err)
 	}
 	return uploaded.Path, nil
+}
+
+// uploadName returns what a file of this machine is called in an upload.
+func uploadName(file string) string {
+	return strings.ToValidUTF8(strings.TrimLeft(filepath.Base(file), "."), "_")
 }
 
 type readerFunc func(p []byte) (int, error)

@@ -375,7 +375,7 @@ func (c *Client) send(request *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	if slices.Contains([]int{http.StatusOK, http.StatusCreated, http.StatusAccepted}, response.StatusCode) {
+	if slices.Contains([]int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent}, response.StatusCode) {
 		return response, nil
 	}
 	defer response.Body.Close()

@@ -230,6 +230,11 @@ func (c *Client) Templates(ctx context.Context) ([]Template, error) {
 	return get[[]Template](ctx, c, "/api/v1/templates")
 }
 
+// Template returns a version of a template, by NAME or NAME@VERSION, with all that is known of it.
+func (c *Client) Template(ctx context.Context, ref string) (Template, error) {
+	return get[Template](ctx, c, "/api/v1/templates/"+url.PathEscape(ref))
+}
+
 // MakeTemplate begins to make a template; see Operation.
 func (c *Client) MakeTemplate(ctx context.Context, t NewTemplate) (operation.Operation, error) {
 	return send[operation.Operation](ctx, c, http.MethodPost, "/api/v1/templates", t)
