@@ -19,15 +19,16 @@ import (
 func liveCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name: "live", Usage: "stream live: encode a source while it is sent, for players of HLS",
-		Subcommands: []*cli.Command{liveAddCommand(std), liveListCommand(std), liveStopCommand(std)},
+		Subcommands: []*cli.Command{liveAddCommand(std), liveListCommand(std), liveKeyCommand(std), liveStopCommand(std)},
 	}
 }
 
 func liveAddCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name: "add", Usage: "start a live stream", ArgsUsage: "NAME SOURCE",
-		Description: "SOURCE is the URL of an encoder or a camera (rtmp, rtsp, http, https) at an address that live.allow of the configuration has, a named pipe of the media share, or a file, which is sent as fast as it is played.",
+		Name: "add", Usage: "start a live stream", ArgsUsage: "NAME [SOURCE]",
+		Description: "With --listen, an encoder such as OBS sends the stream; else SOURCE is the URL of an encoder or a camera (rtmp, rtsp, http, https) at an address that live.allow of the configuration has, a named pipe of the media share, or a file, which is sent as fast as it is played.",
 		Flags: daemonFlags(append(liveFormatFlags(),
+			&cli.BoolFlag{Name: "listen", Usage: "wait for an encoder that sends the stream to live.rtmp_port of the configuration, and print its stream key"},
 			&cli.DurationFlag{Name: "dvr", Usage: "let players go back this `DURATION`, 30s to 12h", DefaultText: "30s"},
 			&cli.Float64Flag{Name: "part-length", Usage: "make parts of this length in `SECONDS`, 0.5 to 4: less latency costs more bits", DefaultText: "1"},
 			&cli.BoolFlag{Name: "keep", Usage: "publish the whole stream as a video when it has ended"},
@@ -57,14 +58,27 @@ func liveStopCommand(std streams) *cli.Command {
 	}
 }
 
+func liveKeyCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name: "key", Usage: "print where an encoder sends a live stream that was added with --listen, and its stream key", ArgsUsage: "NAME",
+		Description: "The key belongs to the name: it is the same when a stream of this name is added again.",
+		Flags:       daemonFlags(&cli.BoolFlag{Name: "new", Usage: "make another key, and disconnect the encoder that has the old one"}),
+		Action:      func(c *cli.Context) error { return showLiveKey(c, std) },
+	}
+}
+
 func addLive(c *cli.Context, std streams) error {
-	args, err := arguments(c, "NAME", "SOURCE")
+	names := []string{"NAME", "SOURCE"}
+	if c.Bool("listen") {
+		names = names[:1]
+	}
+	args, err := arguments(c, names...)
 	if err != nil {
 		return err
 	}
 	request := transcode.Request{
 		Name: args[0], Labels: c.StringSlice("label"),
-		Live: &transcode.Live{PartSeconds: c.Float64("part-length"), DVRSeconds: int(c.Duration("dvr") / time.Second), Keep: c.Bool("keep")},
+		Live: &transcode.Live{PartSeconds: c.Float64("part-length"), DVRSeconds: int(c.Duration("dvr") / time.Second), Keep: c.Bool("keep"), Listen: c.Bool("listen")},
 	}
 	if request.Output, err = outputOf(c, nil); err == nil {
 		err = request.Check()
@@ -72,15 +86,10 @@ func addLive(c *cli.Context, std streams) error {
 	if err != nil { // before a file is copied
 		return usageError{hintedError{err, helpHint(c)}}
 	}
-	info, err := client(c).Info(c.Context)
-	if err != nil {
-		return err
-	}
-	if request.Source = args[1]; !transcode.IsLiveURL(args[1]) && !isPipe(info.MediaDir, args[1]) {
-		request.Source, err = (&batch{c: c, std: std, share: info.MediaDir}).source(args[1])
-	}
-	if err != nil {
-		return err
+	if !request.Live.Listen {
+		if request.Source, err = liveSource(c, std, args[1]); err != nil {
+			return err
+		}
 	}
 	live, err := client(c).AddStream(c.Context, request)
 	if err != nil {
@@ -89,7 +98,40 @@ func addLive(c *cli.Context, std streams) error {
 	if c.Bool("json") {
 		return printJSON(std.out, live)
 	}
-	_, err = fmt.Fprintf(std.out, "live stream %s started\nplayers open %s at pibootd's HTTP port\n", live.Name, live.URL)
+	if _, err = fmt.Fprintf(std.out, "live stream %s started\nplayers open %s at pibootd's HTTP port\n", live.Name, live.URL); err != nil || !request.Live.Listen {
+		return err
+	}
+	return printLiveKey(c, std, live.Name, false)
+}
+
+// liveSource returns the source of a live stream as the daemon knows it. A file elsewhere
+// is copied into the media share.
+func liveSource(c *cli.Context, std streams, source string) (string, error) {
+	info, err := client(c).Info(c.Context)
+	if err != nil || transcode.IsLiveURL(source) || isPipe(info.MediaDir, source) {
+		return source, err
+	}
+	return (&batch{c: c, std: std, share: info.MediaDir}).source(source)
+}
+
+func showLiveKey(c *cli.Context, std streams) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	return printLiveKey(c, std, args[0], c.Bool("new"))
+}
+
+// printLiveKey prints what an encoder has to be configured with.
+func printLiveKey(c *cli.Context, std streams, name string, renew bool) error {
+	key, err := client(c).StreamKey(c.Context, name, renew)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(std.out, key)
+	}
+	_, err = fmt.Fprintf(std.out, "encoders send to %s\nstream key: %s\n", key.RTMP, key.Key)
 	return err
 }
 

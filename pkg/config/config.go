@@ -84,7 +84,8 @@ type Config struct {
 		ScratchGB  int           // of each board
 	}
 	Live struct {
-		Allow []netip.Prefix // where sources may be
+		Allow    []netip.Prefix // where sources may be
+		RTMPPort int            // for encoders; 0: none
 	}
 	Webhook struct {
 		URL        string // "": nothing is posted

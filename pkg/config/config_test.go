@@ -141,7 +141,7 @@ func TestJSON(t *testing.T) {
 	got, err := json.Marshal(c)
 	const want = `{"boot":{"args":[],"gpu_mem":192,"ip":"static"},` +
 		`"dhcp":{"addresses":"","discovered":"note","dns":["10.0.0.1","9.9.9.9"],"domain":"","lease":"12h","mode":"reservation","pool":"","port":67,"reply_delay":"1s","router":"","subnets":[]},` +
-		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","live":{"allow":[]},"log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s","trash_keep":"168h"},` +
+		`"http":{"insecure_login":false,"muxers":[],"names":[],"port":8080,"public":"media","public_metrics":true,"public_program":true,"session":"168h","tls_cert_file":"","tls_key_file":"","tls_port":8443,"upload_max_gb":100,"upload_token_file":""},"interface":"","live":{"allow":[],"rtmp_port":0},"log":{"level":"info"},"logs":{"board_mb":16,"journal":true,"keep":"720h","netconsole":"","netconsole_port":6666,"syslog_port":514},"media":{"dir":"","inbox":"","inbox_makes":"hls","scratch_gb":50,"tidy_after":"0s","trash_keep":"168h"},` +
 		`"nfs":{"driver":"auto","port":2049,"portmap_port":111,"privileged_port":false},"queue":{"credentials":"","keep":1000,"port":4222,"url":""},"roots":{"min_free":0},"socket":"","state_dir":"/srv/a\"\u007f","tftp":{"port":69},"webhook":{"secret_file":"","url":""}}`
 	if err != nil || string(got) != want {
 		t.Errorf("JSON = %s, %v; want %s", got, err, want)
@@ -265,6 +265,7 @@ func TestProblems(t *testing.T) {
 		"[queue]\nport = 8080":                      "FILE:2: queue.port: 8080, as http.port; want a port that nothing else has",
 		"[tftp]\nport = 7\n[dhcp]\nport = 7":        "FILE:4: dhcp.port: 7, as tftp.port; want a port that nothing else has",
 		"[nfs]\nport = 7\nportmap_port = 7":         "FILE:3: nfs.portmap_port: 7, as nfs.port; want a port that nothing else has",
+		"live.rtmp_port = 8080":                     "FILE:1: live.rtmp_port: 8080, as http.port; want a port that nothing else has",
 		"tftp.port = 111":                           "FILE:1: tftp.port: 111, as nfs.portmap_port; want a port that nothing else has",
 		"socket = /run/s":                           "FILE:1: syntax: unexpected character U+002F '/' at start of value; want TOML, as key = value",
 		"socket = ''\nlease = 12h\n":                "FILE:2: syntax: strings must be quoted; want TOML, as key = value",

@@ -85,6 +85,7 @@ func keys(c *Config) []key {
 		{"media", "scratch_gb", "How many gigabytes each board may have in its scratch: what it has encoded and\npibootd has not accepted yet.", number{&c.Media.ScratchGB, 1, 100_000, "gigabytes, 1 to 100000"}},
 
 		{"live", "allow", "Addresses and networks where sources of live streams may be, for example\n[\"192.168.1.20\", \"10.1.0.0/24\"]; [] allows files and named pipes of the media\nshare only. Never this machine.", prefixes{&c.Live.Allow}},
+		{"live", "rtmp_port", "TCP port on which encoders such as OBS send live streams by RTMP, usually 1935;\n0 opens none. Each needs a stream key; docs/live.md says more.", portOrNone(&c.Live.RTMPPort)},
 
 		{"webhook", "url", "The URL that pibootd posts to when a job ends, for example\n\"https://cms.example/hooks/video\"; \"\" posts nothing.", webURL{&c.Webhook.URL}},
 		{"webhook", "secret_file", "A file (mode 0600) with a secret of at least 16 bytes that signs these posts;\n\"\" signs nothing.", path{&c.Webhook.SecretFile, true}},

@@ -15,7 +15,7 @@ func listeners(c *Config) (udp, tcp []listener) {
 	if c.Queue.URL == "" {
 		tcp = append(tcp, listener{"queue.port", c.Queue.Port})
 	}
-	return udp, append(tcp, listener{"http.port", c.HTTP.Port}, listener{"http.tls_port", c.HTTP.TLSPort})
+	return udp, append(tcp, listener{"http.port", c.HTTP.Port}, listener{"http.tls_port", c.HTTP.TLSPort}, listener{"live.rtmp_port", c.Live.RTMPPort})
 }
 
 // checkPorts reports ports that two listeners want, at the later of the two

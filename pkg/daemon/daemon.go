@@ -184,6 +184,7 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error {
 		return d.web.Serve(ctx, web.Listeners{Public: d.socks.http, TLS: d.socks.https, Config: d.tls.config, Control: d.socks.control})
 	})
+	d.receiveEncoders(ctx, g)
 	d.receiveLogs(ctx, g)
 	d.runIntegrations(ctx, g)
 	err := d.tftp.Serve(ctx, d.socks.tftp) // by this goroutine: it opens sockets, which have to be in its network

@@ -83,8 +83,8 @@ func portsOf(cfg config.Config) []port {
 	if cfg.Queue.URL == "" {
 		ports = append(ports, port{"queue", cfg.Queue.Port, tcp("queue")})
 	}
-	ports = append(ports, port{"http", cfg.HTTP.Port, tcp("http")}, port{"https", cfg.HTTP.TLSPort, tcp("https")})
-	return slices.DeleteFunc(ports, func(p port) bool { return p.number == 0 }) // no portmapper, or no TLS
+	ports = append(ports, port{"http", cfg.HTTP.Port, tcp("http")}, port{"https", cfg.HTTP.TLSPort, tcp("https")}, port{"rtmp", cfg.Live.RTMPPort, tcp("rtmp")})
+	return slices.DeleteFunc(ports, func(p port) bool { return p.number == 0 }) // no portmapper, no TLS, or no encoders
 }
 
 // portsText lists the ports for people.

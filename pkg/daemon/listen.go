@@ -27,6 +27,7 @@ type sockets struct {
 	http    net.Listener
 	https   net.Listener // nil: none
 	queue   net.Listener // nil: another server's
+	rtmp    net.Listener // nil: encoders cannot send live streams
 	control net.Listener
 	open    []io.Closer
 	named   map[string]syscall.Conn // all of them, for the next daemon
@@ -82,6 +83,9 @@ func listen(ctx context.Context, cfg config.Config, addr netip.Addr, kept *fdsto
 	}
 	if cfg.Queue.URL == "" {
 		s.queue = b.tcp("queue", cfg.Queue.Port)
+	}
+	if cfg.Live.RTMPPort != 0 {
+		s.rtmp = b.tcp("rtmp", cfg.Live.RTMPPort)
 	}
 	s.control = b.unix(cfg.SocketFile())
 	if b.err != nil {

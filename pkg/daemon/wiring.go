@@ -158,7 +158,7 @@ func (d *daemon) openQueue(ctx context.Context) (*queue.Queue, error) {
 		Store: d.state.store, MediaDir: d.cfg.MediaDir(), Inbox: d.cfg.Media.Inbox, Broker: d.broker, Log: d.log,
 		Keep: d.cfg.Queue.Keep, OnWorker: d.fleet.WorkerEvent, OnUnit: d.fleet.UnitEvent, Weight: d.weight, Labels: d.labels,
 		OnMisuse: func(worker, what string) { d.policy.Broke(worker, "scratch", what) }, Revoke: d.revoke(), OnLogs: d.journals(),
-		LiveAllow: d.cfg.Live.Allow,
+		LiveAllow: d.cfg.Live.Allow, LiveKeys: d.liveKeys(),
 	})
 }
 
@@ -203,7 +203,7 @@ func (d *daemon) newWeb() *web.Server {
 		Info: web.Info{
 			Version: d.version, PID: os.Getpid(), Interface: d.cfg.Interface, Network: d.network.String(),
 			StateDir: d.cfg.StateDir, MediaDir: d.cfg.MediaDir(), HTTPPort: d.cfg.HTTP.Port,
-			TLSPort: d.tlsPort(), Fingerprint: d.tls.fingerprint,
+			TLSPort: d.tlsPort(), Fingerprint: d.tls.fingerprint, RTMPPort: d.cfg.Live.RTMPPort,
 		},
 	}
 }

@@ -25,6 +25,9 @@ type Live struct {
 	DVRSeconds int `json:"dvr_seconds,omitempty"`
 	// Keep publishes the whole stream as a video when it has ended.
 	Keep bool `json:"keep,omitempty"`
+	// Listen has pibootd wait for an encoder that sends the stream, and has its key. There is
+	// no Request.Source then.
+	Listen bool `json:"listen,omitempty"`
 }
 
 // Limits of a live stream.
@@ -213,9 +216,10 @@ type IngestUnit struct {
 	Audio   *AudioRendition `json:"audio,omitempty"` // as all sound is encoded
 	Seconds int             `json:"seconds"`         // after which it connects again
 	File    bool            `json:"file,omitempty"`  // Unit.Source is a file, which ends
-	// URL is of a source that is no file; it may have a password. Without, and without File,
-	// Unit.Source is a named pipe. Both are reached by TunnelRequests.
+	// URL is of a source that is no file; it may have a password. Without, and without File
+	// and Listen, Unit.Source is a named pipe. All three are reached by TunnelRequests.
 	URL     string `json:"url,omitempty"`
+	Listen  bool   `json:"listen,omitempty"`  // an encoder sends the source to the daemon
 	Address string `json:"address,omitempty"` // of the URL, with its port, when the stream was added
 }
 

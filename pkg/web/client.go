@@ -248,6 +248,16 @@ func (c *Client) AddStream(ctx context.Context, r transcode.Request) (queue.Live
 	return send[queue.Live](ctx, c, http.MethodPost, "/api/v1/streams", r)
 }
 
+// StreamKey returns what an encoder needs to send a live stream that listens for one; renew
+// makes another key first.
+func (c *Client) StreamKey(ctx context.Context, name string, renew bool) (StreamKey, error) {
+	target := "/api/v1/streams/" + url.PathEscape(name) + "/key"
+	if renew {
+		return send[StreamKey](ctx, c, http.MethodPost, target, nil)
+	}
+	return get[StreamKey](ctx, c, target)
+}
+
 // StopStream ends a live stream.
 func (c *Client) StopStream(ctx context.Context, name string) (queue.Live, error) {
 	return send[queue.Live](ctx, c, http.MethodDelete, "/api/v1/streams/"+url.PathEscape(name), nil)

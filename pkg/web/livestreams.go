@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -48,6 +49,32 @@ func (s *Server) addStream(w http.ResponseWriter, r *http.Request) {
 func (s *Server) stopStream(w http.ResponseWriter, r *http.Request) {
 	stream, err := s.Queue.StopLive(r.Context(), r.PathValue("name"))
 	s.replyStream(w, stream, err)
+}
+
+// A StreamKey is what an encoder needs to send a live stream.
+type StreamKey struct {
+	Key  string `json:"key"`
+	RTMP string `json:"rtmp,omitempty"` // the server's URL; "": encoders cannot use RTMP
+}
+
+// streamKey sends the key of a live stream. With POST, it is a new one.
+func (s *Server) streamKey(w http.ResponseWriter, r *http.Request) {
+	key, err := s.Queue.LiveKey(r.PathValue("name"), r.Method == http.MethodPost)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	s.reply(w, StreamKey{Key: key, RTMP: s.rtmpURL()})
+}
+
+// rtmpURL returns where encoders send live streams by RTMP.
+func (s *Server) rtmpURL() string {
+	network, err := netip.ParsePrefix(s.Info.Network)
+	if err != nil || s.Info.RTMPPort == 0 {
+		return ""
+	}
+	return fmt.Sprintf("rtmp://%s/live", netip.AddrPortFrom(network.Addr(), uint16(s.Info.RTMPPort)))
 }
 
 func (s *Server) replyStream(w http.ResponseWriter, stream queue.Live, err error) {

@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
 	"pibootd/pkg/transcode/worker"
 )
@@ -46,6 +49,38 @@ func makeLiveSource(t *testing.T, file string, seconds int) {
 	args := fmt.Sprintf("-v error -f lavfi -i testsrc2=s=320x180:r=25:d=%[1]d -f lavfi -i sine=440:r=48000:d=%[1]d -c:v libx264 -preset ultrafast -g 50 -c:a aac", seconds)
 	if out, err := exec.Command("ffmpeg", append(strings.Fields(args), file)...).CombinedOutput(); err != nil {
 		t.Fatalf("ffmpeg: %v: %s", err, out)
+	}
+}
+
+// What of a live source's URL may be secret is in no list, no job and not in the audit log.
+// The key of a stream that listens is for the admin.
+func TestStreamSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	q := queuetest.Start(t, dir, func(o *queue.Options) {
+		o.LiveAllow, o.LiveKeys = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, filepath.Join(dir, "keys")
+	})
+	d := startWith(t, func(s *Server, _ *Listeners) {
+		s.Queue, s.Info.Network, s.Info.RTMPPort = q.Queue, "192.0.2.9/24", 1935
+	})
+	if _, err := d.client.AddStream(t.Context(), transcode.Request{Source: "rtsp://me:hush@192.0.2.1/hush", Name: "camera"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.client.AddStream(t.Context(), transcode.Request{Name: "obs", Live: &transcode.Live{Listen: true}}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := d.client.StreamKey(t.Context(), "obs", false)
+	if err != nil || len(key.Key) < 20 || key.RTMP != "rtmp://192.0.2.9:1935/live" {
+		t.Fatalf("the key is %+v, %v; want one, and where to send", key, err)
+	}
+	if _, err := d.client.StreamKey(t.Context(), "camera", false); err == nil || !strings.Contains(err.Error(), "does not listen") {
+		t.Errorf("the key of a camera: %v; want none", err)
+	}
+	for _, path := range []string{"/api/v1/streams", "/api/v1/streams/obs", "/api/v1/jobs", "/api/v1/jobs/1", "/api/v1/jobs/2", "/api/v1/audit"} {
+		text, err := get[json.RawMessage](t.Context(), d.client, path)
+		if err != nil || strings.Contains(string(text), "hush") || strings.Contains(string(text), key.Key) {
+			t.Errorf("%s: %v: %s; want no secret", path, err, text)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ var needed = map[access.Scope][]string{
 		"POST /api/v1/templates", "DELETE /api/v1/templates/{ref}", "DELETE /api/v1/operations/{id}",
 		"DELETE /api/v1/media/{name...}", "POST /api/v1/trash/{id}/restore", "DELETE /api/v1/trash/{id}",
 		"POST /api/v1/workers", "PATCH /api/v1/workers/{ref}", "DELETE /api/v1/workers/{ref}",
-		"PATCH /api/v1/jobs/{id}", "DELETE /api/v1/jobs/{id}", "POST /api/v1/jobs/{id}/retry", "POST /api/v1/streams", "DELETE /api/v1/streams/{name}",
+		"PATCH /api/v1/jobs/{id}", "DELETE /api/v1/jobs/{id}", "POST /api/v1/jobs/{id}/retry", "POST /api/v1/streams", "DELETE /api/v1/streams/{name}", "GET /api/v1/streams/{name}/key", "POST /api/v1/streams/{name}/key",
 	},
 }
 

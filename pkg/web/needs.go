@@ -111,6 +111,7 @@ type Streams interface {
 	StopLive(ctx context.Context, name string) (queue.Live, error)
 	Live(name string) (queue.Live, error)
 	Lives() []queue.Live
+	LiveKey(name string, renew bool) (string, error)
 	LiveMaster(ctx context.Context, name string) ([]byte, error)
 	LiveMedia(ctx context.Context, name, rendition string, place *queue.LivePlace) ([]byte, error)
 	OpenLive(ctx context.Context, name, rendition, file string) (*queue.LiveFile, error)

@@ -96,6 +96,7 @@ type Info struct {
 	TLSPort   int    `json:"tls_port,omitempty"` // 0: none
 	// Fingerprint is the SHA-256 of the TLS certificate, in hex; "": no TLS.
 	Fingerprint string `json:"fingerprint,omitempty"`
+	RTMPPort    int    `json:"rtmp_port,omitempty"` // for encoders that send live streams; 0: none
 }
 
 // Limits on the cost of a client.

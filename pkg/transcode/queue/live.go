@@ -105,6 +105,8 @@ type liveStream struct {
 	next       struct{ session, segment int }
 	received   float64 // seconds, over all sessions
 
+	inlet *inlet // nil: it does not listen
+
 	dialing sync.Mutex // held while tunnel is replaced
 	tunnel  *tunnel    // to the source; nil: none
 }
@@ -142,6 +144,9 @@ type Live struct {
 	// has been received.
 	Renditions []string `json:"renditions"`
 	Ingest     string   `json:"ingest,omitempty"` // the worker that receives its source
+	// Encoder is the address from which an encoder sends the stream; "" if it does not listen,
+	// or nobody sends.
+	Encoder string `json:"encoder,omitempty"`
 	// Seconds is how much was received, over all connections; BehindSeconds is how much of
 	// that is not encoded yet.
 	Seconds       float64 `json:"seconds"`
@@ -166,10 +171,14 @@ func (q *Queue) AddLive(ctx context.Context, r transcode.Request) (Live, error) 
 		return Live{}, fmt.Errorf("queue: %w", pi.Conflicting("name", fmt.Errorf("live stream %q is running already; stop it first, or choose another name", r.Name)))
 	}
 	u, err := q.ingestUnit(ctx, &r)
+	var in *inlet
+	if err == nil && r.Live.Listen {
+		in, err = q.newInlet(r.Name)
+	}
 	if err != nil {
 		return Live{}, fmt.Errorf("queue: %w", err)
 	}
-	if err := q.write(ctx, func(t *transaction) error { return t.addLive(ctx, r, u) }); err != nil {
+	if err := q.write(ctx, func(t *transaction) error { return t.addLive(ctx, r, u, in) }); err != nil {
 		return Live{}, fmt.Errorf("queue: adding live stream %q: %w", r.Name, err)
 	}
 	return q.Live(r.Name)
@@ -178,6 +187,12 @@ func (q *Queue) AddLive(ctx context.Context, r transcode.Request) (Live, error) 
 // ingestUnit returns the unit that receives the source of r, and hides in r what of its URL
 // may be secret.
 func (q *Queue) ingestUnit(ctx context.Context, r *transcode.Request) (transcode.Unit, error) {
+	if r.Live.Listen {
+		r.Source = listenSource
+		u := transcode.NewIngestUnit(*r)
+		u.Ingest.Listen = true
+		return u, nil
+	}
 	if !transcode.IsLiveURL(r.Source) {
 		u := transcode.NewIngestUnit(*r)
 		if q.checkPipe(r.Source) == nil {
@@ -217,7 +232,7 @@ func (q *Queue) checkPipe(source string) error {
 }
 
 // addLive stores a live stream with the unit that receives its source.
-func (t *transaction) addLive(ctx context.Context, r transcode.Request, ingest transcode.Unit) error {
+func (t *transaction) addLive(ctx context.Context, r transcode.Request, ingest transcode.Unit, in *inlet) error {
 	var running int
 	var id int64
 	if err := t.tx.QueryRowContext(ctx, `SELECT count(*) FROM jobs WHERE ended = 0 AND `+isLive).Scan(&running); err != nil {
@@ -231,7 +246,9 @@ func (t *transaction) addLive(ctx context.Context, r transcode.Request, ingest t
 	if err != nil {
 		return err
 	}
-	t.announce, t.changed, t.began = true, append(t.changed, id), append(t.began, newLiveStream(id, r))
+	s := newLiveStream(id, r)
+	s.inlet = in
+	t.announce, t.changed, t.began = true, append(t.changed, id), append(t.began, s)
 	return t.addUnit(ctx, id, 0, ingest)
 }
 
@@ -318,6 +335,11 @@ func (s *liveStream) describe(q *Queue) Live {
 			}
 		}
 	}
+	if s.inlet != nil {
+		if l.Encoder = s.inlet.encoder(); l.Encoder == "" {
+			l.State = "waiting"
+		}
+	}
 	switch {
 	case !s.ended.IsZero():
 		l.State = "ended"
@@ -351,7 +373,11 @@ func (q *Queue) loadLive(ctx context.Context) error {
 		if state == Publishing {
 			s.ended = time.Now()
 		}
-		if err := q.loadParts(ctx, s); err != nil {
+		err := q.loadParts(ctx, s)
+		if err == nil && s.request.Live.Listen {
+			s.inlet, err = q.newInlet(s.request.Name)
+		}
+		if err != nil {
 			return fmt.Errorf("queue: reading live stream %q: %w", request.V.Name, err)
 		}
 		q.live.put(s)

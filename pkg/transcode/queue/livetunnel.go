@@ -85,7 +85,13 @@ func (q *Queue) tunnelOf(ctx context.Context, s *liveStream, u transcode.IngestU
 		return nil, errors.New("the connection to the source was lost")
 	}
 	s.closeTunnelLocked()
-	end, err := q.connectSource(ctx, u, source)
+	var end tunnelEnd
+	var err error
+	if u.Listen && s.inlet != nil {
+		end = s.inlet.open()
+	} else {
+		end, err = q.connectSource(ctx, u, source)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,7 @@ func (q *Queue) followLive(ctx context.Context, t *transaction) {
 			s.mu.Lock()
 			s.stopping = t.now
 			s.mu.Unlock()
+			s.inlet.end()
 		}
 	}
 	for _, e := range t.liveParts {
@@ -73,6 +74,7 @@ func (q *Queue) followLive(ctx context.Context, t *transaction) {
 			s.publishing = false
 			s.mu.Unlock()
 			s.closeTunnel()
+			s.inlet.end()
 		}
 	}
 }

@@ -112,6 +112,8 @@ type Options struct {
 	// addresses OwnNets returns (nil asks the system).
 	LiveAllow []netip.Prefix
 	OwnNets   func() ([]netip.Prefix, error)
+	// LiveKeys is the directory with the keys of live streams that listen; "": none may.
+	LiveKeys string
 
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
@@ -157,6 +159,7 @@ type Queue struct {
 	live      *liveStreams
 	liveAllow []netip.Prefix
 	ownNets   func() ([]netip.Prefix, error)
+	liveKeys  string
 	liveTurns turns.Turns[int64] // changes of what is received, by job
 
 	topics []topic
@@ -206,6 +209,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		live:        newLiveStreams(),
 		places:      newPlaces(),
 		liveAllow:   o.LiveAllow,
+		liveKeys:    o.LiveKeys,
 		ownNets:     ownNets,
 		lanes:       map[string]bool{},
 		stalls:      map[string]stall{},

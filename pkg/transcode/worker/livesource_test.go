@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +18,7 @@ import (
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/queue/queuetest"
+	"pibootd/pkg/transcode/rtmp"
 )
 
 // newLiveSourceTest is newLiveTest with a queue that takes loopback addresses for those of
@@ -26,13 +29,15 @@ func newLiveSourceTest(t *testing.T) *liveTest {
 	l.queue = queuetest.Start(t, l.dir, func(o *queue.Options) {
 		o.Log = testLog(t)
 		o.LiveAllow, o.OwnNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, func() ([]netip.Prefix, error) { return nil, nil }
+		o.LiveKeys = filepath.Join(l.dir, "keys")
 	})
 	startWorker(t, &Worker{Config: Config{Name: "a", Token: queuetest.Token, QueueURL: "nats://" + l.queue.Broker.Addr().String(), MediaDir: l.queue.MediaDir}})
 	return l
 }
 
-// send has ffmpeg send the test's source as fast as it is played, until the test ends.
-func (l *liveTest) send(to ...string) {
+// send has ffmpeg send the test's source as fast as it is played, until the test ends or
+// it is stopped.
+func (l *liveTest) send(to ...string) (stop func()) {
 	l.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	source := makeSource(l.T, "live30.mp4", fmt.Sprintf(liveSource, 30))
@@ -41,7 +46,9 @@ func (l *liveTest) send(to ...string) {
 	if err := cmd.Start(); err != nil {
 		l.Fatal(err)
 	}
-	l.Cleanup(func() { cancel(); _ = cmd.Wait() })
+	stop = sync.OnceFunc(func() { cancel(); _ = cmd.Wait() })
+	l.Cleanup(stop)
+	return stop
 }
 
 // follow adds a stream of a source and follows it until it has some parts.
@@ -92,6 +99,88 @@ func TestLiveSourceRTMP(t *testing.T) {
 	l, addr := newLiveSourceTest(t), freePort(t)
 	l.send("-f", "flv", "-listen", "1", "rtmp://"+addr+"/live/key")
 	l.follow("rtmp://" + addr + "/live/key")
+}
+
+// startRTMP lets encoders send to the queue, and returns the URL of its streams.
+func (l *liveTest) startRTMP() string {
+	l.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		l.Fatal(err)
+	}
+	server := &rtmp.Server{Log: testLog(l.T), Publish: func(key string, from netip.AddrPort) (rtmp.Publication, error) { return l.queue.Publish(key, from) }}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, listener) }()
+	l.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			l.Error(err)
+		}
+	})
+	return "rtmp://" + listener.Addr().String() + "/live/"
+}
+
+// An encoder that has the stream key sends a live stream. While it does, no other can. The
+// one that comes after it continues behind a discontinuity, by the same key; by another one
+// when that was renewed.
+func TestLiveStreamFromAnEncoder(t *testing.T) {
+	t.Parallel()
+	l := newLiveSourceTest(t)
+	url := l.startRTMP()
+	stream, err := l.queue.AddLive(t.Context(), transcode.Request{Name: "show", Live: &transcode.Live{Listen: true}, Output: liveRungs})
+	if err != nil || stream.State != "waiting" {
+		t.Fatalf("the stream is %q, %v; want it waiting", stream.State, err)
+	}
+	key, err := l.queue.LiveKey("show", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &liveFollower{rendition: "90p"}
+	stop := l.send("-f", "flv", url+key)
+	l.until(f, begun(0))
+	if stream, err = l.queue.Live("show"); err != nil || stream.State != "live" || stream.Encoder == "" {
+		t.Errorf("the stream is %s from %q, %v; want it live", stream.State, stream.Encoder, err)
+	}
+	if _, err := l.queue.Publish(key, netip.AddrPort{}); err == nil || !strings.Contains(err.Error(), "another encoder") {
+		t.Errorf("a second encoder: %v; want it refused", err)
+	}
+	stop()
+	l.send("-f", "flv", url+key)
+	l.until(f, begun(1))
+	second, err := l.queue.LiveKey("show", true)
+	if err != nil || second == key {
+		t.Fatalf("key %q, %v; want another one", second, err)
+	}
+	if _, err := l.queue.Publish(key, netip.AddrPort{}); err == nil || strings.Contains(err.Error(), key) {
+		t.Errorf("the old key: %v; want it refused without the key", err)
+	}
+	if _, err := l.queue.Publish(second, netip.AddrPort{}); err != nil {
+		t.Errorf("the new key: %v; want the encoder that had the old one disconnected", err)
+	}
+	if _, err := l.queue.StopLive(t.Context(), "show"); err != nil {
+		t.Fatal(err)
+	}
+	l.until(f, ended)
+	if _, err := l.queue.Publish(second, netip.AddrPort{}); err == nil {
+		t.Error("a stream that has ended lets an encoder in")
+	}
+	info, err := os.Stat(filepath.Join(l.dir, "keys", "show.key"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file of the key is %v, %v; want 0600", info.Mode(), err)
+	}
+	l.wantKey(second)
+}
+
+// wantKey makes sure that a stream of the same name has the same key again.
+func (l *liveTest) wantKey(want string) {
+	l.Helper()
+	if _, err := l.queue.AddLive(l.Context(), transcode.Request{Name: "show", Live: &transcode.Live{Listen: true}}); err != nil {
+		l.Fatal(err)
+	}
+	if got, err := l.queue.LiveKey("show", false); got != want || err != nil {
+		l.Errorf("the stream's key is %q, %v; want %q again", got, err, want)
+	}
 }
 
 // What is written to a named pipe is a source.

@@ -30,7 +30,11 @@ func (c *connection) tunnelled(ctx context.Context) (args []string, stdin io.Rea
 		return nil, nil, errors.New("the source's URL cannot be read")
 	}
 	if u.Scheme != "rtmp" && u.Scheme != "rtsp" {
-		return []string{"-protocol_whitelist", "pipe", "-format_whitelist", formatsOfPipe, "-i", fromPipe}, &tunnelReader{ctx: ctx, c: c}, nil
+		r := &tunnelReader{ctx: ctx, c: c}
+		if err := r.fill(); err != nil { // ffmpeg is started when the source sends
+			return nil, nil, fmt.Errorf("awaiting the source: %w", err)
+		}
+		return []string{"-protocol_whitelist", "pipe", "-format_whitelist", formatsOfPipe, "-i", fromPipe}, r, nil
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,18 +106,26 @@ type tunnelReader struct {
 	rest   []byte
 }
 
-// Read waits for bytes of the source.
-func (r *tunnelReader) Read(into []byte) (int, error) {
+// fill waits for bytes of the source.
+func (r *tunnelReader) fill() error {
 	for len(r.rest) == 0 {
 		reply, err := r.c.tunnel(r.ctx, transcode.TunnelRequest{Offset: r.offset})
 		switch {
 		case err != nil:
-			return 0, err
+			return err
 		case reply.End:
-			return 0, io.EOF
+			return io.EOF
 		}
 		r.rest = reply.Data
 		r.offset += int64(len(reply.Data))
+	}
+	return nil
+}
+
+// Read waits for bytes of the source.
+func (r *tunnelReader) Read(into []byte) (int, error) {
+	if err := r.fill(); err != nil {
+		return 0, err
 	}
 	n := copy(into, r.rest)
 	r.rest = r.rest[n:]
