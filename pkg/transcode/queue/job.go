@@ -48,7 +48,7 @@ type Job struct {
 	ID       int64             `json:"id"`
 	State    State             `json:"state"`
 	Request  transcode.Request `json:"request"`
-	Output   string            `json:"output,omitempty"` // what a player opens: a path in the media share; "" until it is chosen
+	Output   string            `json:"output,omitempty"` // what a player opens: a path in the media share; "" until it is there
 	Note     string            `json:"note,omitempty"`   // what the user should know about how the job is done: sentences, a line each
 	Reason   string            `json:"reason,omitempty"` // why it failed, or why publishing must wait
 	Stderr   []string          `json:"stderr,omitempty"` // ffmpeg's last lines, if the job failed
@@ -99,7 +99,7 @@ const jobColumns = `id, state, request, output, reason, stderr, created, started
 
 // Job returns a job with its units. The error matches ErrNoJob if there is none.
 func (q *Queue) Job(ctx context.Context, id int64) (Job, error) {
-	job, err := scanJob(q.store.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ? AND preview = 0`, id))
+	job, err := q.scanJob(q.store.QueryRow(ctx, `SELECT `+jobColumns+` FROM jobs WHERE id = ? AND preview = 0`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, fmt.Errorf("queue: job %d: %w", id, ErrNoJob)
 	}
@@ -154,7 +154,7 @@ func (q *Queue) readJobs(ctx context.Context, p Page, limit int) ([]Job, error) 
 	defer rows.Close()
 	var jobs []Job
 	for rows.Next() {
-		job, err := scanJob(rows)
+		job, err := q.scanJob(rows)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func (q *Queue) readJobs(ctx context.Context, p Page, limit int) ([]Job, error) 
 }
 
 // scanJob reads jobColumns.
-func scanJob(row interface{ Scan(...any) error }) (Job, error) {
+func (q *Queue) scanJob(row interface{ Scan(...any) error }) (Job, error) {
 	var job Job
 	var request column[transcode.Request]
 	var stderr column[[]string]
@@ -175,6 +175,8 @@ func scanJob(row interface{ Scan(...any) error }) (Job, error) {
 		return Job{}, err
 	}
 	switch {
+	case !job.State.Ended() && q.places.of(job.ID).began.IsZero():
+		// The name was chosen, but there is nothing at it to play.
 	case entry != "":
 		job.Output = path.Join(output, entry)
 	case output != "":

@@ -101,9 +101,16 @@ func (g *growth) publish(step int) (stopped bool) {
 
 // look reads the playlists as a player does: nothing that they have announced may have
 // changed, and each segment that they announce must be there. It returns how many
-// segments each has.
+// segments each has. What the job calls its output can be opened.
 func (g *growth) look() int {
 	g.t.Helper()
+	job, err := g.Job(g.t.Context(), g.job.ID)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := os.Stat(g.media(job.Output)); err != nil {
+		g.t.Errorf("the job is %s and its output %q is not there: %v", job.State, job.Output, err)
+	}
 	least := -1
 	for _, dir := range []string{"128p", "64p", "audio"} {
 		name := path.Join(dir, transcode.MediaName)

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/hls"
@@ -115,7 +116,9 @@ func (q *Queue) publishJob(ctx context.Context, id int64) error {
 			return err
 		}
 	}
-	if !there && st.place == "" {
+	if st.place != "" {
+		q.places.begin(id, time.Now()) // as before a restart
+	} else if !there {
 		if err := q.reveal(ctx, st); err != nil {
 			return err
 		}
