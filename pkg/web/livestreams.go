@@ -90,7 +90,6 @@ func (s *Server) replyStream(w http.ResponseWriter, stream queue.Live, err error
 func (s *Server) liveHandler(players *slots) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		setMediaRules(w.Header())
-		w.Header().Set("Access-Control-Allow-Origin", "*")
 		release, err := players.take(clientOf(r))
 		if err == nil {
 			defer release()

@@ -52,13 +52,13 @@ func mediaHandler(dir string) http.Handler {
 		}
 		defer file.Close()
 		setMediaType(w.Header(), name)
-		// Scripts in pages of other origins fetch playlists.
-		w.Header().Set("Access-Control-Allow-Origin", "*")
 		http.ServeContent(w, r, name, info.ModTime(), file)
 	})
 }
 
+// Scripts in pages of other origins may fetch playlists, and see why they got none.
 func setMediaRules(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Content-Security-Policy", mediaRules)
 	h.Set("X-Content-Type-Options", "nosniff")
 }

@@ -33,7 +33,6 @@ func (s *Server) seekHandler() http.HandlerFunc {
 	waiting, files := newSlots("requests for parts of streams", maxSeeks, maxOwnSeeks), mediaHandler(s.Info.MediaDir)
 	return func(w http.ResponseWriter, r *http.Request) {
 		setMediaRules(w.Header())
-		w.Header().Set("Access-Control-Allow-Origin", "*")
 		id, err := jobID(r)
 		name := path.Clean("/" + r.PathValue("name"))[1:]
 		if err != nil || name == "" {

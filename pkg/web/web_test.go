@@ -283,8 +283,8 @@ func TestMedia(t *testing.T) {
 		"hls/.hidden/x.ts": 404, "out.ts": 404, "fifo.ts": 404, "hls/..%2f.work/1/secret.ts": 404, "%2e%2e/pibootd.db": 404,
 	} {
 		status, header, _ := d.ask(t, http.MethodGet, "/media/"+path, "", "")
-		if status != want {
-			t.Errorf("GET /media/%s: %d; want %d", path, status, want)
+		if status != want || header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("GET /media/%s: %d, %v; want %d, for pages of all origins", path, status, header, want)
 		}
 		wantNoPage(t, path, header)
 	}
