@@ -25,6 +25,7 @@ func formatFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "stretch", Usage: "stretch the picture to a rung of another shape, instead of adding black bars"},
 		&cli.BoolFlag{Name: "constant", Usage: "keep every rendition at its bitrate all the time"},
 		&cli.IntFlag{Name: "crf", Usage: "encode at this `QUALITY` of libx264 or libx265, e.g. 23, with the rung's bitrate as the limit"},
+		&cli.IntFlag{Name: "quality", Usage: "choose renditions and bitrates that this `QUALITY` needs, 1 to 100, as short trials of the video show; 80 is good, 90 hard to tell from the source", DefaultText: "the usual bitrates"},
 		&cli.BoolFlag{Name: "two-pass", Usage: "encode twice: the first time to find out where the film needs its bits (h264, h265)"},
 		&cli.Float64Flag{Name: "max-fps", Usage: "keep at most `N` frames per second: every second of a source that has more, every third and so on", DefaultText: "60"},
 		&cli.StringFlag{Name: "hdr", Usage: "do `WHAT` with HDR: auto, keep (with h265), or sdr", DefaultText: "auto: kept by h265, tone-mapped for h264"},
@@ -67,6 +68,7 @@ func outputOf(c *cli.Context, options []string) (transcode.Output, error) {
 		Constant:    c.Bool("constant"),
 		CRF:         c.Int("crf"),
 		TwoPass:     c.Bool("two-pass"),
+		Quality:     c.Int("quality"),
 		Naming: transcode.Naming{
 			Dir: c.String("output-dir"), PlaylistName: c.String("playlist-name"), SegmentName: c.String("segment-name"),
 			SegmentDir: c.String("segment-dir"), URLPrefix: c.String("url-prefix"), KeyName: c.String("key-name"), KeyEvery: c.Int("key-every"),

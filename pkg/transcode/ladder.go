@@ -226,18 +226,23 @@ func even(n float64) int { return int(n) &^ 1 }
 // renditionBitrate returns the bitrate that a picture of this many pixels needs at
 // the source's frame rate, but at most what the source uses for the same pixels.
 func renditionBitrate(o Output, p Probe, pixels int) int {
-	bitrate := neededBitrate(pixels, p.Video.Rate.Float())
-	switch o.codec() {
-	case CodecH265:
-		bitrate *= h265Share
-	case CodecAV1:
-		bitrate *= av1Share
-	}
+	bitrate := neededBitrate(pixels, p.Video.Rate.Float()) * codecShare(o.codec())
 	if source := videoBitrate(p); source > 0 {
 		share := float64(pixels) / (float64(p.Video.Width) * float64(p.Video.Height))
 		bitrate = min(bitrate, float64(source)*math.Pow(share, bitrateSlope))
 	}
 	return max(int(bitrate)/1000*1000, minBitrateBPS)
+}
+
+// codecShare is the bitrate of a codec relative to H.264 for the same picture.
+func codecShare(codec Codec) float64 {
+	switch codec {
+	case CodecH265:
+		return h265Share
+	case CodecAV1:
+		return av1Share
+	}
+	return 1
 }
 
 // neededBitrate scales the nearest rung's bitrate to this size and rate.

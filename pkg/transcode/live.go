@@ -57,8 +57,8 @@ func (r Request) checkLive() error {
 		return wrong("part_seconds", "parts of %v s; want %v to %v, or 0 for 1", l.PartSeconds, minPartSeconds, maxPartSeconds)
 	case l.DVRSeconds != 0 && (l.DVRSeconds < defaultWindowSeconds || l.DVRSeconds > maxWindowSeconds):
 		return wrong("dvr_seconds", "a window of %d s; want %d to %d, or 0 for %d", l.DVRSeconds, defaultWindowSeconds, maxWindowSeconds, defaultWindowSeconds)
-	case r.IsFile() || r.Encrypted || r.Progressive || r.TwoPass || len(r.Options) > 0 || len(r.InputOptions) > 0 || r.BurnSubtitles != "" || len(r.MoreCodecs) > 0:
-		return wrong("live", "a live stream as a file, encrypted, progressive, in two passes, with burnt subtitles, several codecs or ffmpeg's options; want an HLS stream without")
+	case r.IsFile() || r.Encrypted || r.Progressive || r.TwoPass || r.Quality != 0 || len(r.Options) > 0 || len(r.InputOptions) > 0 || r.BurnSubtitles != "" || len(r.MoreCodecs) > 0:
+		return wrong("live", "a live stream as a file, encrypted, progressive, in two passes, with a quality, burnt subtitles, several codecs or ffmpeg's options; want an HLS stream without")
 	}
 	return nil
 }

@@ -119,7 +119,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	5: subtitles of files that were appended to one another are moved with their file, and
 //	   a source whose codecs change is read by its parts.
 //	6: a unit receives the source of a live stream, while its worker does others.
-const Protocol = 6
+//	7: a unit tries what renditions need, and a rendition has a CRF with a fraction.
+const Protocol = 7
 
 // Hello reports that a worker is up. The worker repeats it while it runs.
 type Hello struct {

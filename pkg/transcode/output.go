@@ -19,6 +19,7 @@ type Output struct {
 	Constant  bool      `json:"constant_bitrate,omitempty"`
 	CRF       int       `json:"crf,omitempty"`         // a quality of libx264 or libx265, up to the bitrate; 0: the bitrate
 	TwoPass   bool      `json:"two_pass,omitempty"`    // of libx264 or libx265
+	Quality   int       `json:"quality,omitempty"`     // of the best rendition, by Quality's scale, from which all follow; 0: by bitrates
 	AudioBPS  int       `json:"audio_bps,omitempty"`   // 0: 48 kb/s for each channel
 	Audio     string    `json:"audio_codec,omitempty"` // of AudioNames; "" means aac
 	Encrypted bool      `json:"encrypted,omitempty"`   // only for an HLS stream: whole segments by AES-128, unless SampleAES

@@ -44,7 +44,7 @@ func (o Output) check() error {
 			return wrong("encoder", "encoder %.50q for %s; want one of %s", o.Encoder, o.codec(), strings.Join(Encoders(o.codec()), ", "))
 		}
 	}
-	if err := checkRungs(o.Rungs); err != nil {
+	if err := errors.Join(checkRungs(o.Rungs), o.checkQuality()); err != nil {
 		return err
 	}
 	for i, c := range o.MoreCodecs {

@@ -47,6 +47,10 @@ type Division struct {
 	LeastSeconds float64 // of a unit of video; 0 means 8 s, or the time to the last key frame before it if that is longer
 	// Lifted is the file that a LiftUnit has made, in the media share; "": none has.
 	Lifted string
+	// Tried is what trials have shown of a video with a quality; nil: there were none yet.
+	Tried []TriedRendition
+	// Untried plans such a video by the usual bitrates, to show what there is to choose from.
+	Untried bool
 }
 
 // NewPlan divides the source that p describes into units for this many workers; 0
@@ -135,6 +139,16 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	}
 	toneMap := plan.paint(r, *p.Video, options)
 	plan.notePartColors(p)
+	switch {
+	case r.Quality > 0 && d.Untried:
+		plan.note("quality %d: which of these renditions there are, and their bitrates, follow from trials when the job runs", r.Quality)
+	case r.Quality > 0 && d.Tried == nil:
+		return Plan{Output: plan.Output, Grid: plan.Grid, Note: plan.Note, Units: plan.trials(r, p, options, toneMap)}, nil
+	case r.Quality > 0:
+		if err := plan.choose(r, options, d.Tried); err != nil {
+			return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
+		}
+	}
 	plan.passOnCaptions(r, *p.Video, p.Audio, options)
 	groups := together(plan, r, options)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, p.Video.prerollSeconds())))

@@ -217,6 +217,8 @@ type Rendition struct {
 	PictureHeight int  `json:"picture_height,omitempty"`
 	Constant      bool `json:"constant,omitempty"` // MaxrateBPS is also the least
 	CRF           int  `json:"crf,omitempty"`      // a quality, up to MaxrateBPS; 0: BitrateBPS
+	// ExactCRF is CRF with its fraction, where trials have found it; 0: CRF is exact.
+	ExactCRF float64 `json:"exact_crf,omitempty"`
 	// BudgetBPS is what a unit has of BitrateBPS, which is of the whole film; 0: the same.
 	BudgetBPS int   `json:"budget_bps,omitempty"`
 	TwoPass   bool  `json:"two_pass,omitempty"` // each unit is encoded twice, with what its survey leaves to it
@@ -279,6 +281,7 @@ type Kind string
 const (
 	KindProbe  Kind = "probe"
 	KindSurvey Kind = "survey" // makes the first of two passes, for the bitrates of all units
+	KindTrial  Kind = "trial"  // tries on a piece of the source what renditions need
 	KindVideo  Kind = "video"
 	KindAudio  Kind = "audio"
 	KindText   Kind = "text"   // converts subtitles
@@ -290,7 +293,7 @@ const (
 )
 
 // A Unit is the piece of a job that one worker does in one go. Exactly the
-// field that belongs to its Kind is set; a probe has none, and a survey that of a video.
+// field that belongs to its Kind is set; a probe has none, a survey and a trial that of a video.
 type Unit struct {
 	ID     string      `json:"id"` // unique in its job; letters, digits and dashes, so safe in a subject and a path
 	Kind   Kind        `json:"kind"`
@@ -456,6 +459,7 @@ type Result struct {
 	Others []Result `json:"others,omitempty"`
 	Held   []Held   `json:"held,omitempty"`   // of a video or audio unit: where it decoded nothing
 	Survey *Survey  `json:"survey,omitempty"` // of a survey
+	Trial  *Trial   `json:"trial,omitempty"`  // of a trial
 	// Unread is of a text unit: why its file of subtitles could not be read, so that
 	// its segments have none; "" if it could.
 	Unread string        `json:"unread,omitempty"`

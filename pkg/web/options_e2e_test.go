@@ -37,6 +37,7 @@ func TestFormHasAllOptions(t *testing.T) {
 			"input_options": `-ss 60 -t "90"`, "options": `-tune animation -vf 'eq=contrast=1.1'`,
 		},
 		{"format": "mp4", "audio_langs": "de en", "two_pass": "on"},
+		{"quality": "80"},
 		{"rungs": "720:2500k 600x400:128k source:2M", "constant_bitrate": "on", "no_pictures": "", "sample_aes": "on", "segments": "cmaf"},
 	}
 	for _, fields := range parts {
@@ -50,7 +51,7 @@ func TestFormHasAllOptions(t *testing.T) {
 	}
 	want := transcode.Request{Source: "film.mp4", Name: "a name", SegmentSeconds: 2.5, MuxID: 7, Labels: []string{"attic", "pi5"}, Output: transcode.Output{
 		Format: "mp4", Container: "cmaf", Codec: "h265", Encoder: "libx265", Ladder: "author", Rungs: []transcode.Rung{{Lines: 720, BitrateBPS: 2500e3}, {Width: 600, Height: 400, BitrateBPS: 128e3}, {BitrateBPS: 2e6}},
-		Stretch: true, Constant: true, CRF: 23, TwoPass: true, AudioBPS: 192e3, Audio: "mp3", Encrypted: true, SampleAES: true, KeyURI: "https://keys.example/1", MoreCodecs: []transcode.Codec{"h264"},
+		Stretch: true, Constant: true, CRF: 23, TwoPass: true, Quality: 80, AudioBPS: 192e3, Audio: "mp3", Encrypted: true, SampleAES: true, KeyURI: "https://keys.example/1", MoreCodecs: []transcode.Codec{"h264"},
 		Naming:      transcode.Naming{Dir: "films", PlaylistName: "main", SegmentName: "part-", SegmentDir: "files", URLPrefix: "https://cdn.example/", KeyName: "a.key", KeyEvery: 5},
 		AudioTracks: []int{2, 1}, AudioLangs: []string{"de", "en"}, OmitSubtitles: []int{1, 3}, MaxFPS: 23.976, HDR: "sdr", Deinterlace: "field", BurnSubtitles: "de", NoPictures: true, Progressive: true,
 		InputOptions: []string{"-ss", "60", "-t", "90"}, Options: []string{"-tune", "animation", "-vf", "eq=contrast=1.1"},
@@ -70,6 +71,7 @@ func TestFormOfAgain(t *testing.T) {
 	s.logIn(p)
 	for _, o := range []transcode.Output{
 		{Codec: "h265", Rungs: []transcode.Rung{{Lines: 720, BitrateBPS: 2500e3}, {Width: 600, Height: 400, BitrateBPS: 128500}, {BitrateBPS: 2e6}}, CRF: 30, MaxFPS: 23.976, AudioBPS: 192e3, AudioTracks: []int{2, 1}, OmitSubtitles: []int{3}, Encrypted: true, KeyURI: "https://keys.example/1", NoPictures: true, Progressive: true},
+		{Quality: 85, Rungs: []transcode.Rung{{Lines: 720}, {Lines: 360}}},
 		{Format: "mkv", Audio: "opus", Encoder: "libx264", TwoPass: true, AudioLangs: []string{"de", "en"}, BurnSubtitles: "und", Stretch: true, HDR: "sdr", InputOptions: []string{"-ss", "60"}, Naming: transcode.Naming{Dir: "films"}},
 		{Format: "mp4", Options: []string{"-c:v", "libx264", "-metadata", "title=A film, \"quoted\"", "-metadata", `comment=it's "this"`}},
 	} {

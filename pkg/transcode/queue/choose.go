@@ -121,7 +121,8 @@ func able(u transcode.Unit, r transcode.Request, w Worker) bool {
 // enoughMemory reports whether a unit needs at most three quarters of a machine's
 // memory; 0 means that its memory is unknown.
 func enoughMemory(u transcode.Unit, memory int64) bool {
-	return memory == 0 || u.Video == nil || len(u.NeededEncoders()) > 0 || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
+	// A trial makes what it tries one after the other, if memory is short.
+	return memory == 0 || u.Video == nil || u.Kind == transcode.KindTrial || len(u.NeededEncoders()) > 0 || u.Video.MemoryBytes(transcode.MemoryPerPixelFrugal) < memory*3/4
 }
 
 // A speculative attempt of a running unit starts only if nothing is pending and it

@@ -80,8 +80,8 @@ func (q *Queue) Preview(ctx context.Context, r transcode.Request) (Preview, erro
 	if err != nil {
 		return Preview{}, fmt.Errorf("queue: previewing %q: %w", r.Source, err)
 	}
-	// As if subtitles that are burnt in had been lifted already.
-	plan, err := transcode.Division{Lifted: transcode.LiftedName}.Plan(r, probe)
+	// As if subtitles that are burnt in had been lifted already, and without trials.
+	plan, err := transcode.Division{Lifted: transcode.LiftedName, Untried: true}.Plan(r, probe)
 	if err != nil {
 		return Preview{}, pi.InvalidField("", fmt.Errorf("queue: %w", err))
 	}
@@ -99,6 +99,9 @@ func previewOf(r transcode.Request, plan transcode.Plan, probe transcode.Probe) 
 		p.Audio = append(p.Audio, *plan.Audio)
 	}
 	p.Audio = append(p.Audio, plan.MoreAudio...)
+	if r.Quality > 0 { // bitrates follow from trials
+		return p
+	}
 	bits := 0
 	for _, r := range p.Renditions {
 		bits += r.BitrateBPS

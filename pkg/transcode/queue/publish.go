@@ -243,8 +243,8 @@ type querier interface {
 // could not be read are taken out of it.
 func readResults(ctx context.Context, db querier, plan *transcode.Plan, job int64) (unitResults, error) {
 	r := unitResults{map[string]transcode.Result{}, map[string]string{}}
-	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND state = ? AND kind NOT IN (?, ?, ?) ORDER BY seq`,
-		job, done, transcode.KindProbe, transcode.KindLift, transcode.KindSurvey)
+	rows, err := db.Query(ctx, `SELECT spec, result, attempt FROM units WHERE job = ? AND state = ? AND kind NOT IN (?, ?, ?, ?) ORDER BY seq`,
+		job, done, transcode.KindProbe, transcode.KindLift, transcode.KindSurvey, transcode.KindTrial)
 	if err != nil {
 		return r, err
 	}

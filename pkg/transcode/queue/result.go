@@ -169,6 +169,9 @@ func (q *Queue) finish(ctx context.Context, t *transaction, u unitRow, key attem
 	if u.spec.Kind == transcode.KindLift {
 		return t.planLifted(ctx, u, key, q.division(u.request))
 	}
+	if u.spec.Kind == transcode.KindTrial {
+		return t.planTried(ctx, u, q.division(u.request))
+	}
 	if u.spec.Kind == transcode.KindSurvey {
 		return t.budget(ctx, u.key.job)
 	}
@@ -207,9 +210,9 @@ func (t *transaction) plan(ctx context.Context, after unitRow, p transcode.Probe
 	if err != nil {
 		return t.endJob(ctx, job, Failed, err.Error(), nil)
 	}
-	first := 1
-	if d.Lifted != "" {
-		first = 2 // the first one was the lift
+	var first int // behind those that the plan follows from
+	if err := t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ?`, job).Scan(&first); err != nil {
+		return err
 	}
 	for i, unit := range plan.Units {
 		if err := t.addUnit(ctx, job, first+i, unit); err != nil {

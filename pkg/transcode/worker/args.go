@@ -110,6 +110,15 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 	if u.Encoder == transcode.EncoderCopy {
 		return copyArgs(source, cmp.Or(u.Map, "0:V:0"), u.CutSeconds, u.Grid.Seconds(u.EndFrame), u.Options)
 	}
+	u, args := readingVideo(u, source, decoder)
+	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
+		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
+	}
+	return append(args, pictureArgs(u)...)
+}
+
+// readingVideo returns the arguments up to the source of u, and u as its filters have it.
+func readingVideo(u transcode.VideoUnit, source, decoder string) (transcode.VideoUnit, []string) {
 	if len(u.Parts) > 0 && u.ToneMap { // each by its own colors
 		u.Color, u.ToneMap = &transcode.Color{Range: "tv", Matrix: "bt709", Transfer: "bt709", Primaries: "bt709"}, false
 	}
@@ -121,11 +130,7 @@ func VideoArgs(u transcode.VideoUnit, source, decoder string, threads int) []str
 	if len(u.Parts) > 0 {
 		inputs = append(readingArgs(), partsArgs(u.Parts, source, at.sized)...)
 	}
-	args := append(deviceArgs(encoderOf(u)), inputs...)
-	for _, p := range transcode.Pieces(transcode.Unit{Video: &u}, transcode.Result{}) {
-		args = append(args, renditionArgs(*p.Unit.Video, p.Dir, threads)...)
-	}
-	return append(args, pictureArgs(u)...)
+	return u, append(deviceArgs(encoderOf(u)), inputs...)
 }
 
 // renditionArgs make the one rendition of u, in dir.

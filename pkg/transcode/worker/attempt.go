@@ -272,7 +272,7 @@ func checkUnit(u transcode.Unit) error {
 		u.Kind == transcode.KindText && u.Text != nil && len(u.Text.Renditions) > 0 && u.Text.Segments() <= maxTextSegments ||
 		u.Kind == transcode.KindLift && u.Lift != nil ||
 		u.Kind == transcode.KindCover && u.Cover != nil ||
-		(u.Kind == transcode.KindVideo || u.Kind == transcode.KindSurvey) && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
+		(u.Kind == transcode.KindVideo || u.Kind == transcode.KindSurvey || u.Kind == transcode.KindTrial) && u.Video != nil && u.Video.Grid.Rate.Float() > 0 &&
 			u.Video.Grid.SegmentFrames > 0 && u.Video.FirstFrame >= 0 && u.Video.EndFrame > u.Video.FirstFrame ||
 		u.Kind == transcode.KindJoin && u.Join != nil && u.Join.Grid.Rate.Float() > 0 && isFile(u.Join.Format) ||
 		u.Kind == transcode.KindWhole && u.Whole != nil && isFile(u.Whole.Format) ||

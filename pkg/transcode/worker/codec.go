@@ -61,11 +61,19 @@ func shareParam(u transcode.VideoUnit) string {
 	return fmt.Sprintf(":tbr=%.0f", max(float64(u.Rendition.BitrateBPS)/1000/(1+av1Excess/length), 1))
 }
 
+// capParam has libsvtav1 keep to a maximum beside a quality.
+func capParam(r transcode.Rendition) string {
+	if r.CRF == 0 || r.MaxrateBPS == 0 {
+		return ""
+	}
+	return fmt.Sprintf(":mbr=%d", max(r.MaxrateBPS/1000, 1))
+}
+
 // qualityArgs are the bitrate, or the quality, of a rendition and how it is kept to.
 func qualityArgs(encoder string, r transcode.Rendition) []string {
 	args := []string{"-b:v", strconv.Itoa(r.BitrateBPS)}
 	if r.CRF > 0 {
-		args = []string{"-crf", strconv.Itoa(r.CRF)}
+		args = []string{"-crf", strconv.FormatFloat(cmp.Or(r.ExactCRF, float64(r.CRF)), 'f', -1, 64)}
 	}
 	switch encoder {
 	case "h264_v4l2m2m", "h264_omx":
@@ -143,7 +151,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 		if end-first == 1 {
 			frames = u.EndFrame - u.FirstFrame
 		}
-		return []string{"-g", strconv.Itoa(frames), "-svtav1-params", "scd=0" + shareParam(u)}
+		return []string{"-g", strconv.Itoa(frames), "-svtav1-params", "scd=0" + shareParam(u) + capParam(u.Rendition)}
 	case "mpeg4":
 		return []string{"-g", "600", "-sc_threshold", noSceneCut}
 	case "h264_v4l2m2m", "h264_omx":

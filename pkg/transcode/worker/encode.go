@@ -20,7 +20,7 @@ import (
 // encode runs ffmpeg for u. A hardware decoder that fails is replaced by
 // ffmpeg's own once: what it cannot do is known too badly to be foreseen.
 func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir string, p *pulse) ([]string, error) {
-	if decoder := w.decoderFor(u); decoder != "" && !u.Video.Rendition.TwoPass {
+	if decoder := w.decoderFor(u); decoder != "" && !u.Video.Rendition.TwoPass && u.Kind != transcode.KindTrial {
 		stderr, err := w.video(ctx, *u.Video, source, decoder, dir, p)
 		if err == nil || ctx.Err() != nil {
 			return stderr, err
@@ -44,6 +44,8 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 		return w.join(ctx, *u.Join, dir, p)
 	case u.Whole != nil:
 		return w.whole(ctx, *u.Whole, source, dir, p)
+	case u.Kind == transcode.KindTrial:
+		return w.try(ctx, *u.Video, source, dir, p)
 	case u.Kind == transcode.KindSurvey:
 		return w.survey(ctx, *u.Video, source, dir, p)
 	}

@@ -34,6 +34,9 @@ func (w *Worker) proof(ctx context.Context, u transcode.Unit, dir string, p *pul
 	if u.Whole != nil {
 		return w.fileProof(ctx, u.Whole.Format, dir, p)
 	}
+	if u.Kind == transcode.KindTrial {
+		return trialProof(*u.Video, dir)
+	}
 	if u.Kind == transcode.KindSurvey {
 		return surveyProof(*u.Video, dir)
 	}

@@ -32,6 +32,7 @@ export const basic: Option[] = [
 export const groups: Group[] = [
   { title: "Picture", options: [
     { field: "rungs", label: "Renditions of your own", kind: "rungs", placeholder: "720:2500k 360:800k", help: "Size and bitrate of each, in place of the usual ones; source:2M has the source's size." },
+    { field: "quality", label: "Quality that decides the renditions", kind: "number", placeholder: "the usual bitrates", help: "1 to 100: short trials of the video show which sizes and bitrates it needs. 80 is good, 90 hard to tell from the source." },
     { field: "crf", label: "Quality (CRF)", kind: "number", placeholder: "by bitrate" },
     { field: "max_fps", label: "Frames per second, at most", kind: "number", placeholder: "60" },
     { field: "hdr", label: "HDR", kind: "choice", standard: "auto", choices: [["", "kept where the codec can"], ["sdr", "to SDR"], ["keep", "kept, or refused"]] },

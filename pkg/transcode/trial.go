@@ -1,0 +1,369 @@
+package transcode
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// With Output.Quality, short trials show what a video needs before it is planned: pieces of
+// it, spread over the whole, are encoded at several qualities of the encoder (CRF) in several
+// sizes, and compared with what they were made of. The renditions follow from that.
+
+// Quality returns the quality of a video with this SSIM of its luma, between 0 and 1: five times
+// the decibels that ffmpeg's filter ssim prints. 50 is an SSIM of 0.9, 100 one of 0.99.
+func Quality(ssim float64) float64 { return -50 * math.Log10(max(1-ssim, 1e-6)) }
+
+// MaxQuality is the highest quality that a request may have.
+const MaxQuality = 100
+
+// A Trial is what a short encoding of a piece of the source needed, and how near it came.
+type Trial struct {
+	Frames    int     `json:"frames"`
+	KeyBytes  int64   `json:"key_bytes"`  // of its first frame, the only key frame
+	RestBytes int64   `json:"rest_bytes"` // of the other frames
+	SSIM      float64 `json:"ssim"`       // mean of its frames' luma, at the size of the largest rendition
+}
+
+// A TriedRendition is a rendition of a trial, at one CRF, and what came of it.
+type TriedRendition struct {
+	Rendition Rendition
+	Trial     Trial
+}
+
+// checkTrial looks at the trials of a unit.
+func checkTrial(v VideoUnit, r Result) error {
+	if len(r.Others) != len(v.Others) {
+		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(v.Others))
+	}
+	for _, one := range append([]Result{r}, r.Others...) {
+		t := one.Trial
+		if t == nil || len(one.Files()) > 0 || t.KeyBytes <= 0 || t.RestBytes < 0 || t.KeyBytes > maxSegmentBytes || t.RestBytes > maxSegmentBytes || !(math.Abs(t.SSIM) <= 1) {
+			return errors.New("no trial, or its numbers are out of range")
+		}
+		if want := v.EndFrame - v.FirstFrame; t.Frames != want {
+			return fmt.Errorf("%d frames; want %d", t.Frames, want)
+		}
+	}
+	return nil
+}
+
+const (
+	// triedShare is the share of a video's frames that are tried. A frame of a trial is about
+	// four times the work of one in the output, as it is encoded at several qualities.
+	triedShare = 0.025
+	// maxTrials is the number of pieces that suffice for a video of any length.
+	maxTrials = 24
+	// leastTried is the minimum length of a piece in frames.
+	leastTried = 10
+	// maxTriedSizes is the number of sizes that are tried.
+	maxTriedSizes = 4
+)
+
+// trials returns the units that try what plan's renditions need.
+func (p Plan) trials(r Request, probe Probe, o Options, toneMap bool) []Unit {
+	grid := p.Grid
+	grid.SegmentFrames = min(max(int(math.Round(grid.Rate.Float())), leastTried), grid.Frames)
+	pieces := grid.Frames / grid.SegmentFrames
+	count := min(max(int(math.Round(triedShare*float64(pieces))), 1), maxTrials)
+	var units []Unit
+	for i := range count {
+		at := pieces * (2*i + 1) / (2 * count)
+		for _, tried := range triedRenditions(p.Renditions, r, o) {
+			unit := videoUnits(r, probe, grid, [][]Rendition{tried}, o, []int{at, at + 1})[0]
+			unit.ID, unit.Kind = fmt.Sprintf("t-%s-%04d", tried[0].Name, at), KindTrial
+			unit.Video.EndFrame = unit.Video.FirstFrame + grid.SegmentFrames
+			unit.Video.ToneMap, unit.Video.NoCaptions = toneMap && tried[0].VideoRange == "", true
+			units = append(units, unit)
+		}
+	}
+	return units
+}
+
+// triedRenditions returns what is tried of each codec, the largest size first.
+func triedRenditions(ladder []Rendition, r Request, o Options) [][]Rendition {
+	var all [][]Rendition
+	for _, sizes := range byCodec(ladder) {
+		var tried []Rendition
+		for _, size := range spread(sizes, maxTriedSizes) {
+			for _, crf := range triedCRFs(encoderFor(r, o, size), r.Quality) {
+				one := size
+				one.Name, one.CRF = fmt.Sprintf("%s-crf%d", size.Name, crf), crf
+				one.MaxrateBPS, one.BufferBits = 0, 0
+				tried = append(tried, one)
+			}
+		}
+		all = append(all, tried)
+	}
+	return all
+}
+
+// byCodec divides a ladder by codecs.
+func byCodec(ladder []Rendition) [][]Rendition {
+	var all [][]Rendition
+	for _, r := range ladder {
+		if last := len(all) - 1; last >= 0 && all[last][0].Codec == r.Codec {
+			all[last] = append(all[last], r)
+		} else {
+			all = append(all, []Rendition{r})
+		}
+	}
+	return all
+}
+
+// spread returns the first and the last of a list and some between, most of the largest.
+func spread(list []Rendition, most int) []Rendition {
+	if len(list) <= most {
+		return list
+	}
+	var some []Rendition
+	for i := range most {
+		some = append(some, list[i*(len(list)-1)/(most-1)])
+	}
+	return some
+}
+
+// triedCRFs returns the values of CRF that are tried, about those that this quality needs.
+func triedCRFs(encoder string, quality int) []int {
+	low := min(max(30-quality*3/20, 14), 26)
+	switch encoder {
+	case EncoderX265:
+		return []int{low + 2, low + 9, low + 16}
+	case EncoderAV1:
+		return []int{2*low - 10, 2 * low, 2*low + 10}
+	}
+	return []int{low, low + 7, low + 14}
+}
+
+// A curve is what one size needs, by the CRF: at least two points.
+type curve struct {
+	rendition Rendition
+	points    []curvePoint
+}
+
+// A curvePoint is what a size needs at one CRF.
+type curvePoint struct {
+	crf     float64
+	logRate float64 // logarithm of bits per second
+	peakBPS float64 // of the piece that needs most
+	quality float64
+}
+
+// How far beyond what was tried a CRF may lie.
+const (
+	lowerCRF  = 3
+	higherCRF = 5
+)
+
+// curves returns what each size of a ladder needs, as far as it was tried.
+func curves(g Grid, tried []TriedRendition) []curve {
+	var list []curve
+	type key struct {
+		codec         Codec
+		width, height int
+		crf           int
+	}
+	pieces := map[key][]Trial{}
+	for _, t := range tried {
+		r := t.Rendition
+		k := key{r.Codec, r.Width, r.Height, r.CRF}
+		if pieces[k] == nil {
+			i := slices.IndexFunc(list, func(c curve) bool {
+				return c.rendition.Codec == r.Codec && c.rendition.Width == r.Width && c.rendition.Height == r.Height
+			})
+			if i < 0 {
+				list, i = append(list, curve{rendition: r}), len(list)
+			}
+			list[i].points = append(list[i].points, curvePoint{crf: float64(r.CRF)})
+		}
+		pieces[k] = append(pieces[k], t.Trial)
+	}
+	for _, c := range list {
+		for i, point := range c.points {
+			c.points[i] = pointOf(g, point.crf, pieces[key{c.rendition.Codec, c.rendition.Width, c.rendition.Height, int(point.crf)}])
+		}
+		slices.SortFunc(c.points, func(a, b curvePoint) int { return cmp.Compare(a.crf, b.crf) })
+	}
+	return list
+}
+
+// pointOf sums up the trials of all pieces. A segment has one key frame, as each of them has.
+func pointOf(g Grid, crf float64, trials []Trial) curvePoint {
+	frames, rest, key, ssim, peak := 0.0, 0.0, 0.0, 0.0, 0.0
+	rate := func(keyBytes, restBytes, frames float64) float64 {
+		perFrame := restBytes / max(frames, 1)
+		return 8 * (keyBytes + perFrame*float64(g.SegmentFrames-1)) / g.Seconds(g.SegmentFrames)
+	}
+	for _, t := range trials {
+		frames, ssim = frames+float64(t.Frames), ssim+t.SSIM*float64(t.Frames)
+		key, rest = key+float64(t.KeyBytes), rest+float64(t.RestBytes)
+		peak = max(peak, rate(float64(t.KeyBytes), float64(t.RestBytes), float64(t.Frames-1)))
+	}
+	n := float64(len(trials))
+	mean := rate(key/n, rest, frames-n)
+	return curvePoint{crf: crf, logRate: math.Log(max(mean, 1)), peakBPS: peak, quality: Quality(ssim / frames)}
+}
+
+// at returns the point of c at a CRF, between or a little beyond those that were tried.
+func (c curve) at(crf float64) curvePoint {
+	i := 0
+	for i < len(c.points)-2 && c.points[i+1].crf < crf {
+		i++
+	}
+	a, b := c.points[i], c.points[i+1]
+	between := func(x, y float64) float64 { return x + (y-x)*(crf-a.crf)/(b.crf-a.crf) }
+	p := curvePoint{crf: crf, logRate: between(a.logRate, b.logRate), peakBPS: between(a.peakBPS, b.peakBPS), quality: between(a.quality, b.quality)}
+	if len(c.points) == 3 && crf > c.points[0].crf && crf < c.points[2].crf {
+		p.logRate = bend(c.points, crf, func(p curvePoint) float64 { return p.logRate })
+		p.quality = bend(c.points, crf, func(p curvePoint) float64 { return p.quality })
+	}
+	return p
+}
+
+// bend is the parabola through three points.
+func bend(points []curvePoint, crf float64, value func(curvePoint) float64) float64 {
+	sum := 0.0
+	for i, p := range points {
+		weight := 1.0
+		for j, other := range points {
+			if j != i {
+				weight *= (crf - other.crf) / (p.crf - other.crf)
+			}
+		}
+		sum += weight * value(p)
+	}
+	return sum
+}
+
+// A candidate is a size at a CRF.
+type candidate struct {
+	curvePoint
+	rendition Rendition
+}
+
+func (c candidate) rateBPS() float64 { return math.Exp(c.logRate) }
+
+// candidates returns the sizes at every CRF that an encoder can be asked for.
+func candidates(list []curve, encoder string) []candidate {
+	step, most := 0.1, float64(maxCRF)
+	if encoder == EncoderAV1 {
+		step, most = 1, 63
+	}
+	var all []candidate
+	for _, c := range list {
+		first, last := c.points[0].crf-lowerCRF, min(c.points[len(c.points)-1].crf+higherCRF, most)
+		for n := math.Ceil(first / step); n*step <= last; n++ {
+			all = append(all, candidate{c.at(math.Round(n*step*10) / 10), c.rendition})
+		}
+	}
+	return all
+}
+
+// atLeast returns the candidate that has a quality for the fewest bits, or else the best one.
+// A larger picture may have a few bits more.
+func atLeast(all []candidate, quality float64) candidate {
+	best := slices.MaxFunc(all, func(a, b candidate) int { return cmp.Compare(a.quality, b.quality) })
+	if best.quality < quality {
+		return best
+	}
+	enough := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return c.quality < quality })
+	least := slices.MinFunc(enough, func(a, b candidate) int { return cmp.Compare(a.logRate, b.logRate) })
+	for _, c := range enough {
+		larger := cmp.Compare(c.rendition.Width*c.rendition.Height, least.rendition.Width*least.rendition.Height)
+		if c.logRate <= least.logRate+0.03 && larger > 0 {
+			least = c
+		}
+	}
+	return least
+}
+
+// atMost returns the candidate with the best quality for these bits per second.
+func atMost(all []candidate, bps float64) (best candidate, found bool) {
+	for _, c := range all {
+		if c.rateBPS() <= bps && (!found || c.quality > best.quality) {
+			best, found = c, true
+		}
+	}
+	return best, found
+}
+
+// maxChosen is the maximum number of rungs of one codec.
+const maxChosen = 6
+
+// chosenRungs returns the rungs of one codec: the first has the quality, and each of the others
+// half the bits of the one before, in the size in which they look best.
+func chosenRungs(all []candidate, quality float64, least float64, single bool) []candidate {
+	top := atLeast(all, quality)
+	rungs := []candidate{top}
+	for bps := top.rateBPS() / 2; bps >= least && len(rungs) < maxChosen && !single; bps /= 2 {
+		next, found := atMost(all, bps)
+		if !found || next.quality >= rungs[len(rungs)-1].quality {
+			break
+		}
+		rungs = append(rungs, next)
+	}
+	return rungs
+}
+
+// choose replaces the ladder of p by what the trials say of it.
+func (p *Plan) choose(r Request, o Options, tried []TriedRendition) error {
+	list := curves(p.Grid, tried)
+	ladder := p.Renditions
+	p.Renditions = nil
+	for _, sizes := range byCodec(ladder) {
+		of := slices.DeleteFunc(slices.Clone(list), func(c curve) bool { return c.rendition.Codec != sizes[0].Codec || len(c.points) < 2 })
+		if len(of) == 0 {
+			return fmt.Errorf("no trial of %s", cmp.Or(sizes[0].Codec, r.codec()))
+		}
+		encoder := encoderFor(r, o, sizes[0])
+		least := float64(rungs[len(rungs)-1].bitrateBPS) * codecShare(cmp.Or(sizes[0].Codec, r.codec()))
+		p.addRungs(r.Quality, sizes, chosenRungs(candidates(of, encoder), float64(r.Quality), least, r.IsFile()))
+	}
+	p.Renditions = named(p.Renditions)
+	return nil
+}
+
+// addRungs adds the rungs of one codec, of which sizes is the fixed ladder.
+func (p *Plan) addRungs(quality int, sizes []Rendition, chosen []candidate) {
+	if got := chosen[0].quality; got < float64(quality)-0.5 {
+		p.note("quality %d is more than what was tried; the best is %.0f", quality, got)
+	}
+	for _, c := range chosen {
+		i := slices.IndexFunc(sizes, func(s Rendition) bool { return s.Width == c.rendition.Width && s.Height == c.rendition.Height })
+		rung := sizes[max(i, 0)]
+		usual := rung.MaxrateBPS
+		rung.BitrateBPS = max(int(c.rateBPS())/1000*1000, minBitrateBPS)
+		rung.CRF, rung.ExactCRF = max(int(math.Round(c.crf)), 1), max(c.crf, 1)
+		// Hard scenes get the bits, up to a bound that players can count on.
+		rung.MaxrateBPS = max(2*rung.BitrateBPS, int(1.5*c.peakBPS)/1000*1000, usual)
+		rung.BufferBits = 2 * rung.MaxrateBPS
+		p.note("rung of quality %.0f: %s at CRF %.4g, about %d kb/s", c.quality, rung.Name, rung.ExactCRF, rung.BitrateBPS/1000)
+		p.Renditions = append(p.Renditions, rung)
+	}
+}
+
+// checkQuality checks that renditions can follow from a quality.
+func (o Output) checkQuality() error {
+	software := []string{EncoderX264, EncoderX265, EncoderAV1}
+	other := slices.IndexFunc(o.codecs(), func(c Codec) bool { return !slices.Contains(software, o.of(c).encoder()) })
+	rates := func(r Rung) bool { return r.BitrateBPS != 0 || r.Width != 0 }
+	switch {
+	case o.Quality < 0 || o.Quality > MaxQuality:
+		return wrong("quality", "quality %d; want 1 to %d, or 0 for the usual bitrates", o.Quality, MaxQuality)
+	case o.Quality == 0:
+		return nil
+	case o.CRF != 0 || o.Constant || o.TwoPass:
+		return wrong("quality", "a quality beside a CRF, a constant bitrate or two passes; want one of them")
+	case o.Ladder == PresetAuthor:
+		return wrong("quality", "a quality beside the ladder author, which has bitrates; want one of them")
+	case slices.ContainsFunc(o.Rungs, rates):
+		return wrong("quality", "a quality beside rungs with a bitrate or a shape; want rungs of lines alone, e.g. 720, among which it chooses")
+	case other >= 0:
+		return wrong("quality", "a quality by %s; want one of %s, %s and %s", o.of(o.codecs()[other]).encoder(), EncoderX264, EncoderX265, EncoderAV1)
+	case o.IsFile() && len(o.Options) > 0:
+		return wrong("quality", "ffmpeg options beside a quality; want one or the other")
+	}
+	return nil
+}

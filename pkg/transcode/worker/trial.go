@@ -1,0 +1,192 @@
+package worker
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pibootd/pkg/transcode"
+)
+
+// A trial decodes its piece of the source once, into a file without loss at the size of the
+// largest rendition. What is tried is encoded from that, and compared with it.
+
+// referenceName is the file that a trial encodes from.
+const referenceName = "reference.nut"
+
+// try tries all renditions of u.
+func (w *Worker) try(ctx context.Context, u transcode.VideoUnit, source, dir string, p *pulse) ([]string, error) {
+	if stderr, err := w.trialRun(ctx, referenceArgs(u, source), u, dir, p); err != nil {
+		return stderr, fmt.Errorf("decoding what is tried: %w", err)
+	}
+	renditions := append([]transcode.Rendition{u.Rendition}, u.Others...)
+	next := 0
+	for batch := range slices.Chunk(renditions, w.triedAtOnce(renditions)) {
+		if stderr, err := w.trialRun(ctx, triedArgs(u, batch, next), u, dir, p); err != nil {
+			return stderr, err
+		}
+		next += len(batch)
+	}
+	stderr, err := w.trialRun(ctx, compareArgs(u, renditions), u, dir, p)
+	if err != nil {
+		return stderr, fmt.Errorf("comparing what was tried: %w", err)
+	}
+	return stderr, nil
+}
+
+// trialRun runs ffmpeg in dir.
+func (w *Worker) trialRun(ctx context.Context, args []string, u transcode.VideoUnit, dir string, p *pulse) ([]string, error) {
+	p.restart(time.Now())
+	ffmpeg := child{
+		name: w.ffmpeg(), args: args, env: w.mediaStore().env(), dir: dir, pulse: p, stall: w.stall(), line: newShowing(u).line,
+		stdout: func(r io.Reader) error { return readProgress(r, p, nil) }, grows: filepath.Join(dir, referenceName),
+	}
+	return ffmpeg.run(ctx)
+}
+
+// triedAtOnce returns how many renditions are encoded by one ffmpeg: as many of the largest as
+// half of this machine's memory suffices for.
+func (w *Worker) triedAtOnce(renditions []transcode.Rendition) int {
+	one := transcode.VideoUnit{Rendition: renditions[0]}.MemoryBytes(transcode.MemoryPerPixelFrugal)
+	return int(min(max(w.memoryBytes()/2/one, 1), int64(len(renditions))))
+}
+
+// gridTime has filters and encoders count time in frames of the grid.
+func gridTime(g transcode.Grid) string { return fmt.Sprintf("%d:%d", g.Rate.Den, g.Rate.Num) }
+
+// referenceArgs decode the piece of u to the size of its first rendition.
+func referenceArgs(u transcode.VideoUnit, source string) []string {
+	u, args := readingVideo(u, source, "")
+	args = append(args, filterArgs(u, "")...)
+	return append(args, "-an", "-sn", "-dn", "-map_chapters", "-1", "-fps_mode", "passthrough", "-enc_time_base", gridTime(u.Grid),
+		"-c:v", transcode.EncoderX264, "-qp", "0", "-preset", "ultrafast", "-f", "nut", "-y", referenceName)
+}
+
+// triedArgs encode the reference to renditions, the first of which has this number. Beside each
+// file is a list of its packets.
+func triedArgs(u transcode.VideoUnit, renditions []transcode.Rendition, number int) []string {
+	args := append(readingArgs(), sourceArgs(referenceName)...)
+	for i, r := range renditions {
+		one := u
+		one.Rendition, one.Others = r, nil
+		args = append(args, "-map", "0:v", "-vf", fmt.Sprintf("scale=%d:%d,setsar=1", r.Width, r.Height), "-fps_mode", "passthrough", "-enc_time_base", gridTime(u.Grid))
+		args = append(append(args, noMetadata()...), encoderArgs(one)...)
+		args = append(args, "-tag:v", "0", "-threads", strconv.Itoa(smallThreads), "-f", "tee",
+			fmt.Sprintf("[f=nut]%s|[f=framecrc]%s", triedName(number+i), packetsName(number+i)), "-y")
+	}
+	return args
+}
+
+func triedName(number int) string   { return fmt.Sprintf("tried-%d.nut", number) }
+func packetsName(number int) string { return fmt.Sprintf("tried-%d.packets", number) }
+func ssimName(number int) string    { return fmt.Sprintf("tried-%d.ssim", number) }
+
+// compareArgs compare renditions, at the size of the reference, with the reference.
+func compareArgs(u transcode.VideoUnit, renditions []transcode.Rendition) []string {
+	args := append(readingArgs(), sourceArgs(referenceName)...)
+	clock := fmt.Sprintf("settb=%d/%d,setpts=N", u.Grid.Rate.Den, u.Grid.Rate.Num)
+	var graph strings.Builder
+	fmt.Fprintf(&graph, "[0:v]%s,split=%d", clock, len(renditions))
+	for i := range renditions {
+		fmt.Fprintf(&graph, "[ref%d]", i)
+	}
+	for i := range renditions {
+		args = append(args, sourceArgs(triedName(i))...)
+		fmt.Fprintf(&graph, ";[%d:v]%s,scale=%d:%d:flags=bicubic[is%d];[is%d][ref%d]ssim=stats_file=%s",
+			i+1, clock, u.Rendition.Width, u.Rendition.Height, i, i, i, ssimName(i))
+	}
+	return append(args, "-filter_complex", graph.String(), "-f", "null", "-")
+}
+
+// trialProof reads what a trial has shown, and removes its files.
+func trialProof(u transcode.VideoUnit, dir string) (transcode.Result, error) {
+	result := transcode.Result{Encoder: encoderOf(u)}
+	for i := range 1 + len(u.Others) {
+		trial, err := readTrial(dir, i)
+		if err != nil {
+			return transcode.Result{}, err
+		}
+		if i == 0 {
+			result.Trial = &trial
+		} else {
+			result.Others = append(result.Others, transcode.Result{Trial: &trial})
+		}
+	}
+	return result, freshDir(dir, transcode.Unit{})
+}
+
+// readTrial reads the packets and the SSIM of one rendition.
+func readTrial(dir string, number int) (transcode.Trial, error) {
+	var trial transcode.Trial
+	err := readLines(filepath.Join(dir, packetsName(number)), func(line string) error { return addPacket(&trial, line) })
+	if err == nil {
+		trial.SSIM, err = meanSSIM(filepath.Join(dir, ssimName(number)), trial.Frames)
+	}
+	if err != nil {
+		return transcode.Trial{}, fmt.Errorf("reading trial %d: %w", number, err)
+	}
+	return trial, nil
+}
+
+// addPacket reads a line of ffmpeg's framecrc: stream, dts, pts, duration, bytes and more.
+func addPacket(t *transcode.Trial, line string) error {
+	if strings.HasPrefix(line, "#") {
+		return nil
+	}
+	fields := strings.Split(line, ",")
+	if len(fields) < 6 {
+		return fmt.Errorf("packet %.100q; want its size in the fifth of six fields", line)
+	}
+	size, err := strconv.ParseInt(strings.TrimSpace(fields[4]), 10, 64)
+	if err != nil || size < 0 {
+		return fmt.Errorf("packet of %.50q bytes; want a number", fields[4])
+	}
+	if t.Frames == 0 {
+		t.KeyBytes = size
+	} else {
+		t.RestBytes += size
+	}
+	t.Frames++
+	return nil
+}
+
+// meanSSIM reads what ffmpeg's ssim says of each frame, such as n:1 Y:0.987 U:0.991.
+func meanSSIM(file string, want int) (float64, error) {
+	frames, sum := 0, 0.0
+	err := readLines(file, func(line string) error {
+		_, after, _ := strings.Cut(line, " Y:")
+		value, _, _ := strings.Cut(after, " ")
+		ssim, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(ssim >= -1 && ssim <= 1) {
+			return fmt.Errorf("SSIM %.100q; want Y: and a number", line)
+		}
+		frames, sum = frames+1, sum+ssim
+		return nil
+	})
+	if err == nil && (frames != want || frames == 0) {
+		err = fmt.Errorf("SSIM of %d frames; want %d, more than none", frames, want)
+	}
+	return sum / float64(max(frames, 1)), err
+}
+
+func readLines(file string, line func(string) error) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if err := line(lines.Text()); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
