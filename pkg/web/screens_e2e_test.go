@@ -37,6 +37,13 @@ func TestScreens(t *testing.T) {
 	}
 }
 
+// closer is what a person does in a view before the picture is taken, true once it has been done.
+var closer = map[string]string{
+	"trash": `(() => { const trash = document.querySelector("details.trash"); trash && (trash.open = true, trash.scrollIntoView()); return true })()`,
+	"video": `(() => { const seek = document.querySelector(".seek"), box = seek.getBoundingClientRect();
+		seek.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + box.width * .6, bubbles: true })); return !!document.querySelector(".scene .picture") })()`,
+}
+
 func (s *show) shoot(p *browsertest.Page, into string) {
 	p.Helper()
 	s.logIn(p)
@@ -50,6 +57,9 @@ func (s *show) shoot(p *browsertest.Page, into string) {
 			}
 			p.Show(on)
 			p.WaitFor(`document.querySelector("#view h1") && !document.querySelector("#view .skeleton") && [...document.images].every(image => image.complete || image.getBoundingClientRect().top > innerHeight)`)
+			if do := closer[view]; do != "" {
+				p.WaitFor(do)
+			}
 			p.Screenshot(filepath.Join(into, view+"-"+screen+".png"))
 		}
 	}

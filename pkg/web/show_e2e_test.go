@@ -132,10 +132,27 @@ func (s *show) open(t *testing.T) {
 	s.boots(known)
 	s.logs(t)
 	if s.boards == 12 {
-		s.server.examined.Store(&Examined{At: time.Now(), Warnings: 2})
+		s.server.examined.Store(newExamined([]doctor.Finding{
+			{Subject: "dhcp", Level: doctor.OK, Text: "no other DHCP server answers"},
+			{Subject: "disk", Level: doctor.Warning, Text: "/var/lib/pibootd has 3 GB free", Todo: "pibootd stops to make roots at 2 GB; delete templates that no board uses"},
+			{Subject: "nfs", Level: doctor.OK, Text: "the exports of 12 boards work"},
+			{Subject: s.boot[0].Name, Level: doctor.Warning, Text: "/roots/" + s.boot[0].Serial.String() + " is refused to 10.9.0.212", Todo: "look for another DHCP server, which has answered the board"},
+		}))
+		s.deleteVideos(t)
 	}
 	_, s.token, err = s.server.Access.AddToken(ctx, "show", access.Admin)
 	must(err)
+}
+
+// deleteVideos puts two files into the trash.
+func (s *show) deleteVideos(t *testing.T) {
+	t.Helper()
+	for name, by := range map[string]string{"uploads/first cut.mp4": "admin", "mp4/holiday.mp4": "laptop"} {
+		write(t, filepath.Join(s.media, name), "a video of the past")
+		if _, err := s.server.Trash.Put(name, by, 734_003_200); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (s *show) register(t *testing.T, known *registry.Registry) {
@@ -154,6 +171,9 @@ func (s *show) register(t *testing.T, known *registry.Registry) {
 			t.Fatal(err)
 		}
 		s.boot = append(s.boot, board)
+		if i == 0 || i == s.boards/2 || i == s.boards-1 { // those that have a view of their own
+			putBootFiles(t, filepath.Join(filepath.Dir(s.media), "roots", serial.String()))
+		}
 	}
 	for i := range s.strangers {
 		found := registry.Discovered{MAC: pi.MAC{0xd8, 0x3a, 0xdd, 0, byte(i), 9}, Serial: pi.Serial(0xab000001 + i), Model: pi.Pi5}
@@ -166,15 +186,32 @@ func (s *show) register(t *testing.T, known *registry.Registry) {
 	}
 }
 
+// bootFiles are those of a template that boots a Pi 4B.
+var bootFiles = map[string]string{
+	"config.txt": "arm_64bit=1\nkernel=kernel8.img\n", "start4.elf": "firmware", "fixup4.dat": "firmware", "kernel8.img": "a kernel", "bcm2711-rpi-4-b.dtb": "a device tree",
+	"cmdline.txt": "console=serial0,115200 console=tty1 rootwait\n",
+}
+
+func putBootFiles(t *testing.T, root string) {
+	t.Helper()
+	for name, text := range bootFiles {
+		write(t, filepath.Join(root, "boot/firmware", name), text)
+	}
+}
+
+// putTemplate makes two versions of a template, unless nothing was done yet.
 func (s *show) putTemplate(t *testing.T, dir string) {
 	t.Helper()
+	if s.boards == 0 && s.strangers == 0 {
+		return
+	}
 	for version := 1; version <= 2; version++ {
 		text, err := json.Marshal(rootfs.Template{Name: "minimal", Version: version, Arch: pi.ARM64, OS: "Debian GNU/Linux 13 (trixie)", Kernels: []string{"6.12.34+deb13-arm64"}, BootDir: "boot/firmware", SizeBytes: 312e6, Files: 8123, Created: time.Now().Add(-100 * time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "template.json"), string(text))
-		write(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "root", "boot/firmware/config.txt"), "arm_64bit=1\n")
+		putBootFiles(t, filepath.Join(dir, "minimal", fmt.Sprint(version), "root"))
 	}
 }
 
@@ -310,6 +347,12 @@ func (s *show) publish(t *testing.T) {
 	run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=4", "-f", "lavfi", "-i", "sine=440:duration=4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", filepath.Join(first, "360p/media.m3u8"))
 	run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=1:duration=1", "-frames:v", "1", filepath.Join(first, "poster.jpg"))
 	write(t, filepath.Join(first, "master.m3u8"), "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=640x360,CODECS=\"avc1.64001e,mp4a.40.2\"\n360p/media.m3u8\n")
+	run(t, "ffmpeg", "-v", "error", "-i", filepath.Join(first, "360p/media.m3u8"), "-vf", "fps=1,scale=160:-2,tile=4x1", "-frames:v", "1", "-strict", "unofficial", filepath.Join(first, "scenes.jpg"))
+	scenes := "WEBVTT\n"
+	for i := range 4 {
+		scenes += fmt.Sprintf("\n00:00:0%d.000 --> 00:00:0%d.000\n../scenes.jpg#xywh=%d,0,160,90\n", i, i+1, 160*i)
+	}
+	write(t, filepath.Join(first, "storyboard/index.vtt"), scenes)
 	for i := 2; i <= s.videos; i++ {
 		dir := filepath.Join(s.media, "hls", fmt.Sprintf("film %d", i))
 		run(t, "cp", "-r", first, dir)
@@ -429,6 +472,9 @@ func (s *show) logs(t *testing.T) {
 // boots records what the boards have done to get there.
 func (s *show) boots(known *registry.Registry) {
 	for i, board := range s.boot {
+		if i == 11 && s.boards == 12 {
+			continue // it was never powered on
+		}
 		begun := time.Now().Add(-50 * time.Minute)
 		kinds := []timeline.Kind{timeline.Discover, timeline.Offer, timeline.Request, timeline.Ack, timeline.File, timeline.File, timeline.Mount, timeline.WorkerOnline}
 		switch {
@@ -473,6 +519,7 @@ func (s *show) views() map[string]string {
 		views["board"], views["stuck"], views["booting"] = "/boards/"+s.boot[s.boards/2].Name, "/boards/"+s.boot[0].Name, "/boards?state=booting"
 		views["job"], views["failed"], views["video"] = fmt.Sprintf("/jobs/%d", s.done+1), "/jobs?state=failed", "/videos/hls/film%201/master.m3u8"
 		views["templates"], views["doctor"], views["settings"] = "/templates", "/doctor", "/settings"
+		views["quiet"], views["trash"] = "/boards/"+s.boot[s.boards-1].Name, "/videos#trash"
 		views["template"], views["make"] = "/templates/minimal@2", "/templates#make"
 	}
 	return views

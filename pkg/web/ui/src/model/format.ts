@@ -26,8 +26,12 @@ export function fps(value: number): string {
   return (value >= 10 ? Math.round(value) : Math.round(value * 10) / 10) + thin + "fps";
 }
 
+export function grouped(n: number): string {
+  return n.toLocaleString("en").replaceAll(",", thin);
+}
+
 export function count(n: number, one: string, many = one + "s"): string {
-  return n.toLocaleString("en").replaceAll(",", thin) + " " + (n === 1 ? one : many);
+  return grouped(n) + " " + (n === 1 ? one : many);
 }
 
 export function percent(part: number, whole: number): number {

@@ -4,7 +4,7 @@ import { stageOf } from "../model/board";
 import { bytes, clock, exact, span } from "../model/format";
 import type { Event } from "../model/types";
 import { CopyButton } from "./Copy";
-import { Empty } from "./Empty";
+import { Empty, Loading } from "./Empty";
 import { Search } from "./Field";
 
 // One start of a board, from its first question to the next one's.
@@ -78,7 +78,8 @@ export function Timeline({ board }: { board: string }) {
     <section class="card" aria-labelledby="timeline">
       <header class="head"><h2 id="timeline">Timeline</h2><span class="grow" /><Search value={text} label="Search events" onChange={setText} /><CopyButton text={wanted.map(asText).join("\n")}>Copy</CopyButton></header>
       {text === "" && <LastBoots boots={all} />}
-      {events && all.length === 0 && <Empty title={events.length ? "No event is like that." : "Nothing has happened yet."} />}
+      {!events && <Loading rows={3} />}
+      {events && all.length === 0 && <Empty title={events.length ? "No event is like that." : "It has not asked for anything yet."}>{events.length === 0 && "Switch it on. Its first DHCP request appears here, and each step of its boot after that."}</Empty>}
       {all.map((boot, i) => <BootEvents key={boot.first.id ?? i} boot={boot} open={i === 0 || text !== ""} />)}
     </section>
   );

@@ -68,7 +68,7 @@ function Now({ view }: { view: View }) {
   return (
     <section class={"card stack" + (wrong ? " is-" + view.condition : "")} aria-label="Now">
       {(view.condition === "booting" || view.condition === "stuck" || view.condition === "slow") && <BootBar view={view} wide />}
-      {wrong && <p><b>{view.name} {view.sentence}</b></p>}
+      {(wrong || view.condition === "off") && <p><b>{view.name} {view.sentence}</b></p>}
       {view.action && <p>{view.action} {view.board?.diagnosis?.code && <a href={path.docs("hangs.html#" + view.board.diagnosis.code)}>More on that</a>}</p>}
       {view.condition === "booting" && <p class="muted"><StageText view={view} /></p>}
       {job && <p>Works on <a href={path.job(job.id)}>{titleOf(job)}</a>, part <span class="num">{view.worker?.unit}</span>{view.worker?.fps ? <>, at <span class="num">{fps(view.worker.fps)}</span></> : null}.</p>}

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { act } from "../model/act";
 import { send } from "../model/api";
 import { workerName } from "../model/board";
-import { digits, fps, percent, sentence, span } from "../model/format";
+import { digits, fps, grouped, percent, sentence, span } from "../model/format";
 import { active, ended, formatOf, growing, jobWords, progressOf, secondsOf, speedOf, titleOf, unitsOf, useJob } from "../model/job";
 import { state } from "../model/live";
 import { go, path } from "../model/router";
@@ -112,7 +112,7 @@ function Facts({ job }: { job: Job }) {
       <dt>Handed in</dt><dd><Ago at={job.created} /></dd>
       {job.started && <><dt>Started</dt><dd><Ago at={job.started} /></dd></>}
       {job.ended && <><dt>Ended</dt><dd><Ago at={job.ended} />, after <span class="num">{span(secondsOf(job))}</span>{speedOf(job) > 0 && <>, <span class="num">{digits(speedOf(job))} fps</span></>}</dd></>}
-      {job.total_frames > 0 && <><dt>Frames</dt><dd class="num">{job.frames} of {job.total_frames}</dd></>}
+      {job.total_frames > 0 && <><dt>Frames</dt><dd class="num">{grouped(job.frames)} of {grouped(job.total_frames)}</dd></>}
     </dl>
   );
 }

@@ -107,10 +107,10 @@ export function TemplatePage({ name }: { name: string }) {
           {(users.length > 0 || kept.length > 0) && <p class="muted">It can be deleted once nothing uses it.</p>}
         </section>
       </div>
-      <section class="card" aria-labelledby="template-lacks"><h2 id="template-lacks">Boot files that do not fit</h2>
+      <section class="card" aria-labelledby="template-lacks"><h2 id="template-lacks">{whole?.mismatches?.length ? "Boot files that do not match" : "Boot files"}</h2>
         {problem && <p class="problem" role="alert">{problem}</p>}
         {!whole && !problem && <Loading rows={1} />}
-        {whole && !whole.mismatches?.length && <Status shape="well" word="All fit each other" />}
+        {whole && !whole.mismatches?.length && <Status shape="well" word="All match each other" />}
         {whole?.mismatches && <ul class="rows plain">{whole.mismatches.map((one) => <li key={one.file} class="line"><Mark shape="warning" /><code>{one.file}</code><span class="break">{one.what}</span></li>)}</ul>}
       </section>
       {asking && <Confirm title={`Delete ${name}?`} lost={`${count(one.files, "file")} (${bytes(one.size_bytes)}) are deleted and cannot come back. No board uses them.`} word="Delete it" typed={name} done={`${name} is deleted.`} onClose={() => setAsking(false)} run={async () => { await send("DELETE", "templates/" + encodeURIComponent(name)); go("/templates"); }} />}
