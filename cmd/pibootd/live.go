@@ -26,7 +26,7 @@ func liveCommand(std streams) *cli.Command {
 func liveAddCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "start a live stream", ArgsUsage: "NAME [SOURCE]",
-		Description: "With --listen, an encoder such as OBS sends the stream; else SOURCE is the URL of an encoder or a camera (rtmp, rtsp, http, https) at an address that live.allow of the configuration has, a named pipe of the media share, or a file, which is sent as fast as it is played.",
+		Description: "With --listen, an encoder such as OBS sends the stream; else SOURCE is the URL of an encoder or a camera (rtmp, rtsp, srt, http, https) at an address that live.allow of the configuration has, a named pipe of the media share, or a file, which is sent as fast as it is played.",
 		Flags: daemonFlags(append(liveFormatFlags(),
 			&cli.BoolFlag{Name: "listen", Usage: "wait for an encoder that sends the stream to live.rtmp_port of the configuration, and print its stream key"},
 			&cli.DurationFlag{Name: "dvr", Usage: "let players go back this `DURATION`, 30s to 12h", DefaultText: "30s"},

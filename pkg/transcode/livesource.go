@@ -11,8 +11,8 @@ import (
 // connects to the one address that was allowed when the stream was added, and passes bytes
 // on to the worker that receives the source.
 
-// liveSchemes are those of sources, with their usual ports.
-var liveSchemes = map[string]int{"rtmp": 1935, "rtsp": 554, "http": 80, "https": 443}
+// liveSchemes are those of sources, with their usual ports; 0: there is none.
+var liveSchemes = map[string]int{"rtmp": 1935, "rtsp": 554, "http": 80, "https": 443, "srt": 0}
 
 const maxLiveURL = 2000 // bytes
 
@@ -26,10 +26,11 @@ func ParseLiveURL(source string) (*url.URL, error) {
 	if err != nil || len(source) > maxLiveURL || u.Hostname() == "" || u.Opaque != "" {
 		return nil, wrong("source", "the source is no URL of %d bytes at most; want SCHEME://HOST/PATH", maxLiveURL)
 	}
-	if liveSchemes[u.Scheme] == 0 {
-		return nil, wrong("source", "source with the scheme %.20q; want rtmp, rtsp, http or https, or a path in the media share", u.Scheme)
+	usual, ok := liveSchemes[u.Scheme]
+	if !ok {
+		return nil, wrong("source", "source with the scheme %.20q; want rtmp, rtsp, srt, http or https, or a path in the media share", u.Scheme)
 	}
-	if port := u.Port(); port != "" {
+	if port := u.Port(); port != "" || usual == 0 {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return nil, wrong("source", "port %.20q of the source; want 1 to 65535", port)
 		}

@@ -208,6 +208,11 @@ func (q *Queue) ingestUnit(ctx context.Context, r *transcode.Request) (transcode
 	if err != nil {
 		return transcode.Unit{}, err
 	}
+	if parsed.Scheme == "srt" {
+		if _, err := srtConfig(parsed); err != nil {
+			return transcode.Unit{}, err
+		}
+	}
 	address, err := q.pinSource(ctx, parsed)
 	if err != nil {
 		return transcode.Unit{}, err

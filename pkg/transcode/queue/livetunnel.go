@@ -128,6 +128,9 @@ func (q *Queue) connectSource(ctx context.Context, u transcode.IngestUnit, sourc
 	if err := q.mayPull(addr.Addr()); err != nil { // the configuration may have changed
 		return nil, err
 	}
+	if parsed.Scheme == "srt" {
+		return connectSRT(parsed, addr)
+	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: tunnelDial}).DialContext(ctx, "tcp", addr.String())
 	}

@@ -59,7 +59,7 @@ func (l *liveTest) follow(source string) {
 	}
 	for _, rendition := range []string{"90p", transcode.AudioName} {
 		f := &liveFollower{rendition: rendition}
-		for range 3 {
+		for range 2 {
 			l.next(f)
 		}
 	}
@@ -99,6 +99,28 @@ func TestLiveSourceRTMP(t *testing.T) {
 	l, addr := newLiveSourceTest(t), freePort(t)
 	l.send("-f", "flv", "-listen", "1", "rtmp://"+addr+"/live/key")
 	l.follow("rtmp://" + addr + "/live/key")
+}
+
+// An encoder that waits for a caller of SRT is a source, with a passphrase.
+func TestLiveSourceSRT(t *testing.T) {
+	t.Parallel()
+	l, addr := newLiveSourceTest(t), freePort(t)
+	l.send("-f", "mpegts", "srt://"+addr+"?mode=listener&passphrase=hush-hush-hush")
+	l.follow("srt://" + addr + "?passphrase=hush-hush-hush&latency=100")
+	for _, stream := range l.queue.Lives() {
+		if strings.Contains(fmt.Sprint(stream), "hush") {
+			t.Errorf("the list has %+v; want no passphrase", stream)
+		}
+	}
+}
+
+// A server of RTSP, such as a camera, is a source. ffmpeg speaks to it through the daemon.
+func TestLiveSourceRTSP(t *testing.T) {
+	t.Parallel()
+	l, addr := newLiveSourceTest(t), freePort(t)
+	startRTSP(t, addr)
+	l.send("-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+addr+"/camera")
+	l.follow("rtsp://" + addr + "/camera")
 }
 
 // startRTMP lets encoders send to the queue, and returns the URL of its streams.
@@ -212,8 +234,11 @@ func TestLiveSourceRefused(t *testing.T) {
 		"http://0.0.0.0:8080/":               "one other machine",
 		"rtsp://224.0.0.1/a":                 "one other machine",
 		"file:///etc/passwd":                 "no URL",
-		"ftp://192.0.2.1/a":                  "rtmp, rtsp, http or https",
-		"concat://192.0.2.1/a":               "rtmp, rtsp, http or https",
+		"ftp://192.0.2.1/a":                  "rtmp, rtsp, srt, http or https",
+		"srt://192.0.2.1":                    "port",
+		"srt://192.0.2.1:9000?mode=listener": "want caller",
+		"srt://192.0.2.1:9000?passphrase=a":  "passphrase",
+		"concat://192.0.2.1/a":               "rtmp, rtsp, srt, http or https",
 		"http://192.0.2.1:99999/":            "port",
 		"http://192.0.2.1:0/":                "port",
 		"http:///a":                          "no URL",
