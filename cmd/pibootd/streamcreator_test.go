@@ -46,22 +46,26 @@ func TestFromHLSStreamCreator(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	q := queuetest.Start(t, t.TempDir(), func(o *queue.Options) { o.MediaDir, o.Log = media, log })
 	startWorkers(t, q, media, log)
-	tried := map[string]bool{}
+	tried := map[string]queue.Job{} // all are handed in at once, so that the workers never wait
 	for _, flags := range creatorRows(t) {
+		request := creatorRequest(t, flags)
+		request.Name = fmt.Sprintf("row-%d", len(tried)+1)
+		job, _, err := q.Queue.Submit(t.Context(), request)
+		if err != nil {
+			t.Fatalf("%s: %v", flags, err)
+		}
+		tried[flags] = job
+	}
+	for flags, job := range tried {
 		look := creatorChecks()[flags]
 		if look == nil {
 			t.Errorf("%s: nothing looks at what it makes", flags)
 			continue
 		}
-		tried[flags] = true
-		t.Run(flags, func(t *testing.T) {
-			request := creatorRequest(t, flags)
-			request.Name = fmt.Sprintf("row-%d", len(tried))
-			look(creatorOutput{t, media, "", ""}.by(q, request))
-		})
+		t.Run(flags, func(t *testing.T) { look(creatorOutput{t, media, "", ""}.of(q, job)) })
 	}
 	for flags := range creatorChecks() {
-		if !tried[flags] {
+		if _, ok := tried[flags]; !ok {
 			t.Errorf("%s is in no row of the page", flags)
 		}
 	}
@@ -122,13 +126,9 @@ func startWorkers(t *testing.T, q *queuetest.Queue, media string, log *slog.Logg
 	}
 }
 
-// by has a request done.
-func (p creatorOutput) by(q *queuetest.Queue, r transcode.Request) creatorOutput {
+// of waits for the end of a job.
+func (p creatorOutput) of(q *queuetest.Queue, job queue.Job) creatorOutput {
 	p.Helper()
-	job, _, err := q.Queue.Submit(p.Context(), r)
-	if err != nil {
-		p.Fatal(err)
-	}
 	for update, err := range q.Queue.Watch(p.Context(), job.ID) {
 		if err != nil {
 			p.Fatal(err)
