@@ -19,7 +19,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 	if err != nil {
 		t.Fatalf("no axe-core, run scripts/install-tools ui first: %v", err)
 	}
-	s := &show{boards: 26, stuck: 2, running: 2, waiting: 3, done: 12, videos: 3, strangers: 1}
+	s := &show{boards: 26, stuck: 2, running: 2, waiting: 3, done: 12, videos: 3, strangers: 1, streams: true}
 	s.open(t)
 	p := browsertest.Open(t, (*exec.Cmd).Start, "about:blank")
 	p.Expected = []string{"/api/v1/session"}

@@ -214,7 +214,7 @@ func (src *liveSource) readNews(ctx context.Context) error {
 	if err := src.readWorkers(ctx); err != nil {
 		return err
 	}
-	if err := src.readOperations(); err != nil {
+	if err := errors.Join(src.readOperations(), src.readStreams()); err != nil {
 		return err
 	}
 	if time.Since(src.roots) >= liveEvery {
@@ -390,6 +390,19 @@ func (src *liveSource) readTemplates() error {
 		}
 	}
 	return src.s.live.replace("templates", templates)
+}
+
+// readStreams reads the live streams, of which the newest of a name is shown.
+func (src *liveSource) readStreams() error {
+	streams := map[string]any{}
+	for _, one := range src.s.Queue.Lives() {
+		object, err := asObject(one)
+		if err != nil {
+			return err
+		}
+		streams[one.Name] = object
+	}
+	return src.s.live.replace("streams", streams)
 }
 
 // readFiles looks at the published videos and the disks.

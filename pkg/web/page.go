@@ -28,7 +28,7 @@ var noPage []byte
 
 // views are the addresses that the dashboard shows something at.
 var views = []string{
-	"/{$}", "/boards", "/boards/{rest...}", "/jobs", "/jobs/{rest...}", "/videos", "/videos/{rest...}", "/templates", "/templates/{rest...}", "/doctor",
+	"/{$}", "/boards", "/boards/{rest...}", "/jobs", "/jobs/{rest...}", "/videos", "/videos/{rest...}", "/streams", "/streams/{rest...}", "/templates", "/templates/{rest...}", "/doctor",
 	"/settings", "/submit", "/login", "/setup",
 }
 

@@ -21,7 +21,7 @@ func TestScreens(t *testing.T) {
 	for name, s := range map[string]*show{
 		"empty": {}, "first": {strangers: 2},
 		"1-board":    {boards: 1, running: 1, videos: 1, done: 1},
-		"12-boards":  {boards: 12, stuck: 2, running: 3, waiting: 12, done: 31, videos: 9, strangers: 1},
+		"12-boards":  {boards: 12, stuck: 2, running: 3, waiting: 12, done: 31, videos: 9, strangers: 1, streams: true},
 		"120-boards": {boards: 120, stuck: 1, running: 3, waiting: 40, done: 257, videos: 9},
 		"500-boards": {boards: 500, stuck: 7, running: 5, waiting: 300, done: 1695, videos: 9, strangers: 6},
 	} {

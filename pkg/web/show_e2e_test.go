@@ -48,6 +48,7 @@ type show struct {
 	waiting, done int // jobs
 	videos        int
 	strangers     int
+	streams       bool // live ones
 
 	url    string
 	store  *store.Store
@@ -90,6 +91,7 @@ func (s *show) open(t *testing.T) {
 	must(s.store.Write(ctx, s.insertJobs))
 	s.queue, err = queue.Open(ctx, queue.Options{
 		Store: s.store, MediaDir: s.media, Broker: s.broker, ClaimTTL: 24 * time.Hour, HelloEvery: 24 * time.Hour,
+		LiveAllow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, LiveKeys: filepath.Join(dir, "keys"),
 		Labels: func(worker string) []string { return nil },
 	})
 	must(err)
@@ -105,7 +107,7 @@ func (s *show) open(t *testing.T) {
 	s.server = &Server{
 		Registry: known, Fleet: boards, Roots: roots, Templates: templates, Operations: operations, Trash: &trash.Trash{MediaDir: s.media, Keep: 168 * time.Hour, Log: log}, TrashKeep: 168 * time.Hour, Config: config.Default(), Queue: s.queue, Timeline: s.events, Log: log,
 		Doctor: &doctor.Doctor{Fleet: boards, Timeline: s.events, Diagnoses: &diagnosis.Tracker{Timeline: s.events}}, Diagnoses: &diagnosis.Tracker{Timeline: s.events},
-		Info:        Info{Version: "v1.0.0", MediaDir: s.media, StateDir: dir, Interface: "eth0", Network: "10.9.0.1/16", HTTPPort: 8080},
+		Info:        Info{Version: "v1.0.0", MediaDir: s.media, StateDir: dir, Interface: "eth0", Network: "10.9.0.1/16", HTTPPort: 8080, RTMPPort: 1935},
 		UploadToken: []byte(uploadTestToken), MaxUpload: 1 << 30, Access: access.New(s.store, time.Hour), Public: Public{Media: true, Read: true},
 	}
 	public, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -128,6 +130,9 @@ func (s *show) open(t *testing.T) {
 		}
 	})
 	s.work(t)
+	if s.streams {
+		s.stream(t)
+	}
 	s.earlierBoots()
 	s.boots(known)
 	s.logs(t)
@@ -150,6 +155,16 @@ func (s *show) deleteVideos(t *testing.T) {
 	for name, by := range map[string]string{"uploads/first cut.mp4": "admin", "mp4/holiday.mp4": "laptop"} {
 		write(t, filepath.Join(s.media, name), "a video of the past")
 		if _, err := s.server.Trash.Put(name, by, 734_003_200); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// stream adds live streams, which wait for their sources.
+func (s *show) stream(t *testing.T) {
+	t.Helper()
+	for _, r := range []transcode.Request{{Name: "concert", Live: &transcode.Live{Listen: true, Keep: true}}, {Name: "yard", Source: "rtsp://192.0.2.20/stream1"}} {
+		if _, err := s.queue.AddLive(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -520,6 +535,10 @@ func (s *show) views() map[string]string {
 		views["job"], views["failed"], views["video"] = fmt.Sprintf("/jobs/%d", s.done+1), "/jobs?state=failed", "/videos/hls/film%201/master.m3u8"
 		views["templates"], views["doctor"], views["settings"] = "/templates", "/doctor", "/settings"
 		views["quiet"], views["trash"] = "/boards/"+s.boot[s.boards-1].Name, "/videos#trash"
+		views["streams"], views["add-stream"] = "/streams", "/streams#add"
+		if s.streams {
+			views["stream"] = "/streams/concert"
+		}
 		views["template"], views["make"] = "/templates/minimal@2", "/templates#make"
 	}
 	return views

@@ -16,6 +16,7 @@ import { JobsPage } from "./views/Jobs";
 import { LoginPage } from "./views/Login";
 import { Missing } from "./views/Missing";
 import { SettingsPage } from "./views/Settings";
+import { StreamsPage } from "./views/Streams";
 import { SubmitPage } from "./views/Submit";
 import { TemplatePage, TemplatesPage } from "./views/Templates";
 import { VideosPage } from "./views/Videos";
@@ -27,6 +28,12 @@ function Video({ place }: { place: string }) {
   return Page ? <Page key={place} place={place} /> : <Loading />;
 }
 
+function Stream({ name }: { name: string }) {
+  const [Page, setPage] = useState<((props: { name: string }) => ComponentChild) | undefined>(undefined);
+  useEffect(() => { void import("./views/Stream").then((module) => setPage(() => module.StreamPage)); }, []);
+  return Page ? <Page key={name} name={name} /> : <Loading />;
+}
+
 function view(path: string): ComponentChild {
   const [top = "", ...rest] = path.split("/").filter(Boolean).map(decodeURIComponent);
   const one = rest.join("/");
@@ -35,6 +42,7 @@ function view(path: string): ComponentChild {
     case "boards": return one ? <BoardPage key={one} name={one} /> : <BoardsPage />;
     case "jobs": return one ? <JobPage key={one} id={Number(one)} /> : <JobsPage />;
     case "videos": return one ? <Video key={one} place={one} /> : <VideosPage />;
+    case "streams": return one ? <Stream key={one} name={one} /> : <StreamsPage />;
     case "templates": return one ? <TemplatePage key={one} name={one} /> : <TemplatesPage />;
     case "doctor": return <DoctorPage />;
     case "settings": return <SettingsPage />;

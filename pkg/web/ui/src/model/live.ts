@@ -4,7 +4,7 @@ import { serverEvents, type ServerEvent } from "./events";
 import { patched, type Json } from "./patch";
 import type { State } from "./types";
 
-const empty: State = { boards: {}, machines: {}, discovered: {}, jobs: {}, media: {}, templates: {}, operations: {}, trash: {} };
+const empty: State = { boards: {}, machines: {}, discovered: {}, jobs: {}, media: {}, templates: {}, operations: {}, trash: {}, streams: {} };
 
 // What pibootd has; undefined until the first snapshot has come.
 export const state = signal<State | undefined>(undefined);

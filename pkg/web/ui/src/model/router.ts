@@ -34,7 +34,7 @@ export function catchLinks(): void {
   document.addEventListener("click", (event) => {
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-    if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute("download") || link.origin !== location.origin || /^\/(media|docs)\//.test(link.pathname)) return;
+    if (!link || !plain || event.defaultPrevented || link.target || link.hasAttribute("download") || link.origin !== location.origin || /^\/(media|docs|live)\//.test(link.pathname)) return;
     event.preventDefault();
     go(link.href);
   });
@@ -44,6 +44,7 @@ export const path = {
   board: (name: string) => "/boards/" + encodeURIComponent(name),
   job: (id: number) => "/jobs/" + id,
   video: (place: string) => "/videos/" + place.split("/").map(encodeURIComponent).join("/"),
+  live: (name: string) => "/streams/" + encodeURIComponent(name),
   docs: (page: string) => "/docs/" + page,
   stream: (job: number) => `/stream/${job}/seek.m3u8`, // of a job that is not done
   media: (place: string) => "/media/" + place.split("/").map(encodeURIComponent).join("/"),

@@ -248,10 +248,31 @@ export interface System {
   uploads: boolean;
   older_jobs?: boolean; // there are more than the live stream has
   doctor?: { at: string; problems: number; warnings: number }; // what it found last
+  rtmp_port?: number; // for encoders that send live streams; without it, none can
   trash_keep: number; // seconds; 0: until somebody removes them
 }
 
 // All that the live stream keeps up to date: things by key.
+// A stream that is encoded while it is sent.
+export interface LiveStream {
+  name: string;
+  job: number;
+  source: string;
+  state: "waiting" | "live" | "stopping" | "ended";
+  started?: string;
+  request: { live?: { listen?: boolean; keep?: boolean; dvr_seconds?: number }; labels?: string[] };
+  renditions: string[];
+  ingest?: string; // the worker that receives it
+  encoder?: string; // from where an encoder sends it
+  seconds: number;
+  behind_seconds: number;
+  connections: number;
+  url: string;
+}
+
+// What an encoder needs to send a live stream.
+export interface StreamKey { key: string; rtmp?: string }
+
 export interface State {
   boards: Record<string, Board>;
   machines: Record<string, Machine>;
@@ -261,6 +282,7 @@ export interface State {
   templates: Record<string, Template>;
   operations: Record<string, Operation>;
   trash: Record<string, Deleted>;
+  streams: Record<string, LiveStream>;
   system?: System;
 }
 

@@ -16,7 +16,7 @@ import { Uploads } from "./Uploads";
 const links: [to: string, text: string, glyph: GlyphName][] = [
   ["/", "Overview", "home"], ["/boards", "Boards", "boards"], ["/jobs", "Jobs", "jobs"], ["/videos", "Media", "media"],
 ];
-const more: [to: string, text: string][] = [["/templates", "Templates"], ["/doctor", "Doctor"], ["/settings", "Settings"]];
+const more: [to: string, text: string][] = [["/streams", "Live"], ["/templates", "Templates"], ["/doctor", "Doctor"], ["/settings", "Settings"]];
 
 const shortcut = /Mac|iP(hone|ad)/.test(navigator.userAgent) ? "⌘K" : "Ctrl K";
 

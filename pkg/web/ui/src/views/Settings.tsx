@@ -6,7 +6,7 @@ import { AdminCards } from "../parts/AdminCards";
 import { Button } from "../parts/Button";
 
 const pages: [to: string, text: string, more: string][] = [
-  ["/templates", "Templates", "what boards boot"], ["/doctor", "Doctor", "looks everything over"], ["/submit", "Transcode a video", "from this machine or the media share"],
+  ["/streams", "Live", "streams that are encoded while they are sent"], ["/templates", "Templates", "what boards boot"], ["/doctor", "Doctor", "looks everything over"], ["/submit", "Transcode a video", "from this machine or the media share"],
 ];
 
 // Versions are those of the workers, where they differ from pibootd's.
