@@ -218,16 +218,27 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s) each
 .PHONY: bench-nfs
 bench-nfs: ## speed of the NFS server beside nfs-ganesha's, ROUNDS times each, default 5; its memory (root, Debian)
 	scripts/install-tools bench
-	ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^(TestSpeed|TestMillionFiles)$$' -count=1 -v ./pkg/nfs
+	PIBOOTD_PEERS=$$(scripts/peers) ROUNDS=$(or $(ROUNDS),5) go test -tags bench -run '^(TestSpeed|TestMillionFiles)$$' -count=1 -v ./pkg/nfs
 
 .PHONY: bench-apt
 bench-apt: ## the NFS calls of an apt install of FILES files, default 2000, by one board and by four, beside nfs-ganesha's; ROUNDS times, default 3 (root, Debian)
 	scripts/install-tools bench
-	ROUNDS=$(or $(ROUNDS),3) FILES=$(or $(FILES),2000) go test -tags bench -run '^TestAptSpeed$$' -count=1 -v -timeout 60m ./pkg/nfs
+	PIBOOTD_PEERS=$$(scripts/peers) ROUNDS=$(or $(ROUNDS),3) FILES=$(or $(FILES),2000) go test -tags bench -run '^TestAptSpeed$$' -count=1 -v -timeout 60m ./pkg/nfs
 
 .PHONY: bench-idle
 bench-idle: build ## memory and processor time of the daemon with fifty boards that do nothing (root)
 	go test -tags bench -run '^TestIdleDaemon$$' -count=1 -v ./cmd/pibootd
+
+.PHONY: bench-boot
+bench-boot: build ## the requests of whole boots, recorded from QEMU, beside dnsmasq and nfs-ganesha; ROUNDS times, default 7; a boot under QEMU (root, Debian)
+	scripts/install-tools demo
+	scripts/install-tools bench
+	PIBOOTD_PEERS=$$(scripts/peers) ROUNDS=$(or $(ROUNDS),7) go test -tags bench -run '^TestBootSpeed$$' -count=1 -v -timeout 15m ./cmd/pibootd
+
+.PHONY: record-boot
+record-boot: build ## record what boards ask for in a whole boot under QEMU, for bench-boot: pkg/virtualpi/recording/testdata (root, Debian, 15 minutes)
+	scripts/install-tools test
+	go test -tags bench -run '^TestRecordBoot$$' -count=1 -v -timeout 60m ./cmd/pibootd
 
 .PHONY: bench-nfsroot
 bench-nfsroot: ## options of nfsroot= where 1 % of frames is lost: klibc mounts and a file is read, ROUNDS times, default 10 (root, under 10 minutes)
@@ -237,7 +248,7 @@ bench-nfsroot: ## options of nfsroot= where 1 % of frames is lost: klibc mounts 
 .PHONY: bench-net
 bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian)
 	scripts/install-tools bench
-	go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
+	PIBOOTD_PEERS=$$(scripts/peers) go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
 
 .PHONY: bench-rootfs
 bench-rootfs: ## how long clones take on ext4, XFS and btrfs beside cp, and an import beside xz (root, Debian)

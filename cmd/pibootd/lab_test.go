@@ -200,7 +200,12 @@ func (p *process) text() string {
 // waitFor returns when the process has printed a line with text in it.
 func (p *process) waitFor(t *testing.T, text string) {
 	t.Helper()
-	late := time.After(labTimeout)
+	p.waitWithin(t, text, labTimeout)
+}
+
+func (p *process) waitWithin(t *testing.T, text string, limit time.Duration) {
+	t.Helper()
+	late := time.After(limit)
 	for {
 		p.mu.Lock()
 		have, more := p.out.String(), p.lines

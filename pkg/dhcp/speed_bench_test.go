@@ -23,6 +23,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/peers"
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/netlab/netlabtest"
 	"pibootd/pkg/pi"
@@ -188,15 +189,16 @@ func serveSpeed(dir string) error {
 }
 
 func runOurs(t *testing.T, ns *netlab.Namespace) *process {
-	return startProcess(t, ns, []string{speedState + "=" + t.TempDir()}, os.Args[0])
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), speedState+"="+t.TempDir())
+	return startProcess(t, ns, cmd)
 }
 
 func runDnsmasq(t *testing.T, ns *netlab.Namespace) *process {
 	dir := t.TempDir()
-	return startProcess(t, ns, nil, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--no-ping",
-		"--interface=s0", "--bind-interfaces", "--dhcp-authoritative", "--dhcp-lease-max=65536", "--quiet-dhcp", "--log-facility="+filepath.Join(dir, "log"),
+	return startProcess(t, ns, peers.Dnsmasq("--no-ping", "--interface=s0", "--dhcp-authoritative", "--dhcp-lease-max=65536", "--quiet-dhcp", "--log-facility="+filepath.Join(dir, "log"),
 		"--pid-file="+filepath.Join(dir, "pid"), "--dhcp-leasefile="+filepath.Join(dir, "leases"),
-		fmt.Sprintf("--dhcp-range=%s,%s,255.255.0.0,12h", speedFirst, speedLast))
+		fmt.Sprintf("--dhcp-range=%s,%s,255.255.0.0,12h", speedFirst, speedLast)))
 }
 
 func runKea(t *testing.T, ns *netlab.Namespace) *process {
@@ -209,18 +211,19 @@ func runKea(t *testing.T, ns *netlab.Namespace) *process {
 		"subnet4": [{"id": 1, "subnet": "10.77.0.0/16", "pools": [{"pool": "%s - %s"}]}],
 		"loggers": [{"name": "kea-dhcp4", "severity": "ERROR", "output_options": [{"output": %q}]}]
 	}}`, filepath.Join(dir, "leases"), speedFirst, speedLast, filepath.Join(dir, "log")), 0o600))
-	return startProcess(t, ns, []string{"KEA_PIDFILE_DIR=" + dir, "KEA_LOCKFILE_DIR=" + dir}, "kea-dhcp4", "-c", config)
+	cmd := peers.Command("kea-dhcp4", "-c", config)
+	cmd.Env = append(os.Environ(), "KEA_PIDFILE_DIR="+dir, "KEA_LOCKFILE_DIR="+dir, "KEA_DHCP_DATA_DIR="+dir, "KEA_LOG_FILE_DIR="+dir)
+	return startProcess(t, ns, cmd)
 }
 
-func startProcess(t *testing.T, ns *netlab.Namespace, env []string, name string, args ...string) *process {
+func startProcess(t *testing.T, ns *netlab.Namespace, cmd *exec.Cmd) *process {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(name, args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), env...), &out, &out
+	cmd.Stdout, cmd.Stderr = &out, &out
 	must(t, ns.Do(cmd.Start))
 	return &process{pid: cmd.Process.Pid, stop: func() {
 		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-			t.Errorf("%s ended: %v: %s", name, err, out.String())
+			t.Errorf("%s ended: %v: %s", cmd, err, out.String())
 		}
 		_ = cmd.Wait() // some end with an error
 	}}

@@ -14,12 +14,12 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/peers"
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/netlab/netlabtest"
 )
@@ -151,39 +151,14 @@ func startOurs(t *testing.T, dir string) *contender {
 	return c
 }
 
-// ganeshaConf takes the exported directory and the place of the recovery data.
-const ganeshaConf = `
-NFS_CORE_PARAM { Protocols = 3; NFS_Port = 2049; MNT_Port = 20048; Enable_NLM = false; Enable_RQUOTA = false; }
-NFSv4 { RecoveryRoot = /run/recovery; }
-EXPORT {
-	Export_Id = 1; Path = %s; Pseudo = /x; Access_Type = RW; Squash = No_root_squash;
-	SecType = sys; Protocols = 3; Transports = TCP;
-	FSAL { Name = VFS; }
-}
-LOG { Default_Log_Level = EVENT; }
-`
-
-// ganeshaScript runs rpcbind, without which ganesha does not start, and
-// ganesha, both with a /run of their own. As the first process of its process
-// namespace it takes them with it when its standard input ends.
-const ganeshaScript = `
-mount --make-rprivate / && mount -t tmpfs none /run && mount -t tmpfs none /var/lib/nfs && mount -t proc none /proc
-mkdir -p /run/rpcbind /run/dbus /run/recovery /var/lib/nfs/ganesha
-rpcbind -f &
-for _ in $(seq 100); do rpcinfo -p >/dev/null 2>&1 && break; sleep 0.1; done
-ganesha.nfsd -F -f "$1" -L "$2" -p /run/ganesha.pid &
-read -r _
-`
-
 func startGanesha(t *testing.T, dir string) *contender {
 	t.Helper()
 	c := &contender{t: t, name: "ganesha"}
 	conf, log := filepath.Join(t.TempDir(), "conf"), filepath.Join(t.TempDir(), "log")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, ganeshaConf, dir), 0o600); err != nil {
+	cmd, err := peers.Ganesha(dir, conf, log)
+	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", ganeshaScript, "sh", conf, log)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
 	t.Cleanup(func() {
 		if b, err := os.ReadFile(log); err == nil && t.Failed() {
 			t.Logf("log of ganesha:\n%s", b)

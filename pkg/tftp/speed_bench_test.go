@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pibootd/internal/peers"
 	"pibootd/pkg/netlab"
 	"pibootd/pkg/netlab/netlabtest"
 )
@@ -131,10 +132,9 @@ func startContender(t *testing.T, name, dir string) *contender {
 		c.cmd = exec.Command(os.Args[0])
 		c.cmd.Env = append(os.Environ(), speedDir+"="+dir, speedEcho+"=1")
 	case "dnsmasq":
-		c.cmd = exec.Command("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=eth0", "--bind-interfaces",
-			"--enable-tftp", "--tftp-root="+dir, "--tftp-max=1000", "--pid-file", "--log-facility=/dev/null")
+		c.cmd = peers.Dnsmasq("--interface=eth0", "--enable-tftp", "--tftp-root="+dir, "--tftp-max=1000", "--pid-file", "--log-facility=/dev/null")
 	case "tftpd-hpa":
-		c.cmd = exec.Command("in.tftpd", "--foreground", "--secure", "--address", speedAddr, "--user", "root", dir)
+		c.cmd = peers.Command("in.tftpd", "--foreground", "--secure", "--address", speedAddr, "--user", "root", dir)
 	}
 	stdin, err := c.cmd.StdinPipe()
 	must(t, err)
