@@ -208,7 +208,7 @@ chaos: ## a hundred histories of the queue: daemon, workers and ffmpeg killed, n
 
 .PHONY: test-media
 test-media: ## sources of all kinds, each in every format, by one worker and spread over three; encoders whose units are joined (10-40 minutes)
-	go test -tags media -run '^(TestMedia|TestChunkable|TestCountingEncoderIsWhole|TestFiltersAreKnownToFFmpeg)$$' -count=1 -timeout 60m \
+	go test -tags media -run '^(TestMedia|TestExact|TestChunkable|TestTwoPass|TestCountingEncoderIsWhole|TestFiltersAreKnownToFFmpeg)$$' -count=1 -timeout 60m \
 		./pkg/transcode ./pkg/transcode/worker
 
 .PHONY: fuzz

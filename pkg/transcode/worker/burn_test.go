@@ -161,7 +161,7 @@ func likePlain(filter string) func(t *testing.T, o mediaOutput) {
 // All renditions that one unit makes have the text, also of a file beside the source.
 func TestBurntIntoRenditions(t *testing.T) {
 	t.Parallel()
-	c := newMediaCluster(t, 2)
+	c := newShortCluster(t, 2, 1)
 	source := makeSource(t, "a.mp4", "-f lavfi -i gradients=s=320x180:r=5:d=24:speed=0.01:seed=1:c0=black:c1=gray "+x264+"-g 20")
 	c.provide("a.mp4", source)
 	c.provide("a.de.srt", written(t, "a.srt", burntCues))

@@ -197,7 +197,7 @@ func hasNoCaptions(t *testing.T, o mediaOutput) {
 // Of a stream in two codecs, the renditions by libx264 have the captions.
 func TestCaptionsInOneCodecOfTwo(t *testing.T) {
 	t.Parallel()
-	c := newMediaCluster(t, 2)
+	c := newShortCluster(t, 2, 1)
 	dir := t.TempDir()
 	captionedSource("h264", "60")(t, dir, "a.ts")
 	c.provide("a.ts", filepath.Join(dir, "a.ts"))

@@ -14,6 +14,7 @@ import (
 // TestChunkable has every encoder whose units are joined make what a single run of it
 // makes: bits within 5 %, the same frames, and a picture that is as good.
 func TestChunkable(t *testing.T) {
+	t.Parallel()
 	for _, options := range chunkableRows {
 		t.Run(options, func(t *testing.T) {
 			source := makeSource(t, "a.mp4", chunkableSource)
@@ -53,6 +54,7 @@ func TestChunkable(t *testing.T) {
 // TestCountingEncoderIsWhole has an encoder that aims at a bitrate by all frames that
 // it has seen encode the whole video, which has that bitrate then.
 func TestCountingEncoderIsWhole(t *testing.T) {
+	t.Parallel()
 	source := makeSource(t, "a.mp4", chunkableSource)
 	request := transcode.Request{Output: transcode.Output{Format: transcode.FormatMP4, Options: strings.Fields("-c:v mpeg4 -b:v 300k -an")}}
 	j := transcodeAll(t, source, request, 0)

@@ -107,10 +107,10 @@ func (c *cluster) checkSwept() {
 // Every format goes all the way: from a request to what a player reads.
 func TestEveryFormatIsPublished(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := newShortCluster(t, 2, 4)
 	c.provide("a.mp4", makeSource(t, "a.mp4", shortClip))
 	// Long enough for several units that make all renditions at once.
-	c.provide("long.mp4", makeSource(t, "long.mp4", "-f lavfi -i testsrc2=s=160x128:r=10:d=24 -f lavfi -i sine=440:d=24 "+x264+"-g 20 -c:a aac"))
+	c.provide("long.mp4", makeSource(t, "long.mp4", "-f lavfi -i testsrc2=s=160x128:r=10:d=8 -f lavfi -i sine=440:d=8 "+x264+"-g 20 -c:a aac"))
 	tests := []struct {
 		name   string
 		output transcode.Output
@@ -131,7 +131,7 @@ func TestEveryFormatIsPublished(t *testing.T) {
 		{"whole", transcode.Output{Format: transcode.FormatMP4, Options: strings.Fields("-c:v libx264 -preset ultrafast -vf tmix")}, "mp4/whole.mp4", "a.mp4"},
 	}
 	for _, tt := range tests {
-		want := map[string]string{"a.mp4": "30", "long.mp4": "240"}[tt.source]
+		want := map[string]string{"a.mp4": "30", "long.mp4": "80"}[tt.source]
 		job := c.do(transcode.Request{Source: tt.source, Name: tt.name, SegmentSeconds: 1, Output: tt.output})
 		if job.State != queue.Done || job.Output != tt.want {
 			t.Errorf("%s: job is %s at %q: %s, %q; want it done at %s", tt.name, job.State, job.Output, job.Reason, job.Stderr, tt.want)

@@ -24,6 +24,7 @@ func easyAndHard(t *testing.T, size string, seconds int) string {
 // Two passes over units make of a film with easy and hard parts what two passes over all
 // of it make: bits within 5 %, and a picture that is as good.
 func TestTwoPass(t *testing.T) {
+	t.Parallel()
 	source := easyAndHard(t, twoPassSize, twoPassSeconds)
 	for _, tt := range twoPassRows {
 		t.Run(tt.codec, func(t *testing.T) {
