@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -8,8 +9,8 @@ import (
 	"slices"
 )
 
-// A SourcePart is a part of a source whose video is of another codec, or another stream,
-// than that of the part before it. It has a decoder of its own.
+// A SourcePart is a part of a source whose video is of another codec, another stream, or
+// another range of brightness than that of the part before it. It has a decoder of its own.
 type SourcePart struct {
 	Bytes   int64       `json:"bytes"`         // where it begins in the source
 	End     int64       `json:"end,omitempty"` // where it ends; 0: with the source
@@ -146,8 +147,12 @@ func plannableParts(p Probe, burnt SubtitleStream) error {
 		return errors.New("it is several files in one, and pictures of text cannot be burnt into such a source; want each file by itself")
 	}
 	if len(p.Parts) > 0 && burnt.Image {
-		return fmt.Errorf("its video changes from %s to %s midway, and pictures of text cannot be burnt into such a source; want subtitles that are text",
-			p.Parts[0].Video.Codec, p.Parts[1].Video.Codec)
+		before, after := p.Parts[0].Video, p.Parts[1].Video
+		from, to := before.Codec, after.Codec
+		if from == to && before.Color.VideoRange() != after.Color.VideoRange() {
+			from, to = cmp.Or(before.Color.VideoRange(), "SDR"), cmp.Or(after.Color.VideoRange(), "SDR")
+		}
+		return fmt.Errorf("its video changes from %s to %s midway, and pictures of text cannot be burnt into such a source; want subtitles that are text", from, to)
 	}
 	return nil
 }

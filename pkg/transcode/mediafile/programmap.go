@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"maps"
 )
 
 // A ProgramMap says which elementary streams a program of a transport stream has from
@@ -17,6 +18,9 @@ type ProgramMap struct {
 	Types map[uint16]uint8 // stream types (table 2-34) by PID
 	// Complete says that the maps of all programs of the association were found.
 	Complete bool
+	// Sets has the latest sequence parameter set of each H.265 stream, as far as one was
+	// found after a map that names the stream: its colors are in it.
+	Sets map[uint16]string
 }
 
 const (
@@ -26,13 +30,19 @@ const (
 	maxMapPIDs = 64
 	// tableAssociation and tableMap are table identifiers.
 	tableAssociation, tableMap = 0, 2
+	// typeH265 is the stream type of H.265 (table 2-34).
+	typeH265 = 0x24
+	// maxHead is how much of a PES packet is searched for a parameter set: it is in one of
+	// the first NAL units.
+	maxHead = 1024
 )
 
-// ReadProgramMaps calls visit for each program map of a transport stream, until it returns
-// false or the stream ends. r begins at this offset of the stream, within a packet or not.
+// ReadProgramMaps calls visit for each program map of a transport stream, and again when the
+// sequence parameter set of an H.265 stream is another one, until it returns false or the
+// stream ends. r begins at this offset of the stream, within a packet or not.
 // Packets have 188 bytes, 192 (M2TS) or 204.
 func ReadProgramMaps(r io.Reader, offset int64, visit func(ProgramMap) bool) error {
-	s := mapScanner{sections: map[uint16]*section{0: {}}, found: map[uint16]bool{}, visit: visit}
+	s := mapScanner{sections: map[uint16]*section{0: {}}, found: map[uint16]bool{}, visit: visit, heads: map[uint16][]byte{}}
 	buf, kept := make([]byte, 64<<10), 0
 	for {
 		n, err := io.ReadFull(r, buf[kept:])
@@ -51,11 +61,13 @@ func ReadProgramMaps(r io.Reader, offset int64, visit func(ProgramMap) bool) err
 
 // A mapScanner follows the tables of a transport stream.
 type mapScanner struct {
-	stride   int                 // bytes from packet to packet; 0: not known
-	sections map[uint16]*section // by PID: of the association and the maps
-	found    map[uint16]bool     // PIDs of maps since the latest association that differs
-	latest   int64               // where the latest association begins
-	visit    func(ProgramMap) bool
+	stride    int                 // bytes from packet to packet; 0: not known
+	sections  map[uint16]*section // by PID: of the association and the maps
+	found     map[uint16]bool     // PIDs of maps since the latest association that differs
+	latest    int64               // where the latest association begins
+	visit     func(ProgramMap) bool
+	latestMap ProgramMap
+	heads     map[uint16][]byte // beginnings of PES packets of H.265 by PID
 }
 
 // A section is what there is of one.
@@ -102,12 +114,18 @@ func syncOf(data []byte) (first, stride int) {
 func (s *mapScanner) packet(p []byte, at int64) bool {
 	pid := uint16(p[1]&0x1f)<<8 | uint16(p[2])
 	table := s.sections[pid]
-	if table == nil || p[1]&0x80 != 0 || p[3]&0x10 == 0 {
+	if p[1]&0x80 != 0 || p[3]&0x10 == 0 {
 		return true
 	}
 	payload := p[4:]
 	if p[3]&0x20 != 0 {
 		payload = payload[min(1+int(payload[0]), len(payload)):]
+	}
+	if s.latestMap.Types[pid] == typeH265 && table == nil {
+		return s.head(pid, payload, p[1]&0x40 != 0)
+	}
+	if table == nil {
+		return true
 	}
 	if p[1]&0x40 != 0 && len(payload) > 0 {
 		payload = payload[min(1+int(payload[0]), len(payload)):]
@@ -141,9 +159,52 @@ func (s *mapScanner) section(pid uint16, at int64, data []byte) bool {
 		s.associate(body)
 	case pid != 0 && data[0] == tableMap:
 		s.found[pid] = true
-		return s.visit(ProgramMap{Bytes: s.latest, At: at, Types: streamTypes(body), Complete: len(s.found) >= len(s.sections)-1})
+		s.latestMap = ProgramMap{
+			Bytes: s.latest, At: at, Types: streamTypes(body), Complete: len(s.found) >= len(s.sections)-1, Sets: s.latestMap.Sets,
+		}
+		return s.visit(s.latestMap)
 	}
 	return true
+}
+
+// head adds to the beginning of a PES packet of H.265 what a packet has of it, and calls visit
+// if there is another sequence parameter set in it.
+func (s *mapScanner) head(pid uint16, payload []byte, begins bool) bool {
+	if begins {
+		s.heads[pid] = s.heads[pid][:0]
+	} else if n := len(s.heads[pid]); n == 0 || n >= maxHead {
+		return true // its beginning was not seen, or has been searched
+	}
+	s.heads[pid] = append(s.heads[pid], payload...)
+	set := parameterSet(s.heads[pid])
+	if set == nil || s.latestMap.Sets[pid] == string(set) {
+		return true
+	}
+	s.heads[pid] = s.heads[pid][:0]
+	sets := maps.Clone(s.latestMap.Sets)
+	if sets == nil {
+		sets = map[uint16]string{}
+	}
+	sets[pid] = string(set)
+	s.latestMap.Sets = sets
+	return s.visit(s.latestMap)
+}
+
+// parameterSet returns the whole sequence parameter set that is in data of H.265 with start
+// codes (ISO 23008-2 §7.4.2.2 and annex B); nil if there is none.
+func parameterSet(data []byte) []byte {
+	const kind = 33
+	start := []byte{0, 0, 1}
+	for {
+		i := bytes.Index(data, start)
+		if i < 0 || i+3 >= len(data) {
+			return nil
+		}
+		data = data[i+3:]
+		if end := bytes.Index(data, start); data[0]>>1&0x3f == kind && end > 0 {
+			return bytes.TrimRight(data[:end], "\x00")
+		}
+	}
 }
 
 // associate follows the maps that an association names, and no others.

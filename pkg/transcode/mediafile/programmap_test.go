@@ -2,6 +2,7 @@ package mediafile
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 )
 
@@ -57,7 +58,37 @@ func TestProgramMaps(t *testing.T) {
 	}
 }
 
+// pesPacket is the beginning of a PES packet of H.265 in one packet: a parameter set of video, a
+// sequence parameter set with these bytes, and a picture.
+func pesPacket(set ...byte) []byte {
+	p := []byte{0x47, 0x41, 0, 0x10, 0, 0, 1, 0xe0, 0, 0, 0x80, 0, 0, 0, 0, 0, 1, 0x40, 1, 7, 0, 0, 1, 0x42, 1}
+	p = append(append(p, set...), 0, 0, 0, 1, 0x26, 1)
+	return append(p, bytes.Repeat([]byte{0xff}, tsPacketBytes-len(p))...)
+}
+
+// Another sequence parameter set of H.265 is found, with the map before it.
+func TestParameterSets(t *testing.T) {
+	association, types := tablePacket(0, tableAssociation, 0, 1, 0xf0, 0), mapPacket(typeH265)
+	var data []byte
+	for _, p := range [][]byte{association, types, pesPacket(9, 9), pesPacket(9, 9), association, types, pesPacket(9, 9), association, types, pesPacket(8)} {
+		data = append(data, p...)
+	}
+	var sets []string
+	var at []int64
+	err := ReadProgramMaps(bytes.NewReader(data), 0, func(m ProgramMap) bool {
+		if set := m.Sets[0x100]; len(sets) == 0 || sets[len(sets)-1] != set {
+			sets, at = append(sets, set), append(at, m.Bytes/tsPacketBytes)
+		}
+		return true
+	})
+	want, wantAt := []string{"", "\x42\x01\x09\x09", "\x42\x01\x08"}, []int64{0, 0, 7}
+	if err != nil || !slices.Equal(sets, want) || !slices.Equal(at, wantAt) {
+		t.Errorf("sets %q from packets %d, %v; want %q from %d", sets, at, err, want, wantAt)
+	}
+}
+
 func FuzzProgramMaps(f *testing.F) {
+	f.Add(slices.Concat(tablePacket(0, tableAssociation, 0, 1, 0xf0, 0), mapPacket(typeH265), pesPacket(9, 9), pesPacket(8)))
 	f.Add(changing(188))
 	f.Add(changing(192))
 	f.Fuzz(func(t *testing.T, data []byte) {

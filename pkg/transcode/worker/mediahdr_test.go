@@ -52,6 +52,19 @@ func hdrRows() []mediaRow {
 			want: mediaWant{frames: 100, within: 2, colors: "yuv420p10le tv bt2020nc arib-std-b67 bt2020", also: lights([2]int{180, 190}, [2]int{111, 117})},
 		},
 		{
+			name: "SDR after HDR10 in one codec", file: "a.ts", build: inRanges(hdr10, sdrH265),
+			want: mediaWant{frames: 100, within: 2, colors: sdr, note: []string{"HDR (PQ) is tone-mapped to SDR"}, also: lights([2]int{180, 230}, [2]int{120, 132})},
+		},
+		{
+			name: "HDR10 after SDR in one codec, with a jump", file: "a.ts", long: true,
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, at(0, sdrH265), at(500, hdr10)) },
+			want:  mediaWant{frames: 100, within: 2, colors: sdr, note: []string{"HDR (PQ) from 2.0 s on is tone-mapped to SDR, in which the source begins"}, also: lights([2]int{120, 132}, [2]int{180, 230})},
+		},
+		{
+			name: "SDR after HLG in one codec, kept", file: "a.ts", long: true, build: inRanges(hlg, sdrH265), request: transcode.Request{Output: transcode.Output{Codec: transcode.CodecH265}},
+			want: mediaWant{frames: 100, within: 2, colors: "yuv420p10le tv bt2020nc arib-std-b67 bt2020", also: lights([2]int{180, 190}, [2]int{111, 117})},
+		},
+		{
 			name: "Dolby Vision 5", file: "a.mp4", build: dolbySource(5, 0),
 			want: mediaWant{fails: "its video is Dolby Vision of profile 5, whose colors only a decoder of Dolby Vision can show"},
 		},
@@ -64,6 +77,9 @@ func hdrRows() []mediaRow {
 
 // sdrPart is of the same size as hdr10, in another codec.
 const sdrPart = "-f lavfi -i color=0x808080:s=160x90:r=25:d=2 " + x264 + "-color_primaries bt709 -colorspace bt709 -color_trc bt709"
+
+// sdrH265 is of the same size and codec as hdr10.
+const sdrH265 = "-f lavfi -i color=0x808080:s=160x90:r=25:d=2 " + x265 + "-color_primaries bt709 -colorspace bt709 -color_trc bt709"
 
 // inRanges makes a transport stream of two parts of 2 s.
 func inRanges(first, second string) func(t *testing.T, dir, file string) {

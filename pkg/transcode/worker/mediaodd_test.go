@@ -1,10 +1,13 @@
 package worker
 
 import (
+	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pibootd/pkg/transcode"
 )
 
 // shortPicture and beep are the inputs of a short source.
@@ -32,6 +35,9 @@ func oddRows() []mediaRow {
 		{name: "odd interlaced H.264", file: "a.ts", long: true, args: "-f lavfi -i testsrc2=s=320x192:r=50:d=3,tinterlace=interleave_top " + x264 + "-flags +ildct+ilme -x264opts tff=1", want: mediaWant{frames: 75, within: 1, rate: "25/1"}},
 		{name: "odd 192 kHz", file: "a.mkv", long: true, args: shortPicture + "-f lavfi -i sine=440:r=192000:d=2 " + x264 + "-c:a flac", want: withAudio},
 		{name: "odd 3.1", file: "a.mkv", long: true, args: shortPicture + "-f lavfi -i aevalsrc=sin(440*t)|sin(550*t)|sin(660*t)|sin(80*t):c=3.1:d=2 " + x264 + "-c:a flac", want: mediaWant{frames: 50}},
+		{name: "odd AMR", file: "a.3gp", build: speechSource("#!AMR\n", 0x3c, 31), want: withAudio},
+		{name: "odd wideband AMR", file: "a.3gp", long: true, build: speechSource("#!AMR-WB\n", 0x44, 60), want: withAudio},
+		{name: "odd AMR alone", file: "a.amr", long: true, build: speech("#!AMR\n", 0x3c, 31), request: transcode.Request{Output: transcode.Output{Format: transcode.FormatHLS}}, want: mediaWant{seconds: 2, tracks: []string{"audio aac"}}},
 		{name: "odd font", file: "a.mkv", long: true, build: withFont, want: mediaWant{frames: 50, note: []string{"1 of attachments, such as fonts"}}},
 		{name: "odd sparse FLV", file: "a.flv", long: true, args: "-f lavfi -i testsrc2=s=320x180:r=25:d=3,select=lt(n\\,2)+gt(n\\,60) -f lavfi -i sine=440:d=3 -fps_mode vfr -ar 44100 " + x264 + "-c:a aac", want: mediaWant{frames: 75, within: 2, rate: "25/1"}},
 		{name: "odd two videos", file: "a.mov", long: true, args: shortPicture + "-f lavfi -i testsrc2=s=80x60:r=25:d=2 -map 0 -map 1 " + x264, want: mediaWant{frames: 50, size: film.size, note: []string{"the other video of the source, 80x60 of 2.0 s"}}},
@@ -152,5 +158,32 @@ func playlistSource(t *testing.T, dir, file string) {
 	text := "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/etc/hostname\n#EXT-X-ENDLIST\n"
 	if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// speech makes 2 s of AMR, which ffmpeg can only decode: frames of one mode (RFC 4867 §5) with
+// any bits, which sound like noise.
+func speech(magic string, mode byte, size int) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		t.Helper()
+		data, random := []byte(magic), rand.New(rand.NewSource(1))
+		for range 2 * 50 {
+			frame := make([]byte, size)
+			random.Read(frame)
+			data = append(append(data, mode), frame...)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// speechSource makes what phones record: H.264 with AMR.
+func speechSource(magic string, mode byte, size int) func(t *testing.T, dir, file string) {
+	return func(t *testing.T, dir, file string) {
+		t.Helper()
+		speech(magic, mode, size)(t, dir, "speech.amr")
+		args := "-v error " + shortPicture + "-i speech.amr " + x264 + "-c:a copy " + file
+		ffmpegRun(t, dir, "ffmpeg", strings.Fields(args)...)
 	}
 }

@@ -17,7 +17,10 @@ import (
 
 // A change is where a transport stream announces another codec of a stream, or another
 // stream of its video: what came before ends at end, and what follows begins at bytes.
-type change struct{ end, bytes int64 }
+type change struct {
+	end, bytes int64
+	possible   bool // the codec is the same, but maybe not the range of brightness
+}
 
 const (
 	// lookPlaces is in how many places of a long source its program maps are read, and
@@ -52,8 +55,17 @@ func (m mapReader) film(of mediafile.ProgramMap) uint16 {
 }
 
 // changed reports whether a map has another film than the one before, or another codec for
-// one of its streams.
+// one of its streams, or other parameters of the film, where its colors are.
 func (m mapReader) changed(before, now mediafile.ProgramMap) bool {
+	return m.streamsChanged(before, now) || m.setsChanged(before, now)
+}
+
+func (m mapReader) setsChanged(before, now mediafile.ProgramMap) bool {
+	was, is := before.Sets[m.film(before)], now.Sets[m.film(now)]
+	return m.size <= lookAll && was != "" && is != "" && was != is
+}
+
+func (m mapReader) streamsChanged(before, now mediafile.ProgramMap) bool {
 	if m.film(before) != m.film(now) {
 		return true
 	}
@@ -81,6 +93,9 @@ func (m mapReader) next(from, until int64, before mediafile.ProgramMap, all bool
 		if before.Types == nil || m.changed(before, of) {
 			found = of
 			return false
+		}
+		if all && before.Sets == nil {
+			before.Sets = of.Sets
 		}
 		return all
 	})
@@ -113,8 +128,39 @@ func (m mapReader) changes() ([]change, error) {
 				return nil, err
 			}
 		}
-		list = append(list, change{end: found.At, bytes: found.Bytes})
+		list = append(list, change{end: found.At, bytes: found.Bytes, possible: !m.streamsChanged(now, found)})
 		now, at = found, found.At+1
+	}
+	return list, nil
+}
+
+// joins returns where a long source may have become another one of the same codec: at the
+// last map before its time stamps jump.
+func (m mapReader) joins(clocks []clock) ([]change, error) {
+	var list []change
+	for _, c := range clocks {
+		if m.size <= lookAll || c.bytes <= 0 || c.wrapped || len(list) == maxChanges {
+			continue
+		}
+		from := max(c.bytes-lookBytes, 0)
+		r, err := m.open(from)
+		if err != nil {
+			return nil, fmt.Errorf("reading program maps: %w", err)
+		}
+		last := change{possible: true}
+		err = mediafile.ReadProgramMaps(io.LimitReader(r, c.bytes-from), from, func(of mediafile.ProgramMap) bool {
+			if m.film(of) != 0 {
+				last.end, last.bytes = of.At, of.Bytes
+			}
+			return true
+		})
+		r.Close()
+		if err != nil {
+			return nil, err
+		}
+		if last.end > 0 {
+			list = append(list, last)
+		}
 	}
 	return list, nil
 }
@@ -137,8 +183,8 @@ func (m mapReader) first(from, until int64, before mediafile.ProgramMap) (mediaf
 	return m.next(max(from-lookBytes, 0), min(until+lookBytes, m.size), before, true)
 }
 
-// changes returns where the video of a source goes on in another codec, or another stream.
-// Only transport streams say so.
+// changes returns where the video of a source goes on in another codec, or another stream,
+// or between HDR and SDR. Only transport streams say so.
 func (w *Worker) changes(ctx context.Context, source string, r *report) ([]change, error) {
 	film := r.film()
 	if film == nil || r.format.FormatName != "mpegts" {
@@ -151,7 +197,44 @@ func (w *Worker) changes(ctx context.Context, source string, r *report) ([]chang
 	m := mapReader{pid: uint16(pid), size: int64(number(r.format.Size)), open: func(from int64) (io.ReadCloser, error) {
 		return w.openSource(ctx, source, from)
 	}}
-	return m.changes()
+	list, err := m.changes()
+	if err != nil || film.CodecName != "hevc" {
+		return list, err
+	}
+	joins, err := m.joins(r.clocks)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, joins...)
+	slices.SortStableFunc(list, func(a, b change) int { return cmp.Compare(a.end, b.end) })
+	list = slices.CompactFunc(list, func(a, b change) bool { return a.end == b.end })
+	return list[:min(len(list), maxChanges)], nil
+}
+
+// confirmed returns changes without those that are possible only, and where the range of
+// brightness stays what it was.
+func (w *Worker) confirmed(ctx context.Context, source string, changes []change, film *stream, p *pulse) ([]change, error) {
+	if !slices.ContainsFunc(changes, func(c change) bool { return c.possible }) {
+		return changes, nil
+	}
+	var kept []change
+	for _, c := range changes {
+		own := newReport(p)
+		if stderr, err := w.examine(ctx, partOf(source, c.bytes, 0), own, p, "-read_intervals", "%+#1"); err != nil && !refused(err, stderr) {
+			return nil, err
+		}
+		next := own.partFilm(film.ID)
+		if next != nil && c.possible && next.color().VideoRange() == film.color().VideoRange() {
+			continue
+		}
+		if next != nil {
+			film = next
+		} else if c.possible {
+			continue
+		}
+		kept = append(kept, c)
+	}
+	return kept, nil
 }
 
 // openSource opens a source at a byte of it.
@@ -197,6 +280,9 @@ type sourcePart struct {
 // divide returns the report of a source by its parts, if its video changes midway.
 func (w *Worker) divide(ctx context.Context, source string, r *report, p *pulse) (*report, error) {
 	changes, err := w.changes(ctx, source, r)
+	if err == nil {
+		changes, err = w.confirmed(ctx, source, changes, r.film(), p)
+	}
 	if err != nil || len(changes) == 0 {
 		return r, err
 	}
