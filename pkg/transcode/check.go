@@ -54,7 +54,7 @@ func checkResult(u Unit, r Result) error {
 	case u.Kind == KindSurvey && u.Video != nil:
 		return checkSurvey(*u.Video, r)
 	case u.Kind == KindTrial && u.Video != nil:
-		return checkTrial(*u.Video, r)
+		return checkTrial(u, r)
 	case u.Kind == KindVideo && u.Video != nil:
 		return checkPieces(u, r)
 	case u.Kind == KindAudio && u.Audio != nil:

@@ -307,6 +307,8 @@ type Unit struct {
 	Whole  *WholeUnit  `json:"whole,omitempty"`
 	Ingest *IngestUnit `json:"ingest,omitempty"`
 	Live   *LivePart   `json:"live,omitempty"` // of a part of a live stream
+	// MorePieces of a trial are tried together with that of Video, with the same renditions.
+	MorePieces []VideoUnit `json:"more_pieces,omitempty"`
 	// Surveyed says that a unit of video waits for all surveys, from which its bitrates
 	// follow.
 	Surveyed bool `json:"surveyed,omitempty"`
@@ -506,7 +508,7 @@ type Track struct {
 func (u Unit) Frames() int {
 	switch {
 	case u.Video != nil:
-		return u.Video.EndFrame - u.Video.FirstFrame
+		return (1 + len(u.MorePieces)) * (u.Video.EndFrame - u.Video.FirstFrame) // pieces have one length
 	case u.Whole != nil:
 		return u.Whole.Frames
 	}

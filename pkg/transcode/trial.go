@@ -19,10 +19,11 @@ func Quality(ssim float64) float64 { return -50 * math.Log10(max(1-ssim, 1e-6)) 
 // MaxQuality is the highest quality that a request may have.
 const MaxQuality = 100
 
-// A Trial is what a short encoding of a piece of the source needed, and how near it came.
+// A Trial is what a short encoding of pieces of the source needed, and how near it came.
 type Trial struct {
 	Frames    int     `json:"frames"`
-	KeyBytes  int64   `json:"key_bytes"`  // of its first frame, the only key frame
+	Keys      int     `json:"keys"`       // key frames among them, one for each piece
+	KeyBytes  int64   `json:"key_bytes"`  // of the key frames
 	RestBytes int64   `json:"rest_bytes"` // of the other frames
 	SSIM      float64 `json:"ssim"`       // mean of its frames' luma, at the size of the largest rendition
 }
@@ -34,17 +35,17 @@ type TriedRendition struct {
 }
 
 // checkTrial looks at the trials of a unit.
-func checkTrial(v VideoUnit, r Result) error {
-	if len(r.Others) != len(v.Others) {
-		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(v.Others))
+func checkTrial(u Unit, r Result) error {
+	if len(r.Others) != len(u.Video.Others) {
+		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(u.Video.Others))
 	}
 	for _, one := range append([]Result{r}, r.Others...) {
 		t := one.Trial
 		if t == nil || len(one.Files()) > 0 || t.KeyBytes <= 0 || t.RestBytes < 0 || t.KeyBytes > maxSegmentBytes || t.RestBytes > maxSegmentBytes || !(math.Abs(t.SSIM) <= 1) {
 			return errors.New("no trial, or its numbers are out of range")
 		}
-		if want := v.EndFrame - v.FirstFrame; t.Frames != want {
-			return fmt.Errorf("%d frames; want %d", t.Frames, want)
+		if t.Frames != u.Frames() || t.Keys != 1+len(u.MorePieces) {
+			return fmt.Errorf("%d frames in %d pieces; want %d in %d", t.Frames, t.Keys, u.Frames(), 1+len(u.MorePieces))
 		}
 	}
 	return nil
@@ -53,11 +54,14 @@ func checkTrial(v VideoUnit, r Result) error {
 const (
 	// triedShare is the share of a video's frames that are tried. A frame of a trial is about
 	// four times the work of one in the output, as it is encoded at several qualities.
-	triedShare = 0.025
-	// maxTrials is the number of pieces that suffice for a video of any length.
-	maxTrials = 24
-	// leastTried is the minimum length of a piece in frames.
-	leastTried = 10
+	triedShare = 0.03
+	// pieceFrames is the length of a piece: many short ones say more of a video than a few long
+	// ones.
+	pieceFrames = 12
+	// maxPieces is the number of pieces that suffice for a video of any length.
+	maxPieces = 48
+	// unitPieces is the maximum number of pieces of a unit.
+	unitPieces = 6
 	// maxTriedSizes is the number of sizes that are tried.
 	maxTriedSizes = 4
 )
@@ -65,21 +69,47 @@ const (
 // trials returns the units that try what plan's renditions need.
 func (p Plan) trials(r Request, probe Probe, o Options, toneMap bool) []Unit {
 	grid := p.Grid
-	grid.SegmentFrames = min(max(int(math.Round(grid.Rate.Float())), leastTried), grid.Frames)
-	pieces := grid.Frames / grid.SegmentFrames
-	count := min(max(int(math.Round(triedShare*float64(pieces))), 1), maxTrials)
+	grid.SegmentFrames = min(pieceFrames, grid.Frames)
+	most := unitPieces
+	if len(probe.Parts) > 0 { // parts are put together already
+		most = 1
+	}
 	var units []Unit
-	for i := range count {
-		at := pieces * (2*i + 1) / (2 * count)
-		for _, tried := range triedRenditions(p.Renditions, r, o) {
-			unit := videoUnits(r, probe, grid, [][]Rendition{tried}, o, []int{at, at + 1})[0]
-			unit.ID, unit.Kind = fmt.Sprintf("t-%s-%04d", tried[0].Name, at), KindTrial
-			unit.Video.EndFrame = unit.Video.FirstFrame + grid.SegmentFrames
-			unit.Video.ToneMap, unit.Video.NoCaptions = toneMap && tried[0].VideoRange == "", true
+	for _, tried := range triedRenditions(p.Renditions, r, o) {
+		for pieces := range slices.Chunk(spreadPieces(grid), most) {
+			unit := videoUnits(r, probe, grid, [][]Rendition{tried}, o, []int{pieces[0], pieces[0] + 1})[0]
+			unit.ID, unit.Kind = fmt.Sprintf("t-%s-%05d", tried[0].Name, pieces[0]), KindTrial
+			for _, at := range pieces[1:] {
+				piece := videoUnits(r, probe, grid, [][]Rendition{tried[:1]}, o, []int{at, at + 1})[0]
+				unit.MorePieces = append(unit.MorePieces, *piece.Video)
+			}
+			for _, v := range unit.videos() {
+				v.EndFrame = v.FirstFrame + grid.SegmentFrames
+				v.ToneMap, v.NoCaptions = toneMap && tried[0].VideoRange == "", true
+			}
 			units = append(units, unit)
 		}
 	}
 	return units
+}
+
+// videos returns all pieces of u.
+func (u *Unit) videos() []*VideoUnit {
+	list := []*VideoUnit{u.Video}
+	for i := range u.MorePieces {
+		list = append(list, &u.MorePieces[i])
+	}
+	return list
+}
+
+// spreadPieces returns the numbers of the pieces of a grid that are tried.
+func spreadPieces(g Grid) []int {
+	all := g.Frames / g.SegmentFrames
+	list := make([]int, min(max(int(math.Round(triedShare*float64(all))), 1), maxPieces))
+	for i := range list {
+		list[i] = all * (2*i + 1) / (2 * len(list))
+	}
+	return list
 }
 
 // triedRenditions returns what is tried of each codec, the largest size first.
@@ -147,7 +177,7 @@ type curve struct {
 type curvePoint struct {
 	crf     float64
 	logRate float64 // logarithm of bits per second
-	peakBPS float64 // of the piece that needs most
+	peakBPS float64 // of the pieces that need most
 	quality float64
 }
 
@@ -191,18 +221,18 @@ func curves(g Grid, tried []TriedRendition) []curve {
 
 // pointOf sums up the trials of all pieces. A segment has one key frame, as each of them has.
 func pointOf(g Grid, crf float64, trials []Trial) curvePoint {
-	frames, rest, key, ssim, peak := 0.0, 0.0, 0.0, 0.0, 0.0
+	frames, keys, rest, keyBytes, ssim, peak := 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 	rate := func(keyBytes, restBytes, frames float64) float64 {
 		perFrame := restBytes / max(frames, 1)
 		return 8 * (keyBytes + perFrame*float64(g.SegmentFrames-1)) / g.Seconds(g.SegmentFrames)
 	}
 	for _, t := range trials {
-		frames, ssim = frames+float64(t.Frames), ssim+t.SSIM*float64(t.Frames)
-		key, rest = key+float64(t.KeyBytes), rest+float64(t.RestBytes)
-		peak = max(peak, rate(float64(t.KeyBytes), float64(t.RestBytes), float64(t.Frames-1)))
+		n := float64(max(t.Keys, 1))
+		frames, keys, ssim = frames+float64(t.Frames), keys+n, ssim+t.SSIM*float64(t.Frames)
+		keyBytes, rest = keyBytes+float64(t.KeyBytes), rest+float64(t.RestBytes)
+		peak = max(peak, rate(float64(t.KeyBytes)/n, float64(t.RestBytes), float64(t.Frames)-n))
 	}
-	n := float64(len(trials))
-	mean := rate(key/n, rest, frames-n)
+	mean := rate(keyBytes/keys, rest, frames-keys)
 	return curvePoint{crf: crf, logRate: math.Log(max(mean, 1)), peakBPS: peak, quality: Quality(ssim / frames)}
 }
 

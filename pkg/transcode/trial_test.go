@@ -30,9 +30,9 @@ func (m madeUp) try(t *testing.T, plan Plan) []TriedRendition {
 			v := p.Unit.Video
 			bps := m.bpsAtCRF20[v.Rendition.Height] * math.Exp2(float64(20-v.Rendition.CRF)/6)
 			quality := m.quality[v.Rendition.Height] - m.slope[v.Rendition.Height]*float64(v.Rendition.CRF-20)
-			n := v.EndFrame - v.FirstFrame
+			n, keys := u.Frames(), 1+len(u.MorePieces)
 			perFrame := bps / 8 / v.Grid.Rate.Float()
-			trial := Trial{Frames: n, KeyBytes: int64(perFrame) + 1, RestBytes: int64(perFrame * float64(n-1)), SSIM: 1 - math.Pow(10, -quality/50)}
+			trial := Trial{Frames: n, Keys: keys, KeyBytes: int64(perFrame*float64(keys)) + 1, RestBytes: int64(perFrame * float64(n-keys)), SSIM: 1 - math.Pow(10, -quality/50)}
 			all = append(all, TriedRendition{v.Rendition, trial})
 			if i == 0 {
 				r.Trial = &trial
@@ -62,7 +62,7 @@ func TestQualityPlan(t *testing.T) {
 		}
 		return m
 	}
-	cheap := sizes(95, 3)
+	cheap := sizes(95.02, 3)
 	for lines := range cheap.bpsAtCRF20 {
 		cheap.bpsAtCRF20[lines] /= 10
 	}
@@ -73,10 +73,10 @@ func TestQualityPlan(t *testing.T) {
 		want    string // sizes and CRF
 		top     int    // kb/s
 	}{
-		{"as hard as usual", sizes(95, 3), Output{Quality: 80}, "720p@25 540p@27.3 432p@30.4 234p@28.5 ", 2244},
+		{"as hard as usual", sizes(95.02, 3), Output{Quality: 80}, "720p@25 540p@27.3 432p@30.4 234p@28.5 ", 2244},
 		{"easy", cheap, Output{Quality: 80}, "720p@25 ", 224},
-		{"a file", sizes(95, 3), Output{Quality: 80, Format: FormatMP4}, "720p@25 ", 2244},
-		{"sizes to choose from", sizes(95, 3), Output{Quality: 70, Rungs: []Rung{{Lines: 540}, {Lines: 234}}}, "540p-1562000@24.4 540p-781000@30.4 234p", 1562},
+		{"a file", sizes(95.02, 3), Output{Quality: 80, Format: FormatMP4}, "720p@25 ", 2244},
+		{"sizes to choose from", sizes(95.02, 3), Output{Quality: 70, Rungs: []Rung{{Lines: 540}, {Lines: 234}}}, "540p-1562000@24.4 540p-781000@30.4 234p", 1562},
 		{"more than can be had", sizes(60, 3), Output{Quality: 99}, "720p-8979000@13 ", 8979},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestQualityPlan(t *testing.T) {
 func triedFrames(p Plan) int {
 	n := 0
 	for _, u := range p.Units {
-		n += u.Video.EndFrame - u.Video.FirstFrame
+		n += u.Frames()
 	}
 	return n
 }
@@ -127,8 +127,8 @@ func TestTrials(t *testing.T) {
 		output  Output
 		want    int
 	}{
-		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {120, Output{Quality: 80}, 3}, {7200, Output{Quality: 80}, maxTrials},
-		{120, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 6},
+		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {120, Output{Quality: 80}, 2}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
+		{120, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 4},
 	} {
 		p, v := plainFilm, *plainFilm.Video
 		p.Video, p.Seconds, v.EndSeconds = &v, tt.seconds, tt.seconds
@@ -142,8 +142,10 @@ func TestTrials(t *testing.T) {
 		ids := map[string]bool{}
 		for _, u := range plan.Units {
 			ids[u.ID] = true
-			if v := u.Video; v.EndFrame > plan.Grid.Frames || v.EndFrame <= v.FirstFrame || v.FirstFrame%v.Grid.SegmentFrames != 0 {
-				t.Errorf("%g s: %s tries frames %d to %d of %d", tt.seconds, u.ID, v.FirstFrame, v.EndFrame, plan.Grid.Frames)
+			for _, v := range u.videos() {
+				if v.EndFrame > plan.Grid.Frames || v.EndFrame <= v.FirstFrame || v.FirstFrame%v.Grid.SegmentFrames != 0 {
+					t.Errorf("%g s: %s tries frames %d to %d of %d", tt.seconds, u.ID, v.FirstFrame, v.EndFrame, plan.Grid.Frames)
+				}
 			}
 		}
 		if len(ids) != len(plan.Units) {
@@ -177,12 +179,12 @@ func TestCheckQuality(t *testing.T) {
 		}
 	}
 	unit := Unit{ID: "t", Kind: KindTrial, Video: &VideoUnit{EndFrame: 25}}
-	good := Trial{Frames: 25, KeyBytes: 1000, SSIM: 0.9}
+	good := Trial{Frames: 25, Keys: 1, KeyBytes: 1000, SSIM: 0.9}
 	if err := Check(unit, Result{Trial: &good}); err != nil {
 		t.Error(err)
 	}
 	for _, change := range []func(*Trial){
-		func(t *Trial) { t.Frames = 24 }, func(t *Trial) { t.KeyBytes = 0 }, func(t *Trial) { t.RestBytes = -1 },
+		func(t *Trial) { t.Frames = 24 }, func(t *Trial) { t.Keys = 2 }, func(t *Trial) { t.KeyBytes = 0 }, func(t *Trial) { t.RestBytes = -1 },
 		func(t *Trial) { t.SSIM = math.NaN() }, func(t *Trial) { t.SSIM = 1.1 }, func(t *Trial) { t.RestBytes = math.MaxInt64 },
 	} {
 		bad := good

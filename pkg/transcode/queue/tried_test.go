@@ -56,7 +56,7 @@ func (b *bench) tries(job int64) {
 		}
 		trial := func(r transcode.Rendition) *transcode.Trial {
 			loss := float64(r.CRF-20) / 500
-			return &transcode.Trial{Frames: u.Frames(), KeyBytes: int64(90-r.CRF) * 100, RestBytes: int64(90-r.CRF) * 1000, SSIM: 0.98 - loss}
+			return &transcode.Trial{Frames: u.Frames(), Keys: 1 + len(u.MorePieces), KeyBytes: int64(90-r.CRF) * 100, RestBytes: int64(90-r.CRF) * 1000, SSIM: 0.98 - loss}
 		}
 		r := transcode.Result{Trial: trial(u.Video.Rendition)}
 		for _, other := range u.Video.Others {

@@ -45,7 +45,7 @@ func (w *Worker) encode(ctx context.Context, u transcode.Unit, source, dir strin
 	case u.Whole != nil:
 		return w.whole(ctx, *u.Whole, source, dir, p)
 	case u.Kind == transcode.KindTrial:
-		return w.try(ctx, *u.Video, source, dir, p)
+		return w.try(ctx, u, source, dir, p)
 	case u.Kind == transcode.KindSurvey:
 		return w.survey(ctx, *u.Video, source, dir, p)
 	}

@@ -15,15 +15,16 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// A trial decodes its piece of the source once, into a file without loss at the size of the
+// A trial decodes its pieces of the source once, into a file without loss at the size of the
 // largest rendition. What is tried is encoded from that, and compared with it.
 
 // referenceName is the file that a trial encodes from.
 const referenceName = "reference.nut"
 
 // try tries all renditions of u.
-func (w *Worker) try(ctx context.Context, u transcode.VideoUnit, source, dir string, p *pulse) ([]string, error) {
-	if stderr, err := w.trialRun(ctx, referenceArgs(u, source), u, dir, p); err != nil {
+func (w *Worker) try(ctx context.Context, unit transcode.Unit, source, dir string, p *pulse) ([]string, error) {
+	u := *unit.Video
+	if stderr, err := w.trialRun(ctx, referenceArgs(append([]transcode.VideoUnit{u}, unit.MorePieces...), source), u, dir, p); err != nil {
 		return stderr, fmt.Errorf("decoding what is tried: %w", err)
 	}
 	renditions := append([]transcode.Rendition{u.Rendition}, u.Others...)
@@ -61,11 +62,24 @@ func (w *Worker) triedAtOnce(renditions []transcode.Rendition) int {
 // gridTime has filters and encoders count time in frames of the grid.
 func gridTime(g transcode.Grid) string { return fmt.Sprintf("%d:%d", g.Rate.Den, g.Rate.Num) }
 
-// referenceArgs decode the piece of u to the size of its first rendition.
-func referenceArgs(u transcode.VideoUnit, source string) []string {
-	u, args := readingVideo(u, source, "")
-	args = append(args, filterArgs(u, "")...)
-	return append(args, "-an", "-sn", "-dn", "-map_chapters", "-1", "-fps_mode", "passthrough", "-enc_time_base", gridTime(u.Grid),
+// referenceArgs decode pieces of a source to the size of the first rendition, one after the
+// other.
+func referenceArgs(pieces []transcode.VideoUnit, source string) []string {
+	var args []string
+	var graph, joined strings.Builder
+	for i, u := range pieces {
+		u, inputs := readingVideo(u, source, "")
+		label, parts := videoSource(u)
+		if parts == "" {
+			label = strconv.Itoa(i) + strings.TrimPrefix(label, "0")
+		}
+		before, _ := pictureFilters(u)
+		args = append(args, inputs...)
+		fmt.Fprintf(&graph, "%s[%s]%s[piece%d];", parts, label, join(gridFilter(u, false), before, "setpts=PTS-STARTPTS"), i)
+		fmt.Fprintf(&joined, "[piece%d]", i)
+	}
+	fmt.Fprintf(&graph, "%sconcat=n=%d,fps=%s[all]", joined.String(), len(pieces), pieces[0].Grid.Rate)
+	return append(args, "-filter_complex", graph.String(), "-map", "[all]", "-map_chapters", "-1", "-fps_mode", "passthrough", "-enc_time_base", gridTime(pieces[0].Grid),
 		"-c:v", transcode.EncoderX264, "-qp", "0", "-preset", "ultrafast", "-f", "nut", "-y", referenceName)
 }
 
@@ -78,7 +92,7 @@ func triedArgs(u transcode.VideoUnit, renditions []transcode.Rendition, number i
 		one.Rendition, one.Others = r, nil
 		args = append(args, "-map", "0:v", "-vf", fmt.Sprintf("scale=%d:%d,setsar=1", r.Width, r.Height), "-fps_mode", "passthrough", "-enc_time_base", gridTime(u.Grid))
 		args = append(append(args, noMetadata()...), encoderArgs(one)...)
-		args = append(args, "-tag:v", "0", "-threads", strconv.Itoa(smallThreads), "-f", "tee",
+		args = append(args, "-force_key_frames", fmt.Sprintf("expr:not(mod(n,%d))", u.Grid.SegmentFrames), "-tag:v", "0", "-threads", strconv.Itoa(smallThreads), "-f", "tee",
 			fmt.Sprintf("[f=nut]%s|[f=framecrc]%s", triedName(number+i), packetsName(number+i)), "-y")
 	}
 	return args
@@ -135,7 +149,7 @@ func readTrial(dir string, number int) (transcode.Trial, error) {
 	return trial, nil
 }
 
-// addPacket reads a line of ffmpeg's framecrc: stream, dts, pts, duration, bytes and more.
+// addPacket reads a line of ffmpeg's framecrc: stream, dts, pts, duration, bytes, checksum and more.
 func addPacket(t *transcode.Trial, line string) error {
 	if strings.HasPrefix(line, "#") {
 		return nil
@@ -148,10 +162,11 @@ func addPacket(t *transcode.Trial, line string) error {
 	if err != nil || size < 0 {
 		return fmt.Errorf("packet of %.50q bytes; want a number", fields[4])
 	}
-	if t.Frames == 0 {
-		t.KeyBytes = size
-	} else {
+	if strings.Contains(line, " F=0x") { // flags, unless they are those of a key frame
 		t.RestBytes += size
+	} else {
+		t.Keys++
+		t.KeyBytes += size
 	}
 	t.Frames++
 	return nil

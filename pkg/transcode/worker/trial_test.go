@@ -16,8 +16,8 @@ import (
 	"pibootd/pkg/transcode/queue"
 )
 
-// qualityClip is a film with much and with little in it.
-const qualityClip = "-f lavfi -i mandelbrot=s=320x180:r=25:end_pts=600 -f lavfi -i testsrc2=s=320x180:r=25:d=3 -f lavfi -i sine=440:d=6 " +
+// trialClip is a film with much and with little in it.
+const trialClip = "-f lavfi -i mandelbrot=s=320x180:r=25:end_pts=600 -f lavfi -i testsrc2=s=320x180:r=25:d=3 -f lavfi -i sine=440:d=6 " +
 	"-lavfi [0:v]trim=duration=3,format=yuv420p[a];[1:v]format=yuv420p[b];[a][b]concat -map 2:a -c:v libx264 -preset ultrafast -crf 4 -c:a aac"
 
 // A job with a quality has it, in each kind of output, and its note says by what. The trials
@@ -26,7 +26,7 @@ func TestQuality(t *testing.T) {
 	t.Parallel()
 	const quality, within = 75, 4
 	c := newCluster(t)
-	c.provide("film.mp4", makeSource(t, "film.mp4", qualityClip))
+	c.provide("film.mp4", makeSource(t, "film.mp4", trialClip))
 	for _, tt := range []struct {
 		name   string
 		output transcode.Output
@@ -91,9 +91,9 @@ func TestReadTrial(t *testing.T) {
 	for _, tt := range []struct {
 		name, packets, ssim, want string
 	}{
-		{"two frames", "#tb 0: 1/25\n0, -1, 0, 1, 2169, 0x51b1bfde\n0, 0, 4, 1, 426, 0xc85cdcfd, F=0x0\n", "n:1 Y:0.9 U:1 V:1 All:1 (inf)\nn:2 Y:0.8 U:1 V:1 All:1 (3)\n", "{2 2169 426 0.85}"},
+		{"two frames", "#tb 0: 1/25\n0, -1, 0, 1, 2169, 0x51b1bfde\n0, 0, 4, 1, 426, 0xc85cdcfd, F=0x0, S=1,        8\n", "n:1 Y:0.9 U:1 V:1 All:1 (inf)\nn:2 Y:0.8 U:1 V:1 All:1 (3)\n", "{2 1 2169 426 0.85}"},
 		{"no frames", "#tb 0: 1/25\n", "", "SSIM of 0 frames; want 0, more than none"},
-		{"frames that were not compared", "0, -1, 0, 1, 2169, 0x0\n0, 0, 4, 1, 426, 0x0\n", "n:1 Y:0.9 U:1\n", "SSIM of 1 frames; want 2, more than none"},
+		{"frames that were not compared", "0, -1, 0, 1, 2169, 0x0\n0, 0, 4, 1, 426, 0x0, F=0x0\n", "n:1 Y:0.9 U:1\n", "SSIM of 1 frames; want 2, more than none"},
 		{"a packet without a size", "0, -1, 0, 1\n", "", `packet "0, -1, 0, 1"; want its size in the fifth of six fields`},
 		{"a size that is none", "0, -1, 0, 1, -4, 0x0\n", "", `packet of " -4" bytes; want a number`},
 		{"an SSIM that is none", "0, -1, 0, 1, 4, 0x0\n", "n:1 Y:nan U:1\n", `SSIM "n:1 Y:nan U:1"; want Y: and a number`},
@@ -104,7 +104,7 @@ func TestReadTrial(t *testing.T) {
 			t.Fatal(err)
 		}
 		trial, err := readTrial(dir, 0)
-		got := fmt.Sprintf("{%d %d %d %.3g}", trial.Frames, trial.KeyBytes, trial.RestBytes, trial.SSIM)
+		got := fmt.Sprintf("{%d %d %d %d %.3g}", trial.Frames, trial.Keys, trial.KeyBytes, trial.RestBytes, trial.SSIM)
 		if err != nil {
 			got = strings.TrimPrefix(err.Error(), "reading trial 0: ")
 		}
