@@ -269,6 +269,10 @@ bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice 
 bench-first: ## how soon a video of 20 minutes can be watched while two workers make it, at its beginning and after a jump, and what that costs (under 10 minutes)
 	go test -tags bench -run '^TestFirstPicture$$' -count=1 -v -timeout 15m ./pkg/transcode/worker
 
+.PHONY: bench-quality
+bench-quality: ## bits that --quality saves of the usual ladder on 13 clips, what its trials cost and how units meet (under 10 minutes)
+	go test -tags bench -run '^TestQualitySavings$$' -count=1 -v -timeout 20m ./pkg/transcode/worker
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin images/worker/*.gz pkg/web/ui/node_modules pkg/web/ui/dist/assets pkg/web/ui/dist/docs pkg/web/ui/dist/index.html.gz

@@ -53,11 +53,11 @@ func checkTrial(u Unit, r Result) error {
 
 const (
 	// triedShare is the share of a video's frames that are tried. A frame of a trial is about
-	// four times the work of one in the output, as it is encoded at several qualities.
-	triedShare = 0.03
+	// six times the work of one in the output: it is decoded, encoded several times and compared.
+	triedShare = 0.02
 	// pieceFrames is the length of a piece: many short ones say more of a video than a few long
 	// ones.
-	pieceFrames = 12
+	pieceFrames = 10
 	// maxPieces is the number of pieces that suffice for a video of any length.
 	maxPieces = 48
 	// unitPieces is the maximum number of pieces of a unit.
@@ -117,8 +117,12 @@ func triedRenditions(ladder []Rendition, r Request, o Options) [][]Rendition {
 	var all [][]Rendition
 	for _, sizes := range byCodec(ladder) {
 		var tried []Rendition
-		for _, size := range spread(sizes, maxTriedSizes) {
-			for _, crf := range triedCRFs(encoderFor(r, o, size), r.Quality) {
+		for i, size := range spread(sizes, maxTriedSizes) {
+			crfs := triedCRFs(encoderFor(r, o, size), r.Quality)
+			if i > 0 { // for rungs of lower quality
+				crfs = crfs[1:]
+			}
+			for _, crf := range crfs {
 				one := size
 				one.Name, one.CRF = fmt.Sprintf("%s-crf%d", size.Name, crf), crf
 				one.MaxrateBPS, one.BufferBits = 0, 0
@@ -160,11 +164,11 @@ func triedCRFs(encoder string, quality int) []int {
 	low := min(max(30-quality*3/20, 14), 26)
 	switch encoder {
 	case EncoderX265:
-		return []int{low + 2, low + 9, low + 16}
+		return []int{low + 2, low + 10, low + 20}
 	case EncoderAV1:
-		return []int{2*low - 10, 2 * low, 2*low + 10}
+		return []int{2*low - 10, 2 * low, min(2*low+14, 60)}
 	}
-	return []int{low, low + 7, low + 14}
+	return []int{low, low + 8, low + 18}
 }
 
 // A curve is what one size needs, by the CRF: at least two points.
@@ -183,8 +187,8 @@ type curvePoint struct {
 
 // How far beyond what was tried a CRF may lie.
 const (
-	lowerCRF  = 3
-	higherCRF = 5
+	lowerCRF  = 4
+	higherCRF = 6
 )
 
 // curves returns what each size of a ladder needs, as far as it was tried.
@@ -319,8 +323,12 @@ func atMost(all []candidate, bps float64) (best candidate, found bool) {
 	return best, found
 }
 
-// maxChosen is the maximum number of rungs of one codec.
-const maxChosen = 6
+const (
+	// maxChosen is the maximum number of rungs of one codec.
+	maxChosen = 6
+	// leastRungBPS is the bitrate of H.264 below which no further rung helps anybody.
+	leastRungBPS = 70_000
+)
 
 // chosenRungs returns the rungs of one codec: the first has the quality, and each of the others
 // half the bits of the one before, in the size in which they look best.
@@ -348,7 +356,7 @@ func (p *Plan) choose(r Request, o Options, tried []TriedRendition) error {
 			return fmt.Errorf("no trial of %s", cmp.Or(sizes[0].Codec, r.codec()))
 		}
 		encoder := encoderFor(r, o, sizes[0])
-		least := float64(rungs[len(rungs)-1].bitrateBPS) * codecShare(cmp.Or(sizes[0].Codec, r.codec()))
+		least := leastRungBPS * codecShare(cmp.Or(sizes[0].Codec, r.codec()))
 		p.addRungs(r.Quality, sizes, chosenRungs(candidates(of, encoder), float64(r.Quality), least, r.IsFile()))
 	}
 	p.Renditions = named(p.Renditions)

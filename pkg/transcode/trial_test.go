@@ -73,11 +73,11 @@ func TestQualityPlan(t *testing.T) {
 		want    string // sizes and CRF
 		top     int    // kb/s
 	}{
-		{"as hard as usual", sizes(95.02, 3), Output{Quality: 80}, "720p@25 540p@27.3 432p@30.4 234p@28.5 ", 2244},
+		{"as hard as usual", sizes(95.02, 3), Output{Quality: 80}, "720p@25 540p@27.3 432p@30.4 234p-277000@28.5 234p-138000@34.5 ", 2244},
 		{"easy", cheap, Output{Quality: 80}, "720p@25 ", 224},
 		{"a file", sizes(95.02, 3), Output{Quality: 80, Format: FormatMP4}, "720p@25 ", 2244},
 		{"sizes to choose from", sizes(95.02, 3), Output{Quality: 70, Rungs: []Rung{{Lines: 540}, {Lines: 234}}}, "540p-1562000@24.4 540p-781000@30.4 234p", 1562},
-		{"more than can be had", sizes(60, 3), Output{Quality: 99}, "720p-8979000@13 ", 8979},
+		{"more than can be had", sizes(60, 3), Output{Quality: 99}, "720p-10079000@12 ", 10079},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := Request{Source: "a.mkv", Name: "a", Output: tt.request}
@@ -127,8 +127,8 @@ func TestTrials(t *testing.T) {
 		output  Output
 		want    int
 	}{
-		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {120, Output{Quality: 80}, 2}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
-		{120, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 4},
+		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {240, Output{Quality: 80}, 2}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
+		{240, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 4},
 	} {
 		p, v := plainFilm, *plainFilm.Video
 		p.Video, p.Seconds, v.EndSeconds = &v, tt.seconds, tt.seconds
