@@ -36,31 +36,36 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	// Short enough to be cut alike, however many workers are known then.
 	source := makeSource(t, "a.mp4", "-f lavfi -i testsrc2=s=320x180:r=25:d=16 -f lavfi -i sine=440:d=16 "+x264+"-c:a aac")
-	want := map[bool]map[string]string{}
-	for _, progressive := range []bool{false, true} {
-		want[progressive] = newHistory(t, source, 0, progressive).finish()
-		if n := len(want[progressive]); n < 40 {
+	want := map[wish]map[string]string{}
+	for seed := range min(killSeeds, 4) {
+		wish := wishOf(seed)
+		want[wish] = newHistory(t, source, 0, wish).finish()
+		if n := len(want[wish]); n < 40 {
 			t.Fatalf("%d files are published; want segments of two renditions and of audio", n)
 		}
 	}
 	for seed := range killSeeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			progressive := seed%4 == 1 || seed%4 == 2
-			h := newHistory(t, source, uint64(seed), progressive)
+			h := newHistory(t, source, uint64(seed), wishOf(seed))
 			if seed%2 == 0 { // else already while the workers try their ffmpeg
 				h.await(func() bool { return exists(filepath.Join(h.dir, "media", transcode.JobDir(1))) })
 			}
 			for range kills {
 				h.killOne()
 			}
-			if got := h.finish(); !maps.Equal(got, want[progressive]) {
-				t.Errorf("published: %v; want, as where nobody was killed, %v", got, want[progressive])
+			if got := h.finish(); !maps.Equal(got, want[wishOf(seed)]) {
+				t.Errorf("published: %v; want, as where nobody was killed, %v", got, want[wishOf(seed)])
 			}
 			t.Logf("killed: %v", h.killed)
 		})
 	}
 }
+
+// A wish is what a job is asked for whose processes are killed.
+type wish struct{ progressive, quality bool }
+
+func wishOf(seed int) wish { return wish{seed%4 == 1 || seed%4 == 2, seed%4 >= 2} }
 
 // maxFailed attempts of one unit are less than what it takes to fail a job.
 const maxFailed = 4
@@ -77,7 +82,7 @@ type history struct {
 	before  map[string]string // what the job has nothing to do with, and its source
 }
 
-func newHistory(t *testing.T, source string, seed uint64, progressive bool) *history {
+func newHistory(t *testing.T, source string, seed uint64, wish wish) *history {
 	t.Helper()
 	dir := t.TempDir()
 	data, err := os.ReadFile(source)
@@ -89,15 +94,17 @@ func newHistory(t *testing.T, source string, seed uint64, progressive bool) *his
 			os.MkdirAll(filepath.Join(dir, "media/hls/other"), 0o755),
 			os.WriteFile(filepath.Join(dir, "media/hls/other/master.m3u8"), []byte("published before"), 0o644))
 	}
-	if progressive && err == nil {
-		err = os.WriteFile(filepath.Join(dir, progressiveMark), nil, 0o644)
+	for mark, wanted := range map[string]bool{progressiveMark: wish.progressive, qualityMark: wish.quality} {
+		if wanted && err == nil {
+			err = os.WriteFile(filepath.Join(dir, mark), nil, 0o644)
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &history{T: t, dir: dir, random: rand.New(rand.NewPCG(seed, 3)), killed: map[string]int{}}
 	h.before = h.others()
-	if progressive {
+	if wish.progressive {
 		h.follow()
 	}
 	h.daemon = startProcess(t, dir, daemonDir, dir)

@@ -28,6 +28,9 @@ const (
 // progressiveMark is a file in the directory of a daemon that makes a progressive stream.
 const progressiveMark = "progressive"
 
+// qualityMark is a file in the directory of a daemon that makes a stream with a quality.
+const qualityMark = "quality"
+
 // killedRequest is what a daemon of these tests is to do.
 var killedRequest = transcode.Request{Source: "a.mp4", Name: "a", SegmentSeconds: 1}
 
@@ -39,6 +42,9 @@ func TestProcess(t *testing.T) {
 		q := queuetest.Start(t, os.Getenv(daemonDir), func(o *queue.Options) { o.Log = stderrLog("daemon") })
 		request := killedRequest
 		request.Progressive = exists(filepath.Join(os.Getenv(daemonDir), progressiveMark))
+		if exists(filepath.Join(os.Getenv(daemonDir), qualityMark)) {
+			request.Quality = 75
+		}
 		if _, _, err := q.Submit(t.Context(), request); err != nil {
 			t.Fatal(err)
 		}
