@@ -58,6 +58,8 @@ const (
 	// pieceFrames is the length of a piece: many short ones say more of a video than a few long
 	// ones.
 	pieceFrames = 10
+	// fewestPieces is what a short video has, unless they are a tenth of it.
+	fewestPieces = 4
 	// maxPieces is the number of pieces that suffice for a video of any length.
 	maxPieces = 48
 	// unitPieces is the maximum number of pieces of a unit.
@@ -105,9 +107,12 @@ func (u *Unit) videos() []*VideoUnit {
 // spreadPieces returns the numbers of the pieces of a grid that are tried.
 func spreadPieces(g Grid) []int {
 	all := g.Frames / g.SegmentFrames
-	list := make([]int, min(max(int(math.Round(triedShare*float64(all))), 1), maxPieces))
+	count := min(max(int(math.Round(triedShare*float64(all))), min(fewestPieces, (all+9)/10)), maxPieces)
+	list := make([]int, count)
 	for i := range list {
-		list[i] = all * (2*i + 1) / (2 * len(list))
+		// Not at equal distances, which what repeats in a video might have as well.
+		_, within := math.Modf(float64(i+1) * math.Phi)
+		list[i] = min(int(float64(all)*(float64(i)+within)/float64(count)), all-1)
 	}
 	return list
 }
