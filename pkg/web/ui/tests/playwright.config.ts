@@ -16,6 +16,7 @@ export default defineConfig({
     baseURL: address,
     actionTimeout: soon,
     navigationTimeout: soon,
+    contextOptions: { reducedMotion: "reduce" }, // nobody waits for a movement to end
     launchOptions: { executablePath: "/usr/bin/chromium", args: ["--autoplay-policy=no-user-gesture-required", "--mute-audio"] },
   },
 });
