@@ -69,9 +69,11 @@ type progress struct {
 	left        time.Duration // 0: unknown
 }
 
-// describeStep returns what to show for the steps of pkg/rootfs.
+// describeStep returns what to show for uploads and the steps of pkg/rootfs.
 func describeStep(step string) (label string, unit unit) {
 	switch step {
+	case "upload":
+		return "uploading", bytesUnit
 	case "download":
 		return "downloading packages", bytesUnit
 	case "package lists":

@@ -79,7 +79,7 @@ func stepOf(op operation.Operation) string {
 	case op.State == operation.Waiting:
 		return "waiting for other templates"
 	}
-	return string(op.State)
+	return "starting"
 }
 
 // importRemotely sends an image or an archive to the daemon on another machine, which
