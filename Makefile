@@ -260,6 +260,11 @@ bench-live: ## how far behind its source a live stream of 360p is, with two work
 	scripts/install-tools bench
 	go test -tags bench -run '^TestLiveLatency$$' -count=1 -v -timeout 10m ./pkg/transcode/worker
 
+.PHONY: soak-live
+soak-live: ## a live stream for LIVE_SOAK, default 5m: what it takes of the disk and the database does not grow
+	scripts/install-tools bench
+	go test -tags bench -run '^TestLiveSoak$$' -count=1 -v -timeout 12h ./pkg/transcode/worker
+
 .PHONY: bench-transcode
 bench-transcode: ## workers on a core each beside one ffmpeg and beside a slice for each, ROUNDS times, default 2; a probe; 200 simulated boards; 10,000 jobs
 	ROUNDS=$(or $(ROUNDS),2) go test -tags bench -run '^Test(Probe)?Speed$$' -count=1 -v -timeout 30m ./pkg/transcode/worker
