@@ -246,7 +246,7 @@ bench-nfsroot: ## options of nfsroot= where 1 % of frames is lost: klibc mounts 
 	ROUNDS=$(or $(ROUNDS),10) go test -tags bench,soak -run '^TestNFSRootOptions$$' -count=1 -v -timeout 10m ./pkg/nfs/linuxclient
 
 .PHONY: bench-net
-bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian)
+bench-net: ## speed of DHCP beside dnsmasq's and Kea's, and of TFTP, in network namespaces (root, Debian, 10 minutes)
 	scripts/install-tools bench
 	PIBOOTD_PEERS=$$(scripts/peers) go test -p 1 -tags bench -run '^TestSpeed$$' -count=1 -v -timeout 20m ./pkg/dhcp ./pkg/tftp
 

@@ -79,15 +79,16 @@ func (x *exchange) probe(ctx context.Context, addr netip.Addr, req *request) (fr
 	if err != nil {
 		return false, err
 	}
-	x.probed(addr, user, used)
-	return !used, nil
+	if used {
+		x.conflict(addr, user)
+		return false, nil
+	}
+	x.Pool.freed(addr, time.Now())
+	return true, nil
 }
 
-func (x *exchange) probed(addr netip.Addr, user pi.MAC, used bool) {
-	if !used {
-		x.Pool.freed(addr, time.Now())
-		return
-	}
+// conflict has nobody get an address that a host uses.
+func (x *exchange) conflict(addr netip.Addr, user pi.MAC) {
 	x.log().Warn("pool address is in use by a host without a lease; not leased for now", "addr", addr, "mac", user)
 	x.Pool.found(addr, time.Now())
 }
@@ -102,8 +103,12 @@ func (x *exchange) probeAhead(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			x.log().Debug("addresses not probed in advance", "err", err)
 		}
-		for addr, user := range users {
-			x.probed(addr, user, user != (pi.MAC{}))
+		for addr, macs := range users {
+			if len(macs) == 0 {
+				x.Pool.freed(addr, time.Now())
+				continue
+			}
+			x.conflict(addr, macs[0])
 		}
 		select {
 		case <-tick.C:

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"pibootd/internal/pause"
 	"pibootd/pkg/pi"
 	"pibootd/pkg/store"
 )
@@ -111,8 +112,15 @@ func (p *Pool) write(ctx context.Context) {
 		b := p.nextBatch()
 		b.err = p.commit(ctx, b.leases)
 		close(b.done)
+		if n := len(b.leases); n > 1 && n < maxBatch && !pause.For(ctx, gather) {
+			return
+		}
 	}
 }
+
+// gather is how long leases gather for the next commit where several clients ask at once. A client
+// waits seconds for its ACK, and a lone one is not held up.
+const gather = 5 * time.Millisecond
 
 // maxBatch bounds what one commit acknowledges, and so how many answers go out
 // at once: relays and switches have to keep up with them.

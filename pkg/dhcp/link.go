@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -131,21 +133,77 @@ const (
 	arpTarget = 18
 )
 
-// askFor sends an ARP probe (RFC 5227 §1.1): a request without a sender
-// address, so that no host learns a wrong one from it.
-func (l *link) askFor(addr netip.Addr) error { return l.ask(addr, netip.IPv4Unspecified()) }
+// askFor sends ARP probes (RFC 5227 §1.1): requests without a sender
+// address, so that no host learns a wrong one from them.
+func (l *link) askFor(addrs []netip.Addr) error {
+	frames := make([][]byte, 0, sendBatch)
+	for chunk := range slices.Chunk(addrs, sendBatch) {
+		frames = frames[:0]
+		for _, addr := range chunk {
+			frames = append(frames, l.question(addr, netip.IPv4Unspecified()))
+		}
+		if err := l.writeAll(frames); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // ask sends an ARP request for addr in the name of sender, an address of this
 // machine.
-func (l *link) ask(addr, sender netip.Addr) error {
+func (l *link) ask(addr, sender netip.Addr) error { return l.write(l.question(addr, sender)) }
+
+// question is an ARP request.
+func (l *link) question(addr, sender netip.Addr) []byte {
 	f := l.frame(pi.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, etherTypeARP, arpLen)
 	f = append(f, arpHeader...)
 	f = append(f, 1) // request
 	f = append(f, l.mac[:]...)
 	f = append(f, sender.AsSlice()...)
 	f = append(f, make([]byte, len(pi.MAC{}))...)
-	f = append(f, addr.AsSlice()...)
-	return l.write(f)
+	return append(f, addr.AsSlice()...)
+}
+
+// sendBatch is how many frames one system call sends.
+const sendBatch = 64
+
+// writeAll sends up to sendBatch frames by sendmmsg(2).
+func (l *link) writeAll(frames [][]byte) error {
+	var messages [sendBatch]mmsghdr
+	var parts [sendBatch]unix.Iovec
+	for i, f := range frames {
+		parts[i].Base = &f[0]
+		parts[i].SetLen(len(f))
+		messages[i].Iov = &parts[i]
+		messages[i].SetIovlen(1)
+	}
+	raw, err := l.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("sending frames: %w", err)
+	}
+	sent := 0
+	var errno unix.Errno
+	err = raw.Write(func(fd uintptr) bool {
+		for errno = 0; sent < len(frames); {
+			var n uintptr
+			n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&messages[sent])), uintptr(len(frames)-sent), 0, 0, 0)
+			if errno == unix.EINTR {
+				continue
+			}
+			if errno != 0 {
+				return errno != unix.EAGAIN
+			}
+			sent += int(n)
+		}
+		return true
+	})
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	if err != nil {
+		return fmt.Errorf("sending %d frames: %w", len(frames), err)
+	}
+	return nil
 }
 
 // heard returns the sender of an ARP frame: its addresses.

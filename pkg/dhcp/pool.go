@@ -48,6 +48,7 @@ type Pool struct {
 	next    int           // where the search for a free address resumes
 	taken   int           // addresses held since reserve was last called
 	ahead   int           // how many reserve was to keep ready
+	counted time.Time     // when reserve was last called
 	batches []*batch      // to be written, at least one; the last is not full
 	due     chan struct{} // holds a value while there is something in batches
 	short   chan struct{} // holds a value while reserve has to be called
@@ -290,14 +291,15 @@ const (
 	maxReserve = 8192
 )
 
-// reserve returns the addresses that the next clients will get, several times
-// as many as were needed since it was last called, of which it is not known
+// reserve returns the addresses that the next clients will get, as many as a
+// second needs at the rate since it was last called, of which it is not known
 // whether a host uses them.
 func (p *Pool) reserve(now time.Time) []netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ahead = min(max(minReserve, 4*p.taken), maxReserve)
-	p.taken = 0
+	rate := float64(p.taken) / max(now.Sub(p.counted), probeWait).Seconds()
+	p.ahead = min(max(minReserve, int(rate)), maxReserve)
+	p.taken, p.counted = 0, now
 	want := p.ahead
 	var list []netip.Addr
 	for k := range p.slots {

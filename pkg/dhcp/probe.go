@@ -27,94 +27,103 @@ const (
 	reserveEvery = time.Minute
 )
 
-// A prober finds out whether a host uses an address.
+// A prober finds out whether hosts use addresses.
 type prober struct {
 	link *link // nil: there is no ARP, and nobody answers
 
 	mu      sync.Mutex
-	waiting map[netip.Addr][]chan pi.MAC
+	running map[netip.Addr]*probe
 }
 
-func newProber(l *link) *prober { return &prober{link: l, waiting: map[netip.Addr][]chan pi.MAC{}} }
+// A probe asks for one address. Whoever wants to know the same while it runs gets its result, so
+// that a host is asked once for an address that the next client gets.
+type probe struct {
+	users []pi.MAC      // that say that they use it; guarded by the prober's mu until done is closed
+	done  chan struct{} // closed when nobody is asked any more
+	err   error         // why not all were asked; set before
+}
 
-// user returns the host other than client that says it uses addr; ok is false
+// maxAnswers bounds how many hosts that claim one address are remembered.
+const maxAnswers = 4
+
+func newProber(l *link) *prober { return &prober{link: l, running: map[netip.Addr]*probe{}} }
+
+// user returns a host other than client that says it uses addr; ok is false
 // if none does within probeWait.
 func (p *prober) user(ctx context.Context, addr netip.Addr, client pi.MAC) (mac pi.MAC, ok bool, err error) {
-	if p.link == nil {
-		return pi.MAC{}, false, nil
+	users, err := p.users(ctx, []netip.Addr{addr})
+	if err != nil {
+		return pi.MAC{}, false, err
 	}
-	answers := p.wait(addr)
-	defer p.done(addr, answers)
-	for range probes {
-		if err := p.link.askFor(addr); err != nil {
-			return pi.MAC{}, false, err
-		}
-		timeout := time.NewTimer(probeWait / probes)
-		select {
-		case mac := <-answers:
-			timeout.Stop()
-			if mac != client {
-				return mac, true, nil
-			}
-		case <-timeout.C:
-		case <-ctx.Done():
-			timeout.Stop()
-			return pi.MAC{}, false, ctx.Err()
+	for _, mac := range users[addr] {
+		if mac != client {
+			return mac, true, nil
 		}
 	}
 	return pi.MAC{}, false, nil
 }
 
-// users returns who uses each of addrs, the zero MAC where nobody does.
-func (p *prober) users(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]pi.MAC, error) {
-	users := make(map[netip.Addr]pi.MAC, len(addrs))
+// users returns who says that they use each of addrs.
+func (p *prober) users(ctx context.Context, addrs []netip.Addr) (map[netip.Addr][]pi.MAC, error) {
+	users := make(map[netip.Addr][]pi.MAC, len(addrs))
 	if p.link == nil || len(addrs) == 0 {
 		return users, nil
 	}
-	answers := make([]chan pi.MAC, len(addrs))
-	for i, addr := range addrs {
-		answers[i] = p.wait(addr)
-		defer p.done(addr, answers[i])
+	probes, own := p.begin(addrs)
+	p.end(own, p.askAll(ctx, own))
+	for i, probe := range probes {
+		<-probe.done // of whoever began it, and waits no longer than probeWait
+		if probe.err != nil {
+			return nil, probe.err
+		}
+		users[addrs[i]] = probe.users
 	}
+	return users, nil
+}
+
+// begin returns the probes of addrs, and which of these the caller must ask for and end.
+func (p *prober) begin(addrs []netip.Addr) (all []*probe, own []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, addr := range addrs {
+		if p.running[addr] == nil {
+			p.running[addr] = &probe{done: make(chan struct{})}
+			own = append(own, addr)
+		}
+		all = append(all, p.running[addr])
+	}
+	return all, own
+}
+
+// end ends the probes of addrs.
+func (p *prober) end(addrs []netip.Addr, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, addr := range addrs {
+		p.running[addr].err = err
+		close(p.running[addr].done)
+		delete(p.running, addr)
+	}
+}
+
+// askAll asks for addrs and returns after probeWait.
+func (p *prober) askAll(ctx context.Context, addrs []netip.Addr) error {
 	rounds := probes
 	if len(addrs) > manyProbes {
 		rounds = 1
 	}
 	for range rounds {
-		for _, addr := range addrs {
-			if err := p.link.askFor(addr); err != nil {
-				return nil, err
-			}
+		if len(addrs) == 0 {
+			break
+		}
+		if err := p.link.askFor(addrs); err != nil {
+			return err
 		}
 		if !pause.For(ctx, probeWait/time.Duration(rounds)) {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	for i, addr := range addrs {
-		select {
-		case users[addr] = <-answers[i]:
-		default:
-			users[addr] = pi.MAC{}
-		}
-	}
-	return users, nil
-}
-
-func (p *prober) wait(addr netip.Addr) chan pi.MAC {
-	answers := make(chan pi.MAC, 1)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting[addr] = append(p.waiting[addr], answers)
-	return answers
-}
-
-func (p *prober) done(addr netip.Addr, answers chan pi.MAC) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting[addr] = slices.DeleteFunc(p.waiting[addr], func(c chan pi.MAC) bool { return c == answers })
-	if len(p.waiting[addr]) == 0 {
-		delete(p.waiting, addr)
-	}
+	return nil
 }
 
 // listen reads the link's ARP until its reading is stopped by a deadline or its
@@ -141,10 +150,8 @@ func (p *prober) listen() error {
 func (p *prober) deliver(addr netip.Addr, mac pi.MAC) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, answers := range p.waiting[addr] {
-		select {
-		case answers <- mac:
-		default: // one answer is enough
-		}
+	probe := p.running[addr]
+	if probe != nil && len(probe.users) < maxAnswers && !slices.Contains(probe.users, mac) {
+		probe.users = append(probe.users, mac)
 	}
 }

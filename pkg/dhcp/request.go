@@ -82,7 +82,7 @@ func hardwareAddr(packet *dhcpv4.DHCPv4) (pi.MAC, error) {
 	if packet.HWType != iana.HWTypeEthernet {
 		return pi.MAC{}, fmt.Errorf("hardware address of type %d; want %d, Ethernet", packet.HWType, iana.HWTypeEthernet)
 	}
-	return pi.ParseMAC(packet.ClientHWAddr.String())
+	return pi.MACOf(packet.ClientHWAddr)
 }
 
 func kindOf(t dhcpv4.MessageType) (Kind, bool) {

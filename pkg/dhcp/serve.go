@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -36,6 +36,11 @@ func (s *Server) Serve(ctx context.Context, conn *Conn) (err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	x := newExchange(s, conn)
+	in, err := newReceiver(conn)
+	if err != nil {
+		cancel()
+		return err
+	}
 	x.waiting.Go(func() { // the caller's conn is touched by nobody once Serve has returned
 		<-ctx.Done()
 		past := time.Unix(1, 0)
@@ -52,7 +57,7 @@ func (s *Server) Serve(ctx context.Context, conn *Conn) (err error) {
 	if err := x.start(ctx); err != nil {
 		return err
 	}
-	return x.read(ctx)
+	return x.read(ctx, in)
 }
 
 // An exchange is a Server on one Conn.
@@ -72,7 +77,7 @@ func newExchange(s *Server, conn *Conn) *exchange {
 	x.out = transmitter{conn: conn, source: netip.AddrPortFrom(s.Addr.Addr(), serverPort)}
 	x.prober = newProber(nil)
 	if conn != nil {
-		x.out.packets = ipv4.NewPacketConn(conn.UDPConn)
+		x.out.control = unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(conn.index), Spec_dst: s.Addr.Addr().As4()})
 		x.out.source = netip.AddrPortFrom(s.Addr.Addr(), uint16(conn.LocalAddr().(*net.UDPAddr).Port))
 		x.prober = newProber(conn.link)
 	}
@@ -127,22 +132,18 @@ func (x *exchange) renewPins(ctx context.Context, neigh *neighbours) {
 }
 
 // read reads messages until ctx ends.
-func (x *exchange) read(ctx context.Context) error {
-	batch := make([]ipv4.Message, readBatch)
-	for i := range batch {
-		batch[i].Buffers = [][]byte{make([]byte, maxPacket+1)}
-	}
+func (x *exchange) read(ctx context.Context, in *receiver) error {
 	for {
-		n, err := x.out.packets.ReadBatch(batch, 0)
+		n, err := in.receive()
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("dhcp: reading messages: %w", err)
+			return err
 		}
-		for _, m := range batch[:n] {
-			from := m.Addr.(*net.UDPAddr).AddrPort()
-			if err := x.handle(ctx, m.Buffers[0][:m.N], from); err != nil {
+		for i := range n {
+			packet, from := in.at(i)
+			if err := x.handle(ctx, packet, from); err != nil {
 				x.log().Debug("message dropped", "addr", from, "err", err)
 			}
 		}

@@ -2,11 +2,9 @@ package dhcp
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/ipv4"
 
 	"pibootd/pkg/pi"
 )
@@ -22,8 +20,8 @@ const (
 // interface has, because the 3B mask ROM uses an OFFER's source as its TFTP
 // server.
 type transmitter struct {
-	conn    *Conn // nil in tests of what is decided
-	packets *ipv4.PacketConn
+	conn    *Conn  // nil in tests of what is decided
+	control []byte // the control message that gives a packet its source (ip(7), IP_PKTINFO)
 	source  netip.AddrPort
 }
 
@@ -88,8 +86,7 @@ func (o *transmitter) send(reply *dhcpv4.DHCPv4, r route) error {
 	if r.mac != (pi.MAC{}) {
 		err = o.conn.link.sendUDP(r.mac, o.source, r.to, reply.ToBytes())
 	} else {
-		from := &ipv4.ControlMessage{Src: o.source.Addr().AsSlice(), IfIndex: o.conn.index}
-		_, err = o.packets.WriteTo(reply.ToBytes(), from, net.UDPAddrFromAddrPort(r.to))
+		_, _, err = o.conn.WriteMsgUDPAddrPort(reply.ToBytes(), o.control, r.to)
 	}
 	if err != nil {
 		return fmt.Errorf("sending to %v: %w", r, err)

@@ -17,12 +17,20 @@ type MAC [6]byte
 // ParseMAC reads a colon-, dash- or dot-separated 48-bit address.
 func ParseMAC(s string) (MAC, error) {
 	hw, err := net.ParseMAC(s)
-	if err != nil || len(hw) != len(MAC{}) {
+	if err != nil {
 		return MAC{}, fmt.Errorf("pi: %q is not an Ethernet address; want six hex bytes, e.g. dc:a6:32:01:02:03", s)
+	}
+	return MACOf(hw)
+}
+
+// MACOf returns the address that hw has, of one board's card.
+func MACOf(hw net.HardwareAddr) (MAC, error) {
+	if len(hw) != len(MAC{}) {
+		return MAC{}, fmt.Errorf("pi: %q is not an Ethernet address; want six hex bytes, e.g. dc:a6:32:01:02:03", hw.String())
 	}
 	mac := MAC(hw)
 	if mac == (MAC{}) || mac[0]&1 != 0 {
-		return MAC{}, fmt.Errorf("pi: %q is not the address of one board; want a unicast address, e.g. dc:a6:32:01:02:03", s)
+		return MAC{}, fmt.Errorf("pi: %q is not the address of one board; want a unicast address, e.g. dc:a6:32:01:02:03", hw.String())
 	}
 	return mac, nil
 }
