@@ -14,6 +14,35 @@ type Survey struct {
 	Texture float64 `json:"texture"` // bits of coefficients at a step of 1
 	Motion  float64 `json:"motion"`  // bits of motion vectors at a step of 1 or less
 	Rest    float64 `json:"rest"`    // bits of headers, whatever the step
+	// Step is the mean step of the first pass, which has the quality CRF; 0: unknown.
+	Step float64 `json:"step,omitempty"`
+	CRF  int     `json:"crf,omitempty"`
+}
+
+// The qualities of a first pass.
+const (
+	surveyCRF     = 28
+	bestSurveyCRF = 16
+	// surveyBits is how many bits a pixel of a usual film needs for surveyCRF.
+	surveyBits = 0.17
+)
+
+// SurveyCRF returns the quality of a first pass over a unit: about what the bitrate makes of a
+// usual film, so that little has to be extrapolated. What is finer than a step, such as noise,
+// says nothing of what it needs at a smaller one.
+func (r Rendition) SurveyCRF(rate Rational) int {
+	perPixel := float64(r.BitrateBPS) / max(float64(r.Width*r.Height)*rate.Float(), 1)
+	// Bits double when the step, which six of quality double, is 2^(1/1.1) times smaller.
+	return int(math.Round(min(max(surveyCRF-6/1.1*math.Log2(max(perPixel, 1e-6)/surveyBits), bestSurveyCRF), surveyCRF)))
+}
+
+// crf returns the quality that makes a step, but none better than that of the survey, whose
+// bits are known; 0 if that is not known.
+func (s Survey) crf(step float64) int {
+	if s.Step <= 0 || s.CRF <= 0 {
+		return 0
+	}
+	return int(math.Round(min(max(float64(s.CRF)+6*math.Log2(step/s.Step), float64(s.CRF)), maxCRF)))
 }
 
 // bits returns the bits at a step, as x264 and x265 estimate them.
@@ -23,13 +52,22 @@ func (s Survey) bits(step float64) float64 {
 
 const maxSurvey = 1e18
 
+func (s Survey) sane() bool {
+	for _, n := range []float64{s.Texture, s.Motion, s.Rest, s.Step} {
+		if !sane(n, maxSurvey) {
+			return false
+		}
+	}
+	return within(s.CRF, maxCRF)
+}
+
 func checkSurvey(v VideoUnit, r Result) error {
 	if len(r.Others) != len(v.Others) {
 		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(v.Others))
 	}
 	for _, one := range append([]Result{r}, r.Others...) {
 		s := one.Survey
-		if s == nil || !sane(s.Texture, maxSurvey) || !sane(s.Motion, maxSurvey) || !sane(s.Rest, maxSurvey) || len(one.Files()) > 0 {
+		if s == nil || !s.sane() || len(one.Files()) > 0 {
 			return errors.New("no survey, or its numbers are out of range")
 		}
 	}
@@ -77,6 +115,33 @@ func Budget(units []Unit, results map[string]Result) []Unit {
 		divide(list)
 	}
 	return units
+}
+
+// easyShare is by how much less than the film a unit needs if next to nothing happens in it:
+// whatever its quality costs matters little.
+const easyShare = 20
+
+// Easy reports whether next to nothing happens in a unit of two passes. Encoders have no aim
+// then: its budget is hardly more than headers.
+func (u *VideoUnit) Easy() bool {
+	for _, r := range u.renditions() {
+		if r.BudgetCRF == 0 || r.Constant || r.BudgetBPS > r.BitrateBPS/easyShare {
+			return false
+		}
+	}
+	return true
+}
+
+// OnePass returns u without its two passes, and of the quality of its film if that is known.
+func (u VideoUnit) OnePass() VideoUnit {
+	u.Pass = 0
+	one := u.clone()
+	for _, r := range one.renditions() {
+		if r.BudgetCRF > 0 && !r.Constant {
+			r.CRF = r.BudgetCRF
+		}
+	}
+	return *one
 }
 
 // clone returns a copy of u whose renditions can be changed.
@@ -138,5 +203,6 @@ func divide(list []share) {
 	}
 	for _, s := range list {
 		s.rendition.BudgetBPS = int(math.Round(s.bits(high) / s.seconds))
+		s.rendition.BudgetCRF = s.survey.crf(high)
 	}
 }

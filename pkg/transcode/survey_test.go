@@ -52,6 +52,60 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// A unit that encoders refuse a bitrate has the quality of the film: of twice the step, that of
+// six quantizers more. None is better than that of the survey.
+func TestBudgetQuality(t *testing.T) {
+	for _, tt := range []struct {
+		step, of float64
+		want     int
+	}{{8, 8, surveyCRF}, {16, 8, surveyCRF + 6}, {4, 8, surveyCRF}, {1e9, 8, maxCRF}, {8, 0, 0}} {
+		if got := (Survey{Step: tt.of, CRF: surveyCRF}).crf(tt.step); got != tt.want {
+			t.Errorf("a step of %g, where the survey has %g: CRF %d; want %d", tt.step, tt.of, got, tt.want)
+		}
+	}
+	units, results := surveyedUnits(1000, 3000)
+	for _, r := range results {
+		r.Survey.Step, r.Survey.CRF = 10, surveyCRF
+	}
+	budgets := Budget(units, results)
+	if a, b := budgets[0].Video.Rendition.BudgetCRF, budgets[1].Video.Rendition.BudgetCRF; a == 0 || a != b {
+		t.Errorf("units have CRF %d and %d; want the same", a, b)
+	}
+}
+
+// A first pass has about the quality that the bitrate makes.
+func TestSurveyCRF(t *testing.T) {
+	for _, tt := range []struct{ width, height, bps, want int }{
+		{320, 180, 250_000, 28}, {320, 180, 500_000, 22}, {320, 180, 20_000_000, 16}, {1920, 1080, 5_000_000, 28}, {1920, 1080, 15_000_000, 24}, {0, 0, 0, 28},
+	} {
+		r := Rendition{Width: tt.width, Height: tt.height, BitrateBPS: tt.bps}
+		if got := r.SurveyCRF(Rational{25, 1}); got != tt.want {
+			t.Errorf("%+v: %d", tt, got)
+		}
+	}
+}
+
+// A unit in which next to nothing happens is encoded once, all renditions of it by quality.
+func TestEasyUnits(t *testing.T) {
+	units, results := surveyedUnits(10, 3000)
+	for id, r := range results {
+		r.Survey.Step, r.Survey.CRF, r.Others[0].Survey.Step, r.Others[0].Survey.CRF = 10, surveyCRF, 10, surveyCRF
+		results[id] = r
+	}
+	units = Budget(units, results)
+	if !units[0].Video.Easy() || units[1].Video.Easy() {
+		t.Errorf("easy: %t, %t; want the first only", units[0].Video.Easy(), units[1].Video.Easy())
+	}
+	one := units[0].Video.OnePass()
+	if one.Rendition.CRF != one.Rendition.BudgetCRF || one.Others[0].CRF != one.Others[0].BudgetCRF || units[0].Video.Others[0].CRF != 0 {
+		t.Errorf("in one pass: %+v, of %+v; want qualities in the copy only", one, units[0].Video)
+	}
+	units[0].Video.Others[0].Constant = true
+	if units[0].Video.Easy() {
+		t.Error("a constant bitrate is easy; want its bits")
+	}
+}
+
 // A film of one unit needs no survey, and what is not encoded in two passes neither.
 func TestAddSurveys(t *testing.T) {
 	units, _ := surveyedUnits(1, 2, 3)

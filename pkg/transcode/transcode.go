@@ -220,7 +220,9 @@ type Rendition struct {
 	// ExactCRF is CRF with its fraction, where trials have found it; 0: CRF is exact.
 	ExactCRF float64 `json:"exact_crf,omitempty"`
 	// BudgetBPS is what a unit has of BitrateBPS, which is of the whole film; 0: the same.
-	BudgetBPS int   `json:"budget_bps,omitempty"`
+	BudgetBPS int `json:"budget_bps,omitempty"`
+	// BudgetCRF is about the quality that the film has with its budgets; 0: unknown.
+	BudgetCRF int   `json:"budget_crf,omitempty"`
 	TwoPass   bool  `json:"two_pass,omitempty"` // each unit is encoded twice, with what its survey leaves to it
 	Codec     Codec `json:"codec,omitempty"`    // "" is the first one of the output
 }

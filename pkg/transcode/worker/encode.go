@@ -76,16 +76,18 @@ func (w *Worker) video(ctx context.Context, u transcode.VideoUnit, source, decod
 }
 
 // twoPasses encodes u twice, the second time with the statistics of the first. Of a unit
-// in which next to nothing happens, encoders refuse that for a bitrate that is hardly more
-// than headers; one pass makes as little of it.
+// in which next to nothing happens, that makes a picture much worse than the rest of the film,
+// or encoders refuse it; one pass of a quality makes as little of it.
 func (w *Worker) twoPasses(ctx context.Context, u transcode.VideoUnit, source, dir string, p *pulse) ([]string, error) {
+	if u.Easy() {
+		return w.video(ctx, u.OnePass(), source, "", dir, p)
+	}
 	for u.Pass = 1; u.Pass <= 2; u.Pass++ {
 		p.restart(time.Now())
 		stderr, err := w.video(ctx, u, source, "", dir, p)
 		if tooLow := func(line string) bool { return strings.Contains(line, "bitrate is too low") }; err != nil && slices.ContainsFunc(stderr, tooLow) {
-			u.Pass = 0
 			p.restart(time.Now())
-			stderr, err = w.video(ctx, u, source, "", dir, p)
+			stderr, err = w.video(ctx, u.OnePass(), source, "", dir, p)
 			return stderr, errors.Join(err, removePassLogs(dir))
 		}
 		if err != nil {

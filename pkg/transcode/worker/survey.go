@@ -15,14 +15,10 @@ import (
 	"pibootd/pkg/transcode"
 )
 
-// surveyCRF is the quality of a first pass over a unit: about what a usual bitrate
-// makes, so that little has to be extrapolated.
-const surveyCRF = 28
-
 // survey makes the first of two passes over u.
 func (w *Worker) survey(ctx context.Context, u transcode.VideoUnit, source, dir string, p *pulse) ([]string, error) {
 	constant := func(r transcode.Rendition) transcode.Rendition {
-		r.CRF, r.MaxrateBPS, r.BufferBits = surveyCRF, 0, 0
+		r.CRF, r.MaxrateBPS, r.BufferBits = r.SurveyCRF(u.Grid.Rate), 0, 0
 		return r
 	}
 	renditions := []transcode.Rendition{constant(u.Rendition)}
@@ -41,6 +37,7 @@ func surveyProof(u transcode.VideoUnit, dir string) (transcode.Result, error) {
 		if err != nil {
 			return transcode.Result{}, err
 		}
+		survey.CRF = r.SurveyCRF(u.Grid.Rate)
 		if i == 0 {
 			result.Survey = &survey
 		} else {
@@ -106,10 +103,11 @@ func parseStats(r io.Reader, encoder string) (transcode.Survey, error) {
 	if frames == 0 {
 		return s, errors.New("no frames")
 	}
+	s.Step /= float64(frames)
 	if !even {
 		// The step grows with the complexity of frames to the power of 1-qcomp.
 		grown := math.Pow(max((s.Texture+s.Motion)/float64(frames), 1), 0.4)
-		s.Texture, s.Motion = s.Texture/math.Pow(grown, 1.1), s.Motion/math.Sqrt(grown)
+		s.Texture, s.Motion, s.Step = s.Texture/math.Pow(grown, 1.1), s.Motion/math.Sqrt(grown), 0
 	}
 	return s, nil
 }
@@ -145,5 +143,6 @@ func addStats(s *transcode.Survey, line, encoder string) error {
 	s.Texture += numbers[1] * math.Pow(step, 1.1)
 	s.Motion += numbers[2] * math.Sqrt(max(step, 1))
 	s.Rest += numbers[3]
+	s.Step += step
 	return nil
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,7 +51,9 @@ func TestTwoPass(t *testing.T) {
 			if ratio := float64(bits) / asked; ratio < 0.95 || ratio > 1.05 {
 				t.Errorf("%d bytes; asked were %.0f", bits, asked)
 			}
-			if ratio := float64(bits) / float64(want); ratio < 0.95 || ratio > 1.05 {
+			// At 2 Mb/s, a single run makes 6 % less than what was asked.
+			nearer := math.Abs(float64(bits)-asked) <= math.Abs(float64(want)-asked)
+			if ratio := float64(bits) / float64(want); (ratio < 0.95 || ratio > 1.05) && !nearer {
 				t.Errorf("%d bytes; a single run makes %d", bits, want)
 			}
 			if ssim < ssimWant-0.005 {
