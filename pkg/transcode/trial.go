@@ -54,7 +54,7 @@ func checkTrial(u Unit, r Result) error {
 const (
 	// triedShare is the share of a video's frames that are tried. A frame of a trial is about
 	// six times the work of one in the output: it is decoded, encoded several times and compared.
-	triedShare = 0.02
+	triedShare = 0.015
 	// pieceFrames is the length of a piece: many short ones say more of a video than a few long
 	// ones.
 	pieceFrames = 10

@@ -127,8 +127,8 @@ func TestTrials(t *testing.T) {
 		output  Output
 		want    int
 	}{
-		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {240, Output{Quality: 80}, 2}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
-		{240, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 4},
+		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {300, Output{Quality: 80}, 2}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
+		{300, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 4},
 	} {
 		p, v := plainFilm, *plainFilm.Video
 		p.Video, p.Seconds, v.EndSeconds = &v, tt.seconds, tt.seconds

@@ -18,7 +18,7 @@ func TestTrials(t *testing.T) {
 	job := b.submit(request)
 	probe := theFixture(t).probe
 	video := *probe.Video
-	video.EndSeconds, probe.Seconds = 240, 240
+	video.EndSeconds, probe.Seconds = 300, 300
 	probe.Video, probe.Audio = &video, nil
 	b.hand(job.ID, func(transcode.Unit) transcode.Result { return transcode.Result{Probe: &probe} })
 	trials := b.states(job.ID, transcode.KindTrial)
