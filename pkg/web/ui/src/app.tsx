@@ -30,7 +30,7 @@ function Video({ place }: { place: string }) {
 
 function Stream({ name }: { name: string }) {
   const [Page, setPage] = useState<((props: { name: string }) => ComponentChild) | undefined>(undefined);
-  useEffect(() => { void import("./views/Stream").then((module) => setPage(() => module.StreamPage)); }, []);
+  useEffect(() => { void import("./views/Video").then((module) => setPage(() => module.StreamPage)); }, []);
   return Page ? <Page key={name} name={name} /> : <Loading />;
 }
 

@@ -14,6 +14,9 @@ import { Player } from "../parts/Player";
 import { Ago } from "../parts/Time";
 import { Missing } from "./Missing";
 
+// With it, because the player's library is one piece of the bundle.
+export { StreamPage } from "./Stream";
+
 function embedOf(video: Video, address: string): string {
   if (video.kind !== "hls") return `<video src="${address}" controls></video>`;
   return `<video id="video" controls></video>\n<script src="https://cdn.jsdelivr.net/npm/hls.js@1"></script>\n<script>\n  const hls = new Hls();\n  hls.loadSource("${address}");\n  hls.attachMedia(document.getElementById("video"));\n</script>`;
