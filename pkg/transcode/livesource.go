@@ -32,7 +32,7 @@ func ParseLiveURL(source string) (*url.URL, error) {
 	}
 	if port := u.Port(); port != "" || usual == 0 {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, wrong("source", "port %.20q of the source; want 1 to 65535", port)
+			return nil, wrong("source", "port %.20q of the source; want 1 to 65535 in SCHEME://HOST:PORT", port)
 		}
 	}
 	return u, nil

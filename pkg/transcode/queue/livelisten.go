@@ -44,7 +44,7 @@ type inlet struct {
 // newInlet returns the inlet of a stream of this name.
 func (q *Queue) newInlet(name string) (*inlet, error) {
 	if q.liveKeys == "" {
-		return nil, pi.InvalidField("listen", errors.New("pibootd has no port for encoders; want live.rtmp_port or live.srt_port in the configuration"))
+		return nil, pi.InvalidField("listen", errors.New("pibootd has no port for encoders; want live.rtmp_port in the configuration"))
 	}
 	key, err := readKey(q.keyFile(name))
 	if errors.Is(err, fs.ErrNotExist) {
