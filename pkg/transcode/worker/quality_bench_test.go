@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +84,7 @@ func TestQualitySavings(t *testing.T) {
 	t.Logf("mean bitrate at equal quality, over the whole ladder   %5.1f %%, want <= 80", 100*ladder)
 	t.Logf("worst clip is worse by                                 %5.1f points, want <= 1", worse)
 	t.Logf("trials, of the encoding's processor time               %5.1f %% in the mean, %.1f at most, want <= 15", 100*cost, 100*costliest)
-	t.Logf("worst seam is below its neighbours by                  %5.2f points, want <= 0.5", seam)
+	t.Logf("worst seam is below its neighbours by                  %5.2f points more than in a single run, want <= 0.5", seam)
 }
 
 type qualityBench struct {
@@ -184,7 +185,8 @@ func (b *qualityBench) compare(name string) savings {
 	s.worse = min(fixed[0].quality, transcode.MaxQuality) - chosen[0].quality
 	s.topRatio = rateAt(chosen, min(fixed[0].quality, transcode.MaxQuality)) / fixed[0].kbps
 	s.ratio = ladderRatio(fixed, chosen)
-	s.trials, s.seam = b.trialCost(job.ID), seamLoss(job, chosen[0])
+	// What the film itself does at the seams, a single run shows, which has none.
+	s.trials, s.seam = b.trialCost(job.ID), seamLoss(job, chosen[0])-seamLoss(job, b.singleRun(name, job.Note))
 	os.Remove(filepath.Join(b.media, name+".mp4"))
 	return s
 }
@@ -213,6 +215,22 @@ func (b *qualityBench) ladder(name string, o transcode.Output) ([]rungOf, queue.
 		b.Fatal(err)
 	}
 	return rungs, job
+}
+
+var bestRung = regexp.MustCompile(`rung of quality [0-9]+: ([0-9]+)p\S* at CRF ([0-9.]+)`)
+
+// singleRun makes the best rendition of a job in one go, with the same key frames.
+func (b *qualityBench) singleRun(name, note string) rungOf {
+	b.Helper()
+	best := bestRung.FindStringSubmatch(note)
+	if best == nil {
+		b.Fatalf("note %q; want its best rung", note)
+	}
+	ffmpegRun(b.T, b.media, "ffmpeg", "-v", "error", "-y", "-i", name+".mp4", "-vf", "scale=-2:"+best[1], "-c:v", "libx264", "-preset", "veryfast", "-profile:v", "main", "-bf", "3",
+		"-crf", best[2], "-g", "9999", "-sc_threshold", "0", "-x264-params", "open-gop=0", "-force_key_frames", fmt.Sprintf("expr:not(mod(n,%d))", 4*clipRate), "single.mkv")
+	single := filepath.Join(b.media, "single.mkv")
+	defer os.Remove(single)
+	return b.measure([]string{single}, filepath.Join(b.media, name+".mp4"))[0]
 }
 
 // measure compares renditions with their source, the one with most bits first.
