@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,31 +113,55 @@ func startProcess(t *testing.T, dir, name, value string) *process {
 	return p
 }
 
-// kill is kill -9. Doing it twice is doing it once.
+// kill is kill -9. Doing it twice is doing it once. The kernel kills the children, too:
+// when kill returns, none of them writes any more.
 func (p *process) kill() {
-	if p.cmd.ProcessState == nil {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGSTOP) // starts no more of them
+	children := p.children()
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+	for pid := range children {
+		for name, state, _ := processStat(pid); name != "" && state != "Z"; name, state, _ = processStat(pid) {
+			runtime.Gosched()
+		}
 	}
 }
 
 // killFFmpeg kills what the process has run ffmpeg for, and reports whether
 // there was one.
 func (p *process) killFFmpeg() bool {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, file := range stats {
-		stat, err := os.ReadFile(file) // 123 (ffmpeg) S 122 …
-		fields := strings.Fields(string(stat))
-		if err != nil || len(fields) < 4 || fields[1] != "(ffmpeg)" || fields[3] != strconv.Itoa(p.cmd.Process.Pid) {
-			continue
-		}
-		pid, err := strconv.Atoi(fields[0])
-		if err != nil {
-			continue
-		}
-		if child, err := os.FindProcess(pid); err == nil && child.Kill() == nil {
+	for pid, name := range p.children() {
+		if name == "(ffmpeg)" && syscall.Kill(pid, syscall.SIGKILL) == nil {
 			return true
 		}
 	}
 	return false
+}
+
+// children returns the names of the process's children by their numbers.
+func (p *process) children() map[int]string {
+	list := map[int]string{}
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if name, _, parent := processStat(pid); err == nil && parent == p.cmd.Process.Pid {
+			list[pid] = name
+		}
+	}
+	return list
+}
+
+// processStat returns the name of a process in parentheses, its state and its parent; "" if
+// there is none.
+func processStat(pid int) (name, state string, parent int) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // 123 (ffmpeg) S 122 …
+	fields := strings.Fields(string(stat))
+	if err != nil || len(fields) < 4 {
+		return "", "", 0
+	}
+	parent, _ = strconv.Atoi(fields[3])
+	return fields[1], fields[2], parent
 }
