@@ -27,8 +27,9 @@ const (
 	// liveGrace is how long a segment stays that has left the window, for players that are
 	// about to read it, and a stream that has ended.
 	liveGrace = 60 * time.Second
-	// liveDrain is how long the parts that are there have when a stream is stopped.
-	liveDrain = 15 * time.Second
+	// defaultLiveLate leaves time to find out that a worker has gone, and for another one to
+	// make the part.
+	defaultLiveLate = 20 * time.Second
 	// maxLive bounds the live streams.
 	maxLive = 16
 )
@@ -120,6 +121,7 @@ type livePart struct {
 	bytes   int64
 	codecs  string
 	key     unitKey
+	since   time.Time // when it was received, or the daemon started
 }
 
 func newLiveStream(job int64, r transcode.Request) *liveStream {
@@ -425,7 +427,7 @@ func (q *Queue) loadParts(ctx context.Context, s *liveStream) error {
 }
 
 func newLivePart(s *liveStream, u transcode.Unit) *livePart {
-	p := &livePart{LivePart: *u.Live, state: pending, key: unitKey{s.job, u.ID}}
+	p := &livePart{LivePart: *u.Live, state: pending, key: unitKey{s.job, u.ID}, since: time.Now()}
 	if u.Video != nil {
 		p.seconds = u.Video.Grid.Seconds(u.Video.EndFrame - u.Video.FirstFrame)
 	}

@@ -119,14 +119,13 @@ func (s *liveStream) end(now time.Time) {
 	}
 }
 
-// endDrained ends a stream whose source has ended and whose parts are all made, or have had
-// their time.
+// endDrained ends a stream whose source has ended and whose parts are all made or left out.
 func (q *Queue) endDrained(ctx context.Context, s *liveStream, now time.Time) error {
 	s.mu.Lock()
 	waits := slices.ContainsFunc(s.parts, func(p *livePart) bool { return p.state == pending })
-	over := s.stopping.IsZero() || !s.ended.IsZero() || waits && now.Sub(s.stopping) < liveDrain
+	goesOn := s.stopping.IsZero() || !s.ended.IsZero() || waits
 	s.mu.Unlock()
-	if over {
+	if goesOn {
 		return nil
 	}
 	if s.request.Live.Keep {
@@ -140,11 +139,60 @@ func (q *Queue) endDrained(ctx context.Context, s *liveStream, now time.Time) er
 	return q.write(ctx, func(t *transaction) error { return t.endJob(ctx, s.job, Done, "", nil) })
 }
 
-// watchLive ends streams that are to end, and forgets those that ended some time ago.
+// late returns the parts that players have waited for long enough. A stream that is kept as
+// a video has all of its parts, however late.
+func (s *liveStream) late(oldest time.Time) (list []*livePart) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.request.Live.Keep {
+		return nil
+	}
+	for _, p := range s.parts {
+		if p.state == pending && p.since.Before(oldest) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// leaveOut has a stream go on without parts that nobody has made in time: they are gaps.
+func (q *Queue) leaveOut(ctx context.Context, s *liveStream, late []*livePart) error {
+	if len(late) == 0 {
+		return nil
+	}
+	q.log.Warn("parts of a live stream came too late and are left out", "job", s.job, "parts", len(late), "first", late[0].key.unit)
+	return q.write(ctx, func(t *transaction) error {
+		for _, p := range late {
+			if err := t.leaveOut(ctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// leaveOut gives the unit of a part up, and takes it from its worker.
+func (t *transaction) leaveOut(ctx context.Context, p *livePart) error {
+	u, err := t.unit(ctx, p.key)
+	if errors.Is(err, errNoUnit) || err == nil && u.state != running && u.state != pending {
+		return nil
+	}
+	if err == nil && u.state == running {
+		err = t.endAttempt(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventCancelled, detail: "its part came too late"})
+	}
+	if err != nil {
+		return err
+	}
+	t.liveParts = append(t.liveParts, livePartEnd{key: p.key})
+	return t.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, failed, p.key.job, p.key.unit)
+}
+
+// watchLive leaves out what comes too late, ends streams that are to end, and forgets those
+// that ended some time ago.
 func (q *Queue) watchLive(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, s := range q.live.all() {
-		errs = append(errs, q.endDrained(ctx, s, now))
+		errs = append(errs, q.leaveOut(ctx, s, s.late(now.Add(-q.liveLate))), q.endDrained(ctx, s, now))
 		s.mu.Lock()
 		gone := !s.ended.IsZero() && !s.publishing && now.Sub(s.ended) > liveGrace+time.Duration(min(s.request.Live.Window(), 600))*time.Second
 		s.mu.Unlock()

@@ -114,6 +114,8 @@ type Options struct {
 	OwnNets   func() ([]netip.Prefix, error)
 	// LiveKeys is the directory with the keys of live streams that listen; "": none may.
 	LiveKeys string
+	// LiveLate is how long players of a live stream wait for a part; 0 means 20 s.
+	LiveLate time.Duration
 
 	ClaimTTL   time.Duration // a claim without progress for this long expires; 0 means 60 s
 	HelloEvery time.Duration // 0 means 15 s; a worker silent for three of them is offline
@@ -160,6 +162,7 @@ type Queue struct {
 	liveAllow []netip.Prefix
 	ownNets   func() ([]netip.Prefix, error)
 	liveKeys  string
+	liveLate  time.Duration
 	liveTurns turns.Turns[int64] // changes of what is received, by job
 
 	topics []topic
@@ -210,6 +213,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		places:      newPlaces(),
 		liveAllow:   o.LiveAllow,
 		liveKeys:    o.LiveKeys,
+		liveLate:    cmp.Or(o.LiveLate, defaultLiveLate),
 		ownNets:     ownNets,
 		lanes:       map[string]bool{},
 		stalls:      map[string]stall{},

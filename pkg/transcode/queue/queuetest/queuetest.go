@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"pibootd/pkg/store"
 	"pibootd/pkg/transcode/broker"
@@ -78,7 +79,8 @@ func open(ctx context.Context, dir string, change func(*queue.Options)) (*Queue,
 	}
 	o := queue.Options{
 		Store: s, MediaDir: filepath.Join(dir, "media"),
-		Revoke: func(*os.File) error { return nil }, // workers of tests write no more to what they have handed in
+		Revoke:   func(*os.File) error { return nil }, // workers of tests write no more to what they have handed in
+		LiveLate: time.Hour,                           // nothing may depend on the machine's speed
 	}
 	if change != nil {
 		change(&o)
