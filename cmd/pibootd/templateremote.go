@@ -130,7 +130,7 @@ func sendImage(c *cli.Context, m *meter, file *os.File) (id string, err error) {
 			m.report("upload", bytes, info.Size())
 		}
 	}
-	id, err = client(c).UploadImage(c.Context, web.Image{Name: uploadName(file.Name()), File: file, SizeBytes: info.Size(), Sent: sent})
+	id, err = client(c).UploadFile(c.Context, web.LocalFile{Name: uploadName(file.Name()), ForTemplate: true, File: file, SizeBytes: info.Size(), Sent: sent})
 	if err != nil {
 		return "", fmt.Errorf("uploading %s: %w", printable(file.Name()), err)
 	}

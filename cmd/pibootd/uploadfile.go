@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"pibootd/pkg/web"
+
 	"github.com/urfave/cli/v2"
 )
 
@@ -33,25 +35,14 @@ func upload(c *cli.Context, std streams, video string) (string, error) {
 	name := "uploads/" + uploadName(video)
 	m := newMeter(std)
 	defer m.clear()
-	sent := int64(0)
-	body := readerFunc(func(p []byte) (int, error) {
-		n, err := file.Read(p)
-		sent += int64(n)
-		m.report("upload", sent, info.Size())
-		return n, err
-	})
-	uploaded, err := client(c).Upload(c.Context, name, body, info.Size())
-	if err != nil {
+	sent := func(bytes int64) { m.report("upload", bytes, info.Size()) }
+	if _, err := client(c).UploadFile(c.Context, web.LocalFile{Name: name, File: file, SizeBytes: info.Size(), Sent: sent}); err != nil {
 		return "", fmt.Errorf("uploading %s: %w", printable(video), err)
 	}
-	return uploaded.Path, nil
+	return name, nil
 }
 
 // uploadName returns what a file of this machine is called in an upload.
 func uploadName(file string) string {
 	return strings.ToValidUTF8(strings.TrimLeft(filepath.Base(file), "."), "_")
 }
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

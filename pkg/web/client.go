@@ -395,7 +395,7 @@ func (c *Client) send(request *http.Request) (*http.Response, error) {
 func problem(response *http.Response) error {
 	var p Problem
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&p); err != nil || p.Error == "" {
-		return fmt.Errorf("pibootd answers %s", response.Status)
+		p = Problem{Error: "pibootd answers " + response.Status}
 	}
 	return Refusal{Status: response.StatusCode, Problem: p}
 }

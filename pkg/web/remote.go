@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
@@ -129,18 +128,4 @@ func (e unreachableError) Unwrap() error { return e.error }
 // Hint is what the user can do about the error.
 func (unreachableError) Hint() string {
 	return "is pibootd running there, and does this machine reach its port? docs/network.md lists the ports"
-}
-
-// Upload uploads a file of this size into the media share.
-func (c *Client) Upload(ctx context.Context, name string, body io.Reader, size int64) (Uploaded, error) {
-	segments := strings.Split(name, "/")
-	for i := range segments {
-		segments[i] = url.PathEscape(segments[i])
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, c.base+"/api/v1/media/"+strings.Join(segments, "/"), body)
-	if err != nil {
-		return Uploaded{}, fmt.Errorf("writing a request: %w", err)
-	}
-	r.ContentLength = size
-	return answerOf[Uploaded](c.send(r))
 }

@@ -39,10 +39,18 @@ func TestRemoteClient(t *testing.T) {
 	if _, err := submit.Drain(ctx, "hlspi1", true); err == nil || !strings.Contains(err.Error(), "has the scope submit; want admin") {
 		t.Errorf("Drain with scope submit = %v; want it refused", err)
 	}
-	if up, err := submit.Upload(ctx, "uploads/a b.mp4", strings.NewReader("a video"), 7); err != nil || up.Path != "uploads/a b.mp4" {
-		t.Errorf("Upload = %+v, %v", up, err)
+	sent := int64(0)
+	video := LocalFile{Name: "uploads/a b.mp4", File: strings.NewReader("a video"), SizeBytes: 7, Sent: func(bytes int64) { sent = bytes }}
+	if _, err := submit.UploadFile(ctx, video); err != nil || sent != 7 {
+		t.Errorf("UploadFile: %d bytes, %v; want 7", sent, err)
 	}
 	d.wantFile(t, "uploads/a b.mp4", "a video")
+	if _, err := submit.UploadFile(ctx, video); err == nil || !strings.Contains(err.Error(), errTaken.Error()) {
+		t.Errorf("UploadFile again = %v; want %v", err, errTaken)
+	}
+	if all, err := submit.Uploads(ctx); err != nil || len(all) > 0 {
+		t.Errorf("Uploads = %+v, %v; want none left", all, err)
+	}
 	colons := strings.ToUpper(unknown.Fingerprint[:2]) + ":" + unknown.Fingerprint[2:]
 	if _, err := d.remote(t, access.Admin, colons).Drain(ctx, "hlspi1", true); err != nil {
 		t.Errorf("Drain with scope admin = %v", err)

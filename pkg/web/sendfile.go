@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,23 +22,24 @@ const (
 	attemptEvery    = time.Second
 )
 
-// An Image is a file that a template is to be imported from.
-type Image struct {
-	Name      string // what the operation calls it
-	File      io.ReaderAt
-	SizeBytes int64
-	Sent      func(bytes int64) // is called as bytes are sent; never nil
+// A LocalFile is a file of this machine that is to be uploaded.
+type LocalFile struct {
+	Name        string // path in the media share; what the operation calls it, if it is for a template
+	ForTemplate bool
+	File        io.ReaderAt
+	SizeBytes   int64
+	Sent        func(bytes int64) // is called as bytes are sent; never nil
 }
 
-// UploadImage uploads what a template is imported from, and returns the upload's id
-// for NewTemplate. It continues where it was when the connection or the daemon is
-// lost; an upload that fails is removed.
-func (c *Client) UploadImage(ctx context.Context, i Image) (id string, err error) {
-	id, err = c.createImage(ctx, i)
+// UploadFile uploads a file, and returns the upload's id, which NewTemplate needs. It
+// continues where it was when the connection or the daemon is lost; an upload that
+// fails is removed.
+func (c *Client) UploadFile(ctx context.Context, f LocalFile) (id string, err error) {
+	id, err = c.createUpload(ctx, f)
 	if err != nil {
 		return "", err
 	}
-	if err := c.sendImage(ctx, id, i); err != nil {
+	if err := c.sendFile(ctx, id, f); err != nil {
 		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), restartTime)
 		defer cancel()
 		_ = c.RemoveUpload(leave, id) // or else it expires
@@ -48,15 +48,19 @@ func (c *Client) UploadImage(ctx context.Context, i Image) (id string, err error
 	return id, nil
 }
 
-// createImage reserves the space of an upload.
-func (c *Client) createImage(ctx context.Context, i Image) (id string, err error) {
+// createUpload reserves the space of an upload.
+func (c *Client) createUpload(ctx context.Context, f LocalFile) (id string, err error) {
 	r, err := c.tusRequest(ctx, http.MethodPost, "", nil)
 	if err != nil {
 		return "", err
 	}
 	text := base64.StdEncoding.EncodeToString
-	r.Header.Set("Upload-Length", strconv.FormatInt(i.SizeBytes, 10))
-	r.Header.Set("Upload-Metadata", fmt.Sprintf("filename %s,purpose %s", text([]byte(i.Name)), text([]byte(forTemplate))))
+	meta := "filename " + text([]byte(f.Name))
+	if f.ForTemplate {
+		meta += ",purpose " + text([]byte(forTemplate))
+	}
+	r.Header.Set("Upload-Length", strconv.FormatInt(f.SizeBytes, 10))
+	r.Header.Set("Upload-Metadata", meta)
 	response, err := c.send(r)
 	if err != nil {
 		return "", err
@@ -64,19 +68,19 @@ func (c *Client) createImage(ctx context.Context, i Image) (id string, err error
 	return strings.TrimPrefix(response.Header.Get("Location"), tusPath), response.Body.Close()
 }
 
-// sendImage sends what has not arrived of an upload, until all of it has.
-func (c *Client) sendImage(ctx context.Context, id string, i Image) error {
+// sendFile sends what has not arrived of an upload, until all of it has.
+func (c *Client) sendFile(ctx context.Context, id string, f LocalFile) error {
 	arrived := int64(-1)
 	for idle := 0; ; idle++ {
 		offset, err := c.uploadOffset(ctx, id)
 		switch {
-		case err == nil && offset == i.SizeBytes:
+		case err == nil && offset == f.SizeBytes:
 			return nil
 		case err == nil:
 			if offset > arrived {
 				arrived, idle = offset, 0
 			}
-			err = c.sendRest(ctx, id, i, offset)
+			err = c.sendRest(ctx, id, f, offset)
 		}
 		if err == nil {
 			continue // the offset tells whether all has arrived
@@ -90,24 +94,24 @@ func (c *Client) sendImage(ctx context.Context, id string, i Image) error {
 	}
 }
 
-// isPassing reports whether a request may succeed later. A conflict is about the
-// offset: more has arrived than was known.
+// isPassing reports whether a request may succeed later. More may have arrived than was
+// known.
 func isPassing(err error) bool {
 	var refused Refusal
 	if errors.As(err, &refused) {
-		return refused.Status >= 500 || refused.Status == http.StatusConflict || refused.Status == http.StatusTooManyRequests
+		return refused.Status >= 500 || refused.Problem.Field == "Upload-Offset" || refused.Status == http.StatusTooManyRequests
 	}
 	return errors.Is(err, ErrNotRunning) && !errors.As(err, new(UnknownCertificateError))
 }
 
 // sendRest sends an upload's bytes from offset on.
-func (c *Client) sendRest(ctx context.Context, id string, i Image, offset int64) error {
-	rest := &countedReader{r: io.NewSectionReader(i.File, offset, i.SizeBytes-offset), at: offset, sent: i.Sent}
+func (c *Client) sendRest(ctx context.Context, id string, f LocalFile, offset int64) error {
+	rest := &countedReader{r: io.NewSectionReader(f.File, offset, f.SizeBytes-offset), at: offset, sent: f.Sent}
 	r, err := c.tusRequest(ctx, http.MethodPatch, id, rest)
 	if err != nil {
 		return err
 	}
-	r.ContentLength = i.SizeBytes - offset
+	r.ContentLength = f.SizeBytes - offset
 	r.Header.Set("Upload-Offset", strconv.FormatInt(offset, 10))
 	r.Header.Set("Content-Type", tusType)
 	return c.sendTus(r)
@@ -127,17 +131,22 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// uploadOffset returns how many bytes of an upload have arrived.
+// uploadOffset returns how many bytes of an upload have arrived. If all have, the upload
+// also gets its name, unless it has it.
 func (c *Client) uploadOffset(ctx context.Context, id string) (int64, error) {
-	all, err := c.Uploads(ctx)
+	r, err := c.tusRequest(ctx, http.MethodHead, id, nil)
 	if err != nil {
 		return 0, err
 	}
-	at := slices.IndexFunc(all, func(p Pending) bool { return p.ID == id })
-	if at < 0 {
+	response, err := c.send(r)
+	if refused, ok := errors.AsType[Refusal](err); ok && refused.Status == http.StatusNotFound {
 		return 0, errors.New("the upload was removed meanwhile")
 	}
-	return all[at].Offset, nil
+	if err != nil {
+		return 0, err
+	}
+	response.Body.Close()
+	return strconv.ParseInt(response.Header.Get("Upload-Offset"), 10, 64)
 }
 
 // Uploads returns the uploads that are not complete, and images that were not imported.
