@@ -8,11 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"pibootd/internal/fdstore"
+	"pibootd/internal/pause"
 	"pibootd/pkg/boardlog"
 	"pibootd/pkg/boot"
 	"pibootd/pkg/config"
@@ -176,6 +179,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.socks.pxe != nil {
 		g.Go(func() error { return d.dhcp.Serve(ctx, d.socks.pxe) })
 	}
+	g.Go(func() error { giveMemoryBack(ctx); return nil })
 	g.Go(func() error { d.logOtherServers(ctx); return nil })
 	g.Go(func() error { d.fleet.WatchAddresses(ctx); return nil })
 	g.Go(func() error { d.diagnoses.Run(ctx); return nil })
@@ -193,4 +197,11 @@ func (d *daemon) run(ctx context.Context) error {
 	stopRecording()
 	logged.Wait()
 	return errors.Join(err, <-recorded)
+}
+
+// giveMemoryBack returns to the kernel what starting took, and an idle daemon does not need.
+func giveMemoryBack(ctx context.Context) {
+	if pause.For(ctx, 10*time.Second) {
+		debug.FreeOSMemory()
+	}
 }
