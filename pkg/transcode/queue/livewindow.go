@@ -173,18 +173,25 @@ func (q *Queue) leaveOut(ctx context.Context, s *liveStream, late []*livePart) e
 
 // leaveOut gives the unit of a part up, and takes it from its worker.
 func (t *transaction) leaveOut(ctx context.Context, p *livePart) error {
-	u, err := t.unit(ctx, p.key)
-	if errors.Is(err, errNoUnit) || err == nil && u.state != running && u.state != pending {
-		return nil
-	}
-	if err == nil && u.state == running {
-		err = t.endAttempt(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventCancelled, detail: "its part came too late"})
-	}
-	if err != nil {
+	state, err := t.takeAway(ctx, p.key, "its part came too late")
+	if err != nil || state != running && state != pending {
 		return err
 	}
 	t.liveParts = append(t.liveParts, livePartEnd{key: p.key})
 	return t.exec(ctx, `UPDATE units SET state = ? WHERE job = ? AND unit = ?`, failed, p.key.job, p.key.unit)
+}
+
+// takeAway takes a unit from the worker that is at it, if there is one. It returns the state
+// that the unit had; "" if it does not exist.
+func (t *transaction) takeAway(ctx context.Context, key unitKey, why string) (state string, err error) {
+	u, err := t.unit(ctx, key)
+	if errors.Is(err, errNoUnit) {
+		return "", nil
+	}
+	if err == nil && u.state == running {
+		err = t.endAttempt(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventCancelled, detail: why})
+	}
+	return u.state, err
 }
 
 // watchLive leaves out what comes too late, ends streams that are to end, and forgets those
@@ -233,12 +240,9 @@ func (s *liveStream) leaving(now time.Time) []*livePart {
 // removeParts removes units of parts that have left the window.
 func (t *transaction) removeParts(ctx context.Context, list []*livePart) error {
 	for _, p := range list {
-		u, err := t.unit(ctx, p.key)
-		if errors.Is(err, errNoUnit) {
+		state, err := t.takeAway(ctx, p.key, "its part has left the window")
+		if err == nil && state == "" {
 			continue
-		}
-		if err == nil && u.state == running {
-			err = t.endAttempt(ctx, u, attemptKey{u.key, u.attempt}, ending{outcome: EventCancelled, detail: "its part has left the window"})
 		}
 		if err == nil {
 			err = t.exec(ctx, `DELETE FROM units WHERE job = ? AND unit = ?`, p.key.job, p.key.unit)
