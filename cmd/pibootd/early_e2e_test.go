@@ -104,21 +104,13 @@ func TestSeekWhileItIsMade(t *testing.T) {
 	url := fmt.Sprintf("http://10.77.0.1:8080/stream/%d/seek.m3u8", job.ID)
 	wantStarted(t, page, fmt.Sprintf("startEarly(%q)", url))
 	wantStarted(t, page, fmt.Sprintf("seekEarly(%d)", far))
-	var shut time.Time // since when; what has been encoded is there a little later
+	turn := g.oneByOne(t)
 	waitUntil(t, "the place is not encoded", func() bool {
 		encoded, err := filepath.Glob(filepath.Join(l.state, "media", filepath.Dir(job.Output), "*", fmt.Sprintf("%05d.m4s", far/segment)))
 		if err == nil && len(encoded) == 4 { // two of video, two of audio
 			return true
 		}
-		switch {
-		case !g.isShut(t):
-			shut = time.Time{}
-		case shut.IsZero():
-			shut = time.Now()
-		case time.Since(shut) > 2*time.Second:
-			g.open(t, 1)
-			shut = time.Time{}
-		}
+		turn()
 		return false
 	})
 	page.WaitFor(fmt.Sprintf("early.video.currentTime > %d.2", far))
@@ -169,9 +161,27 @@ func wantStarted(t *testing.T, page *browsertest.Page, expression string) {
 	}
 }
 
+// oneByOne returns what lets the next one through when the gate has been shut for a while:
+// what has been encoded is in its place a little later.
+func (g gate) oneByOne(t *testing.T) func() {
+	var shut time.Time // since when
+	return func() {
+		switch {
+		case !g.isShut(t):
+			shut = time.Time{}
+		case shut.IsZero():
+			shut = time.Now()
+		case time.Since(shut) > 2*time.Second:
+			g.open(t, 1)
+			shut = time.Time{}
+		}
+	}
+}
+
 // waitForOutput lets a job through the gate, unit by unit, until its stream can be played.
 func (l *lab) waitForOutput(t *testing.T, g gate, job queue.Job) queue.Job {
 	t.Helper()
+	turn := g.oneByOne(t)
 	waitUntil(t, "nothing of the job can be played", func() bool {
 		now, err := l.client.Job(t.Context(), job.ID)
 		if err != nil {
@@ -180,8 +190,8 @@ func (l *lab) waitForOutput(t *testing.T, g gate, job queue.Job) queue.Job {
 		if job = now; job.State.Ended() {
 			t.Fatalf("job %d is %s: %s; want it held back", job.ID, job.State, job.Reason)
 		}
-		if job.Output == "" && g.isShut(t) {
-			g.open(t, 1)
+		if job.Output == "" {
+			turn()
 		}
 		return job.Output != ""
 	})
