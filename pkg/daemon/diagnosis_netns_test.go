@@ -336,22 +336,40 @@ func (p *patient) stall(name string, last int) {
 		p.t.Fatal(err)
 	}
 	defer conn.Close()
-	request := append([]byte{0, 1}, fmt.Sprintf("%s/%s\x00octet\x00tsize\x000\x00blksize\x001024\x00", p.board.Serial, name)...)
-	if _, err := conn.WriteToUDPAddrPort(request, netip.MustParseAddrPort("10.77.0.1:69")); err != nil {
-		p.t.Fatal(err)
-	}
-	buf := make([]byte, 2048)
+	server := p.ask(conn, append([]byte{0, 1}, fmt.Sprintf("%s/%s\x00octet\x00tsize\x000\x00blksize\x001024\x00", p.board.Serial, name)...))
 	for block := 0; block <= last; block++ {
-		_, from, err := conn.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			p.t.Fatal(err)
+		if block > 0 {
+			if _, _, err := conn.ReadFromUDPAddrPort(make([]byte, 2048)); err != nil {
+				p.t.Fatal(err)
+			}
 		}
-		ack := binary.BigEndian.AppendUint16([]byte{0, 4}, uint16(block))
-		if _, err := conn.WriteToUDPAddrPort(ack, from); err != nil {
+		if _, err := conn.WriteToUDPAddrPort(binary.BigEndian.AppendUint16([]byte{0, 4}, uint16(block)), server); err != nil {
 			p.t.Fatal(err)
 		}
 	}
 	p.wait(diagnosis.TransferBlocked, diagnosis.TransferMTU, diagnosis.TransferLoss) // with the socket open
+}
+
+// ask sends a TFTP request until it is answered, because the first may be lost while the link
+// comes up, and returns the port that sends the file.
+func (p *patient) ask(conn *net.UDPConn, request []byte) netip.AddrPort {
+	p.t.Helper()
+	for {
+		if _, err := conn.WriteToUDPAddrPort(request, netip.MustParseAddrPort("10.77.0.1:69")); err != nil {
+			p.t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
+			p.t.Fatal(err)
+		}
+		_, from, err := conn.ReadFromUDPAddrPort(make([]byte, 2048))
+		if err != nil {
+			continue // none within the time
+		}
+		if err := conn.SetReadDeadline(time.Time{}); err != nil {
+			p.t.Fatal(err)
+		}
+		return from
+	}
 }
 
 // worker logs in to the queue as the board's worker, with the token of its root unless another is

@@ -95,12 +95,16 @@ func (k *Keeper) setLaunched(id int64, is bool) {
 	}
 }
 
-// run has a process work on an operation, and writes down why that was not possible.
+// run has a process work on an operation, and writes down why that was not possible: before the
+// operation counts as not launched, or whoever looks in between would read that it was killed.
 func (k *Keeper) run(ctx context.Context, id int64) {
+	defer k.setLaunched(id, false)
 	err := k.Launch(ctx, k.path(id))
-	k.setLaunched(id, false)
+	if err == nil || ctx.Err() != nil || isLocked(k.path(id)) {
+		return
+	}
 	op, readErr := k.Find(id)
-	if err == nil || readErr != nil || op.Error != errKilled || ctx.Err() != nil {
+	if readErr != nil || op.State.Ended() {
 		return
 	}
 	k.Log.Warn("template not made", "component", "operation", "template", op.Name, "err", err)
