@@ -119,7 +119,7 @@ demo: ## from nothing to a video transcoded by a virtual Pi (root, Debian; DEMO_
 .PHONY: test
 test: ## everything that CI runs (root, Debian)
 	scripts/install-tools test
-	scripts/test build unit netns e2e # and check
+	scripts/test build unit+check e2e+netns
 
 .PHONY: test-fresh
 test-fresh: ## demo and test in bare Debian 12 and 13 trees; RELEASE=trixie for one, COMMANDS=demo for one (root, Debian, hours)

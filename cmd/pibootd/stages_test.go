@@ -24,7 +24,7 @@ build:
 unit:
 	@printf -- '--- FAIL: TestA (0.1s)\n    --- FAIL: TestA/x\n    a.go:1: bad\n--- FAIL: TestB (0.1s)\nFAIL\nFAIL\tp/one\t0.1s\nok  \tp/two\t0.2s\n'
 	@printf '# p/three\nx.go:1: undefined\nFAIL\tp/three [build failed]\nFAIL\n'; exit 1
-netns:
+netns: build
 	@printf 'panic: test timed out after 1s\n\trunning tests:\n\t\tTestC (1s)\nFAIL\tp/four\t1s\nok  \tp/five\t1s\nFAIL\n'; exit 1
 e2e:
 	@printf 'ok  \tp/six\t1s\n'
@@ -33,8 +33,8 @@ e2e:
 // make test continues after a failed stage, and its last lines list what passed and
 // what failed, in the form of go test.
 func TestFailedStagesAreListed(t *testing.T) {
-	const want = "ok  \tp/two\t0.2s\nok  \tp/five\t1s\nok  \tp/six\t1s\n" +
-		"FAIL\tcheck\tmake vet\nFAIL\tbuild\tcannot link\nFAIL\tunit\tp/one: TestA, TestB\nFAIL\tunit\tp/three: [build failed]\n" +
+	const want = "ok  \tp/two\t0.2s\nok  \tp/six\t1s\nok  \tp/five\t1s\n" +
+		"FAIL\tbuild\tcannot link\nFAIL\tunit\tp/one: TestA, TestB\nFAIL\tunit\tp/three: [build failed]\nFAIL\tcheck\tmake vet\n" +
 		"FAIL\tnetns\tp/four: panic: test timed out after 1s\nFAIL\n"
 	out, err := runStages(t, endedStages)
 	if err == nil {
@@ -48,7 +48,7 @@ func TestFailedStagesAreListed(t *testing.T) {
 func TestPassedStages(t *testing.T) {
 	passing := strings.NewReplacer("exit 1", "exit 0", "FAIL", "passed").Replace(endedStages)
 	out, err := runStages(t, passing)
-	if err != nil || !strings.HasSuffix(out, "\nok  \tp/six\t1s\n") {
+	if err != nil || !strings.HasSuffix(out, "\nok  \tp/five\t1s\n") {
 		t.Errorf("make test: %v; its output ends with\n%s\nwant the last line of go test", err, out)
 	}
 }
@@ -125,7 +125,7 @@ func stages(t *testing.T, makefile string) *exec.Cmd {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts/test"), "build", "unit", "netns", "e2e")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts/test"), "build", "unit+check", "e2e+netns")
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=")
 	return cmd
 }
