@@ -118,6 +118,18 @@ func (cs *claims) ofWorker(worker string, unit unitKey) (claim, bool) {
 	return claim{}, false
 }
 
+// isAccepting reports whether the result of an attempt is being verified.
+func (cs *claims) isAccepting(key attemptKey) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.accepting[key]
+}
+
+// ofJob returns the claims of a job.
+func (cs *claims) ofJob(job int64) []claim {
+	return slices.DeleteFunc(cs.all(), func(c claim) bool { return c.key.job != job })
+}
+
 // all returns the claims.
 func (cs *claims) all() []claim {
 	cs.mu.Lock()

@@ -22,7 +22,8 @@ const (
 // places has where progressive streams are played that are not whole.
 type places struct {
 	mu    sync.Mutex
-	byJob map[int64]playing // running jobs only
+	byJob map[int64]playing    // running jobs only
+	off   map[string]time.Time // when a worker was made to put off its unit
 }
 
 type playing struct {
@@ -34,9 +35,12 @@ type playing struct {
 type place struct {
 	from  float64 // seconds of the stream
 	asked time.Time
+	since time.Time // when it was asked for first
+	// helped are the renditions for which a worker has put off something else.
+	helped []string
 }
 
-func newPlaces() *places { return &places{byJob: map[int64]playing{}} }
+func newPlaces() *places { return &places{byJob: map[int64]playing{}, off: map[string]time.Time{}} }
 
 // begin notes that the first segments of a job can be played.
 func (ps *places) begin(job int64, now time.Time) {
@@ -53,15 +57,72 @@ func (ps *places) begin(job int64, now time.Time) {
 func (ps *places) ask(job int64, from float64, now time.Time) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p := ps.byJob[job]
+	p, next := ps.byJob[job], place{from: from, asked: now, since: now}
 	p.places = slices.DeleteFunc(slices.Clone(p.places), func(at place) bool {
-		return now.Sub(at.asked) > placeKept || from >= at.from && from < at.from+placeAhead
+		if now.Sub(at.asked) > placeKept {
+			return true
+		}
+		same := from >= at.from && from < at.from+placeAhead
+		if same {
+			next.helped = append(next.helped, at.helped...)
+		}
+		if at.from == from {
+			next.since = at.since
+		}
+		return same
 	})
 	if len(p.places) >= maxPlaces {
 		p.places = p.places[1:]
 	}
-	p.places = append(p.places, place{from, now})
+	p.places = append(p.places, next)
 	ps.byJob[job] = p
+}
+
+// help notes that a worker has put off something else for u, which players wait for.
+func (ps *places) help(job int64, u transcode.Unit, worker string, now time.Time) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.off[worker] = now
+	p := ps.byJob[job]
+	p.places = slices.Clone(p.places)
+	for i, at := range p.places {
+		for _, piece := range transcode.Pieces(u, transcode.Result{}) {
+			if makes(u, wanted{piece.Unit.Dir(), at.from}) {
+				p.places[i].helped = append(slices.Clone(p.places[i].helped), piece.Unit.Dir())
+			}
+		}
+	}
+	ps.byJob[job] = p
+}
+
+// helped reports whether a worker has put off something for a player that waits here.
+func (ps *places) helped(job int64, w wanted) bool {
+	at, ok := ps.at(job, w.at)
+	return !ok || slices.Contains(at.helped, w.dir)
+}
+
+// waits returns since when somebody waits at a place.
+func (ps *places) waits(job int64, w wanted, now time.Time) time.Duration {
+	at, _ := ps.at(job, w.at)
+	return now.Sub(at.since)
+}
+
+func (ps *places) at(job int64, from float64) (place, bool) {
+	all := ps.of(job).places
+	i := slices.IndexFunc(all, func(at place) bool { return at.from == from })
+	if i < 0 {
+		return place{}, false
+	}
+	return all[i], true
+}
+
+// putOff reports whether a worker has just been made to put off its unit, and so has
+// another one to do.
+func (ps *places) putOff(worker string, now time.Time) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	then, ok := ps.off[worker]
+	return ok && now.Sub(then) < idleWithin
 }
 
 // forget drops a job that has ended.

@@ -81,7 +81,11 @@ func (q *Queue) streamFile(ctx context.Context, id int64, name string) (StreamFi
 	if there, err := exists(q.media, file); err != nil || there {
 		return StreamFile{Path: file}, err
 	}
-	q.places.ask(id, at, time.Now())
+	now := time.Now()
+	q.places.ask(id, at.at, now)
+	if err := q.preempt(ctx, id, at, now); err != nil {
+		return StreamFile{}, err
+	}
 	return StreamFile{}, ErrNotYet
 }
 
@@ -93,8 +97,8 @@ func finalName(r transcode.Request, name string) string {
 	return name
 }
 
-// placeOf returns where in a stream a file belongs, in seconds.
-func placeOf(p transcode.Plan, name string) (seconds float64, known bool) {
+// placeOf returns where in a stream a file belongs.
+func placeOf(p transcode.Plan, name string) (w wanted, known bool) {
 	n := p.Output.Naming
 	for _, dir := range p.Dirs() {
 		base, in := strings.CutPrefix(name, n.Place(dir)+"/")
@@ -102,12 +106,12 @@ func placeOf(p transcode.Plan, name string) (seconds float64, known bool) {
 			continue
 		}
 		if base == transcode.InitName {
-			return 0, p.Output.SegmentContainer() == transcode.ContainerCMAF
+			return wanted{dir: dir}, p.Output.SegmentContainer() == transcode.ContainerCMAF
 		}
 		i := slices.IndexFunc(p.PlannedSegments(dir), func(s transcode.Segment) bool { return n.File(s.Name) == base })
-		return p.Grid.Seconds(max(i, 0) * p.Grid.SegmentFrames), i >= 0
+		return wanted{dir, p.Grid.Seconds(max(i, 0) * p.Grid.SegmentFrames)}, i >= 0
 	}
-	return 0, p.Output.Encrypted && p.Output.KeyURI == "" && isKey(p, name)
+	return wanted{}, p.Output.Encrypted && p.Output.KeyURI == "" && isKey(p, name)
 }
 
 // isKey reports whether a file is a key of a stream.

@@ -67,6 +67,7 @@ const (
 	EventGivenUp   = "given_up"  // its worker has claimed another unit
 	EventCancelled = "cancelled" // its job has ended
 	EventStopped   = "stopped"   // its worker was shut down; not a failure
+	EventPreempted = "preempted" // a player waits for another unit; not a failure
 	EventStraggler = "outrun"    // a faster speculative attempt was accepted
 )
 
