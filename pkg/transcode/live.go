@@ -223,6 +223,11 @@ type IngestUnit struct {
 	Address string `json:"address,omitempty"` // of the URL, with its port, when the stream was added
 }
 
+// AwaitedSound is of a source whose sound may come later.
+func AwaitedSound() *AudioStream {
+	return &AudioStream{Codec: "aac", Channels: 2, SampleRate: AudioSampleRate}
+}
+
 // liveAudio is how all sound of a live stream is encoded.
 func liveAudio(r Request) AudioRendition {
 	return AudioRendition{BitrateBPS: cmp.Or(r.AudioBPS, 128_000), Channels: 2}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -110,6 +111,7 @@ type liveStream struct {
 
 	dialing sync.Mutex // held while tunnel is replaced
 	tunnel  *tunnel    // to the source; nil: none
+	pipe    *os.File   // the source, if it is a named pipe that was opened
 }
 
 // A livePart is a part of one rendition.

@@ -36,9 +36,9 @@ type inlet struct {
 	key string
 
 	mu    sync.Mutex
-	from  string         // address of the encoder that sends; "": none does
-	to    *io.PipeWriter // to the worker that receives the stream; nil: none does
-	ended bool           // the stream is
+	from  string // address of the encoder that sends; "": none does
+	to    *feed  // to the worker that receives the stream; nil: none does
+	ended bool   // the stream is
 }
 
 // newInlet returns the inlet of a stream of this name.
@@ -160,17 +160,16 @@ func (i *inlet) encoder() string {
 
 // open has the stream go to another reader.
 func (i *inlet) open() tunnelEnd {
-	r, w := io.Pipe()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.closeLocked()
-	i.to = w
-	return newPump(r)
+	i.to = newFeed()
+	return i.to
 }
 
 func (i *inlet) closeLocked() {
 	if i.to != nil {
-		_ = i.to.Close() // its reader gets the end
+		i.to.end()
 		i.to = nil
 	}
 }
@@ -192,8 +191,8 @@ type Publisher struct {
 	from  string
 }
 
-// Writer returns where the stream goes now; nil if no worker receives it. Writing waits for
-// the worker. The error says that the encoder may not send it any more.
+// Writer returns where the stream goes now; nil if no worker receives it. Writing does not
+// wait for the worker: see feed. The error says that the encoder may not send it any more.
 func (p *Publisher) Writer() (io.Writer, error) {
 	i := p.inlet
 	i.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -26,7 +27,10 @@ type liveSession struct {
 	firstSegment        int
 	zero                time.Time // when what has the time stamp LiveStartSeconds was received
 	video, audio        liveTrack
-	part                int // number of the next one
+	part                int     // number of the next one
+	file                bool    // the source is a file: all of its tracks are known
+	silent              bool    // the source has no sound
+	sounded             float64 // until when its parts have sound, in seconds
 }
 
 // A liveTrack is the fragments of a track that are still needed.
@@ -73,14 +77,15 @@ func (q *Queue) receive(ctx context.Context, worker string, p transcode.LivePiec
 	}
 	defer end()
 	s := q.live.get(p.Job)
-	if _, ok := q.claims.get(worker, key); !ok || s == nil {
+	claim, ok := q.claims.get(worker, key)
+	if !ok || s == nil {
 		return transcode.LiveReply{Gone: "the claim was taken back, or the stream has ended"}, nil
 	}
 	if p.Number == 0 {
 		q.endSession(ctx, s)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.source = &liveSession{attempt: p.Attempt, connection: p.Connection, pieces: 1, number: -1}
+		s.source = &liveSession{attempt: p.Attempt, connection: p.Connection, pieces: 1, number: -1, file: claim.spec.Ingest.File}
 		return transcode.LiveReply{Skip: s.received}, nil
 	}
 	s.mu.Lock()
@@ -129,6 +134,10 @@ func (q *Queue) addPiece(ctx context.Context, s *liveStream, c *liveSession, p t
 	if wrong := c.add(track, slices.Clone(data)); wrong != nil {
 		return wrong, nil
 	}
+	// A source that was held up catches up: nothing is received before it is sent.
+	if latest := time.Now().Add(-time.Duration(track.end * float64(time.Second))); latest.Before(c.zero) {
+		c.zero = latest
+	}
 	return nil, q.makeParts(ctx, s, c)
 }
 
@@ -166,6 +175,9 @@ func (q *Queue) planSession(ctx context.Context, s *liveStream, c *liveSession, 
 	if wrong := transcode.Check(transcode.Unit{ID: "probe", Kind: transcode.KindProbe}, transcode.Result{Probe: &p}); wrong != nil {
 		return wrong, nil
 	}
+	if c.silent = p.Audio == nil; c.silent && !c.file {
+		p.Audio = transcode.AwaitedSound() // it may come later, and players would not look for it
+	}
 	plan, wrong := transcode.PlanLive(s.request, p)
 	s.mu.Lock()
 	first := s.plan
@@ -199,7 +211,7 @@ func (q *Queue) planSession(ctx context.Context, s *liveStream, c *liveSession, 
 func (q *Queue) makeParts(ctx context.Context, s *liveStream, c *liveSession) error {
 	for {
 		end := float64(c.part+1) * c.plan.PartSeconds()
-		sound := c.plan.Audio == "" || c.audio.end >= end || c.video.end > c.audio.end+maxAudioLag
+		sound := c.plan.Audio == "" || c.silent || c.audio.end >= end || c.video.end > c.audio.end+maxAudioLag
 		if c.video.end < end || !sound {
 			return nil
 		}
@@ -396,6 +408,7 @@ func (q *Queue) writeSound(s *liveStream, c *liveSession, p transcode.LivePart, 
 	audio := transcode.AudioUnit{Rendition: *c.plan.Plan.Audio, SegmentSeconds: c.plan.PartSeconds(), Container: transcode.ContainerCMAF, First: p.Number, End: p.Number + 1}
 	sound := &liveSound{unit: transcode.Unit{ID: p.UnitID(), Kind: transcode.KindAudio, Audio: &audio, Live: &p}, seconds: to - from}
 	var data []byte
+	init, codecs := c.audio.init, c.audio.info.Codecs
 	segment := transcode.Segment{Name: audio.Container.SegmentName(p.Number), Key: true}
 	for _, f := range c.audio.fragments {
 		if at := sessionSeconds(f.FirstPTS); at >= to {
@@ -407,15 +420,38 @@ func (q *Queue) writeSound(s *liveStream, c *liveSession, p transcode.LivePart, 
 		data, segment.LastPTS, segment.Frames = append(data, f.data...), f.LastPTS, segment.Frames+f.Frames
 	}
 	if data == nil {
+		data = silence(&segment, audio.Rendition, max(from, c.sounded), to)
+	}
+	if init == nil {
+		init, codecs = mediafile.SilenceInit(), silenceCodecs
+	}
+	if data == nil {
 		return sound, nil
 	}
 	segment.Seconds = audio.Rendition.Time(segment.Frames)
-	sound.seconds = segment.Seconds
+	sound.seconds, c.sounded = segment.Seconds, sessionSeconds(segment.FirstPTS)+segment.Seconds
 	dir := transcode.AttemptDir(s.job, sound.unit.ID, 1)
-	init := hashed(transcode.Segment{Name: transcode.InitName}, c.audio.init)
+	described := hashed(transcode.Segment{Name: transcode.InitName}, init)
 	segment = hashed(segment, data)
-	sound.result = transcode.Result{Segments: []transcode.Segment{segment}, Init: &init, Codecs: c.audio.info.Codecs, Encoder: audio.Rendition.EncoderName()}
-	return sound, errors.Join(q.makeOwnDir(dir), q.writeOwn(path.Join(dir, segment.Name), data), q.writeOwn(path.Join(dir, transcode.InitName), c.audio.init))
+	sound.result = transcode.Result{Segments: []transcode.Segment{segment}, Init: &described, Codecs: codecs, Encoder: audio.Rendition.EncoderName()}
+	return sound, errors.Join(q.makeOwnDir(dir), q.writeOwn(path.Join(dir, segment.Name), data), q.writeOwn(path.Join(dir, transcode.InitName), init))
+}
+
+// silenceCodecs is that of mediafile.SilenceInit (RFC 6381).
+const silenceCodecs = "mp4a.40.2"
+
+// silence returns a part without sound from one time of a session to another, and describes
+// it; nil if that is shorter than a frame.
+func silence(segment *transcode.Segment, r transcode.AudioRendition, from, to float64) []byte {
+	frames := r.Frames(to - from)
+	if frames < 1 {
+		return nil
+	}
+	sample := int64(math.Round((transcode.LiveStartSeconds + from) * float64(r.Rate())))
+	ticks := func(samples int64) int64 { return samples * mediafile.TicksPerSecond / int64(r.Rate()) }
+	segment.FirstPTS, segment.Frames = ticks(sample), frames
+	segment.LastPTS = ticks(sample + int64(frames-1)*mediafile.SilenceSamples)
+	return mediafile.SilentFragment(sample, frames)
 }
 
 func hashed(s transcode.Segment, data []byte) transcode.Segment {

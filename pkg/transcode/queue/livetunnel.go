@@ -87,10 +87,13 @@ func (q *Queue) tunnelOf(ctx context.Context, s *liveStream, u transcode.IngestU
 	s.closeTunnelLocked()
 	var end tunnelEnd
 	var err error
-	if u.Listen && s.inlet != nil {
+	switch {
+	case u.Listen && s.inlet != nil:
 		end = s.inlet.open()
-	} else {
-		end, err = q.connectSource(ctx, u, source)
+	case u.URL == "":
+		end, err = q.openPipeLocked(s, source)
+	default:
+		end, err = q.connectSource(ctx, u)
 	}
 	if err != nil {
 		return nil, err
@@ -113,10 +116,7 @@ func (s *liveStream) closeTunnelLocked() {
 }
 
 // connectSource connects to a live source, at the address that it had when it was added.
-func (q *Queue) connectSource(ctx context.Context, u transcode.IngestUnit, source string) (tunnelEnd, error) {
-	if u.URL == "" {
-		return q.openPipe(source)
-	}
+func (q *Queue) connectSource(ctx context.Context, u transcode.IngestUnit) (tunnelEnd, error) {
 	parsed, err := transcode.ParseLiveURL(u.URL)
 	if err != nil {
 		return nil, err
@@ -261,9 +261,13 @@ func (c *rtspConn) Read(into []byte) (int, error) {
 	return n, err
 }
 
-// openPipe opens a named pipe of the media share. It does not end when its writer does: the
-// next one continues.
-func (q *Queue) openPipe(name string) (tunnelEnd, error) {
+// openPipeLocked opens a named pipe of the media share. It does not end when its writer
+// does: the next one continues. Nor does its writer end when the worker does that receives
+// the stream: the pipe stays open until the stream ends.
+func (q *Queue) openPipeLocked(s *liveStream, name string) (tunnelEnd, error) {
+	if s.pipe != nil {
+		return keptPipe{s.pipe}, nil
+	}
 	file, err := q.media.OpenFile(name, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the named pipe: %w", err)
@@ -276,7 +280,26 @@ func (q *Queue) openPipe(name string) (tunnelEnd, error) {
 		file.Close()
 		return nil, err
 	}
-	return file, nil
+	s.pipe = file
+	return keptPipe{file}, nil
+}
+
+// A keptPipe is one reading of a named pipe.
+type keptPipe struct{ *os.File }
+
+// Close ends a Read that waits.
+func (p keptPipe) Close() error { return p.SetReadDeadline(time.Unix(1, 0)) }
+
+// leaveSource closes what a stream that has ended read from.
+func (s *liveStream) leaveSource() {
+	s.dialing.Lock()
+	defer s.dialing.Unlock()
+	s.closeTunnelLocked()
+	if s.pipe != nil {
+		s.pipe.Close()
+		s.pipe = nil
+	}
+	s.inlet.end()
 }
 
 // receive reads what has come.

@@ -59,7 +59,7 @@ func (q *Queue) followLive(ctx context.Context, t *transaction) {
 			s.mu.Lock()
 			s.stopping = t.now
 			s.mu.Unlock()
-			s.inlet.end()
+			s.leaveSource()
 		}
 	}
 	for _, e := range t.liveParts {
@@ -73,8 +73,7 @@ func (q *Queue) followLive(ctx context.Context, t *transaction) {
 			s.mu.Lock()
 			s.publishing = false
 			s.mu.Unlock()
-			s.closeTunnel()
-			s.inlet.end()
+			s.leaveSource()
 		}
 	}
 }

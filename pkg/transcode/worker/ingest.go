@@ -31,6 +31,9 @@ const (
 	// reconnectAfter is the pause before a source that has ended is connected again.
 	reconnectAfter = time.Second
 
+	// maxSounds bounds how often a source is connected again because it has sound now.
+	maxSounds = 3
+
 	videoFragment = 250_000 // microseconds
 	audioFragment = 60_000  // microseconds; three frames of AAC
 	// audioBatch is how many fragments of sound are sent together.
@@ -44,12 +47,17 @@ func (a *attempt) ingest(ctx context.Context) (transcode.Result, []string, error
 	defer touching.Wait()
 	defer cancel()
 	touching.Go(func() { a.stayAlive(ctx) })
+	sounds := 0
 	for n := 1; ; n++ {
 		c := &connection{attempt: a, number: n, pulse: newPulse(time.Now())}
 		stderr, err := c.receive(ctx)
 		switch {
 		case err == nil && a.unit.Ingest.File:
 			return transcode.Result{}, nil, nil
+		case c.soundCame() && sounds < maxSounds && ctx.Err() == nil:
+			a.log().Info("live source has sound now", "job", a.job)
+			sounds++
+			continue
 		case ctx.Err() != nil || errors.Is(err, errRevoked) || errors.Is(err, errSource):
 			return transcode.Result{}, stderr, err
 		}
@@ -82,6 +90,9 @@ type connection struct {
 
 	lost atomic.Pointer[string] // why the daemon could not read the source; nil: it could
 
+	silent   atomic.Bool // the source has no sound, by its probe
+	newSound atomic.Bool // it has some that began after that was looked for
+
 	mu     sync.Mutex // held while a piece is sent
 	pieces int
 }
@@ -92,9 +103,12 @@ func (c *connection) receive(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := child{name: c.ffmpeg(), pulse: c.pulse, stall: liveStall, stdout: func(r io.Reader) error { return c.cut(ctx, r) }}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	from := child{
+		name: c.ffmpeg(), pulse: c.pulse, stall: liveStall, stdout: func(r io.Reader) error { return c.cut(ctx, r) },
+		line: func(line []byte) bool { return c.watchTracks(line, cancel) },
+	}
 	if c.unit.Ingest.File {
 		var source string
 		source, err = c.mediaStore().source(ctx, c.unit.Source)
@@ -119,6 +133,20 @@ func (c *connection) receive(ctx context.Context) ([]string, error) {
 	return stderr, err
 }
 
+// watchTracks ends the connection to a silent source that has sound now: ffmpeg passes on
+// the tracks alone that there were at its start.
+func (c *connection) watchTracks(line []byte, end func()) bool {
+	if bytes.Contains(line, []byte("New audio stream")) {
+		c.newSound.Store(true)
+		if c.soundCame() {
+			end()
+		}
+	}
+	return false
+}
+
+func (c *connection) soundCame() bool { return c.newSound.Load() && c.silent.Load() }
+
 // liveFileArgs have ffmpeg read a file as fast as it is played, from some time on.
 func liveFileArgs(source string, skip float64) []string {
 	args := []string{"-re"}
@@ -137,7 +165,7 @@ func receiveArgs(u transcode.IngestUnit, input []string) []string {
 
 // cut finds out what a stream of NUT is and sends it in fragments.
 func (c *connection) cut(ctx context.Context, r io.Reader) error {
-	begin, first, err := readBegin(r)
+	begin, times, err := readBegin(r)
 	if err != nil {
 		return err
 	}
@@ -145,25 +173,45 @@ func (c *connection) cut(ctx context.Context, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.send(ctx, transcode.LivePiece{Probe: &probe, SinceMS: time.Since(first).Milliseconds()}, nil); err != nil {
+	if c.silent.Store(probe.Audio == nil); c.soundCame() {
+		return errors.New("the sound of the live source began late")
+	}
+	if _, err := c.send(ctx, transcode.LivePiece{Probe: &probe, SinceMS: times.since(time.Now(), probe).Milliseconds()}, nil); err != nil {
 		return err
 	}
 	return c.cutAll(ctx, io.MultiReader(bytes.NewReader(begin), r), probe)
 }
 
-// readBegin reads the beginning of a stream, or all of a short one. first is when it began.
-func readBegin(r io.Reader) (begin []byte, first time.Time, err error) {
+// A beginning is when the beginning of a stream came.
+type beginning struct{ first, last time.Time }
+
+// since returns how long ago its first frame was sent. A source may send at once what it has
+// kept: then that is longer ago than its first byte.
+func (b beginning) since(now time.Time, p transcode.Probe) time.Duration {
+	since := now.Sub(b.first)
+	if p.Video != nil {
+		played := time.Duration((p.Start + p.Video.EndSeconds) * float64(time.Second))
+		since = max(since, now.Sub(b.last)+played)
+	}
+	return since
+}
+
+// readBegin reads the beginning of a stream, or all of a short one.
+func readBegin(r io.Reader) (begin []byte, times beginning, err error) {
 	part := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(part)
-		if begin = append(begin, part[:n]...); n > 0 && first.IsZero() {
-			first = time.Now()
+		if begin = append(begin, part[:n]...); n > 0 {
+			times.last = time.Now()
 		}
-		if errors.Is(err, io.EOF) || len(begin) > beginBytes || !first.IsZero() && time.Since(first) >= beginTime {
-			return begin, first, nil
+		if n > 0 && times.first.IsZero() {
+			times.first = times.last
+		}
+		if errors.Is(err, io.EOF) || len(begin) > beginBytes || !times.first.IsZero() && time.Since(times.first) >= beginTime {
+			return begin, times, nil
 		}
 		if err != nil {
-			return nil, first, fmt.Errorf("reading a live source: %w", err)
+			return nil, times, fmt.Errorf("reading a live source: %w", err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,8 +36,7 @@ type liveTest struct {
 
 func newLiveTest(t *testing.T, seconds int) *liveTest {
 	t.Helper()
-	l := &liveTest{T: t, dir: t.TempDir(), workers: map[string]*process{}}
-	l.queue = queuetest.Start(t, l.dir, func(o *queue.Options) { o.Log = testLog(t) })
+	l := newLiveQueue(t)
 	data, err := os.ReadFile(makeSource(t, fmt.Sprintf("live%d.mp4", seconds), fmt.Sprintf(liveSource, seconds)))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(l.queue.MediaDir, "a.mp4"), data, 0o644)
@@ -44,6 +44,18 @@ func newLiveTest(t *testing.T, seconds int) *liveTest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// newLiveQueue starts a queue that takes loopback addresses for those of another machine.
+func newLiveQueue(t *testing.T) *liveTest {
+	t.Helper()
+	l := &liveTest{T: t, dir: t.TempDir(), workers: map[string]*process{}}
+	l.queue = queuetest.Start(t, l.dir, func(o *queue.Options) {
+		o.Log = testLog(t)
+		o.LiveAllow, o.OwnNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, func() ([]netip.Prefix, error) { return nil, nil }
+		o.LiveKeys = filepath.Join(l.dir, "keys")
+	})
 	l.network = newNetwork(t, l.queue.Broker.Addr().String(), rand.New(rand.NewPCG(1, 2)))
 	return l
 }

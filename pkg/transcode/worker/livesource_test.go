@@ -21,16 +21,10 @@ import (
 	"pibootd/pkg/transcode/rtmp"
 )
 
-// newLiveSourceTest is newLiveTest with a queue that takes loopback addresses for those of
-// another machine, and a worker.
+// newLiveSourceTest is newLiveQueue with a worker in this process.
 func newLiveSourceTest(t *testing.T) *liveTest {
 	t.Helper()
-	l := &liveTest{T: t, dir: t.TempDir()}
-	l.queue = queuetest.Start(t, l.dir, func(o *queue.Options) {
-		o.Log = testLog(t)
-		o.LiveAllow, o.OwnNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, func() ([]netip.Prefix, error) { return nil, nil }
-		o.LiveKeys = filepath.Join(l.dir, "keys")
-	})
+	l := newLiveQueue(t)
 	startWorker(t, &Worker{Config: Config{Name: "a", Token: queuetest.Token, QueueURL: "nats://" + l.queue.Broker.Addr().String(), MediaDir: l.queue.MediaDir}})
 	return l
 }
