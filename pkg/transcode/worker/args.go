@@ -214,10 +214,9 @@ func clockFilter(u transcode.VideoUnit, first bool) string {
 // gridFilter puts the frames of u on the grid, and passes on those of u alone. first
 // has it print when frames are shown.
 func gridFilter(u transcode.VideoUnit, first bool) string {
-	filter := clockFilter(u, first) + ",fps=" + u.Grid.Rate.String() + ":round=near"
-	if u.FirstFrame == 0 {
-		filter += ":start_time=0" // shows a late first frame from the start
-	}
+	// A first frame that is late is shown from the start of its unit: the film may begin after its
+	// sound, or between two key frames.
+	filter := clockFilter(u, first) + fmt.Sprintf(",fps=%s:round=near:start_time=%s", u.Grid.Rate, seconds(u.Grid.Seconds(u.FirstFrame)))
 	// The last frame is shown on where the decoder yields less than the packets
 	// promised. The result says for how long.
 	filter += ",tpad=stop=-1:stop_mode=clone"

@@ -357,6 +357,10 @@ func (a axis) pauses(t *track) []transcode.Held {
 			list = append(list, transcode.Held{From: from, To: to})
 		}
 	}
+	if n := len(t.stretches); n > 0 && t.stretches[n-1].lastSeconds > pauseSeconds { // of the last frame
+		last := t.stretches[n-1]
+		list = append(list, transcode.Held{From: max(a.at(last.clock, last.end-last.lastSeconds), 0), To: min(a.at(last.clock, last.end), mostSeconds)})
+	}
 	slices.SortFunc(list, func(a, b transcode.Held) int { return cmp.Compare(a.From, b.From) })
 	return list
 }

@@ -51,6 +51,18 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 75, rate: "25/1", seconds: 3},
 		},
 		{
+			name: "sound two seconds before the picture", file: "late.mkv", args: "-itsoffset 2 " + motion(25, 3) + "-f lavfi -i sine=440:d=5 " + x264 + "-c:a aac",
+			want: mediaWant{frames: 125, within: 1, rate: "25/1", seconds: 5, tracks: []string{"video h264", "audio aac"}},
+		},
+		{
+			name: "a recording from between key frames on", file: "cut.ts", build: cutRecording,
+			want: mediaWant{frames: 126, within: 4, rate: "25/1", tracks: []string{"video h264", "audio aac"}, note: []string{"the picture stands still for 1.", "s from 0.0 s on, because nothing could be decoded there"}},
+		},
+		{
+			name: "three pictures with sound", file: "slides.mp4", args: "-f lavfi -i testsrc2=s=160x90:r=1/3:d=9 -f lavfi -i sine=440:d=9 " + x264 + "-c:a aac",
+			want: mediaWant{frames: 9, rate: "1/1", seconds: 9, tracks: []string{"video h264", "audio aac"}},
+		},
+		{
 			name: "a still before the film", file: "still.mkv",
 			args: "-f lavfi -i testsrc2=s=80x60:r=25:d=0.04 " + motion(25, 3) + "-map 0 -map 1 -c:v:0 mjpeg -c:v:1 libx264 -pix_fmt:v:1 yuv420p",
 			want: mediaWant{frames: 75, rate: "25/1", seconds: 3},
@@ -320,6 +332,19 @@ func timeRows() []mediaRow {
 // motion returns the arguments for a moving picture at this rate, this many seconds long.
 func motion(rate any, seconds int) string {
 	return fmt.Sprintf("-f lavfi -i testsrc2=s=160x90:r=%v:d=%d ", rate, seconds)
+}
+
+// cutRecording makes a transport stream of which both ends are missing: its first key frame comes
+// more than a second after its first packet.
+func cutRecording(t *testing.T, dir, file string) {
+	t.Helper()
+	whole, err := os.ReadFile(makeSource(t, file, motion(25, 6)+"-f lavfi -i sine=440:d=6 "+openGOP+"-g 50 -c:a ac3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, file), whole[len(whole)/20+77:len(whole)*6/7], 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // losePackets makes a transport stream of which every tenth packet is lost, but for

@@ -40,12 +40,10 @@ func (s *showing) line(text []byte) bool {
 }
 
 func (s *showing) frame(at float64) {
-	switch {
-	case s.any:
-		s.hold(s.last, at)
-	case s.from > 0: // a film may begin after its sound
-		s.hold(s.from, at)
+	if !s.any {
+		s.last = s.from
 	}
+	s.hold(s.last, at)
 	s.last, s.any = at, true
 }
 
