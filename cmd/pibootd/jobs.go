@@ -235,7 +235,7 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 				if c.Context.Err() == nil && isNotRunning(err) {
 					break
 				}
-				return last, err
+				return last, stoppedWaiting(c, id, err)
 			}
 			last = job
 			if !c.Bool("json") {
@@ -246,10 +246,17 @@ func waitForJob(c *cli.Context, std streams, id int64, prefix string) (queue.Job
 			}
 		}
 		if !pause.For(c.Context, reconnectEvery) {
-			err := fmt.Errorf("stopped waiting for job %d, which still runs: interrupted", id)
-			return last, hintedError{err, fmt.Sprintf("pibootd jobs show %d, or pibootd jobs cancel %d", id, id)}
+			return last, stoppedWaiting(c, id, nil)
 		}
 	}
+}
+
+// stoppedWaiting returns err, or if the command was interrupted what that means for the job.
+func stoppedWaiting(c *cli.Context, id int64, err error) error {
+	if by, ok := interruptionOf(c.Context); ok {
+		return hintedError{fmt.Errorf("stopped waiting for job %d, which goes on: %w", id, by), fmt.Sprintf("pibootd jobs show %d, or pibootd jobs cancel %d", id, id)}
+	}
+	return err
 }
 
 // reconnectEvery is the time between two attempts to reach a daemon that ended.

@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"pibootd/pkg/transcode"
-	"pibootd/pkg/transcode/queue"
+	"pibootd/pkg/web"
 )
 
 func liveCommand(std streams) *cli.Command {
@@ -156,7 +156,7 @@ func listLive(c *cli.Context, std streams) error {
 }
 
 // printLive shows live streams in lines of at most 100 columns.
-func printLive(w io.Writer, list []queue.Live) error {
+func printLive(w io.Writer, list []web.LiveStream) error {
 	rows := [][]string{{"NAME", "STATE", "RECEIVED", "BEHIND", "INGEST", "RENDITIONS", "PATH"}}
 	for _, l := range list {
 		rows = append(rows, []string{

@@ -62,14 +62,52 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitSignal = 128 // and the signal's number, as shells have it
 )
 
 // run is the whole program except for the exit.
 func run(args []string, std streams) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	app := newApp(std)
-	return report(std.err, app.RunContext(ctx, flagsFirst(app, args)))
+	err := app.RunContext(ctx, flagsFirst(app, args))
+	if by, ok := interruptionOf(ctx); ok && errors.Is(err, context.Canceled) {
+		err = by // what it was about to do says nothing to people
+	}
+	return report(std.err, err)
+}
+
+// An interruption is the signal that ended a command.
+type interruption struct{ signal syscall.Signal }
+
+func (i interruption) Error() string {
+	if i.signal == syscall.SIGTERM {
+		return "terminated"
+	}
+	return "interrupted"
+}
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM, of which its cause is an
+// interruption.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case got := <-signals:
+			by, _ := got.(syscall.Signal)
+			cancel(interruption{by})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+// interruptionOf returns what has ended a context that untilSignal has made.
+func interruptionOf(ctx context.Context) (by interruption, ok bool) {
+	ok = errors.As(context.Cause(ctx), &by)
+	return by, ok
 }
 
 // A usageError is a command line that cannot be understood.
@@ -101,8 +139,12 @@ func report(w io.Writer, err error) int {
 	} else if errors.Is(err, web.ErrNotRunning) {
 		fmt.Fprintln(w, "hint: is `pibootd serve` running, and with the same --state-dir or --socket?")
 	}
-	if errors.As(err, new(usageError)) {
+	var by interruption
+	switch {
+	case errors.As(err, new(usageError)):
 		return exitUsage
+	case errors.As(err, &by):
+		return exitSignal + int(by.signal)
 	}
 	return exitFailed
 }

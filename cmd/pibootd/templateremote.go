@@ -56,7 +56,7 @@ func awaitOperation(c *cli.Context, m *meter, op operation.Operation) (operation
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), cancelWithin)
 			defer cancel()
 			_, err := client(c).CancelOperation(ctx, op.ID)
-			return op, errors.Join(c.Context.Err(), err)
+			return op, errors.Join(context.Cause(c.Context), err)
 		}
 		next, err := client(c).Operation(c.Context, op.ID)
 		switch {
@@ -77,7 +77,7 @@ func stepOf(op operation.Operation) string {
 	case op.Step != "":
 		return op.Step
 	case op.State == operation.Waiting:
-		return "waiting for other templates"
+		return "waiting for its turn"
 	}
 	return "starting"
 }

@@ -26,6 +26,7 @@ type Board struct {
 	// Pace is how many times faster everything is than with real boards; 0: 1. It is for tests.
 	Pace int
 
+	model    string // that its boot code said last; "": unknown
 	boot     boot   // the last
 	earlier  []boot // before it, oldest first, at most maxBoots
 	took     history
@@ -76,6 +77,9 @@ type boot struct {
 
 // Follow adds an event of the board. Events come in their order.
 func (b *Board) Follow(e timeline.Event) {
+	if e.Model != "" {
+		b.model = e.Model
+	}
 	switch e.Kind {
 	case timeline.Added, timeline.Removed:
 		*b = Board{Kernel: b.Kernel, Generation: b.Generation, Addr: b.Addr, Unseen: b.Unseen, Pace: b.Pace}

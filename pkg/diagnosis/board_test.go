@@ -170,3 +170,19 @@ func TestLimits(t *testing.T) {
 		t.Errorf("after boots of a second the limit is %v; want %v", got, shortest)
 	}
 }
+
+// What a board is stays known when a boot does not say it, until another says something else.
+func TestModelIsKept(t *testing.T) {
+	var b Board
+	for i, said := range []struct{ model, want string }{{"", ""}, {"4B", "4B"}, {"", "4B"}, {"CM4", "CM4"}} {
+		for _, e := range clean(testStart.Add(time.Duration(i) * time.Hour)) {
+			if e.Kind == timeline.Discover {
+				e.Model = said.model
+			}
+			b.Follow(e)
+		}
+		if got := b.At(testStart.Add(time.Duration(i)*time.Hour+time.Minute), facts()).Model; got != said.want {
+			t.Errorf("boot %d, which says %q: %q; want %q", i, said.model, got, said.want)
+		}
+	}
+}

@@ -52,6 +52,7 @@ const (
 
 // A Diagnosis is what is known of a board at a moment.
 type Diagnosis struct {
+	Model    string    `json:"model,omitempty"` // of the board, such as 4B, as its boot code said last; "": unknown
 	State    State     `json:"state"`
 	Stage    Stage     `json:"stage"`             // that it is in, or in which its boot ended
 	Since    time.Time `json:"since,omitzero"`    // of the state; zero: never seen

@@ -47,7 +47,7 @@ func (b *Board) At(now time.Time, f Facts) Diagnosis {
 		state = entry.State
 	}
 	d := Diagnosis{
-		State: state, Stage: b.boot.stage, Since: since, Code: found.code,
+		Model: b.model, State: state, Stage: b.boot.stage, Since: since, Code: found.code,
 		Sentence: found.fill(entry.Sentence, f), Action: found.fill(entry.Action, f), Stages: b.timed(now),
 	}
 	if d.Stage == "" {

@@ -158,6 +158,9 @@ type Machine struct {
 	RootReadOnly bool   `json:"root_read_only,omitempty"`
 	RootSize     int64  `json:"root_size,omitzero"` // bytes; 0: unknown
 	RootFree     int64  `json:"root_free,omitzero"` // bytes
+	// Temperature is that of its hottest sensor, in °C; 0: unknown.
+	Temperature float64 `json:"temperature,omitzero"`
+	Load        float64 `json:"load,omitzero"` // average number of running tasks in the last minute
 }
 
 // Has reports whether the worker has said that it has an encoder.

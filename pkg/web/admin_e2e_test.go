@@ -34,7 +34,7 @@ func TestPageOfAnAdmin(t *testing.T) {
 
 	p.Go(s.url + "/templates#make")
 	press(p, "Build")
-	p.WaitFor(`document.querySelector(".row.making")?.innerText.includes("waits for another template")`)
+	p.WaitFor(`document.querySelector(".row.making")?.innerText.includes("starting")`)
 	p.Do(`document.querySelector(".row.making button").click()`)
 	p.WaitFor(`[...document.querySelectorAll(".notice")].some(notice => notice.innerText.includes("is cancelled"))`)
 

@@ -239,13 +239,13 @@ func (c *Client) RetryJob(ctx context.Context, id int64) (Submitted, error) {
 }
 
 // Streams returns the live streams, oldest first.
-func (c *Client) Streams(ctx context.Context) ([]queue.Live, error) {
-	return get[[]queue.Live](ctx, c, "/api/v1/streams")
+func (c *Client) Streams(ctx context.Context) ([]LiveStream, error) {
+	return get[[]LiveStream](ctx, c, "/api/v1/streams")
 }
 
 // AddStream starts a live stream.
-func (c *Client) AddStream(ctx context.Context, r transcode.Request) (queue.Live, error) {
-	return send[queue.Live](ctx, c, http.MethodPost, "/api/v1/streams", r)
+func (c *Client) AddStream(ctx context.Context, r transcode.Request) (LiveStream, error) {
+	return send[LiveStream](ctx, c, http.MethodPost, "/api/v1/streams", r)
 }
 
 // StreamKey returns what an encoder needs to send a live stream that listens for one; renew
@@ -259,8 +259,8 @@ func (c *Client) StreamKey(ctx context.Context, name string, renew bool) (Stream
 }
 
 // StopStream ends a live stream.
-func (c *Client) StopStream(ctx context.Context, name string) (queue.Live, error) {
-	return send[queue.Live](ctx, c, http.MethodDelete, "/api/v1/streams/"+url.PathEscape(name), nil)
+func (c *Client) StopStream(ctx context.Context, name string) (LiveStream, error) {
+	return send[LiveStream](ctx, c, http.MethodDelete, "/api/v1/streams/"+url.PathEscape(name), nil)
 }
 
 // Machines returns the machines that are not boards, sorted by name.

@@ -307,14 +307,14 @@ func (src *liveSource) readWorkers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		boards[board.Serial.String()] = withoutSeen(object)
+		boards[board.Serial.String()] = steadyWorker(object)
 	}
 	for _, m := range src.s.Registry.Machines() {
 		described, err := asObject(src.describeMachine(m, workers))
 		if err != nil {
 			return err
 		}
-		machines[m.Name] = withoutSeen(described)
+		machines[m.Name] = steadyWorker(described)
 	}
 	for _, stranger := range src.s.Registry.Discovered() {
 		described, err := asObject(stranger)
@@ -349,12 +349,27 @@ func (src *liveSource) describeMachine(m registry.Machine, workers map[string]qu
 	return out
 }
 
-// withoutSeen removes the time of a worker's last message, which changes all the time.
-func withoutSeen(described map[string]any) map[string]any {
-	if worker, ok := described["worker"].(map[string]any); ok {
-		delete(worker, "last_seen")
+// steadyWorker removes what changes with each hello of a worker, and rounds its temperature and
+// load, so that boards that do nothing cost nothing.
+func steadyWorker(described map[string]any) map[string]any {
+	worker, _ := described["worker"].(map[string]any)
+	hello, _ := worker["hello"].(map[string]any)
+	delete(worker, "last_seen")
+	delete(worker, "clock_ahead_ns")
+	if machine, ok := hello["machine"].(map[string]any); ok {
+		delete(machine, "time")
+		delete(machine, "root_free")
+		roundTo(machine, "temperature", 2)
+		roundTo(machine, "load", 0.5)
 	}
 	return described
+}
+
+// roundTo makes a number of an object a multiple of step.
+func roundTo(object map[string]any, name string, step float64) {
+	if value, ok := object[name].(float64); ok {
+		object[name] = math.Round(value/step) * step
+	}
 }
 
 // readOperations reads which templates are being made, and how far that is.
@@ -395,7 +410,7 @@ func (src *liveSource) readTemplates() error {
 // readStreams reads the live streams, of which the newest of a name is shown.
 func (src *liveSource) readStreams() error {
 	streams := map[string]any{}
-	for _, one := range src.s.Queue.Lives() {
+	for _, one := range src.s.streams() {
 		object, err := asObject(one)
 		if err != nil {
 			return err

@@ -29,7 +29,26 @@ const (
 	beginWait = 10 * time.Second
 )
 
-func (s *Server) listStreams(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.Queue.Lives()) }
+// A LiveStream is a live stream as it is listed.
+type LiveStream struct {
+	queue.Live
+	Viewers int `json:"viewers"` // players that load its parts now
+}
+
+// streams returns the live streams.
+func (s *Server) streams() []LiveStream {
+	list := []LiveStream{}
+	for _, one := range s.Queue.Lives() {
+		list = append(list, s.liveStream(one))
+	}
+	return list
+}
+
+func (s *Server) liveStream(one queue.Live) LiveStream {
+	return LiveStream{Live: one, Viewers: s.viewers.count(one.Name, time.Now())}
+}
+
+func (s *Server) listStreams(w http.ResponseWriter, _ *http.Request) { s.reply(w, s.streams()) }
 
 func (s *Server) showStream(w http.ResponseWriter, r *http.Request) {
 	stream, err := s.Queue.Live(r.PathValue("name"))
@@ -82,7 +101,7 @@ func (s *Server) replyStream(w http.ResponseWriter, stream queue.Live, err error
 		s.refuse(w, err)
 		return
 	}
-	s.reply(w, stream)
+	s.reply(w, s.liveStream(stream))
 }
 
 // liveHandler serves live streams to players: GET /live/NAME/master.m3u8, and what that
@@ -107,6 +126,10 @@ func (s *Server) liveHandler(players *slots) http.HandlerFunc {
 
 func (s *Server) playLive(w http.ResponseWriter, r *http.Request) error {
 	name, file := r.PathValue("name"), path.Clean("/" + r.PathValue("file"))[1:]
+	if _, err := s.Queue.Live(name); err != nil {
+		return err
+	}
+	defer s.viewers.begin(name, r)()
 	rendition, rest, _ := strings.Cut(file, "/")
 	switch {
 	case file == transcode.MasterName:

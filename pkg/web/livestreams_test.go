@@ -104,6 +104,9 @@ func TestLiveStreamIsPlayed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("ffmpeg as a player: %v: %s", err, out)
 	}
+	if stream, err := get[LiveStream](t.Context(), d.client, "/api/v1/streams/the%20show"); err != nil || stream.Viewers != 1 {
+		t.Errorf("%d watch the stream, %v; want the player", stream.Viewers, err)
+	}
 	frames, err := exec.Command("ffprobe", "-v", "error", "-count_packets", "-select_streams", "v", "-show_entries", "stream=nb_read_packets", "-of", "csv=p=0", copied).Output()
 	if got := strings.TrimSpace(string(frames)); err != nil || got != "200" {
 		t.Errorf("%s frames were played, %v; want 200\n%s", got, err, out)

@@ -21,7 +21,8 @@ func TestScreens(t *testing.T) {
 	for name, s := range map[string]*show{
 		"empty": {}, "first": {strangers: 2},
 		"1-board":    {boards: 1, running: 1, videos: 1, done: 1},
-		"12-boards":  {boards: 12, stuck: 2, running: 3, waiting: 12, done: 31, videos: 9, strangers: 1, streams: true},
+		"12-boards":  {boards: 12, stuck: 2, running: 3, waiting: 12, done: 31, videos: 9, strangers: 3, streams: true},
+		"live":       {boards: 2, done: 3, videos: 1, streams: true, live: true}, // without jobs, which its worker would take
 		"120-boards": {boards: 120, stuck: 1, running: 3, waiting: 40, done: 257, videos: 9},
 		"500-boards": {boards: 500, stuck: 7, running: 5, waiting: 300, done: 1695, videos: 9, strangers: 6},
 	} {
@@ -39,7 +40,9 @@ func TestScreens(t *testing.T) {
 
 // closer is what a person does in a view before the picture is taken, true once it has been done.
 var closer = map[string]string{
-	"trash": `(() => { const trash = document.querySelector("details.trash"); trash && (trash.open = true, trash.scrollIntoView()); return true })()`,
+	"streams": `!document.querySelector(".poster video") || !!document.querySelector(".poster .shown")`,
+	"live":    `document.querySelector("video")?.readyState > 1`,
+	"trash":   `(() => { const trash = document.querySelector("details.trash"); trash && (trash.open = true, trash.scrollIntoView()); return true })()`,
 	"video": `(() => { const seek = document.querySelector(".seek"), box = seek.getBoundingClientRect();
 		seek.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + box.width * .6, bubbles: true })); return !!document.querySelector(".scene .picture") })()`,
 }

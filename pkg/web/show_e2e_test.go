@@ -37,6 +37,7 @@ import (
 	"pibootd/pkg/transcode/broker"
 	"pibootd/pkg/transcode/queue"
 	"pibootd/pkg/transcode/trash"
+	"pibootd/pkg/transcode/worker"
 	"pibootd/pkg/web/browsertest"
 )
 
@@ -49,6 +50,7 @@ type show struct {
 	videos        int
 	strangers     int
 	streams       bool // live ones
+	live          bool // one of them is, by a worker
 
 	url    string
 	store  *store.Store
@@ -167,6 +169,32 @@ func (s *show) stream(t *testing.T) {
 		if _, err := s.queue.AddLive(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if s.live {
+		s.goLive(t)
+	}
+}
+
+// goLive has a worker make a live stream of a file, and waits until that can be played.
+func (s *show) goLive(t *testing.T) {
+	t.Helper()
+	w := &worker.Worker{Config: worker.Config{Name: "desk", Token: showToken, QueueURL: s.broker.URL(), MediaDir: s.media}}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ran := make(chan error, 1)
+	go func() { ran <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+	run(t, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=600", "-c:v", "libx264", "-preset", "ultrafast", "-g", "50", filepath.Join(s.media, "harbour.mp4"))
+	_, err := s.queue.AddLive(t.Context(), transcode.Request{Name: "harbour", Source: "harbour.mp4", Live: &transcode.Live{DVRSeconds: 600}, Output: transcode.Output{Rungs: []transcode.Rung{{Lines: 180}, {Lines: 90}}}})
+	if err == nil {
+		_, err = s.queue.LiveMaster(t.Context(), "harbour")
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -429,7 +457,11 @@ func (s *show) hello(t *testing.T, name string, progress []transcode.Progress) {
 			t.Fatal(err)
 		}
 	}
-	ask(transcode.SubjectHello, transcode.Hello{Protocol: transcode.Protocol, Hostname: name, Version: "v1.0.0", Arch: "arm64", FFmpeg: "7.1.1-1+rpt1", CPUs: 4, Memory: 4 << 30, Encoders: []string{"libx264", "libx265", "h264_v4l2m2m"}, Speeds: []transcode.Speed{{Encoder: "libx264", Lines: 1080, FPS: 11.4}, {Encoder: "libx264", Lines: 720, FPS: 24.1}}})
+	condition := transcode.Machine{Temperature: 48.3 + float64(len(progress)*9), Load: 0.2 + float64(len(progress)*3)}
+	if len(s.boot) > 6 && name == s.worker(6) {
+		condition.Temperature, condition.Throttled = 81.4, 0x40000
+	}
+	ask(transcode.SubjectHello, transcode.Hello{Machine: condition, Protocol: transcode.Protocol, Hostname: name, Version: "v1.0.0", Arch: "arm64", FFmpeg: "7.1.1-1+rpt1", CPUs: 4, Memory: 4 << 30, Encoders: []string{"libx264", "libx265", "h264_v4l2m2m"}, Speeds: []transcode.Speed{{Encoder: "libx264", Lines: 1080, FPS: 11.4}, {Encoder: "libx264", Lines: 720, FPS: 24.1}}})
 	for _, p := range progress {
 		text, err := json.Marshal(p)
 		if err == nil {
@@ -503,6 +535,8 @@ func (s *show) boots(known *registry.Registry) {
 		for n, kind := range kinds {
 			e := timeline.Event{At: begun.Add(time.Duration(n) * 1500 * time.Millisecond), Board: board.Serial.String(), Name: board.Name, Kind: kind, Addr: board.IP, MAC: board.MAC}
 			switch kind {
+			case timeline.Discover:
+				e.Model = []string{"4B", "5", "3B+", "CM4"}[i%4]
 			case timeline.File:
 				e.File, e.Bytes, e.Took = board.Serial.String()+[]string{"/start4.elf", "/kernel8.img"}[n%2], 2_253_000, 410*time.Millisecond
 			case timeline.Mount:
@@ -538,6 +572,9 @@ func (s *show) views() map[string]string {
 		views["streams"], views["add-stream"] = "/streams", "/streams#add"
 		if s.streams {
 			views["stream"] = "/streams/concert"
+		}
+		if s.live {
+			views["live"] = "/streams/harbour"
 		}
 		views["template"], views["make"] = "/templates/minimal@2", "/templates#make"
 	}

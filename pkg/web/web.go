@@ -63,6 +63,7 @@ type Server struct {
 	unpacking sync.Mutex // held while a worker's program is unpacked
 	live      *live
 	published publisher
+	viewers   viewers                  // of live streams
 	examined  atomic.Pointer[Examined] // nil: the doctor has not looked since the start
 	// For tests; 0: the constants of these names.
 	loginEvery, examineEvery, liveEvery, seekWait time.Duration

@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,13 +18,46 @@ import (
 
 // machine returns the condition of this machine. What cannot be found out is left out.
 func (w *Worker) machine() transcode.Machine {
-	m := transcode.Machine{Time: time.Now(), Throttled: w.throttled()}
+	m := transcode.Machine{Time: time.Now(), Throttled: w.throttled(), Temperature: w.temperature(), Load: w.load()}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(filepath.Join("/", w.system), &fs); err == nil {
 		m.RootReadOnly = int64(fs.Flags)&unix.ST_RDONLY != 0
 		m.RootSize, m.RootFree = int64(fs.Blocks)*int64(fs.Bsize), int64(fs.Bavail)*int64(fs.Bsize)
 	}
 	return m
+}
+
+// Bounds of what a sensor of a machine that runs can have, in °C. Others are not connected.
+const coldest, hottest = -40, 150
+
+// temperature returns that of the hottest sensor in °C, 0 if there is none.
+func (w *Worker) temperature() (most float64) {
+	files, _ := filepath.Glob(filepath.Join("/", w.system, "sys/class/thermal/thermal_zone*/temp"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // a sensor that is switched off
+		}
+		milli, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if celsius := float64(milli) / 1000; err == nil && celsius > coldest && celsius < hottest {
+			most = max(most, celsius)
+		}
+	}
+	return most
+}
+
+// load returns the first number of /proc/loadavg, 0 if it cannot be read.
+func (w *Worker) load() float64 {
+	text, err := os.ReadFile(filepath.Join("/", w.system, "proc/loadavg"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err != nil || !(load >= 0 && load <= math.MaxUint16) { // NaN is no number of JSON
+		return 0
+	}
+	return load
 }
 
 // throttledFiles are where the kernel shows what the firmware says; the directory is named after

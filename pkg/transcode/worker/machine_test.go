@@ -23,19 +23,43 @@ func TestThrottled(t *testing.T) {
 		"the driver of voltage": {map[string]string{"sys/class/hwmon/hwmon0/name": "cpu_thermal\n", "sys/class/hwmon/hwmon1/name": "rpi_volt\n", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "1\n"}, 1},
 		"a device that is none": {map[string]string{"dev/vcio": ""}, 0},
 	} {
-		root := t.TempDir()
-		for file, text := range test.files {
-			file = filepath.Join(root, file)
-			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w := &Worker{system: root}
+		w := &Worker{system: makeSystem(t, test.files)}
 		if got := w.throttled(); got != test.want {
 			t.Errorf("%s: %#x; want %#x", name, got, test.want)
+		}
+	}
+}
+
+// makeSystem makes a directory with these files, as a worker would find them below /.
+func makeSystem(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for file, text := range files {
+		file = filepath.Join(root, file)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// A worker reports its hottest sensor and its load, and nothing where these cannot be read.
+func TestHeatAndLoad(t *testing.T) {
+	for name, test := range map[string]struct {
+		files      map[string]string
+		heat, load float64
+	}{
+		"no sensor": {nil, 0, 0},
+		"a Pi":      {map[string]string{"sys/class/thermal/thermal_zone0/temp": "61342\n", "proc/loadavg": "3.42 2.10 1.00 5/123 4567\n"}, 61.342, 3.42},
+		"several":   {map[string]string{"sys/class/thermal/thermal_zone0/temp": "27800\n", "sys/class/thermal/thermal_zone1/temp": "55000\n", "sys/class/thermal/thermal_zone2/temp": "-274000\n"}, 55, 0},
+		"nonsense":  {map[string]string{"sys/class/thermal/thermal_zone0/temp": "warm\n", "proc/loadavg": "NaN 1 1\n"}, 0, 0},
+	} {
+		w := &Worker{system: makeSystem(t, test.files)}
+		if m := w.machine(); m.Temperature != test.heat || m.Load != test.load {
+			t.Errorf("%s: %v °C, load %v; want %v, %v", name, m.Temperature, m.Load, test.heat, test.load)
 		}
 	}
 }

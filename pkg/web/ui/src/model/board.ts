@@ -78,6 +78,9 @@ function byDiagnosis(board: Board): Pick<View, "condition" | "word" | "sentence"
   }
 }
 
+// modelOf names a board's model, such as Pi 4B; "" until it has booted here.
+export const modelOf = (board: Board): string => (board.diagnosis?.model ? "Pi " + board.diagnosis.model : "");
+
 // A view that says the same as before is the same object, so that its row is not drawn
 // again.
 const known = new WeakMap<Board | Machine, View>();

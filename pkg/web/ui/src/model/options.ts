@@ -80,6 +80,10 @@ export const groups: Group[] = [
 
 const all = [...basic, ...groups.flatMap((group) => group.options)];
 
+// What a live stream can be asked for of it: its parts are made at once, by one encoder each.
+const live = ["codec", "ladder", "rungs", "crf", "max_fps", "hdr", "deinterlace", "encoder", "constant_bitrate", "stretch"];
+export const liveOptions = all.filter((option) => live.includes(option.field));
+
 // argumentsOf splits a text as a shell does, as far as quotes.
 const argumentsOf = (text: string): string[] => (text.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g) ?? []).map((word) => word.replace(/"([^"]*)"|'([^']*)'/g, "$1$2"));
 const quoted = (word: string): string => (/[\s"']/.test(word) ? `'${word.replaceAll("'", `'"'"'`)}'` : word);

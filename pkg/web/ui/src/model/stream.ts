@@ -31,3 +31,6 @@ export function workersOf(stream: LiveStream, job: Job | undefined): string {
 }
 
 export const receivedOf = (stream: LiveStream): string => (stream.seconds > 0 ? span(Math.round(stream.seconds)) + " received" : "nothing received");
+
+// watchedBy tells how many watch a stream, in front of more.
+export const watchedBy = (stream: LiveStream): string => (stream.viewers > 0 ? `${stream.viewers} watching, ` : "");

@@ -1,6 +1,7 @@
 import { attempt } from "./act";
 import { send } from "./api";
 import { bytes, percent } from "./format";
+import { state } from "./live";
 import type { Operation, Template } from "./types";
 
 // What pibootd needs to know to make a template.
@@ -37,7 +38,7 @@ const inBytes = new Set(["download", "copy"]);
 
 // stepOf says what an operation does, and how far that is where somebody knows.
 export function stepOf(op: Operation): string {
-  if (op.state === "waiting") return "waits for another template to be made";
+  if (op.state === "waiting") return Object.values(state.peek()?.operations ?? {}).some((other) => other.id < op.id && isOpen(other)) ? "waits for another template to be made" : "starting";
   const word = stepWords[op.step ?? ""] ?? op.step ?? "starting";
   if (!op.done) return word;
   const counted = inBytes.has(op.step ?? "") || (op.step === "unpack" && op.recipe === "import");

@@ -11,6 +11,7 @@ export interface Stage {
 
 // What is wrong with a board, in one sentence, and what to do about it.
 export interface Diagnosis {
+  model?: string; // of the board, such as 4B
   state: "well" | "booting" | "stuck" | "off" | "slow";
   stage?: StageName;
   since?: string;
@@ -53,8 +54,13 @@ export interface Hello {
   decoders?: string[];
   speeds?: Speed[];
   locked?: string;
-  temperature?: number;
-  throttled?: string;
+  machine?: MachineCondition;
+}
+
+// How the machine of a worker is.
+export interface MachineCondition {
+  throttled?: number; // bits of GET_THROTTLED; the diagnosis says what they mean
+  temperature?: number; // °C
   load?: number;
 }
 
@@ -92,7 +98,6 @@ export interface Board {
   template: string;
   version: number;
   arch: string;
-  model?: string;
   settings: BoardSettings;
   added: string;
   online: boolean;
@@ -267,6 +272,7 @@ export interface LiveStream {
   seconds: number;
   behind_seconds: number;
   connections: number;
+  viewers: number;
   url: string;
 }
 

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { attempt, messageOf, tell } from "./act";
+import { act, attempt, messageOf, tell } from "./act";
 import { Problem, send } from "./api";
 import * as tus from "./tus";
 import { makeTemplate, type NewTemplate } from "./template";
@@ -16,15 +16,20 @@ export interface Upload {
   file: File;
   state: "waiting" | "sending" | "paused" | "failed" | "done";
   sent: number; // bytes
+  rate: number; // bytes a second; 0: not known yet
+  path: string; // in the media share
+  taken: boolean; // another file has this path
   problem: string;
   pause: () => void;
   resume: () => void;
   cancel: () => void;
+  rename: (path: string) => void; // where its own is taken
+  useOther: () => Promise<void>; // transcodes the file that is there
 }
 
 // What is remembered of an upload, so that it goes on when the page was loaded again:
 // only the file itself has to be chosen once more.
-export interface Begun { address: string; name: string; size: number; modified: number; options?: Options; template?: NewTemplate }
+export interface Begun { address: string; name: string; size: number; modified: number; path?: string; options?: Options; template?: NewTemplate }
 
 const storage = "pibootd-uploads";
 
@@ -72,7 +77,13 @@ function nameOf(file: File): string {
   while (new TextEncoder().encode(stem.join("") + end).length > maxName) stem.pop();
   return stem.join("").trimEnd() + end;
 }
-const pathOf = (file: File): string => "uploads/" + nameOf(file);
+const pathOf = (file: File): string => begunOf(file)?.path ?? "uploads/" + nameOf(file);
+
+// nextPath is a name that may be free: after film.mp4 comes film-2.mp4.
+export function nextPath(path: string): string {
+  const [, stem = path, number = "1", end = ""] = /^(.*?)(?:-(\d+))?(\.[^./]*)?$/.exec(path) ?? [];
+  return `${stem}-${Number(number) + 1}${end}`;
+}
 const waits = [1, 2, 5, 10, 20, 30, 60, 60, 60]; // s, after which a connection that broke off is tried again
 
 const sleep = (seconds: number, abort: AbortSignal): Promise<void> => new Promise((resolve) => {
@@ -81,7 +92,7 @@ const sleep = (seconds: number, abort: AbortSignal): Promise<void> => new Promis
 });
 
 // begin finds out how far an earlier upload of this file has come, or begins one.
-async function begin(file: File, purpose: Purpose): Promise<{ address: string; offset: number }> {
+async function begin(file: File, path: string, purpose: Purpose): Promise<{ address: string; offset: number }> {
   const before = begunOf(file);
   if (before) {
     try {
@@ -91,19 +102,20 @@ async function begin(file: File, purpose: Purpose): Promise<{ address: string; o
       forgetBegun(before); // it has expired
     }
   }
-  const address = await attempt(() => ("template" in purpose ? tus.create(nameOf(file), file.size, "template") : tus.create(pathOf(file), file.size)));
-  remember([...begun.value, { address, name: file.name, size: file.size, modified: file.lastModified, ...purpose }]);
+  const address = await attempt(() => ("template" in purpose ? tus.create(nameOf(file), file.size, "template") : tus.create(path, file.size)));
+  remember([...begun.value, { address, name: file.name, size: file.size, modified: file.lastModified, path, ...purpose }]);
   return { address, offset: 0 };
 }
 
 // sendWhole sends a file, as often as the connection breaks off.
-async function sendWhole(id: number, file: File, purpose: Purpose, abort: AbortSignal): Promise<void> {
+async function sendWhole({ id, file, path }: Upload, purpose: Purpose, abort: AbortSignal): Promise<void> {
   let tries = 0;
   for (;;) {
     try {
-      const { address, offset } = await begin(file, purpose);
-      change(id, { state: "sending", sent: offset, problem: "" });
-      if (offset < file.size) await tus.sendFrom(address, file, offset, (sent) => { tries = 0; change(id, { sent }); }, abort);
+      const { address, offset } = await begin(file, path, purpose), started = Date.now();
+      change(id, { state: "sending", sent: offset, rate: 0, problem: "" });
+      const onSent = (sent: number) => { tries = 0; change(id, { sent, rate: ((sent - offset) * 1000) / Math.max(1, Date.now() - started) }); };
+      if (offset < file.size) await tus.sendFrom(address, file, offset, onSent, abort);
       return;
     } catch (error) {
       const wait = waits[tries++];
@@ -115,22 +127,25 @@ async function sendWhole(id: number, file: File, purpose: Purpose, abort: AbortS
 }
 
 // use makes of a file that has arrived what it is for, and says so.
-async function use(file: File, purpose: Purpose): Promise<string> {
-  if ("options" in purpose) return `${file.name} is job ${(await submit({ ...purpose.options, source: pathOf(file) })).job.id}.`;
+async function use({ file, path }: Upload, purpose: Purpose): Promise<string> {
+  if ("options" in purpose) return `${file.name} is job ${(await submit({ ...purpose.options, source: path })).job.id}.`;
   await makeTemplate({ ...purpose.template, upload: begunOf(file)?.address.split("/").pop() ?? "" });
   return `${file.name} has arrived. It becomes the template ${purpose.template.name}.`;
 }
 
-async function run(id: number, file: File, purpose: Purpose, abort: AbortSignal): Promise<void> {
+async function run(id: number, purpose: Purpose, abort: AbortSignal): Promise<void> {
+  const mine = uploads.value.find((one) => one.id === id);
+  if (!mine) return;
   try {
-    await sendWhole(id, file, purpose, abort);
-    const done = begunOf(file);
-    const said = await use(file, purpose);
+    await sendWhole(mine, purpose, abort);
+    const done = begunOf(mine.file);
+    const said = await use(mine, purpose);
     if (done) forgetBegun(done);
-    change(id, { state: "done", sent: file.size });
+    change(id, { state: "done", sent: mine.file.size });
     tell(said);
   } catch (error) {
-    change(id, abort.aborted ? { state: "paused", problem: "" } : { state: "failed", problem: messageOf(error) });
+    const taken = error instanceof Problem && error.status === 409 && error.field === "filename" && "options" in purpose;
+    change(id, abort.aborted ? { state: "paused", problem: "" } : { state: "failed", taken, problem: messageOf(error) });
   }
 }
 
@@ -146,7 +161,7 @@ function add(file: File, purpose: Purpose): void {
   let abort = new AbortController();
   const start = () => {
     const mine = abort = new AbortController();
-    queue = queue.then(() => (mine.signal.aborted ? undefined : run(id, file, purpose, mine.signal)));
+    queue = queue.then(() => (mine.signal.aborted ? undefined : run(id, purpose, mine.signal)));
   };
   const cancel = () => {
     abort.abort();
@@ -157,7 +172,12 @@ function add(file: File, purpose: Purpose): void {
     tus.remove(one.address).catch(() => undefined); // otherwise it expires
   };
   const pause = () => { abort.abort(); change(id, { state: "paused" }); };
-  const resume = () => { change(id, { state: "waiting", problem: "" }); start(); };
-  uploads.value = [...uploads.value, { id, file, state: "waiting", sent: 0, problem: "", pause, resume, cancel }];
+  const resume = () => { change(id, { state: "waiting", taken: false, problem: "" }); start(); };
+  const rename = (path: string) => { change(id, { path }); resume(); };
+  const useOther = async () => {
+    const mine = uploads.value.find((one) => one.id === id);
+    if (mine && "options" in purpose && (await act(() => use(mine, purpose), (said) => said))) cancel();
+  };
+  uploads.value = [...uploads.value, { id, file, state: "waiting", sent: 0, rate: 0, path: pathOf(file), taken: false, problem: "", pause, resume, cancel, rename, useOther }];
   start();
 }

@@ -12,7 +12,7 @@ import { ChoiceField, TextField } from "./Field";
 interface Added { pi: Board; existed: boolean }
 
 // freeName continues the names that there are: after hlspi3 comes hlspi4.
-function freeName(taken: string[]): string {
+export function freeName(taken: string[]): string {
   const numbered = taken.map((name) => /^(.*?)(\d+)$/.exec(name)).filter((found) => found !== null);
   const prefix = numbered.at(-1)?.[1] ?? "hlspi";
   for (let i = 1; ; i++) if (!taken.includes(prefix + i)) return prefix + i;

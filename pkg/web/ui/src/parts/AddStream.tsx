@@ -3,12 +3,14 @@ import { attempt, messageOf, tell } from "../model/act";
 import { get, Problem, send } from "../model/api";
 import { words } from "../model/format";
 import { state } from "../model/live";
+import { liveOptions, requestOf, type Options } from "../model/options";
 import type { LiveStream, StreamKey } from "../model/types";
 import { Button } from "./Button";
 import { CopyLine } from "./Copy";
 import { Dialog } from "./Dialog";
 import { Loading } from "./Empty";
 import { CheckField, TextField } from "./Field";
+import { MoreOptions } from "./OptionsForm";
 
 const hours = /^(\d+(?:\.\d+)?)\s*(s|min|h)?$/;
 const seconds = { s: 1, min: 60, h: 3600 };
@@ -25,6 +27,7 @@ const ofField: Record<string, string> = { listen: "source", dvr_seconds: "dvr", 
 export function AddStream({ onClose }: { onClose: () => void }) {
   const listens = Boolean(state.value?.system?.rtmp_port);
   const [form, setForm] = useState({ name: "", listen: listens, source: "", dvr: "", part: "", labels: "", keep: false });
+  const [options, setOptions] = useState<Options>({});
   const [wrong, setWrong] = useState<{ text: string; field?: string | undefined }>({ text: "" });
   const [added, setAdded] = useState("");
   const set = (to: Partial<typeof form>) => setForm({ ...form, ...to });
@@ -34,7 +37,7 @@ export function AddStream({ onClose }: { onClose: () => void }) {
     if (dvr === undefined) return setWrong({ text: "Want a time such as 30 s, 10 min or 2 h.", field: "dvr" });
     const live = { listen: form.listen, keep: form.keep, ...(dvr ? { dvr_seconds: dvr } : {}), ...(form.part.trim() ? { part_seconds: Number(form.part) } : {}) };
     try {
-      const stream = await attempt(() => send<LiveStream>("POST", "streams", { name: form.name.trim(), source: form.listen ? "" : form.source.trim(), labels: words(form.labels), live }));
+      const stream = await attempt(() => send<LiveStream>("POST", "streams", { ...requestOf(options), name: form.name.trim(), source: form.listen ? "" : form.source.trim(), labels: words(form.labels), live }));
       if (form.listen) return setAdded(stream.name);
       tell(`${stream.name} starts.`);
       onClose();
@@ -60,8 +63,9 @@ export function AddStream({ onClose }: { onClose: () => void }) {
           <TextField label="Seconds in a part" type="number" value={form.part} onChange={(part) => set({ part })} problem={problemOf("part")} placeholder="1" help="0.5 to 4: less latency costs more bits." />
         </div>
         <TextField label="Only workers with the labels" value={form.labels} onChange={(labels) => set({ labels })} problem={problemOf("labels")} placeholder="any worker" />
+        <MoreOptions title="Renditions and codec" list={liveOptions} options={options} onChange={setOptions} problem={wrong} />
         <CheckField label="Keep it as a video" checked={form.keep} onChange={(keep) => set({ keep })} help="The whole stream is published when it has ended, and needs room on the disk until then." />
-        {wrong.text && !["name", "dvr", "part", "labels", ...(form.listen ? [] : ["source"])].includes(wrong.field ?? "") && <p class="problem" role="alert">{wrong.text}</p>}
+        {wrong.text && !["name", "dvr", "part", "labels", ...(form.listen ? [] : ["source"]), ...liveOptions.map((option) => option.field)].includes(wrong.field ?? "") && <p class="problem" role="alert">{wrong.text}</p>}
         <footer><Button onPress={onClose}>Cancel</Button><Button look="primary" submit>Start</Button></footer>
       </form>
     </Dialog>

@@ -1,5 +1,5 @@
-import type { View } from "../model/board";
-import { fps } from "../model/format";
+import { modelOf, type View } from "../model/board";
+import { digits, fps } from "../model/format";
 import { state } from "../model/live";
 import { titleOf } from "../model/job";
 import { path } from "../model/router";
@@ -31,7 +31,13 @@ export function Doing({ view }: { view: View }) {
 
 function madeOf(view: View): string {
   if (!view.board) return [view.worker?.hello.arch, "no board"].filter(Boolean).join(", ");
-  return view.board.model ?? view.board.arch;
+  return modelOf(view.board) || view.board.arch;
+}
+
+// How warm a machine is, and how much it has to do. Its diagnosis says when that slows it down.
+function Health({ worker }: { worker: Worker | undefined }) {
+  const { temperature, load } = (worker?.online && worker.hello.machine) || {};
+  return <span class="muted num clip">{[temperature && `${Math.round(temperature)} °C`, load !== undefined && `load ${digits(load)}`].filter(Boolean).join(", ")}</span>;
 }
 
 // BoardRow is a board in a list; on a phone its second line is what it does.
@@ -41,7 +47,8 @@ export const BoardRow = memo(function BoardRow({ view }: { view: View }) {
       <a class="name clip" href={path.board(view.name)}>{view.name}</a>
       <Status shape={view.condition} word={view.word} />
       <Doing view={view} />
-      <span class="muted clip wide-only">{madeOf(view)}</span>
+      <span class="wide-only clip"><Health worker={view.worker} /></span>
+      <span class="muted clip wide-only" title={view.board?.serial}>{madeOf(view)}{view.board && <small class="num block">{view.board.serial}</small>}</span>
       <span class="muted num clip wide-only">{view.board?.ip}</span>
       <span class="muted clip wide-only">{view.board && `${view.board.template}@${view.board.version}`}</span>
       <span class="wide-only"><Labels labels={view.labels} /></span>

@@ -10,23 +10,37 @@ interface Properties {
 // OptionsForm asks for all that a job can do besides its source.
 export function OptionsForm({ options, onChange, problem }: Properties) {
   const shown = (list: Option[]) => list.filter((option) => !option.stream || isStream(options));
+  const rest = { options, onChange, problem };
+  return (
+    <>
+      <OptionFields list={shown(basic)} {...rest} />
+      {groups.filter((group) => shown(group.options).length > 0).map((group) => <MoreOptions key={group.title} title={group.title} list={shown(group.options)} {...rest} />)}
+    </>
+  );
+}
+
+// MoreOptions are folded away, and tell how many of them are set.
+export function MoreOptions({ title, list, ...rest }: Properties & { title: string; list: Option[] }) {
+  const set = list.filter((option) => rest.options[option.field]).length;
+  return (
+    <details class="more-options" open={list.some((option) => option.field === rest.problem.field)}>
+      <summary>{title}{set > 0 && <span class="count num">{set} set</span>}</summary>
+      <OptionFields list={list} {...rest} />
+    </details>
+  );
+}
+
+// OptionFields are fields first, then what is on or off.
+function OptionFields({ list, options, onChange, problem }: Properties & { list: Option[] }) {
   const field = (option: Option) => (
     <OptionField key={option.field} option={option} value={options[option.field] ?? ""} problem={problem.field === option.field ? problem.text : undefined}
       onChange={(value) => onChange({ ...options, [option.field]: value })} />
   );
+  const checks = list.filter(isCheck);
   return (
     <>
-      <div class="options">{shown(basic).map(field)}</div>
-      {groups.filter((group) => shown(group.options).length > 0).map((group) => {
-        const set = shown(group.options).filter((option) => options[option.field]).length;
-        return (
-          <details key={group.title} class="more-options" open={group.options.some((option) => option.field === problem.field)}>
-            <summary>{group.title}{set > 0 && <span class="count num">{set} set</span>}</summary>
-            <div class="options">{shown(group.options).filter((option) => !isCheck(option)).map(field)}</div>
-            <div class="options checks">{shown(group.options).filter(isCheck).map(field)}</div>
-          </details>
-        );
-      })}
+      <div class="options">{list.filter((option) => !isCheck(option)).map(field)}</div>
+      {checks.length > 0 && <div class="options checks">{checks.map(field)}</div>}
     </>
   );
 }

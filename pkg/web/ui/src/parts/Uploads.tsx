@@ -1,5 +1,5 @@
-import { bytes, percent } from "../model/format";
-import { uploads, type Upload } from "../model/upload";
+import { bytes, percent, span } from "../model/format";
+import { nextPath, uploads, type Upload } from "../model/upload";
 import { Bar } from "./Bar";
 import { Button } from "./Button";
 
@@ -10,16 +10,36 @@ export function Uploads() {
   return <section class="uploads" aria-label="Uploads">{all.map((upload) => <UploadRow key={upload.id} upload={upload} />)}</section>;
 }
 
+function stateOf({ state, sent, rate, file, problem }: Upload): string {
+  const done = percent(sent, file.size);
+  if (problem) return problem;
+  if (state === "waiting") return "waiting";
+  if (state === "paused") return `paused at ${done} %`;
+  const left = rate > 0 && sent < file.size ? `, ${bytes(rate)}/s, ${span((file.size - sent) / rate)} left` : "";
+  return `${done} % of ${bytes(file.size)}${left}`;
+}
+
 function UploadRow({ upload }: { upload: Upload }) {
-  const done = percent(upload.sent, upload.file.size);
+  const { file, state, taken } = upload;
   return (
     <div class="upload">
-      <span class="clip">{upload.file.name}</span>
-      <span class="muted num">{upload.problem || (upload.state === "waiting" ? "waiting" : upload.state === "paused" ? `paused at ${done} %` : `${done} % of ${bytes(upload.file.size)}`)}</span>
-      {upload.state === "sending" && <Button icon="pause" label="Pause" look="quiet" onPress={upload.pause} />}
-      {(upload.state === "paused" || upload.state === "failed") && <Button icon="again" label="Try again" look="quiet" onPress={upload.resume} />}
+      <span class="clip" title={file.name}>{file.name}</span>
+      {state === "sending" && <Button icon="pause" label="Pause" look="quiet" onPress={upload.pause} />}
+      {(state === "paused" || (state === "failed" && !taken)) && <Button icon="again" label="Try again" look="quiet" onPress={upload.resume} />}
       <Button icon="close" label="Give up" look="quiet" onPress={upload.cancel} />
-      <Bar value={done} label={"Upload of " + upload.file.name} />
+      {taken ? <Taken upload={upload} /> : <span class="muted num below">{stateOf(upload)}</span>}
+      {!taken && <Bar value={percent(upload.sent, file.size)} label={"Upload of " + file.name} />}
+    </div>
+  );
+}
+
+// Taken asks what to do where the share has a file of this name.
+function Taken({ upload: { path, rename, useOther } }: { upload: Upload }) {
+  const free = nextPath(path);
+  return (
+    <div class="below stack" role="alert">
+      <p>The media share has a file {path} already.</p>
+      <p class="actions"><Button look="primary" onPress={useOther}>Transcode that one</Button><Button onPress={() => rename(free)}>{`Upload as ${free.split("/").pop() ?? free}`}</Button></p>
     </div>
   );
 }

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { act, tell } from "../model/act";
 import { send } from "../model/api";
-import { allViews, type View } from "../model/board";
+import { allViews, modelOf, type View } from "../model/board";
 import { now } from "../model/clock";
 import { bytes, digits, fps } from "../model/format";
 import { titleOf } from "../model/job";
@@ -79,20 +79,20 @@ function Now({ view }: { view: View }) {
 }
 
 function Facts({ view }: { view: View }) {
-  const { board, worker } = view, hello = worker?.hello;
+  const { board, worker } = view, hello = worker?.hello, machine = hello?.machine ?? {};
   const speeds = [...(hello?.speeds ?? [])].sort((a, b) => b.lines - a.lines);
   return (
     <dl class="facts-list">
       {board && <>
-        {board.model && <><dt>Model</dt><dd>{board.model}</dd></>}
+        {modelOf(board) && <><dt>Model</dt><dd>Raspberry {modelOf(board)}</dd></>}
         <dt>Serial</dt><dd class="num">{board.serial}</dd>
         <dt>Address</dt><dd class="num">{board.ip}, {board.mac}</dd>
         {board.settings.mux_id ? <><dt>Muxer id</dt><dd class="num">{board.settings.mux_id}</dd></> : null}
       </>}
       {hello && <>
         <dt>Machine</dt><dd>{[hello.arch, hello.cpus && `${hello.cpus} cores`, hello.memory && bytes(hello.memory)].filter(Boolean).join(", ")}</dd>
-        {hello.temperature !== undefined && <><dt>Temperature</dt><dd class="num">{digits(hello.temperature)} °C{hello.throttled && `, ${hello.throttled}`}</dd></>}
-        {hello.load !== undefined && <><dt>Load</dt><dd class="num">{digits(hello.load)}</dd></>}
+        {machine.temperature ? <><dt>Temperature</dt><dd class="num">{digits(machine.temperature)} °C</dd></> : null}
+        {machine.load !== undefined && <><dt>Load</dt><dd class="num">{digits(machine.load)}{hello.cpus ? ` on ${hello.cpus} cores` : ""}</dd></>}
         <dt>ffmpeg</dt><dd class="break">{hello.ffmpeg}</dd>
         {hello.encoders && hello.encoders.length > 0 && <><dt>Encodes</dt><dd>{hello.encoders.join(", ")}</dd></>}
         {speeds.length > 0 && <><dt>Speed</dt><dd class="num">{speeds.slice(0, 6).map((one) => <span key={one.encoder + one.lines} class="block">{fps(one.fps)} <span class="muted">{one.encoder}, {one.lines} lines</span></span>)}</dd></>}

@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
-import { allViews, byName, conditions, conditionWords, type View } from "../model/board";
+import { allViews, byName, conditions, conditionWords, modelOf, type View } from "../model/board";
 import { now } from "../model/clock";
 import { state } from "../model/live";
 import { query, setQuery } from "../model/router";
 import { AddBoard } from "../parts/AddBoard";
+import { AddSeveral } from "../parts/AddBoards";
 import { BoardRow } from "../parts/BoardRow";
 import { Button } from "../parts/Button";
 import { Empty } from "../parts/Empty";
@@ -24,7 +25,7 @@ function number(ip = "255.255.255.255"): number {
 }
 
 function matches(view: View, text: string): boolean {
-  const all = [view.name, view.board?.serial, view.board?.mac, view.board?.ip, view.board?.template, view.board?.model, view.word, view.sentence, ...view.labels].join(" ").toLowerCase();
+  const all = [view.name, view.board?.serial, view.board?.mac, view.board?.ip, view.board?.template, view.board && modelOf(view.board), view.word, view.sentence, ...view.labels].join(" ").toLowerCase();
   return text.toLowerCase().split(/\s+/).every((word) => all.includes(word));
 }
 
@@ -41,7 +42,7 @@ export function BoardsPage() {
     .filter((tab) => tab.count > 0 || tab.value === chosen || tab.value === "");
   return (
     <section class="page">
-      <header class="title"><h1>Boards</h1><span class="grow" /><Button icon="plus" look="primary" onPress={() => setAdding(true)}>Add a board</Button></header>
+      <header class="title"><h1>Boards</h1><span class="grow" /><AddSeveral found={Object.values(all?.discovered ?? {})} /><Button icon="plus" look="primary" onPress={() => setAdding(true)}>Add a board</Button></header>
       <div class="tools">
         <Tabs tabs={tabs} value={chosen} label="State" onChange={(value) => setQuery("state", value)} />
         <span class="grow" />
@@ -50,7 +51,7 @@ export function BoardsPage() {
         <ChoiceField label="Sort by" value={order} onChange={(value) => setQuery("sort", value === "name" ? "" : value)} options={Object.keys(orders).map((one) => [one, "by " + one])} />
       </div>
       <div class="card" {...hold}>
-        <div class="row board headings wide-only" aria-hidden="true"><span>Name</span><span>State</span><span>Now</span><span>Model</span><span>Address</span><span>Template</span><span>Labels</span></div>
+        <div class="row board headings wide-only" aria-hidden="true"><span>Name</span><span>State</span><span>Now</span><span>Health</span><span>Model, serial</span><span>Address</span><span>Template</span><span>Labels</span></div>
         <ul class="rows">
           {found.sort((a, b) => b.last_seen.localeCompare(a.last_seen)).map((one) => <StrangerRow key={one.mac} found={one} />)}
           <Paged items={items}>{(view) => <BoardRow key={view.key} view={view} />}</Paged>

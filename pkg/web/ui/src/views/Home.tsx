@@ -5,6 +5,7 @@ import { active, byTurn, titleOf } from "../model/job";
 import { state } from "../model/live";
 import { path } from "../model/router";
 import type { Job, State } from "../model/types";
+import { AddSeveral } from "../parts/AddBoards";
 import { BoardRow } from "../parts/BoardRow";
 import { Empty } from "../parts/Empty";
 import { FirstRun } from "../parts/FirstRun";
@@ -54,6 +55,7 @@ function BoardsPanel({ views, all }: { views: View[]; all: State }) {
         {rows.map((view) => <BoardRow key={view.key} view={view} />)}
         {strangers.slice(0, fewStrangers).map((found) => <StrangerRow key={found.mac} found={found} />)}
       </ul>
+      {strangers.length > 1 && <p class="foot"><AddSeveral found={strangers} /></p>}
       {strangers.length > fewStrangers && <p class="foot"><a href="/boards?state=new">and {strangers.length - fewStrangers} more new boards</a></p>}
       {views.length === 0 && strangers.length === 0 && <Empty title="No board has asked for an address yet.">Connect a Raspberry Pi to this network, without an SD card, and switch it on. It appears here.</Empty>}
     </section>

@@ -25,6 +25,7 @@ export function StreamPage({ name }: { name: string }) {
       <section class="card stack" aria-labelledby="stream-facts"><h2 id="stream-facts">The stream</h2>
         <dl class="facts-list">
           <dt>Source</dt><dd class="break">{originOf(stream)}</dd>
+          <dt>Watching</dt><dd class="num">{stream.viewers || "nobody"}</dd>
           <dt>Received</dt><dd class="num">{receivedOf(stream)}{stream.connections > 1 && `, over ${stream.connections} connections`}</dd>
           <dt>Not encoded yet</dt><dd class="num">{span(Math.round(stream.behind_seconds))}</dd>
           {stream.renditions.length > 0 && <><dt>Renditions</dt><dd>{stream.renditions.join(", ")}</dd></>}

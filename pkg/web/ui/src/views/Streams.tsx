@@ -1,16 +1,17 @@
-import { useState } from "preact/hooks";
+import type { ComponentChild } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { send } from "../model/api";
 import { span } from "../model/format";
 import { state } from "../model/live";
 import { path } from "../model/router";
-import { isLate, lookOf, originOf, receivedOf, workersOf } from "../model/stream";
+import { isLate, lookOf, originOf, receivedOf, watchedBy, workersOf } from "../model/stream";
 import type { LiveStream } from "../model/types";
 import { AddStream, KeyDialog } from "../parts/AddStream";
 import { Button } from "../parts/Button";
 import { Confirm } from "../parts/Confirm";
 import { CopyButton } from "../parts/Copy";
 import { Empty } from "../parts/Empty";
-import { Status } from "../parts/Icon";
+import { Glyph, Status } from "../parts/Icon";
 
 // StreamsPage lists the live streams, starts and ends them.
 export function StreamsPage() {
@@ -28,15 +29,24 @@ export function StreamsPage() {
   );
 }
 
+// A Still is a picture of a stream, by the player's library, which is loaded for that.
+function Still({ stream }: { stream: LiveStream }) {
+  const [Picture, setPicture] = useState<((props: { address: string }) => ComponentChild) | undefined>(undefined);
+  const live = stream.state === "live" && stream.renditions.length > 0;
+  useEffect(() => { if (live) void import("./Video").then((module) => setPicture(() => module.LiveStill)); }, [live]);
+  return <a class="poster" href={path.live(stream.name)} tabIndex={-1} aria-hidden="true"><Glyph name="media" />{live && Picture && <Picture key={stream.job} address={stream.url} />}</a>;
+}
+
 function StreamRow({ stream }: { stream: LiveStream }) {
   const [shape, word] = lookOf(stream);
   const job = state.value?.jobs[stream.job];
   return (
     <li class="row stream">
+      <Still stream={stream} />
       <a class="name clip" href={path.live(stream.name)}>{stream.name}</a>
       <Status shape={shape} word={word} />
       <span class="muted clip" title={originOf(stream)}>{originOf(stream)}</span>
-      <span class="muted num clip">{receivedOf(stream)}{isLate(stream) && `, ${span(Math.round(stream.behind_seconds))} behind`}</span>
+      <span class="muted num clip">{watchedBy(stream)}{receivedOf(stream)}{isLate(stream) && `, ${span(Math.round(stream.behind_seconds))} behind`}</span>
       <span class="muted clip">{stream.state === "ended" ? "" : workersOf(stream, job)}</span>
       <StreamActions stream={stream} />
     </li>

@@ -15,6 +15,7 @@ import { Ago } from "../parts/Time";
 import { Missing } from "./Missing";
 
 // With it, because the player's library is one piece of the bundle.
+export { LiveStill } from "../parts/LiveStill";
 export { StreamPage } from "./Stream";
 
 function embedOf(video: Video, address: string): string {
