@@ -130,6 +130,25 @@ func stitchParam(u transcode.VideoUnit) string {
 	return ":stitchable=1"
 }
 
+// What x264 does at the edges of a unit and not in the middle of a run: the first key frame has
+// no average of frames before it, and lacks the factor by which key frames are better than that
+// (ipratio); the last frames have a lookahead that ends, and look as if no other refers to them.
+const (
+	firstFactor = 1.4
+	lastFactor  = 1.2
+	lastFrames  = 5
+)
+
+// edgeParam gives the first and the last frames of a unit the bits that they have in the middle
+// of a run, so that the quality does not dip where units meet.
+func edgeParam(u transcode.VideoUnit) string {
+	frames := u.EndFrame - u.FirstFrame
+	if u.Rendition.CRF == 0 || frames <= lastFrames {
+		return ""
+	}
+	return fmt.Sprintf(":zones=0,0,b=%g/%d,%d,b=%g", firstFactor, frames-lastFrames, frames-1, lastFactor)
+}
+
 // noSceneCut is for the MPEG-4 encoder: 0 would make every frame a scene.
 const noSceneCut = "1000000000"
 
@@ -139,7 +158,7 @@ func keyArgs(encoder string, u transcode.VideoUnit) []string {
 	case transcode.EncoderX264:
 		args := []string{"-g", "9999", "-sc_threshold", "0"}
 		if !u.Custom { // has no parameters of a user
-			args = append(args, "-x264-params", "open-gop=0"+constantParams(encoder, u.Rendition)+budgetParam(u.Rendition)+stitchParam(u))
+			args = append(args, "-x264-params", "open-gop=0"+constantParams(encoder, u.Rendition)+budgetParam(u.Rendition)+stitchParam(u)+edgeParam(u))
 		}
 		return args // ffmpeg's own default is closed
 	case transcode.EncoderX265:

@@ -285,14 +285,6 @@ func (b *qualityBench) ssims(file string) (list []float64) {
 	return list
 }
 
-func mean(list []float64) float64 {
-	sum := 0.0
-	for _, n := range list {
-		sum += n
-	}
-	return sum / float64(max(len(list), 1))
-}
-
 // trialCost returns the share of a job's processor time, after the probe, that its trials had.
 func (b *qualityBench) trialCost(job int64) float64 {
 	b.mu.Lock()
