@@ -236,6 +236,8 @@ type Progress struct {
 	Attempt int     `json:"attempt"`
 	Frames  int     `json:"frames"`
 	FPS     float64 `json:"fps"`
+	// Head is what the beginning of the source shows, of a probe that was asked for it.
+	Head *Probe `json:"head,omitempty"`
 }
 
 // Done reports a result.

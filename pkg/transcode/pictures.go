@@ -102,8 +102,8 @@ type Pictures struct {
 }
 
 // addPictures has the last unit of each stretch of video make pictures, which is the
-// one with the least other work.
-func (p *Plan) addPictures(r Request, probe Probe) {
+// one with the least other work. The poster is none of these first frames.
+func (p *Plan) addPictures(r Request, probe Probe, first int) {
 	if r.IsFile() || r.NoPictures {
 		return
 	}
@@ -113,7 +113,7 @@ func (p *Plan) addPictures(r Request, probe Probe) {
 			last[u.Video.FirstFrame] = i
 		}
 	}
-	poster := p.Grid.Frames / 10
+	poster := max(p.Grid.Frames/10, first)
 	for _, i := range last {
 		u := p.Units[i].Video
 		u.Pictures = p.pictures(*probe.Video)

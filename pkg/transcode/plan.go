@@ -51,6 +51,8 @@ type Division struct {
 	Tried []TriedRendition
 	// Untried plans such a video by the usual bitrates, to show what there is to choose from.
 	Untried bool
+	// Begun is what was planned before all of the source was known; nil: nothing.
+	Begun *Plan
 }
 
 // NewPlan divides the source that p describes into units for this many workers; 0
@@ -152,8 +154,11 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	plan.passOnCaptions(r, *p.Video, p.Audio, options)
 	groups := together(plan, r, options)
 	most, least := chunkSegments(grid, groups, cmp.Or(d.LeastSeconds, max(minChunkSeconds, p.Video.prerollSeconds())))
-	cuts := cut(grid.Segments(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
-	if r.Progressive {
+	cuts := cut(grid.Segments()-d.head(), most, least, cmp.Or(max(d.Workers, 0), fewWorkers))
+	switch {
+	case d.head() > 0:
+		cuts = cutHead(d.head(), grid.fewestSegments(), most, cuts)
+	case r.Progressive:
 		cuts = cutBegin(cuts, grid.fewestSegments())
 	}
 	cuts = plan.cutTail(cuts, groups, r, options)
@@ -169,7 +174,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 		}
 	}
 	plan.Units = append(plan.Units, units...)
-	plan.addPictures(r, p)
+	plan.addPictures(r, p, d.head()*grid.SegmentFrames)
 	plan.Units = AddSurveys(plan.Units)
 	if r.Progressive {
 		slices.SortStableFunc(plan.Units, func(a, b Unit) int { return cmp.Compare(a.from(), b.from()) })
@@ -180,7 +185,20 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 			u.Video.CutSeconds = p.CutSeconds
 		}
 	}
+	if d.Begun != nil {
+		if err := plan.continueHead(*d.Begun); err != nil {
+			return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
+		}
+	}
 	return plan, nil
+}
+
+// head returns the number of segments that were planned before.
+func (d Division) head() int {
+	if d.Begun == nil {
+		return 0
+	}
+	return d.Begun.Head
 }
 
 // custom reports whether only ffmpeg's options set the quality of r's video.

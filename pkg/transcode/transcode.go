@@ -79,10 +79,13 @@ type Probe struct {
 	Parts []SourcePart `json:"parts,omitempty"`
 	// Damaged says that ffprobe complained of packets: the container may take some for key
 	// frames that are none.
-	Damaged    bool    `json:"damaged,omitempty"`
-	Untimed    bool    `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
-	CutSeconds float64 `json:"-"`                 // what Input leaves out before Start; of the plan alone
-	Windowed   bool    `json:"-"`                 // Input leaves something out; of the plan alone
+	Damaged bool `json:"damaged,omitempty"`
+	Untimed bool `json:"untimed,omitempty"` // the video has no time stamps: ffmpeg counts from 0 wherever it begins
+	// Unsure is why the beginning of the source, of which this is a probe, may tell too little
+	// of the rest; "" if it does not, or this is of all of it.
+	Unsure     string  `json:"unsure,omitempty"`
+	CutSeconds float64 `json:"-"` // what Input leaves out before Start; of the plan alone
+	Windowed   bool    `json:"-"` // Input leaves something out; of the plan alone
 }
 
 // A Color says what the numbers of a picture mean, by ffmpeg's names; "" is unknown.
@@ -274,6 +277,10 @@ type Plan struct {
 	Tags     map[string]string `json:"tags,omitempty"`
 	Note     string            `json:"note,omitempty"` // what the user should know of it: sentences, a line each
 	Units    []Unit            `json:"units"`
+	// Head is the number of segments that were planned before all of the source was known;
+	// Provisional says that the others are not planned yet.
+	Head        int  `json:"head,omitempty"`
+	Provisional bool `json:"provisional,omitempty"`
 }
 
 // A Kind says what a unit is.
@@ -314,6 +321,8 @@ type Unit struct {
 	// Surveyed says that a unit of video waits for all surveys, from which its bitrates
 	// follow.
 	Surveyed bool `json:"surveyed,omitempty"`
+	// HeadSeconds has a probe report first what so much of the source's beginning shows.
+	HeadSeconds float64 `json:"head_seconds,omitempty"`
 }
 
 // A VideoUnit encodes the frames [FirstFrame, EndFrame) of the grid into

@@ -32,7 +32,8 @@ func Begin(p transcode.Plan, results map[string]transcode.Result, sealed Sealed)
 }
 
 // Whole is Begin for players that look anywhere: its playlists list all segments of the
-// plan, whether they are there or not, by paths within the stream.
+// plan, whether they are there or not, by paths within the stream. Those of a provisional
+// plan list its head, and grow when the rest is planned.
 func Whole(p transcode.Plan, results map[string]transcode.Result, sealed Sealed) (map[string][]byte, error) {
 	tracks, segments, err := transcode.JoinBegin(p, results)
 	if err != nil || segments == 0 {
@@ -41,9 +42,12 @@ func Whole(p transcode.Plan, results map[string]transcode.Result, sealed Sealed)
 	p.Output.URLPrefix = ""
 	for dir, t := range tracks {
 		t.Segments = p.PlannedSegments(dir)
+		if p.Provisional {
+			t.Segments = t.Segments[:min(p.Head, len(t.Segments))]
+		}
 	}
 	s := newListing(p, tracks, sealed)
-	s.planned = true
+	s.planned, s.growing = true, p.Provisional
 	return s.files(), nil
 }
 
@@ -56,7 +60,7 @@ func End(playlist []byte) []byte {
 }
 
 func (s listing) playlistType() string {
-	if s.plan.Output.Progressive && !s.planned {
+	if s.plan.Output.Progressive && (!s.planned || s.plan.Head > 0) {
 		return "EVENT"
 	}
 	return "VOD"
@@ -64,8 +68,12 @@ func (s listing) playlistType() string {
 
 // plannedTarget returns the target duration of a progressive stream: no segment of the
 // plan is longer, none of its subtitles, and none of its audio, which ends with a whole frame.
+// What is planned before its length is known allows for any last segment.
 func plannedTarget(p transcode.Plan) int {
 	longest := 0.0
+	if p.Head > 0 {
+		longest = 1.25 * p.Grid.Seconds(p.Grid.SegmentFrames)
+	}
 	for i := range p.Grid.Segments() {
 		first, end := p.Grid.Segment(i)
 		longest = max(longest, p.Grid.Seconds(end-first))

@@ -36,6 +36,7 @@ type claim struct {
 	heard    time.Time // time of the last progress; zero: none yet
 	frames   int
 	fps      float64
+	headSeen bool // what its probe has shown first was looked at
 }
 
 // claims holds the running attempts.
@@ -152,6 +153,20 @@ func (cs *claims) progress(worker string, p transcode.Progress, now, deadline ti
 	c.deadline, c.heard = deadline, now
 	c.frames = min(max(p.Frames, 0), c.total)
 	c.fps = min(max(p.FPS, 0), maxFPS)
+	cs.byKey[key] = c
+	return true
+}
+
+// firstHead reports whether a worker has a claim on a probe whose beginning was not looked at
+// before, and is now.
+func (cs *claims) firstHead(worker string, key attemptKey) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c, ok := cs.byKey[key]
+	if !ok || c.worker != worker || c.headSeen {
+		return false
+	}
+	c.headSeen = true
 	cs.byKey[key] = c
 	return true
 }

@@ -200,7 +200,7 @@ func (q *Queue) onClaim(ctx context.Context, worker string, body []byte) (any, e
 	return unlessFailed(q.claim(ctx, worker, c.Session))
 }
 
-func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, error) {
+func (q *Queue) onProgress(ctx context.Context, worker string, body []byte) (any, error) {
 	p, err := decode[transcode.Progress](body)
 	if err != nil {
 		return nil, err
@@ -211,6 +211,9 @@ func (q *Queue) onProgress(_ context.Context, worker string, body []byte) (any, 
 		return transcode.Verdict{Reason: "the claim was taken back"}, nil
 	}
 	q.watches.notify(p.Job)
+	if p.Head != nil {
+		return nil, q.planHead(ctx, worker, p)
+	}
 	return nil, nil
 }
 

@@ -108,6 +108,10 @@ type Options struct {
 	// transcode.Division's own.
 	UnitSeconds float64
 
+	// HeadBytes is the size of sources from which on the beginning of a progressive stream is
+	// planned before all of them is known; 0 means 256 MiB.
+	HeadBytes int64
+
 	// LiveAllow is where sources of live streams may be; none is on this machine, whose
 	// addresses OwnNets returns (nil asks the system).
 	LiveAllow []netip.Prefix
@@ -146,6 +150,7 @@ type Queue struct {
 	legacyUID   uint32
 	keep        int
 	unitSeconds float64
+	headBytes   int64
 	inbox       string
 
 	workers *workers
@@ -205,6 +210,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		legacyUID:   cmp.Or(o.LegacyUID, transcode.MuxerUID),
 		keep:        cmp.Or(o.Keep, defaultKeep),
 		unitSeconds: o.UnitSeconds,
+		headBytes:   cmp.Or(o.HeadBytes, longSource),
 		workers:     newWorkers(o.Labels),
 		claims:      newClaims(),
 		announced:   map[int64]extent{},

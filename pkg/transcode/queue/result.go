@@ -203,6 +203,11 @@ func (t *transaction) planLifted(ctx context.Context, lift unitRow, key attemptK
 // be planned, plan fails the job.
 func (t *transaction) plan(ctx context.Context, after unitRow, p transcode.Probe, d transcode.Division) error {
 	job := after.key.job
+	begun, err := t.begun(ctx, job)
+	if err != nil {
+		return err
+	}
+	d.Begun = begun
 	plan, err := d.Plan(after.request, p)
 	if err == nil && len(plan.Units) > maxUnits {
 		err = fmt.Errorf("planning %q: %d units; want %d at most", after.request.Source, len(plan.Units), maxUnits)
@@ -210,6 +215,14 @@ func (t *transaction) plan(ctx context.Context, after unitRow, p transcode.Probe
 	if err != nil {
 		return t.endJob(ctx, job, Failed, err.Error(), nil)
 	}
+	if err := t.addPlan(ctx, job, plan); err != nil {
+		return err
+	}
+	return t.exec(ctx, `UPDATE jobs SET probe = ? WHERE id = ?`, column[transcode.Probe]{p}, job)
+}
+
+// addPlan adds the units of a plan to a job.
+func (t *transaction) addPlan(ctx context.Context, job int64, plan transcode.Plan) error {
 	var first int // behind those that the plan follows from
 	if err := t.tx.QueryRowContext(ctx, `SELECT count(*) FROM units WHERE job = ?`, job).Scan(&first); err != nil {
 		return err
@@ -220,9 +233,8 @@ func (t *transaction) plan(ctx context.Context, after unitRow, p transcode.Probe
 		}
 	}
 	plan.Units = nil
-	t.announce = true
-	return t.exec(ctx, `UPDATE jobs SET probe = ?, plan = ? WHERE id = ?`,
-		column[transcode.Probe]{p}, column[transcode.Plan]{plan}, job)
+	t.announce, t.changed = true, append(t.changed, job)
+	return t.exec(ctx, `UPDATE jobs SET plan = ? WHERE id = ?`, column[transcode.Plan]{plan}, job)
 }
 
 func (t *transaction) addUnit(ctx context.Context, job int64, seq int, unit transcode.Unit) error {

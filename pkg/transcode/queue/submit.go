@@ -122,7 +122,11 @@ func (t *transaction) addJob(ctx context.Context, r transcode.Request, identity 
 		return 0, err
 	}
 	t.announce, t.changed = true, append(t.changed, id)
-	return id, t.addUnit(ctx, id, 0, transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source})
+	probe := transcode.Unit{ID: "probe", Kind: transcode.KindProbe, Source: r.Source}
+	if r.Progressive && stamp.SizeBytes >= t.headBytes {
+		probe.HeadSeconds = transcode.HeadSeconds
+	}
+	return id, t.addUnit(ctx, id, 0, probe)
 }
 
 // checkRequest returns r with its name filled in and its labels sorted. The error

@@ -23,8 +23,9 @@ const (
 
 // A transaction is one write to the store, and what follows once it is committed.
 type transaction struct {
-	tx  *sql.Tx
-	now time.Time
+	tx        *sql.Tx
+	now       time.Time
+	headBytes int64 // Options.HeadBytes
 
 	events   []UnitEvent
 	granted  []claim
@@ -74,7 +75,7 @@ const (
 // write runs f in a transaction, commits it, and then does what f left to follow.
 // If f returns an error, nothing has changed.
 func (q *Queue) write(ctx context.Context, f func(*transaction) error) error {
-	t := &transaction{now: time.Now()}
+	t := &transaction{now: time.Now(), headBytes: q.headBytes}
 	err := q.store.Write(ctx, func(tx *sql.Tx) error {
 		t.tx = tx
 		return f(t)

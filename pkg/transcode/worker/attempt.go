@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,7 @@ type attempt struct {
 	number int
 	unit   transcode.Unit
 	pulse  *pulse
+	head   atomic.Pointer[transcode.Probe] // of the source's beginning, for whoever waits for a probe
 }
 
 // handle claims a unit after a work message and runs the attempt.
@@ -215,7 +217,7 @@ func (a *attempt) beat(ctx context.Context, revoke context.CancelCauseFunc) {
 			}
 			frames, fps := a.pulse.read()
 			a.sendProgress(transcode.SubjectProgress, inbox, transcode.Progress{
-				Job: a.job, Unit: a.unit.ID, Attempt: a.number, Frames: frames, FPS: fps,
+				Job: a.job, Unit: a.unit.ID, Attempt: a.number, Frames: frames, FPS: fps, Head: a.head.Load(),
 			})
 		}
 	}
@@ -234,6 +236,7 @@ func (a *attempt) do(ctx context.Context) (transcode.Result, []string, error) {
 		return transcode.Result{}, nil, err
 	}
 	if a.unit.Kind == transcode.KindProbe {
+		a.probeHead(ctx, source)
 		p, stderr, err := a.probe(ctx, source, a.pulse)
 		p.FFmpeg = a.hello.Load().FFmpeg
 		return transcode.Result{Probe: &p}, stderr, err

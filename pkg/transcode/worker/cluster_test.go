@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pibootd/pkg/transcode"
 	"pibootd/pkg/transcode/queue"
@@ -91,6 +93,36 @@ func (c *cluster) waitEnd(job queue.Job) queue.Job {
 		job = update
 	}
 	return job
+}
+
+// get waits for a file of a job's stream as players do.
+func (c *cluster) get(job int64, name string) {
+	for {
+		ctx, cancel := context.WithTimeout(c.Context(), 9*time.Second)
+		_, err := c.queue.StreamFile(ctx, job, name)
+		cancel()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, queue.ErrNotYet) || c.Context().Err() != nil {
+			c.Errorf("%s: %v", name, err)
+			return
+		}
+	}
+}
+
+// wantDone waits for the end of a job, however slow this machine is.
+func (c *cluster) wantDone(job queue.Job) {
+	c.Helper()
+	for now, err := range c.queue.Watch(c.Context(), job.ID) {
+		if err != nil {
+			c.Fatal(err)
+		}
+		job = now
+	}
+	if job.State != queue.Done {
+		c.Fatalf("job is %s: %s %q; want it done", job.State, job.Reason, job.Stderr)
+	}
 }
 
 // checkSwept makes sure that no unpublished file is left.

@@ -3,8 +3,6 @@
 package worker
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -77,36 +75,6 @@ func provideFilm(c *cluster) {
 		filmWidth, filmHeight, filmRate, loop, loop))
 	film := filepath.Join(c.media, "film.mp4")
 	ffmpegRun(c.T, c.media, "ffmpeg", "-v", "error", "-stream_loop", fmt.Sprint(firstMinutes*60/loop-1), "-i", clip, "-c", "copy", film)
-}
-
-// get waits for a file of a job's stream as players do.
-func (c *cluster) get(job int64, name string) {
-	for {
-		ctx, cancel := context.WithTimeout(c.Context(), 9*time.Second)
-		_, err := c.queue.StreamFile(ctx, job, name)
-		cancel()
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, queue.ErrNotYet) || c.Context().Err() != nil {
-			c.Errorf("%s: %v", name, err)
-			return
-		}
-	}
-}
-
-// wantDone waits for the end of a job, however slow this machine is.
-func (c *cluster) wantDone(job queue.Job) {
-	c.Helper()
-	for now, err := range c.queue.Watch(c.Context(), job.ID) {
-		if err != nil {
-			c.Fatal(err)
-		}
-		job = now
-	}
-	if job.State != queue.Done {
-		c.Fatalf("job is %s: %s %q; want it done", job.State, job.Reason, job.Stderr)
-	}
 }
 
 // unitTimes has when units were begun, and how long they took.

@@ -56,11 +56,17 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	if report, err = w.divide(ctx, source, report, p); err != nil {
 		return transcode.Probe{}, stderr, err
 	}
+	result, err := w.describe(ctx, source, report, stderr, p)
+	return result, stderr, err
+}
+
+// describe makes a description of a report, of which ffprobe complained by stderr.
+func (w *Worker) describe(ctx context.Context, source string, report *report, stderr []string, p *pulse) (transcode.Probe, error) {
 	if err := w.setAside(ctx, report); err != nil {
-		return transcode.Probe{}, stderr, err
+		return transcode.Probe{}, err
 	}
 	if err := w.promised(ctx, source, report); err != nil {
-		return transcode.Probe{}, stderr, err
+		return transcode.Probe{}, err
 	}
 	result, err := report.probe()
 	result.Damaged = len(stderr) > 0
@@ -79,7 +85,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 	if err == nil {
 		err = w.canvases(ctx, source, &result, p)
 	}
-	return result, stderr, err
+	return result, err
 }
 
 // newReport returns a report of nothing, which shows progress by p.
@@ -243,11 +249,13 @@ func (r *report) probe() (transcode.Probe, error) {
 		p.HWDecodable = hwDecodable(*p.Video) && len(p.Parts) == 0
 	}
 	r.addTracks(&p, axis)
-	p.UnreadBytes = r.unreadBytes(p.SizeBytes)
+	if !r.head {
+		p.UnreadBytes = r.unreadBytes(p.SizeBytes)
+	}
 	if len(axis.spans) > 0 {
 		p.Seconds = axis.end(r.packets[r.film().Index]) // the container's length is a guess
 		p.BitrateBPS = int(min(float64(p.SizeBytes)*8/max(p.Seconds, 0.001), math.MaxInt32))
-	} else if err := r.truncated(p); err != nil {
+	} else if err := r.truncated(p); err != nil && !r.head {
 		return p, err
 	}
 	if _, err := transcode.NewPlan(transcode.Request{}, p, 0); err != nil {

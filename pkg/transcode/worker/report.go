@@ -26,6 +26,7 @@ type report struct {
 	lastEnd  int64 // of packets, in bytes from the beginning of the file
 	progress func(packets int)
 
+	head        bool     // only the beginning of the source is read
 	undecodable []string // streams that were set aside
 
 	parts  []sourcePart // of a source whose video changes its codec
