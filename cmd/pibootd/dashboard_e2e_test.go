@@ -27,34 +27,62 @@ import (
 )
 
 // People use the dashboard as pkg/web/ui/tests has it: Playwright in Debian's Chromium,
-// before a daemon with virtual boards whose workers are real.
+// before a daemon with virtual boards whose workers are real. What people do with boards and
+// with videos happens on a stage each, at the same time.
 func TestDashboard(t *testing.T) {
-	const ui = "../../pkg/web/ui"
-	playwright, err := filepath.Abs(ui + "/node_modules/.bin/playwright")
+	playwright, err := filepath.Abs(dashboard + "/node_modules/.bin/playwright")
 	if err == nil {
 		_, err = os.Stat(playwright)
 	}
 	if err != nil {
 		t.Fatalf("no Playwright, run scripts/install-tools ui first: %v", err)
 	}
-	s := &stage{lab: newLab(t), t: t, work: make(chan func()), boards: map[int]*actor{}}
-	dir := t.TempDir()
-	config := filepath.Join(dir, "pibootd.toml")
+	t.Run("boards", func(t *testing.T) {
+		t.Parallel()
+		newStage(t).play(t, playwright, "boards")
+	})
+	t.Run("videos", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t)
+		film := filepath.Join(s.dir, "a film.mp4")
+		makeTracks(t, film, filepath.Join(s.dir, "sound.mp3"), "24")
+		pad(t, film, 16<<20)
+		s.gate = openLink(t, s.net, "10.77.0.1:8080")
+		s.tell("FILM", film)
+		s.tell("GATE", s.gate.url)
+		s.play(t, playwright, "videos")
+		if err := s.board(1).mountRoot(); err != nil { // the daemon was restarted meanwhile
+			t.Error(err)
+		}
+		s.wantMonitored(t)
+	})
+}
+
+const dashboard = "../../pkg/web/ui"
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{lab: newLab(t), t: t, dir: t.TempDir(), work: make(chan func()), boards: map[int]*actor{}}
+	config := filepath.Join(s.dir, "pibootd.toml")
 	putText(t, config, "[http]\ninsecure_login = true\n")
 	s.options = []string{"--config", config}
 	s.serve(t, s.options...)
-	s.gate = openLink(t, s.net, "10.77.0.1:8080")
-	film := filepath.Join(dir, "a film.mp4")
-	makeTracks(t, film, filepath.Join(dir, "sound.mp3"), "40")
-	pad(t, film, 16<<20)
-	s.clip = filepath.Join(dir, "clip.mp4")
+	s.clip = filepath.Join(s.dir, "clip.mp4")
 	makeVideo(t, s.clip, "3")
-	for name, value := range map[string]string{
-		"LAB": s.servePage(t, s.handler()), "URL": "http://10.77.0.1:8080/", "GATE": s.gate.url, "FILM": film, "DIR": dir,
-	} {
-		t.Setenv("PIBOOTD_TEST_"+name, value)
-	}
-	args := []string{"test", "--config", ui + "/tests"}
+	return s
+}
+
+// tell has the flows know something.
+func (s *stage) tell(name, value string) { s.env = append(s.env, "PIBOOTD_TEST_"+name+"="+value) }
+
+// play plays the flows of a stage.
+func (s *stage) play(t *testing.T, playwright, name string) {
+	t.Helper()
+	s.tell("STAGE", name)
+	s.tell("DIR", s.dir)
+	s.tell("URL", "http://10.77.0.1:8080/")
+	s.tell("LAB", s.servePage(t, s.handler()))
+	args := []string{"test", "--config", dashboard + "/tests", "--pass-with-no-tests"}
 	if only := os.Getenv("PIBOOTD_FLOW"); only != "" {
 		args = append(args, "--grep", only)
 	}
@@ -62,10 +90,6 @@ func TestDashboard(t *testing.T) {
 	// interface comes or goes, as those of boards do.
 	laptop := netlabtest.Host{Port: "laptop", Addr: "10.77.0.200/24"}.Join(t, s.net)
 	s.run(t, s.startIn(t, laptop, playwright, args...))
-	if err := s.board(1).mountRoot(); err != nil { // the daemon was restarted meanwhile
-		t.Error(err)
-	}
-	s.wantMonitored(t)
 }
 
 // pad makes a file that large by a box that players skip (ISO/IEC 14496-12 §8.1.2).
@@ -86,6 +110,7 @@ func pad(t *testing.T, file string, size uint32) {
 type stage struct {
 	*lab
 	t      *testing.T
+	dir    string      // of the flows
 	work   chan func() // for the test's own goroutine, which alone may end the test
 	gate   *link
 	clip   string // a short video
@@ -98,6 +123,7 @@ type stage struct {
 type actor struct {
 	*virtualpi.Board
 	number int
+	off    func()            // has switched it off when it returns
 	system *netlab.Namespace // once it has a kernel
 }
 
@@ -127,14 +153,15 @@ func (s *stage) handler() http.Handler {
 			s.importTiny(s.t, "start4.elf", "fixup4.dat", "kernel8.img", "bcm2711-rpi-4-b.dtb")
 			return ""
 		},
-		"power-on": s.powerOn,
-		"damage":   s.damage,
-		"put":      s.put,
-		"hold":     func(r *http.Request) string { s.gate.set(numberOf(r, "bytes"), false); return "" },
-		"cut":      func(*http.Request) string { s.gate.set(0, true); return "" },
-		"release":  func(*http.Request) string { s.gate.set(0, false); return "" },
-		"kill":     func(*http.Request) string { _ = s.daemon.end(s.t, syscall.SIGKILL); return "" },
-		"restart":  func(*http.Request) string { s.serve(s.t, s.options...); return "" },
+		"power-on":  s.powerOn,
+		"power-off": func(r *http.Request) string { s.board(numberOf(r, "board")).off(); return "" },
+		"damage":    s.damage,
+		"put":       s.put,
+		"hold":      func(r *http.Request) string { s.gate.set(numberOf(r, "bytes"), false); return "" },
+		"cut":       func(*http.Request) string { s.gate.set(0, true); return "" },
+		"release":   func(*http.Request) string { s.gate.set(0, false); return "" },
+		"kill":      func(*http.Request) string { _ = s.daemon.end(s.t, syscall.SIGKILL); return "" },
+		"restart":   func(*http.Request) string { s.serve(s.t, s.options...); return "" },
 	} {
 		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 			answer := make(chan string)
@@ -167,7 +194,8 @@ func (s *stage) powerOn(r *http.Request) string {
 	from, _ := netip.ParseAddr(r.FormValue("from"))
 	ctx, cancel := context.WithCancel(s.t.Context())
 	over := make(chan struct{})
-	s.t.Cleanup(func() { cancel(); <-over })
+	a.off = func() { cancel(); <-over }
+	s.t.Cleanup(a.off)
 	go func() {
 		defer close(over)
 		boot, err := a.PowerOn(ctx, virtualpi.Socket{Namespace: s.net, Bridge: netlabtest.Bridge})

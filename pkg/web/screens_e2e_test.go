@@ -40,7 +40,7 @@ func TestScreens(t *testing.T) {
 
 // closer is what a person does in a view before the picture is taken, true once it has been done.
 var closer = map[string]string{
-	"streams": `!document.querySelector(".poster video") || !!document.querySelector(".poster .shown")`,
+	"streams": `![...document.querySelectorAll("#view .status")].some(status => /live|behind/.test(status.innerText)) || !!document.querySelector(".poster .shown")`,
 	"live":    `document.querySelector("video")?.readyState > 1`,
 	"trash":   `(() => { const trash = document.querySelector("details.trash"); trash && (trash.open = true, trash.scrollIntoView()); return true })()`,
 	"video": `(() => { const seek = document.querySelector(".seek"), box = seek.getBoundingClientRect();

@@ -1,4 +1,4 @@
-import { addBoards, expect, notice, offPage, pibootd, powerOn, row, sessionFile, status, test } from "./stage";
+import { addBoards, expect, notice, offPage, powerOff, powerOn, row, sessionFile, status, test } from "./stage";
 
 test.use({ storageState: sessionFile });
 
@@ -70,8 +70,26 @@ test("a board is drained, a job cancelled, and another retried", async ({ page }
   await expect(page.getByRole("heading", { name: "mended" })).toBeVisible();
 });
 
+test("two new boards are added at once", async ({ page }) => {
+  await page.goto("/boards");
+  for (const board of [4, 5]) {
+    await powerOn(board);
+    await expect(row(page, `dc:a6:32:00:00:0${board}`)).toContainText("serial 2000000" + board);
+    await powerOff(board);
+  }
+  await page.getByRole("button", { name: "Add 2 new" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("First name").fill("hlspi4");
+  await dialog.getByLabel("Labels").fill("row2");
+  await expect(dialog).toContainText("hlspi5");
+  await dialog.getByRole("button", { name: "Add 2 boards" }).click();
+  await expect(notice(page, "2 boards are added.")).toBeVisible();
+  await expect(row(page, "20000004")).toContainText("hlspi4");
+  await expect(row(page, "20000005")).toContainText("hlspi5");
+  await expect(row(page, "hlspi5")).toContainText("row2");
+});
+
 test("the root of a board is compared, reset, upgraded, rolled back and copied", async ({ page }) => {
-  await addBoards(4);
   await offPage("damage", { board: "4", file: "etc/os-release" });
   await page.goto("/boards/hlspi4");
   const dialog = page.getByRole("dialog"), root = page.getByRole("region", { name: "Its root" });
@@ -121,5 +139,4 @@ test("the root of a board is compared, reset, upgraded, rolled back and copied",
   await dialog.getByRole("textbox").fill("copied@1");
   await dialog.getByRole("button", { name: "Delete it" }).click();
   await expect(notice(page, "copied@1 is deleted.")).toBeVisible();
-  await pibootd("remove-pi", "hlspi4", "--yes");
 });

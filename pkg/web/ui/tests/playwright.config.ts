@@ -1,5 +1,5 @@
 import { defineConfig } from "@playwright/test";
-import { address, dir, soon } from "./stage";
+import { address, dir, soon, stage } from "./stage";
 
 // TestDashboard in cmd/pibootd starts the daemon and the rest of the stage, and this.
 export default defineConfig({
@@ -8,10 +8,9 @@ export default defineConfig({
   workers: 1,
   timeout: 2 * soon,
   expect: { timeout: soon },
-  projects: [
-    { name: "first", testMatch: "first-run.spec.ts" },
-    { name: "then", testIgnore: "first-run.spec.ts", dependencies: ["first"] },
-  ],
+  projects: stage === "boards"
+    ? [{ name: "first", testMatch: "first-run.spec.ts" }, { name: "boards", testMatch: "boards.spec.ts", dependencies: ["first"] }]
+    : [{ name: "first", testMatch: "prepare.spec.ts" }, { name: "videos", testMatch: ["people.spec.ts", "video.spec.ts"], dependencies: ["first"] }],
   use: {
     baseURL: address,
     actionTimeout: soon,

@@ -5,6 +5,7 @@ const env = (name: string): string => process.env["PIBOOTD_TEST_" + name] ?? "";
 
 // Where the flows happen: the daemon, the way to it that can be cut, a video of 40 s that
 // is large, and a directory for what flows share.
+export const stage = env("STAGE"); // boards or videos: which flows happen on it
 export const address = env("URL"), gate = env("GATE"), film = env("FILM"), dir = env("DIR");
 export const sessionFile = dir + "/session.json"; // of the admin, who has logged in
 export const password = "correct horse battery";
@@ -21,6 +22,7 @@ export async function offPage(what: string, words: Words = {}): Promise<string> 
 }
 
 export const powerOn = (board: number, words: Words = {}): Promise<string> => offPage("power-on", { board: String(board), ...words });
+export const powerOff = (board: number): Promise<string> => offPage("power-off", { board: String(board) });
 export const pibootd = (...arg: string[]): Promise<string> => offPage("pibootd", { arg });
 
 // A test in which the page has logged no error but those that are expected.

@@ -14,12 +14,13 @@ export const growing = (job: Job): boolean => active(job) && job.request.progres
 export const ended = (job: Job): boolean => job.state === "done" || job.state === "failed" || job.state === "cancelled";
 
 export function titleOf(job: Job): string {
+  if (job.request.live) return job.request.name ?? job.request.source;
   return job.request.source.split("/").pop() || job.request.source;
 }
 
 export function formatOf(job: Job): string {
-  const { format, segments, codec } = job.request;
-  const kind = format === "mp4" ? "MP4" : format === "mkv" ? "MKV" : segments === "cmaf" ? "HLS, CMAF" : "HLS";
+  const { format, segments, codec, live } = job.request;
+  const kind = live ? "live" : format === "mp4" ? "MP4" : format === "mkv" ? "MKV" : segments === "cmaf" ? "HLS, CMAF" : "HLS";
   return codec && codec !== "h264" ? `${kind}, ${codec === "h265" ? "H.265" : codec.toUpperCase()}` : kind;
 }
 

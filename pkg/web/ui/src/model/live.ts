@@ -15,13 +15,14 @@ export const lostSince = signal<Date | undefined>(undefined);
 // Whether pibootd asks for a login before it shows anything.
 export const locked = signal(false);
 
-const retryAfter = 3000; // ms
+const retryAfter = [500, 1000, 3000]; // ms, the last one again and again
 const silentFor = 40000; // ms; pibootd says something every 15 s
 const hiddenFor = 60000; // ms, after which a page that nobody sees lets go of its connection
 
 let source: AbortController | undefined;
 let last = "";
 let waiting: number[] = [];
+let tries = 0; // since something was received
 
 // Changes that come together are shown together.
 function apply(change: (before: State) => State): void {
@@ -40,6 +41,7 @@ function receive(event: ServerEvent): void {
   const data = JSON.parse(event.data) as Json;
   last = event.id;
   lostSince.value = undefined;
+  tries = 0;
   locked.value = false;
   apply((before) => patched(event.name === "snapshot" ? empty : before, data) as unknown as State);
 }
@@ -53,7 +55,7 @@ export function follow(): void {
     source = undefined;
     if (again === undefined) return;
     lostSince.value ??= new Date();
-    waiting.push(window.setTimeout(follow, retryAfter));
+    waiting.push(window.setTimeout(follow, retryAfter[Math.min(tries++, retryAfter.length - 1)]));
   });
 }
 

@@ -26,11 +26,9 @@ export function originOf(stream: LiveStream): string {
 // workersOf says who works on a stream.
 export function workersOf(stream: LiveStream, job: Job | undefined): string {
   const encode = new Set(Object.values(job?.units ?? {}).filter((unit) => unit.state === "running" && unit.kind === "video").map((unit) => unit.worker));
-  const names = [...encode].filter(Boolean).sort().join(", ");
-  return [stream.ingest && `${stream.ingest} receives`, names && `${names} encode${encode.size > 1 ? "" : "s"}`].filter(Boolean).join("; ") || "no worker yet";
+  const names = [...encode].filter((one) => one !== undefined).sort();
+  if (stream.ingest && names.length === 1 && names[0] === stream.ingest) return `${stream.ingest} receives and encodes`;
+  return [stream.ingest && `${stream.ingest} receives`, names.length > 0 && `${names.join(", ")} encode${names.length > 1 ? "" : "s"}`].filter(Boolean).join("; ") || "no worker yet";
 }
 
 export const receivedOf = (stream: LiveStream): string => (stream.seconds > 0 ? span(Math.round(stream.seconds)) + " received" : "nothing received");
-
-// watchedBy tells how many watch a stream, in front of more.
-export const watchedBy = (stream: LiveStream): string => (stream.viewers > 0 ? `${stream.viewers} watching, ` : "");

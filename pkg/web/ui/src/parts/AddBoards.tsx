@@ -82,7 +82,7 @@ export function AddSeveral({ found }: { found: Discovered[] }) {
   if (complete.length < 2 || Object.keys(state.value?.templates ?? {}).length === 0) return null;
   return (
     <>
-      <Button icon="plus" onPress={() => setOpen(true)}>{`Add ${complete.length} new boards`}</Button>
+      <Button icon="plus" onPress={() => setOpen(true)}>{`Add ${complete.length} new`}</Button>
       {open && <AddBoards found={complete} onClose={() => setOpen(false)} />}
     </>
   );

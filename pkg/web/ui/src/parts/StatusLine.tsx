@@ -45,7 +45,7 @@ function JobsStatus({ jobs }: { jobs: Job[] }) {
   return (
     <a href="/jobs">
       <Mark shape="running" />
-      <span><b class="num">{running.length}</b> {running.length === 1 ? "job" : "jobs"}{speed > 0 && <> · <span class="num">{fps(speed)}</span></>}{left > 0 && <> · <span class="num">{span(left)}</span> left</>}{waiting > 0 && <> · <span class="num">{waiting}</span> waiting</>}</span>
+      <span><b class="num">{running.length}</b> {running.length === 1 ? "job" : "jobs"}{speed > 0 && <> · <span class="num">{fps(speed)}</span></>}{left > 0 && <> · <span class="num">{span(left)}</span> left</>}{waiting > 0 && <span class="wide-only"> · <span class="num">{waiting}</span> waiting</span>}</span>
     </a>
   );
 }
@@ -55,7 +55,7 @@ function DoctorStatus({ state }: { state: State }) {
   const found = state.system?.doctor;
   if (!found) return null;
   const todo = found.problems + found.warnings;
-  return <a href="/doctor" class={found.problems ? "is-stuck" : found.warnings ? "is-slow" : ""}><Mark shape={found.problems ? "stuck" : found.warnings ? "warning" : "well"} /><span>{todo ? <><b class="num">{todo}</b> to look at</> : "Doctor: all well"} <span class="muted"><Ago at={found.at} /></span></span></a>;
+  return <a href="/doctor" class={found.problems ? "is-stuck" : found.warnings ? "is-slow" : ""}><Mark shape={found.problems ? "stuck" : found.warnings ? "warning" : "well"} /><span>{todo ? <><b class="num">{todo}</b> to look at</> : "Doctor: all well"} <span class="muted wide-only"><Ago at={found.at} /></span></span></a>;
 }
 
 const scarce = 10e9; // bytes
@@ -63,5 +63,5 @@ const scarce = 10e9; // bytes
 function DiskStatus({ state }: { state: State }) {
   const { media_free: free = 0, media_size: size = 0 } = state.system ?? {};
   if (!free) return null;
-  return <a href="/settings" class={free < scarce ? "is-slow" : ""}><Glyph name="boards" /><span><b class="num">{bytes(free)}</b> free of <span class="num">{bytes(size)}</span></span></a>;
+  return <a href="/settings" class={free < scarce ? "is-slow" : ""}><Glyph name="boards" /><span><b class="num">{bytes(free)}</b> free<span class="wide-only"> of <span class="num">{bytes(size)}</span></span></span></a>;
 }

@@ -4,7 +4,7 @@ import { send } from "../model/api";
 import { span } from "../model/format";
 import { state } from "../model/live";
 import { path } from "../model/router";
-import { isLate, lookOf, originOf, receivedOf, watchedBy, workersOf } from "../model/stream";
+import { isLate, lookOf, originOf, receivedOf, workersOf } from "../model/stream";
 import type { LiveStream } from "../model/types";
 import { AddStream, KeyDialog } from "../parts/AddStream";
 import { Button } from "../parts/Button";
@@ -43,10 +43,10 @@ function StreamRow({ stream }: { stream: LiveStream }) {
   return (
     <li class="row stream">
       <Still stream={stream} />
-      <a class="name clip" href={path.live(stream.name)}>{stream.name}</a>
+      <span class="two"><a class="name clip" href={path.live(stream.name)}>{stream.name}</a><span class="muted small clip" title={originOf(stream)}>{originOf(stream)}</span></span>
       <Status shape={shape} word={word} />
-      <span class="muted clip" title={originOf(stream)}>{originOf(stream)}</span>
-      <span class="muted num clip">{watchedBy(stream)}{receivedOf(stream)}{isLate(stream) && `, ${span(Math.round(stream.behind_seconds))} behind`}</span>
+      <span class="num clip">{stream.viewers > 0 && `${stream.viewers} watching`}</span>
+      <span class="muted num clip">{receivedOf(stream)}{isLate(stream) && `, ${span(Math.round(stream.behind_seconds))} behind`}</span>
       <span class="muted clip">{stream.state === "ended" ? "" : workersOf(stream, job)}</span>
       <StreamActions stream={stream} />
     </li>
