@@ -325,10 +325,11 @@ func (m *mounted) mkdir(ctx context.Context, name string) error {
 	})
 }
 
-// isOfFile reports whether an error is the server's answer.
+// isOfFile reports whether an error is the server's answer. One that the library does not know asks
+// to try again later (NFS3ERR_JUKEBOX).
 func isOfFile(err error) bool {
 	var answer *nfsclient.Error
-	return errors.As(err, &answer) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrInvalid)
+	return errors.As(err, &answer) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrPermission)
 }
 
 // isFull reports whether there was no room.

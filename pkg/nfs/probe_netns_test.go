@@ -130,3 +130,26 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 		t.Error("Probe = nil; want an error")
 	}
 }
+
+// A server that asks to try again later, because it counts what a limited export has, is no fault of
+// the export: a board waits.
+func TestProbeIsPatient(t *testing.T) {
+	s := &Server{Key: testKey()}
+	t.Cleanup(func() { s.Unexport("/scratch") })
+	mustExport(t, s, Export{ID: 1, Path: "/scratch", Dir: t.TempDir(), Clients: []netip.Addr{boardAddr}, MaxBytes: 1 << 20})
+	for range cap(s.walking) { // no walk begins
+		s.walking <- struct{}{}
+	}
+	probed := make(chan error, 1)
+	go func() {
+		_, err := s.Probe(t.Context(), boardAddr, nasAddr, "/scratch", probe.File{Write: true})
+		probed <- err
+	}()
+	waitUntil(t, "the server asks to try again later", func() bool { return statsOf(s, "/scratch", "CREATE").Failed["NFS3ERR_JUKEBOX"] > 0 })
+	for range cap(s.walking) {
+		<-s.walking
+	}
+	if err := <-probed; err != nil {
+		t.Errorf("Probe = %v; want it to try again", err)
+	}
+}

@@ -35,6 +35,8 @@ const (
 
 	rpcVersion = 2 // RFC 5531 §9
 
+	jukeboxPause = 100 * time.Millisecond
+
 	// maxLinks is how many symbolic links a board follows on one path, as Linux.
 	maxLinks = 40
 )
@@ -95,11 +97,11 @@ func (b *Board) Try(want File) (err error) {
 	}
 	defer target.Close()
 	target.SetTimeout(Timeout)
-	if err := b.read(target, want.Name); err != nil {
+	if err := patiently(func() error { return b.read(target, want.Name) }); err != nil {
 		return fmt.Errorf("%s has mounted %s but cannot read %q: %w", b.addr, b.export, want.Name, err)
 	}
 	if want.Write {
-		if err := b.write(target); err != nil {
+		if err := patiently(func() error { return b.write(target) }); err != nil {
 			return fmt.Errorf("%s has mounted %s but cannot write to it: %w", b.addr, b.export, err)
 		}
 	}
@@ -237,12 +239,29 @@ func (b *Board) list(target *nfsclient.Target) error {
 	return nfsclient.NFS3Error(stat)
 }
 
+// patiently calls f again while the server asks its clients to try later (NFS3ERR_JUKEBOX), as while
+// it counts what a limited export has. A kernel does so without end. The library does not know that
+// status: it alone is ErrInvalid.
+func patiently(f func() error) error {
+	for began := time.Now(); ; time.Sleep(jukeboxPause) {
+		err := f()
+		if !errors.Is(err, os.ErrInvalid) {
+			return err
+		}
+		if time.Since(began) > Timeout/2 {
+			return fmt.Errorf("the server asks to try again later: %w", err)
+		}
+	}
+}
+
 // write makes a file of random bytes in the root, reads it back and removes
 // it.
 func (b *Board) write(target *nfsclient.Target) error {
 	data := make([]byte, Size)
 	_, _ = rand.Read(data) // never fails
-	b.trace = TracePrefix + hex.EncodeToString(data[:8])
+	if b.trace == "" {
+		b.trace = TracePrefix + hex.EncodeToString(data[:8])
+	}
 	if err := put(target, b.trace, data); err != nil {
 		return err
 	}
