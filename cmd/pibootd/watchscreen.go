@@ -157,7 +157,7 @@ func colourOf(kind timeline.Kind) string {
 		return faint
 	case timeline.WorkerOffline, timeline.Outdated, timeline.Stranger, timeline.OtherServer, timeline.UnderVoltage, timeline.Unknown:
 		return amber
-	case timeline.Nak, timeline.Declined, timeline.FileFailed, timeline.MountRefused, timeline.UnitFailed, timeline.Conflict, timeline.RootFailed,
+	case timeline.Nak, timeline.Declined, timeline.FileFailed, timeline.MountRefused, timeline.UnitFailed, timeline.Conflict, timeline.OldHandle, timeline.RootFailed,
 		timeline.Panic, timeline.Oops, timeline.OutOfMemory, timeline.LoginRefused, timeline.Misuse:
 		return red
 	}

@@ -70,6 +70,10 @@ const (
 // database is the name of the database in the state directory.
 const database = "pibootd.db"
 
+// nfsKey seals file handles. The files of roots are others after a restore, so the first start makes
+// another key: handles that boards still have are known by that.
+const nfsKey = "keys/nfs"
+
 // maxText bounds the members that are read into memory: a list of what a board has removed from
 // its root is the longest of them.
 const maxText = 64 << 20

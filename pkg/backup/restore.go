@@ -133,6 +133,9 @@ func (u *unpacker) header(h Header) (err error) {
 }
 
 func (u *unpacker) state(header *tar.Header, content io.Reader) error {
+	if header.Name == nfsKey {
+		return nil
+	}
 	return u.into.Add(header, content)
 }
 

@@ -188,6 +188,18 @@ func (p *Policy) Limited(l nfs.LimitEvent) {
 	p.Broke(board.Serial.String(), "limit of "+l.Export, "refused to write to "+l.Export+": "+l.Reason)
 }
 
+// OldHandle records that a board uses file handles which this server has not made: the board ran
+// when a backup was restored. It is an nfs.Server's OnBadHandle.
+func (p *Policy) OldHandle(client netip.Addr) {
+	board, ok := p.Registry.ByIP(client)
+	if !ok {
+		return
+	}
+	e := event(board, timeline.OldHandle)
+	e.Addr, e.Detail = client, "it asks for files by handles that this pibootd has not made"
+	p.Timeline.RecordLimited(e, "handle")
+}
+
 // findingKinds are the events of what a kernel says of its board.
 var findingKinds = map[boardlog.Finding]timeline.Kind{
 	boardlog.Panic:        timeline.Panic,

@@ -40,7 +40,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	d.nfs = server
 	d.policy = d.newPolicy(exporter, roots)
 	if d.nfs != nil {
-		d.nfs.OnMount, d.nfs.OnLimit = d.policy.Mounted, d.policy.Limited
+		d.nfs.OnMount, d.nfs.OnLimit, d.nfs.OnBadHandle = d.policy.Mounted, d.policy.Limited, d.policy.OldHandle
 	}
 	d.boardLog = d.openBoardLog()
 	d.dhcp = d.newDHCP()

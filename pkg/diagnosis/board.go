@@ -32,6 +32,7 @@ type Board struct {
 	took     history
 	conflict *timeline.Event // another host uses its address, until it no longer does
 	failed   *timeline.Event // its root cannot be served, until it is mounted
+	handles  time.Time       // it used file handles of another pibootd last; zero: it has mounted its root since
 	told     Code            // what the last event Diagnosed said
 }
 
@@ -101,6 +102,8 @@ func (b *Board) Follow(e timeline.Event) {
 	case timeline.NoConflict:
 		b.conflict = nil
 		b.clear(AddressInUse)
+	case timeline.OldHandle:
+		b.handles = e.At
 	case timeline.RootFailed:
 		b.failed = &e
 	case timeline.Diagnosed:
@@ -124,6 +127,9 @@ func (b *Board) begin(stage Stage, at time.Time) {
 	b.boot = boot{began: map[Stage]time.Time{}, missing: map[string]bool{}, down: down}
 	if !down.IsZero() {
 		b.boot.began[Power] = down
+	}
+	if stage != Worker { // which a worker begins that only reconnects
+		b.handles = time.Time{}
 	}
 	b.boot.stage = stage
 	b.boot.began[stage] = at
@@ -364,7 +370,7 @@ func (b *Board) followMount(e timeline.Event) {
 			b.begin(Init, e.At) // again, without a boot that was seen
 		}
 		b.enter(Init, e.At)
-		b.failed = nil
+		b.failed, b.handles = nil, time.Time{}
 	case isShare && b.boot.done.IsZero():
 		b.enter(Worker, e.At)
 		b.boot.shares = true

@@ -50,6 +50,7 @@ const (
 	OtherAddress   Code = "other_address"
 	StrayMount     Code = "stray_mount"
 	RootFailed     Code = "root_failed"
+	OldHandles     Code = "old_handles"
 
 	NoInit        Code = "no_init"
 	InitSilent    Code = "init_silent"
@@ -125,6 +126,7 @@ var catalogue = []Entry{
 	{OtherAddress, Stuck, "{pi} asked for its root from {addr}, not from {ip} as registered: another DHCP server has answered it.", "Have that server ignore {mac}, or leave boot.ip of pibootd's configuration at its default."},
 	{StrayMount, Stuck, "{addr} was refused the root of {pi}; if that is the board itself, another DHCP server has given it that address.", "Have that server ignore {mac}, or leave boot.ip of pibootd's configuration at its default."},
 	{RootFailed, Stuck, "The root of {pi} cannot be served: {reason}.", "Remove the reason and restart pibootd, or give the board a fresh root: pibootd reset-pi {pi}."},
+	{OldHandles, Stuck, "{pi} hangs: it uses file handles that this pibootd has not made, as boards do that ran while a backup was restored.", "Switch it off and on."},
 
 	{NoInit, Stuck, "{pi} mounted its root, which has no init (/sbin/init).", freshRoot},
 	{InitSilent, Stuck, "{pi} mounted its root and has sent nothing since: its system does not come up, or its worker does not start.", "Look at its console; if it answers ssh, systemctl status pibootd-worker on it says why."},

@@ -66,6 +66,8 @@ func (b *Board) entered() time.Time { return b.boot.began[b.boot.stage] }
 // judge returns what is to be said, since when it is so, and its state unless that is the code's.
 func (b *Board) judge(now time.Time, f Facts) (found *finding, state State, since time.Time) {
 	switch {
+	case !b.handles.IsZero() && !b.boot.leave:
+		return say(OldHandles), "", b.handles
 	case b.boot.stage == "":
 		if found := b.unserved(f); found != nil {
 			return found, "", b.failed.At

@@ -163,6 +163,10 @@ var faults = []fault{
 		state: Stuck, code: Silent, says: "hlspi1 was up and has fallen silent without being shut down: its power or its network is gone, or it hangs."},
 	{name: "a root that cannot be served", events: []timeline.Event{kind(timeline.RootFailed, because("mounting: no such device")), discover},
 		state: Stuck, code: RootFailed, says: "The root of hlspi1 cannot be served: mounting: no such device."},
+	{name: "handles of before a restore", until: "online", events: []timeline.Event{kind(timeline.OldHandle), kind(timeline.WorkerOffline), kind(timeline.WorkerOnline)},
+		state: Stuck, code: OldHandles, says: "hlspi1 hangs: it uses file handles that this pibootd has not made, as boards do that ran while a backup was restored."},
+	{name: "a boot after a restore", before: func(b *Board, _ func(int) []timeline.Event) { follow(b, []timeline.Event{kind(timeline.OldHandle)}) }, until: "online", facts: func(f *Facts) { f.Health.RootReadOnly = true },
+		state: Stuck, code: RootReadOnly, says: "hlspi1 is up, and its root is read-only."},
 	{name: "one start after the other", until: "kernel8.img", before: func(b *Board, boot func(int) []timeline.Event) {
 		for i := range 3 {
 			follow(b, cut(boot(-45*(3-i)), "kernel8.img"))

@@ -54,6 +54,10 @@ type Server struct {
 	OnMount func(MountEvent) // called for each MNT and UMNT if not nil; must not block
 	OnLimit func(LimitEvent) // likewise for exports at a limit; at most once a minute for each
 
+	// OnBadHandle is likewise called, with the client's address, for each call whose file handle
+	// this Key has not sealed, as after the key was replaced.
+	OnBadHandle func(netip.Addr)
+
 	MaxConns       int // at once, half of them for anybody; 0 means 1024
 	MaxClientConns int // at once from one address; 0 means 32
 	MaxClientCalls int // running at once for one address; 0 means 16

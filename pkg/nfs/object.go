@@ -43,6 +43,9 @@ func (c *call) open(wire []byte) (*object, error) { return c.openObject(wire, fa
 func (c *call) openObject(wire []byte, changing bool) (*object, error) {
 	id, fh, err := openHandle(c.server.handles, wire)
 	if err != nil {
+		if c.server.OnBadHandle != nil {
+			c.server.OnBadHandle(c.client)
+		}
 		return nil, err
 	}
 	t, err := c.use(id)

@@ -51,6 +51,8 @@ const (
 
 	Diagnosed Kind = "diagnosis" // what pkg/diagnosis says has changed; code, detail
 
+	OldHandle Kind = "old_handle" // it uses file handles that this pibootd has not made; detail. These come by RecordLimited
+
 	RootFailed Kind = "root_failed" // its root could not be mounted, exported or brought up to date, or its scratch not exported; detail
 
 	OtherServer Kind = "rival" // another DHCP server answers on the boards' network; detail
@@ -85,6 +87,7 @@ var labels = map[Kind]string{
 	LoginRefused:  "no login",
 	NoConflict:    "resolved",
 	Diagnosed:     "=>",
+	OldHandle:     "handle",
 	RootFailed:    "failed",
 	OutOfMemory:   "memory",
 	UnderVoltage:  "voltage",

@@ -64,7 +64,7 @@ func TestLabelsAreShort(t *testing.T) {
 	for _, kind := range []Kind{
 		Discover, Offer, Request, Ack, Nak, Declined, File, FileMissing, FileAborted, FileFailed, Mount, MountRefused,
 		Unmount, WorkerOnline, WorkerOffline, Claimed, UnitDone, UnitFailed, Added, Removed, Unknown, OtherServer, Conflict,
-		Outdated, RootFailed, LoginRefused, Stranger, Misuse, Panic, Oops, OutOfMemory, UnderVoltage,
+		Outdated, OldHandle, RootFailed, LoginRefused, Stranger, Misuse, Panic, Oops, OutOfMemory, UnderVoltage,
 	} {
 		label, ok := labels[kind]
 		if !ok {

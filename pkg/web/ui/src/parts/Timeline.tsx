@@ -54,12 +54,12 @@ function useEvents(board: string): Event[] | undefined {
 const kindWords: Record<string, string> = {
   discover: "asks for an address", offer: "is offered", request: "wants", ack: "has", nak: "is refused", declined: "declines", file: "loads", file_missing: "looks for", file_aborted: "sizes up",
   file_failed: "fails to load", mount: "mounts", mount_refused: "may not mount", unmount: "unmounts", worker_online: "worker online", worker_offline: "worker offline", claimed: "claims", unit_done: "has done",
-  unit_failed: "has failed", outdated: "worker is outdated", added: "added", changed: "changed", removed: "removed", unknown: "unknown", conflict: "address in use", root_failed: "root failed", rival: "another DHCP server",
+  unit_failed: "has failed", outdated: "worker is outdated", added: "added", changed: "changed", removed: "removed", unknown: "unknown", conflict: "address in use", old_handle: "old file handles", root_failed: "root failed", rival: "another DHCP server",
   login_refused: "login refused", stranger: "stranger", misuse: "misuse", no_conflict: "address is free again", diagnosis: "diagnosis", panic: "kernel has stopped", oops: "kernel is broken",
   out_of_memory: "out of memory", under_voltage: "too little voltage",
 };
 
-const bad = new Set(["nak", "declined", "file_failed", "mount_refused", "unit_failed", "outdated", "conflict", "root_failed", "rival", "login_refused", "stranger", "misuse", "panic", "oops", "out_of_memory", "under_voltage"]);
+const bad = new Set(["nak", "declined", "file_failed", "mount_refused", "unit_failed", "outdated", "conflict", "old_handle", "root_failed", "rival", "login_refused", "stranger", "misuse", "panic", "oops", "out_of_memory", "under_voltage"]);
 
 function detail(event: Event): string {
   const peer = event.file || event.export ? "" : [event.addr, event.mac].filter(Boolean).join(" ");
