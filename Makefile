@@ -98,7 +98,7 @@ test-deb: ## install, upgrade, downgrade, remove and purge the package in bare D
 	$(MAKE) --no-print-directory binaries man
 	go test -vet=off -tags release -run '^TestPackage$$' -count=1 -v -timeout 30m ./cmd/pibootd
 
-# IMAGE_ARCHS names other architectures, IMAGE_PACKAGES further Debian packages in the image.
+# IMAGE_ARCHS names other architectures, IMAGE_PACKAGES further Debian packages in the image, IMAGE_MIRROR a mirror to take the release from alone.
 .PHONY: image
 image: binaries ## build bin/pibootd_*_image_ARCH.tar, a container image, without a container engine; IMAGE_ARCHS="amd64 arm64 armhf" for all (root, Debian)
 	scripts/install-tools image
