@@ -24,6 +24,7 @@ func backupCommand(std streams) *cli.Command {
 		Description: "In a directory, the file gets a name with the time. It has the database, keys and configuration, the templates, and what each board has changed in its root. It has secrets: keep it as you keep them, or seal it.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "media", Usage: "with the media share"},
+			&cli.BoolFlag{Name: "roots", Usage: "with each board's whole root, which can be read without its template; larger"},
 			&cli.IntFlag{Name: "keep", Usage: "in a directory, remove all backups of this machine but the last `N`", DefaultText: "remove none"},
 			&cli.StringSliceFlag{Name: "recipient", Usage: "seal it for the age `RECIPIENT` age1…; repeatable"},
 			passphraseFlag("seal it with the passphrase in `FILE`"),
@@ -249,7 +250,7 @@ func backupSource(c *cli.Context, std streams, m *meter) (backup.Source, error) 
 	}
 	cfg.StateDir = state
 	return backup.Source{
-		StateDir: state, MediaDir: cfg.MediaDir(), Config: file, Version: buildVersion(), Media: c.Bool("media"), Recipients: to,
+		StateDir: state, MediaDir: cfg.MediaDir(), Config: file, Version: buildVersion(), Media: c.Bool("media"), Roots: c.Bool("roots"), Recipients: to,
 		Progress: m.report,
 		Lost:     func(name, why string) { fmt.Fprintf(std.err, "left out: %q: %s\n", name, why) },
 	}, nil

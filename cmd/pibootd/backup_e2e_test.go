@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,9 +11,18 @@ import (
 	"syscall"
 	"testing"
 
+	"filippo.io/age"
+	nfsclient "github.com/vmware/go-nfs-client/nfs"
+
 	"pibootd/pkg/backup"
+	"pibootd/pkg/daemon"
+	"pibootd/pkg/netlab/netlabtest"
+	"pibootd/pkg/pi"
 	"pibootd/pkg/registry"
 	"pibootd/pkg/rootfs/filetree"
+	"pibootd/pkg/store"
+	"pibootd/pkg/transcode"
+	"pibootd/pkg/transcode/queue"
 )
 
 // A backup that was made while the daemon runs is a whole installation
@@ -25,9 +33,14 @@ func TestBackup(t *testing.T) {
 	l.serve(t)
 	l.pibootd(t, "add-pi", "--mac", "b8:27:eb:33:34:7a", "--serial", "3333347a", "--name", "kept", "--ip", "10.77.0.50", "--clone", "copy")
 	l.pibootd(t, "add-pi", "--mac", "b8:27:eb:33:34:7b", "--serial", "3333347b", "--ip", "10.77.0.51", "--clone", "overlay")
+	job := l.doJob(t, "3333347a")
+	board := &mounted{host: netlabtest.Host{Port: "board", MAC: pi.MAC{0xb8, 0x27, 0xeb, 0x33, 0x34, 0x7a}, Addr: "10.77.0.50/24"}.Join(t, l.net), path: "/roots/3333347a"}
+	defer board.close()
+	if err := board.do(t.Context(), readHostName); err != nil {
+		t.Fatal(err)
+	}
 	changed := filepath.Join(l.state, "roots/3333347b/etc/changed by the board")
-	video := filepath.Join(l.state, "media/published/film.m3u8")
-	if err := errors.Join(os.WriteFile(changed, []byte("x"), 0o640), os.MkdirAll(filepath.Dir(video), 0o755), os.WriteFile(video, []byte("#EXTM3U\n"), 0o644)); err != nil {
+	if err := os.WriteFile(changed, []byte("x"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	boards, roots := decode[[]registry.Pi](t, l, "list-pis"), l.rootManifests(t)
@@ -47,7 +60,9 @@ func TestBackup(t *testing.T) {
 	wantRefused(t, err, said, "it is sealed; want the passphrase or the identity that opens it")
 
 	l.keepsSome(t)
+	l.backsUpWholeRoots(t, roots)
 
+	before := l.history(t)
 	l.daemon.end(t, syscall.SIGTERM)
 	l.unmountRoots(t)
 	_, said, err = l.try(t, "restore", plain)
@@ -66,8 +81,88 @@ func TestBackup(t *testing.T) {
 			t.Errorf("the root of %s is another one: %v", serial, changes)
 		}
 	}
-	if text, err := os.ReadFile(filepath.Join(l.state, "media/published/film.m3u8")); string(text) != "#EXTM3U\n" {
-		t.Errorf("the published video is %q, %v", text, err)
+	if after := l.history(t); !strings.HasPrefix(after, before) {
+		t.Errorf("jobs and timelines are\n%s\nwant them to begin with\n%s", after, before)
+	}
+	if got := ffprobe(t, filepath.Join(l.state, "media", job.Output), "-select_streams", "v:0", "-count_packets", "-show_entries", "stream=nb_read_packets"); len(got) == 0 || got[0] != "60" {
+		t.Errorf("the published stream has %q pictures; want 60", got)
+	}
+	l.namesWhoHangs(t, board)
+	l.pibootd(t, "rehearse", "kept")
+	l.pibootd(t, "rehearse", "3333347b")
+}
+
+// doJob has the worker of a board do a job.
+func (l *lab) doJob(t *testing.T, serial string) queue.Job {
+	t.Helper()
+	makeVideo(t, filepath.Join(l.state, "media", "film.mp4"), "2")
+	board, err := l.client.Pi(t.Context(), serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker := l.workAs(t, l.net, board.Serial)
+	submitted, err := l.client.Submit(t.Context(), transcode.Request{Source: "film.mp4", Name: "film", SegmentSeconds: 2}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := l.waitFor(t, submitted.Job)
+	worker.signal(t, syscall.SIGKILL)
+	<-worker.ended
+	return job
+}
+
+// history returns the jobs and the timelines of the boards, as the database has them.
+func (l *lab) history(t *testing.T) string {
+	t.Helper()
+	db, err := store.Read(t.Context(), filepath.Join(l.state, daemon.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var all string
+	for _, query := range []string{
+		"SELECT group_concat(id || state || request || plan, '\n') FROM jobs",
+		"SELECT group_concat(job || unit || state || attempt || result, '\n') FROM units",
+		"SELECT group_concat(id || event, '\n') FROM (SELECT * FROM events ORDER BY id)",
+	} {
+		var rows string
+		if err := db.QueryRow(t.Context(), query).Scan(&rows); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		all += rows + "\n"
+	}
+	return all
+}
+
+func readHostName(target *nfsclient.Target) error {
+	_, err := target.Open("etc/hostname")
+	return err
+}
+
+// namesWhoHangs has a board go on that ran meanwhile: what it has mounted is the old disk's, and
+// doctor says so until it mounts its root again.
+func (l *lab) namesWhoHangs(t *testing.T, board *mounted) {
+	t.Helper()
+	board.close()
+	if err := board.do(t.Context(), readHostName); err == nil {
+		t.Error("a handle of the old disk is good for a file of the new one")
+	}
+	const hangs = "kept hangs: it uses file handles that this pibootd has not made"
+	waitUntil(t, "doctor does not name the board that hangs", func() bool {
+		out, _, _ := l.try(t, "doctor")
+		return strings.Contains(out, hangs)
+	})
+	board.close()
+	again := &mounted{host: board.host, path: board.path}
+	defer again.close()
+	if err := again.do(t.Context(), readHostName); err != nil {
+		t.Errorf("after it has mounted its root again: %v", err)
+	}
+	if out, _, _ := l.try(t, "doctor"); strings.Contains(out, hangs) {
+		t.Errorf("doctor says of a board that has mounted its root again:\n%s", out)
+	}
+	if err := l.net.Delete("board"); err != nil { // the virtual board has its address
+		t.Error(err)
 	}
 }
 
@@ -133,6 +228,31 @@ func (l *lab) resumes(t *testing.T) {
 	_, said, err := l.try(t, "serve", "--interface", "br0", "--state-dir", l.state)
 	wantRefused(t, err, said, "hint: pibootd restore --resume")
 	l.pibootd(t, "restore", "--resume")
+}
+
+// backsUpWholeRoots has a backup with whole roots go through a pipe, sealed for somebody, and
+// compares what they restore.
+func (l *lab) backsUpWholeRoots(t *testing.T, roots map[string]filetree.Manifest) {
+	t.Helper()
+	somebody, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, identity := filepath.Join(dir, "backup"), filepath.Join(dir, "identity")
+	putText(t, file, l.pibootd(t, "backup", "--roots", "--recipient", somebody.Recipient().String(), "-"))
+	putText(t, identity, somebody.String()+"\n")
+	_, said, err := l.try(t, "backup", "verify", "--passphrase-file", identity, file)
+	wantRefused(t, err, said, "it is sealed")
+	wantIn(t, l.pibootd(t, "backup", "verify", "--identity", identity, file), "whole: 2 boards and 1 template")
+	other := *l
+	other.state = filepath.Join(dir, "other")
+	other.pibootd(t, "restore", "--identity", identity, file)
+	for serial, is := range other.rootManifests(t) {
+		if changes := filetree.Compare(roots[serial], is); len(changes) > 0 {
+			t.Errorf("the root of %s, out of a backup with whole roots, is another one: %v", serial, changes)
+		}
+	}
 }
 
 func (l *lab) rootManifests(t *testing.T) map[string]filetree.Manifest {

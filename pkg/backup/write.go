@@ -29,6 +29,7 @@ type Source struct {
 	Config     string // the configuration file; "" or one that does not exist: none
 	Version    string // of this pibootd
 	Media      bool   // with the media share
+	Roots      bool   // with whole roots, not only what differs from their templates
 	Recipients []age.Recipient
 
 	Progress rootfs.Progress
@@ -247,6 +248,10 @@ func (b *writer) root(ctx context.Context, board registry.Pi) error {
 // compare compares a root with its template, and returns which of its files are packed; nil: all,
 // as those of a root whose template is gone.
 func (b *writer) compare(ctx context.Context, r *Root) (keep func(string) bool, err error) {
+	if b.Source.Roots {
+		r.Whole = true
+		return nil, nil
+	}
 	from, err := b.templates.Find(r.Template)
 	if errors.Is(err, rootfs.ErrNoTemplate) {
 		r.Whole = true
