@@ -28,7 +28,8 @@ import (
 
 // Boards boot, use their roots, do units of work and lose their power, at random, while videos
 // are handed in. Daemon, keeper and workers are killed, the disk fills up, and in the long form
-// the daemon's clock is set. Then every video has been made once, no board has lost what it had
+// the daemon's clock is set, and with an odd seed the queue has a NATS server of its own, which is
+// killed, too. Then every video has been made once, no board has lost what it had
 // written or met a stale handle, the log has no error that none of this explains, and nothing has
 // grown: in the second half of the time the daemon is let live, so that it could. `make soak-all`
 // is the long form.
@@ -53,6 +54,7 @@ func TestSoak(t *testing.T) {
 	running.Go(func() { s.submit(busy) })
 	running.Go(func() { s.fillDisk(busy) })
 	running.Go(func() { s.setClock(busy) })
+	running.Go(func() { s.killBroker(busy) })
 	running.Go(func() { s.measure(busy) })
 	running.Go(func() { s.follow(alive) })
 	s.killDaemons(busy, t)
@@ -84,7 +86,8 @@ type soak struct {
 	keepers  []*process
 	encoders [soakWorkers][]string // their programs and arguments
 	recorded recording
-	config   string // the daemon's
+	config   string      // the daemon's
+	broker   *soakBroker // a NATS server of its own; nil: it is in the daemon
 
 	mu       sync.Mutex
 	trouble  time.Time // until when boots may fail
@@ -115,7 +118,11 @@ func newSoak(t *testing.T) *soak {
 	s.ownDisk(t)
 	s.storm.Store(true)
 	s.config = filepath.Join(t.TempDir(), "pibootd.toml")
-	putText(t, s.config, fmt.Sprintf("[queue]\nkeep = %d\n[logs]\nboard_mb = 1\n[dhcp]\naddresses = \"10.77.0.241-10.77.0.250\"\n", soakKeep))
+	ownBroker := ""
+	if s.clock != "" && s.seed%2 == 1 {
+		ownBroker = s.useOwnBroker(t)
+	}
+	putText(t, s.config, fmt.Sprintf("[queue]\nkeep = %d\n%s[logs]\nboard_mb = 1\n[dhcp]\naddresses = \"10.77.0.241-10.77.0.250\"\n", soakKeep, ownBroker))
 	s.importTiny(t, pi3Files...)
 	s.keep(t)
 	return s
@@ -197,6 +204,7 @@ const (
 	diskRole
 	clockRole
 	killRole
+	brokerRole
 	workerRole = 100
 	boardRole  = 1000
 	workRole   = 2000

@@ -34,25 +34,30 @@ type Server struct {
 // manual. edit alters the configuration, as pairs of old and new.
 func Start(t testing.TB, manual string, edit ...string) *Server {
 	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), front: newFront(t)}
+	s.config, s.Credentials = Configure(t, manual, "127.0.0.1:-1", s.storeDir())
+	s.config = strings.NewReplacer(edit...).Replace(s.config)
+	t.Cleanup(s.Stop)
+	s.Run()
+	return s
+}
+
+// Configure returns the text of a server's configuration file, and that of the daemon's file of
+// credentials for it. The documentation is looked for at manual.
+func Configure(t testing.TB, manual, listen, storeDir string) (config, credentials string) {
+	t.Helper()
 	issuer, err := nkeys.CreateAccount()
 	if err != nil {
 		t.Fatal(err)
 	}
 	seed, seedErr := issuer.Seed()
 	public, publicErr := issuer.PublicKey()
-	config, err := sample(manual)
+	config, err = sample(manual)
 	if err := errors.Join(seedErr, publicErr, err); err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{
-		Credentials: fmt.Sprintf("user = \"pibootd\"\npassword = %q\nissuer = %q\n", Password, seed),
-		t:           t, dir: t.TempDir(), front: newFront(t),
-	}
-	s.config = strings.NewReplacer("10.0.0.2:4222", "127.0.0.1:-1", "/var/lib/nats", s.storeDir(), "PASSWORD", Password, "ACCOUNT-KEY", public).Replace(config)
-	s.config = strings.NewReplacer(edit...).Replace(s.config)
-	t.Cleanup(s.Stop)
-	s.Run()
-	return s
+	config = strings.NewReplacer("10.0.0.2:4222", listen, "/var/lib/nats", storeDir, "PASSWORD", Password, "ACCOUNT-KEY", public).Replace(config)
+	return config, fmt.Sprintf("user = \"pibootd\"\npassword = %q\nissuer = %q\n", Password, seed)
 }
 
 // sample returns the configuration that the manual gives to copy.
