@@ -50,6 +50,7 @@ func TestBackup(t *testing.T) {
 	if err := os.WriteFile(phrase, []byte("correct horse\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	before := l.history(t)
 	l.pibootd(t, "backup", "--media", plain)
 	l.pibootd(t, "backup", "--passphrase-file", phrase, sealed)
 	wantIn(t, l.pibootd(t, "backup", "verify", plain), "whole: 2 boards and 1 template of ", ", and the media share, made ")
@@ -62,7 +63,6 @@ func TestBackup(t *testing.T) {
 	l.keepsSome(t)
 	l.backsUpWholeRoots(t, roots)
 
-	before := l.history(t)
 	l.daemon.end(t, syscall.SIGTERM)
 	l.unmountRoots(t)
 	_, said, err = l.try(t, "restore", plain)
@@ -243,7 +243,7 @@ func (l *lab) backsUpWholeRoots(t *testing.T, roots map[string]filetree.Manifest
 	putText(t, file, l.pibootd(t, "backup", "--roots", "--recipient", somebody.Recipient().String(), "-"))
 	putText(t, identity, somebody.String()+"\n")
 	_, said, err := l.try(t, "backup", "verify", "--passphrase-file", identity, file)
-	wantRefused(t, err, said, "it is sealed")
+	wantRefused(t, err, said, "it is sealed for somebody else, or with another passphrase")
 	wantIn(t, l.pibootd(t, "backup", "verify", "--identity", identity, file), "whole: 2 boards and 1 template")
 	other := *l
 	other.state = filepath.Join(dir, "other")

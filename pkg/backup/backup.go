@@ -130,7 +130,12 @@ func unseal(r io.Reader, identities []age.Identity) (*zstd.Decoder, error) {
 	case string(head) == ageMagic && len(identities) == 0:
 		return nil, fmt.Errorf("backup: %w", ErrSealed)
 	case string(head) == ageMagic:
-		if r, err = age.Decrypt(in, identities...); err != nil {
+		var others *age.NoIdentityMatchError
+		r, err = age.Decrypt(in, identities...)
+		if errors.As(err, &others) {
+			return nil, errors.New("backup: it is sealed for somebody else, or with another passphrase; want the identity or the passphrase that it was sealed with")
+		}
+		if err != nil {
 			return nil, fmt.Errorf("backup: opening the seal: %w", err)
 		}
 	case !bytes.HasPrefix(head, []byte(zstdMagic)):
