@@ -106,6 +106,9 @@ type liveStream struct {
 	source     *liveSession        // what is being received; nil: nothing
 	next       struct{ session, segment int }
 	received   float64 // seconds, over all sessions
+	// unproved is since when it runs without knowing whether the workers are fast enough;
+	// zero: they are.
+	unproved time.Time
 
 	inlet *inlet // nil: it does not listen
 
@@ -338,11 +341,7 @@ func (s *liveStream) describe(q *Queue) Live {
 		for _, r := range s.plan.Plan.Renditions {
 			l.Renditions = append(l.Renditions, r.Name)
 		}
-		for _, p := range s.parts {
-			if p.state == pending {
-				l.BehindSeconds += p.seconds / float64(len(s.plan.Plan.Renditions))
-			}
-		}
+		l.BehindSeconds = s.behindLocked()
 	}
 	if s.inlet != nil {
 		if l.Encoder = s.inlet.encoder(); l.Encoder == "" {
@@ -359,6 +358,17 @@ func (s *liveStream) describe(q *Queue) Live {
 		l.Started = time.UnixMilli(s.parts[0].Time)
 	}
 	return l
+}
+
+// behindLocked returns how much of a stream that has a plan was received and is not encoded
+// yet, in seconds.
+func (s *liveStream) behindLocked() (seconds float64) {
+	for _, p := range s.parts {
+		if p.state == pending {
+			seconds += p.seconds / float64(len(s.plan.Plan.Renditions))
+		}
+	}
+	return seconds
 }
 
 // loadLive reads the live streams of the store. Their sources have to be connected again,

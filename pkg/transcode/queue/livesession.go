@@ -182,8 +182,9 @@ func (q *Queue) planSession(ctx context.Context, s *liveStream, c *liveSession, 
 	s.mu.Lock()
 	first := s.plan
 	s.mu.Unlock()
+	known := true
 	if wrong == nil && first == nil {
-		wrong = q.checkCapacity(s, plan)
+		known, wrong = q.checkCapacity(s, plan)
 	}
 	switch {
 	case wrong != nil && first != nil:
@@ -204,6 +205,9 @@ func (q *Queue) planSession(ctx context.Context, s *liveStream, c *liveSession, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plan, c.plan = &plan, &plan
+	if !known {
+		s.unproved = time.Now()
+	}
 	return nil, nil
 }
 

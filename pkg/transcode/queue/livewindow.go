@@ -198,7 +198,7 @@ func (t *transaction) takeAway(ctx context.Context, key unitKey, why string) (st
 func (q *Queue) watchLive(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, s := range q.live.all() {
-		errs = append(errs, q.leaveOut(ctx, s, s.late(now.Add(-q.liveLate))), q.endDrained(ctx, s, now))
+		errs = append(errs, q.proveCapacity(ctx, s, now), q.leaveOut(ctx, s, s.late(now.Add(-q.liveLate))), q.endDrained(ctx, s, now))
 		s.mu.Lock()
 		gone := !s.ended.IsZero() && !s.publishing && now.Sub(s.ended) > liveGrace+time.Duration(min(s.request.Live.Window(), 600))*time.Second
 		s.mu.Unlock()

@@ -4,11 +4,8 @@ package worker
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -26,7 +23,11 @@ func TestLiveSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLiveSourceTest(t)
-	l.sendForever()
+	pipe := filepath.Join(l.queue.MediaDir, "camera")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.send("-f", "mpegts", pipe)
 	if _, err := l.queue.AddLive(t.Context(), transcode.Request{Source: "camera", Name: "show", Output: liveRungs}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,21 +52,6 @@ func TestLiveSoak(t *testing.T) {
 	if listed > 45 {
 		t.Errorf("%.0f s are listed; want a window of 30", listed)
 	}
-}
-
-// sendForever writes the test's source to the named pipe camera again and again.
-func (l *liveTest) sendForever() {
-	l.Helper()
-	pipe := filepath.Join(l.queue.MediaDir, "camera")
-	if err := unix.Mkfifo(pipe, 0o600); err != nil {
-		l.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "ffmpeg", "-v", "error", "-nostdin", "-y", "-re", "-stream_loop", "-1", "-i", makeSource(l.T, "live30.mp4", fmt.Sprintf(liveSource, 30)), "-c", "copy", "-f", "mpegts", pipe)
-	if err := cmd.Start(); err != nil {
-		l.Fatal(err)
-	}
-	l.Cleanup(func() { cancel(); _ = cmd.Wait() })
 }
 
 // followFor follows a playlist for some time.

@@ -29,13 +29,13 @@ func newLiveSourceTest(t *testing.T) *liveTest {
 	return l
 }
 
-// send has ffmpeg send the test's source as fast as it is played, until the test ends or
-// it is stopped.
+// send has ffmpeg send the test's source as fast as it is played, again and again, until the
+// test ends or it is stopped.
 func (l *liveTest) send(to ...string) (stop func()) {
 	l.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	source := makeSource(l.T, "live30.mp4", fmt.Sprintf(liveSource, 30))
-	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-v", "error", "-nostdin", "-y", "-re", "-i", source, "-c", "copy"}, to...)...)
+	cmd := exec.CommandContext(ctx, "ffmpeg", append([]string{"-v", "error", "-nostdin", "-y", "-re", "-stream_loop", "-1", "-i", source, "-c", "copy"}, to...)...)
 	cmd.Stderr = l.Output()
 	if err := cmd.Start(); err != nil {
 		l.Fatal(err)
