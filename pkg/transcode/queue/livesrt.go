@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -36,9 +37,22 @@ func connectSRT(u *url.URL, addr netip.AddrPort) (tunnelEnd, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := srt.Dial("srt", addr.String(), config)
+	relay, err := newSRTRelay(addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the source: %w", err)
 	}
-	return newPump(conn), nil
+	conn, err := srt.Dial("srt", relay.near.LocalAddr().String(), config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the source: %w", errors.Join(err, relay.Close()))
+	}
+	return newPump(relayedSRT{conn, relay}), nil
 }
+
+// relayedSRT is a connection whose packets a relay passes on.
+type relayedSRT struct {
+	srt.Conn
+	relay *srtRelay
+}
+
+// Close ends both.
+func (r relayedSRT) Close() error { return errors.Join(r.Conn.Close(), r.relay.Close()) }
