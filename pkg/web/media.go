@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"pibootd/pkg/share"
 )
@@ -52,8 +53,24 @@ func mediaHandler(dir string) http.Handler {
 		}
 		defer file.Close()
 		setMediaType(w.Header(), name)
+		setVersion(w.Header(), name, info)
 		http.ServeContent(w, r, name, info.ModTime(), file)
 	})
+}
+
+// setVersion names the version of a file. Last-Modified alone has seconds, in each of which a
+// playlist can grow several times: a player that asks whether it has changed would be answered
+// that it has not, for ever if that was its end. Without no-cache, browsers keep a playlist
+// the longer the older it is.
+func setVersion(h http.Header, name string, info fs.FileInfo) {
+	file := uint64(0) // another one has the name after each change
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		file = stat.Ino
+	}
+	h.Set("ETag", fmt.Sprintf(`"%x-%x-%x"`, file, info.Size(), info.ModTime().UnixNano()))
+	if path.Ext(name) == ".m3u8" {
+		h.Set("Cache-Control", "no-cache")
+	}
 }
 
 // Scripts in pages of other origins may fetch playlists, and see why they got none.
