@@ -133,7 +133,7 @@ func TestSeekWhileItIsMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	if played.Error != "" || !played.Ended || played.Pieces != 2 || math.Abs(played.To-seconds) > 0.2 {
-		t.Errorf("%+v; want it played to the end in two pieces", played)
+		t.Errorf("%+v; want it played to the end in two pieces; it did:\n%s", played, strings.Join(played.Diary, "\n"))
 	}
 	l.waitFor(t, job)
 	wantStarted(t, page, fmt.Sprintf("startEarly(%q)", url)) // goes on to be served
@@ -155,9 +155,9 @@ func (l *lab) wantWatched(t *testing.T, job queue.Job, seconds int) {
 // wantStarted has the page do something that must succeed.
 func wantStarted(t *testing.T, page *browsertest.Page, expression string) {
 	t.Helper()
-	var started playedLevel
+	var started playedEarly
 	if err := json.Unmarshal([]byte(page.Text(expression)), &started); err != nil || started.Error != "" {
-		t.Fatalf("%s: %v %s; want it to play", expression, err, started.Error)
+		t.Fatalf("%s: %v %s at %.2f s; want it to play:\n%s", expression, err, started.Error, started.At, strings.Join(started.Diary, "\n"))
 	}
 }
 
