@@ -238,6 +238,11 @@ func (c *Client) RetryJob(ctx context.Context, id int64) (Submitted, error) {
 	return send[Submitted](ctx, c, http.MethodPost, fmt.Sprintf("/api/v1/jobs/%d/retry", id), nil)
 }
 
+// Files lists a directory of the media share; "" is the share itself.
+func (c *Client) Files(ctx context.Context, dir string) (ShareDir, error) {
+	return get[ShareDir](ctx, c, "/api/v1/files?dir="+url.QueryEscape(dir))
+}
+
 // Streams returns the live streams, oldest first.
 func (c *Client) Streams(ctx context.Context) ([]LiveStream, error) {
 	return get[[]LiveStream](ctx, c, "/api/v1/streams")

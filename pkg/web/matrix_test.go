@@ -29,7 +29,7 @@ var needed = map[access.Scope][]string{
 		"GET /api/v1/workers", "GET /api/v1/workers/{ref}", "GET /api/v1/jobs", "GET /api/v1/jobs/{id}", "GET /api/v1/jobs/{id}/watch", "GET /api/v1/streams", "GET /api/v1/streams/{name}",
 	},
 	access.Submit: {
-		"POST /api/v1/jobs", "PUT /api/v1/media/{name...}",
+		"POST /api/v1/jobs", "PUT /api/v1/media/{name...}", "GET /api/v1/files",
 		"GET /api/v1/uploads", "POST /api/v1/uploads", "HEAD /api/v1/uploads/{id}", "PATCH /api/v1/uploads/{id}", "DELETE /api/v1/uploads/{id}",
 	},
 	access.Admin: {

@@ -35,7 +35,7 @@ var answered = []any{
 	Info{}, doctor.Finding{}, timeline.Event{}, boardlog.Line{}, Report{}, Pi{}, fleet.Request{}, fleet.Edit{}, fleet.Edited{}, Removed{}, RootChange{},
 	Step[fleet.Added]{}, Step[fleet.Replaced]{}, Step[[]filetree.Change]{}, rootfs.ArchivedRoot{}, Drained{}, registry.Discovered{},
 	Machine{}, NewMachine{}, MachineEdit{}, AddedMachine{}, registry.Machine{}, queue.Job{}, transcode.Request{}, queue.Change{}, queue.Preview{}, Submitted{}, Uploaded{}, Pending{},
-	Template{}, NewTemplate{}, rootfs.Template{}, operation.Operation{}, Published{}, trash.Item{}, Login{}, LiveStream{}, StreamKey{},
+	Template{}, NewTemplate{}, rootfs.Template{}, operation.Operation{}, Published{}, ShareDir{}, trash.Item{}, Login{}, LiveStream{}, StreamKey{},
 }
 
 // A schemas has what the types of answered are in JSON.

@@ -86,6 +86,7 @@ func (s *Server) routes(followers *slots) []route {
 		{pattern: "POST /api/v1/streams/{name}/key", scope: access.Admin, handler: s.streamKey},
 		{pattern: "PUT /api/v1/media/{name...}", scope: access.Submit, handler: s.uploadHandler(slots), secret: true},
 		{pattern: "GET /api/v1/media", scope: access.Read, handler: s.listMedia},
+		{pattern: "GET /api/v1/files", scope: access.Submit, handler: s.listFiles},
 		{pattern: "DELETE /api/v1/media/{name...}", scope: access.Admin, handler: s.deleteMedia},
 		{pattern: "GET /api/v1/trash", scope: access.Read, handler: s.listTrash},
 		{pattern: "POST /api/v1/trash/{id}/restore", scope: access.Admin, handler: s.restoreTrash},

@@ -576,6 +576,7 @@ func (s *show) views() map[string]string {
 		if s.live {
 			views["live"] = "/streams/harbour"
 		}
+		views["pick"] = "/submit#share"
 		views["template"], views["make"] = "/templates/minimal@2", "/templates#make"
 	}
 	return views

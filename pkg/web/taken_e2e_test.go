@@ -49,6 +49,23 @@ func TestUploadOfATakenName(t *testing.T) {
 	}
 }
 
+// A video of the share is found in its directories.
+func TestLookInTheShare(t *testing.T) {
+	s := &show{}
+	s.open(t)
+	write(t, filepath.Join(s.media, "videos/season 1/first.mkv"), "a video")
+	write(t, filepath.Join(s.media, "videos/season 1/second.mkv"), "a video")
+	p := browsertest.Open(t, (*exec.Cmd).Start, "about:blank")
+	p.Expected = []string{"/api/v1/"}
+	s.logIn(p)
+	p.Go(s.url + "/submit")
+	press(p, "Look in the share")
+	for _, name := range []string{"videos/", "season 1/", "second.mkv"} {
+		p.WaitFor(`(file => file && (file.click(), true))([...document.querySelectorAll("dialog .file")].find(file => file.innerText.includes("` + name + `")))`)
+	}
+	p.WaitFor(`!document.querySelector("dialog") && [...document.querySelectorAll("#submit input")].some(input => input.value === "videos/season 1/second.mkv")`)
+}
+
 // The form of a live stream has what the command line has for one, and says where the server
 // refuses it.
 func TestFormOfALiveStream(t *testing.T) {

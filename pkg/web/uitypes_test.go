@@ -14,7 +14,7 @@ var apiTypes = map[string]string{
 	"Stage": "DiagnosisTimed", "Diagnosis": "DiagnosisDiagnosis", "Event": "TimelineEvent", "Speed": "TranscodeSpeed", "Hello": "TranscodeHello", "MachineCondition": "TranscodeMachine",
 	"Worker": "QueueWorker", "BoardSettings": "RegistrySettings", "Board": "Pi", "Machine": "Machine", "Discovered": "RegistryDiscovered", "Rung": "TranscodeRung", "Unit": "QueueUnitState",
 	"Job": "QueueJob", "Rendition": "Rendition", "Video": "Published", "Deleted": "TrashItem", "Template": "Template", "LogLine": "BoardlogLine", "Operation": "OperationOperation",
-	"LiveStream": "LiveStream", "StreamKey": "StreamKey", "Finding": "DoctorFinding",
+	"LiveStream": "LiveStream", "StreamKey": "StreamKey", "ShareDir": "ShareDir", "ShareFile": "ShareFile", "Finding": "DoctorFinding",
 }
 
 var (

@@ -202,6 +202,10 @@ export interface Video {
   subtitles?: string[];
 }
 
+// A directory of the media share.
+export interface ShareDir { path: string; files: ShareFile[]; more?: boolean }
+export interface ShareFile { name: string; dir?: boolean; bytes?: number; modified: string }
+
 // What was deleted of the media share, and can be put back.
 export interface Deleted { id: string; path: string; by?: string; bytes: number; deleted: string; expires?: string }
 

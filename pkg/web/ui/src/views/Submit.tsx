@@ -13,6 +13,7 @@ import { Loading } from "../parts/Empty";
 import { Glyph } from "../parts/Icon";
 import { LadderPreview } from "../parts/LadderPreview";
 import { OptionsForm } from "../parts/OptionsForm";
+import { SharePicker } from "../parts/SharePicker";
 import { CheckField, TextField } from "../parts/Field";
 import { Missing } from "./Missing";
 
@@ -28,6 +29,7 @@ function SubmitForm({ again }: { again: Job | undefined }) {
   const [files, setFiles] = useState<File[]>([]);
   const [source, setSource] = useState(again?.request.source ?? query("source"));
   const [options, setOptions] = useState<Options>(again ? optionsOf(again.request) : {});
+  const [picking, setPicking] = useState(location.hash === "#share");
   const [force, setForce] = useState(again !== undefined);
   const [wrong, setWrong] = useState<{ text: string; field?: string | undefined }>({ text: "" });
   const start = async () => {
@@ -57,6 +59,7 @@ function SubmitForm({ again }: { again: Job | undefined }) {
           {!again && <DropZone files={files} onFiles={setFiles} />}
           <section class="card stack" aria-label="A video of the media share">
             <TextField label={again ? "Video" : "Or a video of the media share"} value={source} onChange={setSource} placeholder="videos/holiday.mp4" problem={wrong.field === "source" ? wrong.text : undefined} help={`Its path below ${state.value?.system?.media_dir ?? "the media share"}.`} />
+            <p><Button icon="search" onPress={() => setPicking(true)}>Look in the share</Button></p>
           </section>
           {source.trim() !== "" && <LadderPreview request={{ ...requestOf(options), source: source.trim() }} options={options} onChange={setOptions} />}
         </div>
@@ -71,6 +74,7 @@ function SubmitForm({ again }: { again: Job | undefined }) {
           </footer>
         </section>
       </form>
+      {picking && <SharePicker onClose={() => setPicking(false)} onPick={(path) => { setSource(path); setPicking(false); }} />}
     </section>
   );
 }
