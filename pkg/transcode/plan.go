@@ -101,9 +101,6 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	options.setKeys(grid)
 	plan := Plan{Output: r.Output, Grid: grid}
 	subtitles, burnt, err := r.burnt(p)
-	if err == nil {
-		err = plannableParts(p, subtitles)
-	}
 	if err == nil && burnt >= 0 && options.Encoder == EncoderCopy {
 		err = errors.New("subtitles cannot be burnt into a video that is copied; want -c:v libx264")
 	}
@@ -531,7 +528,11 @@ func (u *VideoUnit) readFrom(p Probe, seconds float64) {
 // burn has u draw subtitles.
 func (u *VideoUnit) burn(p Probe, b *Burn, s SubtitleStream) {
 	u.Burn = b
-	if first := u.Grid.Seconds(u.FirstFrame); b.Map != "" && len(u.Parts) == 0 {
+	first := u.Grid.Seconds(u.FirstFrame)
+	switch {
+	case b.Map != "" && len(u.Parts) > 0:
+		u.burnParts(p, s, first)
+	case b.Map != "":
 		u.readFrom(p, max(min(first-p.PrerollSeconds(), s.readsFrom(first)), -p.CutSeconds))
 	}
 }

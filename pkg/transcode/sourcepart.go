@@ -1,8 +1,6 @@
 package transcode
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -10,7 +8,8 @@ import (
 )
 
 // A SourcePart is a part of a source whose video is of another codec, another stream, or
-// another range of brightness than that of the part before it. It has a decoder of its own.
+// another range of brightness than that of the part before it, or a file that was appended to
+// another one. It has a decoder of its own.
 type SourcePart struct {
 	Bytes   int64       `json:"bytes"`         // where it begins in the source
 	End     int64       `json:"end,omitempty"` // where it ends; 0: with the source
@@ -20,15 +19,18 @@ type SourcePart struct {
 	// Audio are the places of the streams in the part that continue the source's audio
 	// streams, in the order of those; -1: none does.
 	Audio []int `json:"audio,omitempty"`
+	// Subtitles are the same of subtitles.
+	Subtitles []int `json:"subtitles,omitempty"`
 }
 
 // A UnitPart is what a unit reads of a SourcePart. All its parts are decoded side by side.
 type UnitPart struct {
 	Bytes        int64   `json:"bytes"`
-	End          int64   `json:"end,omitempty"` // 0: the end of the source
-	Seconds      float64 `json:"seconds"`       // SourcePart.Seconds
-	Spans        []Span  `json:"spans"`         // from Bytes on
-	Map          string  `json:"map"`           // of its one input, e.g. 0:1
+	End          int64   `json:"end,omitempty"`  // 0: the end of the source
+	Seconds      float64 `json:"seconds"`        // SourcePart.Seconds
+	Spans        []Span  `json:"spans"`          // from Bytes on
+	Map          string  `json:"map"`            // of its one input, e.g. 0:1
+	Text         string  `json:"text,omitempty"` // the same of the pictures of text that are burnt in; "": it has none
 	Deinterlaced bool    `json:"deinterlaced,omitempty"`
 	Fields       Fields  `json:"fields,omitempty"`
 	Width        int     `json:"width,omitempty"`  // as coded, of video
@@ -51,7 +53,7 @@ func checkParts(p Probe) error {
 	}
 	for i, part := range p.Parts {
 		ends := part.End > part.Bytes || part.End == 0 && i == len(p.Parts)-1
-		if part.Bytes < 0 || !ends || part.Span < 0 || part.Span >= len(p.Spans) || !(math.Abs(part.Seconds) <= maxStart) || len(part.Audio) > maxStreams {
+		if part.Bytes < 0 || !ends || part.Span < 0 || part.Span >= len(p.Spans) || !(math.Abs(part.Seconds) <= maxStart) || len(part.Audio)+len(part.Subtitles) > 2*maxStreams {
 			return fmt.Errorf("a part from byte %d to %d, span %d, is out of range", part.Bytes, part.End, part.Span)
 		}
 		v := part.Video
@@ -115,6 +117,24 @@ func (u *UnitPart) beginAt(p Probe, part SourcePart, seconds float64) {
 	}
 }
 
+// burnParts has u read the pictures of text that s has in each of its parts, from where those
+// begin that are shown at a time of the first one.
+func (u *VideoUnit) burnParts(p Probe, s SubtitleStream, from float64) {
+	for i := range u.Parts {
+		at := slices.IndexFunc(p.Parts, func(part SourcePart) bool { return part.Seconds == u.Parts[i].Seconds })
+		if at < 0 {
+			continue
+		}
+		part := p.Parts[at]
+		if i == 0 {
+			u.Parts[0].beginAt(p, part, s.readsFrom(from))
+		}
+		if s.Stream < len(part.Subtitles) && part.Subtitles[s.Stream] >= 0 {
+			u.Parts[i].Text = fmt.Sprintf("0:s:%d", part.Subtitles[s.Stream])
+		}
+	}
+}
+
 // audioParts returns what the unit of an audio stream reads, which is at this place among
 // those of the source.
 func (p Probe) audioParts(stream int) []UnitPart {
@@ -138,21 +158,4 @@ func (p *Plan) notePartColors(probe Probe) {
 			p.note("HDR (%s) from %.1f s on is tone-mapped to SDR, in which the source begins", dynamic, part.Seconds)
 		}
 	}
-}
-
-// plannableParts returns an error if a source that changes its codec, or that was joined, is to
-// become what cannot be made of it.
-func plannableParts(p Probe, burnt SubtitleStream) error {
-	if burnt.Image && burnt.File == "" && p.appended() != nil {
-		return errors.New("it is several files in one, and pictures of text cannot be burnt into such a source; want each file by itself")
-	}
-	if len(p.Parts) > 0 && burnt.Image {
-		before, after := p.Parts[0].Video, p.Parts[1].Video
-		from, to := before.Codec, after.Codec
-		if from == to && before.Color.VideoRange() != after.Color.VideoRange() {
-			from, to = cmp.Or(before.Color.VideoRange(), "SDR"), cmp.Or(after.Color.VideoRange(), "SDR")
-		}
-		return fmt.Errorf("its video changes from %s to %s midway, and pictures of text cannot be burnt into such a source; want subtitles that are text", from, to)
-	}
-	return nil
 }

@@ -190,6 +190,22 @@ func (s *mapScanner) head(pid uint16, payload []byte, begins bool) bool {
 	return s.visit(s.latestMap)
 }
 
+// ParameterSet returns the sequence parameter set in the beginning of the first PES packet of
+// H.265 with this PID that has one; "" if there is none. data begins anywhere in a transport
+// stream.
+func ParameterSet(data []byte, pid uint16) string {
+	set := ""
+	s := mapScanner{
+		sections: map[uint16]*section{}, heads: map[uint16][]byte{}, latestMap: ProgramMap{Types: map[uint16]uint8{pid: typeH265}},
+		visit: func(m ProgramMap) bool {
+			set = m.Sets[pid]
+			return false
+		},
+	}
+	s.packets(data, 0)
+	return set
+}
+
 // parameterSet returns the whole sequence parameter set that is in data of H.265 with start
 // codes (ISO 23008-2 §7.4.2.2 and annex B); nil if there is none.
 func parameterSet(data []byte) []byte {

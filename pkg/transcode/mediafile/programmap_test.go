@@ -85,6 +85,11 @@ func TestParameterSets(t *testing.T) {
 	if err != nil || !slices.Equal(sets, want) || !slices.Equal(at, wantAt) {
 		t.Errorf("sets %q from packets %d, %v; want %q from %d", sets, at, err, want, wantAt)
 	}
+	for from, want := range map[int]string{0: want[1], 7: want[2], 10: ""} {
+		if set := ParameterSet(append(data[from*tsPacketBytes:], bytes.Repeat(association, 3)...), 0x100); set != want {
+			t.Errorf("the set from packet %d on is %q; want %q", from, set, want)
+		}
+	}
 }
 
 func FuzzProgramMaps(f *testing.F) {
@@ -92,6 +97,7 @@ func FuzzProgramMaps(f *testing.F) {
 	f.Add(changing(188))
 	f.Add(changing(192))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		ParameterSet(data, 0x100)
 		_ = ReadProgramMaps(bytes.NewReader(data), 0, func(m ProgramMap) bool {
 			if m.At < 0 || m.At >= int64(len(data)) || m.Bytes > m.At {
 				t.Errorf("a map at %d, %d of %d bytes", m.Bytes, m.At, len(data))

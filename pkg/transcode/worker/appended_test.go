@@ -76,7 +76,38 @@ func joinedRows() []mediaRow {
 		},
 		{
 			name: "joined, burnt PGS", file: "a.mkv", build: joinedPGS, request: transcode.Request{Output: transcode.Output{BurnSubtitles: "de"}},
-			want: mediaWant{fails: "it is several files in one, and pictures of text cannot be burnt into such a source; want each file by itself"},
+			want: mediaWant{frames: 200, within: 2, rate: "25/1", also: textLit},
+		},
+		{
+			name: "joined, burnt PGS of the second file", file: "a.mkv", long: true, build: joinedPGSLast, request: transcode.Request{Output: transcode.Output{BurnSubtitles: "de"}},
+			want: mediaWant{fails: "it has no subtitles in Deutsch to burn in; it has none"},
+		},
+		{
+			name: "joined of two codecs", file: "a.mkv",
+			build: func(t *testing.T, dir, file string) {
+				sound := "-f lavfi -i sine=440:d=4 "
+				joinFiles(t, dir, file, motion(25, 4)+sound+x264+"-c:a aac", motion(25, 4)+sound+x265+"-c:a ac3")
+			},
+			want: mediaWant{frames: 200, within: 2, rate: "25/1", size: "160x90", seconds: 8, tracks: []string{"video h264", "audio aac"}, also: followsOn},
+		},
+		{
+			name: "joined of one codec, encoded in two ways", file: "a.mkv", long: true,
+			build: func(t *testing.T, dir, file string) {
+				joinFiles(t, dir, file, motion(25, 4)+"-c:v libx264 -bf 3 -refs 3 -pix_fmt yuv420p", motion(25, 4)+"-c:v libx264 -profile:v baseline -pix_fmt yuv420p")
+			},
+			want: mediaWant{frames: 200, within: 2, rate: "25/1", size: "160x90", seconds: 8, also: followsOn},
+		},
+		{
+			name: "joined of two sizes", file: "a.mkv",
+			build: func(t *testing.T, dir, file string) {
+				joinFiles(t, dir, file, shaped("160x90", 0), shaped("240x180", 0))
+			},
+			want: mediaWant{frames: 150, within: 2, size: "160x90", seconds: 6, also: bars(4, 20, 0)},
+		},
+		{
+			name: "joined, HDR10 after SDR", file: "a.mkv", long: true,
+			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, sdrH265, hdr10) },
+			want:  mediaWant{frames: 100, within: 2, colors: "yuv420p tv bt709 bt709 bt709", note: []string{"HDR (PQ) from 2.0 s on is tone-mapped to SDR, in which the source begins"}, also: lights([2]int{120, 132}, [2]int{180, 230})},
 		},
 		{
 			name: "joined, a part of it", file: "a.mkv", build: joinedTexts(motion(25, 4), "srt"), long: true,
@@ -108,6 +139,12 @@ func joinedPGS(t *testing.T, dir, file string) {
 			" -map 0 -map 1 -t 4 " + x264 + "-g 25 -c:s copy -metadata:s:s:0 language=ger "
 	}
 	joinFiles(t, dir, file, film("1", box{0, 0.5, 20}, box{2, 9, 40}), film("3.2", box{0, 0.5, 30}))
+}
+
+// joinedPGSLast makes two films, of which the second has pictures of text.
+func joinedPGSLast(t *testing.T, dir, file string) {
+	plain := "-f lavfi -i color=black:s=160x90:r=25:d=4 "
+	joinFiles(t, dir, file, plain+x264, plain+"-i "+written(t, "cues.sup", string(pgs(160, 90, box{0, 0.5, 20})))+" -map 0 -map 1 "+x264+"-c:s copy -metadata:s:s:0 language=ger")
 }
 
 func textsFollow(t *testing.T, o mediaOutput) {

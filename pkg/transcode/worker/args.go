@@ -128,7 +128,7 @@ func readingVideo(u transcode.VideoUnit, source, decoder string) (transcode.Vide
 	}
 	inputs := inputArgs(source, decoder, at)
 	if len(u.Parts) > 0 {
-		inputs = append(readingArgs(), partsArgs(u.Parts, source, at.sized)...)
+		inputs = append(readingArgs(), partsArgs(u.Parts, source, at)...)
 	}
 	return u, append(deviceArgs(encoderOf(u)), inputs...)
 }

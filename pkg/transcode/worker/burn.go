@@ -145,13 +145,12 @@ func burnLayers(u transcode.VideoUnit, before, after, to string) string {
 	var b bytes.Buffer
 	label, parts := videoSource(u)
 	fmt.Fprintf(&b, "%s[%s]%s[picture];", parts, label, before)
-	if u.Burn.Map != "" {
-		size := fmt.Sprintf("scale=%d:%d", width, height)
-		if u.Burn.Fit {
-			size += ":force_original_aspect_ratio=decrease"
-		}
-		fmt.Fprintf(&b, "[%s]setpts=%s,%s", u.Burn.Map, timeline(u.Spans, u.SourceStart, u.Untimed), size)
-	} else {
+	switch {
+	case u.Burn.Map != "" && len(u.Parts) > 0:
+		b.WriteString(partTexts(u))
+	case u.Burn.Map != "":
+		fmt.Fprintf(&b, "[%s]setpts=%s,%s", u.Burn.Map, timeline(u.Spans, u.SourceStart, u.Untimed), textSize(u))
+	default:
 		rate := u.Grid.Rate.String()
 		fmt.Fprintf(&b, "color=black@0:s=%dx%d:r=%s,format=rgba,setpts=PTS+%d,%s", width, height, rate, u.FirstFrame, burnText(u, ":alpha=1"))
 	}
@@ -164,6 +163,41 @@ func burnLayers(u transcode.VideoUnit, before, after, to string) string {
 	}
 	fmt.Fprintf(&b, "[%s]", to)
 	return b.String()
+}
+
+// textSize returns the filter that gives pictures of text the size of the picture of u.
+func textSize(u transcode.VideoUnit) string {
+	width, height := burnSize(u)
+	size := fmt.Sprintf("scale=%d:%d", width, height)
+	if u.Burn.Fit {
+		size += ":force_original_aspect_ratio=decrease"
+	}
+	return size
+}
+
+// partTexts returns the filters that show the pictures of text of the parts of u one after the
+// other. Nothing is shown on into the next part: one without text begins with an empty picture.
+func partTexts(u transcode.VideoUnit) string {
+	var b strings.Builder
+	labels, size := "", textSize(u)+",format=rgba"
+	width, height := burnSize(u)
+	if u.Burn.Fit {
+		size += fmt.Sprintf(",pad=%d:%d:-1:-1:black@0", width, height)
+	}
+	for i, part := range u.Parts {
+		until := ""
+		if i+1 < len(u.Parts) {
+			until = ":end=" + seconds(u.Parts[i+1].Seconds)
+		}
+		if part.Text != "" {
+			fmt.Fprintf(&b, "[%s]setpts=%s,", inputMap(i, part.Text), timeline(part.Spans, 0, false))
+		} else {
+			fmt.Fprintf(&b, "color=black@0:s=%dx%d:d=0.04,format=rgba,setpts=PTS+%s/TB,", width, height, seconds(part.Seconds))
+		}
+		fmt.Fprintf(&b, "trim=start=%s%s,%s,setsar=1[text%d];", seconds(part.Seconds-0.001), until, size, i)
+		labels += fmt.Sprintf("[text%d]", i)
+	}
+	return b.String() + fmt.Sprintf("%sinterleave=nb_inputs=%d", labels, len(u.Parts))
 }
 
 // burnSize returns the size of the picture that subtitles are drawn into.

@@ -54,6 +54,8 @@ type entry struct {
 	bytes int64
 	key   float64 // time stamp of the key frame
 	of    int     // clock of the key frame
+
+	keyBytes int64 // where the key frame is
 }
 
 // place finds out which clock a packet counts from and adds it to its track. A
@@ -103,7 +105,7 @@ func (r *report) keep(t *track, p packet) {
 	if shown.key && len(t.keyFrames) < maxKeyFrames {
 		t.keyFrames = append(t.keyFrames, keyFrame{bytes: p.pos, size: p.size})
 	}
-	this := entry{clock: t.clock, stamp: shown.at, bytes: p.pos, key: shown.at, of: t.clock}
+	this := entry{clock: t.clock, stamp: shown.at, bytes: p.pos, key: shown.at, of: t.clock, keyBytes: p.pos}
 	if !p.timed() {
 		t.enter(shown, this) // there are no tables, and nothing else, before it
 		return
@@ -111,7 +113,7 @@ func (r *report) keep(t *track, p packet) {
 	this.stamp = p.dts
 	if len(r.trail) > 0 && r.trail[0].bytes < p.pos { // packets of streams overlap
 		before := r.trail[0]
-		before.key, before.of = shown.at, t.clock
+		before.key, before.of, before.keyBytes = shown.at, t.clock, p.pos
 		t.enter(shown, before)
 	} else {
 		t.enter(shown, this)

@@ -56,6 +56,14 @@ func hdrRows() []mediaRow {
 			want: mediaWant{frames: 100, within: 2, colors: sdr, note: []string{"HDR (PQ) is tone-mapped to SDR"}, also: lights([2]int{180, 230}, [2]int{120, 132})},
 		},
 		{
+			name: "HDR10 after SDR in one codec, of a long source", file: "a.ts",
+			build: func(t *testing.T, dir, file string) {
+				inRanges(sdrH265, hdr10)(t, dir, file)
+				spread(t, filepath.Join(dir, file), lookAll+1)
+			},
+			want: mediaWant{frames: 100, within: 4, colors: sdr, note: []string{"HDR (PQ) from ", " s on is tone-mapped to SDR, in which the source begins"}, also: lights([2]int{120, 132}, [2]int{180, 230})},
+		},
+		{
 			name: "HDR10 after SDR in one codec, with a jump", file: "a.ts", long: true,
 			build: func(t *testing.T, dir, file string) { joinFiles(t, dir, file, at(0, sdrH265), at(500, hdr10)) },
 			want:  mediaWant{frames: 100, within: 2, colors: sdr, note: []string{"HDR (PQ) from 2.0 s on is tone-mapped to SDR, in which the source begins"}, also: lights([2]int{120, 132}, [2]int{180, 230})},
@@ -84,6 +92,24 @@ const sdrH265 = "-f lavfi -i color=0x808080:s=160x90:r=25:d=2 " + x265 + "-color
 // inRanges makes a transport stream of two parts of 2 s.
 func inRanges(first, second string) func(t *testing.T, dir, file string) {
 	return func(t *testing.T, dir, file string) { joinFiles(t, dir, file, at(0, first), at(2, second)) }
+}
+
+// spread makes a transport stream this long, by packets without content after each of its own.
+func spread(t *testing.T, file string, size int) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const packet = 188
+	null := append([]byte{0x47, 0x1f, 0xff, 0x10}, make([]byte, packet-4)...)
+	var long []byte
+	for at := 0; at+packet <= len(data); at += packet {
+		long = append(append(long, data[at:at+packet]...), bytes.Repeat(null, size/len(data))...)
+	}
+	if err := os.WriteFile(file, long, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // lights makes sure that the greys of two parts of 2 s are within these, of 255.

@@ -126,6 +126,10 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 120, rate: "60/1", note: []string{"60 of 120 frames per second"}},
 		},
 		{
+			name: "240 frames/s", file: "a.mov", args: motion(240, 2) + x264,
+			want: mediaWant{frames: 120, rate: "60/1", note: []string{"60 of 240 frames per second"}},
+		},
+		{
 			name: "25 frames/s of 50", file: "a.mp4", long: true, args: motion(50, 2) + x264,
 			request: transcode.Request{Output: transcode.Output{MaxFPS: 30}},
 			want:    mediaWant{frames: 50, rate: "25/1", note: []string{"25 of 50 frames per second are kept: more than 30 need --max-fps"}},

@@ -38,6 +38,7 @@ type mapReader struct {
 	open func(from int64) (io.ReadCloser, error)
 	pid  uint16 // of the film
 	size int64
+	sets bool // parameter sets are compared, too
 }
 
 // film returns the stream of the film by a map: the one with its number, or else the other
@@ -62,7 +63,7 @@ func (m mapReader) changed(before, now mediafile.ProgramMap) bool {
 
 func (m mapReader) setsChanged(before, now mediafile.ProgramMap) bool {
 	was, is := before.Sets[m.film(before)], now.Sets[m.film(now)]
-	return m.size <= lookAll && was != "" && is != "" && was != is
+	return m.sets && was != "" && is != "" && was != is
 }
 
 func (m mapReader) streamsChanged(before, now mediafile.ProgramMap) bool {
@@ -134,35 +135,50 @@ func (m mapReader) changes() ([]change, error) {
 	return list, nil
 }
 
-// joins returns where a long source may have become another one of the same codec: at the
-// last map before its time stamps jump.
-func (m mapReader) joins(clocks []clock) ([]change, error) {
+// setBytes is how much of a key frame is searched for its parameter set.
+const setBytes = 16 << 10
+
+// setChanges returns where a long source may have become another one of the same codec: where a
+// key frame has another parameter set than the one before. Of a very long one, not all of its
+// key frames are in the list.
+func (m mapReader) setChanges(keys []entry, readAt func(p []byte, at int64) (int, error)) ([]change, error) {
 	var list []change
-	for _, c := range clocks {
-		if m.size <= lookAll || c.bytes <= 0 || c.wrapped || len(list) == maxChanges {
-			continue
-		}
-		from := max(c.bytes-lookBytes, 0)
-		r, err := m.open(from)
-		if err != nil {
-			return nil, fmt.Errorf("reading program maps: %w", err)
-		}
-		last := change{possible: true}
-		err = mediafile.ReadProgramMaps(io.LimitReader(r, c.bytes-from), from, func(of mediafile.ProgramMap) bool {
-			if m.film(of) != 0 {
-				last.end, last.bytes = of.At, of.Bytes
-			}
-			return true
-		})
-		r.Close()
+	set, before := "", int64(0)
+	buf := make([]byte, setBytes)
+	for _, key := range keys {
+		n, err := readAt(buf, key.keyBytes)
 		if err != nil {
 			return nil, err
 		}
-		if last.end > 0 {
-			list = append(list, last)
+		next := mediafile.ParameterSet(buf[:n], m.pid)
+		if next == "" {
+			continue
 		}
+		if set != "" && next != set && len(list) < maxChanges {
+			found, err := m.setChange(before, key.keyBytes, set)
+			if err != nil {
+				return nil, err
+			}
+			if found.Types != nil {
+				list = append(list, change{end: found.At, bytes: found.Bytes, possible: true})
+			}
+		}
+		set, before = next, key.keyBytes
 	}
 	return list, nil
+}
+
+// setChange returns the map before the first key frame between two whose parameter set is not
+// this one.
+func (m mapReader) setChange(from, until int64, set string) (mediafile.ProgramMap, error) {
+	m.sets = true
+	from, until = max(from-lookBytes, 0), min(until+lookBytes, m.size)
+	first, err := m.next(from, until, mediafile.ProgramMap{}, false)
+	if err != nil || first.Types == nil {
+		return first, err
+	}
+	first.Sets = map[uint16]string{m.film(first): set}
+	return m.next(first.At, until, first, true)
 }
 
 // first returns the first map after from that says something else than before does, as the
@@ -184,9 +200,12 @@ func (m mapReader) first(from, until int64, before mediafile.ProgramMap) (mediaf
 }
 
 // changes returns where the video of a source goes on in another codec, or another stream,
-// or between HDR and SDR. Only transport streams say so.
+// or between HDR and SDR, as transport streams say, and where another file of Matroska follows.
 func (w *Worker) changes(ctx context.Context, source string, r *report) ([]change, error) {
 	film := r.film()
+	if film != nil && r.format.FormatName == "matroska,webm" && quarterTurns(film) == 0 {
+		return w.headers(ctx, source, r)
+	}
 	if film == nil || r.format.FormatName != "mpegts" {
 		return nil, nil
 	}
@@ -197,18 +216,40 @@ func (w *Worker) changes(ctx context.Context, source string, r *report) ([]chang
 	m := mapReader{pid: uint16(pid), size: int64(number(r.format.Size)), open: func(from int64) (io.ReadCloser, error) {
 		return w.openSource(ctx, source, from)
 	}}
+	m.sets = m.size <= lookAll
 	list, err := m.changes()
-	if err != nil || film.CodecName != "hevc" {
+	if err != nil || film.CodecName != "hevc" || m.sets {
 		return list, err
 	}
-	joins, err := m.joins(r.clocks)
+	from := w.bytesOf(source, m.size)
+	sets, err := m.setChanges(r.packets[film.Index].entries, func(p []byte, at int64) (int, error) { return from.readAt(ctx, p, at) })
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, joins...)
+	list = append(list, sets...)
 	slices.SortStableFunc(list, func(a, b change) int { return cmp.Compare(a.end, b.end) })
 	list = slices.CompactFunc(list, func(a, b change) bool { return a.end == b.end })
 	return list[:min(len(list), maxChanges)], nil
+}
+
+// headers returns where files of Matroska begin that were appended to the first: ffmpeg would
+// decode them by its headers.
+func (w *Worker) headers(ctx context.Context, source string, r *report) ([]change, error) {
+	from := w.bytesOf(source, int64(number(r.format.Size)))
+	var list []change
+	for _, c := range r.clocks {
+		if c.bytes <= 0 || len(list) == maxChanges {
+			continue
+		}
+		begin, found, err := findMatroska(ctx, from, max(c.after, 0), c.bytes)
+		if err != nil {
+			return nil, err
+		}
+		if found && (len(list) == 0 || begin > list[len(list)-1].bytes) {
+			list = append(list, change{end: begin, bytes: begin})
+		}
+	}
+	return list, nil
 }
 
 // confirmed returns changes without those that are possible only, and where the range of
@@ -223,7 +264,7 @@ func (w *Worker) confirmed(ctx context.Context, source string, changes []change,
 		if stderr, err := w.examine(ctx, partOf(source, c.bytes, 0), own, p, "-read_intervals", "%+#1"); err != nil && !refused(err, stderr) {
 			return nil, err
 		}
-		next := own.partFilm(film.ID)
+		next := own.partFilm(film)
 		if next != nil && c.possible && next.color().VideoRange() == film.color().VideoRange() {
 			continue
 		}
@@ -313,8 +354,11 @@ func (w *Worker) examineParts(ctx context.Context, source string, changes []chan
 		if err != nil {
 			return nil, err
 		}
-		if part.film = part.report.partFilm(whole.film().ID); part.film == nil {
+		if part.film = part.report.partFilm(whole.film()); part.film == nil || part.film.PixFmt == "" {
 			continue
+		}
+		if len(all.parts) > 0 && !whole.isMPEG() {
+			all.beginFile(part.begin)
 		}
 		if err := w.readPart(ctx, all, part, p); err != nil {
 			return nil, err
@@ -325,18 +369,27 @@ func (w *Worker) examineParts(ctx context.Context, source string, changes []chan
 	return all, nil
 }
 
-// partFilm returns the video of a part: the one with this ID, or else the first.
-func (r *report) partFilm(id string) *stream {
-	var film *stream
-	for _, s := range r.ofKind("video") {
-		if film == nil || s.ID == id {
-			film = s
-		}
-		if s.ID == id {
-			break
+// beginFile has the next packets count from a clock of their own, which begins at this byte.
+func (r *report) beginFile(begin int64) {
+	r.clocks = append(r.clocks, clock{after: begin, bytes: begin + 1})
+	for _, t := range r.packets {
+		t.clock, t.timed, t.held = len(r.clocks)-1, false, false
+	}
+}
+
+// partFilm returns the video of a part that continues film: the one with its ID or, where there
+// are no IDs, in its place, or else the first.
+func (r *report) partFilm(film *stream) *stream {
+	list := r.ofKind("video")
+	for _, s := range list {
+		if film.ID != "" && s.ID == film.ID || film.ID == "" && s.Index == film.Index {
+			return s
 		}
 	}
-	return film
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
 }
 
 // readPart adds the packets of the last part to all.
@@ -369,13 +422,17 @@ func (w *Worker) readPart(ctx context.Context, all *report, part sourcePart, p *
 }
 
 // continues returns the stream of a kind that continues s, which is the i-th of its kind in
-// another part: the one with its ID, or else in its place.
+// another part: the one with its ID, or else in its place. Subtitles there are of its language.
 func (r *report) continues(s *stream, i int, kind string) *stream {
 	list := r.ofKind(kind)
-	if j := slices.IndexFunc(list, func(other *stream) bool { return other.ID == s.ID }); j >= 0 {
+	if j := slices.IndexFunc(list, func(other *stream) bool { return s.ID != "" && other.ID == s.ID }); j >= 0 {
 		return list[j]
 	}
-	if i < len(list) && kind == "audio" {
+	sameText := func(other *stream) bool {
+		return s.ID == "" && slices.Contains(imageSubtitles, other.CodecName) == slices.Contains(imageSubtitles, s.CodecName) &&
+			other.Tags.get("language") == s.Tags.get("language")
+	}
+	if i < len(list) && (kind == "audio" || sameText(list[i])) {
 		return list[i]
 	}
 	return nil
@@ -391,14 +448,22 @@ func (r *report) sourceParts(a axis) []transcode.SourcePart {
 		p := transcode.SourcePart{
 			Bytes: part.begin, End: part.end, Span: a.ofTime[part.entry.of], Seconds: a.at(part.entry.of, part.entry.key), Video: part.film.picture(),
 		}
-		for i, s := range r.parts[0].report.ofKind("audio") {
-			place := -1
-			if other := part.report.continues(s, i, "audio"); other != nil {
-				place = slices.Index(part.report.ofKind("audio"), other)
-			}
-			p.Audio = append(p.Audio, place)
-		}
+		p.Audio, p.Subtitles = r.places(part, "audio"), r.places(part, "subtitle")
 		list = append(list, p)
+	}
+	return list
+}
+
+// places returns which streams of a kind continue those of the first part: their places among
+// those of the kind in this part; -1: none does.
+func (r *report) places(part sourcePart, kind string) []int {
+	var list []int
+	for i, s := range r.parts[0].report.ofKind(kind) {
+		place := -1
+		if other := part.report.continues(s, i, kind); other != nil {
+			place = slices.Index(part.report.ofKind(kind), other)
+		}
+		list = append(list, place)
 	}
 	return list
 }
@@ -424,19 +489,17 @@ func (w *Worker) peekParts(ctx context.Context, r *report, p *transcode.Probe, p
 }
 
 // partsArgs returns the inputs that are the parts of a source.
-func partsArgs(parts []transcode.UnitPart, source string, sized bool) []string {
+func partsArgs(parts []transcode.UnitPart, source string, at position) []string {
 	var args []string
 	for _, part := range parts {
-		args = append(args, position{raw: true, sized: sized}.args()...)
+		args = append(args, position{raw: true, sized: at.sized, canvas: at.canvas}.args()...)
 		args = append(args, sourceArgs(partOf(source, part.Bytes, part.End))...)
 	}
 	return args
 }
 
-// inputMap returns ffmpeg's specifier of the stream of the i-th part.
-func inputMap(i int, part transcode.UnitPart) string {
-	return strconv.Itoa(i) + strings.TrimPrefix(part.Map, "0")
-}
+// inputMap returns ffmpeg's specifier of a stream of the i-th part.
+func inputMap(i int, of string) string { return strconv.Itoa(i) + strings.TrimPrefix(of, "0") }
 
 // videoSource returns the label of the pictures of u, and the filters that make them; "" if
 // they are a stream of the source. Parts of a source are shown one after the other, as if
@@ -448,7 +511,7 @@ func videoSource(u transcode.VideoUnit) (label, filters string) {
 	var b strings.Builder
 	labels := ""
 	for i, part := range u.Parts {
-		fmt.Fprintf(&b, "[%s]%s[part%d];", inputMap(i, part), partFilter(u, part), i)
+		fmt.Fprintf(&b, "[%s]%s[part%d];", inputMap(i, part.Map), partFilter(u, part), i)
 		labels += fmt.Sprintf("[part%d]", i)
 	}
 	fmt.Fprintf(&b, "%sinterleave=nb_inputs=%d[film];", labels, len(u.Parts))
@@ -522,11 +585,11 @@ func audioSource(u transcode.AudioUnit, source string, print bool) (inputs []str
 		// What ffmpeg decodes last of a part can have any time.
 		filters += fmt.Sprintf("[%[1]s]asetpts=%[2]s,atrim=start=%[3]f:end=%[4]f%[5]s,asetpts=PTS-%[3]f/TB,aresample=%[6]d:async=1:first_pts=0,"+
 			"aformat=sample_fmts=fltp:channel_layouts=%[7]s%[8]s[part%[9]d];",
-			inputMap(i, part), timeline(part.Spans, 0, false), begin, end, then(i), u.Rendition.Rate(), layoutOf(u.Rendition.Channels), rest, i)
+			inputMap(i, part.Map), timeline(part.Spans, 0, false), begin, end, then(i), u.Rendition.Rate(), layoutOf(u.Rendition.Channels), rest, i)
 		labels += fmt.Sprintf("[part%d]", i)
 		begin = end
 	}
-	return partsArgs(u.Parts, source, false), "", fmt.Sprintf("%s%sconcat=n=%d:v=0:a=1", filters, labels, len(u.Parts))
+	return partsArgs(u.Parts, source, position{}), "", fmt.Sprintf("%s%sconcat=n=%d:v=0:a=1", filters, labels, len(u.Parts))
 }
 
 // layoutOf returns ffmpeg's name of a layout of this many channels.

@@ -11,7 +11,8 @@ import (
 // gaps counts the times between successive frames, so that the rate of what moves
 // can be told from pauses, lost frames and the rounding of time stamps.
 type gaps struct {
-	count    map[int]int // by length, in units of gapUnit
+	count    map[int]int     // by length, in units of gapUnit
+	seconds  map[int]float64 // all of them together
 	total    int
 	last     float64
 	pulldown int // successive pairs of two and three fields of 29.97 frames per second
@@ -33,13 +34,14 @@ func (g *gaps) add(seconds float64) {
 		return
 	}
 	if g.count == nil {
-		g.count = map[int]int{}
+		g.count, g.seconds = map[int]int{}, map[int]float64{}
 	}
 	key := int(math.Round(min(seconds, 1e5) / gapUnit))
 	if _, known := g.count[key]; !known && len(g.count) >= maxGapKeys {
 		return
 	}
 	g.count[key]++
+	g.seconds[key] += seconds
 	g.total++
 	if math.Abs(seconds+g.last-5*field) < 0.003 && math.Abs(math.Abs(seconds-g.last)-field) < 0.003 {
 		g.pulldown++
@@ -79,7 +81,7 @@ func nearestUsual(rate float64) float64 {
 func (g *gaps) onRaster(period float64) float64 {
 	fit, single, periods, seconds := 0, 0, 0, 0.0
 	for key, n := range g.count {
-		gap := float64(key) * gapUnit
+		gap := g.seconds[key] / float64(n)
 		k := math.Round(gap / period)
 		if k < 1 || math.Abs(gap-k*period) > 0.12*period+0.0011 {
 			continue

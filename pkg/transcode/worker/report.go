@@ -154,7 +154,11 @@ func (r *report) section(line []byte) bool {
 			r.about = listed(&r.streams)
 		}
 	case "[CHAPTER]":
-		r.about = listed(&r.chapters)
+		if r.become != nil {
+			r.about = &chapter{}
+		} else {
+			r.about = listed(&r.chapters)
+		}
 	case "[FORMAT]":
 		r.about = &r.format
 	case "[SIDE_DATA]", "[/SIDE_DATA]", "[/STREAM]", "[/CHAPTER]":
