@@ -55,7 +55,11 @@ func (w *Worker) captions(ctx context.Context, source string, r *report, p *tran
 			return err
 		}
 	}
-	names, _, err := w.readCaptions(ctx, source, p.Video.Map, captionSeconds, pulse)
+	var names []string
+	var err error
+	if !r.late { // then there is no picture yet in what is read
+		names, _, err = w.readCaptions(ctx, source, p.Video.Map, captionSeconds, pulse)
+	}
 	if p.Video.Captions = names; err == nil && len(names) == 0 && film.Captions > 0 {
 		p.Video.Captions = []string{"CC1"}
 	}

@@ -59,6 +59,11 @@ func timeRows() []mediaRow {
 			want: mediaWant{frames: 126, within: 4, rate: "25/1", tracks: []string{"video h264", "audio aac"}, note: []string{"the picture stands still for 1.", "s from 0.0 s on, because nothing could be decoded there"}},
 		},
 		{
+			name: "a recording whose first key frame comes late", file: "cut.ts",
+			build: func(t *testing.T, dir, file string) { cutFile(t, dir, file, motion(25, 9)+x264+"-g 175", 0.05, 0.95) },
+			want:  mediaWant{frames: 200, within: 20, rate: "25/1", note: []string{"the picture stands still for 6.", "s from 0.0 s on, because nothing could be decoded there"}},
+		},
+		{
 			name: "three pictures with sound", file: "slides.mp4", args: "-f lavfi -i testsrc2=s=160x90:r=1/3:d=9 -f lavfi -i sine=440:d=9 " + x264 + "-c:a aac",
 			want: mediaWant{frames: 9, rate: "1/1", seconds: 9, tracks: []string{"video h264", "audio aac"}},
 		},
@@ -342,11 +347,18 @@ func motion(rate any, seconds int) string {
 // more than a second after its first packet.
 func cutRecording(t *testing.T, dir, file string) {
 	t.Helper()
-	whole, err := os.ReadFile(makeSource(t, file, motion(25, 6)+"-f lavfi -i sine=440:d=6 "+openGOP+"-g 50 -c:a ac3"))
+	cutFile(t, dir, file, motion(25, 6)+"-f lavfi -i sine=440:d=6 "+openGOP+"-g 50 -c:a ac3", 0.05, 0.86)
+}
+
+// cutFile makes a file that begins and ends at these shares of another one.
+func cutFile(t *testing.T, dir, file, args string, from, to float64) {
+	t.Helper()
+	whole, err := os.ReadFile(makeSource(t, file, args))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, file), whole[len(whole)/20+77:len(whole)*6/7], 0o644); err != nil {
+	size := float64(len(whole))
+	if err := os.WriteFile(filepath.Join(dir, file), whole[int(from*size):int(to*size)], 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

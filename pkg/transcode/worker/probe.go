@@ -44,9 +44,7 @@ func (w *Worker) probe(ctx context.Context, source string, p *pulse) (transcode.
 			return transcode.Probe{}, nil, err
 		}
 	}
-	report := newReport(p)
-	stderr, err := w.examine(ctx, source, report, p)
-	report.finish()
+	report, stderr, err := w.report(ctx, source, p)
 	if refused(err, stderr) {
 		return transcode.Probe{}, stderr, fmt.Errorf("%w: not a video that ffmpeg can read: %s", errSource, complaint(stderr))
 	}
@@ -86,6 +84,21 @@ func (w *Worker) describe(ctx context.Context, source string, report *report, st
 		err = w.canvases(ctx, source, &result, p)
 	}
 	return result, err
+}
+
+// report lists all packets of source.
+func (w *Worker) report(ctx context.Context, source string, p *pulse) (*report, []string, error) {
+	r := newReport(p)
+	stderr, err := w.examine(ctx, source, r, p)
+	if film := r.film(); err == nil && r.isMPEG() && film != nil && film.Width == 0 {
+		// Its first key frame comes later than ffprobe looks by itself, as in a recording that begins
+		// in the middle of a film.
+		r = newReport(p)
+		r.late = true
+		stderr, err = w.examine(ctx, source, r, p, "-analyzeduration", "60000000", "-probesize", "200000000")
+	}
+	r.finish()
+	return r, stderr, err
 }
 
 // newReport returns a report of nothing, which shows progress by p.

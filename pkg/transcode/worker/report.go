@@ -27,6 +27,7 @@ type report struct {
 	progress func(packets int)
 
 	head        bool     // only the beginning of the source is read
+	late        bool     // the first key frame of the film comes later than ffmpeg looks by itself
 	undecodable []string // streams that were set aside
 
 	parts  []sourcePart // of a source whose video changes its codec
