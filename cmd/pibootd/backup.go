@@ -357,7 +357,10 @@ func restoreBackup(c *cli.Context, std streams) error {
 		}
 		err := target.Resume(c.Context)
 		m.clear()
-		return err
+		if err == nil {
+			fmt.Fprintf(std.out, "%s has all roots\n%s\n", state, startAgain)
+		}
+		return restoreHint(err, state)
 	}
 	args, err := arguments(c, "FILE")
 	if err != nil {
@@ -375,9 +378,19 @@ func restoreBackup(c *cli.Context, std streams) error {
 	header, err := target.Restore(c.Context, file)
 	m.clear()
 	if err != nil {
-		return sealedHint(err)
+		return restoreHint(sealedHint(err), state)
 	}
 	return restored(std, target, header)
+}
+
+const startAgain = "Boards that ran meanwhile have to be started again: the handles of their files are those of the old disk."
+
+// restoreHint adds to an error how an interrupted restore goes on.
+func restoreHint(err error, state string) error {
+	if errors.Is(err, backup.ErrUnfinished) {
+		return hintedError{err, "remove the reason, if there is one, then pibootd restore --resume --state-dir " + state}
+	}
+	return err
 }
 
 // restored says what there is now, and what is left to do.
@@ -389,6 +402,6 @@ func restored(std streams, target backup.Target, header backup.Header) error {
 	} else {
 		fmt.Fprintf(std.out, "Its configuration is %s; %s is as it was.\n", saved, installedConfig)
 	}
-	fmt.Fprintln(std.out, "Boards that ran meanwhile have to be started again: the handles of their files are those of the old disk.")
+	fmt.Fprintln(std.out, startAgain)
 	return nil
 }

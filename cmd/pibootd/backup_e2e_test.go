@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 // A backup that was made while the daemon runs is a whole installation
 // elsewhere, with the same boards, roots, videos and jobs.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.buildTemplate(t)
 	l.serve(t)
@@ -227,7 +229,9 @@ func (l *lab) resumes(t *testing.T) {
 	}
 	_, said, err := l.try(t, "serve", "--interface", "br0", "--state-dir", l.state)
 	wantRefused(t, err, said, "hint: pibootd restore --resume")
-	l.pibootd(t, "restore", "--resume")
+	_, said, err = l.try(t, "restore", "/dev/null")
+	wantRefused(t, err, said, "then pibootd restore --resume --state-dir "+l.state)
+	wantIn(t, l.pibootd(t, "restore", "--resume"), "has all roots")
 }
 
 // backsUpWholeRoots has a backup with whole roots go through a pipe, sealed for somebody, and
@@ -240,8 +244,17 @@ func (l *lab) backsUpWholeRoots(t *testing.T, roots map[string]filetree.Manifest
 	}
 	dir := t.TempDir()
 	file, identity := filepath.Join(dir, "backup"), filepath.Join(dir, "identity")
-	putText(t, file, l.pibootd(t, "backup", "--roots", "--recipient", somebody.Recipient().String(), "-"))
 	putText(t, identity, somebody.String()+"\n")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	backup := exec.CommandContext(t.Context(), l.binary, "backup", "--roots", "--recipient", somebody.Recipient().String(), "-")
+	backup.Env, backup.Stdout = l.environ(), out
+	if err := backup.Run(); err != nil {
+		t.Fatal(err)
+	}
 	_, said, err := l.try(t, "backup", "verify", "--passphrase-file", identity, file)
 	wantRefused(t, err, said, "it is sealed for somebody else, or with another passphrase")
 	wantIn(t, l.pibootd(t, "backup", "verify", "--identity", identity, file), "whole: 2 boards and 1 template")

@@ -158,6 +158,13 @@ func (d bareDebian) wants(t *testing.T, script string, texts ...string) {
 
 const packageState = `systemctl is-active pibootd || true; systemctl is-enabled pibootd || true`
 
+// whileAsked runs a command while somebody connects to the page without a pause. None of these
+// connections may be refused: systemd keeps the sockets.
+const whileAsked = `rm -f /tmp/over /tmp/refused
+bash -c 'n=0; until [ -e /tmp/over ]; do (exec 3<>/dev/tcp/10.79.0.1/8080) 2>>/tmp/refused; n=$((n+1)); done; echo $n connections' &
+%s
+touch /tmp/over; wait; cat /tmp/refused; test ! -s /tmp/refused`
+
 func installPackage(t *testing.T, d bareDebian) {
 	d.wants(t, "apt-get install -y --no-install-recommends pibootd="+firstPackage,
 		"installed and not started", "pibootd config check /etc/pibootd.toml", "systemctl enable --now pibootd")
@@ -167,9 +174,11 @@ func installPackage(t *testing.T, d bareDebian) {
 	d.sh(t, `echo 'interface = "eth7"' >>/etc/pibootd.toml; pibootd config check /etc/pibootd.toml; systemctl enable --now pibootd`)
 	d.isServing(t)
 	d.makesTemplate(t)
+	d.wants(t, `systemctl start pibootd-backup.service; pibootd backup verify /var/backups/pibootd/pibootd-*.backup; systemctl enable --now pibootd-backup.timer; systemctl is-active pibootd-backup.timer`,
+		"whole: 0 boards and 0 templates", "\nactive\n")
 	for _, version := range []string{secondPackage, firstPackage} {
 		before := d.sh(t, "systemctl show -P MainPID pibootd")
-		d.sh(t, "apt-get install -y --no-install-recommends --allow-downgrades pibootd="+version)
+		d.sh(t, fmt.Sprintf(whileAsked, "apt-get install -y --no-install-recommends --allow-downgrades pibootd="+version))
 		d.wants(t, "dpkg-query -W -f '${Version}' pibootd; cat /etc/pibootd.toml", version, `interface = "eth7"`)
 		d.isServing(t)
 		if after := d.sh(t, "systemctl show -P MainPID pibootd"); after == before {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,10 +85,20 @@ func read(ctx context.Context, r io.Reader, identities []age.Identity, tick func
 		return Header{}, fmt.Errorf("backup: %w", err)
 	}
 	// What follows the archive has the checksum of what is before it.
-	if left, err := io.Copy(io.Discard, in); err != nil || left > 0 && !m.ended {
-		return Header{}, fmt.Errorf("backup: it is damaged: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	if _, err := io.Copy(padding{}, in); err != nil {
+		return Header{}, fmt.Errorf("backup: it is damaged: %w", err)
 	}
 	return m.head, nil
+}
+
+// padding takes what may follow the end of an archive.
+type padding struct{}
+
+func (padding) Write(p []byte) (int, error) {
+	if len(bytes.Trim(p, "\x00")) > 0 {
+		return 0, errors.New("something follows its end; want a file that pibootd backup has made")
+	}
+	return len(p), nil
 }
 
 // members reads the members of a backup.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"filippo.io/age"
 
@@ -32,6 +33,10 @@ type Target struct {
 // Unfinished is the directory in a state directory that is there while roots are still to be
 // made again. serve refuses to start with it.
 const Unfinished = "restore"
+
+// ErrUnfinished reports a state directory that has all of a backup, but not all roots. Resume makes
+// them.
+var ErrUnfinished = errors.New("a backup is not restored whole: roots are still to be made again")
 
 // ConfigFile is the name of the configuration file in a state directory that was restored.
 const ConfigFile = "restored.toml"
@@ -72,6 +77,9 @@ func vacant(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("backup: %w", err)
+	}
+	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == Unfinished }) {
+		return fmt.Errorf("backup: %s: %w", dir, ErrUnfinished)
 	}
 	if len(entries) > 0 {
 		return fmt.Errorf("backup: %s is not empty; want a directory that does not exist, so that nothing in it is lost: move it away first", dir)
@@ -264,7 +272,7 @@ func (t Target) Resume(ctx context.Context) error {
 	for n, file := range left {
 		t.Progress.Report(RemakeStep, int64(n), int64(len(left)))
 		if err := remake(ctx, roots, file); err != nil {
-			return fmt.Errorf("backup: %w", err)
+			return fmt.Errorf("backup: %w: %w", ErrUnfinished, err)
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -40,6 +40,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"cut off":                   {packed[:len(packed)*2/3], "it is "},
 		"without its last byte":     {packed[:len(packed)-1], "it is damaged"},
 		"with a wrong bit":          {flipped, "it is "},
+		"twice":                     {append(bytes.Clone(packed), packed...), "something follows its end"},
 		"of a newer database":       {whole.with(1, file(stateDir+database, databaseOf(t, store.Schema()+1))).pack(t, true), fmt.Sprintf("is of a newer pibootd: it has schema %d, and this pibootd knows %d", store.Schema()+1, store.Schema())},
 		"without a database":        {whole.with(1, file(stateDir+"keys/nfs", "x")).pack(t, true), "unable to open"},
 		"of a damaged database":     {whole.with(1, file(stateDir+database, "nonsense")).pack(t, true), "not a database"},

@@ -57,7 +57,7 @@ func (s *stateDir) open(ctx context.Context, cfg config.Config) (err error) {
 		return err
 	}
 	if _, err := os.Lstat(filepath.Join(cfg.StateDir, backup.Unfinished)); err == nil {
-		return hintedError{errors.New("a backup is not restored whole: roots are still to be made again"), "pibootd restore --resume --state-dir " + cfg.StateDir}
+		return hintedError{backup.ErrUnfinished, "pibootd restore --resume --state-dir " + cfg.StateDir}
 	}
 	if s.nfsKey, err = loadKey(filepath.Join(cfg.StateDir, "keys", "nfs")); err != nil {
 		return err
