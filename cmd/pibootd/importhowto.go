@@ -107,7 +107,11 @@ func printPlan(w io.Writer, plan howto.Plan) error {
 	var out strings.Builder
 	ready := 0
 	for _, b := range plan.Boards {
-		fmt.Fprintf(&out, "%s  serial %s, address %s\n", b.Name, b.Serial, b.MAC)
+		fmt.Fprintf(&out, "%s  serial %s", b.Name, b.Serial)
+		if b.MAC != (pi.MAC{}) {
+			fmt.Fprintf(&out, ", address %s", b.MAC)
+		}
+		fmt.Fprintln(&out)
 		if len(b.Problems) == 0 {
 			ready++
 			network := "a free address"

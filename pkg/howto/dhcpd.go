@@ -39,7 +39,7 @@ const maxDepth = 32 // of blocks within blocks
 // none of its business are skipped, whatever they are.
 func ParseDHCPD(text []byte) (DHCPD, error) {
 	if len(text) > MaxFile {
-		return DHCPD{}, fmt.Errorf("howto: dhcpd.conf of %d bytes; want at most %d", len(text), MaxFile)
+		return DHCPD{}, fmt.Errorf("howto: dhcpd.conf is too long; want at most %d bytes", MaxFile)
 	}
 	p := dhcpdParser{tokens: tokenizer{text: string(text), line: 1}}
 	for {

@@ -24,7 +24,7 @@ const (
 // understand is an error that names it.
 func ParseExports(text []byte) ([]Export, error) {
 	if len(text) > MaxFile {
-		return nil, fmt.Errorf("howto: exports of %d bytes; want at most %d", len(text), MaxFile)
+		return nil, fmt.Errorf("howto: exports is too long; want at most %d bytes", MaxFile)
 	}
 	var list []Export
 	joined := bytes.ReplaceAll(text, []byte("\\\n"), []byte(" "))

@@ -82,6 +82,19 @@ func read(t *testing.T, file string) []byte {
 	return text
 }
 
+// A TFTP directory without boards is said to be one.
+func TestPlanOfNoBoards(t *testing.T) {
+	top, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
+	p, err := Sources{TFTP: top}.Plan()
+	if err != nil || len(p.Boards) > 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "serial number, such as 3333347a") {
+		t.Errorf("Plan = %+v, %v; want a note that says what is missing", p, err)
+	}
+}
+
 // The configuration of the instructions themselves makes the boards that it is for.
 func TestPlan(t *testing.T) {
 	dir, s := howtoTree(t)

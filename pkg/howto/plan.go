@@ -58,6 +58,9 @@ func (s Sources) Plan() (Plan, error) {
 	for _, file := range s.DHCPD.Includes {
 		p.Notes = append(p.Notes, fmt.Sprintf("dhcpd.conf includes %.200q, which was not read; if it has hosts, name it with --dhcpd too", file))
 	}
+	if len(dirs) == 0 {
+		p.Notes = append(p.Notes, "the TFTP directory has no directory that is called as a board's serial number, such as 3333347a")
+	}
 	used := map[string]bool{}
 	for _, dir := range dirs {
 		board, host := s.board(dir)
