@@ -240,8 +240,8 @@ func (b *Board) list(target *nfsclient.Target) error {
 }
 
 // patiently calls f again while the server asks its clients to try later (NFS3ERR_JUKEBOX), as while
-// it counts what a limited export has. A kernel does so without end. The library does not know that
-// status: it alone is ErrInvalid.
+// it counts what a limited export has. A kernel does so without end, and nothing tells when it is later.
+// The library does not know that status: it alone is ErrInvalid.
 func patiently(f func() error) error {
 	for began := time.Now(); ; time.Sleep(jukeboxPause) {
 		err := f()
