@@ -120,7 +120,7 @@ func leaderOf(t *testing.T, nspawn *exec.Cmd) int {
 	// Nothing tells of a child that another process starts.
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		for _, child := range strings.Fields(readAll(children)) {
-			if strings.HasPrefix(readAll("/proc/"+child+"/comm"), "systemd") {
+			if readAll("/proc/"+child+"/comm") == "systemd\n" { // before, it is a part of nspawn, which may end
 				leader, _ := strconv.Atoi(child)
 				return leader
 			}
