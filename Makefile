@@ -278,6 +278,10 @@ bench-first: ## how soon a video of 20 minutes can be watched while two workers 
 bench-quality: ## bits that --quality saves of the usual ladder on 13 clips, what its trials cost and how units meet (under 10 minutes)
 	go test -tags bench -run '^TestQualitySavings$$' -count=1 -v -timeout 20m ./pkg/transcode/worker
 
+.PHONY: bench-vmaf
+bench-vmaf: ## what VMAF the numbers of --quality have, by a libvmaf from npm
+	go test -tags bench -run '^TestVMAF$$' -count=1 -v -timeout 20m ./pkg/transcode/worker
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin images/worker/*.gz pkg/web/ui/node_modules pkg/web/ui/dist/assets pkg/web/ui/dist/docs pkg/web/ui/dist/index.html.gz

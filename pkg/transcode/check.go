@@ -91,7 +91,7 @@ func checkProbe(p Probe) error {
 		if !ok {
 			return errors.New("a number of the video stream is out of range")
 		}
-		if err := checkFilm(*v); err != nil {
+		if err := errors.Join(checkFilm(*v), v.Sizes.check()); err != nil {
 			return err
 		}
 	}

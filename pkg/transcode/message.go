@@ -120,7 +120,8 @@ func IsLegacyMuxer(name string) bool { return strings.HasPrefix(name, LegacyMuxe
 //	   a source whose codecs change is read by its parts.
 //	6: a unit receives the source of a live stream, while its worker does others.
 //	7: a unit tries what renditions need, and a rendition has a CRF with a fraction.
-//	8: the parts of a source have pictures of text, which are burnt in.
+//	8: the parts of a source have pictures of text, which are burnt in, and a trial has
+//	   pieces that are not tried with all renditions.
 const Protocol = 8
 
 // Hello reports that a worker is up. The worker repeats it while it runs.

@@ -144,7 +144,7 @@ func (d Division) Plan(r Request, p Probe) (Plan, error) {
 	case r.Quality > 0 && d.Tried == nil:
 		return Plan{Output: plan.Output, Grid: plan.Grid, Note: plan.Note, Units: plan.trials(r, p, options, toneMap)}, nil
 	case r.Quality > 0:
-		if err := plan.choose(r, options, d.Tried); err != nil {
+		if err := plan.choose(r, p, options, d.Tried); err != nil {
 			return Plan{}, fmt.Errorf("planning %q: %w", r.Source, err)
 		}
 	}

@@ -149,6 +149,7 @@ type VideoStream struct {
 	Slow float64 `json:"-"`
 	// Captions are the channels and services of its closed captions, by Caption.InstreamID.
 	Captions []string `json:"captions,omitempty"`
+	Sizes    *Sizes   `json:"sizes,omitempty"` // nil if not examined
 }
 
 // A TrackInfo is what a source says of an audio or subtitle stream, for whoever
@@ -318,6 +319,9 @@ type Unit struct {
 	Live   *LivePart   `json:"live,omitempty"` // of a part of a live stream
 	// MorePieces of a trial are tried together with that of Video, with the same renditions.
 	MorePieces []VideoUnit `json:"more_pieces,omitempty"`
+	// FullPieces of a trial is how many pieces, from the first on, are tried with Others, too;
+	// 0: all.
+	FullPieces int `json:"full_pieces,omitempty"`
 	// Surveyed says that a unit of video waits for all surveys, from which its bitrates
 	// follow.
 	Surveyed bool `json:"surveyed,omitempty"`

@@ -26,12 +26,48 @@ type Trial struct {
 	KeyBytes  int64   `json:"key_bytes"`  // of the key frames
 	RestBytes int64   `json:"rest_bytes"` // of the other frames
 	SSIM      float64 `json:"ssim"`       // mean of its frames' luma, at the size of the largest rendition
+	// Pieces are the numbers of each piece; nil of a worker that does not know them.
+	Pieces []TriedPiece `json:"pieces,omitempty"`
 }
 
-// A TriedRendition is a rendition of a trial, at one CRF, and what came of it.
+// A TriedPiece is what one piece of a trial needed.
+type TriedPiece struct {
+	KeyBytes  int64   `json:"key_bytes"`
+	RestBytes int64   `json:"rest_bytes"`
+	NearSSIM  float64 `json:"near_ssim"` // mean of the first NearFrames, which are as good as the key frame makes them
+	SSIM      float64 `json:"ssim"`      // mean of all others; of all if there are no others
+}
+
+// NearFrames is how many frames a key frame makes much better or worse than those far from it.
+const NearFrames = 5
+
+// A TriedRendition is a rendition of a trial, at one CRF, and what came of it. At are the first
+// frames of the pieces that it was tried with.
 type TriedRendition struct {
 	Rendition Rendition
 	Trial     Trial
+	At        []int
+}
+
+// TriedRenditions returns what a trial has shown.
+func TriedRenditions(u Unit, r Result) []TriedRendition {
+	var all []TriedRendition
+	for i, p := range Pieces(u, r) {
+		t := TriedRendition{Rendition: p.Unit.Video.Rendition, Trial: *p.Result.Trial}
+		for _, v := range u.videos()[:u.TriedPieces(i)] {
+			t.At = append(t.At, v.FirstFrame)
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// TriedPieces returns how many pieces the rendition with this number is tried with.
+func (u *Unit) TriedPieces(rendition int) int {
+	if all := 1 + len(u.MorePieces); rendition == 0 || u.FullPieces == 0 {
+		return all
+	}
+	return u.FullPieces
 }
 
 // checkTrial looks at the trials of a unit.
@@ -39,27 +75,35 @@ func checkTrial(u Unit, r Result) error {
 	if len(r.Others) != len(u.Video.Others) {
 		return fmt.Errorf("%d renditions; want %d", 1+len(r.Others), 1+len(u.Video.Others))
 	}
-	for _, one := range append([]Result{r}, r.Others...) {
-		t := one.Trial
+	length := u.Video.EndFrame - u.Video.FirstFrame
+	for i, one := range append([]Result{r}, r.Others...) {
+		t, pieces := one.Trial, u.TriedPieces(i)
 		if t == nil || len(one.Files()) > 0 || t.KeyBytes <= 0 || t.RestBytes < 0 || t.KeyBytes > maxSegmentBytes || t.RestBytes > maxSegmentBytes || !(math.Abs(t.SSIM) <= 1) {
 			return errors.New("no trial, or its numbers are out of range")
 		}
-		if t.Frames != u.Frames() || t.Keys != 1+len(u.MorePieces) {
-			return fmt.Errorf("%d frames in %d pieces; want %d in %d", t.Frames, t.Keys, u.Frames(), 1+len(u.MorePieces))
+		if t.Frames != pieces*length || t.Keys != pieces || t.Pieces != nil && len(t.Pieces) != pieces {
+			return fmt.Errorf("%d frames in %d pieces; want %d in %d", t.Frames, t.Keys, pieces*length, pieces)
+		}
+		if slices.ContainsFunc(t.Pieces, TriedPiece.wrong) {
+			return errors.New("numbers of a piece are out of range")
 		}
 	}
 	return nil
 }
 
+func (p TriedPiece) wrong() bool {
+	size := func(n int64) bool { return n >= 0 && n <= maxSegmentBytes }
+	return !size(p.KeyBytes) || !size(p.RestBytes) || !(math.Abs(p.SSIM) <= 1) || !(math.Abs(p.NearSSIM) <= 1)
+}
+
 const (
-	// triedShare is the share of a video's frames that are tried. A frame of a trial is about
-	// six times the work of one in the output: it is decoded, encoded several times and compared.
-	triedShare = 0.015
-	// pieceFrames is the length of a piece: many short ones say more of a video than a few long
-	// ones.
-	pieceFrames = 10
-	// fewestPieces is what a short video has, unless they are a tenth of it.
-	fewestPieces = 4
+	// pieceSeconds is about how much of a video one piece is tried for.
+	pieceSeconds = 20
+	// pieceFrames is the length of a piece: as long as a key frame makes a difference, and as
+	// encoders look ahead.
+	pieceFrames = 20
+	// fewestPieces is what a short video has, unless they are more than a fifth of it.
+	fewestPieces = 6
 	// maxPieces is the number of pieces that suffice for a video of any length.
 	maxPieces = 48
 	// unitPieces is the maximum number of pieces of a unit.
@@ -68,19 +112,21 @@ const (
 	maxTriedSizes = 4
 )
 
-// trials returns the units that try what plan's renditions need.
+// trials returns the units that try what plan's renditions need. All pieces are tried in the
+// largest size at one CRF, and a third of them in all others.
 func (p Plan) trials(r Request, probe Probe, o Options, toneMap bool) []Unit {
-	grid := p.Grid
-	grid.SegmentFrames = min(pieceFrames, grid.Frames)
+	grid := p.Grid.pieces()
 	most := unitPieces
 	if len(probe.Parts) > 0 { // parts are put together already
 		most = 1
 	}
+	all := spreadPieces(grid, hardness(grid, r, probe, o))
 	var units []Unit
 	for _, tried := range triedRenditions(p.Renditions, r, o) {
-		for pieces := range slices.Chunk(spreadPieces(grid), most) {
+		for pieces := range slices.Chunk(all, most) {
 			unit := videoUnits(r, probe, grid, [][]Rendition{tried}, o, []int{pieces[0], pieces[0] + 1})[0]
 			unit.ID, unit.Kind = fmt.Sprintf("t-%s-%05d", tried[0].Name, pieces[0]), KindTrial
+			unit.FullPieces = (len(pieces) + 2) / 3
 			for _, at := range pieces[1:] {
 				piece := videoUnits(r, probe, grid, [][]Rendition{tried[:1]}, o, []int{at, at + 1})[0]
 				unit.MorePieces = append(unit.MorePieces, *piece.Video)
@@ -95,6 +141,12 @@ func (p Plan) trials(r Request, probe Probe, o Options, toneMap bool) []Unit {
 	return units
 }
 
+// pieces returns g with pieces in place of segments.
+func (g Grid) pieces() Grid {
+	g.SegmentFrames = min(pieceFrames, g.Frames)
+	return g
+}
+
 // videos returns all pieces of u.
 func (u *Unit) videos() []*VideoUnit {
 	list := []*VideoUnit{u.Video}
@@ -104,17 +156,49 @@ func (u *Unit) videos() []*VideoUnit {
 	return list
 }
 
-// spreadPieces returns the numbers of the pieces of a grid that are tried.
-func spreadPieces(g Grid) []int {
-	all := g.Frames / g.SegmentFrames
-	count := min(max(int(math.Round(triedShare*float64(all))), min(fewestPieces, (all+9)/10)), maxPieces)
+// spreadPieces returns the numbers of the pieces of a grid that are tried: some of each degree of
+// hardness if that is known, or else of each part of the video. Those that are tried in full come
+// first in each unit.
+func spreadPieces(g Grid, hard []float64) []int {
+	order := make([]int, g.Frames/g.SegmentFrames)
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		if hard == nil {
+			return 0
+		}
+		return cmp.Compare(hard[b], hard[a])
+	})
+	wanted := int(math.Round(g.Seconds(g.Frames) / pieceSeconds))
+	count := min(max(wanted, min(fewestPieces, (len(order)+4)/5)), maxPieces)
 	list := make([]int, count)
 	for i := range list {
-		// Not at equal distances, which what repeats in a video might have as well.
-		_, within := math.Modf(float64(i+1) * math.Phi)
-		list[i] = min(int(float64(all)*(float64(i)+within)/float64(count)), all-1)
+		within := 0.5
+		if hard == nil { // not at equal distances, which what repeats in a video might have as well
+			_, within = math.Modf(float64(i+1) * math.Phi)
+		}
+		list[i] = order[min(int(float64(len(order))*(float64(i)+within)/float64(count)), len(order)-1)]
+	}
+	for unit := range slices.Chunk(list, unitPieces) {
+		everyThird(unit)
 	}
 	return list
+}
+
+// everyThird moves the second, the fifth, the eighth … of a list before the others.
+func everyThird(list []int) {
+	var others []int
+	n := 0
+	for i, v := range list {
+		if i%3 != 1 && len(list) > 1 {
+			others = append(others, v)
+			continue
+		}
+		list[n] = v
+		n++
+	}
+	copy(list[n:], others)
 }
 
 // triedRenditions returns what is tried of each codec, the largest size first.
@@ -122,12 +206,8 @@ func triedRenditions(ladder []Rendition, r Request, o Options) [][]Rendition {
 	var all [][]Rendition
 	for _, sizes := range byCodec(ladder) {
 		var tried []Rendition
-		for i, size := range spread(sizes, maxTriedSizes) {
-			crfs := triedCRFs(encoderFor(r, o, size), r.Quality)
-			if i > 0 { // for rungs of lower quality
-				crfs = crfs[1:]
-			}
-			for _, crf := range crfs {
+		for _, size := range spread(sizes, maxTriedSizes) {
+			for _, crf := range triedCRFs(encoderFor(r, o, size), r.Quality) {
 				one := size
 				one.Name, one.CRF = fmt.Sprintf("%s-crf%d", size.Name, crf), crf
 				one.MaxrateBPS, one.BufferBits = 0, 0
@@ -164,16 +244,17 @@ func spread(list []Rendition, most int) []Rendition {
 	return some
 }
 
-// triedCRFs returns the values of CRF that are tried, about those that this quality needs.
+// triedCRFs returns the values of CRF that are tried, between which most videos have this
+// quality. Beyond them, the curve of quality is steeper at a higher CRF and flatter at a lower one.
 func triedCRFs(encoder string, quality int) []int {
 	low := min(max(30-quality*3/20, 14), 26)
 	switch encoder {
 	case EncoderX265:
-		return []int{low + 2, low + 10, low + 20}
+		return []int{low + 11, low + 20}
 	case EncoderAV1:
-		return []int{2*low - 10, 2 * low, min(2*low+14, 60)}
+		return []int{2 * low, min(2*low+14, 60)}
 	}
-	return []int{low, low + 8, low + 18}
+	return []int{low + 9, low + 18}
 }
 
 // A curve is what one size needs, by the CRF: at least two points.
@@ -192,57 +273,31 @@ type curvePoint struct {
 
 // How far beyond what was tried a CRF may lie.
 const (
-	lowerCRF  = 4
-	higherCRF = 6
+	lowerCRF  = 12
+	higherCRF = 8
 )
 
-// curves returns what each size of a ladder needs, as far as it was tried.
-func curves(g Grid, tried []TriedRendition) []curve {
+// curves returns what each size of a codec needs, as far as it was tried.
+func curves(g Grid, hard []float64, tried []TriedRendition) []curve {
 	var list []curve
-	type key struct {
-		codec         Codec
-		width, height int
-		crf           int
+	of := piecesOf(g, hard, tried)
+	if len(of) == 0 {
+		return nil
 	}
-	pieces := map[key][]Trial{}
-	for _, t := range tried {
-		r := t.Rendition
-		k := key{r.Codec, r.Width, r.Height, r.CRF}
-		if pieces[k] == nil {
-			i := slices.IndexFunc(list, func(c curve) bool {
-				return c.rendition.Codec == r.Codec && c.rendition.Width == r.Width && c.rendition.Height == r.Height
-			})
-			if i < 0 {
-				list, i = append(list, curve{rendition: r}), len(list)
-			}
-			list[i].points = append(list[i].points, curvePoint{crf: float64(r.CRF)})
+	whole := wholeVideo(hard, of[0])
+	for _, s := range of {
+		i := slices.IndexFunc(list, func(c curve) bool {
+			return c.rendition.Width == s.rendition.Width && c.rendition.Height == s.rendition.Height
+		})
+		if i < 0 {
+			list, i = append(list, curve{rendition: s.rendition}), len(list)
 		}
-		pieces[k] = append(pieces[k], t.Trial)
+		list[i].points = append(list[i].points, whole.point(s, of[0]))
 	}
 	for _, c := range list {
-		for i, point := range c.points {
-			c.points[i] = pointOf(g, point.crf, pieces[key{c.rendition.Codec, c.rendition.Width, c.rendition.Height, int(point.crf)}])
-		}
 		slices.SortFunc(c.points, func(a, b curvePoint) int { return cmp.Compare(a.crf, b.crf) })
 	}
 	return list
-}
-
-// pointOf sums up the trials of all pieces. A segment has one key frame, as each of them has.
-func pointOf(g Grid, crf float64, trials []Trial) curvePoint {
-	frames, keys, rest, keyBytes, ssim, peak := 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-	rate := func(keyBytes, restBytes, frames float64) float64 {
-		perFrame := restBytes / max(frames, 1)
-		return 8 * (keyBytes + perFrame*float64(g.SegmentFrames-1)) / g.Seconds(g.SegmentFrames)
-	}
-	for _, t := range trials {
-		n := float64(max(t.Keys, 1))
-		frames, keys, ssim = frames+float64(t.Frames), keys+n, ssim+t.SSIM*float64(t.Frames)
-		keyBytes, rest = keyBytes+float64(t.KeyBytes), rest+float64(t.RestBytes)
-		peak = max(peak, rate(float64(t.KeyBytes)/n, float64(t.RestBytes), float64(t.Frames)-n))
-	}
-	mean := rate(keyBytes/keys, rest, frames-keys)
-	return curvePoint{crf: crf, logRate: math.Log(max(mean, 1)), peakBPS: peak, quality: Quality(ssim / frames)}
 }
 
 // at returns the point of c at a CRF, between or a little beyond those that were tried.
@@ -351,12 +406,13 @@ func chosenRungs(all []candidate, quality float64, least float64, single bool) [
 }
 
 // choose replaces the ladder of p by what the trials say of it.
-func (p *Plan) choose(r Request, o Options, tried []TriedRendition) error {
-	list := curves(p.Grid, tried)
+func (p *Plan) choose(r Request, probe Probe, o Options, tried []TriedRendition) error {
+	hard := hardness(p.Grid.pieces(), r, probe, o)
 	ladder := p.Renditions
 	p.Renditions = nil
 	for _, sizes := range byCodec(ladder) {
-		of := slices.DeleteFunc(slices.Clone(list), func(c curve) bool { return c.rendition.Codec != sizes[0].Codec || len(c.points) < 2 })
+		codec := slices.DeleteFunc(slices.Clone(tried), func(t TriedRendition) bool { return t.Rendition.Codec != sizes[0].Codec })
+		of := slices.DeleteFunc(curves(p.Grid, hard, codec), func(c curve) bool { return len(c.points) < 2 })
 		if len(of) == 0 {
 			return fmt.Errorf("no trial of %s", cmp.Or(sizes[0].Codec, r.codec()))
 		}

@@ -30,10 +30,10 @@ func (m madeUp) try(t *testing.T, plan Plan) []TriedRendition {
 			v := p.Unit.Video
 			bps := m.bpsAtCRF20[v.Rendition.Height] * math.Exp2(float64(20-v.Rendition.CRF)/6)
 			quality := m.quality[v.Rendition.Height] - m.slope[v.Rendition.Height]*float64(v.Rendition.CRF-20)
-			n, keys := u.Frames(), 1+len(u.MorePieces)
+			keys := u.TriedPieces(i)
+			n := keys * (v.EndFrame - v.FirstFrame)
 			perFrame := bps / 8 / v.Grid.Rate.Float()
 			trial := Trial{Frames: n, Keys: keys, KeyBytes: int64(perFrame*float64(keys)) + 1, RestBytes: int64(perFrame * float64(n-keys)), SSIM: 1 - math.Pow(10, -quality/50)}
-			all = append(all, TriedRendition{v.Rendition, trial})
 			if i == 0 {
 				r.Trial = &trial
 			} else {
@@ -43,6 +43,7 @@ func (m madeUp) try(t *testing.T, plan Plan) []TriedRendition {
 		if err := Check(u, r); err != nil {
 			t.Error(err)
 		}
+		all = append(all, TriedRenditions(u, r)...)
 	}
 	return all
 }
@@ -77,7 +78,7 @@ func TestQualityPlan(t *testing.T) {
 		{"easy", cheap, Output{Quality: 80}, "720p@25 ", 224},
 		{"a file", sizes(95.02, 3), Output{Quality: 80, Format: FormatMP4}, "720p@25 ", 2244},
 		{"sizes to choose from", sizes(95.02, 3), Output{Quality: 70, Rungs: []Rung{{Lines: 540}, {Lines: 234}}}, "540p-1562000@24.4 540p-781000@30.4 234p", 1562},
-		{"more than can be had", sizes(60, 3), Output{Quality: 99}, "720p-10079000@12 ", 10079},
+		{"more than can be had", sizes(60, 3), Output{Quality: 99}, "720p-8979000@13 ", 8979},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := Request{Source: "a.mkv", Name: "a", Output: tt.request}
@@ -127,8 +128,8 @@ func TestTrials(t *testing.T) {
 		output  Output
 		want    int
 	}{
-		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {300, Output{Quality: 80}, 2}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
-		{300, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 4},
+		{0.2, Output{Quality: 80}, 1}, {5, Output{Quality: 80}, 1}, {60, Output{Quality: 80}, 1}, {300, Output{Quality: 80}, 3}, {7200, Output{Quality: 80}, maxPieces / unitPieces},
+		{300, Output{Quality: 80, Codec: CodecAV1, MoreCodecs: []Codec{CodecH264}}, 6},
 	} {
 		p, v := plainFilm, *plainFilm.Video
 		p.Video, p.Seconds, v.EndSeconds = &v, tt.seconds, tt.seconds
@@ -186,6 +187,8 @@ func TestCheckQuality(t *testing.T) {
 	for _, change := range []func(*Trial){
 		func(t *Trial) { t.Frames = 24 }, func(t *Trial) { t.Keys = 2 }, func(t *Trial) { t.KeyBytes = 0 }, func(t *Trial) { t.RestBytes = -1 },
 		func(t *Trial) { t.SSIM = math.NaN() }, func(t *Trial) { t.SSIM = 1.1 }, func(t *Trial) { t.RestBytes = math.MaxInt64 },
+		func(t *Trial) { t.Pieces = make([]TriedPiece, 2) }, func(t *Trial) { t.Pieces = []TriedPiece{{SSIM: math.NaN()}} },
+		func(t *Trial) { t.Pieces = []TriedPiece{{NearSSIM: 2}} }, func(t *Trial) { t.Pieces = []TriedPiece{{KeyBytes: -1}} },
 	} {
 		bad := good
 		change(&bad)

@@ -42,9 +42,7 @@ func (t *transaction) tried(ctx context.Context, job int64) ([]transcode.TriedRe
 		if err := rows.Scan(&spec, &result); err != nil {
 			return nil, err
 		}
-		for _, p := range transcode.Pieces(spec.V, result.V) {
-			all = append(all, transcode.TriedRendition{Rendition: p.Unit.Video.Rendition, Trial: *p.Result.Trial})
-		}
+		all = append(all, transcode.TriedRenditions(spec.V, result.V)...)
 	}
 	return all, rows.Err()
 }

@@ -54,13 +54,13 @@ func (b *bench) tries(job int64) {
 		if u.Kind != transcode.KindTrial {
 			b.t.Fatalf("%s is claimed; want a trial", u.ID)
 		}
-		trial := func(r transcode.Rendition) *transcode.Trial {
-			loss := float64(r.CRF-20) / 500
-			return &transcode.Trial{Frames: u.Frames(), Keys: 1 + len(u.MorePieces), KeyBytes: int64(90-r.CRF) * 100, RestBytes: int64(90-r.CRF) * 1000, SSIM: 0.98 - loss}
+		trial := func(i int, r transcode.Rendition) *transcode.Trial {
+			loss, pieces := float64(r.CRF-20)/500, u.TriedPieces(i)
+			return &transcode.Trial{Frames: pieces * (u.Video.EndFrame - u.Video.FirstFrame), Keys: pieces, KeyBytes: int64(pieces*(90-r.CRF)) * 100, RestBytes: int64(pieces*(90-r.CRF)) * 1000, SSIM: 0.98 - loss}
 		}
-		r := transcode.Result{Trial: trial(u.Video.Rendition)}
-		for _, other := range u.Video.Others {
-			r.Others = append(r.Others, transcode.Result{Trial: trial(other)})
+		r := transcode.Result{Trial: trial(0, u.Video.Rendition)}
+		for i, other := range u.Video.Others {
+			r.Others = append(r.Others, transcode.Result{Trial: trial(i+1, other)})
 		}
 		return r
 	})

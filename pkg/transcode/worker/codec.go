@@ -135,8 +135,8 @@ func stitchParam(u transcode.VideoUnit) string {
 // (ipratio); the last frames have a lookahead that ends, and look as if no other refers to them.
 const (
 	firstFactor = 1.4
-	lastFactor  = 1.2
-	lastFrames  = 5
+	lastFactor  = 1.25
+	lastFrames  = 6
 )
 
 // edgeParam gives the first and the last frames of a unit the bits that they have in the middle

@@ -57,11 +57,3 @@ func frameQualities(t *testing.T, file string) (list []float64) {
 	}
 	return list
 }
-
-func mean(list []float64) float64 {
-	sum := 0.0
-	for _, n := range list {
-		sum += n
-	}
-	return sum / float64(max(len(list), 1))
-}

@@ -375,7 +375,7 @@ func (s *stream) video(t *track, a axis) *transcode.VideoStream {
 	if t.lastSeconds == 0 && v.Rate.Float() > 0 {
 		end += 1 / v.Rate.Float() // the container gives no durations
 	}
-	v.EndSeconds = end
+	v.EndSeconds, v.Sizes = end, &t.sizes
 	return &v
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"pibootd/pkg/transcode"
 )
 
 // A report is ffprobe's output, with the packets summed up for each stream.
@@ -237,11 +239,14 @@ type track struct {
 	entryEvery  float64    // seconds
 	entered     *entry     // the first key frame of the part that is read
 	keyFrames   []keyFrame // the first ones
+	sizes       transcode.Sizes
 	maxGap      float64
 	maxGOP      float64
 	gaps        gaps
 	cues        cues
 	pauses      []trackPause
+
+	firstShown float64 // the first packet's
 
 	waiting []moment // ascending
 	shown   moment   // the last that was removed from waiting
@@ -264,7 +269,11 @@ func (t *track) add(p packet) (m moment, shown bool) {
 		return moment{}, false
 	}
 	m = moment{at: t.at(p), key: p.key}
+	if t.count == 0 {
+		t.firstShown = m.at
+	}
 	t.count++
+	t.sizes.Add(m.at-t.firstShown, p.size)
 	t.cues.add(m.at, p.size, t.clock)
 	t.extend(m, p.duration)
 	i, _ := slices.BinarySearchFunc(t.waiting, m.at, func(m moment, at float64) int {

@@ -30,12 +30,12 @@ func (w *Worker) try(ctx context.Context, unit transcode.Unit, source, dir strin
 	renditions := append([]transcode.Rendition{u.Rendition}, u.Others...)
 	next := 0
 	for batch := range slices.Chunk(renditions, w.triedAtOnce(renditions)) {
-		if stderr, err := w.trialRun(ctx, triedArgs(u, batch, next), u, dir, p); err != nil {
+		if stderr, err := w.trialRun(ctx, triedArgs(unit, batch, next), u, dir, p); err != nil {
 			return stderr, err
 		}
 		next += len(batch)
 	}
-	stderr, err := w.trialRun(ctx, compareArgs(u, renditions), u, dir, p)
+	stderr, err := w.trialRun(ctx, compareArgs(unit, renditions), u, dir, p)
 	if err != nil {
 		return stderr, fmt.Errorf("comparing what was tried: %w", err)
 	}
@@ -85,12 +85,15 @@ func referenceArgs(pieces []transcode.VideoUnit, source string) []string {
 
 // triedArgs encode the reference to renditions, the first of which has this number. Beside each
 // file is a list of its packets.
-func triedArgs(u transcode.VideoUnit, renditions []transcode.Rendition, number int) []string {
+func triedArgs(unit transcode.Unit, renditions []transcode.Rendition, number int) []string {
+	u := *unit.Video
 	args := append(readingArgs(), sourceArgs(referenceName)...)
 	for i, r := range renditions {
 		one := u
 		one.Rendition, one.Others = r, nil
-		args = append(args, "-map", "0:v", "-vf", fmt.Sprintf("scale=%d:%d,setsar=1", r.Width, r.Height), "-fps_mode", "passthrough", "-enc_time_base", gridTime(u.Grid))
+		frames := unit.TriedPieces(number+i) * u.Grid.SegmentFrames
+		one.EndFrame = u.FirstFrame + frames
+		args = append(args, "-map", "0:v", "-frames:v", strconv.Itoa(frames), "-vf", fmt.Sprintf("scale=%d:%d,setsar=1", r.Width, r.Height), "-fps_mode", "passthrough", "-enc_time_base", gridTime(u.Grid))
 		args = append(append(args, noMetadata()...), encoderArgs(one)...)
 		args = append(args, "-force_key_frames", fmt.Sprintf("expr:not(mod(n,%d))", u.Grid.SegmentFrames), "-tag:v", "0", "-threads", strconv.Itoa(smallThreads), "-f", "tee",
 			fmt.Sprintf("[f=nut]%s|[f=framecrc]%s", triedName(number+i), packetsName(number+i)), "-y")
@@ -103,7 +106,8 @@ func packetsName(number int) string { return fmt.Sprintf("tried-%d.packets", num
 func ssimName(number int) string    { return fmt.Sprintf("tried-%d.ssim", number) }
 
 // compareArgs compare renditions, at the size of the reference, with the reference.
-func compareArgs(u transcode.VideoUnit, renditions []transcode.Rendition) []string {
+func compareArgs(unit transcode.Unit, renditions []transcode.Rendition) []string {
+	u := *unit.Video
 	args := append(readingArgs(), sourceArgs(referenceName)...)
 	clock := fmt.Sprintf("settb=%d/%d,setpts=N", u.Grid.Rate.Den, u.Grid.Rate.Num)
 	var graph strings.Builder
@@ -113,17 +117,18 @@ func compareArgs(u transcode.VideoUnit, renditions []transcode.Rendition) []stri
 	}
 	for i := range renditions {
 		args = append(args, sourceArgs(triedName(i))...)
-		fmt.Fprintf(&graph, ";[%d:v]%s,scale=%d:%d:flags=bicubic[is%d];[is%d][ref%d]ssim=stats_file=%s",
-			i+1, clock, u.Rendition.Width, u.Rendition.Height, i, i, i, ssimName(i))
+		fmt.Fprintf(&graph, ";[%d:v]%s,scale=%d:%d:flags=bicubic[is%d];[ref%d]trim=end_frame=%d[was%d];[is%d][was%d]ssim=stats_file=%s",
+			i+1, clock, u.Rendition.Width, u.Rendition.Height, i, i, unit.TriedPieces(i)*u.Grid.SegmentFrames, i, i, i, ssimName(i))
 	}
 	return append(args, "-filter_complex", graph.String(), "-f", "null", "-")
 }
 
 // trialProof reads what a trial has shown, and removes its files.
 func trialProof(u transcode.VideoUnit, dir string) (transcode.Result, error) {
+	length := u.EndFrame - u.FirstFrame
 	result := transcode.Result{Encoder: encoderOf(u)}
 	for i := range 1 + len(u.Others) {
-		trial, err := readTrial(dir, i)
+		trial, err := readTrial(dir, i, length)
 		if err != nil {
 			return transcode.Result{}, err
 		}
@@ -136,12 +141,13 @@ func trialProof(u transcode.VideoUnit, dir string) (transcode.Result, error) {
 	return result, freshDir(dir, transcode.Unit{})
 }
 
-// readTrial reads the packets and the SSIM of one rendition.
-func readTrial(dir string, number int) (transcode.Trial, error) {
+// readTrial reads the packets and the SSIM of one rendition, of whose pieces each has so many
+// frames.
+func readTrial(dir string, number, length int) (transcode.Trial, error) {
 	var trial transcode.Trial
 	err := readLines(filepath.Join(dir, packetsName(number)), func(line string) error { return addPacket(&trial, line) })
 	if err == nil {
-		trial.SSIM, err = meanSSIM(filepath.Join(dir, ssimName(number)), trial.Frames)
+		err = addSSIM(&trial, filepath.Join(dir, ssimName(number)), length)
 	}
 	if err != nil {
 		return transcode.Trial{}, fmt.Errorf("reading trial %d: %w", number, err)
@@ -149,7 +155,8 @@ func readTrial(dir string, number int) (transcode.Trial, error) {
 	return trial, nil
 }
 
-// addPacket reads a line of ffmpeg's framecrc: stream, dts, pts, duration, bytes, checksum and more.
+// addPacket reads a line of ffmpeg's framecrc: stream, dts, pts, duration, bytes, checksum and
+// more. A key frame begins a piece.
 func addPacket(t *transcode.Trial, line string) error {
 	if strings.HasPrefix(line, "#") {
 		return nil
@@ -162,19 +169,22 @@ func addPacket(t *transcode.Trial, line string) error {
 	if err != nil || size < 0 {
 		return fmt.Errorf("packet of %.50q bytes; want a number", fields[4])
 	}
-	if strings.Contains(line, " F=0x") { // flags, unless they are those of a key frame
-		t.RestBytes += size
-	} else {
-		t.Keys++
-		t.KeyBytes += size
-	}
+	key := !strings.Contains(line, " F=0x") // flags, unless they are those of a key frame
 	t.Frames++
+	if key {
+		t.Keys, t.KeyBytes, t.Pieces = t.Keys+1, t.KeyBytes+size, append(t.Pieces, transcode.TriedPiece{KeyBytes: size})
+		return nil
+	}
+	t.RestBytes += size
+	if last := len(t.Pieces) - 1; last >= 0 {
+		t.Pieces[last].RestBytes += size
+	}
 	return nil
 }
 
-// meanSSIM reads what ffmpeg's ssim says of each frame, such as n:1 Y:0.987 U:0.991.
-func meanSSIM(file string, want int) (float64, error) {
-	frames, sum := 0, 0.0
+// addSSIM reads what ffmpeg's ssim says of each frame, such as n:1 Y:0.987 U:0.991.
+func addSSIM(t *transcode.Trial, file string, length int) error {
+	var ssims []float64
 	err := readLines(file, func(line string) error {
 		_, after, _ := strings.Cut(line, " Y:")
 		value, _, _ := strings.Cut(after, " ")
@@ -182,13 +192,33 @@ func meanSSIM(file string, want int) (float64, error) {
 		if err != nil || !(ssim >= -1 && ssim <= 1) {
 			return fmt.Errorf("SSIM %.100q; want Y: and a number", line)
 		}
-		frames, sum = frames+1, sum+ssim
+		ssims = append(ssims, ssim)
 		return nil
 	})
-	if err == nil && (frames != want || frames == 0) {
-		err = fmt.Errorf("SSIM of %d frames; want %d, more than none", frames, want)
+	if err == nil && (len(ssims) != t.Frames || t.Frames == 0 || t.Frames != length*len(t.Pieces)) {
+		err = fmt.Errorf("SSIM of %d frames in %d pieces of %d; want %d, more than none", len(ssims), len(t.Pieces), length, t.Frames)
 	}
-	return sum / float64(max(frames, 1)), err
+	if err != nil {
+		return err
+	}
+	t.SSIM = mean(ssims)
+	for i := range t.Pieces {
+		frames := ssims[i*length : (i+1)*length]
+		near := min(transcode.NearFrames, length)
+		t.Pieces[i].NearSSIM, t.Pieces[i].SSIM = mean(frames[:near]), mean(frames)
+		if length > near {
+			t.Pieces[i].SSIM = mean(frames[near:])
+		}
+	}
+	return nil
+}
+
+func mean(list []float64) float64 {
+	sum := 0.0
+	for _, n := range list {
+		sum += n
+	}
+	return sum / float64(max(len(list), 1))
 }
 
 func readLines(file string, line func(string) error) error {

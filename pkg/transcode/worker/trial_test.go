@@ -91,9 +91,9 @@ func TestReadTrial(t *testing.T) {
 	for _, tt := range []struct {
 		name, packets, ssim, want string
 	}{
-		{"two frames", "#tb 0: 1/25\n0, -1, 0, 1, 2169, 0x51b1bfde\n0, 0, 4, 1, 426, 0xc85cdcfd, F=0x0, S=1,        8\n", "n:1 Y:0.9 U:1 V:1 All:1 (inf)\nn:2 Y:0.8 U:1 V:1 All:1 (3)\n", "{2 1 2169 426 0.85}"},
-		{"no frames", "#tb 0: 1/25\n", "", "SSIM of 0 frames; want 0, more than none"},
-		{"frames that were not compared", "0, -1, 0, 1, 2169, 0x0\n0, 0, 4, 1, 426, 0x0, F=0x0\n", "n:1 Y:0.9 U:1\n", "SSIM of 1 frames; want 2, more than none"},
+		{"two frames", "#tb 0: 1/25\n0, -1, 0, 1, 2169, 0x51b1bfde\n0, 0, 4, 1, 426, 0xc85cdcfd, F=0x0, S=1,        8\n", "n:1 Y:0.9 U:1 V:1 All:1 (inf)\nn:2 Y:0.8 U:1 V:1 All:1 (3)\n", "{2 1 2169 426 0.85} {2169 426 0.85 0.85}"},
+		{"no frames", "#tb 0: 1/25\n", "", "SSIM of 0 frames in 0 pieces of 2; want 0, more than none"},
+		{"frames that were not compared", "0, -1, 0, 1, 2169, 0x0\n0, 0, 4, 1, 426, 0x0, F=0x0\n", "n:1 Y:0.9 U:1\n", "SSIM of 1 frames in 1 pieces of 2; want 2, more than none"},
 		{"a packet without a size", "0, -1, 0, 1\n", "", `packet "0, -1, 0, 1"; want its size in the fifth of six fields`},
 		{"a size that is none", "0, -1, 0, 1, -4, 0x0\n", "", `packet of " -4" bytes; want a number`},
 		{"an SSIM that is none", "0, -1, 0, 1, 4, 0x0\n", "n:1 Y:nan U:1\n", `SSIM "n:1 Y:nan U:1"; want Y: and a number`},
@@ -103,8 +103,11 @@ func TestReadTrial(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		trial, err := readTrial(dir, 0)
+		trial, err := readTrial(dir, 0, 2)
 		got := fmt.Sprintf("{%d %d %d %d %.3g}", trial.Frames, trial.Keys, trial.KeyBytes, trial.RestBytes, trial.SSIM)
+		for _, p := range trial.Pieces {
+			got += fmt.Sprintf(" {%d %d %.3g %.3g}", p.KeyBytes, p.RestBytes, p.NearSSIM, p.SSIM)
+		}
 		if err != nil {
 			got = strings.TrimPrefix(err.Error(), "reading trial 0: ")
 		}
