@@ -186,7 +186,8 @@ func (q *Queue) left(c claim, now time.Time) time.Duration {
 	if silent := now.Sub(later(c.heard, c.granted)); silent > q.claimTTL/4 {
 		return forever
 	}
-	if c.fps > 0 {
+	// A trial counts its frames anew in each of its steps.
+	if c.fps > 0 && c.spec.Kind != transcode.KindTrial {
 		return time.Duration(min(float64(c.total-c.frames)/c.fps, 1e6) * float64(time.Second))
 	}
 	if all, known := q.workers.estimate(c.worker, c.spec); known {

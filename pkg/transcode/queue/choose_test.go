@@ -178,6 +178,24 @@ func TestEndGame(t *testing.T) {
 	}
 }
 
+// How fast a step of a trial is says nothing of the time that is left: an idle worker does not
+// make the same trial a second time for that.
+func TestTrialIsNoStraggler(t *testing.T) {
+	t.Parallel()
+	b := open(t, newDirs(t), nil)
+	_, slow, _ := b.lastUnit(fixtureRequest)
+	now := time.Now()
+	c := claim{worker: "pi3", spec: slow.Unit, granted: now, heard: now, frames: 1, fps: 0.01, total: 100}
+	me, _ := b.workers.get("pi1")
+	if _, ok := b.slowest(me, []claim{c}, now); !ok {
+		t.Error("a slow unit of video is no straggler")
+	}
+	c.spec.Kind = transcode.KindTrial
+	if _, ok := b.slowest(me, []claim{c}, now); ok {
+		t.Error("a trial is a straggler by the speed of one of its steps")
+	}
+}
+
 // A board with too little memory for a unit leaves it to those that have more,
 // as long as one of them is there.
 func TestUnitsGoWhereThereIsRoom(t *testing.T) {
