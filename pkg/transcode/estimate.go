@@ -76,15 +76,19 @@ type estimate struct {
 	margin           float64 // how much better than the estimate is sought, in points, as it may be wrong
 }
 
-// maxMargin is the largest margin in points.
-const maxMargin = 4
+// Margins in points: the least is for what pieces do not show of longer segments, whose quality may
+// fall from the key frame on.
+const (
+	minMargin = 1
+	maxMargin = 4
+)
 
 // wholeVideo estimates what all pieces of a video need from some.
 func wholeVideo(hard []float64, s sample) estimate {
 	var e estimate
 	e.logLoss, e.margin = overall(hard, s.pieces, func(p samplePiece) float64 { return math.Log(p.loss) })
 	e.logRate, _ = overall(hard, s.pieces, func(p samplePiece) float64 { return math.Log(p.rateBPS) })
-	e.margin = min(50/math.Ln10*e.margin, maxMargin)
+	e.margin = min(max(50/math.Ln10*e.margin, minMargin), maxMargin)
 	return e
 }
 

@@ -275,6 +275,8 @@ type curvePoint struct {
 const (
 	lowerCRF  = 12
 	higherCRF = 8
+	// steeper is by how much quality falls faster there than between what was tried.
+	steeper = 1.2
 )
 
 // curves returns what each size of a codec needs, as far as it was tried.
@@ -309,6 +311,9 @@ func (c curve) at(crf float64) curvePoint {
 	a, b := c.points[i], c.points[i+1]
 	between := func(x, y float64) float64 { return x + (y-x)*(crf-a.crf)/(b.crf-a.crf) }
 	p := curvePoint{crf: crf, logRate: between(a.logRate, b.logRate), peakBPS: between(a.peakBPS, b.peakBPS), quality: between(a.quality, b.quality)}
+	if beyond := crf - c.points[len(c.points)-1].crf; beyond > 0 {
+		p.quality += (steeper - 1) * beyond * (b.quality - a.quality) / (b.crf - a.crf)
+	}
 	if len(c.points) == 3 && crf > c.points[0].crf && crf < c.points[2].crf {
 		p.logRate = bend(c.points, crf, func(p curvePoint) float64 { return p.logRate })
 		p.quality = bend(c.points, crf, func(p curvePoint) float64 { return p.quality })

@@ -74,10 +74,10 @@ func TestQualityPlan(t *testing.T) {
 		want    string // sizes and CRF
 		top     int    // kb/s
 	}{
-		{"as hard as usual", sizes(95.02, 3), Output{Quality: 80}, "720p@25 540p@27.3 432p@30.4 234p-277000@28.5 234p-138000@34.5 ", 2244},
-		{"easy", cheap, Output{Quality: 80}, "720p@25 ", 224},
-		{"a file", sizes(95.02, 3), Output{Quality: 80, Format: FormatMP4}, "720p@25 ", 2244},
-		{"sizes to choose from", sizes(95.02, 3), Output{Quality: 70, Rungs: []Rung{{Lines: 540}, {Lines: 234}}}, "540p-1562000@24.4 540p-781000@30.4 234p", 1562},
+		{"as hard as usual", sizes(95.02, 3), Output{Quality: 80}, "720p@24.6 540p@26.9 432p@30 234p-290000@28.1 234p-145000@34.1 ", 2351},
+		{"easy", cheap, Output{Quality: 80}, "720p@24.6 ", 235},
+		{"a file", sizes(95.02, 3), Output{Quality: 80, Format: FormatMP4}, "720p@24.6 ", 2351},
+		{"sizes to choose from", sizes(95.02, 3), Output{Quality: 70, Rungs: []Rung{{Lines: 540}, {Lines: 234}}}, "540p-1636000@24 540p-818000@30 234p", 1636},
 		{"more than can be had", sizes(60, 3), Output{Quality: 99}, "720p-8979000@13 ", 8979},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
