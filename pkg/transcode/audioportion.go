@@ -16,11 +16,11 @@ const (
 	// firstPortionSeconds is how long the first portion of the audio is at least, and each
 	// further one is portionGrowth times as long as the one before, up to a limit: players
 	// that go to a place wait for the portion that it is in. All are read from the source's
-	// beginning, so that portions of an eighth of it cost its reading five times at most.
+	// beginning, so that portions of a sixth of it cost its reading four times at most.
 	firstPortionSeconds = 16
 	portionGrowth       = 4
 	longPortionSeconds  = 128
-	fewPortions         = 8
+	fewPortions         = 6
 	// maxLead bounds the segments that a run begins earlier than its portion.
 	maxLead = 64
 )

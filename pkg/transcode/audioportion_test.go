@@ -13,10 +13,10 @@ func TestAudioPortions(t *testing.T) {
 		portions         int
 	}{
 		{3, 4, "", 1},
-		{1200, 4, "", 9},
-		{1200, 4.004, "", 7},
-		{1200, 0.5, "libopus", 9},
-		{86400, 6, "ac3", 12},
+		{1200, 4, "", 8},
+		{1200, 4.004, "", 5},
+		{1200, 0.5, "libopus", 8},
+		{86400, 6, "ac3", 10},
 		{1200, 4.0123, "", 1}, // never a whole frame
 	} {
 		a := AudioUnit{Rendition: AudioRendition{Seconds: tt.seconds, Encoder: tt.encoder}, SegmentSeconds: tt.segment}

@@ -34,13 +34,12 @@ func TestFirstPicture(t *testing.T) {
 	c, seen := newTimed(t)
 	provideFilm(c)
 	output := transcode.Output{Rungs: []transcode.Rung{{Lines: 180, BitrateBPS: 400_000}, {Lines: 120, BitrateBPS: 200_000}}, NoPictures: true}
-	began := time.Now()
-	c.wantDone(c.submit(transcode.Request{Source: "film.mp4", Name: "whole", Output: output}))
-	whole := time.Since(began)
-
+	whole := c.timeOf(output)
 	output.Progressive = true
-	began = time.Now()
-	job := c.submit(transcode.Request{Source: "film.mp4", Name: "progressive", Output: output})
+	progressive := c.timeOf(output)
+
+	began := time.Now()
+	job := c.submit(transcode.Request{Source: "film.mp4", Name: "watched", Output: output})
 	c.get(job.ID, queue.SeekName)
 	first := time.Since(began)
 	jumped := time.Now()
@@ -64,7 +63,16 @@ func TestFirstPicture(t *testing.T) {
 	t.Logf("%d minutes of %dx%d in two renditions and sound, two workers; what else this machine does counts", firstMinutes, filmWidth, filmHeight)
 	row("first segment of all renditions", first, "<= 8.0 s")
 	row(fmt.Sprintf("minute %d, after a jump to it", jumpMinute), jump, fmt.Sprintf("<= %.1f s, the longest chunk and 2 s", chunk.Seconds()+2))
-	row("the whole job, progressive", took, fmt.Sprintf("<= %.1f s, 1.05 x %.1f s of one that is not (%.2f)", 1.05*whole.Seconds(), whole.Seconds(), took.Seconds()/whole.Seconds()))
+	row("the whole job, progressive", progressive, fmt.Sprintf("<= %.1f s, 1.05 x %.1f s of one that is not (%.2f)", 1.05*whole.Seconds(), whole.Seconds(), progressive.Seconds()/whole.Seconds()))
+	t.Logf("with the jump, for which a worker put off what it had begun, the whole job takes %.1f s", took.Seconds())
+}
+
+// timeOf returns how long a job takes that makes output of the film.
+func (c *cluster) timeOf(output transcode.Output) time.Duration {
+	c.Helper()
+	began := time.Now()
+	c.wantDone(c.submit(transcode.Request{Source: "film.mp4", Name: fmt.Sprintf("progressive-%t", output.Progressive), Output: output}))
+	return time.Since(began)
 }
 
 // provideFilm makes a film of noise and puts it into the media share.
