@@ -3,6 +3,7 @@
 package web
 
 import (
+	"fmt"
 	"os/exec"
 	"runtime"
 	"testing"
@@ -55,10 +56,15 @@ func TestManyBoardsAndJobs(t *testing.T) {
 	p := browsertest.Open(t, (*exec.Cmd).Start, s.url+"/boards")
 	p.Show(screens["light"])
 	p.WaitFor(`document.querySelectorAll("#view .row.board .name").length > 90`)
+	t.Logf("the first paint is after %s ms", p.Text(`String(Math.round(performance.getEntriesByName("first-contentful-paint")[0].startTime))`))
 	p.Do(`window.row = [...document.querySelectorAll(".row.board")].find(row => row.querySelector("a")?.innerText === "hlspi20"); row.querySelector("a").focus(); getSelection().selectAllChildren(row)`)
 	s.events.Record(timeline.Event{Board: s.boot[19].Serial.String(), Name: "hlspi20", Kind: timeline.WorkerOffline})
+	p.Do(`const other = [...document.querySelectorAll(".row.board")].find(row => row.querySelector("a")?.innerText === "hlspi21");
+		new MutationObserver(() => { window.changed ??= Date.now(); }).observe(other, {subtree: true, childList: true, characterData: true})`)
+	recorded := time.Now()
 	s.events.Record(timeline.Event{Board: s.boot[20].Serial.String(), Name: "hlspi21", Kind: timeline.Discover})
 	p.WaitFor(`[...document.querySelectorAll(".row.board")].find(row => row.querySelector("a")?.innerText === "hlspi21").querySelector(".status").innerText === "booting"`)
+	t.Logf("an update right behind another is there after %s ms", p.Text(fmt.Sprintf("String(changed - %d)", recorded.UnixMilli())))
 	if !p.Value(`row.isConnected && document.activeElement === row.querySelector("a") && getSelection().toString().includes("hlspi20")`) {
 		t.Error("a change of a row took focus or selection away")
 	}
