@@ -106,27 +106,21 @@ func (u Unit) whole() bool {
 // headSegments returns how many segments the head has: all audio renditions have a portion
 // that ends there; 0 if they never do within what was probed.
 func (g Grid) headSegments(units []Unit) int {
-	ends := map[string][]int{}
+	renditions, at := map[string]bool{}, map[int]int{} // at: how many of them have a portion that ends there
 	for _, u := range units {
 		if u.Audio != nil && u.Audio.End > 0 {
-			ends[u.Dir()] = append(ends[u.Dir()], u.Audio.End)
+			renditions[u.Dir()] = true
+			at[u.Audio.End]++
 		}
 	}
 	segment := g.Seconds(g.SegmentFrames)
-	if len(ends) == 0 {
+	if len(renditions) == 0 {
 		return int(math.Ceil(silentHead / segment))
 	}
 	head := 0
-	for _, candidates := range ends {
-		for _, end := range candidates {
-			all := func(list []int) bool { return slices.Contains(list, end) }
-			shared := true
-			for _, list := range ends {
-				shared = shared && all(list)
-			}
-			if shared && float64(end)*segment <= HeadSeconds-segment {
-				head = max(head, end)
-			}
+	for end, n := range at {
+		if n == len(renditions) && float64(end)*segment <= HeadSeconds-segment {
+			head = max(head, end)
 		}
 	}
 	return head

@@ -10,7 +10,7 @@ import (
 )
 
 // A playlist that grows is read anew each time, also twice within the second that Last-Modified
-// has: a player that was told that nothing has changed would wait for ever for the end of what
+// has: a player that got the answer that nothing has changed would wait for ever for the end of what
 // was written in the same second. Browsers do not guess either how long they may keep it.
 func TestGrowingPlaylistIsReadAnew(t *testing.T) {
 	t.Parallel()

@@ -114,10 +114,7 @@ func (q *Queue) inTime(c claim, u unitRow, now time.Time) bool {
 // soonClaimed reports whether a worker that could do u is idle, or has almost done another
 // unit of u's job.
 func (q *Queue) soonClaimed(u unitRow, w wanted, now time.Time) bool {
-	held := map[string]claim{}
-	for _, c := range q.claims.all() {
-		held[c.worker] = c
-	}
+	held := q.claims.byWorker()
 	patient := q.places.waits(u.key.job, w, now) < idleWithin
 	return slices.ContainsFunc(q.workers.list(), func(me Worker) bool {
 		if !me.free() || !able(u.spec, u.request, me) || !enoughMemory(u.spec, me.Hello.Memory) {
